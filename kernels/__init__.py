@@ -1,0 +1,18 @@
+"""Compiled array code of nlicl: forward and backward passes by hand. Imports nothing of nlicl.
+
+Legend, for every file of this folder
+    B      prompts in the batch            b      prompts in a block, worked on together
+    l      keys a query attends to         d      width of a token, d = d_X + d_Y
+    m_a    rows of W_Q and W_K             m_b    rows of W_V, columns of W_O
+    m      neurons, rows of W_O            z      label, F score, g = dloss/dF
+A gradient is called `d` + the name of its variable. Outputs come first, then inputs, then sizes. Every
+function works in the dtype of the arrays it is given and branches on real parts only, so that a complex
+specialisation carries a derivative in the imaginary part.
+"""
+
+from . import _jit
+
+with _jit.cache_directory():
+    from . import attention, dense, loss, mlp, products
+
+__all__ = ["attention", "dense", "loss", "mlp", "products"]

@@ -1,0 +1,183 @@
+"""The front door: what is given is checked here, once, and then one kernel is called.
+
+The model is that of Li et al. 2024 and Bu et al. 2024 (`nlicl.reference` defines it); its kernels are in
+`nlicl.kernels.dense`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .kernels import dense
+from .kernels import loss as losses
+from .types import CodedPrompts, Params, Prompt, Prompts, check_finite, real_array
+
+__all__ = ["Forward", "Params", "Prompt", "Prompts", "forward", "loss_and_grad"]
+
+_SHAPES = {"W_Q": "(m_a, d)", "W_K": "(m_a, d)", "W_V": "(m_b, d)", "W_O": "(m, m_b)", "a": "(m,)"}
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Forward(NamedTuple):
+    """What the model computes on a batch.
+
+    Attributes
+    ----------
+    score : ndarray (B,)
+        F; the prediction is its sign.
+    attention : ndarray (B, l)
+        attn_i, over the tokens attended to ((B, l+1) where the query attends to itself).
+    context : ndarray (B, d)
+        sum_i attn_i p_i.
+    preactivation : ndarray (B, m)
+        u = W_O W_V context.
+    """
+
+    score: np.ndarray
+    attention: np.ndarray
+    context: np.ndarray
+    preactivation: np.ndarray
+
+
+def forward(params, prompts):
+    """Scores and what leads to them, for every prompt of a batch.
+
+    Parameters
+    ----------
+    params : Params
+        float32 or float64.
+    prompts : Prompts or CodedPrompts
+        Of the same dtype (coded prompts take that of `params`).
+
+    Returns
+    -------
+    Forward
+        In the dtype given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `loss_and_grad`.
+    """
+    arrays, tokens, _, keys = _checked(params, prompts, _DTYPES)
+    out = Forward(*dense.forward(tokens, keys, *arrays))
+    if not np.isfinite(out.score).all():
+        _explain_not_finite("a score", tokens)
+    return out
+
+
+def loss_and_grad(params, prompts, loss="hinge"):
+    """Mean loss over a batch and its gradient, by the handwritten backward pass.
+
+    Parameters
+    ----------
+    params : Params
+        float32 or float64.
+    prompts : Prompts or CodedPrompts
+        Of the same dtype (coded prompts take that of `params`).
+    loss : {"hinge", "logistic", "squared"}
+        max(0, 1 - zF), log(1 + exp(-zF)) or (F - z)^2 / 2.
+
+    Returns
+    -------
+    loss : floating scalar
+        (1/B) sum_n loss_n.
+    grads : Params
+        Its derivative with respect to each parameter, `a` included; at a kink of ReLU or hinge the derivative of the
+        flat side, 0.
+
+    Raises
+    ------
+    TypeError
+        Not a Params, Prompts or CodedPrompts; a dtype other than float32 and float64, or two different ones.
+    ValueError
+        Shapes that do not fit together, NaN or infinity, an unknown loss, a loss that overflows.
+    """
+    if loss not in losses.NAMES:
+        raise ValueError(f"loss is {loss!r}; expected one of {', '.join(map(repr, losses.NAMES))}.")
+    arrays, tokens, labels, keys = _checked(params, prompts, _DTYPES)
+    value, *grads = dense.step(tokens, labels, keys, *arrays, losses.NAMES[loss])
+    if not np.isfinite(value):
+        _explain_not_finite("the loss", tokens)
+    return value, Params(*grads)
+
+
+def _checked(params, prompts, dtypes):
+    """Arrays as the kernels want them: of one dtype, contiguous, fitting together. The only validation there is."""
+    arrays = check_params(params)
+    dtype = arrays.W_Q.dtype
+    if dtype not in dtypes:
+        raise TypeError(f"params has dtype {dtype}; expected float32 or float64. Convert with .astype(numpy.float64).")
+    if isinstance(prompts, CodedPrompts):
+        prompts = prompts.dense(dtype)
+    elif not isinstance(prompts, Prompts):
+        raise TypeError(f"prompts is a {type(prompts).__name__}; expected nlicl.Prompts(tokens, labels) or CodedPrompts.")
+    tokens = prompts.tokens
+    if tokens.dtype != dtype:
+        raise TypeError(
+            f"prompts.tokens has dtype {tokens.dtype}, params {dtype}; expected one dtype. "
+            f"Convert one of them, for example tokens.astype(numpy.{dtype})."
+        )
+    if tokens.shape[2] != arrays.W_Q.shape[1]:
+        raise ValueError(
+            f"prompts.tokens has shape {tokens.shape}, width d = {tokens.shape[2]}; params.W_Q has shape "
+            f"{arrays.W_Q.shape}, d = {arrays.W_Q.shape[1]}. Expected the same d in both."
+        )
+    keys = tokens.shape[1] if prompts.query_attends else tokens.shape[1] - 1
+    return Params(*map(_for_kernel, arrays)), _for_kernel(tokens), _for_kernel(prompts.labels), keys
+
+
+def check_params(params):
+    """`params` as a Params of floating (or complex) arrays of one dtype that fit together; a clear error otherwise."""
+    if not isinstance(params, Params):
+        raise TypeError(f"params is a {type(params).__name__}; expected nlicl.Params(W_Q, W_K, W_V, W_O, a).")
+    arrays = Params(
+        *(real_array(getattr(params, k), f"params.{k}", shape, complex_too=True) for k, shape in _SHAPES.items())
+    )
+    for name, array in arrays._asdict().items():
+        if array.dtype != arrays.W_Q.dtype:
+            raise TypeError(
+                f"params.{name} has dtype {array.dtype}, params.W_Q {arrays.W_Q.dtype}; expected one dtype for all. "
+                f"Convert with .astype(numpy.{arrays.W_Q.dtype})."
+            )
+        if array.size == 0:
+            raise ValueError(f"params.{name} has shape {array.shape}; expected {_SHAPES[name]} with every size at least 1.")
+    sizes = {}  # letter -> (size, who said so first)
+    for name, array in arrays._asdict().items():
+        for letter, size in zip(_letters(_SHAPES[name]), array.shape, strict=True):
+            known, who = sizes.setdefault(letter, (size, name))
+            if known != size:
+                raise ValueError(
+                    f"params.{name} has shape {array.shape}; expected {_SHAPES[name]} with {letter} = {known}, "
+                    f"as in params.{who} of shape {getattr(arrays, who).shape}, {_SHAPES[who]}."
+                )
+    for name, array in arrays._asdict().items():
+        check_finite(array, f"params.{name}")
+    return arrays
+
+
+def _letters(shape):
+    return [letter.strip() for letter in shape.strip("()").split(",") if letter.strip()]
+
+
+class _Writable:
+    """The same memory as a read-only array, declared writable: kernels never write their inputs, and a second
+    compilation for read-only types would cost seconds."""
+
+    def __init__(self, array):
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+        self.array = array  # kept alive
+
+
+def _for_kernel(array):
+    """Row by row in memory, aligned, in native byte order, of a type the kernels are compiled for; a copy only if needed."""
+    array = np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+    return array if array.flags.writeable else np.asarray(_Writable(array))
+
+
+def _explain_not_finite(what, tokens):
+    check_finite(tokens, "prompts.tokens")  # changed in place since Prompts checked it
+    raise ValueError(
+        f"{what} is not finite although parameters and prompts are: products of them overflow {tokens.dtype}. "
+        "Scale parameters or prompts down" + (", or use float64." if tokens.dtype == np.float32 else ".")
+    )

@@ -1,0 +1,247 @@
+"""Parameters and prompts: the nouns of the library. Plain NumPy inside, readable outside.
+
+| paper                       | here                                                              |
+|-----------------------------|-------------------------------------------------------------------|
+| Psi = {W_Q, W_K, W_V, W_O, a} | `Params`                                                        |
+| P, d x (l+1), columns p_i   | `Prompt.P`; in batches tokens are rows: `Prompts.tokens` (B, l+1, d) |
+| p_query                     | the last token, `Prompt.query`                                    |
+| z                           | the query's label, `Prompt.z`; of a batch `Prompts.labels` (B,)    |
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["CodedPrompts", "Params", "Prompt", "Prompts"]
+
+
+class Params(NamedTuple):
+    """Parameters of the one-layer transformer; gradients have the same form.
+
+    Attributes
+    ----------
+    W_Q, W_K : ndarray (m_a, d)
+        Query and key matrices.
+    W_V : ndarray (m_b, d)
+        Value matrix.
+    W_O : ndarray (m, m_b)
+        First layer of the MLP; its rows are the m neurons.
+    a : ndarray (m,)
+        Output layer of the MLP (Bu et al. call it r).
+    """
+
+    W_Q: np.ndarray
+    W_K: np.ndarray
+    W_V: np.ndarray
+    W_O: np.ndarray
+    a: np.ndarray
+
+    def __repr__(self):
+        arrays = ", ".join(f"{name} {np.shape(value)}" for name, value in self._asdict().items())
+        return f"Params({arrays}, {getattr(self.W_Q, 'dtype', '?')})"
+
+
+def real_array(value, name, shape, *, complex_too=False):
+    """`value` as a floating ndarray whose number of axes is that of the words in `shape`, or a clear error."""
+    array = np.asarray(value)
+    axes = [word.strip() for word in shape.strip("()").split(",") if word.strip()]
+    if array.dtype.kind not in ("fc" if complex_too else "f"):
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; expected a floating dtype. Convert it with {name}.astype(numpy.float64)."
+        )
+    if array.ndim != len(axes):
+        raise ValueError(f"{name} has shape {array.shape}; expected {len(axes)} axes, {shape}.")
+    return array
+
+
+def check_finite(array, name):
+    """Raise ValueError, with the first offending index, if `array` holds NaN or infinity. Allocates nothing if not."""
+    with np.errstate(all="ignore"):
+        if array.size == 0 or np.isfinite(array.sum()):  # a finite sum has finite terms
+            return
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        index = tuple(int(i) for i in bad[0])
+        raise ValueError(
+            f"{name}{list(index)} is {array[index]}; expected finite numbers ({len(bad)} of {array.size} entries are "
+            "not). Remove or replace them."
+        )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt with its label, in the paper's column notation.
+
+    Attributes
+    ----------
+    tokens : ndarray (l+1, d)
+        Tokens as rows, the query last.
+    z : float
+        Label of the query, -1 or +1.
+    query_attends : bool
+        Whether the query is one of the tokens it attends to (the l+1 model); default no.
+    """
+
+    tokens: np.ndarray = field(repr=False)
+    z: float
+    query_attends: bool = False
+
+    @property
+    def P(self):
+        """The prompt matrix P (d, l+1): columns p_1 .. p_l, p_query."""
+        return self.tokens.T
+
+    @property
+    def contexts(self):
+        """p_1 .. p_l as columns (d, l)."""
+        return self.tokens[:-1].T
+
+    @property
+    def keys(self):
+        """What the query attends to, as columns: the contexts (d, l); all of P (d, l+1) if the query attends to itself."""
+        return self.P if self.query_attends else self.contexts
+
+    @property
+    def query(self):
+        """p_query (d,)."""
+        return self.tokens[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """A batch of prompts of one length.
+
+    Parameters
+    ----------
+    tokens : array_like (B, l+1, d), floating
+        Tokens as rows, the query last; B >= 1, l >= 1. Kept without a copy: read-only arrays and views are fine.
+    labels : array_like (B,)
+        Labels of the queries, each -1 or +1; stored in the tokens' dtype.
+    query_attends : bool
+        Whether the query is one of the tokens it attends to (the l+1 model of the proof pages); default no.
+
+    Raises
+    ------
+    TypeError
+        Tokens of an integer, boolean or object dtype.
+    ValueError
+        Wrong number of axes, no prompt, no context, labels of another length or other than -1 and +1, NaN, infinity.
+    """
+
+    tokens: np.ndarray
+    labels: np.ndarray
+    query_attends: bool = False
+
+    def __post_init__(self):
+        tokens = real_array(self.tokens, "tokens", "(B, l+1, d)", complex_too=True)
+        B, rows, d = tokens.shape
+        if B == 0:
+            raise ValueError(f"tokens has shape {tokens.shape}: an empty batch. Expected B >= 1 prompts.")
+        if rows < 2:
+            raise ValueError(
+                f"tokens has shape {tokens.shape}: l = {rows - 1} contexts. Expected (B, l+1, d) with l >= 1, the query last."
+            )
+        if d == 0:
+            raise ValueError(f"tokens has shape {tokens.shape}: tokens of width 0. Expected d >= 1.")
+        labels = np.asarray(self.labels)
+        if labels.shape != (B,):
+            raise ValueError(f"labels has shape {labels.shape}; expected ({B},), one label for each prompt of tokens.")
+        if labels.dtype.kind not in "fiuc" or not np.all((labels == 1) | (labels == -1)):
+            odd = [value for value in labels.tolist() if value not in (1, -1)][:3] if labels.dtype != object else "objects"
+            raise ValueError(f"labels holds {odd}; expected -1 or +1 only. Map two classes by numpy.where(y, 1.0, -1.0).")
+        check_finite(tokens, "tokens")
+        object.__setattr__(self, "tokens", tokens)
+        object.__setattr__(self, "labels", labels.astype(tokens.dtype))
+        object.__setattr__(self, "query_attends", bool(self.query_attends))
+
+    @property
+    def length(self):
+        """l, the number of contexts."""
+        return self.tokens.shape[1] - 1
+
+    def __len__(self):
+        return len(self.tokens)
+
+    def __getitem__(self, index):
+        """`prompts[i]` is a `Prompt`; a slice or an index array gives `Prompts`."""
+        if np.ndim(index) == 0 and not isinstance(index, slice):
+            z = self.labels[index]
+            return Prompt(self.tokens[index], z.item() if z.dtype.kind == "f" else z, self.query_attends)
+        return Prompts(self.tokens[index], self.labels[index], self.query_attends)
+
+    def __iter__(self):
+        return (self[n] for n in range(len(self)))
+
+    def __repr__(self):
+        B, rows, d = self.tokens.shape
+        attends = ", query_attends=True" if self.query_attends else ""
+        return f"Prompts(B={B}, l={rows - 1}, d={d}, {self.tokens.dtype}{attends})"
+
+
+@dataclass(frozen=True, eq=False)
+class CodedPrompts:
+    """A batch of prompts as sparse codes over a dictionary: token = E[relevant] + kappa E[irrelevant] + sign E[label].
+
+    Attributes
+    ----------
+    dictionary : ndarray (d, K)
+        E: columns the patterns mu_j, then nu_k, last the label embedding q, each filled up with zeros to R^d.
+    relevant, irrelevant : ndarray of int32 (B, l+1)
+        Columns of the dictionary: the token's relevant (IDR or ODR) and irrelevant (IDI or ODI) pattern.
+    kappa : ndarray (B, l+1)
+        Coefficient of the irrelevant pattern.
+    sign : ndarray of int8 (B, l+1)
+        +1 or -1, the label a context carries; 0 for the query.
+    labels : ndarray (B,)
+        Labels of the queries, each -1 or +1.
+    query_attends : bool
+        As in `Prompts`.
+    """
+
+    dictionary: np.ndarray
+    relevant: np.ndarray
+    irrelevant: np.ndarray
+    kappa: np.ndarray
+    sign: np.ndarray
+    labels: np.ndarray
+    query_attends: bool = False
+
+    @property
+    def length(self):
+        """l, the number of contexts."""
+        return self.relevant.shape[1] - 1
+
+    def __len__(self):
+        return len(self.relevant)
+
+    def __getitem__(self, index):
+        """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
+        if np.ndim(index) == 0 and not isinstance(index, slice):
+            return self[[index]].dense()[0]
+        rows = (self.relevant[index], self.irrelevant[index], self.kappa[index], self.sign[index], self.labels[index])
+        return CodedPrompts(self.dictionary, *rows, self.query_attends)
+
+    def dense(self, dtype=np.float64):
+        """The same prompts as arrays of tokens.
+
+        Parameters
+        ----------
+        dtype : floating dtype
+            Of the tokens, float64 if not said.
+
+        Returns
+        -------
+        Prompts
+        """
+        E = np.ascontiguousarray(self.dictionary.T, dtype)  # rows: one pattern each
+        tokens = E[self.irrelevant]
+        tokens *= self.kappa[..., None].astype(dtype)
+        tokens += E[self.relevant]
+        tokens += self.sign[..., None].astype(dtype) * E[-1]
+        return Prompts(tokens, self.labels, self.query_attends)
+
+    def __repr__(self):
+        d, K = self.dictionary.shape
+        attends = ", query_attends=True" if self.query_attends else ""
+        return f"CodedPrompts(B={len(self)}, l={self.length}, d={d}, {K} patterns{attends})"
