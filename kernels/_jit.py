@@ -25,13 +25,11 @@ __all__ = ["cache_directory", "kernel", "launch", "parallel_kernel", "prange", "
 # `contract` and `reassoc` let LLVM use fused multiply-adds and vectorised sums: a factor 3 to 5 on every dot
 # product. `nnan` and `ninf` stay out: with them isnan() is constant False and NaN may vanish silently.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
-_OPTIONS = dict(fastmath=FASTMATH, error_model="numpy", nogil=True)
+_OPTIONS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True}
 # Of numba's parallel transformations only the explicit loop: the others turn every array expression into a
 # parallel region of its own, which costs seconds of compilation and microseconds a call.
-_PARALLEL = dict(
-    prange=True, comprehension=False, reduction=False, inplace_binop=False, setitem=False, numpy=False, stencil=False,
-    fusion=False,
-)
+_OTHERS = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
+_PARALLEL = {"prange": True, **dict.fromkeys(_OTHERS, False)}
 
 
 def source_digest(folder=None):

@@ -47,7 +47,7 @@ def forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
     B, _, d = tokens.shape
     m = len(a)
     chunks, block = plan(tokens.shape, m, tokens.itemsize)
-    QK, OV, OV_T = merge(W_Q, W_K, W_V, W_O)
+    QK, _, OV_T = merge(W_Q, W_K, W_V, W_O)
     F = np.empty(B, tokens.dtype)
     attn = np.empty((B, keys), tokens.dtype)
     C = np.empty((B, d), tokens.dtype)

@@ -28,7 +28,7 @@ _WHERE = {
     "loss_and_grad": "nlicl.model",
     "audit_formula": "nlicl.audit",
 }
-__all__ = [*_WHERE, "__version__"]  # noqa: PLE0604
+__all__ = [*_WHERE, "__version__"]
 
 
 def __getattr__(name):
@@ -57,9 +57,7 @@ def _find_kernels_of_a_checkout():
         def find_spec(name, path=None, target=None):
             if name != "nlicl.kernels":
                 return None
-            return importlib.util.spec_from_file_location(
-                name, beside, submodule_search_locations=[str(beside.parent)]
-            )
+            return importlib.util.spec_from_file_location(name, beside, submodule_search_locations=[str(beside.parent)])
 
     sys.meta_path.insert(0, Finder)
 

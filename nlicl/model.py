@@ -111,7 +111,9 @@ def _checked(params, prompts, dtypes):
     if isinstance(prompts, CodedPrompts):
         prompts = prompts.dense(dtype)
     elif not isinstance(prompts, Prompts):
-        raise TypeError(f"prompts is a {type(prompts).__name__}; expected nlicl.Prompts(tokens, labels) or CodedPrompts.")
+        raise TypeError(
+            f"prompts is a {type(prompts).__name__}; expected nlicl.Prompts(tokens, labels) or nlicl.CodedPrompts."
+        )
     tokens = prompts.tokens
     if tokens.dtype != dtype:
         raise TypeError(
@@ -141,7 +143,9 @@ def check_params(params):
                 f"Convert with .astype(numpy.{arrays.W_Q.dtype})."
             )
         if array.size == 0:
-            raise ValueError(f"params.{name} has shape {array.shape}; expected {_SHAPES[name]} with every size at least 1.")
+            raise ValueError(
+                f"params.{name} has shape {array.shape}; expected {_SHAPES[name]} with every size at least 1."
+            )
     sizes = {}  # letter -> (size, who said so first)
     for name, array in arrays._asdict().items():
         for letter, size in zip(_letters(_SHAPES[name]), array.shape, strict=True):
@@ -170,7 +174,7 @@ class _Writable:
 
 
 def _for_kernel(array):
-    """Row by row in memory, aligned, in native byte order, of a type the kernels are compiled for; a copy only if needed."""
+    """Contiguous, aligned, in native byte order, of a type the kernels are compiled for; a copy only if needed."""
     array = np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
     return array if array.flags.writeable else np.asarray(_Writable(array))
 

@@ -99,7 +99,7 @@ class Prompt:
 
     @property
     def keys(self):
-        """What the query attends to, as columns: the contexts (d, l); all of P (d, l+1) if the query attends to itself."""
+        """What the query attends to, as columns: the contexts (d, l), or all of P (d, l+1) if it attends to itself."""
         return self.P if self.query_attends else self.contexts
 
     @property
@@ -140,7 +140,8 @@ class Prompts:
             raise ValueError(f"tokens has shape {tokens.shape}: an empty batch. Expected B >= 1 prompts.")
         if rows < 2:
             raise ValueError(
-                f"tokens has shape {tokens.shape}: l = {rows - 1} contexts. Expected (B, l+1, d) with l >= 1, the query last."
+                f"tokens has shape {tokens.shape}: l = {rows - 1} contexts. "
+                "Expected (B, l+1, d) with l >= 1, the query last."
             )
         if d == 0:
             raise ValueError(f"tokens has shape {tokens.shape}: tokens of width 0. Expected d >= 1.")
@@ -148,8 +149,10 @@ class Prompts:
         if labels.shape != (B,):
             raise ValueError(f"labels has shape {labels.shape}; expected ({B},), one label for each prompt of tokens.")
         if labels.dtype.kind not in "fiuc" or not np.all((labels == 1) | (labels == -1)):
-            odd = [value for value in labels.tolist() if value not in (1, -1)][:3] if labels.dtype != object else "objects"
-            raise ValueError(f"labels holds {odd}; expected -1 or +1 only. Map two classes by numpy.where(y, 1.0, -1.0).")
+            odd = [value for value in labels.tolist() if isinstance(value, str) or value not in (1, -1)][:3]
+            raise ValueError(
+                f"labels holds {odd} ({labels.dtype}); expected -1 or +1 only. Map two classes by numpy.where(y, 1.0, -1.0)."
+            )
         check_finite(tokens, "tokens")
         object.__setattr__(self, "tokens", tokens)
         object.__setattr__(self, "labels", labels.astype(tokens.dtype))
