@@ -1,0 +1,33 @@
+"""Hypothesis profiles and what all test modules share.
+
+No deadline: the first example of a test may compile a kernel, which takes seconds. In continuous integration the
+examples are derived from the test's name, so that a red run can be repeated; at home they are fresh every time.
+"""
+
+import os
+
+import numba
+import pytest
+from hypothesis import HealthCheck, settings
+
+_plain_python = bool(numba.config.DISABLE_JIT)
+settings.register_profile(
+    "nlicl",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    max_examples=12 if _plain_python else 40,
+    suppress_health_check=[HealthCheck.too_slow],  # the same first compilation
+)
+settings.load_profile("nlicl")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "compiled: needs compiled kernels, skipped under NUMBA_DISABLE_JIT=1")
+
+
+def pytest_collection_modifyitems(items):
+    if _plain_python:
+        skip = pytest.mark.skip(reason="the JIT is off: there is no compiled code to look at")
+        for item in items:
+            if "compiled" in item.keywords:
+                item.add_marker(skip)
