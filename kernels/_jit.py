@@ -119,11 +119,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def launch(parallel, *arguments):
-    """Call a parallel kernel from Python.
+def launch(parallel, chunks, *arguments):
+    """Call a parallel kernel, which works on so many chunks, from Python.
 
-    Complex arguments, which only the audit's complex step has, go through the same compiled chunks in a plain
-    loop: the parallel wrapper of a dtype costs seconds to compile and would gain nothing on small problems.
+    A single chunk needs no threads, and complex arguments, which only the audit's complex step has, are small: both go
+    through the same compiled chunks in a plain loop. That saves the seconds it takes to compile the parallel wrapper
+    for a dtype, and milliseconds a call on a busy machine.
 
     Raises
     ------
@@ -135,7 +136,7 @@ def launch(parallel, *arguments):
             "nlicl: this process was forked from one that had already run a parallel kernel, and OpenMP does not "
             "survive a fork. Start workers with multiprocessing.get_context('spawn') (or 'forkserver')."
         )
-    if arguments[0].dtype.kind == "c":
+    if chunks == 1 or arguments[0].dtype.kind == "c":
         return getattr(parallel, "py_func", parallel)(*arguments)
     with _lock:
         return parallel(*arguments)

@@ -52,7 +52,7 @@ def forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
     attn = np.empty((B, keys), tokens.dtype)
     C = np.empty((B, d), tokens.dtype)
     U = np.empty((B, m), tokens.dtype)
-    launch(forward_chunks, F, attn, C, U, tokens, QK, OV_T, a, chunks, block)
+    launch(forward_chunks, chunks, F, attn, C, U, tokens, QK, OV_T, a, chunks, block)
     return F, attn, C, U
 
 
@@ -66,7 +66,7 @@ def step(tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
     dQK = np.zeros((chunks, d, d), tokens.dtype)
     dOV = np.zeros((chunks, m, d), tokens.dtype)
     da = np.zeros((chunks, m), tokens.dtype)
-    launch(step_chunks, loss, dQK, dOV, da, tokens, labels, keys, QK, OV, OV_T, a, kind, block)
+    launch(step_chunks, chunks, loss, dQK, dOV, da, tokens, labels, keys, QK, OV, OV_T, a, kind, block)
     dW_Q, dW_K, dW_V, dW_O = split(add_slabs(dQK), add_slabs(dOV), W_Q, W_K, W_V, W_O)
     return loss.sum() / len(tokens), dW_Q, dW_K, dW_V, dW_O, add_slabs(da[:, None])[0].copy()
 

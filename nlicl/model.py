@@ -10,7 +10,7 @@ import numpy as np
 
 from .kernels import dense
 from .kernels import loss as losses
-from .types import CodedPrompts, Params, Prompt, Prompts, check_finite, real_array
+from .types import CodedPrompts, Params, Prompt, Prompts, all_finite, check_finite, real_array
 
 __all__ = ["Forward", "Params", "Prompt", "Prompts", "forward", "loss_and_grad"]
 
@@ -60,7 +60,8 @@ def forward(params, prompts):
         As `loss_and_grad`.
     """
     arrays, tokens, _, keys = _checked(params, prompts, _DTYPES)
-    out = Forward(*dense.forward(tokens, keys, *arrays))
+    with np.errstate(all="ignore"):  # as in loss_and_grad
+        out = Forward(*dense.forward(tokens, keys, *arrays))
     if not np.isfinite(out.score).all():
         _explain_not_finite("a score", tokens)
     return out
@@ -91,14 +92,18 @@ def loss_and_grad(params, prompts, loss="hinge"):
     TypeError
         Not a Params, Prompts or CodedPrompts; a dtype other than float32 and float64, or two different ones.
     ValueError
-        Shapes that do not fit together, NaN or infinity, an unknown loss, a loss that overflows.
+        Shapes that do not fit together, NaN or infinity, an unknown loss, a loss or gradient that overflows.
     """
-    if loss not in losses.NAMES:
+    if not isinstance(loss, str) or loss not in losses.NAMES:
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(map(repr, losses.NAMES))}.")
     arrays, tokens, labels, keys = _checked(params, prompts, _DTYPES)
-    value, *grads = dense.step(tokens, labels, keys, *arrays, losses.NAMES[loss])
+    with np.errstate(all="ignore"):  # overflow is found, and explained, below
+        value, *grads = dense.step(tokens, labels, keys, *arrays, losses.NAMES[loss])
     if not np.isfinite(value):
         _explain_not_finite("the loss", tokens)
+    for name, grad in zip(Params._fields, grads, strict=True):
+        if not all_finite(grad):  # an infinite score may well have loss 0, but no gradient
+            _explain_not_finite(f"the gradient of {name}", tokens)
     return value, Params(*grads)
 
 
@@ -174,8 +179,8 @@ class _Writable:
 
 
 def _for_kernel(array):
-    """Contiguous, aligned, in native byte order, of a type the kernels are compiled for; a copy only if needed."""
-    array = np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+    """Contiguous, aligned, of a type the kernels are compiled for; a copy only if needed."""
+    array = np.require(array, requirements=["C", "A"])
     return array if array.flags.writeable else np.asarray(_Writable(array))
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Forward", "forward", "loss", "margins"]
+__all__ = ["Forward", "evaluate", "forward", "loss", "margins"]
 
 
 class Forward(NamedTuple):
@@ -53,25 +53,39 @@ def relu(u):
     return np.where(u.real <= 0, 0, u)
 
 
-def loss(params, prompt, loss="hinge"):
-    """The loss of one prompt: "hinge" max(0, 1 - zF), "logistic" log(1 + exp(-zF)), "squared" (F - z)^2 / 2."""
-    F, z = forward(params, prompt).score, prompt.z
-    if loss == "hinge":
-        return relu(1 - z * F)[()]
-    if loss == "logistic":
-        t = z * F
-        return np.log1p(np.exp(-t)) if t.real > 0 else np.log1p(np.exp(t)) - t
-    if loss == "squared":
-        return (F - z) ** 2 / 2
-    raise ValueError(f"loss is {loss!r}; expected 'hinge', 'logistic' or 'squared'.")
+def evaluate(params, prompt, loss="hinge"):
+    """The loss of one prompt, and its margins: where it has kinks.
 
-
-def margins(params, prompt, loss="hinge"):
-    """Where the loss has kinks: it is smooth around `params` if and only if none of these numbers is zero.
+    Parameters
+    ----------
+    params : Params
+    prompt : Prompt
+    loss : {"hinge", "logistic", "squared"}
+        max(0, 1 - zF), log(1 + exp(-zF)) or (F - z)^2 / 2.
 
     Returns
     -------
-    ndarray (m + 1,) for the hinge: the pre-activations u_1 .. u_m, then 1 - zF; (m,), without the last, for the others.
+    loss : scalar
+    margins : ndarray
+        The pre-activations u_1 .. u_m and, for the hinge, 1 - zF. The loss is smooth around `params` if none is zero.
     """
     out = forward(params, prompt)
-    return np.append(out.preactivation, 1 - prompt.z * out.score) if loss == "hinge" else out.preactivation
+    F, z, u = out.score, prompt.z, out.preactivation
+    if loss == "hinge":
+        return relu(1 - z * F)[()], np.append(u, 1 - z * F)
+    if loss == "logistic":
+        t = z * F
+        return (np.log1p(np.exp(-t)) if t.real > 0 else np.log1p(np.exp(t)) - t), u
+    if loss == "squared":
+        return (F - z) ** 2 / 2, u
+    raise ValueError(f"loss is {loss!r}; expected 'hinge', 'logistic' or 'squared'.")
+
+
+def loss(params, prompt, loss="hinge"):
+    """The loss of one prompt, as `evaluate`."""
+    return evaluate(params, prompt, loss)[0]
+
+
+def margins(params, prompt, loss="hinge"):
+    """The margins of one prompt, as `evaluate`."""
+    return evaluate(params, prompt, loss)[1]

@@ -43,7 +43,7 @@ class Params(NamedTuple):
 
 
 def real_array(value, name, shape, *, complex_too=False):
-    """`value` as a floating ndarray whose number of axes is that of the words in `shape`, or a clear error."""
+    """`value` as a floating ndarray, in native byte order, with the axes named in `shape`; or a clear error."""
     array = np.asarray(value)
     axes = [word.strip() for word in shape.strip("()").split(",") if word.strip()]
     if array.dtype.kind not in ("fc" if complex_too else "f"):
@@ -52,21 +52,25 @@ def real_array(value, name, shape, *, complex_too=False):
         )
     if array.ndim != len(axes):
         raise ValueError(f"{name} has shape {array.shape}; expected {len(axes)} axes, {shape}.")
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def all_finite(array):
+    """Whether `array` holds neither NaN nor infinity. Allocates nothing as a rule: a finite sum has finite terms."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
 
 
 def check_finite(array, name):
-    """Raise ValueError, with the first offending index, if `array` holds NaN or infinity. Allocates nothing if not."""
-    with np.errstate(all="ignore"):
-        if array.size == 0 or np.isfinite(array.sum()):  # a finite sum has finite terms
-            return
+    """Raise ValueError, with the first offending index, if `array` holds NaN or infinity."""
+    if all_finite(array):
+        return
     bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        index = tuple(int(i) for i in bad[0])
-        raise ValueError(
-            f"{name}{list(index)} is {array[index]}; expected finite numbers ({len(bad)} of {array.size} entries are "
-            "not). Remove or replace them."
-        )
+    index = tuple(int(i) for i in bad[0])
+    raise ValueError(
+        f"{name}{list(index)} is {array[index]}; expected finite numbers ({len(bad)} of {array.size} entries are "
+        "not). Remove or replace them."
+    )
 
 
 @dataclass(frozen=True)
@@ -148,14 +152,18 @@ class Prompts:
         labels = np.asarray(self.labels)
         if labels.shape != (B,):
             raise ValueError(f"labels has shape {labels.shape}; expected ({B},), one label for each prompt of tokens.")
-        if labels.dtype.kind not in "fiuc" or not np.all((labels == 1) | (labels == -1)):
-            odd = [value for value in labels.tolist() if isinstance(value, str) or value not in (1, -1)][:3]
+        kinds = "fiuc" if tokens.dtype.kind == "c" else "fiu"
+        if labels.dtype.kind not in kinds or not np.all((labels == 1) | (labels == -1)):
+            values = labels.tolist()
+            odd = ([value for value in values if value not in (1, -1)] or values)[:3]
             raise ValueError(
                 f"labels holds {odd} ({labels.dtype}); expected -1 or +1 only. Map two classes by numpy.where(y, 1.0, -1.0)."
             )
         check_finite(tokens, "tokens")
+        labels = labels.astype(tokens.dtype)  # a copy; frozen, because nothing checks labels again
+        labels.flags.writeable = False
         object.__setattr__(self, "tokens", tokens)
-        object.__setattr__(self, "labels", labels.astype(tokens.dtype))
+        object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "query_attends", bool(self.query_attends))
 
     @property

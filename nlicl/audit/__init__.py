@@ -1,0 +1,207 @@
+"""The audit: a gradient formula held against independent witnesses.
+
+`audit_formula` judges one formula, a paper's or the reader's own; `audit_paper` all that a paper has registered, the
+library's own gradients, and a negative control. The audit knows functions and arrays; papers hand it a `Subject`.
+"""
+
+import inspect
+
+import numpy as np
+
+from ..formula import Formula
+from .judge import judge
+from .report import AuditReport, FormulaReport
+from .witnesses import Case
+
+__all__ = ["AuditReport", "FormulaReport", "audit_formula", "audit_paper"]
+
+LEAST_DRAWS = 2  # one with an active, one with an inactive hinge
+
+
+def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_attends=None):
+    """Hold one gradient formula against independent witnesses.
+
+    Parameters
+    ----------
+    formula : Formula or callable
+        f(params, prompt) -> array: the gradient of the loss of one prompt, of the parameter's shape. It may be written
+        with NumPy alone. `prompt.P` (d, l+1) has the paper's columns, `prompt.contexts` (d, l), `prompt.query` (d,),
+        `prompt.z` the label.
+    paper : str
+        Whose model, loss and draws.
+    wrt : str, optional
+        The parameter, for example "W_K"; needed unless the formula says so itself.
+    draws : int
+        How many places to judge it at, at least 2.
+    seed : int
+        Of the draws.
+    query_attends : bool, optional
+        Judge against the model in which the query is among the keys (l+1 terms) or not (l terms); if not given, what
+        the formula asks for, else not.
+
+    Returns
+    -------
+    AuditReport
+        With one entry. `print` it for the table; `.verdict` is "agree", "disagree" or "undetermined".
+
+    Raises
+    ------
+    ValueError, TypeError
+        An unknown paper or parameter, draws below 2, a formula that is not callable.
+    """
+    subject = _subject(paper)
+    formula = _formula(formula, wrt, subject)
+    bench = Bench(subject, draws, seed)
+    return AuditReport(paper, seed, draws, [bench.audit(formula, query_attends)])
+
+
+def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=None, progress=None):
+    """Audit every formula of a paper, the library's batched gradients and a negative control.
+
+    Parameters
+    ----------
+    paper, draws, seed, query_attends
+        As in `audit_formula`; `query_attends` overrules what formulas ask for.
+    wrt : str, optional
+        Only formulas of this parameter.
+    progress : callable, optional
+        progress(done, total, name), called before each formula.
+
+    Returns
+    -------
+    AuditReport
+    """
+    subject = _subject(paper)
+    if wrt is not None:
+        _check_parameter(wrt, subject)
+    bench = Bench(subject, draws, seed)
+    chosen = [formula for formula in subject.formulas.values() if wrt in (None, formula.wrt)]
+    right = [formula for formula in chosen if formula.expected == "agree"]
+    jobs = [(formula.name, lambda f=formula: bench.audit(f, query_attends)) for formula in right]
+    jobs += [(f"library {f.wrt}", lambda f=f: bench.audit_library(f.wrt, query_attends)) for f in right]
+    jobs += [(f.name, lambda f=f: bench.audit(f, query_attends)) for f in chosen if f.expected != "agree"]
+    jobs += [("negative control", lambda: bench.audit(_broken(right[0]), query_attends))]
+    reports = []
+    for done, (name, job) in enumerate(jobs):
+        if progress is not None:
+            progress(done, len(jobs), name)
+        reports.append(job())
+    return AuditReport(paper, seed, draws, reports)
+
+
+class Bench:
+    """The draws of one audit; what witnesses find on them is kept, for all formulas of a paper share it."""
+
+    def __init__(self, subject, draws, seed):
+        for name, value, least in (("draws", draws, LEAST_DRAWS), ("seed", seed, 0)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise TypeError(f"{name} is {value!r}; expected an integer, at least {least}.")
+            if value < least:
+                why = ": one with an active hinge and one without" if name == "draws" else ""
+                raise ValueError(f"{name} is {value}; expected at least {least}{why}.")
+        self.subject, self.draws, self.seed = subject, int(draws), int(seed)
+        self._points, self._single, self._batched = {}, {}, {}
+
+    def points(self, attends):
+        if attends not in self._points:
+            self._points[attends] = self.subject.points(self.draws, self.seed, attends)
+        return self._points[attends]
+
+    def single(self, attends):
+        """A case for each prompt."""
+        if attends not in self._single:
+            self._single[attends] = [
+                Case(self.subject, point.label, point.params, point.prompts[n : n + 1])
+                for point in self.points(attends)
+                for n in range(len(point.prompts))
+            ]
+        return self._single[attends]
+
+    def batched(self, attends):
+        """A case for each point, all its prompts together."""
+        if attends not in self._batched:
+            self._batched[attends] = [Case(self.subject, *point) for point in self.points(attends)]
+        return self._batched[attends]
+
+    def audit(self, formula, query_attends=None):
+        """The report on one per-prompt formula."""
+        attends = formula.query_attends if query_attends is None else query_attends
+        cases = self.single(bool(attends))
+        note = ""
+        if formula.defined is not None:
+            inside = [case for case in cases if formula.defined(case.params)]
+            note = f"judged where it is defined, {formula.domain}: {len(inside)} of {len(cases)} draws"
+            cases = inside
+        if not cases:
+            raise ValueError(
+                f"formula {formula.name} is defined on none of {self.draws} draws ({formula.domain}); use more draws."
+            )
+        report = judge(formula, cases, lambda case: formula(*_copies(case)), self.subject, note)
+        report.query_attends = bool(attends)
+        return report
+
+    def audit_library(self, wrt, query_attends=None):
+        """The report on the library's own gradient of a batch."""
+        formula = Formula(
+            None, f"library {wrt}", wrt, f"mean over a batch, nlicl.loss_and_grad(...)[1].{wrt}", "nlicl's kernels"
+        )
+
+        def call(case):
+            return getattr(self.subject.gradient(case.params, case.prompts), wrt)
+
+        report = judge(formula, self.batched(bool(query_attends)), call, self.subject)
+        report.query_attends = bool(query_attends)
+        return report
+
+
+def _copies(case):
+    """Parameters and prompt that a formula may write to without harm."""
+    prompt = case.prompts[0]
+    return type(case.params)(*(array.copy() for array in case.params)), type(prompt)(
+        prompt.tokens.copy(), prompt.z, prompt.query_attends
+    )
+
+
+def _broken(formula):
+    """A copy of a right formula with its largest entry off by a part in a million: an audit must catch it."""
+
+    def broken(params, prompt):
+        gradient = np.array(formula(params, prompt))
+        largest = np.unravel_index(np.argmax(abs(gradient)), gradient.shape)
+        gradient[largest] *= 1 + 1e-6
+        return gradient
+
+    return Formula(broken, "negative control", formula.wrt, f"{formula.name}, its largest entry times 1 + 1e-6",
+                   "broken on purpose", erratum="one entry is off by a part in a million", expected="disagree")  # fmt: skip
+
+
+def _subject(paper):
+    from ..papers import load
+
+    return load(paper).subject
+
+
+def _formula(formula, wrt, subject):
+    if isinstance(formula, Formula):
+        if wrt is not None and wrt != formula.wrt:
+            raise ValueError(f"wrt is {wrt!r}, but formula {formula.name} is with respect to {formula.wrt!r}.")
+        return formula
+    if not callable(formula):
+        raise TypeError(f"formula is a {type(formula).__name__}; expected a function f(params, prompt) -> array.")
+    if wrt is None:
+        names = ", ".join(map(repr, _parameters(subject)))
+        raise ValueError(f"wrt is not given; expected the parameter the formula differentiates by, one of {names}.")
+    _check_parameter(wrt, subject)
+    name = getattr(formula, "__name__", "formula")
+    text = (inspect.getdoc(formula) or name).strip().splitlines()
+    source = getattr(getattr(formula, "__code__", None), "co_filename", "given by the reader")
+    return Formula(formula, name, wrt, text[0] if text else name, source.rsplit("/", 1)[-1])
+
+
+def _check_parameter(wrt, subject):
+    if wrt not in _parameters(subject):
+        raise ValueError(f"wrt is {wrt!r}; expected one of {', '.join(map(repr, _parameters(subject)))}.")
+
+
+def _parameters(subject):
+    return list(dict.fromkeys(formula.wrt for formula in subject.formulas.values()))

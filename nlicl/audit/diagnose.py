@@ -1,0 +1,273 @@
+"""What is wrong with a formula, decided from all draws.
+
+Hypotheses are tried in order of complexity: none is reported unless it turns the expected gradient into the given one on
+every draw, and where several of the same complexity do, all are listed. Where none fits, the kind is `unknown`.
+"""
+
+from itertools import combinations
+
+import numpy as np
+
+FITS = 1e-7  # relative to the largest entry: the given array is what the hypothesis says
+_CONSTANTS = {2.0: "2", 0.5: "1/2", 4.0: "4", 0.25: "1/4", 3.0: "3", 1 / 3: "1/3", np.sqrt(2): "sqrt(2)", 1e-1: "1/10"}
+
+
+def diagnose(formula, cases, answer, subject):
+    """A list of {"kind", "detail"}, most telling first. `answer` holds the given arrays by number of case."""
+    found = _undefined(formula, cases, answer)
+    if answer.arrays:
+        found += _Search(formula.wrt, cases, answer.arrays, subject).run()
+    return found
+
+
+def _undefined(formula, cases, answer):
+    if not answer.problems:
+        return []
+    transposed = [n for n, (value, shape) in answer.shapes.items() if value.shape == shape[::-1]]
+    if transposed and len(transposed) == len(answer.shapes):
+        same = all(
+            _close(answer.shapes[n][0].T, cases[n].complex_step(formula.wrt)[0], _size(cases[n], formula.wrt))
+            for n in transposed
+        )
+        if same:
+            return [
+                _item(
+                    "transpose",
+                    f"the given array is the transpose of the gradient; return its .T, {formula.wrt}'s shape",
+                )
+            ]
+    first = min(answer.problems)
+    return [_item("shape", f"it {answer.problems[first]}, on {len(answer.problems)} of {len(cases)} draws, "
+                           f"such as {cases[first].label}")]  # fmt: skip
+
+
+def _item(kind, detail):
+    return {"kind": kind, "detail": detail}
+
+
+def _size(case, wrt):
+    return abs(case.complex_step(wrt)[0]).max()
+
+
+def _close(given, expected, scale):
+    return given.shape == expected.shape and bool(np.all(abs(given - expected) <= FITS * max(scale, 1e-300)))
+
+
+class _Search:
+    def __init__(self, wrt, cases, given, subject):
+        self.wrt, self.subject = wrt, subject
+        self.numbers = list(given)
+        self.cases = [cases[n] for n in given]
+        self.given = [np.asarray(given[n], float) for n in given]
+        sizes = [_size(case, wrt) for case in self.cases]
+        typical = float(np.median([size for size in sizes if size > 0] or [1.0]))
+        self.scales = [max(size or typical, abs(g).max() if np.isfinite(g).all() else 0.0) for size, g in
+                       zip(sizes, self.given, strict=True)]  # fmt: skip
+
+    def run(self):
+        expected = [case.complex_step(self.wrt)[0] for case in self.cases]
+        if any(not np.isfinite(given).all() for given in self.given):
+            return self._not_finite()
+        factor = self._factor(expected)
+        if factor:
+            return factor
+        found = self._transposed(expected) + self._other_parameter()
+        return found or self._edited() or self._some_entries(expected) or [_item("unknown", self._summary(expected))]
+
+    # -- one factor, everywhere
+
+    def _factor(self, candidate, allow_one=False):
+        """Items that say by which factor `given` differs from `candidate`; [] if by none, or by 1 unless allowed."""
+        ratios = []
+        for given, array, scale in zip(self.given, candidate, self.scales, strict=True):
+            norm = (array * array).sum()
+            if norm == 0 or np.sqrt(norm) < 1e-12 * scale:
+                if abs(given).max() > FITS * scale:
+                    return []
+                ratios.append(np.nan)
+                continue
+            ratio = (given * array).sum() / norm
+            if not _close(given, ratio * array, scale):
+                return []
+            ratios.append(ratio)
+        ratios = np.array(ratios)
+        if np.isnan(ratios).all():
+            return []
+        return self._name_factor(ratios, allow_one)
+
+    def _name_factor(self, ratios, allow_one):
+        known = ratios[~np.isnan(ratios)]
+        if np.allclose(known, known[0], rtol=1e-6, atol=0):
+            c = known[0]
+            if abs(c - 1) < 1e-6:
+                return [_item("scale", "factor 1")] if allow_one else []
+            if abs(c + 1) < 1e-6:
+                return [_item("sign", "the given gradient is minus the expected one, on every entry of every draw")]
+            name = next(
+                (text for value, text in _CONSTANTS.items() if abs(abs(c) - value) < 1e-6 * value), f"{abs(c):.6g}"
+            )
+            sign = "-" if c < 0 else ""
+            return [
+                _item(
+                    "scale", f"the given gradient is {sign}{name} times the expected one, on every entry of every draw"
+                )
+            ]
+        sizes = [self.subject.sizes(case.params, case.prompts[0]) for case in self.cases]
+        found = []
+        for name in sizes[0]:
+            value = np.array([size[name] for size in sizes], float)
+            for text, power in (
+                (name, value),
+                (f"1/{name}", 1 / value),
+                (f"{name}^2", value**2),
+                (f"1/{name}^2", value**-2),
+            ):
+                for sign, s in (("", 1.0), ("-", -1.0)):
+                    seen = ~np.isnan(ratios)
+                    if not np.allclose(power[seen], power[seen][0]) and np.allclose(
+                        ratios[seen], s * power[seen], rtol=1e-6, atol=0
+                    ):
+                        kind, text = (
+                            ("wrong-factor", "the label z, once too often or missing")
+                            if name == "z"
+                            else ("scale", text)
+                        )
+                        found.append(_item(kind, f"the given gradient is {sign}{text} times the expected one"
+                                           if kind == "scale" else f"a factor is another one: {text}"))  # fmt: skip
+        return _unique(found)
+
+    # -- the same numbers in other places
+
+    def _transposed(self, expected):
+        if any(array.ndim != 2 or array.shape[0] != array.shape[1] for array in expected):
+            return []
+        if self._factor([array.T for array in expected], allow_one=True):
+            return [_item("transpose", "the given array is the transpose of the gradient")]
+        return []
+
+    def _other_parameter(self):
+        found = []
+        for name, array in self.cases[0].params._asdict().items():
+            if name == self.wrt or array.shape != getattr(self.cases[0].params, self.wrt).shape:
+                continue
+            if all(getattr(c.params, name).shape == getattr(c.params, self.wrt).shape for c in self.cases):
+                factor = self._factor([case.complex_step(name)[0] for case in self.cases], allow_one=True)
+                if factor:
+                    found.append(
+                        _item(
+                            "wrong-parameter", f"the given array is the gradient with respect to {name}{_with(factor)}"
+                        )
+                    )
+        return found
+
+    # -- a change of one to three factors of the paper's own formula
+
+    def _edited(self):
+        if any(case.prompts is None for case in self.cases):
+            return []
+        edits = self.subject.edits(self.wrt, self.cases[0].prompts[0].query_attends)
+        order = sorted(range(len(self.cases)), key=lambda k: -abs(self.given[k]).max() / self.scales[k])
+        for count, factor_too in ((1, False), (1, True), (2, False), (2, True), (3, False)):
+            found = []
+            for chosen in combinations(edits, count):
+                if len({edit.slot for edit in chosen}) < count:
+                    continue
+                factor = self._fits({edit.slot: edit.value for edit in chosen}, order, factor_too)
+                if factor is not None:
+                    found += [_item(edit.kind, edit.detail) for edit in chosen] + factor
+            if found:
+                return _unique(found)
+        return []
+
+    def _fits(self, slots, order, factor_too):
+        """The factor's items if the edited gradient is the given one, None if not. The first misfit ends it."""
+        candidate = [None] * len(self.cases)
+        for k in order:
+            case = self.cases[k]
+            with np.errstate(all="ignore"):
+                arrays = [self.subject.edited(self.wrt, slots, case.params, prompt) for prompt in case.prompts]
+            if any(array is None for array in arrays):
+                return None
+            array = sum(arrays) / len(arrays)
+            if not np.isfinite(array).all():
+                return None
+            norm = (array * array).sum()
+            ratio = (self.given[k] * array).sum() / norm if factor_too and norm > 0 else 1.0
+            if not _close(self.given[k], ratio * array, self.scales[k]):
+                return None
+            candidate[k] = array
+        if not any(array.any() for array in candidate):
+            return None
+        if not factor_too:
+            return []
+        return self._factor(candidate) or None
+
+    # -- right but for some places
+
+    def _some_entries(self, expected):
+        wrong = [abs(g - e) > FITS * 1e-3 * s for g, e, s in zip(self.given, expected, self.scales, strict=True)]
+        bad = [k for k, mask in enumerate(wrong) if mask.any()]
+        if not bad:
+            return self._tiny(expected)
+        if len(bad) < len(wrong) and all(wrong[k].mean() > 0.5 for k in bad):
+            labels = sorted({self.cases[k].label for k in bad})
+            numbers = ", ".join(str(self.numbers[k]) for k in bad[:6]) + (", ..." if len(bad) > 6 else "")
+            return [
+                _item("entries", f"wrong on {len(bad)} of {len(wrong)} draws only ({numbers}): {'; '.join(labels[:3])}")
+            ]
+        active = [k for k in bad if expected[k].any() or self.given[k].any()]
+        for axis, name in ((0, self._axis_name(0)), (1, "column")):
+            if expected[0].ndim <= axis:
+                continue
+            lines = [set(np.unique(np.argwhere(wrong[k])[:, axis]).tolist()) for k in active]
+            from_end = [{i - wrong[k].shape[axis] for i in line} for line, k in zip(lines, active, strict=True)]
+            for which in (lines, from_end):
+                common = set.union(*which)
+                if len(common) <= max(1, min(wrong[k].shape[axis] for k in active) // 2):
+                    numbers = ", ".join(map(str, sorted(common)))
+                    return [_item("entries", f"wrong in {name} {numbers} only, on {len(bad)} of {len(wrong)} draws")]
+        share = np.mean([mask.mean() for mask in wrong])
+        if share < 0.25:
+            return [_item("entries", f"wrong in {share:.0%} of the entries only; see the worst one")]
+        return []
+
+    def _tiny(self, expected):
+        return [
+            _item(
+                "entries",
+                "right to 1e-10 of the largest entry everywhere; only small entries are off relative to themselves",
+            )
+        ]
+
+    def _axis_name(self, axis):
+        return "neuron (row)" if self.wrt in ("W_O", "a") else "row"
+
+    def _not_finite(self):
+        k = next(k for k, given in enumerate(self.given) if not np.isfinite(given).all())
+        index = [int(i) for i in np.argwhere(~np.isfinite(self.given[k]))[0]]
+        count = sum(not np.isfinite(given).all() for given in self.given)
+        return [_item("entries", f"it returns {self.given[k][tuple(index)]} at {index} of draw {self.numbers[k]}, "
+                                 f"and NaN or infinity on {count} of {len(self.given)} draws")]  # fmt: skip
+
+    def _summary(self, expected):
+        dots = [(g * e).sum() / np.sqrt((g * g).sum() * (e * e).sum()) for g, e in zip(self.given, expected, strict=True)
+                if g.any() and e.any()]  # fmt: skip
+        angle = (
+            f"its cosine with the expected gradient is {min(dots):.3f} to {max(dots):.3f}"
+            if dots
+            else "one of the two is zero"
+        )
+        return f"none of the known mistakes gives these numbers; {angle}"
+
+
+def _with(factor):
+    text = factor[0]["detail"]
+    return (
+        ""
+        if text == "factor 1"
+        else f" ({text.replace('the given gradient is ', '').replace(' the expected one', ' it')})"
+    )
+
+
+def _unique(items):
+    return [item for n, item in enumerate(items) if item not in items[:n]]

@@ -1,0 +1,246 @@
+"""From a formula and its cases to a verdict."""
+
+import numpy as np
+
+from . import kinks
+from .diagnose import diagnose
+from .report import FormulaReport
+from .witnesses import taylor_slope
+
+# Tolerances on |given - expected|, entry by entry, relative to the larger of |expected| and a thousandth of the largest
+# entry: rounding in a right formula reaches 1e-13 of the largest entry; a relative error of 1e-9 must be caught.
+TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.longdouble): 1e-10, np.dtype(np.float32): 3e-4}
+WITNESSES_AGREE = 1e-11  # between the two complex steps, relative to the largest entry
+DIFFERENCES_AGREE = 1e-5  # of central differences, likewise
+EXTENDED_AGREE = 1e-9  # of longdouble differences along a direction, likewise
+SLOPE_AT_LEAST = 1.9  # 2 is a right gradient, 1 a wrong one
+CONTROL = 1e-6  # relative error of the negative control, in one entry
+DIRECTIONS = 2  # a case and parameter, for the extended differences and the Taylor slope
+_STEPS = 2.0 ** -np.arange(6).astype(np.longdouble)
+
+
+class Answer:
+    """What a formula returned on the cases: arrays, or why there is none."""
+
+    def __init__(self, formula, cases, call):
+        self.arrays, self.problems = {}, {}  # case number -> array; -> text
+        self.shapes = {}  # case number -> (given, expected), where the shape is wrong
+        for number, case in enumerate(cases):
+            shape = getattr(case.params, formula.wrt).shape
+            try:
+                with np.errstate(all="ignore"):
+                    value = np.asarray(call(case))
+            except Exception as error:
+                self.problems[number] = f"raises {describe(error)}"
+                continue
+            if value.dtype.kind in "biu":
+                value = value.astype(np.float64)
+            if value.dtype.kind != "f":
+                self.problems[number] = f"returns {value.dtype} values; expected a floating array of shape {shape}"
+            elif value.shape != shape:
+                self.shapes[number] = (value, shape)
+                self.problems[number] = f"returns shape {value.shape}; expected {shape}, that of {formula.wrt}"
+            else:
+                self.arrays[number] = value
+
+
+def describe(error):
+    """An exception in one line, with the line of the reader's file that raised it."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+        trace = trace.tb_next
+    where = f" (line {frames[-1][1]} of {frames[-1][0].rsplit('/', 1)[-1]})" if len(frames) > 1 else ""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}{where}"
+
+
+def judge(formula, cases, call, subject, domain_note=""):
+    """Hold one formula against the witnesses on all cases.
+
+    Parameters
+    ----------
+    formula : Formula
+    cases : list of Case
+    call : callable
+        call(case) -> what the formula returns there.
+    subject : Subject
+
+    Returns
+    -------
+    FormulaReport
+    """
+    answer = Answer(formula, cases, call)
+    report = FormulaReport.of(formula, draws=len(cases), note=domain_note)
+    report.activity = _activity(cases, subject)
+    if not answer.arrays:
+        first = min(answer.problems)
+        report.error = f"{formula.name} {answer.problems[first]}, on draw {first}: {cases[first].label}"
+        report.verdict = "disagree" if answer.shapes else "undetermined"
+        report.diagnosis = diagnose(formula, cases, answer, subject)
+        return report
+
+    measured = _Measured(formula.wrt, cases, answer)
+    report.max_relative_error = measured.norm_error
+    report.digits = round(float(np.clip(-np.log10(max(measured.norm_error, 1e-300)), 0, 17)), 1)
+    report.cosine = measured.cosine
+    report.worst = measured.worst
+    report.wrong_draws = measured.wrong_draws
+    report.witnesses = measured.witnesses()
+    report.control_caught = measured.control_caught()
+    report.verdict, report.reason = _verdict(measured, answer, report)
+    if report.verdict == "disagree":
+        report.diagnosis = diagnose(formula, cases, answer, subject)
+    return report
+
+
+def _verdict(measured, answer, report):
+    witnesses = report.witnesses
+    if answer.problems:
+        first = min(answer.problems)
+        return "disagree", f"{answer.problems[first]}, on {len(answer.problems)} of {report.draws} draws"
+    if not measured.active:
+        return "undetermined", "the gradient is zero on every draw: nothing was active, so nothing was tested"
+    if measured.conflict > WITNESSES_AGREE:
+        return "undetermined", f"the witnesses disagree among themselves by {measured.conflict:.1e}"
+    if measured.entry_error > measured.tolerance:
+        return "disagree", ""
+    late = [
+        name
+        for name, value, bound in (
+            ("central differences", witnesses["finite_difference"], DIFFERENCES_AGREE),
+            ("longdouble differences", witnesses["extended"], max(EXTENDED_AGREE, measured.tolerance)),
+        )
+        if value is not None and not value <= bound
+    ]
+    slope = witnesses["taylor_slope"]
+    if slope is not None and slope < SLOPE_AT_LEAST and measured.tolerance < 1e-8:
+        late.append("the Taylor slope")
+    if late:
+        return "undetermined", f"it agrees with the complex step, but not with {' and '.join(late)}"
+    if not report.control_caught:
+        return "undetermined", "the negative control was not caught"
+    return "agree", ""
+
+
+def _activity(cases, subject):
+    shares = [subject.activity(case.params, prompt) for case in cases for prompt in case.prompts]
+    mean = {name: round(float(np.mean([share[name] for share in shares])), 3) for name in sorted(shares[0])}
+    return mean | {"kink_margin": float(min(abs(case.margins[case.margins != 0]).min() for case in cases))}
+
+
+class _Measured:
+    """Errors of the given arrays against the witnesses."""
+
+    def __init__(self, wrt, cases, answer):
+        self.wrt, self.cases, self.given = wrt, cases, answer.arrays
+        self.expected = {n: cases[n].complex_step(wrt)[0] for n in self.given}
+        sizes = {n: abs(e).max() for n, e in self.expected.items()}
+        self.active = any(size > 0 for size in sizes.values())
+        typical = float(np.median([size for size in sizes.values() if size > 0])) if self.active else 1.0
+        self.scale = {n: size if size > 0 else typical for n, size in sizes.items()}
+        dtype = np.result_type(*{array.dtype for array in self.given.values()})
+        self.tolerance = TOLERANCE.get(dtype, 3e-2)
+        self._compare()
+
+    def errors(self, n, given):
+        """|given - expected| of every entry, one-sided on kinks; NaN counts as infinite."""
+        case, expected = self.cases[n], self.expected[n]
+        with np.errstate(all="ignore"):
+            error = abs(given.astype(float) - expected)
+        for index in np.argwhere(kinks.on_kink(case.margins, case.complex_step(self.wrt)[1])):
+            low, high = case.sides(self.wrt, tuple(index))
+            slack = 1e-5 * self.scale[n]  # the sides are taken a little away from the kink
+            value = float(given[tuple(index)])
+            error[tuple(index)] = max(low - slack - value, value - high - slack, 0.0)
+        return np.where(np.isnan(error), np.inf, error)
+
+    def entry_errors(self, n, given):
+        return self.errors(n, given) / np.maximum(abs(self.expected[n]), 1e-3 * self.scale[n])
+
+    def _compare(self):
+        self.norm_error, self.entry_error, self.worst, self.wrong_draws = 0.0, -1.0, None, []
+        dot = given_2 = expected_2 = 0.0
+        for n, given in self.given.items():
+            errors, entry = self.errors(n, given), self.entry_errors(n, given)
+            self.norm_error = max(self.norm_error, float(errors.max() / self.scale[n]))
+            index = tuple(int(i) for i in np.unravel_index(np.argmax(entry), entry.shape))
+            if entry[index] > self.tolerance:
+                self.wrong_draws.append(n)
+            if entry[index] > self.entry_error:
+                self.entry_error = float(entry[index])
+                self.worst = {"index": list(index), "given": float(given[index]),
+                              "expected": float(self.expected[n][index]), "draw": n}  # fmt: skip
+            g, e = given.astype(float) / self.scale[n], self.expected[n] / self.scale[n]
+            dot, given_2, expected_2 = dot + (g * e).sum(), given_2 + (g * g).sum(), expected_2 + (e * e).sum()
+        norm = np.sqrt(given_2 * expected_2)
+        self.cosine = float(dot / norm) if norm > 0 and np.isfinite(norm) else None
+
+    @property
+    def conflict(self):
+        """Largest difference between the complex step through the definition and through the kernel."""
+        return max(
+            float(abs(self.cases[n].kernel_step(self.wrt) - self.expected[n]).max() / self.scale[n]) for n in self.given
+        )
+
+    def witnesses(self):
+        return {
+            "complex_step": self._largest(self._from_kernel),
+            "complex_step_reference": self._largest(lambda n: self.errors(n, self.given[n]).max()),
+            "finite_difference": self._largest(self._from_differences),
+            "extended": self._largest(self._from_extended),
+            "taylor_slope": self._slope(),
+        }
+
+    def _largest(self, error):
+        values = [error(n) / self.scale[n] for n in self.given]
+        values = [float(value) for value in values if not np.isnan(value)]
+        return max(values) if values else None
+
+    def _from_kernel(self, n):
+        """Against the complex step through the kernel, where the entry is not on a kink."""
+        case = self.cases[n]
+        smooth = ~kinks.on_kink(case.margins, case.complex_step(self.wrt)[1])
+        return _largest_finite(abs(self.given[n] - case.kernel_step(self.wrt))[smooth], np.inf)
+
+    def _from_differences(self, n):
+        differences = self.cases[n].differences(self.wrt)
+        return _largest_finite(abs(self.given[n] - differences)[~np.isnan(differences)], np.inf)
+
+    def _from_extended(self, n):
+        worst = np.nan
+        for number in range(DIRECTIONS):
+            v, reach, extended = self.cases[n].direction(self.wrt, number)
+            if reach > 0:
+                worst = np.fmax(worst, abs((self.given[n].astype(float) * v).sum() - extended))
+        return worst
+
+    def _slope(self):
+        """One slope from the remainders of all cases and directions, each relative to its case's scale."""
+        reaches = [(n, *self.cases[n].direction(self.wrt, k)[:2]) for n in self.given for k in range(DIRECTIONS)]
+        # Cases near a kink allow small steps only: leave out the nearest tenth rather than shorten all the others.
+        reach = np.quantile([r for _, _, r in reaches if r > 0] or [0.0], 0.1)
+        if reach == 0:
+            return None
+        steps, total, noise = reach * _STEPS, np.zeros(len(_STEPS)), np.zeros(len(_STEPS))
+        for n, v, r in reaches:
+            if r >= reach and np.isfinite(self.given[n]).all():
+                remainder, floor = self.cases[n].remainders(self.wrt, self.given[n], v, steps)
+                total, noise = total + remainder / self.scale[n], noise + floor / self.scale[n]
+        slope = taylor_slope(total, noise, steps)
+        return None if slope is None else round(slope, 3)
+
+    def control_caught(self):
+        """Whether the same comparison catches a copy of the formula with one entry off by a part in a million."""
+        n = max(self.given, key=lambda n: abs(self.expected[n]).max())
+        if not np.isfinite(self.given[n]).all():
+            return True
+        broken = np.array(self.given[n], float)
+        index = np.unravel_index(np.argmax(abs(self.expected[n])), broken.shape)
+        broken[index] += CONTROL * (self.expected[n][index] or 1.0)
+        return bool(self.entry_errors(n, broken).max() > min(self.tolerance, CONTROL / 2)) if self.active else False
+
+
+def _largest_finite(values, instead):
+    if not len(values):
+        return np.nan
+    return instead if np.isnan(values).any() else values.max()

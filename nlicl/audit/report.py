@@ -1,0 +1,235 @@
+"""What an audit found: as data (JSON), and as a table for the terminal."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["AuditReport", "FormulaReport"]
+
+
+@dataclass
+class FormulaReport:
+    """The audit of one formula. `to_dict` gives the fields of the JSON.
+
+    Attributes
+    ----------
+    name, wrt, equation, source : str
+    verdict, expected : {"agree", "disagree", "undetermined"}
+    erratum : str or None
+    max_relative_error : float or None
+        Largest |given - expected| relative to the largest expected entry of its draw.
+    digits : float or None
+        -log10 of it.
+    cosine : float or None
+        Between given and expected gradients, all draws together.
+    worst : dict or None
+        index, given, expected, draw of the entry that is worst relative to its own size.
+    witnesses : dict
+        Largest relative difference to each witness; the Taylor slope, None where the loss is exactly linear.
+    activity : dict
+        Shares of draws with an active hinge and of active neurons; the smallest margin that is not zero.
+    control_caught : bool
+        Whether a copy with one entry off by a part in a million was caught.
+    diagnosis : list of dict
+        kind and detail; empty on agreement.
+    error : str or None
+        Why the formula could not be evaluated, if it could not.
+    reason : str
+        Why the verdict is `undetermined`, or what else the verdict rests on.
+    """
+
+    name: str
+    wrt: str
+    equation: str
+    source: str
+    expected: str
+    erratum: str | None
+    draws: int
+    query_attends: bool = False
+    note: str = ""
+    verdict: str = "undetermined"
+    max_relative_error: float | None = None
+    digits: float | None = None
+    cosine: float | None = None
+    worst: dict | None = None
+    wrong_draws: list = field(default_factory=list)
+    witnesses: dict = field(default_factory=dict)
+    activity: dict = field(default_factory=dict)
+    control_caught: bool | None = None
+    diagnosis: list = field(default_factory=list)
+    error: str | None = None
+    reason: str = ""
+
+    @classmethod
+    def of(cls, formula, draws, note):
+        """An empty report on `formula`."""
+        return cls(formula.name, formula.wrt, formula.equation, formula.source, formula.expected, formula.erratum, draws,
+                   note=note)  # fmt: skip
+
+    @property
+    def ok(self):
+        """Whether the verdict is the expected one and nothing failed."""
+        return self.verdict == self.expected and self.error is None
+
+    def to_dict(self):
+        """The formula's part of the JSON; no NaN or infinity in it."""
+        return _plain(dict(vars(self)))
+
+
+@dataclass
+class AuditReport:
+    """The audit of one or more formulas of one paper.
+
+    Attributes
+    ----------
+    paper : str
+    seed, draws : int
+    formulas : list of FormulaReport
+    """
+
+    paper: str
+    seed: int
+    draws: int
+    formulas: list
+
+    @property
+    def ok(self):
+        """Whether every verdict is the expected one."""
+        return all(report.ok for report in self.formulas)
+
+    @property
+    def verdict(self):
+        """The worst of the formulas' verdicts: disagree, undetermined, agree."""
+        verdicts = {report.verdict for report in self.formulas}
+        return next(verdict for verdict in ("disagree", "undetermined", "agree") if verdict in verdicts)
+
+    def to_dict(self):
+        """The JSON of `nlicl audit --json`."""
+        from .. import __version__
+
+        formulas = [report.to_dict() for report in self.formulas]
+        return {"nlicl": __version__, "paper": self.paper, "seed": self.seed, "draws": self.draws, "formulas": formulas}
+
+    def to_json(self, path):
+        """Write the JSON to a file: whole or not at all."""
+        write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+    def __str__(self):
+        return table(self)
+
+    def __repr__(self):
+        verdicts = ", ".join(f"{report.name}: {report.verdict}" for report in self.formulas)
+        return f"AuditReport({self.paper!r}, draws={self.draws}, seed={self.seed}: {verdicts})"
+
+
+def write_whole(path, text):
+    """Write `text` to `path` under a temporary name, then rename: a reader never sees half a file."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _plain(value):
+    """Plain JSON values; NaN and infinities become text, which JSON has no numbers for."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value
+
+
+# ---- The table
+
+_HEADER = ("formula", "verdict", "digits", "cplx kernel", "cplx ref.", "differences", "extended", "Taylor", "wrong")
+
+
+def table(report):
+    """The report as text: a line a formula, what is wrong below it."""
+    rows = [_row(formula) for formula in report.formulas]
+    widths = [max(len(row[k]) for row in [_HEADER, *rows]) for k in range(len(_HEADER))]
+    lines = [
+        f"nlicl audit {report.paper}: {report.draws} draws, seed {report.seed}, float64",
+        _activity(report.formulas),
+        "",
+        _line(_HEADER, widths),
+        "-" * (sum(widths) + 2 * len(widths) - 2),
+    ]
+    for formula, row in zip(report.formulas, rows, strict=True):
+        lines.append(_line(row, widths))
+        lines += [f"    {text}" for text in _remarks(formula)]
+    lines += ["", _conclusion(report)]
+    return "\n".join(lines)
+
+
+def _row(formula):
+    w = formula.witnesses
+    verdict = formula.verdict if formula.verdict == formula.expected else formula.verdict.upper()
+    verdict += " (known)" if formula.expected == "disagree" and formula.ok else ""
+    slope = "-" if not w else "linear" if w["taylor_slope"] is None else f"{w['taylor_slope']:.2f}"
+    numbers = [_number(w.get(k)) for k in ("complex_step", "complex_step_reference", "finite_difference", "extended")]
+    digits = "-" if formula.digits is None else f"{formula.digits:.1f}"
+    return (formula.name, verdict, digits, *numbers, slope, f"{len(formula.wrong_draws)}/{formula.draws}")
+
+
+def _number(value):
+    return "-" if value is None else f"{value:.1e}"
+
+
+def _line(cells, widths):
+    left = [cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
+    right = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
+    return "  ".join(left + right).rstrip()
+
+
+def _remarks(formula):
+    remarks = []
+    if formula.error:
+        remarks.append(f"error: {formula.error}")
+    remarks += [f"{item['kind']}: {item['detail']}" for item in formula.diagnosis]
+    if formula.verdict == "disagree" and formula.worst:
+        w = formula.worst
+        remarks.append(
+            f"worst entry {formula.wrt}{w['index']} of draw {w['draw']}: given {w['given']:.6g}, expected {w['expected']:.6g}"
+        )
+    if formula.reason:
+        remarks.append(formula.reason)
+    if formula.note and formula.verdict != "agree":
+        remarks.append(formula.note)
+    return remarks
+
+
+def _activity(formulas):
+    known = next((formula.activity for formula in formulas if formula.activity), {})
+    words = [
+        f"{name.removesuffix('_active')} active on {share:.0%}"
+        for name, share in known.items()
+        if name != "kink_margin"
+    ]
+    if "kink_margin" in known:
+        words.append(f"nearest kink at {known['kink_margin']:.1e}")
+    return ", ".join(words)
+
+
+def _conclusion(report):
+    bad = [formula for formula in report.formulas if not formula.ok]
+    if not bad:
+        caught, n = sum(bool(formula.control_caught) for formula in report.formulas), len(report.formulas)
+        return f"All {n} verdicts are as expected; {caught} of {n} negative controls caught."
+    return "Not as expected: " + ", ".join(f"{formula.name} ({formula.verdict})" for formula in bad) + "."

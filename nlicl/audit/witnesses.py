@@ -1,0 +1,132 @@
+"""Witnesses: ways to know a derivative without deriving it.
+
+complex step   f'(x) = Im f(x + ih)/h, exact to rounding at h = 1e-40: nothing is subtracted. Through the definition
+               and, independently, through the compiled kernel.
+differences    (f(x + h) - f(x - h))/2h through the compiled kernel in float64, on a step certified to be kink-free.
+extended       fourth-order differences in longdouble through the kernels' Python source, along random directions.
+Taylor slope   |f(x + tv) - f(x) - t <g, v>| falls as t^2 if g is the gradient, as t if it is not.
+"""
+
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from . import kinks
+
+STEP = 1e-40  # of the complex step: its square vanishes beside 1, its products do not underflow
+
+
+class Case:
+    """One place to judge a formula at: parameters and a batch of prompts (of one, for a per-prompt formula)."""
+
+    def __init__(self, subject, label, params, prompts):
+        self.subject, self.label, self.params, self.prompts = subject, label, params, prompts
+        self.complex_step = lru_cache(None)(self._complex_step)
+        self.kernel_step = lru_cache(None)(self._kernel_step)
+        self.differences = lru_cache(None)(self._differences)
+        self.direction = lru_cache(None)(self._direction)
+
+    def __repr__(self):
+        return f"Case({self.label!r}, {self.params!r}, {self.prompts!r})"
+
+    def evaluate(self, params):
+        """(mean loss, all margins) by the definition."""
+        pairs = [self.subject.definition(params, prompt) for prompt in self.prompts]
+        return sum(loss for loss, _ in pairs) / len(pairs), np.concatenate([margins for _, margins in pairs])
+
+    @cached_property
+    def margins(self):
+        return self.evaluate(self.params)[1]
+
+    def moved(self, wrt, by, dtype=None):
+        """The parameters with `by` added to one of them, all in one dtype."""
+        dtype = dtype or np.result_type(by)
+        arrays = {name: array.astype(dtype) for name, array in self.params._asdict().items()}
+        arrays[wrt] = arrays[wrt] + by
+        return self.params._replace(**arrays)
+
+    def _complex_step(self, wrt):
+        """Through the definition: gradient, and the margins' derivatives (n, *shape)."""
+        shape = getattr(self.params, wrt).shape
+        gradient, slopes = np.empty(shape), np.empty((len(self.margins), *shape))
+        for index, entry in _entries(shape):
+            loss, margins = self.evaluate(self.params._replace(**{wrt: getattr(self.params, wrt) + 1j * STEP * entry}))
+            gradient[index], slopes[:, *index] = loss.imag / STEP, margins.imag / STEP
+        return gradient, slopes
+
+    def _kernel_step(self, wrt):
+        """Through the compiled kernel."""
+        gradient = np.empty(getattr(self.params, wrt).shape)
+        for index, entry in _entries(gradient.shape):
+            gradient[index] = self.subject.kernel(self.moved(wrt, 1j * STEP * entry), self.prompts).imag / STEP
+        return gradient
+
+    def _differences(self, wrt):
+        """Central differences through the kernel; NaN where no step of at least 1e-9 is free of kinks."""
+        x, (_, slopes) = getattr(self.params, wrt), self.complex_step(wrt)
+        steps = np.minimum(6e-6 * np.maximum(1, abs(x)), kinks.crossing(self.margins, slopes) / 4)
+        steps[kinks.on_kink(self.margins, slopes)] = 0
+        gradient = np.full(x.shape, np.nan)
+        for index, entry in _entries(x.shape):
+            h = steps[index]
+            if h >= 1e-9 and kinks.certified(lambda t, e=entry: self.evaluate(self.moved(wrt, t * e))[1], (h, h / 2)):
+                above, below = (
+                    self.subject.kernel(self.moved(wrt, side * h * entry), self.prompts) for side in (1, -1)
+                )
+                gradient[index] = (above - below) / (2 * h)
+        return gradient
+
+    def sides(self, wrt, index, step=1e-7):
+        """The two one-sided derivatives at an entry that sits on a kink, by the complex step a little to each side."""
+        entry = np.zeros(getattr(self.params, wrt).shape)
+        entry[index] = 1
+        h = step * max(1.0, abs(getattr(self.params, wrt)[index]))
+        moved = (self.moved(wrt, (side * h + 1j * STEP) * entry) for side in (-1, 1))
+        return tuple(sorted(self.evaluate(params)[0].imag / STEP for params in moved))
+
+    def _direction(self, wrt, number):
+        """A random direction v (norm 1), how far one may go along it in both senses, and the extended derivative there.
+
+        The distance is 0, and the derivative NaN, where a kink is too near.
+        """
+        rng = np.random.default_rng([number, *getattr(self.params, wrt).shape])
+        v = rng.standard_normal(getattr(self.params, wrt).shape)
+        v /= np.linalg.norm(v)
+        slopes = np.tensordot(self.complex_step(wrt)[1], v, v.ndim)
+        if kinks.on_kink(self.margins, slopes):
+            return v, 0.0, np.nan
+        reach = min(1e-3, float(kinks.crossing(self.margins, slopes)) / 8)
+        if reach < 1e-7 or not kinks.certified(lambda t: self.evaluate(self.moved(wrt, t * v))[1], (reach, reach / 2)):
+            return v, 0.0, np.nan
+        return v, reach, self._extended(wrt, v.astype(np.longdouble), min(1e-4, reach / 2))
+
+    def _extended(self, wrt, v, h):
+        """d/dt f(x + tv) in longdouble through the source: (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h."""
+        h = np.longdouble(h)
+        f = [self.subject.source(self.moved(wrt, t * h * v), self.prompts) for t in (1, -1, 2, -2)]
+        return float((8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * h))
+
+    def remainders(self, wrt, given, v, steps):
+        """|f(x + tv) - f(x) - t <given, v>| in longdouble through the definition, and the rounding error in each."""
+        given, v = given.astype(np.longdouble), v.astype(np.longdouble)
+        slope = (given * v).sum()
+        base = self.evaluate(self.moved(wrt, 0 * v))[0]
+        values = np.array([self.evaluate(self.moved(wrt, t * v))[0] for t in steps])
+        noise = 1e-17 * abs(base) + 1e-14 * steps * np.sqrt((given**2).sum())
+        return abs(values - base - steps * slope), noise
+
+
+def taylor_slope(remainders, noise, steps):
+    """The exponent of the remainder, fitted above the rounding error; None where it is all rounding: linear, and right."""
+    seen = remainders > 10 * noise
+    if seen.sum() < 3:
+        return None
+    return float(np.polyfit(np.log(steps[seen].astype(float)), np.log(remainders[seen].astype(float)), 1)[0])
+
+
+def _entries(shape):
+    """Pairs (index, array that is 1 there and 0 elsewhere)."""
+    for index in np.ndindex(shape):
+        entry = np.zeros(shape)
+        entry[index] = 1
+        yield index, entry

@@ -1,0 +1,232 @@
+"""What papers on the one-layer transformer Psi = {W_Q, W_K, W_V, W_O, a} share under audit.
+
+Witnesses of the loss, random points that leave a wrong formula nowhere to hide, and the gradient with its factors
+made replaceable, so that the audit can say which factor of a wrong formula is the wrong one.
+"""
+
+import numpy as np
+
+from .. import reference
+from ..formula import Edit, Point
+from ..kernels import dense
+from ..kernels import loss as losses
+from ..kernels._jit import source as source_of
+from ..model import loss_and_grad
+from ..types import Params, Prompts
+
+_SIZES = (3, 4, 5, 6, 7, 8)  # of d, l, m, m_a, m_b: five different ones a point
+
+
+def definition(loss):
+    """(loss, margins) of one prompt, by the definition."""
+
+    def evaluate(params, prompt):
+        return reference.evaluate(params, prompt, loss)
+
+    return evaluate
+
+
+def activity(loss):
+    """Shares of active neurons and, for the hinge, 1 where it is active and 0 where not, of one prompt."""
+
+    def evaluate(params, prompt):
+        margins = reference.margins(params, prompt, loss)
+        u = margins[: len(params.a)]
+        shares = {"relu_active": float(np.mean(u > 0))}
+        return shares | ({"hinge_active": float(margins[-1] > 0)} if loss == "hinge" else {})
+
+    return evaluate
+
+
+def kernel(loss, step=dense.step):
+    """Mean loss of a batch through the compiled step, in float64 or complex128."""
+
+    def evaluate(params, prompts):
+        dtype = np.result_type(*params)
+        arrays = [np.ascontiguousarray(array, dtype) for array in params]
+        tokens, labels = prompts.tokens.astype(dtype), prompts.labels.astype(dtype)
+        keys = tokens.shape[1] if prompts.query_attends else tokens.shape[1] - 1
+        return step(tokens, labels, keys, *arrays, losses.NAMES[loss])[0]
+
+    return evaluate
+
+
+def source(loss):
+    """The same through the kernels' Python source, in any dtype."""
+    return kernel(loss, source_of(dense.step))
+
+
+def gradient(loss):
+    """The library's batched gradients."""
+
+    def evaluate(params, prompts):
+        return loss_and_grad(params, prompts, loss)[1]
+
+    return evaluate
+
+
+def random_points(rng, query_attends):
+    """Endless random points: by turns rectangular, all sizes different, and square, m_a = d, neither W_Q nor W_K symmetric.
+
+    Each has three prompts, of which the first has an active and the second an inactive hinge.
+    """
+    square = False
+    while True:
+        d, length, m, m_a, m_b = (int(size) for size in rng.permutation(_SIZES)[:5])
+        point = _random_point(rng, d, length, m, d if square else m_a, m_b, query_attends)
+        if point is not None:
+            yield point
+            square = not square
+
+
+def _random_point(rng, d, length, m, m_a, m_b, query_attends):
+    scales = {"W_Q": d, "W_K": d, "W_V": d, "W_O": m_b, "a": m}
+    shapes = {"W_Q": (m_a, d), "W_K": (m_a, d), "W_V": (m_b, d), "W_O": (m, m_b), "a": (m,)}
+    params = Params(**{k: rng.standard_normal(shapes[k]) / np.sqrt(scales[k]) for k in shapes})
+    prompts = Prompts(rng.standard_normal((3, length + 1, d)), np.ones(3), query_attends)
+    place = f"random, {'square' if m_a == d else 'rectangular'} (d={d}, l={length}, m_a={m_a}, m_b={m_b}, m={m})"
+    return place_hinge(place, params, prompts)
+
+
+def place_hinge(label, params, prompts):
+    """A Point whose first and last prompts have an active and whose second has an inactive hinge; None if F is all 0."""
+    scores = np.array([reference.forward(params, prompt).score for prompt in prompts])
+    order = [0, int(np.argmax(abs(scores))), *range(1, len(scores))]
+    order = list(dict.fromkeys(order if order[1] != 0 else [1, 0, *range(2, len(scores))]))
+    scores = scores[order]
+    if abs(scores[1]) < 1e-3:
+        return None
+    grow = 2.0 / abs(scores[1])  # |F| = 2 at the second prompt, at most 2 at the others
+    labels = np.where(scores > 0, -1.0, 1.0)
+    labels[1] = -labels[1]
+    return Point(
+        label, params._replace(a=params.a * grow), Prompts(prompts.tokens[order], labels, prompts.query_attends)
+    )
+
+
+def pruned_point(rng, query_attends):
+    """A random point with one row of W_O zero: u_i = 0 exactly, a kink of the loss in that row and nowhere else."""
+    point = next(random_points(rng, query_attends))
+    W_O = point.params.W_O.copy()
+    W_O[len(W_O) // 2] = 0
+    return Point("one neuron pruned: its row of W_O is 0", point.params._replace(W_O=W_O), point.prompts[:1])
+
+
+def edited(loss):
+    """The gradient of one prompt with some of its factors replaced: `slots` names the factor and what stands there.
+
+    With no slots it is 7.3 of the specification, summed in another order:
+
+        dW_Q = g sum_s w_s (W_K p_s - sum_r attn_r W_K p_r) p_query^T,     w_s = attn_s sum_i a_i I_i W_O(i,.) W_V p_s
+        dW_K = g sum_s w_s W_Q p_query (p_s - sum_r attn_r p_r)^T
+        dW_V = g sum_i a_i I_i W_O(i,.)^T sum_s attn_s p_s^T
+        dW_O(i,.) = g a_i I_i (sum_s attn_s W_V p_s)^T,                   da_i = g I_i u_i
+    """
+    kind = losses.NAMES[loss]
+
+    def evaluate(wrt, slots, params, prompt):
+        W_Q, W_K, W_V, W_O, a = params
+        attends = prompt.query_attends != ("query" in slots)  # the edit turns it around
+        prompt = type(prompt)(prompt.tokens, prompt.z, attends)
+        p, p_query, z = prompt.keys, prompt.query, prompt.z
+        F, attn, _, u = reference.forward(params, prompt)
+        attn_s = {"1/l": np.full_like(attn, 1 / len(attn)), "1": np.ones_like(attn), "attn^2": attn**2}.get(
+            slots.get("attn"), attn
+        )
+        g = losses.slope.py_func(kind, F, z) if hasattr(losses.slope, "py_func") else losses.slope(kind, F, z)
+        if "hinge gate" in slots:
+            g = -z if slots["hinge gate"] == "absent" else -z * (1 - z * F <= 0)
+        if "z" in slots:
+            g = g * z
+        I = {"absent": np.ones_like(u), "reversed": (u <= 0) * 1.0}.get(slots.get("relu gate"), (u > 0) * 1.0)
+        a_i = {"1": np.ones_like(a), "sign": np.sign(a), "a^2": a**2, "|a|": abs(a)}.get(slots.get("a"), a)
+        I, keep = I.copy(), np.ones(p.shape[1])
+        if "neuron" in slots:
+            I[slots["neuron"]] = 0
+        if "token" in slots:
+            keep[slots["token"]] = 0
+        if wrt == "a":
+            return g * I * u
+        if wrt == "W_O":
+            return g * np.outer(a_i * I, W_V @ (p @ (attn_s * keep)))
+        if wrt == "W_V":
+            return g * np.outer((a_i * I) @ W_O, p @ (attn_s * keep))
+        w = attn_s * keep * ((a_i * I) @ W_O @ W_V @ p)  # w_s
+        key, probe = _replaced(W_K, slots.get("W_K"), W_Q), _replaced(W_Q, slots.get("W_Q"), W_K)
+        if key is None or probe is None:
+            return None
+        centre = np.zeros_like(attn) if "centring" in slots else attn
+        if slots.get("centring") == "uniform":
+            centre = np.full_like(attn, 1 / len(attn))
+        spread = p - np.outer(p @ centre, np.ones(p.shape[1]))  # p_s - sum_r attn_r p_r
+        if wrt == "W_Q":
+            return g * np.outer(key @ (spread @ w), p_query)
+        return g * np.outer(probe @ p_query, spread @ w)
+
+    return evaluate
+
+
+def _replaced(W, how, other):
+    """W, its transpose, or the other matrix; None where the shapes do not allow it."""
+    if how == "transposed":
+        return W.T if W.shape[0] == W.shape[1] else None
+    return other if how == "other" else W
+
+
+def edits(wrt, query_attends, *, hinge=True):
+    """The ways in which formulas of this model go wrong, each as a change of one factor."""
+    softmax = wrt in ("W_Q", "W_K")
+    found = [
+        Edit("relu gate", "absent", "relu-gate", "the indicator of active neurons 1[u_i > 0] is missing"),
+        Edit("relu gate", "reversed", "relu-gate", "the indicator of active neurons is reversed: 1[u_i <= 0]"),
+        Edit("z", "absent", "wrong-factor", "a factor is absent: the label z"),
+    ]
+    if hinge:
+        found += [
+            Edit("hinge gate", "absent", "hinge-gate", "the indicator of an active hinge 1[1 - z F > 0] is missing"),
+            Edit(
+                "hinge gate", "reversed", "hinge-gate", "the indicator of an active hinge is reversed: 1[1 - z F <= 0]"
+            ),
+        ]
+    if query_attends:
+        found.append(
+            Edit("query", "out", "query-in-context", "the query was left out of the sums, which run to l, not l+1")
+        )
+    else:
+        found.append(
+            Edit("query", "in", "query-in-context", "the query was summed over as if it were a context: l+1 terms")
+        )
+    if wrt != "a":
+        found += [
+            Edit("a", "1", "wrong-factor", "a factor is absent: a_i"),
+            Edit("a", "a^2", "wrong-factor", "a factor is doubled: a_i stands twice"),
+            Edit("a", "sign", "wrong-factor", "a factor is another one: sign(a_i) for a_i"),
+            Edit("a", "|a|", "wrong-factor", "a factor is another one: |a_i| for a_i"),
+            Edit("attn", "1", "wrong-factor", "a factor is absent: attn_s"),
+            Edit("attn", "1/l", "wrong-factor", "a factor is another one: the uniform 1/l for attn_s"),
+            Edit("attn", "attn^2", "wrong-factor", "a factor is doubled: attn_s stands twice"),
+            Edit("neuron", 0, "missing-term", "the first neuron is left out of the sum over i"),
+            Edit("neuron", -1, "missing-term", "the last neuron is left out of the sum over i"),
+            Edit("token", 0, "missing-term", "the first token is left out of the sum over s"),
+            Edit("token", -1, "missing-term", "the last token is left out of the sum over s"),
+        ]
+    if softmax:
+        mine, other = ("W_K", "W_Q") if wrt == "W_Q" else ("W_Q", "W_K")
+        token = "p_s" if wrt == "W_Q" else "p_query"
+        found += [
+            Edit("centring", "absent", "softmax-centering", "the softmax's mean term, - sum_r attn_r p_r, is missing"),
+            Edit("centring", "uniform", "wrong-factor", "a factor is another one: 1/l for attn_r in the softmax's mean term"),
+            Edit(mine, "transposed", "wrong-factor", f"a factor is another one: it agrees after {mine}^T {token} -> "
+                 f"{mine} {token}; invisible where {mine} is symmetric"),
+            Edit(mine, "other", "wrong-factor", f"a factor is another one: it agrees after {other} {token} -> {mine} {token}"),
+        ]  # fmt: skip
+    return found
+
+
+def sizes(params, prompt):
+    """The constants by which a formula may be off."""
+    l = prompt.tokens.shape[0] - 1
+    m_a, d = params.W_Q.shape
+    m, m_b = params.W_O.shape
+    return {"l": l, "l+1": l + 1, "m": m, "sqrt(m)": np.sqrt(m), "d": d, "m_a": m_a, "m_b": m_b, "sqrt(d)": np.sqrt(d),
+            "sqrt(m_a)": np.sqrt(m_a), "z": prompt.z}  # fmt: skip

@@ -1,0 +1,38 @@
+"""Li, Wang, Lu, Cui, Chen: "How Do Nonlinear Transformers Learn and Generalize in In-Context Learning?" (ICML 2024).
+
+The data model, the initialisation, the gradient formulas and the constants of the theorems.
+
+Marks say where a fact comes from: [paper] seen in public text of or by the authors, [digitised] read off their figures,
+[summary] from a third-party summary, [recalled] from memory, [derived] by us and checked numerically, [measured] in our
+runs. Only [paper] is the paper's own statement.
+
+| paper                | here                                                                          |
+|----------------------|-------------------------------------------------------------------------------|
+| x = mu_j + kappa nu_k | a token's first d_X coordinates: an IDR or ODR and an IDI or ODI pattern     |
+| y = +-q, 0           | its last d_Y coordinates: the label embedding; 0 for the query                |
+| task (a, b)          | f = +1 on mu_a, -1 on mu_b, a coin elsewhere; patterns are counted from 0     |
+| alpha, alpha'        | `alpha`: the share of contexts that carry mu_a or mu_b                        |
+| l                    | `length`                                                                      |
+| beta, kappa ~ U(-K, K) | norm of every pattern; coefficient of the irrelevant one                    |
+| delta, xi            | scale of the initial W_Q, W_K, W_V; standard deviation of the initial W_O     |
+| S_1                  | sum of an ODR pattern's coefficients in the IDR basis                         |
+"""
+
+from .formulas import TITLE, formulas, subject
+from .problem import Problem, condition_3_2, cyclic_tasks, sibling
+from .theory import batch_size, context_length, no_match_probability, number_of_neurons, number_of_steps
+
+__all__ = [
+    "TITLE",
+    "Problem",
+    "batch_size",
+    "condition_3_2",
+    "context_length",
+    "cyclic_tasks",
+    "formulas",
+    "no_match_probability",
+    "number_of_neurons",
+    "number_of_steps",
+    "sibling",
+    "subject",
+]

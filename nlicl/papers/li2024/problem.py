@@ -1,0 +1,433 @@
+"""Data model, initialisation and tasks of Li et al. 2024. Marks and notation: see the package's docstring."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...types import CodedPrompts, Params
+
+__all__ = ["Problem", "condition_3_2", "cyclic_tasks", "sibling"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Data distribution, sizes and training settings; the defaults are the paper's experiment where it is known.
+
+    Attributes
+    ----------
+    M1, M2 : int
+        Number of relevant (6 [summary]) and irrelevant patterns (24 [summary]).
+    d_X, d_Y : int
+        Dimension of inputs and label embeddings (30, 30 [derived]: they fit the published figures); d = d_X + d_Y.
+    beta : float
+        Norm of every pattern (2 [derived], from delta beta = 0.4 [digitised]).
+    K : float
+        Range of the irrelevant pattern's coefficient, kappa ~ U(-K, K) (1/2 [recalled]).
+    alpha : float in (0, 1]
+        Share of contexts that carry one of the task's two patterns (0.8 [summary]).
+    length : int
+        l, contexts in a prompt (20 [summary]).
+    m, m_a, m_b : int
+        Neurons (64 [derived] from [digitised]); rows of W_Q, W_K and of W_V (d if None [recalled]).
+    delta, xi : float
+        Scale of the initial W_Q, W_K, W_V (0.2 [recalled]); standard deviation of the initial W_O (0.02 [derived]).
+    a_scale : {"2/m", "1/sqrt(m)"}
+        |a_i|: "2/m" fits the published magnitudes [derived]; "1/sqrt(m)" is the theory's [recalled].
+    learning_rate, batch, steps : float, int, int
+        eta, B, T of the paper's Algorithm 1 (1, 256, 400 [measured]: they reach the published plateau).
+    training_tasks : tuple of (int, int), or None
+        T_tr, pairs (a, b) counted from 0; None: the cyclic M1 tasks [recalled].
+    query_attends : bool
+        Whether the query is among the keys: no in the model equation, yes in the proof pages [paper].
+    coefficients : tuple of tuple of float, or None
+        Rows: out-of-domain-relevant (ODR) patterns in the basis of the IDR patterns. None: in domain.
+
+    Raises
+    ------
+    ValueError
+        Settings that break the data model, with the condition that fails.
+    """
+
+    M1: int = 6
+    M2: int = 24
+    d_X: int = 30
+    d_Y: int = 30
+    beta: float = 2.0
+    K: float = 0.5
+    alpha: float = 0.8
+    length: int = 20
+    m: int = 64
+    m_a: int | None = None
+    m_b: int | None = None
+    delta: float = 0.2
+    xi: float = 0.02
+    a_scale: str = "2/m"
+    learning_rate: float = 1.0
+    batch: int = 256
+    steps: int = 400
+    training_tasks: tuple | None = None
+    query_attends: bool = False
+    coefficients: tuple | None = None
+
+    def __post_init__(self):
+        for name, least in {"M1": 2, "M2": 1, "d_X": 1, "d_Y": 1, "length": 1, "m": 1, "batch": 1, "steps": 0}.items():
+            _check_integer(name, getattr(self, name), least)
+        for name in ("m_a", "m_b"):
+            if getattr(self, name) is not None:
+                _check_integer(name, getattr(self, name), 1)
+        for name in ("beta", "delta", "learning_rate"):
+            _check_real(name, getattr(self, name), "greater than 0", lambda x: x > 0)
+        for name in ("K", "xi"):
+            _check_real(name, getattr(self, name), "at least 0", lambda x: x >= 0)
+        _check_alpha(self.alpha, self.M1)
+        if self.a_scale not in ("2/m", "1/sqrt(m)"):
+            raise ValueError(f"a_scale is {self.a_scale!r}; expected '2/m' or '1/sqrt(m)'.")
+        if self.coefficients is not None:
+            object.__setattr__(self, "coefficients", _checked_coefficients(self.coefficients, self.M1))
+        basis = self._basis_size
+        if basis + self.M2 > self.d_X:
+            raise ValueError(
+                f"M1 + M2 = {basis} + {self.M2} patterns do not fit orthogonally into d_X = {self.d_X} dimensions; "
+                f"expected M1 + M2 <= d_X. Raise d_X to at least {basis + self.M2} or lower M2."
+            )
+        if self.training_tasks is None:
+            tasks = cyclic_tasks(self.M1) if self.coefficients is None else ()
+            object.__setattr__(self, "training_tasks", tasks)
+        else:
+            object.__setattr__(self, "training_tasks", _checked_tasks(self.training_tasks, self.M1, "training_tasks"))
+
+    @property
+    def d(self):
+        """Width of a token, d_X + d_Y."""
+        return self.d_X + self.d_Y
+
+    @property
+    def _basis_size(self):
+        return self.M1 if self.coefficients is None else len(self.coefficients[0])
+
+    @property
+    def mu(self):
+        """The relevant patterns (M1, d_X): IDR patterns, or ODR patterns out of domain. Norm beta, orthogonal.
+
+        IDR patterns are coordinate axes: SGD from this initialisation is equivariant under rotations [derived].
+        """
+        idr = self.beta * np.eye(self._basis_size, self.d_X)
+        return idr if self.coefficients is None else np.array(self.coefficients) @ idr
+
+    @property
+    def nu(self):
+        """The irrelevant patterns (M2, d_X): norm beta, orthogonal to each other and to the relevant ones."""
+        return self.beta * np.eye(self._basis_size + self.M2, self.d_X)[self._basis_size :]
+
+    @property
+    def q(self):
+        """The label embedding of +1 (d_Y,), of norm 1."""
+        return np.eye(1, self.d_Y)[0]
+
+    @property
+    def mu_bar(self):
+        """The average relevant pattern (d_X,)."""
+        return self.mu.mean(axis=0)
+
+    @property
+    def S_1(self):
+        """Sums of the ODR patterns' coefficients (M1,); all 1 in domain."""
+        return np.ones(self.M1) if self.coefficients is None else np.sum(self.coefficients, axis=1)
+
+    @property
+    def dictionary(self):
+        """E (d, M1 + M2 + 1): columns mu_j, nu_k, q, filled up with zeros."""
+        E = np.zeros((self.d, self.M1 + self.M2 + 1))
+        E[: self.d_X, : self.M1] = self.mu.T
+        E[: self.d_X, self.M1 : -1] = self.nu.T
+        E[self.d_X :, -1] = self.q
+        return E
+
+    def tasks(self, which="all"):
+        """Tasks (a, b): "train" (T_tr), "unseen" (T without T_tr), "all" (T, M1 (M1 - 1) of them), or a list of pairs.
+
+        Returns
+        -------
+        tuple of (int, int)
+
+        Raises
+        ------
+        ValueError
+            No such tasks, or an empty set.
+        """
+        everything = tuple((a, b) for a in range(self.M1) for b in range(self.M1) if a != b)
+        if isinstance(which, str):
+            trained = set(self.training_tasks)
+            sets = {
+                "train": self.training_tasks,
+                "unseen": tuple(task for task in everything if task not in trained),
+                "all": everything,
+            }
+            if which not in sets:
+                raise ValueError(f"tasks is {which!r}; expected 'train', 'unseen', 'all' or a list of pairs (a, b).")
+            chosen = sets[which]
+        else:
+            chosen = _checked_tasks(which, self.M1, "tasks")
+        if not chosen:
+            raise ValueError(
+                f"tasks is {which!r}, an empty set: |T| = {len(everything)}, |T_tr| = {len(self.training_tasks)}."
+            )
+        return chosen
+
+    def sample(self, n, length=None, alpha=None, seed=0, tasks=None, sampling="iid"):
+        """Draw prompts.
+
+        A prompt has a task (a, b) uniform on `tasks`; each context independently carries mu_a or mu_b with probability
+        alpha/2 each and every other relevant pattern with (1 - alpha)/(M1 - 2) [paper; independence recalled]; its label
+        is the task's, a coin on other patterns [paper]. The query carries mu_a or mu_b with equal probability [recalled].
+
+        Parameters
+        ----------
+        n : int
+            Number of prompts, B.
+        length, alpha : int, float, optional
+            l and alpha (alpha' in testing); the problem's if not given.
+        seed : int or sequence of int
+            The same seed gives the same prompts; (seed, step) names those of a training step.
+        tasks : {"train", "unseen", "all"} or list of (int, int), optional
+            "train" if not given, or "all" where there are no training tasks (out of domain).
+        sampling : {"iid", "at-least"}
+            "at-least": ceil(alpha l / 2) contexts, at random places, carry the query's pattern, the rest are independent
+            (the theory's assumption on test prompts [paper]; the placement is ours).
+
+        Returns
+        -------
+        CodedPrompts
+
+        Raises
+        ------
+        ValueError, TypeError
+            Settings out of range, named.
+        """
+        length = self.length if length is None else length
+        alpha = self.alpha if alpha is None else alpha
+        _check_integer("n", n, 1)
+        _check_integer("length", length, 1)
+        _check_alpha(alpha, self.M1)
+        if sampling not in ("iid", "at-least"):
+            raise ValueError(f"sampling is {sampling!r}; expected 'iid' or 'at-least'.")
+        if tasks is None:
+            tasks = "train" if self.training_tasks else "all"
+        pairs = np.array(self.tasks(tasks))
+        rng = _generator("sample", seed)
+        task = pairs[rng.integers(len(pairs), size=n)]  # (n, 2): a, b
+        z = rng.choice([1, -1], size=n)  # the query carries mu_a (z = +1) or mu_b
+        query = np.where(z == 1, task[:, 0], task[:, 1])
+        contexts = self._contexts(rng, task, length, alpha)
+        if sampling == "at-least":
+            matches = math.ceil(alpha * length / 2)
+            places = rng.permuted(np.tile(np.arange(length), (n, 1)), axis=1)[:, :matches]
+            np.put_along_axis(contexts, places, query[:, None], axis=1)
+        coin = rng.choice([1, -1], size=(n, length))
+        sign = np.where(contexts == task[:, :1], 1, np.where(contexts == task[:, 1:], -1, coin))
+        return CodedPrompts(
+            dictionary=self.dictionary,
+            relevant=np.column_stack([contexts, query]).astype(np.int32),
+            irrelevant=rng.integers(self.M1, self.M1 + self.M2, size=(n, length + 1), dtype=np.int32),
+            kappa=rng.uniform(-self.K, self.K, size=(n, length + 1)),
+            sign=np.column_stack([sign, np.zeros(n)]).astype(np.int8),
+            labels=z.astype(float),
+            query_attends=self.query_attends,
+        )
+
+    def _contexts(self, rng, task, length, alpha):
+        """Pattern of every context (n, length): a, b or one of the others."""
+        n = len(task)
+        which = rng.random((n, length))
+        a, b = task[:, :1], task[:, 1:]
+        if self.M1 == 2:
+            return np.where(which < 0.5, a, b)
+        other = rng.integers(self.M1 - 2, size=(n, length))  # an index among the M1 - 2 patterns other than a and b
+        other += other >= np.minimum(a, b)
+        other += other >= np.maximum(a, b)
+        return np.where(which < alpha / 2, a, np.where(which < alpha, b, other))
+
+    def initialize(self, m=None, m_a=None, m_b=None, seed=0):
+        """Initial parameters: W_Q, W_K, W_V a small multiple of the identity, W_O Gaussian [paper].
+
+        In detail [recalled]: delta on the first d_X diagonal entries of W_Q and W_K, so that labels do not enter
+        attention at first, and on the whole diagonal of W_V; W_O i.i.d. N(0, xi^2); a_i uniform on +-`a_scale`, not
+        trained.
+
+        Parameters
+        ----------
+        m, m_a, m_b : int, optional
+            Widths; the problem's if not given.
+        seed : int or sequence of int
+
+        Returns
+        -------
+        Params
+            float64.
+        """
+        m = self.m if m is None else m
+        m_a = (self.m_a or self.d) if m_a is None else m_a
+        m_b = (self.m_b or self.d) if m_b is None else m_b
+        for name, value in {"m": m, "m_a": m_a, "m_b": m_b}.items():
+            _check_integer(name, value, 1)
+        rng = _generator("initialize", seed)
+        W_Q = self.delta * np.eye(m_a, self.d)
+        W_Q[:, self.d_X :] = 0
+        scale = 2 / m if self.a_scale == "2/m" else 1 / math.sqrt(m)
+        return Params(
+            W_Q=W_Q,
+            W_K=W_Q.copy(),
+            W_V=self.delta * np.eye(m_b, self.d),
+            W_O=self.xi * rng.standard_normal((m, m_b)),
+            a=scale * rng.choice([1.0, -1.0], size=m),
+        )
+
+    def out_of_domain(self, S_1=1.2, K=None, M1=3, coefficients=None):
+        """The out-of-domain problem: ODR patterns mu' = c mu_i + s mu_j on disjoint pairs of IDR patterns [derived].
+
+        Parameters
+        ----------
+        S_1 : float, |S_1| <= sqrt(2)
+            c + s, with c^2 + s^2 = 1 so that the norm stays beta; S_1 >= 1 is Theorem 3.4's condition [paper].
+        K : float, optional
+            K', the range of kappa'; the problem's K if not given.
+        M1 : int
+            M1', the number of ODR patterns (3 [summary]), at most half the number of IDR patterns.
+        coefficients : array_like (M1', M1), optional
+            ODR patterns of your own in the IDR basis: unit rows, orthogonal to each other. S_1 and M1 are then ignored.
+
+        Returns
+        -------
+        Problem
+            With the same irrelevant patterns (in their span, as Theorem 3.4 asks [paper]) and no training tasks.
+        """
+        if self.coefficients is not None:
+            raise ValueError("this problem is out of domain already; call out_of_domain on the in-domain problem.")
+        if coefficients is None:
+            bound = "at most sqrt(2) = 1.4142 in absolute value: S_1 = c + s with c^2 + s^2 = 1"
+            _check_real("S_1", S_1, bound, lambda x: abs(x) <= math.sqrt(2))
+            _check_integer("M1", M1, 2)
+            if 2 * M1 > self.M1:
+                raise ValueError(
+                    f"M1' = {M1} ODR patterns need {2 * M1} IDR patterns in disjoint pairs; there are {self.M1}. "
+                    f"Lower M1' to at most {self.M1 // 2}, or give coefficients of your own."
+                )
+            c = (S_1 + math.sqrt(max(0.0, 2 - S_1**2))) / 2
+            rows = np.zeros((M1, self.M1))
+            rows[np.arange(M1), 2 * np.arange(M1)] = c
+            rows[np.arange(M1), 2 * np.arange(M1) + 1] = S_1 - c
+        else:
+            rows = np.array(coefficients, dtype=float)
+            if rows.ndim != 2 or rows.shape[1] != self.M1:
+                raise ValueError(
+                    f"coefficients has shape {rows.shape}; expected (M1', {self.M1}), rows in the IDR basis."
+                )
+        # with two patterns there is no other one to draw: alpha' must be 1
+        alpha = 1.0 if len(rows) == 2 else self.alpha
+        return replace(
+            self,
+            M1=len(rows),
+            K=self.K if K is None else K,
+            alpha=alpha,
+            training_tasks=(),
+            coefficients=tuple(map(tuple, rows.tolist())),
+        )
+
+
+def cyclic_tasks(M1=6, shifts=1):
+    """Training tasks (i, i + s mod M1) for s = 1 .. shifts: `shifts` M1 of them, Condition 3.2 exactly.
+
+    One shift is the M1-task set [recalled]; more are [derived]. ValueError unless 1 <= shifts <= M1 - 1.
+    """
+    _check_integer("M1", M1, 2)
+    _check_integer("shifts", shifts, 1)
+    if shifts > M1 - 1:
+        raise ValueError(f"shifts is {shifts}; expected at most M1 - 1 = {M1 - 1}: there are M1 (M1 - 1) tasks in all.")
+    return tuple((i, (i + s) % M1) for s in range(1, shifts + 1) for i in range(M1))
+
+
+def condition_3_2(tasks, M1):
+    """What breaks Condition 3.2, in words; an empty list if the tasks satisfy it.
+
+    The training tasks must uniformly cover all IDR patterns and both labels [paper]: precisely, for every pattern and
+    each label exactly |T_tr|/M1 >= 1 tasks send the pattern to that label [recalled].
+
+    Parameters
+    ----------
+    tasks : sequence of (int, int)
+    M1 : int
+
+    Returns
+    -------
+    list of str
+    """
+    tasks = _checked_tasks(tasks, M1, "tasks")
+    complaints = []
+    if len(tasks) % M1 or not tasks:
+        complaints.append(f"|T_tr| = {len(tasks)} is not a positive multiple of M1 = {M1}")
+    for side, label in enumerate(("+1", "-1")):
+        for j in range(M1):
+            count = sum(task[side] == j for task in tasks)
+            if count * M1 != len(tasks):
+                share = len(tasks) / M1
+                complaints.append(f"pattern {j} is sent to {label} by {count} tasks; expected |T_tr|/M1 = {share:g}")
+    return complaints
+
+
+def _generator(purpose, seed):
+    """A generator for one purpose: prompts and parameters of the same seed are independent."""
+    seeds = [seed] if np.ndim(seed) == 0 else list(seed)
+    for value in seeds:
+        _check_integer("seed", value, 0)
+    return np.random.default_rng([{"sample": 1, "initialize": 2}[purpose], *map(int, seeds)])
+
+
+def _check_integer(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is {value!r}; expected an integer, at least {least}.")
+    if value < least:
+        raise ValueError(f"{name} is {value}; expected at least {least}.")
+
+
+def _check_real(name, value, condition, holds):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is {value!r}; expected a number {condition}.")
+    if not (math.isfinite(value) and holds(value)):
+        raise ValueError(f"{name} is {value}; expected a finite number {condition}.")
+
+
+def _check_alpha(alpha, M1):
+    _check_real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
+    if M1 == 2 and alpha != 1:
+        raise ValueError(f"alpha is {alpha} with M1 = 2: there is no other pattern for the rest. Expected alpha = 1.")
+
+
+def _checked_tasks(tasks, M1, name):
+    pairs = tuple(tuple(task) for task in tasks)
+    for task in pairs:
+        if len(task) != 2 or any(isinstance(j, bool) or not isinstance(j, (int, np.integer)) for j in task):
+            raise ValueError(f"{name} holds {task}; expected pairs (a, b) of integers.")
+        if task[0] == task[1] or not all(0 <= j < M1 for j in task):
+            raise ValueError(f"{name} holds {task}; expected a != b, both from 0 to M1 - 1 = {M1 - 1}.")
+    return tuple((int(a), int(b)) for a, b in pairs)
+
+
+def _checked_coefficients(coefficients, M1):
+    rows = np.array(coefficients, dtype=float)
+    if rows.ndim != 2 or len(rows) != M1:
+        raise ValueError(f"coefficients has shape {rows.shape}; expected ({M1}, number of IDR patterns).")
+    gram = rows @ rows.T
+    if not np.allclose(np.diag(gram), 1, rtol=0, atol=1e-9):
+        raise ValueError(
+            f"coefficients has rows of norm {np.sqrt(np.diag(gram)).round(4).tolist()}; expected 1 for each: "
+            "ODR patterns have the norm beta of the IDR patterns."
+        )
+    if not np.allclose(gram, np.eye(M1), rtol=0, atol=1e-9):
+        i, j = np.unravel_index(np.argmax(abs(gram - np.eye(M1))), gram.shape)
+        raise ValueError(f"coefficients has rows {i} and {j} with cosine {gram[i, j]:.4f}; expected orthogonal rows.")
+    return tuple(map(tuple, rows.tolist()))
+
+
+sibling = Problem(beta=3.0, xi=0.01, a_scale="1/sqrt(m)", learning_rate=0.1, steps=1000)
+"""The second calibration: the theory's a_i = +-1/sqrt(m), as the authors' later paper has it [recalled]."""
