@@ -1,0 +1,62 @@
+"""The problems that are timed: sizes, and data drawn from a seed.
+
+Tokens and matrices are Gaussian, scaled so that attention is spread out and scores are far below 1 in size, as early in
+training: the hinge is active in every prompt (checked), so no implementation can save work on inactive ones, and
+about half of the neurons are. The query does not attend to itself; m_a = m_b = d.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nlicl import Params, Prompts
+
+PARAMETERS = Params._fields
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes: `B` prompts of `l` contexts and a query, tokens of width `d`, `m` neurons."""
+
+    name: str
+    B: int
+    l: int
+    d: int
+    m: int
+
+    def prompt_bytes(self, dtype):
+        """Size of the prompts themselves, what memory is compared with."""
+        return self.B * (self.l + 1) * self.d * np.dtype(dtype).itemsize
+
+
+CASES = (
+    Case("paper-256", B=256, l=20, d=60, m=64),
+    Case("paper-2000", B=2000, l=20, d=60, m=64),
+    Case("contexts-100", B=512, l=100, d=60, m=400),
+    Case("contexts-1000", B=128, l=1000, d=120, m=400),
+)
+DTYPES = ("float64", "float32")
+TINY = Case("tiny", B=8, l=4, d=8, m=8)  # to load code and start threads before memory is measured
+
+
+def make(case, dtype, seed=0):
+    """(params, prompts) of a case; float32 data are the float64 data rounded."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, case.B, case.l, case.d, case.m]))
+    d, m = case.d, case.m
+
+    def gaussian(*shape, scale):
+        values = rng.standard_normal(shape)
+        values *= scale
+        return values.astype(dtype, copy=False)
+
+    params = Params(
+        W_Q=gaussian(d, d, scale=d**-0.5),
+        W_K=gaussian(d, d, scale=d**-0.5),
+        W_V=gaussian(d, d, scale=d**-0.5),
+        W_O=gaussian(m, d, scale=d**-0.5),
+        a=rng.choice([-1 / m, 1 / m], m).astype(dtype),
+    )
+    tokens = np.empty((case.B, case.l + 1, d), dtype)
+    for prompt in tokens:  # one at a time: data leave no large temporary behind
+        prompt[...] = gaussian(case.l + 1, d, scale=2 * d**-0.5)
+    return params, Prompts(tokens, rng.choice([-1.0, 1.0], case.B))

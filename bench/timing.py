@@ -1,0 +1,102 @@
+"""Check every implementation, then time those that agree, in turns."""
+
+import statistics
+import time
+
+import cases
+import numpy as np
+import peers
+
+from nlicl import reference
+
+PAUSE = 0.02  # seconds: thread pools spin for a while after a call, and would slow down the next implementation
+ENOUGH = 0.02  # seconds of timed calls a turn, or one call if it takes longer
+
+
+def check_truth():
+    """Hold the NumPy step, by which all others are judged, against the definition: values and slopes of one prompt.
+
+    Slopes are complex steps of `nlicl.reference` along a random direction of each parameter: exact to rounding.
+    """
+    params, prompts = cases.make(cases.TINY, "float64")
+    loss, *grads = peers.numpy_step(params, prompts.tokens[:1], prompts.labels[:1])
+    worst = abs(loss - reference.loss(params, prompts[0]))
+    rng = np.random.default_rng(1)
+    for name, grad in zip(cases.PARAMETERS, grads, strict=True):
+        direction = rng.standard_normal(grad.shape)
+        moved = params._replace(**{name: getattr(params, name) + 1e-30j * direction})
+        slope = reference.loss(moved, prompts[0]).imag / 1e-30
+        worst = max(worst, abs(slope - np.vdot(direction, grad)) / np.linalg.norm(grad))
+    if not worst < 1e-12:
+        raise SystemExit(
+            f"bench/run.py: the NumPy step is {worst:.1e} away from nlicl.reference; nothing can be judged."
+        )
+
+
+def time_case(case, dtype, names, threads, tolerance, rounds):
+    """A row for each implementation in `names`; timed are those within `tolerance` of NumPy's float64 result."""
+    params, prompts = cases.make(case, dtype)
+    wide = (params._replace(**{k: v.astype(np.float64) for k, v in params._asdict().items()}), prompts)
+    truth = peers.numpy_step(wide[0], prompts.tokens.astype(np.float64), prompts.labels.astype(np.float64))
+    rows, steps = [], {}
+    for name in names:
+        row = {"case": case.name, "implementation": name, "dtype": dtype, "threads": threads, "seconds": None}
+        row |= dict.fromkeys(("mad", "best", "runs", "prompts_per_second", "ratio_to_nlicl", "fraction_of_limit"))
+        row |= {"max_relative_error": None, "peak_bytes": None, "note": ""}
+        rows.append(row)
+        try:
+            step = peers.prepare(name, params, prompts, threads)
+            error = relative_error(step(), truth)
+        except Exception as problem:  # a peer's installation may fail in ways we cannot list
+            row["note"] = f"not available: {type(problem).__name__}: {str(problem).strip().splitlines()[0][:100]}"
+            continue
+        row["max_relative_error"] = error
+        if error <= tolerance:
+            steps[name] = step
+        else:
+            row["note"] = f"DISAGREES: relative error {error:.1e}, tolerance {tolerance:.0e}; not timed"
+    fill(rows, interleaved(steps, rounds), case)
+    return rows
+
+
+def relative_error(result, truth):
+    """The largest of |x - truth| / |truth| over loss and gradients, in Euclidean norms; NaN counts as infinite."""
+    errors = [
+        np.linalg.norm(np.asarray(x, np.float64) - y) / np.linalg.norm(y) for x, y in zip(result, truth, strict=True)
+    ]
+    return float(np.nan_to_num(max(errors, key=lambda e: np.inf if np.isnan(e) else e), nan=np.inf))
+
+
+def interleaved(steps, rounds):
+    """Seconds of single calls, {name: list}: all implementations in turn, again and again, so that what disturbs the
+    machine disturbs them alike. Each turn begins with a pause and a call that is not counted."""
+    seconds = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            time.sleep(PAUSE)
+            step()
+            end = time.perf_counter() + ENOUGH
+            while True:
+                start = time.perf_counter()
+                step()
+                stop = time.perf_counter()
+                seconds[name].append(stop - start)
+                if stop >= end:
+                    break
+    return seconds
+
+
+def fill(rows, seconds, case):
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ours = medians.get("nlicl-dense")
+    for row in rows:
+        name = row["implementation"]
+        if name not in medians:
+            continue
+        median = medians[name]
+        row["seconds"] = median
+        row["mad"] = statistics.median(abs(value - median) for value in seconds[name])
+        row["best"] = min(seconds[name])
+        row["runs"] = len(seconds[name])
+        row["prompts_per_second"] = case.B / median
+        row["ratio_to_nlicl"] = median / ours if ours else None
