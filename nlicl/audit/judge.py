@@ -33,15 +33,30 @@ class Answer:
             except Exception as error:
                 self.problems[number] = f"raises {describe(error)}"
                 continue
+            if value.dtype == object:
+                value = value.astype(float) if value.size and all(map(_is_number, value.flat)) else value
             if value.dtype.kind in "biu":
                 value = value.astype(np.float64)
             if value.dtype.kind != "f":
-                self.problems[number] = f"returns {value.dtype} values; expected a floating array of shape {shape}"
+                what = "None" if value.ndim == 0 and value[()] is None else f"{value.dtype} values"
+                self.problems[number] = f"returns {what}; expected a floating array of shape {shape}"
             elif value.shape != shape:
                 self.shapes[number] = (value, shape)
                 self.problems[number] = f"returns shape {value.shape}; expected {shape}, that of {formula.wrt}"
             else:
                 self.arrays[number] = value
+
+    def error(self, name, cases):
+        """Why the formula has no value of the right shape, with the first draw where; None if it has one everywhere."""
+        if not self.problems:
+            return None
+        first = min(self.problems)
+        count = "" if len(self.problems) == len(cases) else f", and {len(self.problems)} of {len(cases)} in all"
+        return f"{name} {self.problems[first]}, on draw {first}: {cases[first].label}{count}"
+
+
+def _is_number(value):
+    return isinstance(value, (int, float, np.integer, np.floating))
 
 
 def describe(error):
@@ -51,7 +66,8 @@ def describe(error):
         frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
         trace = trace.tb_next
     where = f" (line {frames[-1][1]} of {frames[-1][0].rsplit('/', 1)[-1]})" if len(frames) > 1 else ""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}{where}"
+    text = str(error).splitlines()[0] if str(error) else "no message"
+    return f"{type(error).__name__}: {text if len(text) <= 90 else text[:87] + '...'}{where}"
 
 
 def judge(formula, cases, call, subject, domain_note=""):
@@ -72,9 +88,8 @@ def judge(formula, cases, call, subject, domain_note=""):
     answer = Answer(formula, cases, call)
     report = FormulaReport.of(formula, draws=len(cases), note=domain_note)
     report.activity = _activity(cases, subject)
+    report.error = answer.error(formula.name, cases)
     if not answer.arrays:
-        first = min(answer.problems)
-        report.error = f"{formula.name} {answer.problems[first]}, on draw {first}: {cases[first].label}"
         report.verdict = "disagree" if answer.shapes else "undetermined"
         report.diagnosis = diagnose(formula, cases, answer, subject)
         return report
@@ -96,8 +111,7 @@ def judge(formula, cases, call, subject, domain_note=""):
 def _verdict(measured, answer, report):
     witnesses = report.witnesses
     if answer.problems:
-        first = min(answer.problems)
-        return "disagree", f"{answer.problems[first]}, on {len(answer.problems)} of {report.draws} draws"
+        return "disagree", ""
     if not measured.active:
         return "undetermined", "the gradient is zero on every draw: nothing was active, so nothing was tested"
     if measured.conflict > WITNESSES_AGREE:
@@ -226,6 +240,8 @@ class _Measured:
             if r >= reach and np.isfinite(self.given[n]).all():
                 remainder, floor = self.cases[n].remainders(self.wrt, self.given[n], v, steps)
                 total, noise = total + remainder / self.scale[n], noise + floor / self.scale[n]
+        if not total.any():  # no draw could be used
+            return None
         slope = taylor_slope(total, noise, steps)
         return None if slope is None else round(slope, 3)
 

@@ -9,6 +9,9 @@ from pathlib import Path
 __all__ = ["AuditReport", "FormulaReport"]
 
 
+WITNESSES = ("complex_step", "complex_step_reference", "finite_difference", "extended", "taylor_slope")
+
+
 @dataclass
 class FormulaReport:
     """The audit of one formula. `to_dict` gives the fields of the JSON.
@@ -55,7 +58,7 @@ class FormulaReport:
     cosine: float | None = None
     worst: dict | None = None
     wrong_draws: list = field(default_factory=list)
-    witnesses: dict = field(default_factory=dict)
+    witnesses: dict = field(default_factory=lambda: dict.fromkeys(WITNESSES))
     activity: dict = field(default_factory=dict)
     control_caught: bool | None = None
     diagnosis: list = field(default_factory=list)
@@ -182,7 +185,7 @@ def _row(formula):
     w = formula.witnesses
     verdict = formula.verdict if formula.verdict == formula.expected else formula.verdict.upper()
     verdict += " (known)" if formula.expected == "disagree" and formula.ok else ""
-    slope = "-" if not w else "linear" if w["taylor_slope"] is None else f"{w['taylor_slope']:.2f}"
+    slope = "-" if formula.digits is None else "linear" if w["taylor_slope"] is None else f"{w['taylor_slope']:.2f}"
     numbers = [_number(w.get(k)) for k in ("complex_step", "complex_step_reference", "finite_difference", "extended")]
     digits = "-" if formula.digits is None else f"{formula.digits:.1f}"
     return (formula.name, verdict, digits, *numbers, slope, f"{len(formula.wrong_draws)}/{formula.draws}")
@@ -200,7 +203,7 @@ def _line(cells, widths):
 
 def _remarks(formula):
     remarks = []
-    if formula.error:
+    if formula.error and not any(item["kind"] in ("shape", "transpose") for item in formula.diagnosis):
         remarks.append(f"error: {formula.error}")
     remarks += [f"{item['kind']}: {item['detail']}" for item in formula.diagnosis]
     if formula.verdict == "disagree" and formula.worst:

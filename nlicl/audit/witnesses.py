@@ -69,7 +69,9 @@ class Case:
         gradient = np.full(x.shape, np.nan)
         for index, entry in _entries(x.shape):
             h = steps[index]
-            if h >= 1e-9 and kinks.certified(lambda t, e=entry: self.evaluate(self.moved(wrt, t * e))[1], (h, h / 2)):
+            if h >= 1e-9 and kinks.certified(
+                self.margins, lambda t, e=entry: self.evaluate(self.moved(wrt, t * e))[1], h
+            ):
                 above, below = (
                     self.subject.kernel(self.moved(wrt, side * h * entry), self.prompts) for side in (1, -1)
                 )
@@ -96,7 +98,7 @@ class Case:
         if kinks.on_kink(self.margins, slopes):
             return v, 0.0, np.nan
         reach = min(1e-3, float(kinks.crossing(self.margins, slopes)) / 8)
-        if reach < 1e-7 or not kinks.certified(lambda t: self.evaluate(self.moved(wrt, t * v))[1], (reach, reach / 2)):
+        if reach < 1e-7 or not kinks.certified(self.margins, lambda t: self.evaluate(self.moved(wrt, t * v))[1], reach):
             return v, 0.0, np.nan
         return v, reach, self._extended(wrt, v.astype(np.longdouble), min(1e-4, reach / 2))
 

@@ -229,4 +229,4 @@ def sizes(params, prompt):
     m_a, d = params.W_Q.shape
     m, m_b = params.W_O.shape
     return {"l": l, "l+1": l + 1, "m": m, "sqrt(m)": np.sqrt(m), "d": d, "m_a": m_a, "m_b": m_b, "sqrt(d)": np.sqrt(d),
-            "sqrt(m_a)": np.sqrt(m_a), "z": prompt.z}  # fmt: skip
+            "sqrt(m_a)": np.sqrt(m_a)}  # fmt: skip

@@ -18,7 +18,7 @@ runs. Only [paper] is the paper's own statement.
 | S_1                  | sum of an ODR pattern's coefficients in the IDR basis                         |
 """
 
-from .formulas import TITLE, formulas, subject
+from .gradients import TITLE, formulas, subject
 from .problem import Problem, condition_3_2, cyclic_tasks, sibling
 from .theory import batch_size, context_length, no_match_probability, number_of_neurons, number_of_steps
 

@@ -1,0 +1,181 @@
+"""The command line, thin: arguments in, one call, text out.
+
+Exit status: 0 all is well (every verdict is the expected one); 1 something disagrees or is undetermined; 2 the command
+could not run, with one line on standard error.
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from . import __version__
+
+__all__ = ["main"]
+
+
+class CannotRun(Exception):
+    """A reason, in one line, why a command cannot run: exit status 2."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise CannotRun(f"{message} (see `{self.prog} --help`)")
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit status."""
+    try:
+        options = _parser().parse_args(arguments)
+        return options.run(options)
+    except CannotRun as reason:
+        print(f"nlicl: {reason}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("nlicl: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser():
+    parser = _Parser(
+        prog="nlicl", description="Nonlinear in-context learning: definitions, gradients, and their audit."
+    )
+    parser.add_argument("--version", action="version", version=f"nlicl {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    audit = commands.add_parser(
+        "audit",
+        help="hold a paper's gradient formulas, or your own, against independent witnesses",
+        description="Without --formula: every formula of the paper, the library's own gradients, and a negative control. "
+        "With --formula FILE.py:FUNCTION --wrt NAME: your function f(params, prompt) -> array.",
+    )
+    audit.add_argument("paper", nargs="?", default="li2024", metavar="PAPER", help="li2024, the default")
+    audit.add_argument("--wrt", metavar="NAME", help="only this parameter: W_Q, W_K, W_V, W_O or a")
+    audit.add_argument("--formula", metavar="FILE.py:FUNCTION", help="a formula of your own; needs --wrt")
+    audit.add_argument("--draws", type=int, default=20, metavar="N", help="places to judge at (default %(default)s)")
+    audit.add_argument("--seed", type=int, default=0, metavar="S", help="of the draws (default %(default)s)")
+    audit.add_argument(
+        "--query-attends",
+        action=argparse.BooleanOptionalAction,
+        help="judge against the model with (l+1 terms) or without (l terms) the query among the keys; "
+        "default: what each formula asks for",
+    )
+    audit.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
+    audit.set_defaults(run=_audit)
+
+    papers = commands.add_parser("papers", help="the papers and their formulas, with sources and known errors")
+    papers.set_defaults(run=_papers)
+
+    doctor = commands.add_parser("doctor", help="versions, threads, cache, BLAS, CUDA: what is as it should be")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _audit(options):
+    formula = _load_formula(options.formula, options.wrt) if options.formula else None
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        raise CannotRun(f"--json {options.json}: there is no folder {options.json.parent}; make it first")
+    from .audit import audit_formula, audit_paper
+
+    settings = {"draws": options.draws, "seed": options.seed, "query_attends": options.query_attends}
+    try:
+        if formula is not None:
+            report = audit_formula(formula, paper=options.paper, wrt=options.wrt, **settings)
+        else:
+            report = audit_paper(options.paper, wrt=options.wrt, progress=_progress(), **settings)
+    except (ValueError, TypeError) as error:
+        raise CannotRun(str(error)) from None
+    finally:
+        _end_progress()
+    print(report)
+    if options.json is not None:
+        try:
+            report.to_json(options.json)
+        except OSError as error:
+            raise CannotRun(f"--json {options.json}: {error.strerror or error}") from None
+    errors = [entry.error for entry in report.formulas if entry.error]
+    if errors:
+        raise CannotRun(errors[0])
+    return 0 if report.ok else 1
+
+
+def _load_formula(where, wrt):
+    """The function FILE.py:FUNCTION; CannotRun with the reason if there is none."""
+    if wrt is None:
+        raise CannotRun("--formula needs --wrt NAME, the parameter it differentiates by: W_Q, W_K, W_V, W_O or a")
+    file, colon, name = where.rpartition(":")
+    if not colon or not file or not name:
+        raise CannotRun(f"--formula {where}: expected FILE.py:FUNCTION, for example appendix.py:grad")
+    path = Path(file)
+    if not path.is_file():
+        raise CannotRun(f"--formula {where}: there is no file {file}")
+    spec = importlib.util.spec_from_file_location("nlicl_formula_file", path)
+    if spec is None:
+        raise CannotRun(f"--formula {where}: {file} is not a Python file; expected FILE.py:FUNCTION")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.absolute().parent))  # it may import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        text = str(error).splitlines()[0] if str(error) else "no message"
+        raise CannotRun(f"--formula {where}: {file} does not import: {type(error).__name__}: {text}{line}") from None
+    finally:
+        sys.path.pop(0)
+    function = getattr(module, name, None)
+    if not callable(function):
+        offers = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        raise CannotRun(f"--formula {where}: {file} has no function {name}; it has {', '.join(offers) or 'none'}")
+    return function
+
+
+def _progress():
+    """A line on standard error that says what is under way, on a terminal only."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done, total, name):
+        bar = "#" * (20 * done // total)
+        note = "  (the first run compiles the kernels: about half a minute)" if done == 0 else ""
+        print(f"\r\x1b[K[{bar:<20}] {done}/{total} {name}{note}", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _end_progress():
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _papers(options):
+    from .papers import NAMES, load
+
+    for name in NAMES:
+        paper = load(name)
+        print(f"{name}: {paper.TITLE}")
+        for formula in paper.formulas.values():
+            print(f"\n  {formula.name:12} d loss / d {formula.wrt}, expected to {formula.expected}")
+            print(f"               {formula.equation}")
+            print(f"               {formula.source}" + (f"; defined for {formula.domain}" if formula.domain else ""))
+            if formula.erratum:
+                print(f"               erratum: {formula.erratum}")
+        print(f"\n  Audit them: nlicl audit {name}")
+    return 0
+
+
+def _doctor(options):
+    from .doctor import examine
+
+    findings = examine()
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        print(f"{finding.state:7}  {finding.what:{width}}  {finding.found}")
+        if finding.fix:
+            print(f"{'':7}  {'':{width}}  -> {finding.fix}")
+    bad = [finding for finding in findings if finding.state == "PROBLEM"]
+    print("\n" + ("All is as it should be." if not bad else f"{len(bad)} to mend: {', '.join(f.what for f in bad)}."))
+    return 1 if bad else 0
