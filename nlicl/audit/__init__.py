@@ -156,7 +156,7 @@ class Bench:
 
 def _copies(case):
     """Parameters and prompt that a formula may write to without harm."""
-    prompt = case.prompts[0]
+    prompt = case.each[0]
     return type(case.params)(*(array.copy() for array in case.params)), type(prompt)(
         prompt.tokens.copy(), prompt.z, prompt.query_attends
     )

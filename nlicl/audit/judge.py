@@ -15,7 +15,6 @@ DIFFERENCES_AGREE = 1e-5  # of central differences, likewise
 EXTENDED_AGREE = 1e-9  # of longdouble differences along a direction, likewise
 SLOPE_AT_LEAST = 1.9  # 2 is a right gradient, 1 a wrong one
 CONTROL = 1e-6  # relative error of the negative control, in one entry
-DIRECTIONS = 2  # a case and parameter, for the extended differences and the Taylor slope
 _STEPS = 2.0 ** -np.arange(6).astype(np.longdouble)
 
 
@@ -137,7 +136,7 @@ def _verdict(measured, answer, report):
 
 
 def _activity(cases, subject):
-    shares = [subject.activity(case.params, prompt) for case in cases for prompt in case.prompts]
+    shares = [subject.activity(case.params, prompt) for case in cases for prompt in case.each]
     mean = {name: round(float(np.mean([share[name] for share in shares])), 3) for name in sorted(shares[0])}
     return mean | {"kink_margin": float(min(abs(case.margins[case.margins != 0]).min() for case in cases))}
 
@@ -221,16 +220,12 @@ class _Measured:
         return _largest_finite(abs(self.given[n] - differences)[~np.isnan(differences)], np.inf)
 
     def _from_extended(self, n):
-        worst = np.nan
-        for number in range(DIRECTIONS):
-            v, reach, extended = self.cases[n].direction(self.wrt, number)
-            if reach > 0:
-                worst = np.fmax(worst, abs((self.given[n].astype(float) * v).sum() - extended))
-        return worst
+        v, reach, extended = self.cases[n].direction(self.wrt)
+        return abs((self.given[n].astype(float) * v).sum() - extended) if reach > 0 else np.nan
 
     def _slope(self):
-        """One slope from the remainders of all cases and directions, each relative to its case's scale."""
-        reaches = [(n, *self.cases[n].direction(self.wrt, k)[:2]) for n in self.given for k in range(DIRECTIONS)]
+        """One slope from the remainders of all cases, each relative to its case's scale."""
+        reaches = [(n, *self.cases[n].direction(self.wrt)[:2]) for n in self.given]
         # Cases near a kink allow small steps only: leave out the nearest tenth rather than shorten all the others.
         reach = np.quantile([r for _, _, r in reaches if r > 0] or [0.0], 0.1)
         if reach == 0:

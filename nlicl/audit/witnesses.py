@@ -21,6 +21,7 @@ class Case:
 
     def __init__(self, subject, label, params, prompts):
         self.subject, self.label, self.params, self.prompts = subject, label, params, prompts
+        self.each = [prompts[n] for n in range(len(prompts))]
         self.complex_step = lru_cache(None)(self._complex_step)
         self.kernel_step = lru_cache(None)(self._kernel_step)
         self.differences = lru_cache(None)(self._differences)
@@ -31,7 +32,7 @@ class Case:
 
     def evaluate(self, params):
         """(mean loss, all margins) by the definition."""
-        pairs = [self.subject.definition(params, prompt) for prompt in self.prompts]
+        pairs = [self.subject.definition(params, prompt) for prompt in self.each]
         return sum(loss for loss, _ in pairs) / len(pairs), np.concatenate([margins for _, margins in pairs])
 
     @cached_property
@@ -41,7 +42,7 @@ class Case:
     def moved(self, wrt, by, dtype=None):
         """The parameters with `by` added to one of them, all in one dtype."""
         dtype = dtype or np.result_type(by)
-        arrays = {name: array.astype(dtype) for name, array in self.params._asdict().items()}
+        arrays = {name: array.astype(dtype, copy=False) for name, array in self.params._asdict().items()}
         arrays[wrt] = arrays[wrt] + by
         return self.params._replace(**arrays)
 
@@ -86,12 +87,12 @@ class Case:
         moved = (self.moved(wrt, (side * h + 1j * STEP) * entry) for side in (-1, 1))
         return tuple(sorted(self.evaluate(params)[0].imag / STEP for params in moved))
 
-    def _direction(self, wrt, number):
+    def _direction(self, wrt):
         """A random direction v (norm 1), how far one may go along it in both senses, and the extended derivative there.
 
         The distance is 0, and the derivative NaN, where a kink is too near.
         """
-        rng = np.random.default_rng([number, *getattr(self.params, wrt).shape])
+        rng = np.random.default_rng(getattr(self.params, wrt).shape)
         v = rng.standard_normal(getattr(self.params, wrt).shape)
         v /= np.linalg.norm(v)
         slopes = np.tensordot(self.complex_step(wrt)[1], v, v.ndim)
