@@ -4,6 +4,7 @@
 library's own gradients, and a negative control. The audit knows functions and arrays; papers hand it a `Subject`.
 """
 
+import copy
 import inspect
 
 import numpy as np
@@ -156,10 +157,7 @@ class Bench:
 
 def _copies(case):
     """Parameters and prompt that a formula may write to without harm."""
-    prompt = case.each[0]
-    return type(case.params)(*(array.copy() for array in case.params)), type(prompt)(
-        prompt.tokens.copy(), prompt.z, prompt.query_attends
-    )
+    return copy.deepcopy(case.params), copy.deepcopy(case.each[0])
 
 
 def _broken(formula):

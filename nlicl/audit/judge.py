@@ -138,7 +138,8 @@ def _verdict(measured, answer, report):
 def _activity(cases, subject):
     shares = [subject.activity(case.params, prompt) for case in cases for prompt in case.each]
     mean = {name: round(float(np.mean([share[name] for share in shares])), 3) for name in sorted(shares[0])}
-    return mean | {"kink_margin": float(min(abs(case.margins[case.margins != 0]).min() for case in cases))}
+    margins = np.concatenate([case.margins for case in cases])
+    return mean | ({"kink_margin": float(abs(margins[margins != 0]).min())} if margins.any() else {})
 
 
 class _Measured:

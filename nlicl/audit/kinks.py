@@ -1,8 +1,8 @@
 """Kinks: where a loss with ReLU and hinge is not smooth, and how far one may step without crossing one.
 
-A loss hands out its margins: it is smooth as long as none of them changes sign. With the margins' own derivatives
-along a direction, the first crossing is known to first order; a step that stays within a quarter of that distance is then
-certified by looking at the signs at its ends.
+A loss hands out its margins (none if it is smooth everywhere): it is smooth as long as none of them changes sign. With
+the margins' own derivatives along a direction, the first crossing is known to first order; a step that stays within a
+quarter of that distance is then certified by looking at the signs at its ends.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ ON_KINK = 1e-13  # a margin of this share of the largest one is zero up to round
 
 def on_kink(margins, slopes):
     """Whether some margin is zero and moves: `slopes` (n, ...) are derivatives of `margins` (n,); bool of shape (...)."""
-    zero = abs(margins) <= ON_KINK * max(1.0, abs(margins).max())
+    zero = abs(margins) <= ON_KINK * abs(margins).max(initial=1.0)
     return (zero.reshape(zero.shape + (1,) * (slopes.ndim - 1)) & (abs(slopes) > 0)).any(axis=0)
 
 
@@ -20,7 +20,7 @@ def crossing(margins, slopes):
     """Distance to the first zero of a margin, to first order; inf where none moves. Shapes as in `on_kink`."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = abs(margins.reshape(margins.shape + (1,) * (slopes.ndim - 1)) / slopes)
-    return np.where(slopes == 0, np.inf, distance).min(axis=0)
+    return np.where(slopes == 0, np.inf, distance).min(axis=0, initial=np.inf)
 
 
 def certified(margins, margins_at, step):
