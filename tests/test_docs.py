@@ -1,0 +1,141 @@
+"""The pages run. Every ```python block of README.md and docs/*.md is executed, the blocks of a page in one namespace.
+
+```python                          run
+```python no-run                   not run
+```python no-run from FILE         not run; its lines must stand in FILE, in this order
+```text                            not looked at
+```text checked                    what the block before it prints, up to rounding in the numbers
+"""
+
+import contextlib
+import io
+import re
+from typing import NamedTuple
+
+import pytest
+from child import ROOT
+
+PAGES = [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
+FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|\b(?:nan|inf)\b")
+NOISE = 1e-12  # a printed number below it is rounding, and stands for "below it"
+ROUNDING = 1e-6  # relative, of the others
+
+
+class Block(NamedTuple):
+    """One fenced block: its info string, its text, and the line of the page its text begins at."""
+
+    info: str
+    text: str
+    line: int
+
+
+def blocks(page):
+    return [
+        Block(" ".join(found["info"].split()), found["text"], page.count("\n", 0, found.start("text")) + 1)
+        for found in FENCE.finditer(page)
+    ]
+
+
+def run(page, name):
+    """Run the blocks of a page; `name` is what tracebacks and messages call it, with the page's own line numbers."""
+    names, printed = {"__name__": "page"}, None
+    for block in blocks(page):
+        if block.info == "python":
+            code = compile("\n" * (block.line - 1) + block.text, name, "exec")
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(code, names)
+            printed = output.getvalue()
+        elif block.info == "text checked":
+            assert printed is not None, (
+                f"{name}, line {block.line}: nothing has been printed that it could be held against"
+            )
+            difference = differs(printed, block.text)
+            assert difference is None, f"{name}, line {block.line}: {difference}; it prints\n{printed}"
+        elif block.info.startswith("python no-run from "):
+            misquoted(block, name)
+
+
+def differs(got, shown):
+    """How two outputs differ, in words; None if only in the rounding of numbers."""
+    got, shown = ([" ".join(line.split()) for line in text.strip().splitlines()] for text in (got, shown))
+    if len(got) != len(shown):
+        return f"{len(shown)} lines shown, {len(got)} printed"
+    for one, other in zip(got, shown, strict=True):
+        if NUMBER.sub("#", one) != NUMBER.sub("#", other) or not all(
+            map(close, NUMBER.findall(one), NUMBER.findall(other))
+        ):
+            return f"shown is {other!r}, printed {one!r}"
+    return None
+
+
+def close(one, other):
+    x, y = float(one), float(other)
+    return one == other or abs(x - y) <= ROUNDING * max(abs(x), abs(y)) or max(abs(x), abs(y)) < NOISE
+
+
+def misquoted(block, name):
+    """A quotation's lines must stand in the file, in order; `...` stands for lines left out."""
+    file = block.info.removeprefix("python no-run from ")
+    lines = iter(" ".join(line.split()) for line in (ROOT / file).read_text(encoding="utf-8").splitlines())
+    for number, line in enumerate(block.text.splitlines(), block.line):
+        wanted = " ".join(line.split())
+        assert wanted in ("", "...") or wanted in lines, f"{name}, line {number}: {file} has no line {wanted!r} here"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_page_runs_and_prints_what_it_shows(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a page may write files
+    run(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
+
+
+SHOWN = "x is 0.66666667 1e-16 [7]"
+PAGE = f"""\
+```python
+x = 2 / 3
+print("x is", x, 3e-17, [7])
+```
+
+```text checked
+{SHOWN}
+```
+
+```python no-run
+raise ValueError
+```
+"""
+
+
+def test_this_machinery_reads_pages():
+    assert [block.info for block in blocks(PAGE)] == ["python", "text checked", "python no-run"]
+    run(PAGE, "PAGE")
+    run("", "an empty page")
+    run("```sh\nfalse\n```\n```text\nanything\n```\n", "a page without Python")
+
+
+WRONG = [
+    "x is 0.6667 1e-16 [7]",
+    "x is 0.66666667 1e-7 [7]",
+    "x is 0.66666667 1e-16 [8]",
+    "x was 0.66666667 1e-16 [7]",
+    "",
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_this_machinery_sees_wrong_output(wrong):
+    with pytest.raises(AssertionError, match="PAGE, line 7: "):
+        run(PAGE.replace(SHOWN, wrong), "PAGE")
+
+
+def test_this_machinery_sees_a_failing_block_and_says_where():
+    with pytest.raises(ZeroDivisionError) as caught:
+        run("text\n\n```python\nx = 1\nx / 0\n```\n", "PAGE")
+    assert (str(caught.traceback[-1].path), caught.traceback[-1].lineno + 1) == ("PAGE", 5)
+
+
+def test_this_machinery_sees_a_wrong_quotation():
+    quote = "```python no-run from tests/test_docs.py\nNOISE = 1e-12  # a printed\n```\n"
+    with pytest.raises(AssertionError, match=r"PAGE, line 2: .* has no line"):
+        run(quote, "PAGE")
+    run("```python no-run from tests/test_docs.py\nimport io\n...\nimport pytest\n```\n", "PAGE")
