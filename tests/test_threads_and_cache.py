@@ -198,6 +198,7 @@ def test_digest_sees_contents_and_names_only(tmp_path):
     shutil.copytree(KERNELS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     digest = _jit.source_digest(copy)
     assert digest == _jit.source_digest() and len(digest) == 64
+    assert _jit.cache_folder() is None or _jit.cache_folder().name == digest[:16]
     (copy / "notes.txt").write_text("no code")
     (copy / "loss.py").touch()
     assert _jit.source_digest(copy) == digest
