@@ -27,6 +27,7 @@ _WHERE = {
     "forward": "nlicl.model",
     "loss_and_grad": "nlicl.model",
     "audit_formula": "nlicl.audit",
+    "audit_gradient": "nlicl.audit",
 }
 __all__ = [*_WHERE, "__version__"]
 

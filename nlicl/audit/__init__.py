@@ -1,7 +1,8 @@
 """The audit: a gradient formula held against independent witnesses.
 
 `audit_formula` judges one formula, a paper's or the reader's own; `audit_paper` all that a paper has registered, the
-library's own gradients, and a negative control. The audit knows functions and arrays; papers hand it a `Subject`.
+library's own gradients, and a negative control; `audit_gradient` the gradient of any NumPy function. The audit knows
+functions and arrays; papers hand it a `Subject`.
 """
 
 import copy
@@ -10,11 +11,12 @@ import inspect
 import numpy as np
 
 from ..formula import Formula
+from .general import GradientReport, audit_gradient
 from .judge import judge
 from .report import AuditReport, FormulaReport
 from .witnesses import Case
 
-__all__ = ["AuditReport", "FormulaReport", "audit_formula", "audit_paper"]
+__all__ = ["AuditReport", "FormulaReport", "GradientReport", "audit_formula", "audit_gradient", "audit_paper"]
 
 LEAST_DRAWS = 2  # one with an active, one with an inactive hinge
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import kinks
 
+LEAST_STEP = 1e-7  # of central differences: below it rounding says more than the derivative
 STEP = 1e-40  # of the complex step: its square vanishes beside 1, its products do not underflow
 
 
@@ -63,14 +64,14 @@ class Case:
         return gradient
 
     def _differences(self, wrt):
-        """Central differences through the kernel; NaN where no step of at least 1e-9 is free of kinks."""
+        """Central differences through the kernel; NaN where no step of at least LEAST_STEP is free of kinks."""
         x, (_, slopes) = getattr(self.params, wrt), self.complex_step(wrt)
         steps = np.minimum(6e-6 * np.maximum(1, abs(x)), kinks.crossing(self.margins, slopes) / 4)
         steps[kinks.on_kink(self.margins, slopes)] = 0
         gradient = np.full(x.shape, np.nan)
         for index, entry in _entries(x.shape):
             h = steps[index]
-            if h >= 1e-9 and kinks.certified(
+            if h >= LEAST_STEP and kinks.certified(
                 self.margins, lambda t, e=entry: self.evaluate(self.moved(wrt, t * e))[1], h
             ):
                 above, below = (

@@ -1,0 +1,402 @@
+"""The audit for any NumPy function: a gradient, and products of the Hessian with a vector, against differences.
+
+Nothing is known of the function but its values, so nothing is assumed: whether it may be differentiated by a complex step
+is tried and checked; whether an entry sits on a kink is found from its one-sided derivatives; how far a difference can be
+trusted is read off its extrapolation.
+"""
+
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .witnesses import taylor_slope
+
+__all__ = ["ArgumentReport", "GradientReport", "audit_gradient"]
+
+STEP = 1e-40  # of the complex step
+EXACT = 1e-10  # tolerance against the complex step, relative to the entry or a thousandth of the largest one
+ROUGH = 1e-6  # against differences: the least tolerance, whatever their own error estimate
+KINK = 1e-4  # one-sided derivatives that differ by this share of the largest entry are looked at closely
+SLOPE_AT_LEAST = 1.9
+
+
+@dataclass
+class ArgumentReport:
+    """What was found for one argument: errors relative to the largest entry, the worst entry, the kinks."""
+
+    name: str
+    shape: tuple
+    witness: str
+    entries: int
+    max_relative_error: float | None = None
+    worst: dict | None = None
+    kinks: list = field(default_factory=list)
+    wrong: int = 0
+    blurred: bool = False
+
+
+@dataclass
+class GradientReport:
+    """The audit of one gradient. True in a condition if and only if the verdict is "agree".
+
+    Attributes
+    ----------
+    verdict : {"agree", "disagree", "undetermined"}
+    reason : str
+        What the verdict rests on, in a sentence.
+    arguments : list of ArgumentReport
+    taylor_slope : float or None
+        Exponent of |f(x + tv) - f(x) - t <g, v>|; None where it is all rounding.
+    hessian_error : float or None
+        Largest relative error of the Hessian-vector product, if one was given.
+    """
+
+    verdict: str
+    reason: str
+    arguments: list
+    taylor_slope: float | None = None
+    hessian_error: float | None = None
+
+    def __bool__(self):
+        return self.verdict == "agree"
+
+    def check(self):
+        """Raise AssertionError, with the report as its message, unless the verdict is "agree"; returns the report."""
+        if not self:
+            raise AssertionError(str(self))
+        return self
+
+    def to_dict(self):
+        """Plain data, fit for JSON."""
+        return {**vars(self), "arguments": [dict(vars(argument)) for argument in self.arguments]}
+
+    def __str__(self):
+        lines = [f"gradient: {self.verdict}. {self.reason}"]
+        for a in self.arguments:
+            error = "-" if a.max_relative_error is None else f"{a.max_relative_error:.1e}"
+            lines.append(
+                f"  {a.name} {a.shape}: error {error} against {a.witness}, {a.wrong} of {a.entries} entries wrong"
+            )
+            if a.worst and a.wrong:
+                w = a.worst
+                lines.append(f"    worst entry {w['index']}: given {w['given']:.9g}, expected {w['expected']}")
+            if a.kinks:
+                more = ", ..." if len(a.kinks) > 4 else ""
+                lines.append(f"    {len(a.kinks)} entries on a kink, judged by both sides: {a.kinks[:4]}{more}")
+        slope = "linear" if self.taylor_slope is None else f"{self.taylor_slope:.2f}"
+        lines.append(f"  Taylor slope: {slope} (2 for a gradient, 1 for anything else)")
+        if self.hessian_error is not None:
+            lines.append(f"  Hessian-vector product: error {self.hessian_error:.1e}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def audit_gradient(loss, gradient, x, *, hessian_vector=None, names=None, entries=500, seed=0):
+    """Hold a gradient of any NumPy function against independent witnesses.
+
+    Parameters
+    ----------
+    loss : callable
+        loss(x) -> real number; loss(*x) if `x` is a list or tuple of arrays, loss(x) if it is a named tuple.
+    gradient : callable
+        The same arguments; an array of the shape of `x`, or one for each argument, in their order.
+    x : array_like, or a list, tuple or named tuple of them
+        Where: floating numbers, finite. A generic point proves more than a symmetric one.
+    hessian_vector : callable, optional
+        hessian_vector(x, v), or hessian_vector(*x, *v): the Hessian times v, in the form of the gradient.
+    names : sequence of str, optional
+        What to call the arguments.
+    entries : int
+        At most so many entries of an argument are checked one by one (chosen by `seed`); all of them are checked
+        together along a random direction.
+    seed : int
+
+    Returns
+    -------
+    GradientReport
+        `assert nlicl.audit_gradient(...)` in a test; `.check()` raises with the report as message.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arguments of a wrong form: not floating, not finite, a gradient of another number of arrays or shape, a loss
+        that is not one real number.
+
+    Examples
+    --------
+    >>> import numpy as np, nlicl
+    >>> x = np.array([0.3, -1.2, 2.0])
+    >>> bool(nlicl.audit_gradient(lambda x: np.sum(np.sin(x) ** 2), lambda x: np.sin(2 * x), x))
+    True
+    """
+    problem = _Problem(loss, gradient, x, names)
+    rng = np.random.default_rng(seed)
+    given = problem.given = problem.gradient(*problem.x)
+    complex_step = problem.allows_complex_step(rng)
+    arguments = [problem.examine(k, given[k], complex_step, entries, rng) for k in range(len(problem.x))]
+    smooth = not any(argument.kinks for argument in arguments)
+    slope, linear = problem.slope(given, rng) if smooth else (None, 0.0)
+    hessian = None
+    if hessian_vector is not None:
+        hessian = problem.hessian(hessian_vector, rng) if smooth else float("nan")
+    verdict, reason = _verdict(arguments, given, slope, linear, hessian, complex_step)
+    return GradientReport(verdict, reason, arguments, slope, hessian)
+
+
+def _verdict(arguments, given, slope, linear, hessian, complex_step):
+    how = "complex step" if complex_step else "extrapolated differences (the complex step does not apply)"
+    wrong = [argument for argument in arguments if argument.wrong]
+    if wrong:
+        return "disagree", "wrong in " + ", ".join(f"{a.name} ({a.wrong} of {a.entries} entries)" for a in wrong) + "."
+    if slope is not None and slope < SLOPE_AT_LEAST and linear > ROUGH:
+        return "disagree", "entries agree one by one where they were checked, but the Taylor slope does not."
+    if hessian is not None and not hessian <= (1e-7 if complex_step else 1e-4):
+        return "disagree", "the gradient agrees; the Hessian-vector product does not."
+    blurred = [argument.name for argument in arguments if argument.blurred]
+    if blurred:
+        return (
+            "undetermined",
+            f"differences of the loss are too coarse for {', '.join(blurred)}: rounding hides the gradient.",
+        )
+    if not any(np.any(array) for array in given):
+        return "undetermined", "the gradient is zero everywhere: nothing was active, so nothing was tested."
+    return "agree", f"every entry checked agrees with the {how}."
+
+
+class _Problem:
+    """Loss, gradient and arguments in one form: tuples of arrays."""
+
+    def __init__(self, loss, gradient, x, names):
+        for name, function in (("loss", loss), ("gradient", gradient)):
+            if not callable(function):
+                raise TypeError(f"{name} is a {type(function).__name__}; expected a function of x.")
+        self._named = type(x) if hasattr(x, "_fields") else None
+        several = isinstance(x, (list, tuple))
+        self.several = several
+        arrays = list(x) if several else [x]
+        if not arrays:
+            raise ValueError("x is empty; expected at least one array.")
+        default = x._fields if self._named else [f"x[{k}]" for k in range(len(arrays))] if several else ["x"]
+        self.names = list(default if names is None else names)
+        if len(self.names) != len(arrays):
+            raise ValueError(f"names has {len(self.names)} entries; expected {len(arrays)}, one for each array of x.")
+        self.x = [self._floating(array, name) for array, name in zip(arrays, self.names, strict=True)]
+        self._loss, self._gradient = loss, gradient
+        self.base = self.loss(*self.x)
+        if np.ndim(self.base) != 0 or np.asarray(self.base).dtype.kind != "f" or not np.isfinite(self.base):
+            raise ValueError(f"loss returns {self.base!r}; expected one finite real number.")
+
+    @staticmethod
+    def _floating(array, name):
+        array = np.array(array)
+        if array.dtype.kind != "f" or array.size == 0:
+            raise TypeError(f"{name} has dtype {array.dtype}, shape {array.shape}; expected floating numbers. Convert it by "
+                            ".astype(float).")  # fmt: skip
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN or infinity; expected finite numbers.")
+        return array.astype(np.float64)
+
+    def _call(self, function, *arrays):
+        if self._named is not None:
+            return function(self._named(*arrays))
+        return function(*(array.copy() for array in arrays))
+
+    def loss(self, *arrays):
+        value = self._call(self._loss, *arrays)
+        return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+    def gradient(self, *arrays):
+        value = self._call(self._gradient, *arrays)
+        parts = list(value) if self.several else [value]
+        if len(parts) != len(self.x):
+            raise ValueError(f"gradient returns {len(parts)} arrays; expected {len(self.x)}, one for each array of x.")
+        parts = [np.asarray(part) for part in parts]
+        for part, array, name in zip(parts, self.x, self.names, strict=True):
+            if part.shape != array.shape:
+                raise ValueError(f"gradient returns shape {part.shape} for {name}; expected {array.shape}.")
+        return parts
+
+    def moved(self, k, by):
+        return [array + by if j == k else array for j, array in enumerate(self.x)]
+
+    def along(self, v, t):
+        return [array + t * part for array, part in zip(self.x, v, strict=True)]
+
+    def directions(self, rng):
+        v = [rng.standard_normal(array.shape) for array in self.x]
+        norm = np.sqrt(sum((part * part).sum() for part in v))
+        return [part / norm for part in v]
+
+    def allows_complex_step(self, rng):
+        """Whether a complex step gives the derivative: it runs, keeps the value, and agrees with a difference."""
+        for _ in range(2):
+            v = self.directions(rng)
+            value = self._complex_value(self.along(v, 1j * STEP))
+            if value is None or abs(value.real - self.base) > 1e-12 * max(1.0, abs(self.base)):
+                return False
+            difference, error = extrapolated(lambda t, v=v: self.loss(*self.along(v, t)), self.base)
+            if abs(value.imag / STEP - difference) > 1e-6 * abs(difference) + 10 * error:
+                return False
+        return True
+
+    def _complex_value(self, arrays):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # a discarded imaginary part is a warning
+                value = np.asarray(self.loss(*arrays))
+        except Exception:
+            return None
+        return value if value.ndim == 0 and value.dtype.kind == "c" and np.isfinite(value) else None
+
+    def examine(self, k, given, complex_step, most, rng):
+        """The report on one argument, entry by entry."""
+        x = self.x[k]
+        report = ArgumentReport(
+            self.names[k], x.shape, "complex step" if complex_step else "differences", min(most, x.size)
+        )
+        chosen = np.arange(x.size) if x.size <= most else np.sort(rng.choice(x.size, most, replace=False))
+        indices = [tuple(int(i) for i in np.unravel_index(n, x.shape)) for n in chosen]
+        found = [self._entry(k, index, complex_step) for index in indices]
+        noise = self.noise(k, indices, found, rng) if complex_step else 0.0
+        scale = max([abs(low) for low, _, _ in found] + [abs(high) for _, high, _ in found] + [1e-300])
+        report.blurred = not complex_step and max(error for _, _, error in found) > 1e-2 * scale
+        worst = -1.0
+        report.max_relative_error = 0.0
+        for index, (low, high, error) in zip(indices, found, strict=True):
+            value = float(given[index])
+            kink = high - low > KINK * scale
+            if kink:
+                report.kinks.append(list(index))
+                off, allowed = max(low - value, value - high, 0.0), KINK * scale
+            else:
+                off = abs(value - (low + high) / 2)
+                floor = max(abs(low), 1e-3 * scale)
+                allowed = EXACT * floor + 30 * noise if complex_step else max(ROUGH * floor, 10 * error)
+            off = np.inf if np.isnan(off) else off
+            report.max_relative_error = max(report.max_relative_error, float(off / scale))
+            report.wrong += bool(off > allowed)
+            if off / allowed > worst:
+                worst = off / allowed
+                expected = f"between {low:.9g} and {high:.9g}" if kink else f"{(low + high) / 2:.9g}"
+                report.worst = {"index": list(index), "given": value, "expected": expected}
+        return report
+
+    def noise(self, k, indices, found, rng):
+        """Rounding error, of gradient and complex step: how far they move when the arguments do, in their last bits.
+
+        A saturated softmax, say, loses most digits of its small derivatives, in the function as well as in its gradient.
+        """
+        change = 0.0
+        for _ in range(3):
+            nudged = [array * (1 + 4e-16 * rng.choice([-1.0, 0.0, 1.0], array.shape)) for array in self.x]
+            moved = abs(self.gradient(*nudged)[k] - self.given[k])
+            change = max(change, float(np.max(moved, initial=0.0, where=np.isfinite(moved))))
+        for index, (low, high, _) in list(zip(indices, found, strict=True))[:50]:
+            entry = np.zeros(self.x[k].shape)
+            entry[index] = 1.0
+            value = self._complex_value([a + 1j * STEP * entry if j == k else a for j, a in enumerate(nudged)])
+            if value is not None and low == high:
+                change = max(change, abs(float(value.imag / STEP) - low))
+        return change
+
+    def _entry(self, k, index, complex_step):
+        """(low, high, error): the one-sided derivatives at an entry, equal where the loss is smooth there."""
+        entry = np.zeros(self.x[k].shape)
+        entry[index] = 1.0
+
+        def f(t):
+            return self.loss(*self.moved(k, t * entry))
+
+        h = 1e-7 * max(1.0, abs(self.x[k][index]))
+        right, left = (f(h) - self.base) / h, (self.base - f(-h)) / h
+        if complex_step:
+            value = self._complex_value(self.moved(k, 1j * STEP * entry))
+            derivative, error = (float(value.imag / STEP), 0.0) if value is not None else (np.nan, np.nan)
+        else:
+            derivative, error = extrapolated(f, self.base)
+        rounding = 1e-15 * max(1.0, abs(self.base)) / h
+        if abs(right - left) > KINK * max(abs(right), abs(left)) + 10 * rounding:
+            (right, e_right), (left, e_left) = (one_sided(f, self.base, side) for side in (1, -1))
+            if abs(right - left) > KINK * max(abs(right), abs(left)) + 10 * (e_right + e_left):
+                return min(right, left), max(right, left), max(e_right, e_left)
+        return derivative, derivative, error
+
+    def slope(self, given, rng):
+        """(exponent of the Taylor remainder, its linear part relative to the gradient), along a random direction.
+
+        The exponent is fitted on the smallest steps that show more than rounding: there the linear part of a wrong
+        gradient dominates. A kink near by spoils the exponent, but not the linear part at steps shorter than its distance.
+        """
+        steps = 1e-2 * 2.0 ** -np.arange(24)
+        v = self.directions(rng)
+        slope = sum((g.astype(float) * part).sum() for g, part in zip(given, v, strict=True))
+        values = np.array([self.loss(*self.along(v, t)) for t in steps], float)
+        remainder = abs(values - float(self.base) - steps * slope)
+        noise = 4e-16 * (abs(float(self.base)) + steps * abs(slope))
+        seen = np.flatnonzero(remainder > 30 * noise)[-8:]
+        size = max([abs(slope)] + [float(abs(g).max()) for g in given])
+        telling = np.flatnonzero(noise < 1e-6 * steps * size)
+        linear = float(remainder[telling[-1]] / (steps[telling[-1]] * size)) if size > 0 and len(telling) else 0.0
+        return taylor_slope(remainder[seen], noise[seen], steps[seen]), linear
+
+    def hessian(self, product, rng):
+        """Largest relative error of H v against the gradient's difference along v."""
+        worst = 0.0
+        for _ in range(3):
+            v = self.directions(rng)
+            value = product(*self.x, *v) if self._named is None else product(self._named(*self.x), self._named(*v))
+            parts = list(value) if self.several else [value]
+            for k, part in enumerate(parts):
+                part = np.asarray(part, float)
+                if part.shape != self.x[k].shape:
+                    raise ValueError(
+                        f"hessian_vector returns shape {part.shape} for {self.names[k]}; expected {self.x[k].shape}."
+                    )
+                expected = self._gradient_slope(k, v)
+                scale = max(abs(expected).max(), 1e-300)
+                worst = max(worst, float(abs(part - expected).max() / scale))
+        return worst
+
+    def _gradient_slope(self, k, v):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                exact = self.gradient(*self.along(v, 1j * STEP))[k].imag / STEP
+        except Exception:
+            exact = None
+        h = 1e-5
+        difference = (self.gradient(*self.along(v, h))[k] - self.gradient(*self.along(v, -h))[k]) / (2 * h)
+        if exact is not None and abs(exact - difference).max() <= 1e-4 * max(abs(difference).max(), 1e-300):
+            return exact
+        return difference
+
+
+def extrapolated(f, base, first=1e-2, levels=14):
+    """f'(0) from central differences on halved steps, extrapolated (Romberg); (value, estimate of its error)."""
+    return _romberg(lambda h: (f(h) - f(-h)) / (2 * h), base, first, levels, 4.0)
+
+
+def one_sided(f, base, side, first=1e-3, levels=14):
+    """The derivative of f at 0 from one side, side = +1 or -1; (value, estimate of its error)."""
+    return _romberg(lambda h: side * (f(side * h) - base) / h, base, first, levels, 2.0)
+
+
+def _romberg(quotient, base, first, levels, factor):
+    """Limit of quotient(h) as h -> 0, whose error is a series in powers of h^(log2 factor)."""
+    best, error, row = np.nan, np.inf, []
+    for level in range(levels):
+        h = first * 2.0**-level
+        new = [float(quotient(h))]
+        power = factor
+        for previous in row:
+            new.append(new[-1] + (new[-1] - previous) / (power - 1))
+            power *= factor
+        rounding = 2e-16 * abs(float(base)) / h
+        for k in range(1, len(new)):
+            estimate = max(abs(new[k] - new[k - 1]), abs(new[k] - row[k - 1]), rounding)
+            if estimate < error:
+                best, error = new[k], estimate
+        row = new
+    return best, error
