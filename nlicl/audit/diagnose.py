@@ -19,34 +19,62 @@ def diagnose(formula, cases, answer, subject):
     """A list of {"kind", "detail"}, most telling first. `answer` holds the given arrays by number of case."""
     found = _undefined(formula, cases, answer, subject)
     if answer.arrays and not answer.shapes:
-        found += _Search(formula.wrt, cases, answer.arrays, subject).run()
+        search = _Search(formula.wrt, cases, answer.arrays, subject)
+        if not (found and search.all_right()):
+            found += search.run()
     return found
 
 
 def _undefined(formula, cases, answer, subject):
+    """What to say of the draws on which the formula has no array, or one of another shape."""
     if not answer.problems or not (answer.arrays or answer.shapes):  # it raises everywhere: nothing to say of it
         return []
-    transposed = [n for n, (value, shape) in answer.shapes.items() if value.shape == shape[::-1]]
-    if transposed and len(transposed) == len(answer.shapes):
-        same = all(
-            _close(answer.shapes[n][0].T, cases[n].complex_step(formula.wrt)[0], _size(cases[n], formula.wrt))
-            for n in transposed
-        )
-        if same:
-            return [
-                _item(
-                    "transpose",
-                    f"the given array is the transpose of the gradient; return its .T, {formula.wrt}'s shape",
-                )
-            ]
+    if answer.shapes:
+        given = answer.arrays | {n: value for n, (value, _) in answer.shapes.items() if value.dtype.kind == "f"}
+        if len(given) == len(cases):
+            found = _transposed(formula.wrt, cases, given, subject) or _of_another_shape(
+                formula.wrt, cases, given, subject
+            )
+            if found:
+                return found
     first = min(answer.shapes or answer.problems)
-    where = _domain(cases, answer, subject) or f"such as {cases[first].label}"
-    count = f"on {len(answer.problems)} of {len(cases)} draws"
-    return [_item("shape", f"it {answer.problems[first]}, {count}, {where}")]
+    domain = _domain(cases, answer, subject)
+    where = domain or f"such as {cases[first].label}"
+    kind = "shape" if answer.shapes or domain else "unknown"
+    return [_item(kind, f"it {answer.problems[first]}, on {len(answer.problems)} of {len(cases)} draws, {where}")]
+
+
+def _transposed(wrt, cases, given, subject):
+    """The item if every array is the transposed gradient, up to a factor; [] if not."""
+    if any(array.shape != getattr(case.params, wrt).shape[::-1] for array, case in _paired(given, cases)):
+        return []
+    search = _Search(wrt, cases, {n: array.T for n, array in given.items()}, subject)
+    factor = search.factor(search.gradients(wrt), allow_one=True)
+    text = f"the given array is the transpose of the gradient; return its .T, {wrt}'s shape"
+    return [_item("transpose", text + _with(factor))] if factor else []
+
+
+def _of_another_shape(wrt, cases, given, subject):
+    """The item if every array is the gradient by a parameter of another shape, up to a factor; [] if not."""
+    for name in cases[0].params._asdict():
+        if name != wrt and all(
+            array.shape == getattr(case.params, name).shape for array, case in _paired(given, cases)
+        ):
+            search = _Search(name, cases, given, subject)
+            factor = search.factor(search.gradients(name), allow_one=True)
+            if factor:
+                return [_item("wrong-parameter", _ANOTHER.format(name) + _with(factor))]
+    return []
+
+
+def _paired(given, cases):
+    return [(array, cases[n]) for n, array in given.items()]
 
 
 def _domain(cases, answer, subject):
     """The sizes that must be equal for the formula to be defined, if that explains all its failures."""
+    if len(answer.problems) == len(cases):  # sizes that differ everywhere explain nothing
+        return None
     sizes = [subject.sizes(case.params, case.prompts[0]) for case in cases]
     for one, other in combinations(sizes[0], 2):
         if all((size[one] == size[other]) == (n not in answer.problems) for n, size in enumerate(sizes)):
@@ -58,12 +86,11 @@ def _item(kind, detail):
     return {"kind": kind, "detail": detail}
 
 
+_ANOTHER = "the given array is the gradient with respect to {}"
+
+
 def _size(case, wrt):
     return abs(case.complex_step(wrt)[0]).max()
-
-
-def _close(given, expected, scale):
-    return given.shape == expected.shape and bool(np.all(abs(given - expected) <= FITS * max(scale, 1e-300)))
 
 
 class _Search:
@@ -76,57 +103,75 @@ class _Search:
         self.given = [
             np.where(smooth, np.asarray(given[n], float), 0.0) for n, smooth in zip(given, self.smooth, strict=True)
         ]
+        # A formula may compute in float32: what its rounding hides is neither a misfit nor an error.
+        eps = max(np.finfo(np.asarray(array).dtype).eps for array in given.values())
+        self.fits, self.telling = max(FITS, 1e3 * eps), max(TELLING, 3e3 * eps if eps > 1e-10 else 0.0)
         sizes = [_size(case, wrt) for case in self.cases]
         typical = float(np.median([size for size in sizes if size > 0] or [1.0]))
         self.scales = [max(size or typical, abs(g).max() if np.isfinite(g).all() else 0.0) for size, g in
                        zip(sizes, self.given, strict=True)]  # fmt: skip
 
     def run(self):
-        expected = self._gradients(self.wrt)
+        expected = self.gradients(self.wrt)
         if any(not np.isfinite(given).all() for given in self.given):
             return self._not_finite()
         if not any(given.any() for given in self.given):
             return [_item("unknown", "the given array is zero on every draw")]
-        if all(_close(g, e, s) for g, e, s in zip(self.given, expected, self.scales, strict=True)):
-            return self._some_entries(expected)  # so near that a mistake of one factor is out of the question
-        found = self._factor(expected) or self._transposed(expected) + self._other_parameter()
-        return found or self._edited() or self._some_entries(expected) or [_item("unknown", self._summary(expected))]
+        if self.all_right():
+            return [
+                _item("entries", "wrong only in entries that sit on a kink, outside of their one-sided derivatives")
+            ]
+        if all(self._close(k, e) for k, e in enumerate(expected)):  # too near for a mistake of one factor
+            found = self._some_entries(expected)
+        else:
+            found = self.factor(expected) or self._transposed(expected) + self._other_parameter()
+            found = found or self._edited() or self._some_entries(expected) or self._parallel(expected)
+        return found or [_item("unknown", self._summary(expected))]
 
-    def _gradients(self, wrt):
+    def _close(self, k, array):
+        """Whether the given array of case number k is this one."""
+        return bool(np.all(abs(self.given[k] - array) <= self.fits * max(self.scales[k], 1e-300)))
+
+    def gradients(self, wrt):
         """The right gradients by a parameter of the shape of `self.wrt`."""
         return [case.complex_step(wrt)[0] * smooth for case, smooth in zip(self.cases, self.smooth, strict=True)]
 
     # -- one factor, everywhere
 
-    def _factor(self, candidate, allow_one=False):
+    def factor(self, candidate, allow_one=False):
         """Items that say by which factor `given` differs from `candidate`; [] if by none, or by 1 unless allowed."""
-        ratios = []
-        for given, array, scale in zip(self.given, candidate, self.scales, strict=True):
-            norm = (array * array).sum()
-            if norm == 0 or np.sqrt(norm) < 1e-12 * scale:
-                if abs(given).max() > FITS * scale:
-                    return []
-                ratios.append(np.nan)
-                continue
-            ratio = (given * array).sum() / norm
-            if not _close(given, ratio * array, scale):
-                return []
-            ratios.append(ratio)
-        ratios = np.array(ratios)
-        if np.isnan(ratios).all():
+        ratios = self._ratios(candidate)
+        if ratios is None or np.isnan(ratios).all():
             return []
         return self._name_factor(ratios, allow_one)
 
+    def _ratios(self, candidate):
+        """given / candidate on every draw, NaN where both are zero; None if they are not parallel on all."""
+        ratios = []
+        for k, array in enumerate(candidate):
+            given, scale = self.given[k], self.scales[k]
+            norm = (array * array).sum()
+            if norm == 0 or np.sqrt(norm) < 1e-12 * scale:
+                if abs(given).max() > self.fits * scale:
+                    return None
+                ratios.append(np.nan)
+                continue
+            ratio = (given * array).sum() / norm
+            if not self._close(k, ratio * array):
+                return None
+            ratios.append(ratio)
+        return np.array(ratios)
+
     def _name_factor(self, ratios, allow_one):
-        known = ratios[~np.isnan(ratios)]
-        if np.allclose(known, known[0], rtol=1e-6, atol=0):
+        known, near = ratios[~np.isnan(ratios)], 10 * self.fits
+        if np.allclose(known, known[0], rtol=near, atol=0):
             c = known[0]
-            if abs(c - 1) < 1e-6:
+            if abs(c - 1) < near:
                 return [_item("scale", "factor 1")] if allow_one else []
-            if abs(c + 1) < 1e-6:
+            if abs(c + 1) < near:
                 return [_item("sign", "the given gradient is minus the expected one, on every entry of every draw")]
             name = next(
-                (text for value, text in _CONSTANTS.items() if abs(abs(c) - value) < 1e-6 * value), f"{abs(c):.6g}"
+                (text for value, text in _CONSTANTS.items() if abs(abs(c) - value) < near * value), f"{abs(c):.6g}"
             )
             sign = "-" if c < 0 else ""
             return [
@@ -144,7 +189,7 @@ class _Search:
             powers = {name: value, f"1/{name}": 1 / value, f"{name}^2": value**2, f"1/{name}^2": value**-2}
             for text, power in powers.items():
                 for sign, s in (("", 1.0), ("-", -1.0)):
-                    if np.allclose(known, s * power, rtol=1e-6, atol=0):
+                    if np.allclose(known, s * power, rtol=near, atol=0):
                         found.append(_item("scale", f"the given gradient is {sign}{text} times the expected one"))
         return found
 
@@ -153,8 +198,9 @@ class _Search:
     def _transposed(self, expected):
         if any(array.ndim != 2 or array.shape[0] != array.shape[1] for array in expected):
             return []
-        if self._factor([array.T for array in expected], allow_one=True):
-            return [_item("transpose", "the given array is the transpose of the gradient")]
+        factor = self.factor([array.T for array in expected], allow_one=True)
+        if factor:
+            return [_item("transpose", "the given array is the transpose of the gradient" + _with(factor))]
         return []
 
     def _other_parameter(self):
@@ -163,13 +209,9 @@ class _Search:
             if name == self.wrt or array.shape != getattr(self.cases[0].params, self.wrt).shape:
                 continue
             if all(getattr(c.params, name).shape == getattr(c.params, self.wrt).shape for c in self.cases):
-                factor = self._factor(self._gradients(name), allow_one=True)
+                factor = self.factor(self.gradients(name), allow_one=True)
                 if factor:
-                    found.append(
-                        _item(
-                            "wrong-parameter", f"the given array is the gradient with respect to {name}{_with(factor)}"
-                        )
-                    )
+                    found.append(_item("wrong-parameter", _ANOTHER.format(name) + _with(factor)))
         return found
 
     # -- a change of one to three factors of the paper's own formula
@@ -177,7 +219,7 @@ class _Search:
     def _edited(self):
         if any(case.prompts is None for case in self.cases):
             return []
-        edits = self.subject.edits(self.wrt, self.cases[0].prompts[0].query_attends)
+        edits = self.subject.edits(self.wrt, getattr(self.cases[0].prompts[0], "query_attends", False))
         order = sorted(range(len(self.cases)), key=lambda k: -abs(self.given[k]).max() / self.scales[k])
         for count, factor_too in ((1, False), (1, True), (2, False), (2, True), (3, False)):
             found = []
@@ -205,44 +247,61 @@ class _Search:
                 return None
             norm = (array * array).sum()
             ratio = (self.given[k] * array).sum() / norm if factor_too and norm > 0 else 1.0
-            if not _close(self.given[k], ratio * array, self.scales[k]):
+            if not self._close(k, ratio * array):
                 return None
             candidate[k] = array
         if not any(array.any() for array in candidate):
             return None
         if not factor_too:
             return []
-        return self._factor(candidate) or None
+        return self.factor(candidate) or None
 
     # -- right but for some places
 
+    def all_right(self):
+        """Whether every entry is right that does not sit on a kink."""
+        return not any(mask.any() for mask in self._wrong(self.gradients(self.wrt)))
+
+    def _wrong(self, expected):
+        return [~(abs(g - e) <= self.telling * np.maximum(abs(e), 1e-3 * s))
+                for g, e, s in zip(self.given, expected, self.scales, strict=True)]  # fmt: skip
+
     def _some_entries(self, expected):
-        wrong = [abs(g - e) > TELLING * np.maximum(abs(e), 1e-3 * s)
-                 for g, e, s in zip(self.given, expected, self.scales, strict=True)]  # fmt: skip
+        wrong = self._wrong(expected)
+        # Where both are zero, as with an inactive hinge or neuron, nothing was told: being right there is no merit.
+        alive = [(e != 0) | (g != 0) for g, e in zip(self.given, expected, strict=True)]
         bad = [k for k, mask in enumerate(wrong) if mask.any()]
-        if not bad:
-            return []
-        if len(bad) < len(wrong) and all(wrong[k].mean() > 0.5 for k in bad):
+        told = sum(mask.any() for mask in alive)
+        shares = [wrong[k].sum() / alive[k].sum() for k in bad]
+        if len(bad) < told and min(shares) > 0.5:
             labels = sorted({self.cases[k].label for k in bad})
             numbers = ", ".join(str(self.numbers[k]) for k in bad[:6]) + (", ..." if len(bad) > 6 else "")
+            where = f"({numbers}), such as {'; '.join(labels[:3])}"
             return [
-                _item("entries", f"wrong on {len(bad)} of {len(wrong)} draws only ({numbers}): {'; '.join(labels[:3])}")
+                _item("entries", f"wrong on {len(bad)} of {told} draws with a gradient, right on the others {where}")
             ]
-        active = [k for k in bad if expected[k].any() or self.given[k].any()]
         for axis, name in ((0, self._axis_name(0)), (1, "column")):
             if expected[0].ndim <= axis:
                 continue
-            lines = [set(np.unique(np.argwhere(wrong[k])[:, axis]).tolist()) for k in active]
-            from_end = [{i - wrong[k].shape[axis] for i in line} for line, k in zip(lines, active, strict=True)]
-            for which in (lines, from_end):
-                common = set.union(*which)
-                if len(common) <= max(1, min(wrong[k].shape[axis] for k in active) // 2):
+            for from_end in (False, True):
+                common = _lines([wrong[k] for k in bad], axis, from_end)
+                least = min(wrong[k].shape[axis] for k in bad) // 2
+                if len(common) <= max(1, least) and common < _lines([alive[k] for k in bad], axis, from_end):
                     numbers = ", ".join(map(str, sorted(common)))
                     return [_item("entries", f"wrong in {name} {numbers} only, on {len(bad)} of {len(wrong)} draws")]
-        share = np.mean([mask.mean() for mask in wrong])
-        if share < 0.25:
+        share = sum(mask.sum() for mask in wrong) / sum(mask.sum() for mask in alive)
+        if share < 0.25 or max(mask.sum() for mask in wrong) == 1 < max(mask.sum() for mask in alive):
             return [_item("entries", f"wrong in {share:.0%} of the entries only; see the worst one")]
         return []
+
+    def _parallel(self, expected):
+        """The item if the given array is the expected one times a number that changes from draw to draw."""
+        ratios = self._ratios(expected)
+        if ratios is None or np.isnan(ratios).all():
+            return []
+        low, high = np.nanmin(ratios), np.nanmax(ratios)
+        return [_item("scale", "the given gradient is a number times the expected one, another number on each draw, "
+                               f"from {low:.4g} to {high:.4g}")]  # fmt: skip
 
     def _axis_name(self, axis):
         return "neuron (row)" if self.wrt in ("W_O", "a") else "row"
@@ -272,6 +331,11 @@ def _with(factor):
         if text == "factor 1"
         else f" ({text.replace('the given gradient is ', '').replace(' the expected one', ' it')})"
     )
+
+
+def _lines(masks, axis, from_end):
+    """Rows or columns in which some mask has an entry, counted from the end as -1, -2 ... if asked."""
+    return {int(i) - mask.shape[axis] * from_end for mask in masks for i in np.argwhere(mask)[:, axis]}
 
 
 def _unique(items):

@@ -140,11 +140,11 @@ def edited(loss):
             g = g * z
         I = {"absent": np.ones_like(u), "reversed": (u <= 0) * 1.0}.get(slots.get("relu gate"), (u > 0) * 1.0)
         a_i = {"1": np.ones_like(a), "sign": np.sign(a), "a^2": a**2, "|a|": abs(a)}.get(slots.get("a"), a)
-        I, keep = I.copy(), np.ones(p.shape[1])
-        if "neuron" in slots:
-            I[slots["neuron"]] = 0
-        if "token" in slots:
-            keep[slots["token"]] = 0
+        I, keep = I.copy(), np.ones(p.shape[1])  # how often a neuron, a token is counted
+        for slot, summands in (("neuron", I), ("token", keep)):
+            if slot in slots:
+                which, times = slots[slot]
+                summands[which] *= times
         if wrt == "a":
             return g * I * u
         if wrt == "W_O":
@@ -205,11 +205,12 @@ def edits(wrt, query_attends, *, hinge=True):
             Edit("attn", "1", "wrong-factor", "a factor is absent: attn_s"),
             Edit("attn", "1/l", "wrong-factor", "a factor is another one: the uniform 1/l for attn_s"),
             Edit("attn", "attn^2", "wrong-factor", "a factor is doubled: attn_s stands twice"),
-            Edit("neuron", 0, "missing-term", "the first neuron is left out of the sum over i"),
-            Edit("neuron", -1, "missing-term", "the last neuron is left out of the sum over i"),
-            Edit("token", 0, "missing-term", "the first token is left out of the sum over s"),
-            Edit("token", -1, "missing-term", "the last token is left out of the sum over s"),
         ]
+        for slot, index in (("neuron", "i"), ("token", "s")):
+            for which, place in ((0, "first"), (-1, "last")):
+                term = f"the {place} {slot}"
+                found.append(Edit(slot, (which, 0), "missing-term", f"{term} is left out of the sum over {index}"))
+                found.append(Edit(slot, (which, 2), "extra-term", f"{term} is counted twice in the sum over {index}"))
     if softmax:
         mine, other = ("W_K", "W_Q") if wrt == "W_Q" else ("W_Q", "W_K")
         token = "p_s" if wrt == "W_Q" else "p_query"
