@@ -186,7 +186,9 @@ class _Search:
             value = np.array([size[name] for size in sizes], float)[seen]
             if np.allclose(value, value[0]):  # the same on every draw: it cannot be told from a plain number
                 continue
-            powers = {name: value, f"1/{name}": 1 / value, f"{name}^2": value**2, f"1/{name}^2": value**-2}
+            powers = {name: value, f"1/{name}": 1 / value}
+            if not name.startswith("sqrt"):  # its square has a name of its own
+                powers |= {f"{name}^2": value**2, f"1/{name}^2": value**-2}
             for text, power in powers.items():
                 for sign, s in (("", 1.0), ("-", -1.0)):
                     if np.allclose(known, s * power, rtol=near, atol=0):

@@ -69,6 +69,7 @@ def describe(error):
     return f"{type(error).__name__}: {text if len(text) <= 90 else text[:87] + '...'}{where}"
 
 
+@np.errstate(all="ignore")  # a formula may return infinities; they are reported, not warned about
 def judge(formula, cases, call, subject, domain_note=""):
     """Hold one formula against the witnesses on all cases.
 
@@ -100,6 +101,7 @@ def judge(formula, cases, call, subject, domain_note=""):
     report.worst = measured.worst
     report.wrong_draws = measured.wrong_draws
     report.witnesses = measured.witnesses()
+    report.taylor, report.heat_map = measured.taylor, measured.heat_map()
     report.control_caught = measured.control_caught()
     report.verdict, report.reason = _verdict(measured, answer, report)
     if report.verdict == "disagree":
@@ -226,6 +228,7 @@ class _Measured:
 
     def _slope(self):
         """One slope from the remainders of all cases, each relative to its case's scale."""
+        self.taylor = None
         reaches = [(n, *self.cases[n].direction(self.wrt)[:2]) for n in self.given]
         # Cases near a kink allow small steps only: leave out the nearest tenth rather than shorten all the others.
         reach = np.quantile([r for _, _, r in reaches if r > 0] or [0.0], 0.1)
@@ -238,8 +241,14 @@ class _Measured:
                 total, noise = total + remainder / self.scale[n], noise + floor / self.scale[n]
         if not total.any():  # no draw could be used
             return None
+        self.taylor = {"steps": steps.astype(float).tolist(), "remainders": total.astype(float).tolist()}
         slope = taylor_slope(total, noise, steps)
         return None if slope is None else round(slope, 3)
+
+    def heat_map(self):
+        """Errors of every entry on the worst draw, relative to its largest expected entry."""
+        n = self.worst["draw"]
+        return {"draw": n, "errors": (self.errors(n, self.given[n]) / self.scale[n]).tolist()}
 
     def control_caught(self):
         """Whether the same comparison catches a copy of the formula with one entry off by a part in a million."""
