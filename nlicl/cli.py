@@ -65,6 +65,7 @@ def _parser():
         "default: what each formula asks for",
     )
     audit.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
+    audit.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, to read or to attach")
     audit.set_defaults(run=_audit)
 
     papers = commands.add_parser("papers", help="the papers and their formulas, with sources and known errors")
@@ -77,8 +78,10 @@ def _parser():
 
 def _audit(options):
     formula = _load_formula(options.formula, options.wrt) if options.formula else None
-    if options.json is not None and not options.json.absolute().parent.is_dir():
-        raise CannotRun(f"--json {options.json}: there is no folder {options.json.parent}; make it first")
+    files = {"--json": options.json, "--html": options.html}
+    for option, path in files.items():
+        if path is not None and not path.absolute().parent.is_dir():
+            raise CannotRun(f"{option} {path}: there is no folder {path.parent}; make it first")
     from .audit import audit_formula, audit_paper
 
     settings = {"draws": options.draws, "seed": options.seed, "query_attends": options.query_attends}
@@ -92,11 +95,12 @@ def _audit(options):
     finally:
         _end_progress()
     print(report)
-    if options.json is not None:
-        try:
-            report.to_json(options.json)
-        except OSError as error:
-            raise CannotRun(f"--json {options.json}: {error.strerror or error}") from None
+    for option, path in files.items():
+        if path is not None:
+            try:
+                (report.to_json if option == "--json" else report.to_html)(path)
+            except OSError as error:
+                raise CannotRun(f"{option} {path}: {error.strerror or error}") from None
     errors = [entry.error for entry in report.formulas if entry.error]
     if errors:
         raise CannotRun(errors[0])

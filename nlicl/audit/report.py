@@ -41,6 +41,10 @@ class FormulaReport:
         Why the formula could not be evaluated, if it could not.
     reason : str
         Why the verdict is `undetermined`, or what else the verdict rests on.
+    taylor : dict or None
+        "steps" and "remainders" behind the Taylor slope.
+    heat_map : dict or None
+        "draw", the worst one, and "errors", each entry's |given - expected| relative to the largest expected entry.
     """
 
     name: str
@@ -64,6 +68,8 @@ class FormulaReport:
     diagnosis: list = field(default_factory=list)
     error: str | None = None
     reason: str = ""
+    taylor: dict | None = None
+    heat_map: dict | None = None
 
     @classmethod
     def of(cls, formula, draws, note):
@@ -118,6 +124,12 @@ class AuditReport:
     def to_json(self, path):
         """Write the JSON to a file: whole or not at all."""
         write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+    def to_html(self, path):
+        """Write the report as one self-contained page: whole or not at all."""
+        from .html import write_page
+
+        write_page(self, path)
 
     def __str__(self):
         return table(self)
@@ -177,7 +189,7 @@ def table(report):
     for formula, row in zip(report.formulas, rows, strict=True):
         lines.append(_line(row, widths))
         lines += [f"    {text}" for text in _remarks(formula)]
-    lines += ["", _conclusion(report)]
+    lines += ["", conclusion(report)]
     return "\n".join(lines)
 
 
@@ -230,7 +242,8 @@ def _activity(formulas):
     return ", ".join(words)
 
 
-def _conclusion(report):
+def conclusion(report):
+    """The whole report in a sentence."""
     bad = [formula for formula in report.formulas if not formula.ok]
     if not bad:
         caught, n = sum(bool(formula.control_caught) for formula in report.formulas), len(report.formulas)

@@ -129,7 +129,7 @@ def printed_dW_V(params, prompt):
 
 
 def printed_dW_O(params, prompt):
-    """(-z) a_i I_i sum_s (W_V p_s) sm_s for row i, as printed (a column there; here stacked as rows)."""
+    """Row i: (-z) a_i I_i sum_s (W_V p_s) sm_s, as printed (a column there; here stacked as rows)."""
     _, _, W_V, W_O, a = params
     P = prompt.P
     I, sm = _printed_factors(params, P, prompt.query)
