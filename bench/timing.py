@@ -11,6 +11,8 @@ from nlicl import reference
 
 PAUSE = 0.02  # seconds: thread pools spin for a while after a call, and would slow down the next implementation
 ENOUGH = 0.02  # seconds of timed calls a turn, or one call if it takes longer
+LONGEST = 40  # seconds: after that, and FEWEST rounds, a case is done
+FEWEST = 5
 
 
 def check_truth():
@@ -71,7 +73,10 @@ def interleaved(steps, rounds):
     """Seconds of single calls, {name: list}: all implementations in turn, again and again, so that what disturbs the
     machine disturbs them alike. Each turn begins with a pause and a call that is not counted."""
     seconds = {name: [] for name in steps}
-    for _ in range(rounds):
+    begin = time.perf_counter()
+    for done in range(rounds):
+        if done >= FEWEST and time.perf_counter() - begin > LONGEST:
+            break
         for name, step in steps.items():
             time.sleep(PAUSE)
             step()
