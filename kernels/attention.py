@@ -11,6 +11,8 @@ import numpy as np
 from ._jit import kernel
 from .products import add_rows, row_products
 
+_TILE = 32  # tokens that stay in a first-level cache; a multiple of the four rows that products take at a time
+
 
 @kernel
 def forward(attn, c, keys, u):
@@ -24,14 +26,17 @@ def forward(attn, c, keys, u):
 @kernel
 def backward(du, ds, attn, c, dc, keys):
     """du (d,) and, on the way, ds (l,), from dc = dL/dc (d,) and what forward left in attn and c."""
-    row_products(ds, keys, dc)  # c = sum_i attn_i p_i     =>  dattn_i = p_i . dc
-    mean = c[0] * 0
+    mean = dc.dtype.type(0)
     for j in range(c.shape[0]):
         mean += c[j] * dc[j]  # sum_r attn_r dattn_r = c . dc
-    for i in range(ds.shape[0]):
-        ds[i] = attn[i] * (ds[i] - mean)  # attn = softmax(s)  =>  ds_i = attn_i (dattn_i - sum_r attn_r dattn_r)
     du[:] = 0
-    add_rows(du, ds, keys)  # s_i = p_i . u            =>  du = sum_i ds_i p_i
+    # Nothing below needs all tokens at once. Tile by tile, their second reading is from the first-level cache.
+    for lo in range(0, ds.shape[0], _TILE):
+        hi = min(lo + _TILE, ds.shape[0])
+        row_products(ds[lo:hi], keys[lo:hi], dc)  # c = sum_i attn_i p_i     =>  dattn_i = p_i . dc
+        for i in range(lo, hi):
+            ds[i] = attn[i] * (ds[i] - mean)  # attn = softmax(s)  =>  ds_i = attn_i (dattn_i - sum_r attn_r dattn_r)
+        add_rows(du, ds[lo:hi], keys[lo:hi])  # s_i = p_i . u            =>  du = sum_i ds_i p_i
 
 
 @kernel
@@ -41,7 +46,7 @@ def softmax(s):
     for i in range(1, s.shape[0]):
         if s[i].real > top:
             top = s[i].real
-    total = s[0] * 0
+    total = s.dtype.type(0)
     for i in range(s.shape[0]):
         s[i] = np.exp(s[i] - top)
         total += s[i]

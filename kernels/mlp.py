@@ -3,6 +3,9 @@
     u = W c,      F = a^T relu(u),      W = W_O W_V  (m, d)
 
 relu'(0) = 0, and relu(NaN) = NaN. Derivation and numbers: docs/mlp.md.
+
+Signs of pre-activations are as good as random: a jump at each would be guessed wrongly half of the time. ReLU is
+therefore written as a choice between two values that are both at hand, which compiles to vector selects.
 """
 
 from ._jit import kernel
@@ -12,25 +15,28 @@ from .products import add_product
 @kernel
 def forward(U, F, C, W_T, a):
     """U (b, m), F (b,) from contexts C (b, d), W_T = W^T (d, m) and a (m,)."""
+    zero = a.dtype.type(0)
     U[:] = 0
     add_product(U, C, W_T)  # u = W c
     for n in range(U.shape[0]):
-        F[n] = 0
+        score = zero
         for i in range(U.shape[1]):
-            if not U[n, i].real <= 0:  # so written that NaN passes
-                F[n] += a[i] * U[n, i]  # F = sum_i a_i relu(u_i)
+            u = U[n, i]
+            score += a[i] * (zero if u.real <= 0 else u)  # F = sum_i a_i relu(u_i); NaN passes
+        F[n] = score
 
 
 @kernel
 def backward(dW, da, dC, g, U, C, W, a):
     """dC (b, d); dW (m, d) and da (m,) are added to; U (b, m) is overwritten by dU. g (b,) = dL/dF, W (m, d)."""
+    zero = a.dtype.type(0)
     for n in range(U.shape[0]):
+        slope = g[n]
         for i in range(U.shape[1]):
-            if not U[n, i].real <= 0:
-                da[i] += g[n] * U[n, i]  # F = a^T relu(u)  =>  da = g relu(u)
-                U[n, i] = g[n] * a[i]  #                        du_i = g a_i 1[u_i > 0]
-            else:
-                U[n, i] = 0
+            u = U[n, i]
+            off = u.real <= 0
+            da[i] += slope * (zero if off else u)  # F = a^T relu(u)  =>  da = g relu(u)
+            U[n, i] = zero if off else slope * a[i]  #                    du_i = g a_i 1[u_i > 0]
     dC[:] = 0
     add_product(dC, U, W)  # u = W c  =>  dc = W^T du
     add_product(dW, U.T, C)  #            dW = du c^T
