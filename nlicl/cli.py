@@ -64,6 +64,14 @@ def _parser():
         help="judge against the model with (l+1 terms) or without (l terms) the query among the keys; "
         "default: what each formula asks for",
     )
+    audit.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="for a formula of your own on all draws together (default %(default)g)",
+    )
+    audit.add_argument("--only-wrong", action="store_true", help="show only what is wrong, with the wrong entries")
     audit.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
     audit.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, to read or to attach")
     audit.set_defaults(run=_audit)
@@ -83,18 +91,19 @@ def _audit(options):
         if path is not None and not path.absolute().parent.is_dir():
             raise CannotRun(f"{option} {path}: there is no folder {path.parent}; make it first")
     from .audit import audit_formula, audit_paper
+    from .audit.report import table
 
     settings = {"draws": options.draws, "seed": options.seed, "query_attends": options.query_attends}
     try:
         if formula is not None:
-            report = audit_formula(formula, paper=options.paper, wrt=options.wrt, **settings)
+            report = audit_formula(formula, paper=options.paper, wrt=options.wrt, timeout=options.timeout, **settings)
         else:
             report = audit_paper(options.paper, wrt=options.wrt, progress=_progress(), **settings)
     except (ValueError, TypeError) as error:
         raise CannotRun(str(error)) from None
     finally:
         _end_progress()
-    print(report)
+    print(table(report, only_wrong=options.only_wrong))
     for option, path in files.items():
         if path is not None:
             try:

@@ -21,7 +21,7 @@ __all__ = ["AuditReport", "FormulaReport", "GradientReport", "audit_formula", "a
 LEAST_DRAWS = 2  # one with an active, one with an inactive hinge
 
 
-def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_attends=None):
+def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_attends=None, timeout=None):
     """Hold one gradient formula against independent witnesses.
 
     Parameters
@@ -41,6 +41,9 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
     query_attends : bool, optional
         Judge against the model in which the query is among the keys (l+1 terms) or not (l terms); if not given, what
         the formula asks for, else not.
+    timeout : float, optional
+        Seconds that the formula may take on all draws together. It then runs in a forked child, so that neither an
+        endless loop nor a crash harms the caller (not on Windows, which cannot fork); no limit if not given.
 
     Returns
     -------
@@ -50,12 +53,14 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
     Raises
     ------
     ValueError, TypeError
-        An unknown paper or parameter, draws below 2, a formula that is not callable.
+        An unknown paper or parameter, draws below 2, a time limit that is not positive, a formula that is not callable.
     """
     subject = _subject(paper)
     formula = _formula(formula, wrt, subject)
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout is {timeout}; expected a number of seconds greater than 0, or None for no limit.")
     bench = Bench(subject, draws, seed)
-    return AuditReport(paper, seed, draws, [bench.audit(formula, query_attends)])
+    return AuditReport(paper, seed, draws, [bench.audit(formula, query_attends, timeout)])
 
 
 def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=None, progress=None):
@@ -126,7 +131,7 @@ class Bench:
             self._batched[attends] = [Case(self.subject, *point) for point in self.points(attends)]
         return self._batched[attends]
 
-    def audit(self, formula, query_attends=None):
+    def audit(self, formula, query_attends=None, timeout=None):
         """The report on one per-prompt formula."""
         attends = formula.query_attends if query_attends is None else query_attends
         cases = self.single(bool(attends))
@@ -139,7 +144,7 @@ class Bench:
             raise ValueError(
                 f"formula {formula.name} is defined on none of {self.draws} draws ({formula.domain}); use more draws."
             )
-        report = judge(formula, cases, lambda case: formula(*_copies(case)), self.subject, note)
+        report = judge(formula, cases, lambda case: formula(*_copies(case)), self.subject, note, timeout)
         report.query_attends = bool(attends)
         return report
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import kinks
+from .answer import Answer
 from .diagnose import diagnose
 from .report import FormulaReport
 from .witnesses import taylor_slope
@@ -18,59 +19,8 @@ CONTROL = 1e-6  # relative error of the negative control, in one entry
 _STEPS = 2.0 ** -np.arange(6).astype(np.longdouble)
 
 
-class Answer:
-    """What a formula returned on the cases: arrays, or why there is none."""
-
-    def __init__(self, formula, cases, call):
-        self.arrays, self.problems = {}, {}  # case number -> array; -> text
-        self.shapes = {}  # case number -> (given, expected), where the shape is wrong
-        for number, case in enumerate(cases):
-            shape = getattr(case.params, formula.wrt).shape
-            try:
-                with np.errstate(all="ignore"):
-                    value = np.asarray(call(case))
-            except Exception as error:
-                self.problems[number] = f"raises {describe(error)}"
-                continue
-            if value.dtype == object:
-                value = value.astype(float) if value.size and all(map(_is_number, value.flat)) else value
-            if value.dtype.kind in "biu":
-                value = value.astype(np.float64)
-            if value.dtype.kind != "f":
-                what = "None" if value.ndim == 0 and value[()] is None else f"{value.dtype} values"
-                self.problems[number] = f"returns {what}; expected a floating array of shape {shape}"
-            elif value.shape != shape:
-                self.shapes[number] = (value, shape)
-                self.problems[number] = f"returns shape {value.shape}; expected {shape}, that of {formula.wrt}"
-            else:
-                self.arrays[number] = value
-
-    def error(self, name, cases):
-        """Why the formula has no value of the right shape, with the first draw where; None if it has one everywhere."""
-        if not self.problems:
-            return None
-        first = min(self.problems)
-        count = "" if len(self.problems) == len(cases) else f", and {len(self.problems)} of {len(cases)} in all"
-        return f"{name} {self.problems[first]}, on draw {first}: {cases[first].label}{count}"
-
-
-def _is_number(value):
-    return isinstance(value, (int, float, np.integer, np.floating))
-
-
-def describe(error):
-    """An exception in one line, with the line of the reader's file that raised it."""
-    frames, trace = [], error.__traceback__
-    while trace is not None:
-        frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
-        trace = trace.tb_next
-    where = f" (line {frames[-1][1]} of {frames[-1][0].rsplit('/', 1)[-1]})" if len(frames) > 1 else ""
-    text = str(error).splitlines()[0] if str(error) else "no message"
-    return f"{type(error).__name__}: {text if len(text) <= 90 else text[:87] + '...'}{where}"
-
-
 @np.errstate(all="ignore")  # a formula may return infinities; they are reported, not warned about
-def judge(formula, cases, call, subject, domain_note=""):
+def judge(formula, cases, call, subject, domain_note="", timeout=None):
     """Hold one formula against the witnesses on all cases.
 
     Parameters
@@ -80,12 +30,16 @@ def judge(formula, cases, call, subject, domain_note=""):
     call : callable
         call(case) -> what the formula returns there.
     subject : Subject
+    domain_note : str
+        What to say of draws that were left out.
+    timeout : float, optional
+        Seconds for all calls together, in a child process; no limit and no child if not given.
 
     Returns
     -------
     FormulaReport
     """
-    answer = Answer(formula, cases, call)
+    answer = Answer(formula, cases, call, timeout)
     report = FormulaReport.of(formula, draws=len(cases), note=domain_note)
     report.activity = _activity(cases, subject)
     report.error = answer.error(formula.name, cases)
@@ -101,6 +55,7 @@ def judge(formula, cases, call, subject, domain_note=""):
     report.worst = measured.worst
     report.wrong_draws = measured.wrong_draws
     report.witnesses = measured.witnesses()
+    report.wrong_entries = measured.wrong_entries()
     report.taylor, report.heat_map = measured.taylor, measured.heat_map()
     report.control_caught = measured.control_caught()
     report.verdict, report.reason = _verdict(measured, answer, report)
@@ -244,6 +199,17 @@ class _Measured:
         self.taylor = {"steps": steps.astype(float).tolist(), "remainders": total.astype(float).tolist()}
         slope = taylor_slope(total, noise, steps)
         return None if slope is None else round(slope, 3)
+
+    def wrong_entries(self, most=20):
+        """The worst of the wrong entries."""
+        found = []
+        for n in self.wrong_draws:
+            errors = self.entry_errors(n, self.given[n])
+            for index in map(tuple, np.argwhere(errors > self.tolerance)):
+                place = {"draw": n, "index": [int(i) for i in index]}
+                values = {"given": float(self.given[n][index]), "expected": float(self.expected[n][index])}
+                found.append((float(errors[index]), place | values))
+        return [entry for _, entry in sorted(found, key=lambda pair: -pair[0])[:most]]
 
     def heat_map(self):
         """Errors of every entry on the worst draw, relative to its largest expected entry."""

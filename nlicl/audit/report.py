@@ -41,6 +41,8 @@ class FormulaReport:
         Why the formula could not be evaluated, if it could not.
     reason : str
         Why the verdict is `undetermined`, or what else the verdict rests on.
+    wrong_entries : list of dict
+        The worst of the wrong entries, at most 20: draw, index, given, expected.
     taylor : dict or None
         "steps" and "remainders" behind the Taylor slope.
     heat_map : dict or None
@@ -68,6 +70,7 @@ class FormulaReport:
     diagnosis: list = field(default_factory=list)
     error: str | None = None
     reason: str = ""
+    wrong_entries: list = field(default_factory=list)
     taylor: dict | None = None
     heat_map: dict | None = None
 
@@ -175,22 +178,45 @@ def _plain(value):
 _HEADER = ("formula", "verdict", "digits", "cplx kernel", "cplx ref.", "differences", "extended", "Taylor", "wrong")
 
 
-def table(report):
-    """The report as text: a line a formula, what is wrong below it."""
-    rows = [_row(formula) for formula in report.formulas]
+def table(report, only_wrong=False):
+    """The report as text: a line a formula, what is wrong below it.
+
+    Parameters
+    ----------
+    report : AuditReport
+    only_wrong : bool
+        Leave out formulas that agree, and list the wrong entries of the others.
+
+    Returns
+    -------
+    str
+    """
+    shown = [formula for formula in report.formulas if not only_wrong or formula.verdict != "agree"]
+    rows = [_row(formula) for formula in shown]
     widths = [max(len(row[k]) for row in [_HEADER, *rows]) for k in range(len(_HEADER))]
     lines = [
         f"nlicl audit {report.paper}: {report.draws} draws, seed {report.seed}, float64",
         _activity(report.formulas),
         "",
-        _line(_HEADER, widths),
-        "-" * (sum(widths) + 2 * len(widths) - 2),
     ]
-    for formula, row in zip(report.formulas, rows, strict=True):
+    if shown:
+        lines += [_line(_HEADER, widths), "-" * (sum(widths) + 2 * len(widths) - 2)]
+    for formula, row in zip(shown, rows, strict=True):
         lines.append(_line(row, widths))
         lines += [f"    {text}" for text in _remarks(formula)]
-    lines += ["", conclusion(report)]
-    return "\n".join(lines)
+        if only_wrong:
+            lines += [f"    {text}" for text in _entries(formula)]
+    return "\n".join([*lines, "", conclusion(report)])
+
+
+def _entries(formula):
+    """The worst of the wrong entries, a line each."""
+    width = max((len(str(entry["index"])) for entry in formula.wrong_entries), default=0)
+    for entry in formula.wrong_entries:
+        given, expected = entry["given"], entry["expected"]
+        off = f"  relative error {abs(given - expected) / abs(expected):.1e}" if expected else ""
+        place = f"draw {entry['draw']:>3}  {formula.wrt}{entry['index']!s:{width}}"
+        yield f"{place}  given {given: .12g}  expected {expected: .12g}{off}"
 
 
 def _row(formula):

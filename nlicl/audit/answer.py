@@ -1,0 +1,158 @@
+"""What a formula answers on the cases. It is the reader's code: it may raise, return nonsense, crash, or never end."""
+
+import io
+import os
+import select
+import signal
+import struct
+import sys
+import time
+import warnings
+
+import numpy as np
+
+__all__ = ["Answer"]
+
+_HEAD = struct.Struct("<cq")  # of a message from the child: "a" for an array or "t" for a text, and its length
+
+
+class Answer:
+    """The formula's arrays on the cases, or why there is none.
+
+    Attributes
+    ----------
+    arrays : dict of int to ndarray
+        By number of case.
+    problems : dict of int to str
+        What is wrong, where there is no array of the right shape.
+    shapes : dict of int to (ndarray, tuple)
+        Arrays of another shape, with the expected one.
+    """
+
+    def __init__(self, formula, cases, call, timeout=None):
+        self.arrays, self.problems, self.shapes = {}, {}, {}
+        for number, (case, value) in enumerate(zip(cases, _values(call, cases, timeout), strict=True)):
+            shape = getattr(case.params, formula.wrt).shape
+            if isinstance(value, str):
+                self.problems[number] = value
+            elif value.dtype.kind != "f":
+                what = "None" if value.dtype == object and value.ndim == 0 else f"{value.dtype} values"
+                self.problems[number] = f"returns {what}; expected a floating array of shape {shape}"
+            elif value.shape != shape:
+                self.shapes[number] = (value, shape)
+                self.problems[number] = f"returns shape {value.shape}; expected {shape}, that of {formula.wrt}"
+            else:
+                self.arrays[number] = value
+
+    def error(self, name, cases):
+        """Why the formula has no value of the right shape, with the first draw where; None if it has one everywhere."""
+        if not self.problems:
+            return None
+        first = min(self.problems)
+        count = "" if len(self.problems) == len(cases) else f", and {len(self.problems)} of {len(cases)} in all"
+        return f"{name} {self.problems[first]}, on draw {first}: {cases[first].label}{count}"
+
+
+def _values(call, cases, timeout):
+    """An array or a text for each case; with a time limit, from a child process that may be killed."""
+    if timeout is None or not hasattr(os, "fork"):
+        return [_value(call, case) for case in cases]
+    return _values_from_child(call, cases, timeout)
+
+
+def _value(call, case):
+    """What the formula returns, as an array; a text if it raises."""
+    try:
+        with np.errstate(all="ignore"):
+            value = np.asarray(call(case))
+    except (Exception, SystemExit) as error:
+        return f"raises {describe(error)}"
+    if value.dtype == object and value.size and all(isinstance(x, (int, float, np.number)) for x in value.flat):
+        value = value.astype(float)
+    return value.astype(np.float64) if value.dtype.kind in "biu" else value
+
+
+def describe(error):
+    """An exception in one line, with the line of the reader's file that raised it."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+        trace = trace.tb_next
+    where = f" (line {frames[-1][1]} of {os.path.basename(frames[-1][0])})" if len(frames) > 1 else ""
+    text = str(error).splitlines()[0] if str(error) else "no message"
+    return f"{type(error).__name__}: {text if len(text) <= 90 else text[:87] + '...'}{where}"
+
+
+def _values_from_child(call, cases, timeout):
+    """The same through a forked child, which sends each value as soon as it has it."""
+    for stream in (sys.stdout, sys.stderr):  # or the child would print what waits in their buffers once more
+        stream.flush()
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a BLAS's threads in the parent do no harm: the child calls the formula only
+        child = os.fork()
+    if child == 0:
+        _serve(call, cases, read, write)
+    os.close(write)
+    try:
+        received, in_time = _receive(read, timeout)
+    finally:
+        os.close(read)
+        os.kill(child, signal.SIGKILL)  # until it is waited for, its number is not another's
+        _, status = os.waitpid(child, 0)
+    values = list(_parse(received))
+    reason = f"does not finish within {timeout:g} s"
+    if in_time:
+        how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"with status {os.WEXITSTATUS(status)}"
+        reason = f"ends the process {how}"
+    return values + [reason] * (len(cases) - len(values))
+
+
+def _serve(call, cases, read, write):
+    """The child: never returns."""
+    try:
+        os.close(read)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        with os.fdopen(write, "wb") as pipe:
+            for case in cases:
+                pipe.write(_message(_value(call, case)))
+                pipe.flush()
+        sys.stdout.flush()
+    finally:
+        os._exit(0)
+
+
+def _message(value):
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "fc":
+        what = "None" if value.dtype == object and value.ndim == 0 else f"{value.dtype} values"
+        value = f"returns {what}; expected a floating array"
+    if isinstance(value, str):
+        data = value.encode()
+        return _HEAD.pack(b"t", len(data)) + data
+    file = io.BytesIO()
+    np.save(file, value, allow_pickle=False)
+    return _HEAD.pack(b"a", file.tell()) + file.getvalue()
+
+
+def _receive(pipe, timeout):
+    """All that comes through a pipe, and whether it ended in time."""
+    deadline, parts = time.monotonic() + timeout, []
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([pipe], [], [], left)[0]:
+            part = os.read(pipe, 1 << 16)
+            if not part:
+                return b"".join(parts), True
+            parts.append(part)
+    return b"".join(parts), False
+
+
+def _parse(data):
+    place = 0
+    while place + _HEAD.size <= len(data):
+        kind, length = _HEAD.unpack_from(data, place)
+        place += _HEAD.size
+        if place + length > len(data):
+            return
+        body = data[place : place + length]
+        yield body.decode() if kind == b"t" else np.load(io.BytesIO(body), allow_pickle=False)
+        place += length
