@@ -54,7 +54,7 @@ def _parser():
         "With --formula FILE.py:FUNCTION --wrt NAME: your function f(params, prompt) -> array.",
     )
     audit.add_argument("paper", nargs="?", default="li2024", metavar="PAPER", help="li2024, the default")
-    audit.add_argument("--wrt", metavar="NAME", help="only this parameter: W_Q, W_K, W_V, W_O or a")
+    audit.add_argument("--wrt", metavar="NAME", help="only this parameter, for example W_Q")
     audit.add_argument("--formula", metavar="FILE.py:FUNCTION", help="a formula of your own; needs --wrt")
     audit.add_argument("--draws", type=int, default=20, metavar="N", help="places to judge at (default %(default)s)")
     audit.add_argument("--seed", type=int, default=0, metavar="S", help="of the draws (default %(default)s)")
@@ -119,7 +119,7 @@ def _audit(options):
 def _load_formula(where, wrt):
     """The function FILE.py:FUNCTION; CannotRun with the reason if there is none."""
     if wrt is None:
-        raise CannotRun("--formula needs --wrt NAME, the parameter it differentiates by: W_Q, W_K, W_V, W_O or a")
+        raise CannotRun("--formula needs --wrt NAME, the parameter it differentiates by, for example --wrt W_Q")
     file, colon, name = where.rpartition(":")
     if not colon or not file or not name:
         raise CannotRun(f"--formula {where}: expected FILE.py:FUNCTION, for example appendix.py:grad")

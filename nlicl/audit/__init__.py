@@ -10,7 +10,7 @@ import inspect
 
 import numpy as np
 
-from ..formula import Formula
+from ..formula import Formula, Subject
 from .general import GradientReport, audit_gradient
 from .judge import judge
 from .report import AuditReport, FormulaReport
@@ -18,7 +18,7 @@ from .witnesses import Case
 
 __all__ = ["AuditReport", "FormulaReport", "GradientReport", "audit_formula", "audit_gradient", "audit_paper"]
 
-LEAST_DRAWS = 2  # one with an active, one with an inactive hinge
+LEAST_DRAWS = 2  # one active, one inactive
 
 
 def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_attends=None, timeout=None):
@@ -30,8 +30,8 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
         f(params, prompt) -> array: the gradient of the loss of one prompt, of the parameter's shape. It may be written
         with NumPy alone. `prompt.P` (d, l+1) has the paper's columns, `prompt.contexts` (d, l), `prompt.query` (d,),
         `prompt.z` the label.
-    paper : str
-        Whose model, loss and draws.
+    paper : str or Subject
+        Whose model, loss and draws: a paper's name, or a `nlicl.formula.Subject` of your own.
     wrt : str, optional
         The parameter, for example "W_K"; needed unless the formula says so itself.
     draws : int
@@ -60,7 +60,7 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout is {timeout}; expected a number of seconds greater than 0, or None for no limit.")
     bench = Bench(subject, draws, seed)
-    return AuditReport(paper, seed, draws, [bench.audit(formula, query_attends, timeout)])
+    return AuditReport(subject.name, seed, draws, [bench.audit(formula, query_attends, timeout)])
 
 
 def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=None, progress=None):
@@ -94,7 +94,7 @@ def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=Non
         if progress is not None:
             progress(done, len(jobs), name)
         reports.append(job())
-    return AuditReport(paper, seed, draws, reports)
+    return AuditReport(subject.name, seed, draws, reports)
 
 
 class Bench:
@@ -105,7 +105,7 @@ class Bench:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f"{name} is {value!r}; expected an integer, at least {least}.")
             if value < least:
-                why = ": one with an active hinge and one without" if name == "draws" else ""
+                why = ": papers put an active one first and an inactive one second" if name == "draws" else ""
                 raise ValueError(f"{name} is {value}; expected at least {least}{why}.")
         self.subject, self.draws, self.seed = subject, int(draws), int(seed)
         self._points, self._single, self._batched = {}, {}, {}
@@ -181,6 +181,8 @@ def _broken(formula):
 
 
 def _subject(paper):
+    if isinstance(paper, Subject):
+        return paper
     from ..papers import load
 
     return load(paper).subject

@@ -101,7 +101,7 @@ def _verdict(formula):
 def _cell(formula, key):
     value = formula.digits if key == "digits" else formula.witnesses[key]
     if value is None:
-        return "linear" if key == "taylor_slope" and formula.verdict == "agree" else "–"
+        return "linear" if key == "taylor_slope" and formula.taylor else "–"
     return f"{value:.2f}" if key == "taylor_slope" else f"{value:.1f}" if key == "digits" else f"{value:.1e}"
 
 

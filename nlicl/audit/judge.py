@@ -15,7 +15,7 @@ WITNESSES_AGREE = 1e-11  # between the two complex steps, relative to the larges
 DIFFERENCES_AGREE = 1e-5  # of central differences, likewise
 EXTENDED_AGREE = 1e-9  # of longdouble differences along a direction, likewise
 SLOPE_AT_LEAST = 1.9  # 2 is a right gradient, 1 a wrong one
-CONTROL = 1e-6  # relative error of the negative control, in one entry
+CONTROL = 1e-6  # relative error of the negative control, in one entry; ten times the tolerance if that is more
 _STEPS = 2.0 ** -np.arange(6).astype(np.longdouble)
 
 
@@ -77,7 +77,7 @@ def _verdict(measured, answer, report):
     late = [
         name
         for name, value, bound in (
-            ("central differences", witnesses["finite_difference"], DIFFERENCES_AGREE),
+            ("central differences", witnesses["finite_difference"], max(DIFFERENCES_AGREE, measured.tolerance)),
             ("longdouble differences", witnesses["extended"], max(EXTENDED_AGREE, measured.tolerance)),
         )
         if value is not None and not value <= bound
@@ -217,14 +217,14 @@ class _Measured:
         return {"draw": n, "errors": (self.errors(n, self.given[n]) / self.scale[n]).tolist()}
 
     def control_caught(self):
-        """Whether the same comparison catches a copy of the formula with one entry off by a part in a million."""
+        """Whether the same comparison catches a copy of the formula with its largest entry a little off."""
         n = max(self.given, key=lambda n: abs(self.expected[n]).max())
         if not np.isfinite(self.given[n]).all():
             return True
         broken = np.array(self.given[n], float)
         index = np.unravel_index(np.argmax(abs(self.expected[n])), broken.shape)
-        broken[index] += CONTROL * (self.expected[n][index] or 1.0)
-        return bool(self.entry_errors(n, broken).max() > min(self.tolerance, CONTROL / 2)) if self.active else False
+        broken[index] += max(CONTROL, 10 * self.tolerance) * self.expected[n][index]
+        return self.active and bool(self.entry_errors(n, broken).max() > self.tolerance)
 
 
 def _largest_finite(values, instead):

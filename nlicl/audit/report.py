@@ -223,7 +223,7 @@ def _row(formula):
     w = formula.witnesses
     verdict = formula.verdict if formula.verdict == formula.expected else formula.verdict.upper()
     verdict += " (known)" if formula.expected == "disagree" and formula.ok else ""
-    slope = "-" if formula.digits is None else "linear" if w["taylor_slope"] is None else f"{w['taylor_slope']:.2f}"
+    slope = "-" if formula.taylor is None else "linear" if w["taylor_slope"] is None else f"{w['taylor_slope']:.2f}"
     numbers = [_number(w.get(k)) for k in ("complex_step", "complex_step_reference", "finite_difference", "extended")]
     digits = "-" if formula.digits is None else f"{formula.digits:.1f}"
     return (formula.name, verdict, digits, *numbers, slope, f"{len(formula.wrong_draws)}/{formula.draws}")
