@@ -85,7 +85,8 @@ def torch_step(loss_formula, compiled):
 
         torch.set_num_threads(threads)
         leaves = [torch.from_numpy(array.copy()).requires_grad_() for array in params]
-        tokens, labels = torch.from_numpy(prompts.tokens), torch.from_numpy(prompts.labels)
+        tokens = torch.from_numpy(prompts.tokens)
+        labels = torch.tensor(prompts.labels)  # a copy: torch warns of read-only arrays
 
         def loss_of(*leaves):
             return loss_formula(*leaves, tokens, labels, lambda s: torch.softmax(s, 1), torch.relu)
