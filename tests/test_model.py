@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from draws import LOSSES, Sizes, problem
+from nlicl.kernels import dense
 
 import nlicl
 from nlicl import CodedPrompts, Params, Prompt, Prompts
@@ -288,6 +289,20 @@ def test_every_layout_gives_the_same_bits(dtype, loss, tmp_path):
             assert result.dtype == dtype and result.dtype.isnative
         for array, before in zip([*q, y.tokens], [*p, x.tokens], strict=True):
             np.testing.assert_array_equal(array, before, kind)
+
+
+def test_kernels_are_given_one_layout_only(tmp_path, monkeypatch):
+    """Each further layout would be compiled for anew, which takes seconds; loops are vectorised for contiguous rows."""
+    p, x = problem(SIZE)
+    given, step = [], dense.step
+    monkeypatch.setattr(dense, "step", lambda *arguments: given.extend(arguments) or step(*arguments))
+    all_params = zip(*(list(views(w, tmp_path)) for w in p), strict=True)
+    for laid_out, (_, tokens) in zip(all_params, views(x.tokens, tmp_path), strict=True):
+        nlicl.loss_and_grad(Params(*(w for _, w in laid_out)), Prompts(tokens, x.labels))
+    arrays = [array for array in given if isinstance(array, np.ndarray)]
+    assert len(arrays) == 7 * 7  # tokens, labels and five parameters, in seven layouts
+    for array in arrays:
+        assert array.flags.carray and array.dtype.isnative
 
 
 @pytest.mark.parametrize("query_attends", [False, True])

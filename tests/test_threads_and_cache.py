@@ -308,10 +308,10 @@ def test_what_a_forked_child_remembers(monkeypatch, layer, refuse):
     old.acquire()  # as held by a thread of the parent that the child does not have
     try:
         _jit._after_fork()
+        assert not _jit._lock.locked()
     finally:
         old.release()
     assert _jit._forked_under_omp is refuse
-    assert not _jit._lock.locked()
 
 
 def test_importing_and_running_warns_of_nothing():
