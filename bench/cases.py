@@ -36,7 +36,8 @@ CASES = (
     Case("contexts-1000", B=128, l=1000, d=120, m=400),
 )
 DTYPES = ("float64", "float32")
-TINY = Case("tiny", B=8, l=4, d=8, m=8)  # to load code and start threads before memory is measured
+# To load code and start threads before memory is measured: small, but enough prompts for several chunks.
+TINY = Case("tiny", B=256, l=4, d=8, m=8)
 
 
 def make(case, dtype, seed=0):
