@@ -96,7 +96,7 @@ def test_margins_are_what_the_kinks_are_measured_by(size, seed):
 def test_relu_of_the_reference():
     u = np.array([-1.0, -0.0, 0.0, 2.0, np.nan])
     np.testing.assert_array_equal(reference.relu(u), [0, 0, 0, 2, np.nan])
-    np.testing.assert_array_equal(reference.relu(np.array([-1 + 5j, 1 - 5j])), [0, 1 - 5j])
+    np.testing.assert_array_equal(reference.relu(np.array([-1 + 5j, 1 - 5j, 5j])), [0, 1 - 5j, 0])
 
 
 def test_large_scores_do_not_overflow():
