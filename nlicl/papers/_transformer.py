@@ -91,10 +91,10 @@ def _random_point(rng, d, length, m, m_a, m_b, query_attends):
 def place_hinge(label, params, prompts):
     """A Point whose first and last prompts have an active and whose second has an inactive hinge; None if F is all 0."""
     scores = np.array([reference.forward(params, prompt).score for prompt in prompts])
-    order = [0, int(np.argmax(abs(scores))), *range(1, len(scores))]
-    order = list(dict.fromkeys(order if order[1] != 0 else [1, 0, *range(2, len(scores))]))
+    order = np.argsort(-abs(scores), kind="stable")
+    order[:2] = order[1::-1]  # the second largest first: with all neurons off, F = 0 and so is every gradient
     scores = scores[order]
-    if abs(scores[1]) < 1e-3:
+    if abs(scores[0]) < 1e-3:
         return None
     grow = 2.0 / abs(scores[1])  # |F| = 2 at the second prompt, at most 2 at the others
     labels = np.where(scores > 0, -1.0, 1.0)
@@ -109,7 +109,9 @@ def pruned_point(rng, query_attends):
     point = next(random_points(rng, query_attends))
     W_O = point.params.W_O.copy()
     W_O[len(W_O) // 2] = 0
-    return Point("one neuron pruned: its row of W_O is 0", point.params._replace(W_O=W_O), point.prompts[:1])
+    params, prompts = point.params._replace(W_O=W_O), point.prompts[:1]
+    z = -1.0 if reference.forward(params, prompts[0]).score > 0 else 1.0  # an active hinge: else all is 0 there
+    return Point("one neuron pruned: its row of W_O is 0", params, Prompts(prompts.tokens, [z], query_attends))
 
 
 def edited(loss):

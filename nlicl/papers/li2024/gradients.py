@@ -186,12 +186,12 @@ formulas = {
 
 
 def points(draws, seed, query_attends):
-    """Places to judge formulas at: random ones, the paper's initialisation, a briefly trained point, a pruned neuron."""
+    """Places to judge formulas at: two random ones, the paper's initialisation, a briefly trained point, a pruned neuron."""
     rng = np.random.default_rng([3, seed])
     random = _transformer.random_points(rng, query_attends)
     first, second = next(random), next(random)
     start, trained = _small_run(rng, seed, query_attends)
-    fixed = [first, start, trained, second, _transformer.pruned_point(rng, query_attends)]
+    fixed = [first, second, start, trained, _transformer.pruned_point(rng, query_attends)]
     found, left = [], draws
     while left > 0:
         point = fixed.pop(0) if fixed else next(random)
