@@ -13,7 +13,7 @@ import numpy as np
 
 from . import kinks
 
-LEAST_STEP = 1e-7  # of central differences: below it rounding says more than the derivative
+LEAST_STEP = 1e-7  # of central differences, relative to the parameter: below it rounding hides the derivative
 STEP = 1e-40  # of the complex step: its square vanishes beside 1, its products do not underflow
 
 
@@ -47,6 +47,10 @@ class Case:
         arrays[wrt] = arrays[wrt] + by
         return self.params._replace(**arrays)
 
+    def size(self, wrt):
+        """The largest entry of a parameter, the unit for steps; 1 if it is zero."""
+        return float(abs(getattr(self.params, wrt)).max()) or 1.0
+
     def _complex_step(self, wrt):
         """Through the definition: gradient, and the margins' derivatives (n, *shape)."""
         shape = getattr(self.params, wrt).shape
@@ -66,12 +70,12 @@ class Case:
     def _differences(self, wrt):
         """Central differences through the kernel; NaN where no step of at least LEAST_STEP is free of kinks."""
         x, (_, slopes) = getattr(self.params, wrt), self.complex_step(wrt)
-        steps = np.minimum(6e-6 * np.maximum(1, abs(x)), kinks.crossing(self.margins, slopes) / 4)
+        steps = np.minimum(2e-5 * self.size(wrt), kinks.crossing(self.margins, slopes) / 4)
         steps[kinks.on_kink(self.margins, slopes)] = 0
         gradient = np.full(x.shape, np.nan)
         for index, entry in _entries(x.shape):
             h = steps[index]
-            if h >= LEAST_STEP and kinks.certified(
+            if h >= LEAST_STEP * self.size(wrt) and kinks.certified(
                 self.margins, lambda t, e=entry: self.evaluate(self.moved(wrt, t * e))[1], h
             ):
                 above, below = (
@@ -84,18 +88,18 @@ class Case:
         """The two one-sided derivatives at an entry that sits on a kink, by the complex step a little to each side."""
         entry = np.zeros(getattr(self.params, wrt).shape)
         entry[index] = 1
-        h = step * max(1.0, abs(getattr(self.params, wrt)[index]))
+        h = step * self.size(wrt)
         moved = (self.moved(wrt, (side * h + 1j * STEP) * entry) for side in (-1, 1))
         return tuple(sorted(self.evaluate(params)[0].imag / STEP for params in moved))
 
     def _direction(self, wrt):
-        """A random direction v (norm 1), how far one may go along it in both senses, and the extended derivative there.
+        """A random direction v, as large as the parameter, how far one may go along it, and the extended derivative there.
 
         The distance is 0, and the derivative NaN, where a kink is too near.
         """
         rng = np.random.default_rng(getattr(self.params, wrt).shape)
         v = rng.standard_normal(getattr(self.params, wrt).shape)
-        v /= np.linalg.norm(v)
+        v *= self.size(wrt) / abs(v).max()
         slopes = np.tensordot(self.complex_step(wrt)[1], v, v.ndim)
         if kinks.on_kink(self.margins, slopes):
             return v, 0.0, np.nan
@@ -116,7 +120,7 @@ class Case:
         slope = (given * v).sum()
         base = self.evaluate(self.moved(wrt, 0 * v))[0]
         values = np.array([self.evaluate(self.moved(wrt, t * v))[0] for t in steps])
-        noise = 1e-17 * abs(base) + 1e-14 * steps * np.sqrt((given**2).sum())
+        noise = 1e-17 * abs(base) + 1e-14 * steps * np.sqrt((given**2).sum() * (v**2).sum())
         return abs(values - base - steps * slope), noise
 
 
