@@ -380,7 +380,8 @@ def _generator(purpose, seed):
     seeds = [seed] if np.ndim(seed) == 0 else list(seed)
     for value in seeds:
         _check_integer("seed", value, 0)
-    return np.random.default_rng([{"sample": 1, "initialize": 2}[purpose], *map(int, seeds)])
+    # Their number belongs to the key: to NumPy, trailing zeros are nothing, and step 0 of seed 7 would be seed 7.
+    return np.random.default_rng([{"sample": 1, "initialize": 2}[purpose], len(seeds), *map(int, seeds)])
 
 
 def _check_integer(name, value, least):
