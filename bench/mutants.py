@@ -7,6 +7,7 @@ one mistake each; all must be called wrong, and their diagnosis must name the mi
 """
 
 import argparse
+import inspect
 import json
 import sys
 import time
@@ -19,6 +20,7 @@ import nlicl
 from nlicl.audit import Bench
 from nlicl.formula import Formula
 from nlicl.papers import _transformer, li2024
+from nlicl.papers.li2024 import gradients
 from nlicl.types import Params, Prompts
 
 WRT = Params._fields
@@ -165,6 +167,7 @@ def mutants(wrt, attends):
     )
     if other:
         yield "gradient by the other", li2024.formulas[other].function, {"wrong-parameter"}
+    yield from misprints(wrt)
     for edit in li2024.subject.edits(wrt, attends):
         name = f"{edit.slot}: {edit.value}"
 
@@ -175,6 +178,46 @@ def mutants(wrt, attends):
             return gradient
 
         yield name, edited, {edit.kind}
+
+
+# Misprints in the source text of the literal formulas: what a slip of the pen does, and the kinds that name it.
+MISPRINTS = (
+    ("a[i]", "a[0]", {"wrong-factor"}),
+    ("a[i]", "abs(a[i])", {"wrong-factor"}),
+    ("a[i] *", "", {"wrong-factor"}),
+    ("I[i]", "I[0]", {"relu-gate"}),
+    ("I[i] *", "", {"relu-gate"}),
+    ("attn[s]", "attn[0]", {"wrong-factor"}),
+    ("attn[s]", "attn[s] ** 2", {"wrong-factor"}),
+    ("W_O[i]", "W_O[0]", {"wrong-factor"}),
+    ("range(len(a))", "range(1)", {"missing-term"}),
+    ("range(len(a))", "range(1, len(a))", {"missing-term"}),
+    ("in range(p.shape[1]):", "in range(p.shape[1] - 1):", {"missing-term"}),
+    ("in range(p.shape[1]):", "in range(1):", {"missing-term"}),
+    ("in range(p.shape[1]))", "in range(p.shape[1] - 1))", {"missing-term"}),
+    (" - mean", " + mean", {"softmax-centering"}),
+    (" - mean", "", {"softmax-centering"}),
+    (", p_query)", ", p[:, s])", {"wrong-factor"}),
+    ("W_Q @ p_query", "W_Q @ p[:, s]", {"wrong-factor"}),
+    ("W_Q @ p_query", "W_Q.T @ p_query", {"wrong-factor"}),
+    ("W_K @ p[:, s]", "W_K @ p[:, r]", {"unknown", "wrong-factor", "missing-term"}),
+    ("return g *", "return -g *", {"sign"}),
+    ("return g *", "return -prompt.z *", {"hinge-gate"}),
+    ("return g *", "return g * prompt.z *", {"wrong-factor"}),
+    ("return g *", "return g / 2 *", {"scale"}),
+    ("return g *", "return g / prompt.keys.shape[1] *", {"scale"}),
+)
+
+
+def misprints(wrt):
+    """The mutants of `mutants`, by replacing a piece of the formula's source text."""
+    function = li2024.formulas[wrt].function
+    text = inspect.getsource(function)
+    for old, new, kinds in MISPRINTS:
+        if old in text:
+            names = dict(vars(gradients), r=0)
+            exec(text.replace(old, new), names)
+            yield f"{old} -> {new or 'nothing'}", names[function.__name__], kinds
 
 
 def one_entry(g, params, prompt):
@@ -237,11 +280,11 @@ def main():
     print(f"false alarms: {alarms} of {sum(sum(row.values()) for row in right.values())}")
     for reason, count in reasons.items():
         print(f"  undetermined {count}: {reason}")
-    print(f"\n{'mutants':28}{'audits':>8}{'detected':>10}{'named':>8}{'misnamed':>10}")
+    print(f"\n{'mutants':44}{'audits':>8}{'detected':>10}{'named':>8}{'misnamed':>10}")
     for name, row in wrong.items():
-        print(f"{name:28}{row['audits']:8}{row['detected']:10}{row['named']:8}{row['misnamed']:10}")
+        print(f"{name:44}{row['audits']:8}{row['detected']:10}{row['named']:8}{row['misnamed']:10}")
     total = {key: sum(row[key] for row in wrong.values()) for key in ("audits", "detected", "named", "misnamed")}
-    print(f"{'all':28}" + f"{total['audits']:8}{total['detected']:10}{total['named']:8}{total['misnamed']:10}")
+    print(f"{'all':44}" + f"{total['audits']:8}{total['detected']:10}{total['named']:8}{total['misnamed']:10}")
     print(f"{time.perf_counter() - began:.0f} s")
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

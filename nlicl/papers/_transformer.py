@@ -132,16 +132,30 @@ def edited(loss):
         prompt = type(prompt)(prompt.tokens, prompt.z, attends)
         p, p_query, z = prompt.keys, prompt.query, prompt.z
         F, attn, _, u = reference.forward(params, prompt)
-        attn_s = {"1/l": np.full_like(attn, 1 / len(attn)), "1": np.ones_like(attn), "attn^2": attn**2}.get(
-            slots.get("attn"), attn
-        )
+        attn_s = {
+            "1/l": np.full_like(attn, 1 / len(attn)),
+            "1": np.ones_like(attn),
+            "attn^2": attn**2,
+            "first": np.full_like(attn, attn[0]),
+        }.get(slots.get("attn"), attn)
         g = losses.slope.py_func(kind, F, z) if hasattr(losses.slope, "py_func") else losses.slope(kind, F, z)
         if "hinge gate" in slots:
             g = -z if slots["hinge gate"] == "absent" else -z * (1 - z * F <= 0)
         if "z" in slots:
             g = g * z
-        I = {"absent": np.ones_like(u), "reversed": (u <= 0) * 1.0}.get(slots.get("relu gate"), (u > 0) * 1.0)
-        a_i = {"1": np.ones_like(a), "sign": np.sign(a), "a^2": a**2, "|a|": abs(a)}.get(slots.get("a"), a)
+        I = (u > 0) * 1.0
+        I = {"absent": np.ones_like(u), "reversed": 1 - I, "first": np.full_like(u, I[0])}.get(
+            slots.get("relu gate"), I
+        )
+        a_i = {
+            "1": np.ones_like(a),
+            "sign": np.sign(a),
+            "a^2": a**2,
+            "|a|": abs(a),
+            "first": np.full_like(a, a[0]),
+        }.get(slots.get("a"), a)
+        if "W_O" in slots:
+            W_O = np.broadcast_to(W_O[0], W_O.shape)
         I, keep = I.copy(), np.ones(p.shape[1])  # how often a neuron, a token is counted
         for slot, summands in (("neuron", I), ("token", keep)):
             if slot in slots:
@@ -157,10 +171,17 @@ def edited(loss):
         key, probe = _replaced(W_K, slots.get("W_K"), W_Q), _replaced(W_Q, slots.get("W_Q"), W_K)
         if key is None or probe is None:
             return None
-        centre = np.zeros_like(attn) if "centring" in slots else attn
-        if slots.get("centring") == "uniform":
-            centre = np.full_like(attn, 1 / len(attn))
+        centre = {
+            "absent": np.zeros_like(attn),
+            "uniform": np.full_like(attn, 1 / len(attn)),
+            "added": -attn,
+            "short": np.append(attn[:-1], 0.0),
+        }.get(slots.get("centring"), attn)
         spread = p - np.outer(p @ centre, np.ones(p.shape[1]))  # p_s - sum_r attn_r p_r
+        if slots.get("p_query") == "p_s":
+            return g * ((key @ (spread * w)) @ p.T if wrt == "W_Q" else (probe @ (p * w)) @ spread.T)
+        if slots.get("p_query") == "p_1":
+            p_query = p[:, 0]
         if wrt == "W_Q":
             return g * np.outer(key @ (spread @ w), p_query)
         return g * np.outer(probe @ p_query, spread @ w)
@@ -181,6 +202,7 @@ def edits(wrt, query_attends, *, hinge=True):
     found = [
         Edit("relu gate", "absent", "relu-gate", "the indicator of active neurons 1[u_i > 0] is missing"),
         Edit("relu gate", "reversed", "relu-gate", "the indicator of active neurons is reversed: 1[u_i <= 0]"),
+        Edit("relu gate", "first", "relu-gate", "the indicator is that of the first neuron, I_1 for I_i"),
         Edit("z", "absent", "wrong-factor", "a factor is absent: the label z"),
     ]
     if hinge:
@@ -204,11 +226,19 @@ def edits(wrt, query_attends, *, hinge=True):
             Edit("a", "a^2", "wrong-factor", "a factor is doubled: a_i stands twice"),
             Edit("a", "sign", "wrong-factor", "a factor is another one: sign(a_i) for a_i"),
             Edit("a", "|a|", "wrong-factor", "a factor is another one: |a_i| for a_i"),
+            Edit("a", "first", "wrong-factor", "a factor is another one: a_1 for a_i"),
             Edit("attn", "1", "wrong-factor", "a factor is absent: attn_s"),
+            Edit("attn", "first", "wrong-factor", "a factor is another one: attn_1 for attn_s"),
             Edit("attn", "1/l", "wrong-factor", "a factor is another one: the uniform 1/l for attn_s"),
             Edit("attn", "attn^2", "wrong-factor", "a factor is doubled: attn_s stands twice"),
         ]
+        if wrt != "W_O":
+            found.append(Edit("W_O", "first", "wrong-factor", "a factor is another one: W_O(1,.) for W_O(i,.)"))
         for slot, index in (("neuron", "i"), ("token", "s")):
+            only = (slice(1, None), 0)
+            found.append(
+                Edit(slot, only, "missing-term", f"the sum over {index} is missing: only the first {slot} counts")
+            )
             for which, place in ((0, "first"), (-1, "last")):
                 term = f"the {place} {slot}"
                 found.append(Edit(slot, (which, 0), "missing-term", f"{term} is left out of the sum over {index}"))
@@ -218,6 +248,10 @@ def edits(wrt, query_attends, *, hinge=True):
         token = "p_s" if wrt == "W_Q" else "p_query"
         found += [
             Edit("centring", "absent", "softmax-centering", "the softmax's mean term, - sum_r attn_r p_r, is missing"),
+            Edit("centring", "added", "softmax-centering", "the softmax's mean term has the wrong sign: + sum_r attn_r p_r"),
+            Edit("centring", "short", "missing-term", "the last token is left out of the softmax's mean term, the sum over r"),
+            Edit("p_query", "p_s", "wrong-factor", "a factor is another one: p_s for p_query"),
+            Edit("p_query", "p_1", "wrong-factor", "a factor is another one: p_1 for p_query"),
             Edit("centring", "uniform", "wrong-factor", "a factor is another one: 1/l for attn_r in the softmax's mean term"),
             Edit(mine, "transposed", "wrong-factor", f"a factor is another one: it agrees after {mine}^T {token} -> "
                  f"{mine} {token}; invisible where {mine} is symmetric"),
