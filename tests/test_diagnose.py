@@ -379,7 +379,8 @@ def test_closed_form_agrees(wrt, attends):
 
 
 KNOWN = [("no hinge", {"hinge-gate"}, NAMES), ("no relu", {"relu-gate"}, NAMES[:4]), ("no label", {"wrong-factor"}, NAMES),
-         ("no mean", {"softmax-centering"}, NAMES[:2])]  # fmt: skip
+         ("no mean", {"softmax-centering"}, NAMES[:2]), ("plus the mean", {"softmax-centering"}, NAMES[:2]),
+         ("twice the mean", {"extra-term"}, NAMES[:2])]  # fmt: skip
 
 
 @pytest.mark.parametrize("attends", MODELS)
@@ -390,8 +391,7 @@ def test_known_mistakes_in_other_words(attends):
             assert (report.verdict, kinds(report)) == ("disagree", expected), (mistake, wrt, details(report))
 
 
-UNLISTED = ["temperature", "logistic", "squared", "margin 2", "squared hinge", "leaky", "tanh", "plus the mean",
-            "twice the mean", "uniform covariance", "context for query", "mean for query"]  # fmt: skip
+UNLISTED = ["temperature", "logistic", "squared", "margin 2", "squared hinge", "leaky", "tanh", "uniform covariance", "context for query", "mean for query"]  # fmt: skip
 
 
 @pytest.mark.parametrize("wrt", NAMES)
@@ -408,7 +408,7 @@ def test_mistakes_on_no_list_get_no_wrong_name(wrt, mistake):
     assert len(report.diagnosis) == 1
     if kinds(report) == {"scale"}:
         assert "another number on each draw" in details(report)
-    if mistake in ("temperature", "plus the mean", "twice the mean", "uniform covariance", "context for query"):
+    if mistake in ("temperature", "uniform covariance", "context for query"):
         assert kinds(report) == {"unknown"}, details(report)
 
 

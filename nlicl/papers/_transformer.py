@@ -175,6 +175,7 @@ def edited(loss):
             "absent": np.zeros_like(attn),
             "uniform": np.full_like(attn, 1 / len(attn)),
             "added": -attn,
+            "doubled": 2 * attn,
             "short": np.append(attn[:-1], 0.0),
         }.get(slots.get("centring"), attn)
         spread = p - np.outer(p @ centre, np.ones(p.shape[1]))  # p_s - sum_r attn_r p_r
@@ -249,6 +250,7 @@ def edits(wrt, query_attends, *, hinge=True):
         found += [
             Edit("centring", "absent", "softmax-centering", "the softmax's mean term, - sum_r attn_r p_r, is missing"),
             Edit("centring", "added", "softmax-centering", "the softmax's mean term has the wrong sign: + sum_r attn_r p_r"),
+            Edit("centring", "doubled", "extra-term", "the softmax's mean term, - sum_r attn_r p_r, is counted twice"),
             Edit("centring", "short", "missing-term", "the last token is left out of the softmax's mean term, the sum over r"),
             Edit("p_query", "p_s", "wrong-factor", "a factor is another one: p_s for p_query"),
             Edit("p_query", "p_1", "wrong-factor", "a factor is another one: p_1 for p_query"),
