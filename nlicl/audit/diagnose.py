@@ -93,6 +93,11 @@ def _size(case, wrt):
     return abs(case.complex_step(wrt)[0]).max()
 
 
+# Number of changed factors, and whether a constant factor may come on top. Three cost seconds: after all that is simpler.
+_ONE_OR_TWO = ((1, False), (1, True), (2, False), (2, True))
+_THREE = ((3, False),)
+
+
 class _Search:
     def __init__(self, wrt, cases, given, subject):
         self.wrt, self.subject = wrt, subject
@@ -125,7 +130,8 @@ class _Search:
             found = self._some_entries(expected)
         else:
             found = self.factor(expected) or self._transposed(expected) + self._other_parameter()
-            found = found or self._edited() or self._some_entries(expected) or self._parallel(expected)
+            found = found or self._edited(_ONE_OR_TWO) or self._some_entries(expected)
+            found = found or self._edited(_THREE) or self._parallel(expected)
         return found or [_item("unknown", self._summary(expected))]
 
     def _close(self, k, array):
@@ -218,12 +224,12 @@ class _Search:
 
     # -- a change of one to three factors of the paper's own formula
 
-    def _edited(self):
+    def _edited(self, complexities):
         if any(case.prompts is None for case in self.cases):
             return []
         edits = self.subject.edits(self.wrt, getattr(self.cases[0].prompts[0], "query_attends", False))
         order = sorted(range(len(self.cases)), key=lambda k: -abs(self.given[k]).max() / self.scales[k])
-        for count, factor_too in ((1, False), (1, True), (2, False), (2, True), (3, False)):
+        for count, factor_too in complexities:
             found = []
             for chosen in combinations(edits, count):
                 if len({edit.slot for edit in chosen}) < count:
