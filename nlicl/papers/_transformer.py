@@ -160,7 +160,7 @@ def edited(loss):
         for slot, summands in (("neuron", I), ("token", keep)):
             if slot in slots:
                 which, times = slots[slot]
-                summands[which] *= times
+                summands[slice(1, None) if which == "rest" else which] *= times
         if wrt == "a":
             return g * I * u
         if wrt == "W_O":
