@@ -287,7 +287,7 @@ def test_every_change_of_one_factor_is_named(wrt, attends):
 
 def distinct(x, y):
     """Whether two edits change two factors: where only the first summand counts, the first factor for all is no change."""
-    only = any(isinstance(edit.value, tuple) and isinstance(edit.value[0], slice) for edit in (x, y))
+    only = any(edit.value == ("rest", 0) for edit in (x, y))
     return x.slot != y.slot and not (only and any(edit.value in ("first", "p_1", "p_s") for edit in (x, y)))
 
 
