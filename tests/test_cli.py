@@ -82,7 +82,7 @@ def test_a_right_formula(run, appendix):
     status, out, err = run("audit", "li2024", "--wrt", "W_V", "--formula", f"{appendix}:grad", *DRAWS)
     assert (status, err) == (0, "")
     assert "agree" in out and "disagree" not in out
-    assert "All 1 verdicts are as expected" in out
+    assert "The verdict is as expected; the negative control was caught." in out
 
 
 def test_a_wrong_formula(run, appendix):

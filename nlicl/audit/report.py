@@ -273,5 +273,9 @@ def conclusion(report):
     bad = [formula for formula in report.formulas if not formula.ok]
     if not bad:
         caught, n = sum(bool(formula.control_caught) for formula in report.formulas), len(report.formulas)
+        if n == 1:
+            return "The verdict is as expected; " + (
+                "the negative control was caught." if caught else "no negative control."
+            )
         return f"All {n} verdicts are as expected; {caught} of {n} negative controls caught."
     return "Not as expected: " + ", ".join(f"{formula.name} ({formula.verdict})" for formula in bad) + "."

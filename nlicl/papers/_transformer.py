@@ -237,7 +237,9 @@ def edits(wrt, query_attends, *, hinge=True):
             found.append(Edit("W_O", "first", "wrong-factor", "a factor is another one: W_O(1,.) for W_O(i,.)"))
         for slot, index in (("neuron", "i"), ("token", "s")):
             found.append(
-                Edit(slot, ("rest", 0), "missing-term", f"the sum over {index} is missing: only the first {slot} counts")
+                Edit(
+                    slot, ("rest", 0), "missing-term", f"the sum over {index} is missing: only the first {slot} counts"
+                )
             )
             for which, place in ((0, "first"), (-1, "last")):
                 term = f"the {place} {slot}"
