@@ -556,3 +556,19 @@ def test_taylor_slope_of_known_remainders():
     assert taylor_slope(3 * steps, 1e-20 * steps, steps) == pytest.approx(1)
     assert taylor_slope(1e-20 * steps, 1e-20 * steps, steps) is None  # rounding only
     assert taylor_slope(np.where(steps > 0.1, steps**2, 0), 1e-9 * steps, steps) == pytest.approx(2)
+
+
+def test_a_wrong_formula_is_wrong_even_where_nothing_is_active():
+    """Zero everywhere proves nothing, but another number than zero is an error."""
+
+    def inactive(draws, seed, query_attends):
+        points = li2024.subject.points(3 * draws, seed, query_attends)
+        found = [
+            p._replace(prompts=p.prompts[1:2]) for p in points if p.label.startswith("random") and len(p.prompts) > 1
+        ]
+        return found[:draws]
+
+    subject = dataclasses.replace(li2024.subject, points=inactive)
+    right, printed = li2024.formulas["W_V"], dataclasses.replace(li2024.formulas["W_V_printed"], query_attends=False)
+    assert nlicl.audit_formula(right, paper=subject, draws=4).verdict == "undetermined"
+    assert nlicl.audit_formula(printed, paper=subject, draws=4).verdict == "disagree"

@@ -69,12 +69,12 @@ def _verdict(measured, answer, report):
     witnesses = report.witnesses
     if answer.problems:
         return "disagree", ""
-    if not measured.active:
-        return "undetermined", "the gradient is zero on every draw: nothing was active, so nothing was tested"
     if measured.conflict > WITNESSES_AGREE:
         return "undetermined", f"the witnesses disagree among themselves by {measured.conflict:.1e}"
     if measured.entry_error > measured.tolerance:
         return "disagree", ""
+    if not measured.active:
+        return "undetermined", "the gradient is zero on every draw: nothing was active, so nothing was tested"
     late = [
         name
         for name, value, bound in (
