@@ -92,7 +92,10 @@ def test_the_json_is_json(wrong, tmp_path):
     data = json.loads((tmp_path / "report.json").read_text())
     assert data == json.loads(json.dumps(wrong.to_dict()))
     assert data["formulas"][0]["diagnosis"] == [
-        {"kind": "scale", "detail": "the given gradient is -2 times the expected one, on every entry of every draw"}
+        {
+            "kind": "scale",
+            "detail": "the given gradient is -2 times the expected one, on every entry of every draw; 2 is also beta",
+        }
     ]
 
 

@@ -180,12 +180,9 @@ class _Search:
                 (text for value, text in _CONSTANTS.items() if abs(abs(c) - value) < near * value), f"{abs(c):.6g}"
             )
             sign = "-" if c < 0 else ""
-            return [
-                _item(
-                    "scale", f"the given gradient is {sign}{name} times the expected one, on every entry of every draw"
-                )
-            ]
-        sizes = [self.subject.sizes(case.params, case.prompts[0]) for case in self.cases]
+            detail = f"the given gradient is {sign}{name} times the expected one, on every entry of every draw"
+            return [_item("scale", detail + self._also(name, abs(c), near))]
+        sizes = self._sizes()
         found = []
         seen = ~np.isnan(ratios)
         for name in sizes[0]:
@@ -200,6 +197,21 @@ class _Search:
                     if np.allclose(known, s * power, rtol=near, atol=0):
                         found.append(_item("scale", f"the given gradient is {sign}{text} times the expected one"))
         return found
+
+    def _sizes(self):
+        """The paper's constants on every draw, and the number B of prompts."""
+        return [self.subject.sizes(case.params, case.prompts[0]) | {"B": len(case.each)} for case in self.cases]
+
+    def _also(self, number, c, near):
+        """Constants that have the value c, or its inverse, on every draw: an explanation as good as the number."""
+        sizes = self._sizes()
+        names = []
+        for name in sizes[0]:
+            values = np.array([size[name] for size in sizes], float)
+            names += [
+                text for text, value in ((name, values), (f"1/{name}", 1 / values)) if np.allclose(value, c, rtol=near)
+            ]
+        return f"; {number} is also {', '.join(names)}" if names else ""
 
     # -- the same numbers in other places
 

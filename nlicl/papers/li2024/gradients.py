@@ -231,6 +231,12 @@ def _rotated(start, params, prompts, rng):
     return turn(start), turn(params), type(prompts)(prompts.tokens @ R.T, prompts.labels, prompts.query_attends)
 
 
+def _sizes(params, prompt):
+    """The constants by which a formula may be off; beta is the same on all draws and so fits no better than its value."""
+    beta = Problem().beta
+    return _transformer.sizes(params, prompt) | {"beta": beta, "beta^2": beta**2}
+
+
 subject = Subject(
     name="li2024",
     title=TITLE,
@@ -242,6 +248,6 @@ subject = Subject(
     gradient=_transformer.gradient("hinge"),
     edited=_transformer.edited("hinge"),
     edits=_transformer.edits,
-    sizes=_transformer.sizes,
+    sizes=_sizes,
     activity=_transformer.activity("hinge"),
 )
