@@ -38,6 +38,8 @@ class Formula:
         In words, where the formula is defined, if not everywhere.
     defined : callable or None
         defined(params) -> bool, the same as a function; draws outside are left out.
+    code : str
+        The source text of a reader's own function, for the report.
     """
 
     function: Callable
@@ -50,6 +52,7 @@ class Formula:
     expected: str = "agree"
     domain: str = ""
     defined: Callable | None = None
+    code: str = ""
 
     def __call__(self, params, prompt):
         return self.function(params, prompt)

@@ -69,6 +69,7 @@ def test_the_page_is_whole_and_self_contained(which, request):
 def test_the_page_says_what_the_report_says(wrong, right):
     text = page(wrong)
     assert "&lt;script&gt;" in text  # the reader's own words are escaped
+    assert "<pre" in text and "return -2 * li2024" in text  # and so is the formula itself
     assert "-2 times" in text and "disagree" in text and "worst entry" in text
     assert re.search(r"<math", page(right))
 

@@ -202,7 +202,15 @@ def _formula(formula, wrt, subject):
     name = getattr(formula, "__name__", "formula")
     text = (inspect.getdoc(formula) or name).strip().splitlines()
     source = getattr(getattr(formula, "__code__", None), "co_filename", "given by the reader")
-    return Formula(formula, name, wrt, text[0] if text else name, source.rsplit("/", 1)[-1])
+    return Formula(formula, name, wrt, text[0] if text else name, source.rsplit("/", 1)[-1], code=_code(formula))
+
+
+def _code(function):
+    """A function's source text; empty where Python does not know it."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
 
 
 def _check_parameter(wrt, subject):

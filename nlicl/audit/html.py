@@ -24,6 +24,7 @@ section { border-top: 2px solid var(--line); margin-top: 1.4rem; padding-top: .8
 .verdict { font-weight: bold; } .known { font-weight: normal; color: var(--soft); }
 ul { margin: .4rem 0; padding-left: 1.2rem; } .kind { font-family: ui-monospace, monospace; font-size: .85em; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; }
+pre { font: .82rem/1.45 ui-monospace, monospace; background: #f5f6f8; padding: .6rem .8rem; }
 figure { margin: .6rem 0; max-width: 100%; } figcaption { font-size: .85rem; color: var(--soft); max-width: 22rem; }
 svg { max-width: 100%; height: auto; } svg text { font: 11px ui-sans-serif, sans-serif; fill: var(--soft); }
 math { font-size: 1.05em; } .math { overflow-x: auto; overflow-y: hidden; padding: .2rem 0; }
@@ -108,6 +109,8 @@ def _cell(formula, key):
 def _section(n, f):
     parts = [f'<section id="f{n}"><h2>{escape(f.name)}: ∂ loss / ∂ {escape(f.wrt)} — {_verdict(f)}</h2>']
     parts.append(f'<div class="math">{mathml(f.equation)}</div>')
+    if f.code:
+        parts.append(f'<pre class="scroll">{escape(f.code)}</pre>')
     model = "the query among the keys (l + 1 terms)" if f.query_attends else "the contexts as keys (l terms)"
     parts.append(f'<p class="soft">{escape(f.source)}. Judged against the model with {model}.</p>')
     if f.erratum:
@@ -119,7 +122,8 @@ def _section(n, f):
         items.append(
             f"worst entry {escape(f.wrt)}[{place}] of draw {w['draw']}: given {w['given']:.6g}, expected {w['expected']:.6g}"
         )
-    items += [escape(text) for text in (f.error, f.reason, f.note) if text]
+    said = any(d["kind"] in ("shape", "transpose") for d in f.diagnosis)  # then the error says the same again
+    items += [escape(text) for text in (None if said else f.error, f.reason, f.note) if text]
     if items:
         parts.append("<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>")
     plots = [_taylor_plot(f.taylor) if f.taylor else "", _heat_map(f) if f.heat_map else ""]

@@ -41,6 +41,8 @@ class FormulaReport:
         Why the formula could not be evaluated, if it could not.
     reason : str
         Why the verdict is `undetermined`, or what else the verdict rests on.
+    code : str
+        The source text of a reader's own formula.
     wrong_entries : list of dict
         The worst of the wrong entries, at most 20: draw, index, given, expected.
     taylor : dict or None
@@ -70,6 +72,7 @@ class FormulaReport:
     diagnosis: list = field(default_factory=list)
     error: str | None = None
     reason: str = ""
+    code: str = ""
     wrong_entries: list = field(default_factory=list)
     taylor: dict | None = None
     heat_map: dict | None = None
@@ -78,7 +81,7 @@ class FormulaReport:
     def of(cls, formula, draws, note):
         """An empty report on `formula`."""
         return cls(formula.name, formula.wrt, formula.equation, formula.source, formula.expected, formula.erratum, draws,
-                   note=note)  # fmt: skip
+                   note=note, code=formula.code)  # fmt: skip
 
     @property
     def ok(self):
