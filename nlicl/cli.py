@@ -7,7 +7,9 @@ could not run, with one line on standard error.
 import argparse
 import importlib.util
 import os
+import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import __version__
@@ -85,11 +87,15 @@ def _parser():
 
 
 def _audit(options):
-    formula = _load_formula(options.formula, options.wrt) if options.formula else None
+    if not options.timeout > 0:
+        raise CannotRun(f"--timeout is {options.timeout:g}; expected a number of seconds greater than 0")
+    formula = _load_formula(options.formula, options.wrt, options.timeout) if options.formula else None
     files = {"--json": options.json, "--html": options.html}
     for option, path in files.items():
         if path is not None and not path.absolute().parent.is_dir():
             raise CannotRun(f"{option} {path}: there is no folder {path.parent}; make it first")
+        if path is not None and path.is_dir():
+            raise CannotRun(f"{option} {path}: is a folder; expected the name of a file")
     from .audit import audit_formula, audit_paper
     from .audit.report import table
 
@@ -116,7 +122,7 @@ def _audit(options):
     return 0 if report.ok else 1
 
 
-def _load_formula(where, wrt):
+def _load_formula(where, wrt, timeout):
     """The function FILE.py:FUNCTION; CannotRun with the reason if there is none."""
     if wrt is None:
         raise CannotRun("--formula needs --wrt NAME, the parameter it differentiates by, for example --wrt W_Q")
@@ -132,11 +138,11 @@ def _load_formula(where, wrt):
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.absolute().parent))  # it may import its neighbours
     try:
-        spec.loader.exec_module(module)
+        with _time_limit(timeout):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         text = str(error).splitlines()[0] if str(error) else "no message"
-        raise CannotRun(f"--formula {where}: {file} does not import: {type(error).__name__}: {text}{line}") from None
+        raise CannotRun(f"--formula {where}: {file} does not import: {type(error).__name__}: {text}") from None
     finally:
         sys.path.pop(0)
     function = getattr(module, name, None)
@@ -144,6 +150,25 @@ def _load_formula(where, wrt):
         offers = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
         raise CannotRun(f"--formula {where}: {file} has no function {name}; it has {', '.join(offers) or 'none'}")
     return function
+
+
+@contextmanager
+def _time_limit(seconds):
+    """Interrupt what runs inside after so many seconds, by TimeoutError; without limit where there is no such signal."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def interrupt(number, frame):
+        raise TimeoutError(f"does not finish within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _progress():

@@ -63,6 +63,7 @@ def test_an_endless_loop_ends(formula):
         (lambda params, prompt: "W_V", "returns <U3 values"),
         (lambda params, prompt: right(params, prompt).astype(complex), "returns complex128 values"),
         (lambda params, prompt: np.zeros(3), r"returns shape (3,)"),
+        (lambda params, prompt: right(params, prompt).astype(np.float16), "returns float16, too coarse"),
     ],
 )
 def test_crashes_exits_and_nonsense_are_reported(formula, words):

@@ -86,6 +86,15 @@ def test_a_kink_is_judged_by_its_two_sides():
         assert report.arguments[0].kinks == [[1]]
 
 
+def test_near_a_kink_is_not_on_it():
+    """Where the complex step applies, the derivative is exact however near the kink is."""
+    x = np.array([1.0, 1e-9, -1e-9])
+    loss = lambda x: np.maximum(x, 0).sum()  # noqa: E731
+    assert nlicl.audit_gradient(loss, lambda x: (x > 0) * 1.0, x)
+    wrong = nlicl.audit_gradient(loss, lambda x: np.array([1.0, 0.5, 0.5]), x)
+    assert wrong.verdict == "disagree" and not wrong.arguments[0].kinks
+
+
 def test_the_complex_step_is_detected_not_assumed():
     def witness(name):
         return nlicl.audit_gradient(*RIGHT[name]).arguments[0].witness

@@ -372,3 +372,21 @@ def test_a_closed_pipe_is_quiet():
     error = child.stderr.read()
     child.stderr.close()
     assert (child.wait(timeout=300), error) == (0, "")
+
+
+def test_a_file_that_never_finishes_importing(tmp_path, capsys):
+    file = tmp_path / "endless.py"
+    file.write_text("while True:\n    pass\n")
+    assert main(["audit", "--formula", f"{file}:grad", "--wrt", "W_K", "--timeout", "1"]) == 2
+    assert "does not finish within 1 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("timeout", ["0", "-3", "nan"])
+def test_time_limits_are_positive(timeout, tmp_path, capsys):
+    assert main(["audit", "--formula", "a.py:f", "--wrt", "W_K", "--timeout", timeout]) == 2
+    assert "--timeout" in capsys.readouterr().err
+
+
+def test_a_folder_is_not_a_file_to_write(tmp_path, capsys):
+    assert main(["audit", "--html", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err

@@ -116,3 +116,11 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         write_whole(path, "after")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_report_is_true_only_if_all_is_as_expected(right, wrong):
+    assert right
+    assert right.check() is right
+    assert not wrong
+    with pytest.raises(AssertionError, match="-2 times"):
+        wrong.check()

@@ -105,7 +105,7 @@ class Bench:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f"{name} is {value!r}; expected an integer, at least {least}.")
             if value < least:
-                why = ": papers put an active one first and an inactive one second" if name == "draws" else ""
+                why = ": one place where something is active, one where nothing is" if name == "draws" else ""
                 raise ValueError(f"{name} is {value}; expected at least {least}{why}.")
         self.subject, self.draws, self.seed = subject, int(draws), int(seed)
         self._points, self._single, self._batched = {}, {}, {}

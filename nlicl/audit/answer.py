@@ -35,6 +35,8 @@ class Answer:
             shape = getattr(case.params, formula.wrt).shape
             if isinstance(value, str):
                 self.problems[number] = value
+            elif value.dtype.kind == "f" and value.dtype.itemsize < 4:
+                self.problems[number] = f"returns {value.dtype}, too coarse to judge; expected float32 or float64"
             elif value.dtype.kind != "f":
                 what = "None" if value.dtype == object and value.ndim == 0 else f"{value.dtype} values"
                 self.problems[number] = f"returns {what}; expected a floating array of shape {shape}"

@@ -189,7 +189,8 @@ class _Search:
             value = np.array([size[name] for size in sizes], float)[seen]
             if np.allclose(value, value[0]):  # the same on every draw: it cannot be told from a plain number
                 continue
-            powers = {name: value, f"1/{name}": 1 / value}
+            inverse = f"1/({name})" if "+" in name else f"1/{name}"
+            powers = {name: value, inverse: 1 / value}
             if not name.startswith("sqrt"):  # its square has a name of its own
                 powers |= {f"{name}^2": value**2, f"1/{name}^2": value**-2}
             for text, power in powers.items():
@@ -296,10 +297,10 @@ class _Search:
         if len(bad) < told and min(shares) > 0.5:
             labels = sorted({self.cases[k].label for k in bad})
             numbers = ", ".join(str(self.numbers[k]) for k in bad[:6]) + (", ..." if len(bad) > 6 else "")
-            where = f"({numbers}), such as {'; '.join(labels[:3])}"
-            return [
-                _item("entries", f"wrong on {len(bad)} of {told} draws with a gradient, right on the others {where}")
-            ]
+            detail = (
+                f"wrong on {len(bad)} of the {told} draws that are not zero, right on the others; wrong on {numbers}"
+            )
+            return [_item("entries", f"{detail}: {'; '.join(labels[:3])}")]
         for axis, name in ((0, self._axis_name(0)), (1, "column")):
             if expected[0].ndim <= axis:
                 continue

@@ -120,7 +120,7 @@ def _section(n, f):
         w = f.worst
         place = ", ".join(str(i) for i in w["index"])
         items.append(
-            f"worst entry {escape(f.wrt)}[{place}] of draw {w['draw']}: given {w['given']:.6g}, expected {w['expected']:.6g}"
+            f"worst entry {escape(f.wrt)}[{place}] of draw {w['draw']}: given {w['given']:.9g}, expected {w['expected']:.9g}"
         )
     said = any(d["kind"] in ("shape", "transpose") for d in f.diagnosis)  # then the error says the same again
     items += [escape(text) for text in (None if said else f.error, f.reason, f.note) if text]

@@ -51,7 +51,7 @@ def judge(formula, cases, call, subject, domain_note="", timeout=None):
 
     measured = _Measured(formula.wrt, cases, answer)
     report.max_relative_error = measured.norm_error
-    report.digits = round(float(np.clip(-np.log10(max(measured.norm_error, 1e-300)), 0, 17)), 1)
+    report.digits = round(float(np.clip(-np.log10(max(measured.norm_error, 1e-300)), 0.0, 17.0)), 1) + 0.0
     report.cosine = measured.cosine
     report.worst = measured.worst
     report.wrong_draws = measured.wrong_draws

@@ -114,6 +114,15 @@ class AuditReport:
         """Whether every verdict is the expected one."""
         return all(report.ok for report in self.formulas)
 
+    def __bool__(self):
+        return self.ok
+
+    def check(self):
+        """Raise AssertionError, with the report as its message, unless every verdict is the expected one."""
+        if not self:
+            raise AssertionError(str(self))
+        return self
+
     @property
     def verdict(self):
         """The worst of the formulas' verdicts: disagree, undetermined, agree."""
@@ -202,7 +211,9 @@ def table(report, only_wrong=False):
         _activity(report.formulas),
         "",
     ]
-    if shown:
+    if not shown:
+        lines.append("nothing is wrong")
+    else:
         lines += [_line(_HEADER, widths), "-" * (sum(widths) + 2 * len(widths) - 2)]
     for formula, row in zip(shown, rows, strict=True):
         lines.append(_line(row, widths))
@@ -229,7 +240,8 @@ def _row(formula):
     slope = "-" if formula.taylor is None else "linear" if w["taylor_slope"] is None else f"{w['taylor_slope']:.2f}"
     numbers = [_number(w.get(k)) for k in ("complex_step", "complex_step_reference", "finite_difference", "extended")]
     digits = "-" if formula.digits is None else f"{formula.digits:.1f}"
-    return (formula.name, verdict, digits, *numbers, slope, f"{len(formula.wrong_draws)}/{formula.draws}")
+    wrong = "-" if formula.digits is None else f"{len(formula.wrong_draws)}/{formula.draws}"
+    return (formula.name, verdict, digits, *numbers, slope, wrong)
 
 
 def _number(value):
@@ -250,7 +262,7 @@ def _remarks(formula):
     if formula.verdict == "disagree" and formula.worst:
         w = formula.worst
         remarks.append(
-            f"worst entry {formula.wrt}{w['index']} of draw {w['draw']}: given {w['given']:.6g}, expected {w['expected']:.6g}"
+            f"worst entry {formula.wrt}{w['index']} of draw {w['draw']}: given {w['given']:.9g}, expected {w['expected']:.9g}"
         )
     if formula.reason:
         remarks.append(formula.reason)

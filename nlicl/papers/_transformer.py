@@ -127,9 +127,18 @@ def edited(loss):
     kind = losses.NAMES[loss]
 
     def evaluate(wrt, slots, params, prompt):
+        if "scores" in slots:
+            scaled = params.W_Q / np.sqrt(len(params.W_Q))
+            swapped = {"W_Q": params.W_K, "W_K": params.W_Q}
+            params = params._replace(**(swapped if slots["scores"] == "swapped" else {"W_Q": scaled}))
         W_Q, W_K, W_V, W_O, a = params
         attends = prompt.query_attends != ("query" in slots)  # the edit turns it around
-        prompt = type(prompt)(prompt.tokens, prompt.z, attends)
+        tokens = prompt.tokens
+        if "contexts" in slots:
+            if len(tokens) < 3:
+                return None
+            tokens = np.delete(tokens, slots["contexts"], axis=0)
+        prompt = type(prompt)(tokens, prompt.z, attends)
         p, p_query, z = prompt.keys, prompt.query, prompt.z
         F, attn, _, u = reference.forward(params, prompt)
         attn_s = {
@@ -140,7 +149,8 @@ def edited(loss):
         }.get(slots.get("attn"), attn)
         g = losses.slope.py_func(kind, F, z) if hasattr(losses.slope, "py_func") else losses.slope(kind, F, z)
         if "hinge gate" in slots:
-            g = -z if slots["hinge gate"] == "absent" else -z * (1 - z * F <= 0)
+            gate = {"absent": True, "reversed": 1 - z * F <= 0, "no z": 1 - F > 0, "no 1": -z * F > 0}
+            g = -z * gate[slots["hinge gate"]]
         if "z" in slots:
             g = g * z
         I = (u > 0) * 1.0
@@ -206,8 +216,16 @@ def edits(wrt, query_attends, *, hinge=True):
         Edit("relu gate", "first", "relu-gate", "the indicator is that of the first neuron, I_1 for I_i"),
         Edit("z", "absent", "wrong-factor", "a factor is absent: the label z"),
     ]
+    found += [
+        Edit("scores", "swapped", "wrong-factor", "W_Q and W_K stand for each other throughout, in the scores too"),
+        Edit("scores", "temperature", "wrong-factor", "a factor is another one: the scores are divided by sqrt(m_a)"),
+        Edit("contexts", 0, "missing-term", "the first context is left out everywhere, of the softmax too"),
+        Edit("contexts", -2, "missing-term", "the last context is left out everywhere, of the softmax too"),
+    ]
     if hinge:
         found += [
+            Edit("hinge gate", "no z", "hinge-gate", "the indicator is another one: 1[1 - F > 0], without the label z"),
+            Edit("hinge gate", "no 1", "hinge-gate", "the indicator is another one: 1[-z F > 0], without the margin 1"),
             Edit("hinge gate", "absent", "hinge-gate", "the indicator of an active hinge 1[1 - z F > 0] is missing"),
             Edit(
                 "hinge gate", "reversed", "hinge-gate", "the indicator of an active hinge is reversed: 1[1 - z F <= 0]"

@@ -172,7 +172,7 @@ formulas = {
         _formula("W_K", "W_K", dW_K, _DERIVED),
         _formula("W_V", "W_V", dW_V, _DERIVED),
         _formula("W_O", "W_O", dW_O, _DERIVED),
-        _formula("a", "a", da, _DERIVED),
+        _formula("a", "a", da, "derived by nlicl; not on the slides, for the paper's training leaves a fixed"),
         _formula("W_Q_printed", "W_Q", printed_dW_Q, _SLIDES, erratum=_NO_HINGE, **_PRINTED),
         _formula("W_K_printed", "W_K", printed_dW_K, _SLIDES, erratum=_TRANSPOSE, domain="m_a = d", defined=_square,
                  **_PRINTED),
