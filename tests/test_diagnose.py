@@ -386,7 +386,8 @@ def test_closed_form_agrees(wrt, attends):
 
 KNOWN = [("no hinge", {"hinge-gate"}, NAMES), ("no relu", {"relu-gate"}, NAMES[:4]), ("no label", {"wrong-factor"}, NAMES),
          ("no mean", {"softmax-centering"}, NAMES[:2]), ("plus the mean", {"softmax-centering"}, NAMES[:2]),
-         ("twice the mean", {"extra-term"}, NAMES[:2])]  # fmt: skip
+         ("twice the mean", {"extra-term"}, NAMES[:2]),
+         ("temperature", {"wrong-factor"}, ("W_Q", "W_V", "W_O", "a")), ("zero-one", {"hinge-gate"}, NAMES)]  # fmt: skip
 
 
 @pytest.mark.parametrize("attends", MODELS)
@@ -397,7 +398,7 @@ def test_known_mistakes_in_other_words(attends):
             assert (report.verdict, kinds(report)) == ("disagree", expected), (mistake, wrt, details(report))
 
 
-UNLISTED = ["temperature", "logistic", "squared", "margin 2", "squared hinge", "leaky",  "uniform covariance",
+UNLISTED = ["logistic", "squared", "margin 2", "squared hinge", "leaky",  "uniform covariance",
             "context for query", "mean for query"]  # fmt: skip
 
 
@@ -405,7 +406,7 @@ UNLISTED = ["temperature", "logistic", "squared", "margin 2", "squared hinge", "
 @pytest.mark.parametrize("mistake", UNLISTED)
 def test_mistakes_on_no_list_get_no_wrong_name(wrt, mistake):
     """Where they lie, at most, or that a number is another one on each draw; never the name of something else."""
-    touched = {"leaky": NAMES[:4]} | dict.fromkeys(UNLISTED[6:], NAMES[:2])
+    touched = {"leaky": NAMES[:4]} | dict.fromkeys(UNLISTED[5:], NAMES[:2])
     report = report_on(closed(wrt, mistake), wrt, False)
     if wrt not in touched.get(mistake, NAMES):
         assert report.verdict == "agree"
@@ -415,7 +416,7 @@ def test_mistakes_on_no_list_get_no_wrong_name(wrt, mistake):
     assert len(report.diagnosis) == 1
     if kinds(report) == {"scale"}:
         assert "another number on each draw" in details(report)
-    if mistake in ("temperature", "uniform covariance", "context for query"):
+    if mistake in ("uniform covariance", "context for query"):
         assert kinds(report) == {"unknown"}, details(report)
 
 
