@@ -40,9 +40,9 @@ class Case:
     def margins(self):
         return self.evaluate(self.params)[1]
 
-    def moved(self, wrt, by, dtype=None):
+    def moved(self, wrt, by):
         """The parameters with `by` added to one of them, all in one dtype."""
-        dtype = dtype or np.result_type(by)
+        dtype = np.result_type(by)
         arrays = {name: array.astype(dtype, copy=False) for name, array in self.params._asdict().items()}
         arrays[wrt] = arrays[wrt] + by
         return self.params._replace(**arrays)
