@@ -11,7 +11,7 @@ import pytest
 import nlicl
 from nlicl.audit.html import page
 from nlicl.audit.mathml import mathml
-from nlicl.audit.report import write_whole
+from nlicl.files import write_whole
 from nlicl.papers import li2024
 
 

@@ -3,8 +3,9 @@
 import math
 from html import escape
 
+from ..files import write_whole
 from .mathml import mathml
-from .report import conclusion, write_whole
+from .report import conclusion
 
 __all__ = ["page", "write_page"]
 

@@ -1,10 +1,8 @@
 """What an audit found: as data (JSON), and as a table for the terminal."""
 
-import json
-import os
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from ..files import plain, to_json, write_whole
 
 __all__ = ["AuditReport", "FormulaReport"]
 
@@ -90,7 +88,7 @@ class FormulaReport:
 
     def to_dict(self):
         """The formula's part of the JSON; no NaN or infinity in it."""
-        return _plain(dict(vars(self)))
+        return plain(dict(vars(self)))
 
 
 @dataclass
@@ -138,7 +136,7 @@ class AuditReport:
 
     def to_json(self, path):
         """Write the JSON to a file: whole or not at all."""
-        write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_whole(path, to_json(self.to_dict()))
 
     def to_html(self, path):
         """Write the report as one self-contained page: whole or not at all."""
@@ -152,37 +150,6 @@ class AuditReport:
     def __repr__(self):
         verdicts = ", ".join(f"{report.name}: {report.verdict}" for report in self.formulas)
         return f"AuditReport({self.paper!r}, draws={self.draws}, seed={self.seed}: {verdicts})"
-
-
-def write_whole(path, text):
-    """Write `text` to `path` under a temporary name, then rename: a reader never sees half a file."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _plain(value):
-    """Plain JSON values; NaN and infinities become text, which JSON has no numbers for."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    return value
 
 
 # ---- The table
