@@ -26,6 +26,9 @@ _WHERE = {
     "CodedPrompts": "nlicl.types",
     "forward": "nlicl.model",
     "loss_and_grad": "nlicl.model",
+    "train": "nlicl.training",
+    "load_run": "nlicl.training",
+    "Diverged": "nlicl.training",
     "audit_formula": "nlicl.audit",
     "audit_gradient": "nlicl.audit",
 }

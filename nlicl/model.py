@@ -12,7 +12,12 @@ from .kernels import dense
 from .kernels import loss as losses
 from .types import CodedPrompts, Params, Prompt, Prompts, all_finite, check_finite, real_array
 
-__all__ = ["Forward", "Params", "Prompt", "Prompts", "forward", "loss_and_grad"]
+__all__ = ["Forward", "NotFinite", "Params", "Prompt", "Prompts", "forward", "loss_and_grad"]
+
+
+class NotFinite(ValueError):
+    """The loss or a gradient overflows although parameters and prompts are finite."""
+
 
 _SHAPES = {"W_Q": "(m_a, d)", "W_K": "(m_a, d)", "W_V": "(m_b, d)", "W_O": "(m, m_b)", "a": "(m,)"}
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -186,7 +191,7 @@ def _for_kernel(array):
 
 def _explain_not_finite(what, tokens):
     check_finite(tokens, "prompts.tokens")  # changed in place since Prompts checked it
-    raise ValueError(
+    raise NotFinite(
         f"{what} is not finite although parameters and prompts are: products of them overflow {tokens.dtype}. "
         "Scale parameters or prompts down" + (", or use float64." if tokens.dtype == np.float32 else ".")
     )

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from ...types import CodedPrompts, Params
+from .observer import Observer
 
 __all__ = ["Problem", "condition_3_2", "cyclic_tasks", "sibling"]
 
@@ -69,6 +71,9 @@ class Problem:
     training_tasks: tuple | None = None
     query_attends: bool = False
     coefficients: tuple | None = None
+
+    loss: ClassVar = "hinge"
+    trained: ClassVar = ("W_Q", "W_K", "W_V", "W_O")  # a is fixed [recalled]
 
     def __post_init__(self):
         for name, least in {"M1": 2, "M2": 1, "d_X": 1, "d_Y": 1, "length": 1, "m": 1, "batch": 1, "steps": 0}.items():
@@ -282,6 +287,10 @@ class Problem:
             W_O=self.xi * rng.standard_normal((m, m_b)),
             a=scale * rng.choice([1.0, -1.0], size=m),
         )
+
+    def observer(self, seed=0):
+        """What `nlicl.train` measures as it goes: an `Observer` of this problem."""
+        return Observer(self, seed=seed)
 
     def out_of_domain(self, S_1=1.2, K=None, M1=3, coefficients=None):
         """The out-of-domain problem: ODR patterns mu' = c mu_i + s mu_j on disjoint pairs of IDR patterns [derived].

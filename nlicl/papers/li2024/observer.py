@@ -1,0 +1,80 @@
+"""What a training run of Li et al. 2024 records as it goes: errors in and out of domain, attention, projections, neurons."""
+
+import numpy as np
+
+from ... import mechanism
+from ...model import forward
+
+__all__ = ["Observer"]
+
+
+class Observer:
+    """Measures parameters on test prompts that are drawn once.
+
+    Parameters
+    ----------
+    problem : Problem
+        In domain.
+    n : int
+        Prompts for each of the three tests: training tasks, unseen tasks (T without T_tr), out of domain.
+    seed : int
+        Test prompts of a seed are independent of its training prompts.
+    S_1, alpha : float
+        Of the out-of-domain test: 1.2 and 0.8, as the published attention curve suggests [derived].
+
+    Notes
+    -----
+    A call with parameters returns a dict. TEST stands for `train`, `unseen` or `ood`; a test that the problem does not
+    allow (no unseen task, fewer than four patterns to combine) is absent.
+
+    | name                                  | what                                                            |
+    |---------------------------------------|-----------------------------------------------------------------|
+    | hinge_TEST, error_TEST                | mean hinge loss; Pr[sign F != z], where F = 0 is an error       |
+    | attention_TEST                        | mean attention on contexts with the query's pattern             |
+    | query_norm, query_component           | mean of ||W_Q p_query||, of its part along the query's pattern  |
+    | key_norm, key_component               | mean of ||W_K p_i|| over contexts, of its part along p_i's pattern |
+    | norm, feature, label, feature_angle, label_angle (m,) | of the neurons, see `nlicl.mechanism.Neurons`   |
+    | lucky_positive, lucky_negative        | number of neurons in W(t) and U(t), see `lucky_neurons`         |
+
+    Projections and lucky neurons are measured on training tasks. The components need m_a = d and are absent otherwise.
+    """
+
+    def __init__(self, problem, n=2000, seed=0, *, S_1=1.2, alpha=0.8):
+        self.problem = problem
+        draws = {"train": lambda s: problem.sample(n, seed=s, tasks="train")}
+        if len(problem.training_tasks) < len(problem.tasks("all")):
+            draws["unseen"] = lambda s: problem.sample(n, seed=s, tasks="unseen")
+        if problem.M1 >= 4:
+            M1 = min(3, problem.M1 // 2)
+            ood = problem.out_of_domain(S_1=S_1, M1=M1)
+            draws["ood"] = lambda s: ood.sample(n, alpha=1.0 if M1 == 2 else alpha, seed=s)
+        self.codes = {name: draw((seed, 0, i)) for i, (name, draw) in enumerate(draws.items())}
+        self.tokens = {name: codes.dense() for name, codes in self.codes.items()}
+
+    def __call__(self, params):
+        measured = {}
+        for name, codes in self.codes.items():
+            prompts = self.tokens[name]
+            if params.W_Q.dtype != prompts.tokens.dtype:
+                prompts = codes.dense(params.W_Q.dtype)
+            out = forward(params, prompts)
+            margin = codes.labels * out.score
+            measured[f"hinge_{name}"] = np.mean(np.maximum(0, 1 - margin))
+            measured[f"error_{name}"] = np.mean(margin <= 0)
+            measured[f"attention_{name}"] = np.mean(mechanism.same_pattern_attention(out.attention, codes))
+            if name == "train":
+                measured |= self._projections(params)
+                W, U = mechanism.lucky_neurons(params, out.preactivation, codes.labels)
+                measured |= {"lucky_positive": W.sum(), "lucky_negative": U.sum()}
+        return measured | mechanism.neurons(params, self.problem.mu_bar, self.problem.q)._asdict()
+
+    def _projections(self, params):
+        tokens = self.tokens["train"].tokens[:400]  # 8000 contexts are plenty for a mean
+        patterns = self.problem.mu[self.codes["train"].relevant[:400]]
+        measured = {}
+        for name, W, which in (("query", params.W_Q, slice(-1, None)), ("key", params.W_K, slice(-1))):
+            found = mechanism.projection(W, tokens[:, which], patterns[:, which])
+            measured[f"{name}_norm"] = found.norm.mean()
+            if found.component is not None:
+                measured[f"{name}_component"] = found.component.mean()
+        return measured

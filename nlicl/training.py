@@ -1,0 +1,469 @@
+"""Training by stochastic gradient descent, with history, checkpoints and exact resumption (the papers' Algorithm 1).
+
+    W <- W - eta_t ( (1/B) sum_n d ell_n / dW + lambda W )        for each trained block W, all at once
+
+The prompts of step t depend on (seed, t) alone and the update has no memory, so a run is settled by its parameters and t:
+continued from a checkpoint it takes bitwise the way it would have taken. `train` serves every paper by what its problem
+offers:
+
+| of the problem                     | what                                                                       |
+|------------------------------------|----------------------------------------------------------------------------|
+| `initialize(seed=)`                | parameters, a NamedTuple of arrays                                         |
+| `sample(n, seed=)`                 | prompts that `nlicl.loss_and_grad` takes; seed an int or several           |
+| `observer(seed=)`                  | a callable, params -> dict of numbers and arrays, for the history          |
+| `loss`, `trained`                  | name of the loss, names of the parameters that train                       |
+| `learning_rate`, `batch`, `steps`  | eta, B, T                                                                  |
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__
+from .files import write_whole
+from .model import NotFinite, loss_and_grad
+from .types import all_finite
+
+__all__ = ["Diverged", "History", "InverseTime", "Run", "load_run", "train"]
+
+CHECKPOINT = "checkpoint.npz"
+_FORMAT = 1
+_EXPLODED = 1e6  # times the first loss, or 1: beyond that a run only waits for the overflow
+
+
+@dataclass(frozen=True)
+class InverseTime:
+    """A step-size schedule: eta_t = eta_0 offset / (offset + t).
+
+    With eta_0 = 2 / (lambda gamma) and offset = gamma it is Bu et al.'s eta_t = 2 / (lambda (gamma + t)).
+    """
+
+    offset: float
+
+    def __post_init__(self):
+        if not self.offset > 0:
+            raise ValueError(f"offset is {self.offset}; expected a number greater than 0.")
+
+    def __call__(self, t):
+        return self.offset / (self.offset + t)
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What a run recorded.
+
+    Attributes
+    ----------
+    loss : ndarray (T,)
+        Mean loss of step t's batch, before its update.
+    learning_rate : ndarray (T,)
+        eta_t.
+    steps : ndarray of int (k,)
+        When measurements were made: after that many updates.
+    measured : dict of str to ndarray (k, ...)
+        What the problem's observer found then; `history["hinge_unseen"]` is `history.measured["hinge_unseen"]`.
+    """
+
+    loss: np.ndarray
+    learning_rate: np.ndarray
+    steps: np.ndarray
+    measured: dict = field(repr=False)
+
+    def __getitem__(self, name):
+        if name not in self.measured:
+            raise KeyError(f"{name!r} was not measured; there are {', '.join(self.measured) or 'no measurements'}")
+        return self.measured[name]
+
+    def at(self, step, name):
+        """`name` as measured after `step` updates."""
+        found = np.flatnonzero(self.steps == step)
+        if not len(found):
+            raise KeyError(f"nothing was measured at step {step}; measured were {self.steps.tolist()}")
+        return self[name][found[0]]
+
+    def to_csv(self, path):
+        """One row a measurement: step, and every measurement that is one number."""
+        names = [name for name, values in self.measured.items() if values.ndim == 1]
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["step", *names])
+        columns = [self.measured[name].tolist() for name in names]
+        rows.writerows([step, *row] for step, *row in zip(self.steps.tolist(), *columns, strict=True))
+        write_whole(path, text.getvalue())
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A training run, finished or not.
+
+    Attributes
+    ----------
+    params : NamedTuple of ndarray
+        After `step` updates.
+    history : History
+    step : int
+    settings : dict
+        What the run depends on: problem, seed, batch, learning rate and so on, as plain values.
+    """
+
+    params: tuple
+    history: History
+    step: int
+    settings: dict = field(repr=False)
+
+    def __repr__(self):
+        loss = f", loss {self.history.loss[-1]:.4g}" if len(self.history.loss) else ""
+        return f"Run(step={self.step}{loss}, {self.params!r})"
+
+
+class Diverged(ArithmeticError):
+    """Training left the finite numbers. `.run` holds the last finite parameters and the history up to there."""
+
+    def __init__(self, message, run):
+        super().__init__(message)
+        self.run = run
+
+
+def train(
+    problem,
+    *,
+    steps=None,
+    learning_rate=None,
+    batch=None,
+    seed=0,
+    loss=None,
+    trained=None,
+    weight_decay=0.0,
+    schedule=None,
+    prompts=None,
+    params=None,
+    dtype=np.float64,
+    measure=20,
+    observe=None,
+    until=None,
+    out=None,
+    checkpoint=100,
+    resume=False,
+    progress=None,
+):
+    """Train by SGD on a paper's problem.
+
+    Parameters
+    ----------
+    problem : a paper's Problem
+        What is not given below is taken from it.
+    steps, learning_rate, batch : int, float, int, optional
+        T, eta > 0, B.
+    seed : int
+        Of initialisation, prompts and tests. The same seed gives the same bits on any number of threads.
+    loss : {"hinge", "logistic", "squared"}, optional
+    trained : sequence of str, optional
+        The parameters that train, for example ("W_Q", "W_K"); the others stay as they are.
+    weight_decay : float
+        lambda >= 0, on trained parameters.
+    schedule : callable, optional
+        t -> factor of the learning rate, for example `InverseTime(1e4)`; constant if not given.
+    prompts : int or Prompts or CodedPrompts, optional
+        A finite training set, or the size of one to draw; each step takes `batch` of them without repetition, or all where
+        `batch` is not smaller. Fresh prompts every step if not given.
+    params : NamedTuple of ndarray, optional
+        Where to start; the problem's initialisation if not given.
+    dtype : {numpy.float64, numpy.float32}
+        To train in.
+    measure : int, sequence of int, or None
+        When to measure: every so many steps and at the end, at these steps, or never.
+    observe : callable, optional
+        params -> dict of numbers and arrays of fixed shapes; the problem's observer if not given.
+    until : callable, optional
+        Losses so far (t,) -> bool: whether to stop now, before T.
+    out : path, optional
+        Folder for checkpoints (`checkpoint.npz`) and the measurements (`history.csv`); made if it is not there.
+    checkpoint : int
+        Steps between checkpoints: what a killed run loses at most.
+    resume : bool
+        Go on from the checkpoint in `out`, if there is one. Settings must be the same; `steps` may be larger.
+    progress : callable, optional
+        (t, T, loss) -> None, called after every step.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    Diverged
+        The loss, a gradient or a parameter is not finite, or the loss is a million times what it was.
+    ValueError, TypeError
+        Settings out of range, named; a checkpoint of another run, or an unreadable one.
+    FileExistsError
+        `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
+    """
+    if resume and out is None:
+        raise ValueError("resume is set but out is None; expected the folder of the run to continue.")
+    steps = _integer("steps", problem.steps if steps is None else steps, 0)
+    batch = _integer("batch", problem.batch if batch is None else batch, 1)
+    checkpoint = _integer("checkpoint", checkpoint, 1)
+    learning_rate = _real("learning_rate", problem.learning_rate if learning_rate is None else learning_rate)
+    weight_decay = _real("weight_decay", weight_decay, zero=True)
+    loss = problem.loss if loss is None else loss
+    start = _cast(problem.initialize(seed=seed) if params is None else params, dtype)
+    trained = _names(problem.trained if trained is None else trained, start)
+    draw = _prompts(problem, prompts, batch, seed)
+    times = _times(measure, steps)
+    settings = {
+        "problem": _describe(problem),
+        "learning_rate": learning_rate,
+        "batch": batch,
+        "seed": seed,
+        "loss": loss,
+        "trained": list(trained),
+        "weight_decay": weight_decay,
+        "schedule": None if schedule is None else _describe(schedule),
+        "prompts": prompts if prompts is None or isinstance(prompts, int) else "given",
+        "params": None if params is None else "given",
+        "dtype": np.dtype(dtype).name,
+        "measure": measure if measure is None or isinstance(measure, int) else list(times),
+        "checkpoint": checkpoint,
+    }
+    state = _State(start, steps, settings)
+    if out is not None:
+        out = Path(out)
+        state = _open(out, state, resume, times)
+    if times and observe is None:
+        observe = problem.observer(seed=seed)
+
+    def save():
+        if out is not None:
+            write_whole(out / CHECKPOINT, _pack(state.run()))
+            state.run().history.to_csv(out / "history.csv")
+
+    try:
+        for t in range(state.t, steps):
+            if t in times:
+                state.record(t, observe(state.params))
+            state.eta[t] = learning_rate * (1.0 if schedule is None else schedule(t))
+            try:
+                state.loss[t], grads = loss_and_grad(state.params, draw(t), loss)
+            except NotFinite as error:
+                raise _diverged(state, error) from None
+            updated = _update(state.params, grads, trained, state.eta[t], weight_decay)
+            if not all(all_finite(array) for array in updated):
+                raise _diverged(state, "a parameter is not finite after the update")
+            state.params, state.t = updated, t + 1
+            if state.loss[t] > _EXPLODED * max(1.0, abs(state.loss[0])):
+                raise _diverged(state, f"the loss is {state.loss[t]:.3g}, and was {state.loss[0]:.3g} at the start")
+            if progress is not None:
+                progress(t + 1, steps, state.loss[t])
+            if until is not None and until(state.loss[: t + 1]):
+                break
+            if (t + 1) % checkpoint == 0 and t + 1 < steps:
+                save()
+        if times and (state.t in times or state.t < steps):
+            state.record(state.t, observe(state.params))
+    except (KeyboardInterrupt, Diverged):
+        save()
+        raise
+    save()
+    return state.run()
+
+
+def _update(params, grads, trained, eta, weight_decay):
+    """One step of SGD on the trained blocks."""
+    changed = {}
+    for name in trained:
+        W, dW = getattr(params, name), getattr(grads, name)
+        if weight_decay:
+            dW = dW + W.dtype.type(weight_decay) * W
+        changed[name] = W - W.dtype.type(eta) * dW  # W <- W - eta ( dW + lambda W )
+    return params._replace(**changed)
+
+
+class _State:
+    """A run under way: parameters after t updates, losses of the steps before, measurements so far."""
+
+    def __init__(self, params, steps, settings):
+        self.params, self.t, self.settings = params, 0, settings
+        self.loss, self.eta = np.full(steps, np.nan), np.full(steps, np.nan)
+        self.steps, self.rows = [], []
+
+    def record(self, t, measured):
+        self.steps.append(t)
+        self.rows.append(measured)
+
+    def run(self):
+        names = self.rows[0] if self.rows else ()
+        measured = {name: np.array([row[name] for row in self.rows]) for name in names}
+        history = History(self.loss[: self.t].copy(), self.eta[: self.t].copy(), np.array(self.steps, int), measured)
+        return Run(self.params, history, self.t, self.settings)
+
+
+def _diverged(state, reason):
+    return Diverged(
+        f"training diverged at step {state.t}: {reason} The learning rate was {state.eta[state.t - 1 if state.t else 0]:g}; "
+        "try a tenth of it. History and the last finite parameters are kept.",
+        state.run(),
+    )
+
+
+# ---- Settings
+
+
+def _integer(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is {value!r}; expected an integer, at least {least}.")
+    if value < least:
+        raise ValueError(f"{name} is {value}; expected at least {least}.")
+    return int(value)
+
+
+def _real(name, value, zero=False):
+    wanted = "at least 0" if zero else "greater than 0"
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is {value!r}; expected a number {wanted}.")
+    if not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+        raise ValueError(f"{name} is {value}; expected a finite number {wanted}.")
+    return float(value)
+
+
+def _cast(params, dtype):
+    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype is {np.dtype(dtype)}; expected numpy.float64 or numpy.float32.")
+    return type(params)(*(np.array(array, dtype) for array in params))
+
+
+def _names(trained, params):
+    names = (trained,) if isinstance(trained, str) else tuple(trained)
+    unknown = [name for name in names if name not in params._fields]
+    if unknown or not names:
+        raise ValueError(f"trained is {names}; expected at least one of {', '.join(params._fields)}.")
+    return tuple(name for name in params._fields if name in names)
+
+
+def _times(measure, steps):
+    """The steps to measure at, in order."""
+    if measure is None:
+        return ()
+    if isinstance(measure, (int, np.integer)) and not isinstance(measure, bool):
+        every = _integer("measure", measure, 1)
+        return tuple(sorted({*range(0, steps + 1, every), steps}))
+    return tuple(sorted({_integer("measure", t, 0) for t in measure}))
+
+
+def _prompts(problem, prompts, batch, seed):
+    """step -> prompts of that step."""
+    if prompts is None:
+        return lambda t: problem.sample(batch, seed=(seed, t))
+    if isinstance(prompts, (int, np.integer)):
+        prompts = problem.sample(_integer("prompts", prompts, 1), seed=(seed, 1, 0))
+    if batch >= len(prompts):
+        return lambda t: prompts
+    return lambda t: prompts[np.random.default_rng([4, seed, t]).choice(len(prompts), batch, replace=False)]
+
+
+def _describe(thing):
+    """What identifies a problem or a schedule in a file: its type and fields, or a function's name."""
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        kind = type(thing)
+        fields = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
+        return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": fields}
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    return {"type": f"{kind.__module__}.{kind.__qualname__}"}
+
+
+# ---- Checkpoints: one .npz, no pickle
+
+
+def _pack(run):
+    """A run as the bytes of an .npz file."""
+    history = run.history
+    arrays = {f"params/{name}": array for name, array in run.params._asdict().items()}
+    arrays |= {"loss": history.loss, "learning_rate": history.learning_rate, "steps": history.steps}
+    arrays |= {f"measured/{name}": values for name, values in history.measured.items()}
+    about = {"format": _FORMAT, "nlicl": __version__, "step": run.step, "settings": run.settings}
+    arrays |= {"about": np.array(json.dumps(about))}
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def load_run(path, params=None):
+    """Read a run from its folder or its checkpoint file.
+
+    Parameters
+    ----------
+    path : path
+        The folder given as `out`, or the `checkpoint.npz` in it.
+    params : type, optional
+        NamedTuple of the parameters; `nlicl.Params` if not given.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file; a file that is not a checkpoint of nlicl, or damaged.
+    """
+    from .types import Params
+
+    path = Path(path)
+    path = path / CHECKPOINT if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}; expected one that nlicl train --out wrote.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        about = json.loads(str(arrays["about"]))
+        settings, step, version = about["settings"], about["step"], about["format"]
+        fields = {name.removeprefix("params/"): a for name, a in arrays.items() if name.startswith("params/")}
+        measured = {name.removeprefix("measured/"): a for name, a in arrays.items() if name.startswith("measured/")}
+        history = History(arrays["loss"], arrays["learning_rate"], arrays["steps"], measured)
+        run = Run((params or Params)(**fields), history, step, settings)
+    except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a checkpoint of nlicl, or is damaged ({error}); start anew.") from None
+    if version != _FORMAT:
+        raise ValueError(
+            f"{path} has format {version}; this nlicl reads {_FORMAT}. Continue it with the nlicl that wrote it."
+        )
+    return run
+
+
+def _open(out, state, resume, times):
+    """The state to go on from: that of the checkpoint in `out`, or the given one in a fresh folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / CHECKPOINT
+    if not path.exists():
+        return state
+    if not resume:
+        raise FileExistsError(
+            f"{out} holds the checkpoint of a run; resume it (resume=True), or choose another folder."
+        )
+    run = load_run(path, type(state.params))
+    wanted = json.loads(json.dumps(state.settings))
+    differing = [name for name in wanted if wanted[name] != run.settings.get(name) and name != "checkpoint"]
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"{path} is of a run with other settings: {name} is {run.settings.get(name)!r} there and {wanted[name]!r} here. "
+            "Resume with the settings it was started with, or choose another folder."
+        )
+    if run.step > len(state.loss):
+        raise ValueError(
+            f"{path} is at step {run.step} already; expected steps of at least that, got {len(state.loss)}."
+        )
+    state.params, state.t = run.params, run.step
+    state.loss[: run.step], state.eta[: run.step] = run.history.loss, run.history.learning_rate
+    for i, t in enumerate(run.history.steps.tolist()):
+        if (
+            t < run.step and t in times
+        ):  # a last measurement that was made at the end of a shorter run is made again, or not
+            state.record(t, {name: values[i] for name, values in run.history.measured.items()})
+    return state
