@@ -19,11 +19,16 @@ runs. Only [paper] is the paper's own statement.
 """
 
 from .gradients import TITLE, formulas, subject
+from .observer import Observer
 from .problem import Problem, condition_3_2, cyclic_tasks, sibling
 from .theory import batch_size, context_length, no_match_probability, number_of_neurons, number_of_steps
 
+problems = {"calibrated": Problem(), "sibling": sibling}
+"""Named settings, the default first."""
+
 __all__ = [
     "TITLE",
+    "Observer",
     "Problem",
     "batch_size",
     "condition_3_2",
@@ -33,6 +38,7 @@ __all__ = [
     "no_match_probability",
     "number_of_neurons",
     "number_of_steps",
+    "problems",
     "sibling",
     "subject",
 ]

@@ -1,7 +1,7 @@
 """Data model, initialisation and tasks of Li et al. 2024. Marks and notation: see the package's docstring."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +10,15 @@ from ...types import CodedPrompts, Params
 from .observer import Observer
 
 __all__ = ["Problem", "condition_3_2", "cyclic_tasks", "sibling"]
+
+# Where each default comes from, as the docstring below says it.
+MARKS = {
+    **dict.fromkeys(("M1", "M2", "alpha", "length"), "summary"),
+    **dict.fromkeys(("d_X", "d_Y", "beta", "m", "xi", "a_scale", "coefficients"), "derived"),
+    **dict.fromkeys(("K", "m_a", "m_b", "delta"), "recalled"),
+    **dict.fromkeys(("learning_rate", "batch", "steps"), "measured"),
+    "query_attends": "paper",
+}
 
 
 @dataclass(frozen=True)
@@ -287,6 +296,15 @@ class Problem:
             W_O=self.xi * rng.standard_normal((m, m_b)),
             a=scale * rng.choice([1.0, -1.0], size=m),
         )
+
+    def settings(self):
+        """Every field with where its value comes from: name -> [value, mark], "set here" where it is not the default."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            name: [value, MARKS[name] if value == getattr(Problem, name) else "set here"]
+            for name, value in given.items()
+            if name != "training_tasks"
+        } | {"training_tasks": [self.training_tasks, "recalled" if len(self.training_tasks) == self.M1 else "set here"]}
 
     def observer(self, seed=0):
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""

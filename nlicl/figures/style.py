@@ -1,0 +1,84 @@
+"""One look for all figures: a column wide, readable in print and in grey.
+
+Curves differ by lightness, line style and marker at once, so that none of the three is needed alone. The paper's own
+curves are thin, hollow and grey.
+"""
+
+import io
+
+import numpy as np
+
+__all__ = ["band", "curve", "legend", "new", "render", "theirs"]
+
+# dark to light, so that they keep their order in grey: near black, blue, vermilion, green, orange, sky
+COLOURS = ("#1b1b1b", "#1f4e8c", "#b5402a", "#2f8f6b", "#d08a1d", "#79b4dc")
+STYLES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+PAPER = "#8a8a8a"
+SETTINGS = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8.5,
+    "legend.fontsize": 6.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "nlicl",
+}
+
+
+def new(columns=1, width=3.5, height=2.7, **options):
+    """A matplotlib figure without a window, and its axes (one, or an array of them)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height))
+    return figure, figure.subplots(1, columns, **options)
+
+
+def curve(axes, series, i, *, label=None, floor=None, every=1):
+    """Draw a series as the i-th curve, with a band from its lowest to its highest seed; `floor` lifts zeros on log axes."""
+    lift = (lambda y: np.maximum(y, floor)) if floor is not None else (lambda y: y)
+    k = i % len(COLOURS)
+    axes.plot(series.x, lift(series.y), color=COLOURS[k], linestyle=STYLES[k], marker=MARKERS[k], markevery=every,
+              label=series.name if label is None else label, zorder=3)  # fmt: skip
+    if series.low is not None:
+        band(axes, series.x, lift(series.low), lift(series.high), COLOURS[k])
+
+
+def band(axes, x, low, high, colour):
+    """The spread over seeds."""
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
+
+
+def theirs(axes, series, i, *, label=None):
+    """Draw one of the paper's curves: thin, grey, hollow markers of the shape ours has."""
+    k = i % len(COLOURS)
+    axes.plot(series.x, series.y, color=PAPER, linestyle=":", linewidth=0.8, marker=MARKERS[k], markerfacecolor="none",
+              markeredgewidth=0.7, label=f"paper: {series.name}" if label is None else label, zorder=1)  # fmt: skip
+
+
+def legend(axes, **options):
+    """A legend without a frame, in small print."""
+    axes.legend(**{"handlelength": 2.6, "labelspacing": 0.3, **options})
+
+
+def render(draw, data, kind):
+    """The picture of a figure's data as bytes of a PNG, PDF or SVG file; no date in it, so the same data give the same file."""
+    import matplotlib
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = draw(data)
+        out = io.BytesIO()
+        metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
+        figure.savefig(out, format=kind, metadata=metadata)
+    return out.getvalue()
