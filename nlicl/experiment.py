@@ -133,6 +133,8 @@ class Experiment:
         Names and defaults of what a user may set; `quick` (bool) is always there as well.
     check : callable, optional
         options -> None; raises ValueError where the experiment makes no sense, with the reason.
+    needs : tuple of (str, str)
+        Modules beyond the library's own requirements, each with the extra that installs it: ("sklearn", "baselines").
     """
 
     name: str
@@ -142,6 +144,7 @@ class Experiment:
     assemble: Callable
     options: dict = field(default_factory=dict)
     check: Callable | None = None
+    needs: tuple = ()
 
 
 def execute(experiments, seeds, *, options=None, quick=False, jobs=1, progress=None):

@@ -73,7 +73,7 @@ def legend(axes, **options):
 
 
 def render(draw, data, kind):
-    """The picture of a figure's data as bytes of a PNG, PDF or SVG file; no date in it, so the same data give the same file."""
+    """The picture of a figure's data as bytes of a PNG, PDF or SVG file, without a date: the same data, the same file."""
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS):

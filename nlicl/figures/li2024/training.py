@@ -265,8 +265,8 @@ def draw_2d(figure):
 
 
 RECIPES = [
-    Recipe("fig2a", "norms and pattern components of W_Q p_query and W_K p_i", six_tasks, measure_2a, assemble_2a, draw=draw_2a),
-    Recipe("fig2b", "attention on the query's pattern, out of domain", six_and_eighteen, measure_2b, assemble_2b, draw=draw_2b),
-    Recipe("fig2c", "feature parts of neurons: angle to mu-bar", six_tasks, measure_neurons, assemble_2c, draw=draw_2c),
-    Recipe("fig2d", "label parts of neurons: angle to q", six_tasks, measure_neurons, assemble_2d, draw=draw_2d),
+    Recipe("fig2a", "norms and pattern components of W_Q p_query, W_K p_i", six_tasks, measure_2a, assemble_2a, draw=draw_2a),
+    Recipe("fig2b", "attention on the query's pattern", six_and_eighteen, measure_2b, assemble_2b, draw=draw_2b),
+    Recipe("fig2c", "feature parts of neurons, angle to mu-bar", six_tasks, measure_neurons, assemble_2c, draw=draw_2c),
+    Recipe("fig2d", "label parts of neurons, angle to q", six_tasks, measure_neurons, assemble_2d, draw=draw_2d),
 ]  # fmt: skip

@@ -1,54 +1,17 @@
-"""The command line, thin: arguments in, one call, text out.
-
-Exit status: 0 all is well (every verdict is the expected one); 1 something disagrees or is undetermined; 2 the command
-could not run, with one line on standard error.
-"""
+"""`nlicl audit`: hold gradient formulas against independent witnesses."""
 
 import argparse
 import importlib.util
-import os
 import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import __version__
-
-__all__ = ["main"]
+from .common import CannotRun, check_files, progress_bar
 
 
-class CannotRun(Exception):
-    """A reason, in one line, why a command cannot run: exit status 2."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise CannotRun(f"{message} (see `{self.prog} --help`)")
-
-
-def main(arguments=None):
-    """Run the command line; returns the exit status."""
-    try:
-        options = _parser().parse_args(arguments)
-        return options.run(options)
-    except CannotRun as reason:
-        print(f"nlicl: {reason}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("nlicl: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-
-
-def _parser():
-    parser = _Parser(
-        prog="nlicl", description="Nonlinear in-context learning: definitions, gradients, and their audit."
-    )
-    parser.add_argument("--version", action="version", version=f"nlicl {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
+def add(commands):
+    """The command's arguments."""
     audit = commands.add_parser(
         "audit",
         help="hold a paper's gradient formulas, or your own, against independent witnesses",
@@ -76,39 +39,29 @@ def _parser():
     audit.add_argument("--only-wrong", action="store_true", help="show only what is wrong, with the wrong entries")
     audit.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
     audit.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, to read or to attach")
-    audit.set_defaults(run=_audit)
-
-    papers = commands.add_parser("papers", help="the papers and their formulas, with sources and known errors")
-    papers.set_defaults(run=_papers)
-
-    doctor = commands.add_parser("doctor", help="versions, threads, cache, BLAS, CUDA: what is as it should be")
-    doctor.set_defaults(run=_doctor)
-    return parser
+    audit.set_defaults(run=run)
 
 
-def _audit(options):
+def run(options):
     if not options.timeout > 0:
         raise CannotRun(f"--timeout is {options.timeout:g}; expected a number of seconds greater than 0")
     formula = _load_formula(options.formula, options.wrt, options.timeout) if options.formula else None
     files = {"--json": options.json, "--html": options.html}
-    for option, path in files.items():
-        if path is not None and not path.absolute().parent.is_dir():
-            raise CannotRun(f"{option} {path}: there is no folder {path.parent}; make it first")
-        if path is not None and path.is_dir():
-            raise CannotRun(f"{option} {path}: is a folder; expected the name of a file")
-    from .audit import audit_formula, audit_paper
-    from .audit.report import table
+    check_files(files)
+    from ..audit import audit_formula, audit_paper
+    from ..audit.report import table
 
     settings = {"draws": options.draws, "seed": options.seed, "query_attends": options.query_attends}
-    try:
+    with progress_bar() as bar:
+
+        def progress(done, total, name):
+            note = "  (the first run compiles the kernels: about a quarter of a minute)" if done == 0 else ""
+            bar(done, total, name + note)
+
         if formula is not None:
             report = audit_formula(formula, paper=options.paper, wrt=options.wrt, timeout=options.timeout, **settings)
         else:
-            report = audit_paper(options.paper, wrt=options.wrt, progress=_progress(), **settings)
-    except (ValueError, TypeError) as error:
-        raise CannotRun(str(error)) from None
-    finally:
-        _end_progress()
+            report = audit_paper(options.paper, wrt=options.wrt, progress=progress, **settings)
     print(table(report, only_wrong=options.only_wrong))
     for option, path in files.items():
         if path is not None:
@@ -169,51 +122,3 @@ def _time_limit(seconds):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _progress():
-    """A line on standard error that says what is under way, on a terminal only."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done, total, name):
-        bar = "#" * (20 * done // total)
-        note = "  (the first run compiles the kernels: about half a minute)" if done == 0 else ""
-        print(f"\r\x1b[K[{bar:<20}] {done}/{total} {name}{note}", end="", file=sys.stderr, flush=True)
-
-    return show
-
-
-def _end_progress():
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _papers(options):
-    from .papers import NAMES, load
-
-    for name in NAMES:
-        paper = load(name)
-        print(f"{name}: {paper.TITLE}")
-        for formula in paper.formulas.values():
-            print(f"\n  {formula.name:12} d loss / d {formula.wrt}, expected to {formula.expected}")
-            print(f"               {formula.equation}")
-            print(f"               {formula.source}" + (f"; defined for {formula.domain}" if formula.domain else ""))
-            if formula.erratum:
-                print(f"               erratum: {formula.erratum}")
-        print(f"\n  Audit them: nlicl audit {name}")
-    return 0
-
-
-def _doctor(options):
-    from .doctor import examine
-
-    findings = examine()
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
-        print(f"{finding.state:7}  {finding.what:{width}}  {finding.found}")
-        if finding.fix:
-            print(f"{'':7}  {'':{width}}  -> {finding.fix}")
-    bad = [finding for finding in findings if finding.state == "PROBLEM"]
-    print("\n" + ("All is as it should be." if not bad else f"{len(bad)} to mend: {', '.join(f.what for f in bad)}."))
-    return 1 if bad else 0

@@ -1,0 +1,137 @@
+"""`nlicl reproduce` and `nlicl theorem`: figures and theorems of a paper as experiments over seeds."""
+
+import argparse
+import os
+from pathlib import Path
+
+from .common import CannotRun, check_files, load_paper, needs, progress_bar, settings, split_name
+
+SEEDS, QUICK_SEEDS = 10, 3
+
+
+def add(commands):
+    """The commands' arguments."""
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="compute a paper's figures, draw them beside its curves, check their claims",
+        description="Trains, measures, draws: for each figure a picture, the data as CSV and JSON, and its claims with what "
+        "was measured. Exit status 1 if a claim does not hold.",
+    )
+    reproduce.add_argument("paper", metavar="PAPER[:FIGURE]", help="for example li2024, or li2024:fig2b")
+    reproduce.add_argument(
+        "--out",
+        type=Path,
+        default=Path("reproduced"),
+        metavar="DIR",
+        help="made if it is not there (default %(default)s)",
+    )
+    reproduce.add_argument(
+        "--format",
+        default="png",
+        metavar="KIND[,KIND]",
+        help="pictures: png, and pdf or svg for print (default %(default)s)",
+    )
+    _shared(reproduce)
+    reproduce.set_defaults(run=run_figures)
+
+    theorem = commands.add_parser(
+        "theorem",
+        help="test a paper's theorems: condition, prediction, measurement, verdict",
+        description="Exit status 1 if a claim does not hold. Settings under which a theorem promises nothing are refused.",
+    )
+    theorem.add_argument("paper", metavar="PAPER[:NUMBER]", help="for example li2024, or li2024:3.4")
+    theorem.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of that theorem")
+    theorem.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    _shared(theorem)
+    theorem.set_defaults(run=run_theorems)
+
+
+def _shared(parser):
+    parser.add_argument(
+        "--seeds", type=_count, metavar="N", help=f"seeds 0 .. N-1 (default {SEEDS}; quick: {QUICK_SEEDS})"
+    )
+    parser.add_argument(
+        "--jobs", type=_count, metavar="N", help="processes (default: one a core); results are the same"
+    )
+    parser.add_argument("--quick", action="store_true", help="a rough version of everything")
+
+
+def _count(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}; expected at least 1")
+    return number
+
+
+def _execute(options, table, given=None):
+    """(experiment, result) of what PAPER[:NAME] asks for, one by one."""
+    from ..experiment import execute
+
+    paper, name = split_name(options.paper)
+    load_paper(paper)
+    known = table(paper)
+    if name is not None and name not in known:
+        raise CannotRun(f"{options.paper}: {paper} has no {name!r}; it has {', '.join(known)}")
+    if given and name is None:
+        raise CannotRun(f"--set belongs to one theorem: say which, for example {paper}:{next(iter(known))}")
+    chosen = list(known.values()) if name is None else [known[name]]
+    for experiment in chosen:
+        for module, extra in experiment.needs:
+            needs(module, extra)
+    seeds = range(options.seeds or (QUICK_SEEDS if options.quick else SEEDS))
+    jobs = options.jobs or min(len(seeds), os.cpu_count() or 1)
+    with progress_bar() as bar:
+        for found in execute(chosen, list(seeds), options=given, quick=options.quick, jobs=jobs, progress=bar):
+            bar.clear()
+            yield found
+
+
+def run_figures(options):
+    from ..figures import load
+
+    kinds = options.format.split(",")
+    if not set(kinds) <= {"png", "pdf", "svg"}:
+        raise CannotRun(f"--format {options.format}: expected png, pdf or svg, several of them separated by commas")
+    needs("matplotlib", "plot")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(f"--out {options.out}: {error.strerror or error}") from None
+    ok, claims = True, 0
+    for recipe, figure in _execute(options, load):
+        try:
+            files = figure.write(options.out, recipe.draw, dict.fromkeys(["png", *kinds]))
+        except OSError as error:
+            raise CannotRun(f"--out {options.out}: {error.strerror or error}") from None
+        print(f"{figure.name}: {figure.title}", flush=True)
+        print_claims(figure.claims)
+        for note in figure.notes:
+            print(f"  note   {note}")
+        print(f"  files  {', '.join(map(str, files))}\n", flush=True)
+        ok, claims = ok and figure.ok, claims + len(figure.claims)
+    print(f"All {claims} claims hold." if ok else "Not every claim holds: see FAILS above.")
+    return 0 if ok else 1
+
+
+def run_theorems(options):
+    from ..files import to_json, write_whole
+    from ..theorems import load, report
+
+    check_files({"--json": options.json})
+    results = []
+    for _, theorem in _execute(options, load, settings(options.set)):
+        print(report(theorem) + "\n", flush=True)
+        results.append(theorem)
+        if options.json is not None:
+            write_whole(options.json, to_json([result.to_dict() for result in results]))
+    ok = all(theorem.ok for theorem in results)
+    print("Every claim holds." if ok else "Not every claim holds: see FAILS above.")
+    return 0 if ok else 1
+
+
+def print_claims(claims):
+    """Claims as lines: verdict, claim, what was expected, what was measured."""
+    for claim in claims:
+        print(f"  {'holds' if claim.holds else 'FAILS'}  {claim.claim}")
+        print(f"         expected {claim.expected}; measured {claim.measured}")
+
