@@ -249,11 +249,9 @@ def train(
             if t in times:
                 state.record(t, observe(state.params))
             state.eta[t] = learning_rate * (1.0 if schedule is None else schedule(t))
-            try:
-                state.loss[t], grads = loss_and_grad(state.params, draw(t), loss)
-            except NotFinite as error:
-                raise _diverged(state, error) from None
-            updated = _update(state.params, grads, trained, state.eta[t], weight_decay)
+            state.loss[t], grads = loss_and_grad(state.params, draw(t), loss)
+            with np.errstate(all="ignore"):  # overflow is looked for below
+                updated = _update(state.params, grads, trained, state.eta[t], weight_decay)
             if not all(all_finite(array) for array in updated):
                 raise _diverged(state, "a parameter is not finite after the update")
             state.params, state.t = updated, t + 1
@@ -267,6 +265,9 @@ def train(
                 save()
         if times and (state.t in times or state.t < steps):
             state.record(state.t, observe(state.params))
+    except NotFinite as error:  # a loss, a gradient, or a score of the tests
+        save()
+        raise _diverged(state, error) from None
     except (KeyboardInterrupt, Diverged):
         save()
         raise
@@ -305,9 +306,10 @@ class _State:
 
 
 def _diverged(state, reason):
+    eta = state.settings["learning_rate"]
     return Diverged(
-        f"training diverged at step {state.t}: {reason} The learning rate was {state.eta[state.t - 1 if state.t else 0]:g}; "
-        "try a tenth of it. History and the last finite parameters are kept.",
+        f"training diverged at step {state.t}: {str(reason).rstrip('.')}. The learning rate was {eta:g}; try a tenth of it. "
+        "History and the last finite parameters are kept.",
         state.run(),
     )
 
@@ -419,7 +421,7 @@ def load_run(path, params=None):
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}; expected one that nlicl train --out wrote.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = dict(file)
         about = json.loads(str(arrays["about"]))
         settings, step, version = about["settings"], about["step"], about["format"]
