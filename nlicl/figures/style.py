@@ -18,7 +18,8 @@ PAPER = "#8a8a8a"
 SETTINGS = {
     "font.size": 8,
     "axes.labelsize": 8,
-    "axes.titlesize": 8.5,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
     "legend.fontsize": 6.5,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -32,6 +33,7 @@ SETTINGS = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
+    "mathtext.fontset": "cm",
     "pdf.fonttype": 42,
     "svg.hashsalt": "nlicl",
 }

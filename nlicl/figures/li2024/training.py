@@ -72,13 +72,22 @@ def assemble_2a(options, seeds, found):
     )
 
 
+_LABELS_2A = (
+    r"$\|W_Q\, p_{query}\|$",
+    r"component of $W_Q\, p_{query}$",
+    r"$\|W_K\, p_i\|$",
+    r"component of $W_K\, p_i$",
+)
+
+
 def draw_2a(figure):
     canvas, axes = style.new()
-    for i, series in enumerate(figure.series):
-        style.curve(axes, series, i, every=4)
-    for series in figure.reference:
-        style.theirs(axes, series, list(_CURVES).index(series.name))
-    axes.set(xlabel="SGD step (paper: epoch)", ylabel="norm or component", ylim=(0, None), title=f"2A  {figure.title}")
+    for i, (series, label) in enumerate(zip(figure.series, _LABELS_2A, strict=True)):
+        style.curve(axes, series, i, label=label, every=(i, 4))
+    for n, series in enumerate(figure.reference):
+        style.theirs(axes, series, list(_CURVES).index(series.name), label="the same, paper" if n == 0 else "_")
+    axes.set(xlabel="SGD step (paper: epoch)", ylabel="norm or component", ylim=(0, None))
+    axes.set_title("2A  Queries and keys turn to their pattern")
     style.legend(axes, loc="lower right")
     return canvas
 
@@ -137,12 +146,14 @@ def assemble_2b(options, seeds, found):
 
 def draw_2b(figure):
     canvas, axes = style.new()
-    for i, series in enumerate(figure.series):
-        style.curve(axes, series, i, every=4)
-    for i, series in enumerate(figure.reference):
+    for i, tasks in enumerate(("6 tasks", "18 tasks")):
+        style.curve(axes, figure[f"same ODR pattern, {tasks}"], i, label=f"same ODR pattern, {tasks}", every=(2 * i, 4))
+        style.curve(axes, figure[f"other, {tasks}"], i + 2, label=f"other patterns, {tasks}", every=(2 * i, 4))
+    for i, series in zip((0, 2), figure.reference, strict=True):
         style.theirs(axes, series, i)
-    axes.set(xlabel="SGD step (paper: epoch)", ylabel="attention", ylim=(0, 1), title=f"2B  {figure.title}")
-    style.legend(axes, loc="center right")
+    axes.set(xlabel="SGD step (paper: epoch)", ylabel="attention", ylim=(0, 1.02))
+    axes.set_title("2B  Attention goes to the query's pattern")
+    style.legend(axes, loc="center right", bbox_to_anchor=(1.0, 0.53))
     return canvas
 
 
@@ -236,32 +247,40 @@ def assemble_2d(options, seeds, found):
     )
 
 
-def _draw_parts(figure, title, xlabel, reference_prefix):
+def _draw_parts(figure, title, direction, ends):
+    """Trajectories in the plane of angle and magnitude; `ends`: the paper's final angles / pi, with what they are of."""
     canvas, axes = style.new()
     neurons = [series for series in figure.series if "neuron" in series.name]
     steps = np.linspace(0, 400, len(neurons[0].x))
+    kinds = {"a>0": ("o", "$a_i > 0$"), "a<0": ("v", "$a_i < 0$"), "unlucky": ("X", "small at the end"), "": ("o", "_")}
     for series in neurons:
-        marker = "v" if "a<0" in series.name else ("x" if "unlucky" in series.name else "o")
+        marker, label = next(value for kind, value in kinds.items() if kind in series.name)
         axes.plot(series.x, series.y, color="#bbbbbb", linewidth=0.5, zorder=1)
-        points = axes.scatter(
-            series.x, series.y, c=steps, cmap="cividis", s=11, marker=marker, linewidths=0.7, zorder=3
-        )
+        points = axes.scatter(series.x, series.y, c=steps, cmap="cividis", s=12, marker=marker, linewidths=0, zorder=3)
+        if label not in axes.get_legend_handles_labels()[1]:
+            axes.scatter([], [], c="#444444", s=12, marker=marker, label=label)
     canvas.colorbar(points, ax=axes, label="SGD step", pad=0.01)
-    for series in figure.reference:
-        if series.name.startswith(reference_prefix):
-            axes.axvline(series.y[-1], color=style.PAPER, linestyle=":", linewidth=0.8, zorder=0)
-            axes.annotate(f"paper, end: {series.y[-1]:.3g}", (series.y[-1], 0.99), xycoords=("data", "axes fraction"),
-                          rotation=90, va="top", ha="right", fontsize=5.5, color="#666666")  # fmt: skip
-    axes.set(xlabel=xlabel, ylabel="magnitude", xlim=(0, 1), ylim=(0, None), title=title)
+    for angle in ends:
+        axes.axvline(angle, color=style.PAPER, linestyle=":", linewidth=0.9, zorder=0, label="paper, at the end")
+    handles, labels = axes.get_legend_handles_labels()
+    shown = {label: handle for handle, label in zip(handles, labels, strict=True) if not label.startswith("_")}
+    axes.legend(shown.values(), shown.keys(), loc="upper center")
+    axes.set(xlabel=rf"angle to {direction}, in units of $\pi$", ylabel="magnitude", xlim=(0, 1), ylim=(0, None))
+    axes.set_title(title)
     return canvas
 
 
+def _final_angles(figure):
+    """The paper's angles / pi at the last epoch it is read at."""
+    return [s.y[np.argmax(s.x)] for s in figure.reference if s.name.startswith("angle") and s.x.max() == 400]
+
+
 def draw_2c(figure):
-    return _draw_parts(figure, f"2C  {figure.title}", "angle to mu-bar / pi", "angle")
+    return _draw_parts(figure, r"2C  Feature parts turn to $\bar\mu$", r"$\bar\mu$", _final_angles(figure))
 
 
 def draw_2d(figure):
-    return _draw_parts(figure, f"2D  {figure.title}", "angle to q / pi", "angle")
+    return _draw_parts(figure, "2D  Label parts turn to $+q$ or $-q$", "$q$", _final_angles(figure))
 
 
 RECIPES = [
