@@ -57,10 +57,9 @@ def _shared(parser):
 
 
 def _count(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}; expected at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected an integer, at least 1")
+    return int(text)
 
 
 def _execute(options, table, given=None):
@@ -134,4 +133,3 @@ def print_claims(claims):
     for claim in claims:
         print(f"  {'holds' if claim.holds else 'FAILS'}  {claim.claim}")
         print(f"         expected {claim.expected}; measured {claim.measured}")
-
