@@ -226,7 +226,7 @@ def one_figure(monkeypatch):
 
     def put(bound=100, needs=()):
         recipe = Recipe("figx", "small", runs, measure, assemble, {"bound": bound}, needs=needs, draw=draw)
-        monkeypatch.setattr("nlicl.figures.load", lambda paper: {"figx": recipe})
+        monkeypatch.setattr("nlicl.figures.load", lambda paper: {"figx": recipe, "again": recipe})
 
     return put
 
@@ -237,9 +237,11 @@ def test_reproduce_writes_files_and_prints_claims(run, one_figure, tmp_path):
         "reproduce", "li2024", "--out", tmp_path / "a" / "b", "--seeds", 2, "--jobs", 1, "--format", "pdf"
     )
     assert (status, err) == (0, "")
-    assert "holds  the loss is a number\n" in out and "note   so" in out and out.endswith("All 2 claims hold.\n")
+    assert "holds  the loss is a number\n" in out and "note   so" in out and "All 4 claims hold.\n" in out
     kinds = sorted(path.name for path in (tmp_path / "a" / "b").iterdir())
-    assert kinds == [f"li2024-figx.{kind}" for kind in ("csv", "json", "pdf", "png")]
+    assert kinds == [*(f"li2024-figx.{kind}" for kind in ("csv", "json", "pdf", "png")), "li2024.md"]
+    page = (tmp_path / "a" / "b" / "li2024.md").read_text()
+    assert "4 of 4 claims hold" in page and "![li2024-figx](li2024-figx.png)" in page and "- so" in page
     assert json.loads((tmp_path / "a" / "b" / "li2024-figx.json").read_text())["seeds"] == [0, 1]
 
 
@@ -261,7 +263,8 @@ def test_a_missing_extra_says_which(run, one_figure, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--seeds", "0"], "'0'; expected an integer, at least 1"), (["--format", "gif"], "--format gif: expected png, pdf or svg"),
+    [(["--seeds", "0"], "'0'; expected an integer, at least 1"),
+     (["--format", "gif"], "--format gif: expected png, pdf or svg"),
      (["--jobs", "x"], "'x'; expected an integer")],
 )  # fmt: skip
 def test_wrong_arguments_of_reproduce(run, one_figure, arguments, message, tmp_path):

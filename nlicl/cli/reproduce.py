@@ -87,6 +87,8 @@ def _execute(options, table, given=None):
 
 def run_figures(options):
     from ..figures import load
+    from ..figures.page import page
+    from ..files import write_whole
 
     kinds = options.format.split(",")
     if not set(kinds) <= {"png", "pdf", "svg"}:
@@ -96,10 +98,15 @@ def run_figures(options):
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CannotRun(f"--out {options.out}: {error.strerror or error}") from None
-    ok, claims = True, 0
+    name, _ = split_name(options.paper)
+    title = load_paper(name).TITLE
+    figures = []
     for recipe, figure in _execute(options, load):
+        figures.append(figure)
         try:
             files = figure.write(options.out, recipe.draw, dict.fromkeys(["png", *kinds]))
+            if len(figures) > 1:
+                write_whole(options.out / f"{name}.md", page(name, title, figures, options.quick))
         except OSError as error:
             raise CannotRun(f"--out {options.out}: {error.strerror or error}") from None
         print(f"{figure.name}: {figure.title}", flush=True)
@@ -107,8 +114,11 @@ def run_figures(options):
         for note in figure.notes:
             print(f"  note   {note}")
         print(f"  files  {', '.join(map(str, files))}\n", flush=True)
-        ok, claims = ok and figure.ok, claims + len(figure.claims)
-    print(f"All {claims} claims hold." if ok else "Not every claim holds: see FAILS above.")
+    claims = [claim for figure in figures for claim in figure.claims]
+    ok = all(claim.holds for claim in claims)
+    print(f"All {len(claims)} claims hold." if ok else "Not every claim holds: see FAILS above.")
+    if len(figures) > 1:
+        print(f"All of it on a page: {options.out / f'{name}.md'}")
     return 0 if ok else 1
 
 
