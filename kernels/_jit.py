@@ -1,35 +1,34 @@
 """How every kernel is compiled, cached and launched: the one place for such policy.
 
-* ``kernel`` decorates serial functions, ``parallel_kernel`` functions that contain a ``prange``.
+* ``kernel`` decorates every compiled function.
 * Compiled code is cached in a folder named after the *contents* of all kernel sources. Numba's own cache
   looks at the caller's file only: edit a callee in another file and a cached caller would go on returning
   the old numbers. Here any edit of any kernel gives a new folder, hence a fresh compilation.
-* ``launch`` is how Python code calls a parallel kernel; ``source`` gives a kernel back as plain Python.
+* ``launch`` spreads a kernel over threads; ``source`` gives a kernel back as plain Python.
 """
 
 import hashlib
 import os
 import sys
 import tempfile
-import threading
 import types
 import warnings
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 
 import numba
-from numba import prange
 
-__all__ = ["cache_directory", "kernel", "launch", "parallel_kernel", "prange", "source"]
+__all__ = ["THREADS", "cache_directory", "kernel", "launch", "source"]
 
 # `contract` and `reassoc` let LLVM use fused multiply-adds and vectorised sums: a factor 3 to 5 on every dot
 # product. `nnan` and `ninf` stay out: with them isnan() is constant False and NaN may vanish silently.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
-_OPTIONS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True}
-# Of numba's parallel transformations only the explicit loop: the others turn every array expression into a
-# parallel region of its own, which costs seconds of compilation and microseconds a call.
-_OTHERS = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
-_PARALLEL = {"prange": True, **dict.fromkeys(_OTHERS, False)}
+# `forceinline`: what a kernel computes must not depend on what else was compiled or loaded before it. A callee that is
+# not inlined lies in its own library and, optimised once more, in that of each caller; which copy is called is settled
+# by the order of loading, and the copies differ in their last bits. Inlined, there is one.
+_OPTIONS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True, "forceinline": True}
 
 
 def source_digest(folder=None):
@@ -90,56 +89,64 @@ def cache_directory():
 
 
 def kernel(function):
-    """Compile a serial function on first call, once for each combination of argument types."""
+    """Compile a function on first call, once for each combination of argument types."""
     return numba.njit(function, cache=_cache is not None, **_OPTIONS)
 
 
-def parallel_kernel(function):
-    """Compile a function whose ``prange`` loop runs over a fixed number of chunks, never over threads."""
-    return numba.njit(function, cache=_cache is not None, parallel=_PARALLEL, **_OPTIONS)
+# Launching. Compiled kernels release Python's lock, so ordinary threads run them side by side; to wake one costs .1 ms.
+# Numba's `prange`, which need not wait for that, compiles a kernel three times over, and its layers do not survive a
+# fork (OpenMP) or two callers at once (workqueue).
+THREADS = numba.config.NUMBA_NUM_THREADS
+_pool = None  # of the threads that help the caller's, made by the first launch
 
 
-# Launching. The `workqueue` threading layer aborts the process when two Python threads call parallel kernels
-# at once: one lock for all launches. GNU OpenMP (`omp`) kills a forked child at its first parallel kernel: refuse
-# before it happens.
-_lock = threading.Lock()
-_forked_under_omp = False
-
-
-def _after_fork():
-    global _lock, _forked_under_omp
-    _lock = threading.Lock()
-    try:
-        _forked_under_omp = numba.threading_layer() == "omp"
-    except ValueError:  # no parallel kernel has run in the parent: the child starts its own threads
-        _forked_under_omp = False
+def _forget_pool():
+    global _pool
+    _pool = None  # after a fork: its threads are the parent's
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_forget_pool)
 
 
-def launch(parallel, chunks, *arguments):
-    """Call a parallel kernel, which works on so many chunks, from Python.
+def launch(function, chunks, *arguments):
+    """Call `function(first, last, *arguments)` on ranges that cover the chunks 0 .. chunks - 1, each of them once.
 
-    A single chunk needs no threads, and complex arguments, which only the audit's complex step has, are small: both go
-    through the same compiled chunks in a plain loop. That saves the seconds it takes to compile the parallel wrapper
-    for a dtype, and milliseconds a call on a busy machine.
+    What a chunk computes must depend on its number alone, and it must write where no other chunk does: then the result
+    is the same for any number of threads, and whoever takes which range.
 
-    Raises
-    ------
-    RuntimeError
-        In a forked child of a process that has already run a parallel kernel under OpenMP.
+    The caller waits for ranges that others have begun, never for others to begin: what is left it takes itself. So it
+    gets there, too, where no thread can be had: at the interpreter's end, or at a limit of the system.
     """
-    if _forked_under_omp:
-        raise RuntimeError(
-            "nlicl: this process was forked from one that had already run a parallel kernel, and OpenMP does not "
-            "survive a fork. Start workers with multiprocessing.get_context('spawn') (or 'forkserver')."
-        )
-    if chunks == 1 or arguments[0].dtype.kind == "c":
-        return getattr(parallel, "py_func", parallel)(*arguments)
-    with _lock:
-        return parallel(*arguments)
+    global _pool
+    threads = min(THREADS, chunks)
+    if threads == 1 or not hasattr(function, "py_func"):  # plain Python would only take turns
+        function(0, chunks, *arguments)
+        return
+    function(0, 0, *arguments)  # compiles, if need be, before others come: in one thread, and open to Ctrl-C
+    ranges = [(chunks * i // threads, chunks * (i + 1) // threads) for i in range(threads)]
+    done = SimpleQueue()  # for each range None, or what was raised
+
+    def work():
+        with suppress(IndexError):  # none is left
+            while True:
+                first, last = ranges.pop()
+                error = None
+                try:
+                    function(first, last, *arguments)
+                except BaseException as raised:
+                    error = raised
+                done.put(error)
+
+    if _pool is None:
+        _pool = ThreadPoolExecutor(THREADS - 1, thread_name_prefix="nlicl")
+    with suppress(RuntimeError):  # no thread can be started
+        for _ in range(threads - 1):
+            _pool.submit(work)
+    work()
+    errors = [error for error in [done.get() for _ in range(threads)] if error is not None]
+    if errors:
+        raise errors[0]
 
 
 def source(function):

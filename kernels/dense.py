@@ -18,7 +18,7 @@ import numpy as np
 
 from . import attention, mlp
 from . import loss as losses
-from ._jit import kernel, launch, parallel_kernel, prange
+from ._jit import kernel, launch
 from .products import add_product, transpose
 
 _BLOCK_BYTES = 512 * 1024  # tokens of a block: a share of a core's second-level cache
@@ -71,41 +71,26 @@ def step(tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
     return loss.sum() / len(tokens), dW_Q, dW_K, dW_V, dW_O, add_slabs(da[:, None])[0].copy()
 
 
-@parallel_kernel
-def forward_chunks(F, attn, C, U, tokens, QK, OV_T, a, chunks, block):
-    """F (B,), attn (B, keys), C (B, d), U (B, m) of all prompts, chunk by chunk."""
-    for chunk in prange(chunks):
-        lo, hi = chunk * len(F) // chunks, (chunk + 1) * len(F) // chunks
-        forward_chunk(F[lo:hi], attn[lo:hi], C[lo:hi], U[lo:hi], tokens[lo:hi], QK, OV_T, a, block)
+@kernel
+def forward_chunks(first, last, F, attn, C, U, tokens, QK, OV_T, a, chunks, block):
+    """F (B,), attn (B, keys), C (B, d), U (B, m) of the prompts in chunks first .. last - 1."""
+    B, _, d = tokens.shape
+    Q = np.empty((block, d), tokens.dtype)
+    probes = np.empty((block, d), tokens.dtype)
+    for chunk in range(first, last):
+        end = (chunk + 1) * B // chunks
+        for lo in range(chunk * B // chunks, end, block):
+            hi = min(lo + block, end)
+            forward_block(F[lo:hi], attn[lo:hi], C[lo:hi], U[lo:hi], Q, probes, tokens[lo:hi], QK, OV_T, a)
 
 
 @kernel
-def forward_chunk(F, attn, C, U, tokens, QK, OV_T, a, block):
-    """The same for one chunk."""
-    Q = np.empty((block, tokens.shape[2]), tokens.dtype)
-    probes = np.empty((block, tokens.shape[2]), tokens.dtype)
-    for lo in range(0, len(F), block):
-        hi = min(lo + block, len(F))
-        forward_block(F[lo:hi], attn[lo:hi], C[lo:hi], U[lo:hi], Q, probes, tokens[lo:hi], QK, OV_T, a)
-
-
-@parallel_kernel
-def step_chunks(loss, dQK, dOV, da, tokens, labels, keys, QK, OV, OV_T, a, kind, block):
-    """loss (chunks,) and gradients dQK (chunks, d, d), dOV (chunks, m, d), da (chunks, m): a slab for each chunk."""
-    B = len(tokens)
-    chunks = len(loss)
-    for chunk in prange(chunks):
-        lo, hi = chunk * B // chunks, (chunk + 1) * B // chunks
-        loss[chunk] = step_chunk(
-            dQK[chunk], dOV[chunk], da[chunk], tokens[lo:hi], labels[lo:hi], keys, QK, OV, OV_T, a, kind, block, B
-        )
-
-
-@kernel
-def step_chunk(dQK, dOV, da, tokens, labels, keys, QK, OV, OV_T, a, kind, block, B):
-    """Sum of the losses of a chunk of prompts; its share of the mean's gradients is added to dQK, dOV, da."""
-    d = QK.shape[0]
+def step_chunks(first, last, loss, dQK, dOV, da, tokens, labels, keys, QK, OV, OV_T, a, kind, block):
+    """Chunks first .. last - 1: a chunk adds its sum of losses to its entry of loss (chunks,), and its share of the
+    mean's gradients to its slab of dQK (chunks, d, d), dOV (chunks, m, d), da (chunks, m)."""
+    B, _, d = tokens.shape
     m = a.shape[0]
+    chunks = loss.shape[0]
     attn = np.empty((block, keys), tokens.dtype)
     Q = np.empty((block, d), tokens.dtype)
     probes = np.empty((block, d), tokens.dtype)
@@ -115,19 +100,19 @@ def step_chunk(dQK, dOV, da, tokens, labels, keys, QK, OV, OV_T, a, kind, block,
     F = np.empty(block, tokens.dtype)
     g = np.empty(block, tokens.dtype)
     ds = np.empty(keys, tokens.dtype)
-    total = a.dtype.type(0)
-    for lo in range(0, len(labels), block):
-        b = min(block, len(labels) - lo)
-        forward_block(F[:b], attn[:b], C[:b], U[:b], Q, probes, tokens[lo : lo + b], QK, OV_T, a)
-        for n in range(b):
-            total += losses.value(kind, F[n], labels[lo + n])
-            g[n] = losses.slope(kind, F[n], labels[lo + n]) / B
-        mlp.backward(dOV, da, dC[:b], g[:b], U[:b], C[:b], OV, a)
-        dprobes = probes
-        for n in range(b):
-            attention.backward(dprobes[n], ds, attn[n], C[n], dC[n], tokens[lo + n, :keys])
-        add_product(dQK, Q[:b].T, dprobes[:b])  # s_i = p_query^T QK p_i  =>  dQK = p_query dprobe^T
-    return total
+    for chunk in range(first, last):
+        end = (chunk + 1) * B // chunks
+        for lo in range(chunk * B // chunks, end, block):
+            b = min(block, end - lo)
+            forward_block(F[:b], attn[:b], C[:b], U[:b], Q, probes, tokens[lo : lo + b], QK, OV_T, a)
+            for n in range(b):
+                loss[chunk] += losses.value(kind, F[n], labels[lo + n])
+                g[n] = losses.slope(kind, F[n], labels[lo + n]) / B
+            mlp.backward(dOV[chunk], da[chunk], dC[:b], g[:b], U[:b], C[:b], OV, a)
+            dprobes = probes
+            for n in range(b):
+                attention.backward(dprobes[n], ds, attn[n], C[n], dC[n], tokens[lo + n, :keys])
+            add_product(dQK[chunk], Q[:b].T, dprobes[:b])  # s_i = p_query^T QK p_i  =>  dQK = p_query dprobe^T
 
 
 @kernel
@@ -145,7 +130,6 @@ def forward_block(F, attn, C, U, Q, probes, tokens, QK, OV_T, a):
     mlp.forward(U, F, C, OV_T, a)
 
 
-@kernel
 def merge(W_Q, W_K, W_V, W_O):
     """QK = W_Q^T W_K (d, d), OV = W_O W_V (m, d) and its transpose."""
     m, d = W_O.shape[0], W_V.shape[1]
@@ -158,7 +142,6 @@ def merge(W_Q, W_K, W_V, W_O):
     return QK, OV, OV_T
 
 
-@kernel
 def split(dQK, dOV, W_Q, W_K, W_V, W_O):
     """dW_Q, dW_K, dW_V, dW_O from the gradients of the merged matrices: `merge` in reverse."""
     dW_Q, dW_K = np.zeros_like(W_Q), np.zeros_like(W_K)

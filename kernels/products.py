@@ -1,4 +1,4 @@
-"""Small matrix products, accumulating. BLAS is not used: its threads and numba's fight over the cores."""
+"""Small matrix products, accumulating. BLAS is not used: its threads and ours would fight over the cores."""
 
 from ._jit import kernel
 

@@ -380,13 +380,9 @@ def arguments_of(name, rng):
         "products.add_rows": (n(d), n(l), n(l, d)),
         "products.row_products": (n(l), n(l, d), n(d)),
         "products.transpose": (n(d, m), n(m, d)),
-        "dense.forward_chunks": (*outputs, x.tokens, QK, OV_T, p.a, chunks, block),
-        "dense.forward_chunk": (*outputs, x.tokens, QK, OV_T, p.a, block),
+        "dense.forward_chunks": (0, chunks, *outputs, x.tokens, QK, OV_T, p.a, chunks, block),
         "dense.forward_block": (*outputs, n(B, d), n(B, d), x.tokens, QK, OV_T, p.a),
-        "dense.step_chunks": (n(chunks), *slabs, x.tokens, x.labels, l, *merged, 0, block),
-        "dense.step_chunk": (*(slab[0] for slab in slabs), x.tokens, x.labels, l, *merged, 2, block, B),
-        "dense.merge": p[:4],
-        "dense.split": (n(d, d), n(m, d), *p[:4]),
+        "dense.step_chunks": (0, chunks, n(chunks), *slabs, x.tokens, x.labels, l, *merged, 2, block),
         "dense.add_slabs": (n(3, m, d),),
     }[name]
 
@@ -411,7 +407,7 @@ def test_compiled_code_is_its_source(name):
 @pytest.mark.compiled
 def test_source_runs_no_compiled_code():
     """`source` reaches through every call: a kernel called by a called kernel is plain Python, too."""
-    plain = _jit.source(dense.step_chunk)
+    plain = _jit.source(dense.step_chunks)
     assert not hasattr(plain, "py_func")
     block = plain.__globals__["forward_block"]
     assert not hasattr(block, "py_func")
@@ -476,8 +472,8 @@ def test_complex_step_through_the_compiled_step(size, loss, query_attends, seed)
         assert_close(grad, witness, max(1e-13 * np.abs(witness).max(), atol), f"d{name}")
 
 
-def test_parallel_and_serial_launch_agree():
-    """Complex arguments take the plain loop over compiled chunks; float64 the parallel one: the same chunks."""
+def test_real_and_complex_kernels_agree():
+    """The complex specialisation, on real numbers and several chunks, gives what the float64 one gives."""
     p, x = problem(Sizes(B=257, l=6, d=5, m_a=3, m_b=4, m=9), seed=12)
     value, grads = a_step("logistic", p, x)
     q, y = Params(*(array.astype(complex) for array in p)), type(x)(x.tokens.astype(complex), x.labels)

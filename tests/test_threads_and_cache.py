@@ -1,6 +1,8 @@
-"""How kernels are launched and kept: the same bits on any number of threads, no stale code, clear words after a fork."""
+"""How kernels are launched and kept: the same bits on any number of threads, compiled now or loaded, and no stale code."""
 
 import shutil
+import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,27 +15,29 @@ from nlicl.kernels import _jit, dense
 import nlicl
 from nlicl import Params
 
-BIG = Sizes(B=300, l=9, d=6, m_a=3, m_b=4, m=7)
+BIG = Sizes(B=300, l=41, d=33, m_a=17, m_b=19, m=21)  # several chunks; rows of whole vectors and a rest
 
 HEADER = """
-import hashlib, os, sys
-import numpy as np, numba, nlicl
-def problem(dtype, B=300, l=9, d=6, m_a=3, m_b=4, m=7):
+import hashlib, os, sys, threading
+import numpy as np, nlicl
+from nlicl.kernels import _jit, dense
+def problem(dtype, B=300, l=41, d=33, m_a=17, m_b=19, m=21):
     rng = np.random.default_rng(0)
-    n = lambda *shape: rng.normal(size=shape).astype(dtype)
+    n = lambda *shape: (rng.normal(size=shape) / shape[-1] ** 0.5).astype(dtype)  # no softmax is saturated
     params = nlicl.Params(n(m_a, d), n(m_a, d), n(m_b, d), n(m, m_b), n(m))
-    return params, nlicl.Prompts(n(B, l + 1, d), np.where(n(B) > 0, 1.0, -1.0))
-def bits(*results):
-    digest = hashlib.sha256()
-    for params, prompts in results:
-        for loss in ("hinge", "logistic", "squared"):
-            value, grads = nlicl.loss_and_grad(params, prompts, loss)
-            for array in (value, *grads, *nlicl.forward(params, prompts)):
-                digest.update(np.asarray(array).tobytes())
-    return digest.hexdigest()
+    return params, nlicl.Prompts(4 * n(B, l + 1, d), np.where(n(B) > 0, 1.0, -1.0))
+def digest(arrays):
+    return hashlib.sha256(b"".join(np.asarray(array).tobytes() for array in arrays)).hexdigest()
+def forward(one):
+    return digest(nlicl.forward(*one))
+def step(one):
+    results = [nlicl.loss_and_grad(*one, loss) for loss in ("hinge", "logistic", "squared")]
+    return digest(array for value, grads in results for array in (value, *grads))
+def bits(*problems):
+    return " ".join(forward(one) + step(one) for one in problems)
 """
 
-# ---------------------------------------------------------------- threads
+# ---------------------------------------------------------------- the same bits
 
 
 @pytest.mark.compiled
@@ -45,27 +49,52 @@ def test_any_number_of_threads_gives_the_same_bits():
 p32, x32 = problem(np.float32)
 p64, x64 = problem(np.float64)
 rng = np.random.default_rng(1)
-K, shape = 5, (300, 10)
+K, shape = 5, (300, 42)
 sign = rng.choice([-1, 1], shape).astype(np.int8); sign[:, -1] = 0
 codes = [rng.integers(0, K - 1, shape).astype(np.int32) for _ in range(2)]
-coded = nlicl.CodedPrompts(rng.normal(size=(6, K)), *codes, rng.normal(size=shape), sign, rng.choice([-1.0, 1.0], 300))
-for threads in map(int, sys.argv[1:]):
-    numba.set_num_threads(threads)
-    print(bits((p32, x32), (p64, x64), (p64, coded), (p32, coded)))
+coded = nlicl.CodedPrompts(rng.normal(size=(33, K)), *codes, rng.normal(size=shape), sign, rng.choice([-1.0, 1.0], 300))
+print(_jit.THREADS, bits((p32, x32), (p64, x64), (p64, coded), (p32, coded)))
 """
     )
     assert dense.plan((BIG.B, BIG.l + 1, BIG.d), BIG.m, 8)[0] > 2
-    two = python(code, 1, 2, NUMBA_NUM_THREADS="2").split()
-    one = python(code, 1, NUMBA_NUM_THREADS="1").split()
-    assert len({*one, *two}) == 1
+    found = [python(code, NUMBA_NUM_THREADS=str(threads)).split(maxsplit=1) for threads in (1, 2, 3)]
+    assert [threads for threads, _ in found] == ["1", "2", "3"]
+    assert len({bits for _, bits in found}) == 1
 
 
-def test_python_threads_may_call_at_once():
-    """Each gets its own answer, to the bit."""
+@pytest.mark.compiled
+def test_compiled_now_or_loaded_gives_the_same_bits(tmp_path):
+    """One process compiles, step first; two load what it left, in either order; this one has met many other kernels.
+
+    A kernel that calls another, not inlined, fails here.
+    """
+    code = (
+        HEADER
+        + """
+one = problem(np.float64)
+found = {name: globals()[name](one) for name in sys.argv[1:]}
+stats = dense.step_chunks.stats
+print(found["forward"], found["step"], sum(stats.cache_misses.values()))
+"""
+    )
+    run = lambda *order: python(code, *order, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="2").split()  # noqa: E731
+    *compiled, missed = run("step", "forward")
+    assert missed == "1"
+    names = {}
+    exec(HEADER, names)
+    one = names["problem"](np.float64)
+    assert [names["forward"](one), names["step"](one)] == compiled
+    assert run("step", "forward") == run("forward", "step") == [*compiled, "0"]
+
+
+def test_python_threads_may_call_at_once(monkeypatch):
+    """Each gets its own answer, to the bit; they share the threads that help, or each begins with making them."""
+    monkeypatch.setattr(_jit, "THREADS", 3)
     problems = [problem(BIG._replace(B=100 + n), seed=n) for n in range(8)]
     want = [nlicl.loss_and_grad(*one, LOSSES[n % 3]) for n, one in enumerate(problems)]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3):
+            monkeypatch.setattr(_jit, "_pool", None)
             got = list(pool.map(lambda n: nlicl.loss_and_grad(*problems[n], LOSSES[n % 3]), range(8)))
             for (value, grads), (expected, expected_grads) in zip(got, want, strict=True):
                 assert value == expected
@@ -74,66 +103,25 @@ def test_python_threads_may_call_at_once():
 
 
 @pytest.mark.compiled
-def test_python_threads_under_workqueue():
-    """This layer aborts the process when two threads launch at once: one lock around all launches prevents it."""
+@pytest.mark.skipif(not hasattr(_jit.os, "fork"), reason="this platform does not fork")
+def test_a_forked_child_computes_the_same():
+    """It has none of its parent's threads, and starts its own. Both end as a process usually does."""
     code = (
         HEADER
         + """
-from concurrent.futures import ThreadPoolExecutor
 one = problem(np.float64)
 want = bits(one)
-with ThreadPoolExecutor(4) as pool:
-    print(set(pool.map(lambda _: bits(one), range(24))) == {want}, numba.threading_layer())
+child = os.fork()
+if child:
+    print("status", os.waitpid(child, 0)[1], flush=True)
+print(bits(one) == want, any(thread.name.startswith("nlicl") for thread in threading.enumerate()))
 """
     )
-    assert python(code, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2") == "True workqueue"
-
-
-# ---------------------------------------------------------------- forks
-
-FORK = (
-    HEADER
-    + """
-one = problem(np.float64)
-want = bits(one) if "first" in sys.argv else None
-if want and numba.threading_layer() != "omp":
-    print("another layer")
-    sys.exit()
-child = os.fork()
-if child == 0:
-    try:
-        print(bits(one))
-    except RuntimeError as error:
-        print(error)
-    sys.stdout.flush()
-    os._exit(0)
-print(os.waitpid(child, 0)[1], flush=True)
-print(bits(one))
-"""
-)
+    assert python(code, NUMBA_NUM_THREADS="2").splitlines() == ["True True", "status 0", "True True"]
 
 
 @pytest.mark.compiled
-@pytest.mark.skipif(not hasattr(_jit.os, "fork"), reason="this platform does not fork")
-def test_fork_after_a_kernel_is_refused_in_words():
-    """OpenMP would kill the child without one. The parent is not affected."""
-    out = python(FORK, "first", NUMBA_NUM_THREADS="2", NUMBA_THREADING_LAYER="default")
-    if out == "another layer":
-        pytest.skip("the threading layer here is not OpenMP")
-    error, status, parent = out.splitlines()
-    assert error.startswith("nlicl: this process was forked") and "get_context('spawn')" in error
-    assert status == "0" and len(parent) == 64
-
-
-@pytest.mark.compiled
-@pytest.mark.skipif(not hasattr(_jit.os, "fork"), reason="this platform does not fork")
-def test_fork_before_any_kernel_is_fine():
-    child, status, parent = python(FORK, NUMBA_NUM_THREADS="2").splitlines()
-    assert child == parent and status == "0"
-
-
-@pytest.mark.compiled
-def test_spawned_workers_are_fine(tmp_path):
+def test_spawned_workers_compute_the_same(tmp_path):
     script = (
         HEADER
         + """
@@ -148,7 +136,27 @@ if __name__ == "__main__":
     )
     path = tmp_path / "script.py"
     path.write_text(script)
-    assert python(path) == "True"
+    assert python(path, NUMBA_NUM_THREADS="2") == "True"
+
+
+@pytest.mark.compiled
+def test_the_interpreters_end_is_no_end_of_launching():
+    """Once the main thread is through, Python's pools take no more work: a thread that goes on and what `atexit` calls
+    do it alone."""
+    code = (
+        HEADER
+        + """
+import atexit
+one = problem(np.float64)
+want = bits(one)
+def late():
+    threading.main_thread().join()
+    print(bits(one) == want)
+atexit.register(lambda: print(bits(one) == want))
+threading.Thread(target=late).start()
+"""
+    )
+    assert python(code, NUMBA_NUM_THREADS="2").split() == ["True", "True"]
 
 
 # ---------------------------------------------------------------- cache
@@ -285,33 +293,98 @@ def test_where_caches_lie(monkeypatch, platform, variables, expected):
 # ---------------------------------------------------------------- launching
 
 
-def test_launch_refuses_in_a_forked_child(monkeypatch):
-    p, x = problem(Sizes())
-    monkeypatch.setattr(_jit, "_forked_under_omp", True)
-    with pytest.raises(RuntimeError, match=r"forked from one .* OpenMP does not survive a fork.*'spawn'"):
-        nlicl.loss_and_grad(p, x)
+class Recorder:
+    """Stands for a compiled kernel: writes down which chunks were done, and by which thread."""
+
+    py_func = None
+
+    def __init__(self, action=lambda first: None):
+        self.chunks, self.threads, self.action = [], set(), action
+
+    def __call__(self, first, last, *arguments):
+        assert arguments == ("x", 7)
+        self.chunks += range(first, last)
+        if first < last:
+            self.threads.add(threading.current_thread())
+            self.action(first)
 
 
-@pytest.mark.parametrize(("layer", "refuse"), [("omp", True), ("tbb", False), ("workqueue", False), (None, False)])
-def test_what_a_forked_child_remembers(monkeypatch, layer, refuse):
-    """Only OpenMP dies of a fork; and only if a parallel kernel had run, which threading_layer() raises without."""
+@pytest.fixture
+def three_threads(monkeypatch):
+    monkeypatch.setattr(_jit, "THREADS", 3)
+    monkeypatch.setattr(_jit, "_pool", None)
 
-    def threading_layer():
-        if layer is None:
-            raise ValueError("Threading layer is not initialized.")
-        return layer
 
-    monkeypatch.setattr(_jit.numba, "threading_layer", threading_layer)
-    monkeypatch.setattr(_jit, "_forked_under_omp", not refuse)
-    old = _jit._lock
-    monkeypatch.setattr(_jit, "_lock", old)
-    old.acquire()  # as held by a thread of the parent that the child does not have
-    try:
-        _jit._after_fork()
-        assert not _jit._lock.locked()
-    finally:
-        old.release()
-    assert _jit._forked_under_omp is refuse
+@pytest.mark.parametrize("chunks", [1, 2, 3, 4, 64])
+@pytest.mark.parametrize("threads", [1, 2, 3, 5, 70])
+def test_every_chunk_is_done_once(monkeypatch, threads, chunks):
+    monkeypatch.setattr(_jit, "THREADS", threads)
+    monkeypatch.setattr(_jit, "_pool", None)
+    recorder = Recorder()
+    _jit.launch(recorder, chunks, "x", 7)
+    assert sorted(recorder.chunks) == list(range(chunks))
+
+
+def test_ranges_are_done_side_by_side(three_threads):
+    """All three meet at a barrier, which one after the other would never pass."""
+    barrier = threading.Barrier(3)
+    recorder = Recorder(lambda first: barrier.wait(60))
+    _jit.launch(recorder, 6, "x", 7)
+    assert len(recorder.threads) == 3 and sorted(recorder.chunks) == list(range(6))
+
+
+def test_nobody_waits_for_busy_helpers(three_threads):
+    release = threading.Event()
+    _jit.launch(Recorder(), 3, "x", 7)  # makes the pool
+    busy = [_jit._pool.submit(release.wait, 60) for _ in range(2)]
+    recorder = Recorder()
+    _jit.launch(recorder, 6, "x", 7)
+    assert recorder.threads == {threading.current_thread()} and sorted(recorder.chunks) == list(range(6))
+    assert not any(helper.done() for helper in busy)
+    release.set()
+    assert [helper.result() for helper in busy] == [True, True]
+    _jit._pool.shutdown()  # once the helpers, free again, have found nothing to do
+    assert sorted(recorder.chunks) == list(range(6))
+
+
+def test_no_thread_to_be_had_is_no_error(three_threads, monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    recorder = Recorder()
+    _jit.launch(recorder, 6, "x", 7)
+    assert recorder.threads == {threading.current_thread()} and sorted(recorder.chunks) == list(range(6))
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("where", ["caller", "helper"])
+def test_what_is_raised_is_raised_when_nobody_is_at_work_any_more(three_threads, error, where):
+    barrier, caller, ended = threading.Barrier(3), threading.current_thread(), []
+
+    def action(first):
+        barrier.wait(60)
+        if (threading.current_thread() is caller) == (where == "caller"):
+            raise error(where)
+        time.sleep(0.05)
+        ended.append(first)
+
+    with pytest.raises(error, match=where):
+        _jit.launch(Recorder(action), 3, "x", 7)
+    assert len(ended) == (2 if where == "caller" else 1)
+
+
+def test_plain_python_stays_in_its_thread(three_threads):
+    """There np.errstate and the like hold; threads would only take turns."""
+    seen = []
+    _jit.launch(lambda first, last: seen.append((first, last, threading.current_thread())), 64)
+    assert seen == [(0, 64, threading.current_thread())]
+
+
+def test_a_forked_child_forgets_its_parents_threads(monkeypatch):
+    monkeypatch.setattr(_jit, "_pool", object())
+    _jit._forget_pool()
+    assert _jit._pool is None
 
 
 def test_importing_and_running_warns_of_nothing():
