@@ -1,4 +1,4 @@
-"""What `nlicl doctor` looks at: versions, threads, the compiled kernels' cache, BLAS, CUDA, and one gradient."""
+"""What `nlicl doctor` looks at: versions, the compiled kernels' cache, threads, BLAS, CUDA, and one gradient."""
 
 import importlib.metadata
 import importlib.util
@@ -26,7 +26,7 @@ def examine():
     -------
     list of Finding
     """
-    return [*_versions(), *_threads(), _cache(), _blas(), _cuda(), *_extras(), _gradient()]
+    return [*_versions(), _cache(), *_threads(), _blas(), _cuda(), *_extras(), _gradient()]
 
 
 def _versions():
@@ -46,35 +46,21 @@ def _versions():
 def _threads():
     import numba
 
+    from .kernels import _jit
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = numba.get_num_threads()
+    threads = _jit.THREADS
+    origin = (
+        "set by NUMBA_NUM_THREADS" if "NUMBA_NUM_THREADS" in os.environ else "the default; NUMBA_NUM_THREADS sets it"
+    )
     state, fix = (
         ("ok", "")
         if threads <= cores
         else ("note", f"set NUMBA_NUM_THREADS={cores}: more threads than cores only fight")
     )
-    yield Finding(state, "threads", f"{threads} of {cores} cores this process may use", fix)
-    layers = [
-        name for name, module in (("tbb", "tbbpool"), ("omp", "omppool"), ("workqueue", "workqueue")) if _layer(module)
-    ]
-    chosen = numba.config.THREADING_LAYER
-    known = {"default", "safe", "forksafe", "threadsafe", *layers}
-    if chosen not in known:
-        fix = "unset NUMBA_THREADING_LAYER"
-        yield Finding("PROBLEM", "threading layer", f"{chosen} is asked for; there are {', '.join(layers)}", fix)
-    else:
-        note = "after a fork, `omp` cannot be used: start workers by spawn" if "omp" in layers else ""
-        yield Finding("ok", "threading layer", f"{chosen}, from {', '.join(layers)}" + (f" ({note})" if note else ""))
+    yield Finding(state, "threads", f"{threads} on {cores} cores this process may use ({origin})", fix)
     if numba.config.DISABLE_JIT:
         yield Finding("note", "compiler", "off (NUMBA_DISABLE_JIT): everything runs, slowly", "unset NUMBA_DISABLE_JIT")
-
-
-def _layer(module):
-    try:
-        importlib.import_module(f"numba.np.ufunc.{module}")
-    except ImportError:
-        return False
-    return True
 
 
 def _cache():

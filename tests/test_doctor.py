@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numba
 import pytest
+from nlicl.kernels import _jit
 
 import nlicl
 from nlicl import doctor
@@ -28,8 +28,8 @@ def findings(**environment):
 
 def test_here_all_is_well():
     found = doctor.examine()
-    assert {finding.what for finding in found} >= {"nlicl", "python", "numpy", "numba", "threads", "threading layer", "cache",
-                                                   "BLAS", "CUDA", "gradient"}  # fmt: skip
+    assert {finding.what for finding in found} >= {"nlicl", "python", "numpy", "numba", "threads", "cache", "BLAS", "CUDA",
+                                                   "gradient"}  # fmt: skip
     assert all(finding.state in ("ok", "note", "PROBLEM") for finding in found)
     assert [finding for finding in found if finding.state == "PROBLEM"] == []
     assert all(finding.fix == "" for finding in found if finding.state == "ok")
@@ -38,7 +38,7 @@ def test_here_all_is_well():
 
 def test_what_is_not_ok_comes_with_a_way_to_mend_it(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: None)
-    monkeypatch.setattr(numba, "get_num_threads", lambda: 10**6)
+    monkeypatch.setattr(_jit, "THREADS", 10**6)
     found = [finding for finding in doctor.examine() if finding.state != "ok"]
     assert {"numpy", "numba", "scipy", "threads"} <= {finding.what for finding in found}
     assert all(finding.fix for finding in found)
@@ -66,21 +66,25 @@ def test_a_cache_of_ones_own(tmp_path):
 
 def test_too_many_threads(monkeypatch):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    monkeypatch.setattr(numba, "get_num_threads", lambda: cores + 1)
+    monkeypatch.setattr(_jit, "THREADS", cores + 1)
     threads = next(finding for finding in doctor.examine() if finding.what == "threads")
     assert threads.state == "note"
-    assert threads.found.startswith(f"{cores + 1} of {cores} cores")
+    assert threads.found.startswith(f"{cores + 1} on {cores} cores")
     assert f"NUMBA_NUM_THREADS={cores}" in threads.fix
-    monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(_jit, "THREADS", 1)
     assert next(finding for finding in doctor.examine() if finding.what == "threads").state == "ok"
 
 
-def test_a_threading_layer_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(numba.config, "THREADING_LAYER", "steam")
-    layer = next(finding for finding in doctor.examine() if finding.what == "threading layer")
-    assert layer.state == "PROBLEM"
-    assert "steam is asked for; there are" in layer.found
-    assert layer.fix == "unset NUMBA_THREADING_LAYER"
+@pytest.mark.parametrize(
+    ("setting", "said"), [("1", "set by NUMBA_NUM_THREADS"), (None, "the default; NUMBA_NUM_THREADS sets it")]
+)
+def test_where_the_number_of_threads_comes_from(monkeypatch, setting, said):
+    if setting is None:
+        monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("NUMBA_NUM_THREADS", setting)
+    threads = next(finding for finding in doctor.examine() if finding.what == "threads")
+    assert threads.found.startswith(f"{_jit.THREADS} on ") and said in threads.found
 
 
 def test_wrong_gradients_are_noticed(monkeypatch):
