@@ -11,11 +11,8 @@ import numpy as np
 
 
 def nlicl_dense(params, prompts, threads):
-    import numba
-
+    """Threads are set by the environment, NUMBA_NUM_THREADS."""
     import nlicl
-
-    numba.set_num_threads(threads)
 
     def step():
         loss, grads = nlicl.loss_and_grad(params, prompts)
