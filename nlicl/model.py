@@ -1,14 +1,14 @@
 """The front door: what is given is checked here, once, and then one kernel is called.
 
 The model is that of Li et al. 2024 and Bu et al. 2024 (`nlicl.reference` defines it); its kernels are in
-`nlicl.kernels.dense`.
+`nlicl.kernels.dense`, for tokens, and `nlicl.kernels.coded`, for prompts that are codes.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from .kernels import dense
+from .kernels import coded, dense
 from .kernels import loss as losses
 from .types import CodedPrompts, Params, Prompt, Prompts, all_finite, check_finite, real_array
 
@@ -64,11 +64,11 @@ def forward(params, prompts):
     TypeError, ValueError
         As `loss_and_grad`.
     """
-    arrays, tokens, _, keys = _checked(params, prompts, _DTYPES)
+    arrays, kernel, inputs, _, keys = _checked(params, prompts)
     with np.errstate(all="ignore"):  # as in loss_and_grad
-        out = Forward(*dense.forward(tokens, keys, *arrays))
+        out = Forward(*kernel.forward(*inputs, keys, *arrays))
     if not np.isfinite(out.score).all():
-        _explain_not_finite("a score", tokens)
+        _explain_not_finite("a score", prompts, arrays.W_Q.dtype)
     return out
 
 
@@ -101,42 +101,51 @@ def loss_and_grad(params, prompts, loss="hinge"):
     """
     if not isinstance(loss, str) or loss not in losses.NAMES:
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(map(repr, losses.NAMES))}.")
-    arrays, tokens, labels, keys = _checked(params, prompts, _DTYPES)
+    arrays, kernel, inputs, labels, keys = _checked(params, prompts)
     with np.errstate(all="ignore"):  # overflow is found, and explained, below
-        value, *grads = dense.step(tokens, labels, keys, *arrays, losses.NAMES[loss])
+        value, *grads = kernel.step(*inputs, labels, keys, *arrays, losses.NAMES[loss])
     if not np.isfinite(value):
-        _explain_not_finite("the loss", tokens)
+        _explain_not_finite("the loss", prompts, arrays.W_Q.dtype)
     for name, grad in zip(Params._fields, grads, strict=True):
         if not all_finite(grad):  # an infinite score may well have loss 0, but no gradient
-            _explain_not_finite(f"the gradient of {name}", tokens)
+            _explain_not_finite(f"the gradient of {name}", prompts, arrays.W_Q.dtype)
     return value, Params(*grads)
 
 
-def _checked(params, prompts, dtypes):
-    """Arrays as the kernels want them: of one dtype, contiguous, fitting together. The only validation there is."""
+def _checked(params, prompts):
+    """Arrays as the kernels want them: of one dtype, contiguous, fitting together. The only validation there is.
+
+    Returns parameters, the kernel for such prompts, the prompts as it takes them, labels, and the number of keys.
+    """
     arrays = check_params(params)
     dtype = arrays.W_Q.dtype
-    if dtype not in dtypes:
+    if dtype not in _DTYPES:
         raise TypeError(f"params has dtype {dtype}; expected float32 or float64. Convert with .astype(numpy.float64).")
     if isinstance(prompts, CodedPrompts):
-        prompts = prompts.dense(dtype)
-    elif not isinstance(prompts, Prompts):
+        name, shape, d = "dictionary", prompts.dictionary.shape, prompts.dictionary.shape[0]
+        kernel = coded
+        floating = (prompts.dictionary.astype(dtype, copy=False), prompts.kappa.astype(dtype, copy=False))
+        inputs = (floating[0], prompts.relevant, prompts.irrelevant, floating[1], prompts.sign)
+    elif isinstance(prompts, Prompts):
+        name, shape, d = "tokens", prompts.tokens.shape, prompts.tokens.shape[2]
+        kernel, inputs = dense, (prompts.tokens,)
+        if prompts.tokens.dtype != dtype:
+            raise TypeError(
+                f"prompts.tokens has dtype {prompts.tokens.dtype}, params {dtype}; expected one dtype. "
+                f"Convert one of them, for example tokens.astype(numpy.{dtype})."
+            )
+    else:
         raise TypeError(
             f"prompts is a {type(prompts).__name__}; expected nlicl.Prompts(tokens, labels) or nlicl.CodedPrompts."
         )
-    tokens = prompts.tokens
-    if tokens.dtype != dtype:
-        raise TypeError(
-            f"prompts.tokens has dtype {tokens.dtype}, params {dtype}; expected one dtype. "
-            f"Convert one of them, for example tokens.astype(numpy.{dtype})."
-        )
-    if tokens.shape[2] != arrays.W_Q.shape[1]:
+    if d != arrays.W_Q.shape[1]:
         raise ValueError(
-            f"prompts.tokens has shape {tokens.shape}, width d = {tokens.shape[2]}; params.W_Q has shape "
+            f"prompts.{name} has shape {shape}, width d = {d}; params.W_Q has shape "
             f"{arrays.W_Q.shape}, d = {arrays.W_Q.shape[1]}. Expected the same d in both."
         )
-    keys = tokens.shape[1] if prompts.query_attends else tokens.shape[1] - 1
-    return Params(*map(_for_kernel, arrays)), _for_kernel(tokens), _for_kernel(prompts.labels), keys
+    keys = prompts.length + bool(prompts.query_attends)
+    labels = _for_kernel(prompts.labels.astype(dtype, copy=False))
+    return Params(*map(_for_kernel, arrays)), kernel, tuple(map(_for_kernel, inputs)), labels, keys
 
 
 def check_params(params):
@@ -189,9 +198,10 @@ def _for_kernel(array):
     return array if array.flags.writeable else np.asarray(_Writable(array))
 
 
-def _explain_not_finite(what, tokens):
-    check_finite(tokens, "prompts.tokens")  # changed in place since Prompts checked it
+def _explain_not_finite(what, prompts, dtype):
+    if isinstance(prompts, Prompts):
+        check_finite(prompts.tokens, "prompts.tokens")  # changed in place since Prompts checked it
     raise NotFinite(
-        f"{what} is not finite although parameters and prompts are: products of them overflow {tokens.dtype}. "
-        "Scale parameters or prompts down" + (", or use float64." if tokens.dtype == np.float32 else ".")
+        f"{what} is not finite although parameters and prompts are: products of them overflow {dtype}. "
+        "Scale parameters or prompts down" + (", or use float64." if dtype == np.float32 else ".")
     )

@@ -73,6 +73,40 @@ def check_finite(array, name):
     )
 
 
+def frozen(array):
+    """A read-only view of `array`."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _checked_labels(labels, B, dtype, of):
+    """`labels` as a new array (B,) of -1 and +1 in `dtype`; or a clear error."""
+    labels = np.asarray(labels)
+    if labels.shape != (B,):
+        raise ValueError(f"labels has shape {labels.shape}; expected ({B},), one label for each prompt of {of}.")
+    kinds = "fiuc" if dtype.kind == "c" else "fiu"
+    if labels.dtype.kind not in kinds or not np.all((labels == 1) | (labels == -1)):
+        values = labels.tolist()
+        odd = ([value for value in values if value not in (1, -1)] or values)[:3]
+        raise ValueError(
+            f"labels holds {odd} ({labels.dtype}); expected -1 or +1 only. Map two classes by numpy.where(y, 1.0, -1.0)."
+        )
+    return labels.astype(dtype)
+
+
+def _integers(value, name, shape):
+    """`value` as an integer ndarray of a shape; or a clear error."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; expected integers. Convert it with {name}.astype(numpy.int32)."
+        )
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; expected {shape}, (B, l+1) as kappa.")
+    return array
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One prompt with its label, in the paper's column notation.
@@ -149,21 +183,10 @@ class Prompts:
             )
         if d == 0:
             raise ValueError(f"tokens has shape {tokens.shape}: tokens of width 0. Expected d >= 1.")
-        labels = np.asarray(self.labels)
-        if labels.shape != (B,):
-            raise ValueError(f"labels has shape {labels.shape}; expected ({B},), one label for each prompt of tokens.")
-        kinds = "fiuc" if tokens.dtype.kind == "c" else "fiu"
-        if labels.dtype.kind not in kinds or not np.all((labels == 1) | (labels == -1)):
-            values = labels.tolist()
-            odd = ([value for value in values if value not in (1, -1)] or values)[:3]
-            raise ValueError(
-                f"labels holds {odd} ({labels.dtype}); expected -1 or +1 only. Map two classes by numpy.where(y, 1.0, -1.0)."
-            )
+        labels = _checked_labels(self.labels, B, tokens.dtype, "tokens")
         check_finite(tokens, "tokens")
-        labels = labels.astype(tokens.dtype)  # a copy; frozen, because nothing checks labels again
-        labels.flags.writeable = False
         object.__setattr__(self, "tokens", tokens)
-        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "labels", frozen(labels))  # a copy: nothing checks labels again
         object.__setattr__(self, "query_attends", bool(self.query_attends))
 
     @property
@@ -194,20 +217,29 @@ class Prompts:
 class CodedPrompts:
     """A batch of prompts as sparse codes over a dictionary: token = E[relevant] + kappa E[irrelevant] + sign E[label].
 
-    Attributes
+    Parameters
     ----------
-    dictionary : ndarray (d, K)
+    dictionary : array_like (d, K), floating
         E: columns the patterns mu_j, then nu_k, last the label embedding q, each filled up with zeros to R^d.
-    relevant, irrelevant : ndarray of int32 (B, l+1)
-        Columns of the dictionary: the token's relevant (IDR or ODR) and irrelevant (IDI or ODI) pattern.
-    kappa : ndarray (B, l+1)
+    relevant, irrelevant : array_like of int (B, l+1)
+        Columns of the dictionary, from 0: the token's relevant (IDR or ODR) and irrelevant (IDI or ODI) pattern.
+    kappa : array_like (B, l+1), floating
         Coefficient of the irrelevant pattern.
-    sign : ndarray of int8 (B, l+1)
-        +1 or -1, the label a context carries; 0 for the query.
-    labels : ndarray (B,)
+    sign : array_like of int (B, l+1)
+        +1 or -1, the label a context carries; 0 for the query, the last.
+    labels : array_like (B,)
         Labels of the queries, each -1 or +1.
     query_attends : bool
         As in `Prompts`.
+
+    Stored as read-only arrays: dictionary and kappa in their own floating dtype, labels in kappa's, patterns as int32, signs
+    as int8.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Wrong shapes or dtypes; a pattern that is no column of the dictionary; a sign other than -1, 0, 1, or one on the query;
+        a label other than -1 and +1; NaN, infinity.
     """
 
     dictionary: np.ndarray
@@ -217,6 +249,43 @@ class CodedPrompts:
     sign: np.ndarray
     labels: np.ndarray
     query_attends: bool = False
+
+    def __post_init__(self):
+        dictionary = real_array(self.dictionary, "dictionary", "(d, K)")
+        kappa = real_array(self.kappa, "kappa", "(B, l+1)")
+        B, rows = kappa.shape
+        if B == 0 or rows < 2 or min(dictionary.shape) < 1:
+            raise ValueError(
+                f"kappa has shape {kappa.shape}, dictionary {dictionary.shape}; expected (B, l+1) with B >= 1 prompts of "
+                "l >= 1 contexts, the query last, and (d, K) with d, K >= 1."
+            )
+        check_finite(dictionary, "dictionary")
+        check_finite(kappa, "kappa")
+        codes = {name: _integers(getattr(self, name), name, kappa.shape) for name in ("relevant", "irrelevant", "sign")}
+        K = dictionary.shape[1]
+        for name in ("relevant", "irrelevant"):
+            if codes[name].min() < 0 or codes[name].max() >= K:
+                raise ValueError(
+                    f"{name} holds codes from {codes[name].min()} to {codes[name].max()}; expected columns of the dictionary, "
+                    f"0 to {K - 1}."
+                )
+        sign = codes["sign"]
+        if abs(sign).max() > 1 or sign[:, -1].any():
+            raise ValueError(
+                f"sign holds values from {sign.min()} to {sign.max()}, {sorted(set(sign[:, -1].tolist()))[:3]} on queries; "
+                "expected -1, 0 or +1, and 0 on the query, the last token."
+            )
+        arrays = {
+            "dictionary": dictionary,
+            "relevant": codes["relevant"].astype(np.int32, copy=False),
+            "irrelevant": codes["irrelevant"].astype(np.int32, copy=False),
+            "kappa": kappa,
+            "sign": sign.astype(np.int8, copy=False),
+            "labels": _checked_labels(self.labels, B, kappa.dtype, "kappa"),
+        }
+        for name, array in arrays.items():
+            object.__setattr__(self, name, frozen(array))
+        object.__setattr__(self, "query_attends", bool(self.query_attends))
 
     @property
     def length(self):
@@ -244,19 +313,7 @@ class CodedPrompts:
         Returns
         -------
         Prompts
-
-        Raises
-        ------
-        IndexError
-            A code that is no column of the dictionary.
         """
-        for name in ("relevant", "irrelevant"):
-            codes = getattr(self, name)
-            if codes.min() < 0 or codes.max() >= self.dictionary.shape[1]:
-                raise IndexError(
-                    f"{name} holds codes from {codes.min()} to {codes.max()}; expected columns of the dictionary, 0 to "
-                    f"{self.dictionary.shape[1] - 1}."
-                )
         E = np.ascontiguousarray(self.dictionary.T, dtype)  # rows: one pattern each
         kappa, sign = self.kappa[..., None].astype(dtype), self.sign[..., None].astype(dtype)
         tokens = np.empty((*self.relevant.shape, E.shape[1]), dtype)
