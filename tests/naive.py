@@ -207,3 +207,29 @@ def batch(params, tokens, labels, name, query_attends=False, kind=None):
             for prompt, z in zip(numbers(tokens, kind), numbers(labels, kind), strict=True)
         ]
     )
+
+
+# ---------------------------------------------------------------- sampling
+
+
+def decode(uniform, task, z, alpha, M1, M2, K):
+    """Codes of prompts, one at a time: lists of (relevant, irrelevant, kappa, sign) for every token, the query last."""
+    prompts = []
+    for numbers_of, (a, b), label in zip(uniform, task, z, strict=True):
+        others = [j for j in range(M1) if j not in (a, b)]
+        tokens = []
+        for t, (which, rest) in enumerate(numbers_of):
+            if t == len(numbers_of) - 1:
+                relevant, sign = (a if label > 0 else b), 0
+            elif which < alpha / 2:
+                relevant, sign = a, 1
+            elif which < alpha:
+                relevant, sign = b, -1
+            else:
+                place = (which - alpha) / (1 - alpha) * len(others)
+                relevant = others[math.floor(place)]
+                sign = 1 if place - math.floor(place) < 0.5 else -1
+            place = rest * M2
+            tokens.append((relevant, M1 + math.floor(place), K * (2 * (place - math.floor(place)) - 1), sign))
+        prompts.append(tokens)
+    return prompts

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...kernels.sampling import decode
 from ...types import CodedPrompts, Params
 from .observer import Observer
 
@@ -232,35 +233,17 @@ class Problem:
         rng = _generator("sample", seed)
         task = pairs[rng.integers(len(pairs), size=n)]  # (n, 2): a, b
         z = rng.choice([1, -1], size=n)  # the query carries mu_a (z = +1) or mu_b
-        query = np.where(z == 1, task[:, 0], task[:, 1])
-        contexts = self._contexts(rng, task, length, alpha)
+        shape = (n, length + 1)
+        relevant, irrelevant = np.empty(shape, np.int32), np.empty(shape, np.int32)
+        kappa, sign = np.empty(shape), np.empty(shape, np.int8)
+        uniform = rng.random((*shape, 2))
+        decode(relevant, irrelevant, kappa, sign, uniform, task, z, float(alpha), self.M1, self.M2, float(self.K))
         if sampling == "at-least":
             matches = math.ceil(alpha * length / 2)
             places = rng.permuted(np.tile(np.arange(length), (n, 1)), axis=1)[:, :matches]
-            np.put_along_axis(contexts, places, query[:, None], axis=1)
-        coin = rng.choice([1, -1], size=(n, length))
-        sign = np.where(contexts == task[:, :1], 1, np.where(contexts == task[:, 1:], -1, coin))
-        return CodedPrompts(
-            dictionary=self.dictionary,
-            relevant=np.column_stack([contexts, query]).astype(np.int32),
-            irrelevant=rng.integers(self.M1, self.M1 + self.M2, size=(n, length + 1), dtype=np.int32),
-            kappa=rng.uniform(-self.K, self.K, size=(n, length + 1)),
-            sign=np.column_stack([sign, np.zeros(n)]).astype(np.int8),
-            labels=z.astype(float),
-            query_attends=self.query_attends,
-        )
-
-    def _contexts(self, rng, task, length, alpha):
-        """Pattern of every context (n, length): a, b or one of the others."""
-        n = len(task)
-        which = rng.random((n, length))
-        a, b = task[:, :1], task[:, 1:]
-        if self.M1 == 2:
-            return np.where(which < 0.5, a, b)
-        other = rng.integers(self.M1 - 2, size=(n, length))  # an index among the M1 - 2 patterns other than a and b
-        other += other >= np.minimum(a, b)
-        other += other >= np.maximum(a, b)
-        return np.where(which < alpha / 2, a, np.where(which < alpha, b, other))
+            np.put_along_axis(relevant, places, relevant[:, -1:], axis=1)
+            np.put_along_axis(sign, places, z[:, None].astype(np.int8), axis=1)
+        return CodedPrompts(self.dictionary, relevant, irrelevant, kappa, sign, z, self.query_attends)
 
     def initialize(self, m=None, m_a=None, m_b=None, seed=0):
         """Initial parameters: W_Q, W_K, W_V a small multiple of the identity, W_O Gaussian [paper].
