@@ -1,15 +1,17 @@
 """The problems that are timed: sizes, and data drawn from a seed.
 
-Tokens and matrices are Gaussian, scaled so that attention is spread out and scores are far below 1 in size, as early in
+Prompts are codes over the patterns of Li et al. 2024 (M1 = 6, M2 = 24, d_X = d_Y = d/2, beta = 2) and the same prompts as
+tokens; matrices are Gaussian, scaled so that attention is spread out and scores are far below 1 in size, as early in
 training: the hinge is active in every prompt (checked), so no implementation can save work on inactive ones, and
 about half of the neurons are. The query does not attend to itself; m_a = m_b = d.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nlicl import Params, Prompts
+from nlicl import Params
+from nlicl.papers.li2024 import Problem
 
 PARAMETERS = Params._fields
 
@@ -24,9 +26,11 @@ class Case:
     d: int
     m: int
 
-    def prompt_bytes(self, dtype):
-        """Size of the prompts themselves, what memory is compared with."""
-        return self.B * (self.l + 1) * self.d * np.dtype(dtype).itemsize
+    def prompt_bytes(self, dtype, implementation=""):
+        """Size of the prompts themselves, as tokens or as codes: what memory is compared with."""
+        itemsize = np.dtype(dtype).itemsize
+        token = itemsize + 9 if "coded" in implementation else itemsize * self.d  # kappa, two int32, one int8
+        return self.B * (self.l + 1) * token
 
 
 CASES = (
@@ -41,14 +45,12 @@ TINY = Case("tiny", B=256, l=4, d=8, m=8)
 
 
 def make(case, dtype, seed=0):
-    """(params, prompts) of a case; float32 data are the float64 data rounded."""
+    """(params, prompts, codes) of a case, the prompts as tokens and as codes; float32 data are the float64 data rounded."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, case.B, case.l, case.d, case.m]))
     d, m = case.d, case.m
 
     def gaussian(*shape, scale):
-        values = rng.standard_normal(shape)
-        values *= scale
-        return values.astype(dtype, copy=False)
+        return (scale * rng.standard_normal(shape)).astype(dtype, copy=False)
 
     params = Params(
         W_Q=gaussian(d, d, scale=d**-0.5),
@@ -57,7 +59,7 @@ def make(case, dtype, seed=0):
         W_O=gaussian(m, d, scale=d**-0.5),
         a=rng.choice([-1 / m, 1 / m], m).astype(dtype),
     )
-    tokens = np.empty((case.B, case.l + 1, d), dtype)
-    for prompt in tokens:  # one at a time: data leave no large temporary behind
-        prompt[...] = gaussian(case.l + 1, d, scale=2 * d**-0.5)
-    return params, Prompts(tokens, rng.choice([-1.0, 1.0], case.B))
+    patterns = {} if d >= 60 else {"M1": 3, "M2": 1}
+    codes = Problem(d_X=d // 2, d_Y=d // 2, **patterns).sample(case.B, length=case.l, seed=seed)
+    codes = replace(codes, dictionary=codes.dictionary.astype(dtype), kappa=codes.kappa.astype(dtype))
+    return params, codes.dense(dtype), codes

@@ -49,8 +49,8 @@ def _measure_memory(case_name, dtype, implementation, threads):
 
     case = next(case for case in cases.CASES if case.name == case_name)
     peers.prepare(implementation, *cases.make(cases.TINY, dtype), threads)()
-    params, prompts = cases.make(case, dtype)
-    step = peers.prepare(implementation, params, prompts, threads)
+    data = cases.make(case, dtype)
+    step = peers.prepare(implementation, *data, threads)
     if peers.compiles(implementation):
         step()  # the memory of compiling for these sizes is not the step's
     gc.collect()
@@ -62,7 +62,7 @@ def _measure_memory(case_name, dtype, implementation, threads):
     except OSError:
         return None
     del result
-    return case.prompt_bytes(dtype) + peak - before
+    return case.prompt_bytes(dtype, implementation) + peak - before
 
 
 def _status(field):
@@ -79,7 +79,7 @@ def _measure_startup():
     imported = time.perf_counter()
     import cases
 
-    params, prompts = cases.make(cases.TINY, "float64")
+    params, prompts, _ = cases.make(cases.TINY, "float64")
     called = time.perf_counter()
     nlicl.loss_and_grad(params, prompts)
     return {"import": imported - start, "first_call": time.perf_counter() - called}

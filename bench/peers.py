@@ -1,8 +1,9 @@
 """Implementations of one training step: mean hinge loss and the gradients of W_Q, W_K, W_V, W_O and a.
 
-Each is a function `(params, prompts, threads) -> step`; what it does once (moving data, compiling) is not timed,
-`step() -> (loss, dW_Q, dW_K, dW_V, dW_O, da)` as NumPy arrays is. `plain` is the formula as one writes it, with a key
-and a value for every token; `probe` the algebra of nlicl's kernels, which builds neither.
+Each is a function `(params, prompts, codes, threads) -> step`, with the same prompts as tokens and as codes; what it does
+once (moving data, compiling) is not timed, `step() -> (loss, dW_Q, dW_K, dW_V, dW_O, da)` as NumPy arrays is. `plain` is the
+formula as one writes it, with a key and a value for every token; `probe` the algebra of nlicl's dense kernel, which builds
+neither. Codes are what no framework is told of: its users have tokens.
 """
 
 import importlib.util
@@ -10,7 +11,7 @@ import importlib.util
 import numpy as np
 
 
-def nlicl_dense(params, prompts, threads):
+def nlicl_dense(params, prompts, codes, threads):
     """Threads are set by the environment, NUMBA_NUM_THREADS."""
     import nlicl
 
@@ -21,7 +22,11 @@ def nlicl_dense(params, prompts, threads):
     return step
 
 
-def numpy_probe(params, prompts, threads):
+def nlicl_coded(params, prompts, codes, threads):
+    return nlicl_dense(params, codes, codes, threads)
+
+
+def numpy_probe(params, prompts, codes, threads):
     """Vectorised NumPy, backward by hand. Its threads are BLAS's, set by the environment."""
     return lambda: numpy_step(params, prompts.tokens, prompts.labels)
 
@@ -77,7 +82,7 @@ def probe_loss(W_Q, W_K, W_V, W_O, a, tokens, z, softmax, relu):
 
 
 def torch_step(loss_formula, compiled):
-    def prepare(params, prompts, threads):
+    def prepare(params, prompts, codes, threads):
         import torch
 
         torch.set_num_threads(threads)
@@ -102,7 +107,7 @@ def torch_step(loss_formula, compiled):
 
 
 def jax_step(loss_formula):
-    def prepare(params, prompts, threads):
+    def prepare(params, prompts, codes, threads):
         """Threads are XLA's, set by the environment."""
         import jax
 
@@ -126,6 +131,7 @@ def jax_step(loss_formula):
 # name -> (module it needs, prepare, whether the first step on new sizes compiles)
 IMPLEMENTATIONS = {
     "nlicl-dense": ("numba", nlicl_dense, False),
+    "nlicl-coded": ("numba", nlicl_coded, False),
     "numpy": ("numpy", numpy_probe, False),
     "torch-eager-plain": ("torch", torch_step(plain_loss, compiled=False), False),
     "torch-eager-probe": ("torch", torch_step(probe_loss, compiled=False), False),
@@ -141,9 +147,9 @@ def installed(name):
     return importlib.util.find_spec(IMPLEMENTATIONS[name][0]) is not None
 
 
-def prepare(name, params, prompts, threads):
+def prepare(name, params, prompts, codes, threads):
     """The step of an implementation on this data."""
-    return IMPLEMENTATIONS[name][1](params, prompts, threads)
+    return IMPLEMENTATIONS[name][1](params, prompts, codes, threads)
 
 
 def compiles(name):

@@ -118,7 +118,8 @@ def print_table(case, dtype, rows):
         if row["seconds"] is None:
             print(f"{row['implementation']:22}  {row['note']}")
             continue
-        peak = f"{row['peak_bytes'] / prompts:.2f}" if row["peak_bytes"] else "-"
+        own = case.prompt_bytes(dtype, row["implementation"])
+        peak = f"{row['peak_bytes'] / own:.2f}" if row["peak_bytes"] else "-"
         ratio = f"{row['ratio_to_nlicl']:.2f}" if row["ratio_to_nlicl"] else "-"
         print(
             f"{row['implementation']:22}{1e3 * row['seconds']:10.3f}{1e3 * row['mad']:8.3f}{1e3 * row['best']:10.3f}"

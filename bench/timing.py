@@ -20,7 +20,7 @@ def check_truth():
 
     Slopes are complex steps of `nlicl.reference` along a random direction of each parameter: exact to rounding.
     """
-    params, prompts = cases.make(cases.TINY, "float64")
+    params, prompts, _ = cases.make(cases.TINY, "float64")
     loss, *grads = peers.numpy_step(params, prompts.tokens[:1], prompts.labels[:1])
     worst = abs(loss - reference.loss(params, prompts[0]))
     rng = np.random.default_rng(1)
@@ -37,7 +37,7 @@ def check_truth():
 
 def time_case(case, dtype, names, threads, tolerance, rounds):
     """A row for each implementation in `names`; timed are those within `tolerance` of NumPy's float64 result."""
-    params, prompts = cases.make(case, dtype)
+    params, prompts, codes = cases.make(case, dtype)
     wide = (params._replace(**{k: v.astype(np.float64) for k, v in params._asdict().items()}), prompts)
     truth = peers.numpy_step(wide[0], prompts.tokens.astype(np.float64), prompts.labels.astype(np.float64))
     rows, steps = [], {}
@@ -47,7 +47,7 @@ def time_case(case, dtype, names, threads, tolerance, rounds):
         row |= {"max_relative_error": None, "peak_bytes": None, "note": ""}
         rows.append(row)
         try:
-            step = peers.prepare(name, params, prompts, threads)
+            step = peers.prepare(name, params, prompts, codes, threads)
             error = relative_error(step(), truth)
         except Exception as problem:  # a peer's installation may fail in ways we cannot list
             row["note"] = f"not available: {type(problem).__name__}: {str(problem).strip().splitlines()[0][:100]}"
