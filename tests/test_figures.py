@@ -123,9 +123,9 @@ def found_2b(six=0.84):
     return {"steps": STEPS, "6 tasks": rise(0.437, six), "18 tasks": rise(0.437, 0.977), "in-domain": rise(0.44, 0.965)}
 
 
-def found_neurons(sign=1.0, label=1.18):
+def found_neurons(sign=1.0, label=1.02):
     """64 neurons: 30 of each sign that turn, four that stay small."""
-    a = np.repeat([1.0, -1.0], 32)
+    a = np.repeat([1.0, -1.0], 32) / 32
     small = np.isin(np.arange(64), (30, 31, 62, 63))
 
     def turn(start, end):
@@ -153,7 +153,7 @@ CASES = [
     ("fig2b", found_2b, {"six": 0.6}, "at step 300, 6 training tasks"),
     ("fig2c", found_neurons, None, None),
     ("fig2d", found_neurons, {"sign": -1.0}, "angle to"),
-    ("fig2d", found_neurons, {"label": 0.3}, "label magnitude at step 300"),
+    ("fig2d", found_neurons, {"label": 0.3}, "at step 300"),
 ]
 
 
