@@ -271,7 +271,7 @@ def test_the_initial_advantage_is_that_of_the_model(name):
     prompts = problem.sample(4000, seed=(0, 2, 0))
     votes = np.sum(nlicl.forward(problem.initialize(seed=0), prompts).attention * prompts.sign[:, :-1], axis=1)
     expected = scaling.advantage(problem.alpha, problem.beta, problem.delta)
-    assert np.mean(votes * prompts.labels) == pytest.approx(expected, rel=0.08)
+    assert np.mean(votes * prompts.labels) == pytest.approx(expected, rel=0.1)
 
 
 def test_one_seed_is_enough():

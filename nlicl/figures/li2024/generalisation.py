@@ -317,7 +317,7 @@ def assemble_3b(options, seeds, found):
             "point at l = 0 is a coin's .5.",
             WHY,
             "Out of domain the 0-1 error need not fall with l beyond 8: one match among 11 or 12 contexts is outvoted by the "
-            "others (see fig3a). Between the lengths drawn the excess over 1.1 times no match reaches .0052, at l = 11, "
+            "others (see fig3a). Between the lengths drawn the excess over 1.1 times no match comes to .005, at l = 11, "
             "alpha' = 1 (10 seeds, 10000 prompts); at S_1 = 1 it stays below .001 [measured].",
         ],
     )
