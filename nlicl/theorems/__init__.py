@@ -4,11 +4,14 @@
 """
 
 import importlib
+import textwrap
 from dataclasses import asdict, dataclass, field
 
 from ..papers import NAMES
 
-__all__ = ["Condition", "Theorem", "load"]
+__all__ = ["Condition", "Theorem", "load", "report"]
+
+WIDTH = 118
 
 
 def load(paper):
@@ -67,3 +70,72 @@ class Theorem:
     def to_dict(self):
         """Plain values, for JSON."""
         return asdict(self)
+
+    def __str__(self):
+        return report(self)
+
+
+def report(theorem):
+    """A theorem as text for a terminal, at most 118 columns: statement, conditions, claims, notes, settings.
+
+    Parameters
+    ----------
+    theorem : Theorem
+
+    Returns
+    -------
+    str
+        Lines without trailing spaces, no newline at the end.
+    """
+    states = {True: "yes", False: "NO", None: "?"}
+    seeds = theorem.seeds
+    conditions = [(c.condition, c.here, states[c.holds]) for c in theorem.conditions]
+    claims = [(f"{c.claim}: {c.expected}", c.measured, "holds" if c.holds else "FAILS") for c in theorem.claims]
+    held = sum(claim.holds for claim in theorem.claims)
+    settings = ", ".join(f"{name} {_value(value)} [{mark}]" for name, (value, mark) in theorem.settings.items())
+    parts = [
+        [theorem.name, "=" * len(theorem.name)],
+        _wrapped(theorem.statement),
+        _table(("condition", "here", "holds"), conditions),
+        _table(("prediction", "measured", "verdict"), claims),
+        [line for note in theorem.notes for line in _wrapped(note, "- ", "  ")],
+        _wrapped(settings, "Settings: ", "  "),
+        [f"{held} of {len(theorem.claims)} claims hold; {len(seeds)} seed{'s' * (len(seeds) != 1)}: {_runs(seeds)}."],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _wrapped(text, first="", rest="", width=WIDTH):
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+
+
+def _table(heads, rows):
+    """Lines of a table of three columns, cells wrapped; none without rows."""
+    if not rows:
+        return []
+    widths = (62, WIDTH - 62 - 7 - 2 * 2, 7)
+    lines = []
+    for row in (heads, *rows):
+        cells = [
+            _wrapped(cell, rest="  " * (i < 2), width=width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for i in range(max(map(len, cells))):
+            parts = (cell[i] if i < len(cell) else "" for cell in cells)
+            lines.append("  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip())
+        if row is heads:
+            lines.append("-" * WIDTH)
+    return lines
+
+
+def _value(value):
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(map(_value, value)) + ")"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _runs(seeds):
+    """0-9 for a range, otherwise the list."""
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ", ".join(map(str, seeds))
