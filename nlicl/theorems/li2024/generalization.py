@@ -87,7 +87,7 @@ def assemble_3_3(options, seeds, found):
         every("training steps until hinge < eps, at alpha/2 over at alpha; (iv) says 2^(2/3) = 1.59", ratio, 1.3, 2.2),
         every("Condition 3.2 broken, the last task left out: hinge on unseen tasks", of["one task missing"], 0.025),
         every(
-            "Condition 3.2 broken, tasks (1,2), (1,3) .. (1,M1): all patterns, but one label each: hinge",
+            "Condition 3.2 broken, all patterns trained, but one always +1, the others always -1: hinge",
             of["one label a pattern"], 0.5,
         ),
         every("l_tr = 1: nothing can be learnt [derived]: hinge", of["one context"], 0.9),
