@@ -89,7 +89,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
-@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.compiled)])
 def test_the_papers_prompts(problem, trained):
     """In and out of domain, at the start and after training, with parameters of no symmetry."""
     rng = np.random.default_rng(1)
