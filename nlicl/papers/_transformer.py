@@ -89,7 +89,10 @@ def _random_point(rng, d, length, m, m_a, m_b, query_attends):
 
 
 def place_hinge(label, params, prompts):
-    """A Point whose first and last prompts have an active and whose second has an inactive hinge; None if F is all 0."""
+    """A Point whose first and last prompts have an active and whose second has an inactive hinge; None if F is all 0.
+
+    Where |F| allows it the last one has 0 < zF < 1: right, and not by enough.
+    """
     scores = np.array([reference.forward(params, prompt).score for prompt in prompts])
     order = np.argsort(-abs(scores), kind="stable")
     order[:2] = order[1::-1]  # the second largest first: with all neurons off, F = 0 and so is every gradient
@@ -99,6 +102,8 @@ def place_hinge(label, params, prompts):
     grow = 2.0 / abs(scores[1])  # |F| = 2 at the second prompt, at most 2 at the others
     labels = np.where(scores > 0, -1.0, 1.0)
     labels[1] = -labels[1]
+    near = grow * abs(scores[2:]) < 1
+    labels[2:][near] *= -1
     return Point(
         label, params._replace(a=params.a * grow), Prompts(prompts.tokens[order], labels, prompts.query_attends)
     )
