@@ -98,7 +98,11 @@ def _cuda():
 
 
 def _extras():
-    for extra, names in (("plot", ["matplotlib"]), ("test", ["pytest", "hypothesis", "mpmath"])):
+    for extra, names in (
+        ("plot", ["matplotlib"]),
+        ("baselines", ["sklearn"]),
+        ("test", ["pytest", "hypothesis", "mpmath"]),
+    ):
         missing = [name for name in names if _version(name) is None]
         found = "installed" if not missing else f"without {', '.join(missing)} (optional)"
         yield Finding("ok", f"extra {extra}", found)

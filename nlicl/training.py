@@ -35,6 +35,7 @@ __all__ = ["Diverged", "History", "InverseTime", "Run", "load_run", "train"]
 
 CHECKPOINT = "checkpoint.npz"
 _FORMAT = 1
+_MAY_DIFFER = ("checkpoint", "steps")  # settings that a resumed run may have otherwise
 _EXPLODED = 1e6  # times the first loss, or 1: beyond that a run only waits for the overflow
 
 
@@ -205,6 +206,7 @@ def train(
     FileExistsError
         `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
     """
+    _check_problem(problem)
     if resume and out is None:
         raise ValueError("resume is set but out is None; expected the folder of the run to continue.")
     steps = _integer("steps", problem.steps if steps is None else steps, 0)
@@ -219,6 +221,7 @@ def train(
     times = _times(measure, steps)
     settings = {
         "problem": _describe(problem),
+        "steps": steps,
         "learning_rate": learning_rate,
         "batch": batch,
         "seed": seed,
@@ -248,7 +251,9 @@ def train(
         for t in range(state.t, steps):
             if t in times:
                 state.record(t, observe(state.params))
-            state.eta[t] = learning_rate * (1.0 if schedule is None else schedule(t))
+            state.eta[t] = learning_rate * (
+                1.0 if schedule is None else _real(f"schedule({t})", schedule(t), zero=True)
+            )
             state.loss[t], grads = loss_and_grad(state.params, draw(t), loss)
             with np.errstate(all="ignore"):  # overflow is looked for below
                 updated = _update(state.params, grads, trained, state.eta[t], weight_decay)
@@ -334,7 +339,24 @@ def _real(name, value, zero=False):
     return float(value)
 
 
+def _check_problem(problem):
+    missing = [
+        name
+        for name in ("initialize", "sample", "loss", "trained", "learning_rate", "batch", "steps")
+        if not hasattr(problem, name)
+    ]
+    if missing or isinstance(problem, type):
+        lacks = f" (it has no {missing[0]})" if missing else ""
+        raise TypeError(
+            f"problem is {problem!r}{lacks}; expected a paper's Problem, for example nlicl.papers.li2024.Problem()."
+        )
+
+
 def _cast(params, dtype):
+    if not hasattr(params, "_fields"):
+        raise TypeError(
+            f"params is a {type(params).__name__}; expected the NamedTuple of the paper, for example nlicl.Params."
+        )
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype is {np.dtype(dtype)}; expected numpy.float64 or numpy.float32.")
     return type(params)(*(np.array(array, dtype) for array in params))
@@ -420,6 +442,9 @@ def load_run(path, params=None):
     path = path / CHECKPOINT if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}; expected one that nlicl train --out wrote.")
+    anew = "Delete it, or choose another folder, and start anew."
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not a checkpoint of nlicl, or is damaged: not an .npz file. {anew}")
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = dict(file)
@@ -430,7 +455,7 @@ def load_run(path, params=None):
         history = History(arrays["loss"], arrays["learning_rate"], arrays["steps"], measured)
         run = Run((params or Params)(**fields), history, step, settings)
     except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a checkpoint of nlicl, or is damaged ({error}); start anew.") from None
+        raise ValueError(f"{path} is not a checkpoint of nlicl, or is damaged ({error}). {anew}") from None
     if version != _FORMAT:
         raise ValueError(
             f"{path} has format {version}; this nlicl reads {_FORMAT}. Continue it with the nlicl that wrote it."
@@ -450,11 +475,15 @@ def _open(out, state, resume, times):
         )
     run = load_run(path, type(state.params))
     wanted = json.loads(json.dumps(state.settings))
-    differing = [name for name in wanted if wanted[name] != run.settings.get(name) and name != "checkpoint"]
+    differing = [name for name in wanted if wanted[name] != run.settings.get(name) and name not in _MAY_DIFFER]
     if differing:
         name = differing[0]
+        there, here = run.settings.get(name), wanted[name]
+        if name == "problem" and there.get("type") == here["type"]:  # say which of its fields
+            name = next(key for key in here["fields"] if here["fields"][key] != there["fields"].get(key))
+            there, here = there["fields"].get(name), here["fields"][name]
         raise ValueError(
-            f"{path} is of a run with other settings: {name} is {run.settings.get(name)!r} there and {wanted[name]!r} here. "
+            f"{path} is of a run with other settings: {name} is {there!r} there and {here!r} here. "
             "Resume with the settings it was started with, or choose another folder."
         )
     if run.step > len(state.loss):

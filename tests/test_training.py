@@ -411,11 +411,15 @@ def test_an_overflow_is_divergence():
         ({"resume": True}, ValueError, "resume is set but out is None"),
         ({"loss": "cubic"}, ValueError, "loss is 'cubic'; expected one of 'hinge', 'logistic', 'squared'"),
         ({"seed": -1}, ValueError, "seed is -1"),
+        ({"schedule": lambda t: -1.0}, ValueError, r"schedule\(0\) is -1.0; expected a finite number at least 0"),
+        ({"params": (1, 2)}, TypeError, "params is a tuple; expected the NamedTuple of the paper"),
+        ({"problem": "li2024"}, TypeError, "problem is 'li2024'.* expected a paper's Problem"),
+        ({"problem": li2024.Problem}, TypeError, "expected a paper's Problem, for example"),
     ],
 )
 def test_wrong_settings(options, error, message):
     with pytest.raises(error, match=message):
-        train(**options)
+        train(**{"problem": SMALL, **options})
 
 
 def test_wrong_schedule():
@@ -434,7 +438,7 @@ def test_nothing_is_overwritten(tmp_path):
     [({"batch": 5}, "batch is 6 there and 5 here"), ({"seed": 1}, "seed"), ({"learning_rate": 0.1}, "learning_rate"),
      ({"trained": "W_O"}, "trained"), ({"schedule": InverseTime(3)}, "schedule"), ({"loss": "logistic"}, "loss"),
      ({"prompts": 20}, "prompts"), ({"dtype": np.float32}, "dtype"), ({"measure": 4}, "measure"),
-     ({"params": SMALL.initialize(seed=4)}, "params"), ({"problem": li2024.Problem()}, "problem")],
+     ({"params": SMALL.initialize(seed=4)}, "params"), ({"problem": li2024.Problem()}, "M1 is 4 there and 6 here")],
 )  # fmt: skip
 def test_another_run_is_not_continued(tmp_path, options, named):
     train(out=tmp_path, steps=3)

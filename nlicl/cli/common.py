@@ -1,11 +1,24 @@
 """What the commands share: errors in one line, a progress bar on a terminal, settings given as KEY=VALUE."""
 
+import argparse
 import ast
 import importlib.util
+import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
-__all__ = ["CannotRun", "check_files", "load_paper", "needs", "progress_bar", "settings", "split_name"]
+__all__ = [
+    "Bar",
+    "CannotRun",
+    "check_files",
+    "folder_name",
+    "load_paper",
+    "needs",
+    "progress_bar",
+    "settings",
+    "split_name",
+]
 
 
 class CannotRun(Exception):
@@ -19,6 +32,15 @@ def check_files(files):
             raise CannotRun(f"{option} {path}: there is no folder {path.parent}; make it first")
         if path is not None and path.is_dir():
             raise CannotRun(f"{option} {path}: is a folder; expected the name of a file")
+        if path is not None and not os.access(path.absolute().parent, os.W_OK):
+            raise CannotRun(f"{option} {path}: the folder {path.parent} cannot be written")
+
+
+def folder_name(text):
+    """A Path, of an option that names a folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; expected the name of a folder")
+    return Path(text)
 
 
 class Bar:
@@ -53,7 +75,9 @@ def progress_bar():
 def needs(module, extra):
     """CannotRun, with what to install, unless `module` is there."""
     if importlib.util.find_spec(module) is None:
-        raise CannotRun(f"this needs {module}, which is not installed: pip install 'nlicl[{extra}]'")
+        raise CannotRun(
+            f"this needs {module}, which is not installed: pip install '.[{extra}]' in a clone, or {module} itself"
+        )
 
 
 def split_name(text):

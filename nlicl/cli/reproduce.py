@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from .common import CannotRun, check_files, load_paper, needs, progress_bar, settings, split_name
+from .common import CannotRun, check_files, folder_name, load_paper, needs, progress_bar, settings, split_name
 
 SEEDS, QUICK_SEEDS = 10, 3
 
@@ -20,7 +20,7 @@ def add(commands):
     reproduce.add_argument("paper", metavar="PAPER[:FIGURE]", help="for example li2024, or li2024:fig2b")
     reproduce.add_argument(
         "--out",
-        type=Path,
+        type=folder_name,
         default=Path("reproduced"),
         metavar="DIR",
         help="made if it is not there (default %(default)s)",
@@ -132,7 +132,10 @@ def run_theorems(options):
         print(report(theorem) + "\n", flush=True)
         results.append(theorem)
         if options.json is not None:
-            write_whole(options.json, to_json([result.to_dict() for result in results]))
+            try:
+                write_whole(options.json, to_json([result.to_dict() for result in results]))
+            except OSError as error:
+                raise CannotRun(f"--json {options.json}: {error.strerror or error}") from None
     ok = all(theorem.ok for theorem in results)
     print("Every claim holds." if ok else "Not every claim holds: see FAILS above.")
     return 0 if ok else 1

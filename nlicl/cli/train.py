@@ -1,9 +1,8 @@
 """`nlicl train`: a paper's Algorithm 1, from the command line."""
 
 from dataclasses import fields, replace
-from pathlib import Path
 
-from .common import CannotRun, load_paper, progress_bar, settings, split_name
+from .common import CannotRun, folder_name, load_paper, progress_bar, settings, split_name
 
 OPTIONS = ("loss", "trained", "weight_decay", "prompts", "dtype", "measure", "checkpoint")  # of nlicl.train, by --set
 
@@ -27,14 +26,16 @@ def add(commands):
     train.add_argument("--steps", type=int, metavar="N", help="updates in all; the problem's if not given")
     train.add_argument("--seed", type=int, metavar="S", help="default 0")
     where = train.add_mutually_exclusive_group()
-    where.add_argument("--out", type=Path, metavar="DIR", help="a folder for the run; made if it is not there")
-    where.add_argument("--resume", type=Path, metavar="DIR", help="the folder of a run to continue")
+    where.add_argument("--out", type=folder_name, metavar="DIR", help="a folder for the run; made if it is not there")
+    where.add_argument("--resume", type=folder_name, metavar="DIR", help="the folder of a run to continue")
     train.set_defaults(run=run)
 
 
 def run(options):
     from ..training import CHECKPOINT, Diverged, load_run, train
 
+    if options.resume is not None and options.resume.name == CHECKPOINT:
+        options.resume = options.resume.parent
     with progress_bar() as bar:
         if options.resume is not None:
             problem, chosen = _resumed(options, load_run)
@@ -43,7 +44,9 @@ def run(options):
             chosen["seed"] = 0 if options.seed is None else options.seed
             if options.out is not None and (options.out / CHECKPOINT).exists():
                 raise CannotRun(f"--out {options.out} holds a run already: continue it by --resume {options.out}")
-        steps = problem.steps if options.steps is None else options.steps
+            chosen["steps"] = problem.steps
+        steps = chosen.pop("steps") if options.steps is None else options.steps
+        chosen.pop("steps", None)
         folder = options.resume or options.out
         diverged = None
         try:
@@ -58,7 +61,10 @@ def run(options):
         except Diverged as error:
             result, diverged = error.run, error
         except OSError as error:
-            raise CannotRun(f"{folder}: {error.strerror or error}") from None
+            option = "--out" if options.resume is None else "--resume"
+            raise CannotRun(
+                f"{option} {folder}: {error.strerror or error}; expected a folder that can be written"
+            ) from None
         except KeyboardInterrupt:
             if folder is not None:
                 raise KeyboardInterrupt(f"what was done is kept; go on by --resume {folder}") from None
@@ -99,7 +105,8 @@ def _resumed(options, load_run):
     """Problem and training settings as a checkpoint has them."""
     if options.set:
         raise CannotRun("--set does not go with --resume: a run keeps its settings. Start a new one with --out")
-    paper = load_paper(split_name(options.paper)[0])
+    name, which = split_name(options.paper)
+    paper = load_paper(name)
     try:
         kept = dict(load_run(options.resume, paper.Params).settings)
     except FileNotFoundError as error:
@@ -108,12 +115,17 @@ def _resumed(options, load_run):
     described = kept.pop("problem")
     if described["type"] != f"{kind.__module__}.{kind.__qualname__}":
         raise CannotRun(f"--resume {options.resume}: is a run of {described['type']}, not of {options.paper}")
+    problem = kind(**described["fields"])
+    if which is not None and paper.problems.get(which) != problem:
+        raise CannotRun(
+            f"--resume {options.resume}: is no run of {options.paper}; a run keeps its settings, say {name} alone"
+        )
     if "given" in (kept["prompts"], kept["params"]) or kept["schedule"] is not None:
         raise CannotRun(f"--resume {options.resume}: was started from Python with arrays of its own; resume it there")
     if options.seed is not None and options.seed != kept["seed"]:
         raise CannotRun(f"--seed {options.seed}: the run in {options.resume} has seed {kept['seed']}, and keeps it")
     del kept["schedule"], kept["params"]
-    return kind(**described["fields"]), kept
+    return problem, kept
 
 
 def table(result):

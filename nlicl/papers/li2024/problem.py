@@ -57,7 +57,7 @@ class Problem:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         Settings that break the data model, with the condition that fails.
     """
 
@@ -96,6 +96,8 @@ class Problem:
         for name in ("K", "xi"):
             _check_real(name, getattr(self, name), "at least 0", lambda x: x >= 0)
         _check_alpha(self.alpha, self.M1)
+        if not isinstance(self.query_attends, (bool, np.bool_)):
+            raise TypeError(f"query_attends is {self.query_attends!r}; expected True or False.")
         if self.a_scale not in ("2/m", "1/sqrt(m)"):
             raise ValueError(f"a_scale is {self.a_scale!r}; expected '2/m' or '1/sqrt(m)'.")
         if self.coefficients is not None:
