@@ -19,7 +19,6 @@ import csv
 import dataclasses
 import io
 import json
-import math
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
+from .checks import integer, real
 from .files import write_whole
 from .model import NotFinite, loss_and_grad
 from .types import all_finite
@@ -35,6 +35,8 @@ __all__ = ["Diverged", "History", "InverseTime", "Run", "load_run", "train"]
 
 CHECKPOINT = "checkpoint.npz"
 _FORMAT = 1
+_POSITIVE = ("greater than 0", lambda x: x > 0)
+_NOT_NEGATIVE = ("at least 0", lambda x: x >= 0)
 _MAY_DIFFER = ("checkpoint", "steps")  # settings that a resumed run may have otherwise
 _EXPLODED = 1e6  # times the first loss, or 1: beyond that a run only waits for the overflow
 
@@ -209,11 +211,11 @@ def train(
     _check_problem(problem)
     if resume and out is None:
         raise ValueError("resume is set but out is None; expected the folder of the run to continue.")
-    steps = _integer("steps", problem.steps if steps is None else steps, 0)
-    batch = _integer("batch", problem.batch if batch is None else batch, 1)
-    checkpoint = _integer("checkpoint", checkpoint, 1)
-    learning_rate = _real("learning_rate", problem.learning_rate if learning_rate is None else learning_rate)
-    weight_decay = _real("weight_decay", weight_decay, zero=True)
+    steps = integer("steps", problem.steps if steps is None else steps, 0)
+    batch = integer("batch", problem.batch if batch is None else batch, 1)
+    checkpoint = integer("checkpoint", checkpoint, 1)
+    learning_rate = real("learning_rate", problem.learning_rate if learning_rate is None else learning_rate, *_POSITIVE)
+    weight_decay = real("weight_decay", weight_decay, *_NOT_NEGATIVE)
     loss = problem.loss if loss is None else loss
     start = _cast(problem.initialize(seed=seed) if params is None else params, dtype)
     trained = _names(problem.trained if trained is None else trained, start)
@@ -244,15 +246,16 @@ def train(
 
     def save():
         if out is not None:
-            write_whole(out / CHECKPOINT, _pack(state.run()))
-            state.run().history.to_csv(out / "history.csv")
+            run = state.run()
+            write_whole(out / CHECKPOINT, _pack(run))
+            run.history.to_csv(out / "history.csv")
 
     try:
         for t in range(state.t, steps):
             if t in times:
                 state.record(t, observe(state.params))
             state.eta[t] = learning_rate * (
-                1.0 if schedule is None else _real(f"schedule({t})", schedule(t), zero=True)
+                1.0 if schedule is None else real(f"schedule({t})", schedule(t), *_NOT_NEGATIVE)
             )
             state.loss[t], grads = loss_and_grad(state.params, draw(t), loss)
             with np.errstate(all="ignore"):  # overflow is looked for below
@@ -322,23 +325,6 @@ def _diverged(state, reason):
 # ---- Settings
 
 
-def _integer(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} is {value!r}; expected an integer, at least {least}.")
-    if value < least:
-        raise ValueError(f"{name} is {value}; expected at least {least}.")
-    return int(value)
-
-
-def _real(name, value, zero=False):
-    wanted = "at least 0" if zero else "greater than 0"
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} is {value!r}; expected a number {wanted}.")
-    if not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
-        raise ValueError(f"{name} is {value}; expected a finite number {wanted}.")
-    return float(value)
-
-
 def _check_problem(problem):
     missing = [
         name
@@ -375,9 +361,9 @@ def _times(measure, steps):
     if measure is None:
         return ()
     if isinstance(measure, (int, np.integer)) and not isinstance(measure, bool):
-        every = _integer("measure", measure, 1)
+        every = integer("measure", measure, 1)
         return tuple(sorted({*range(0, steps + 1, every), steps}))
-    return tuple(sorted({_integer("measure", t, 0) for t in measure}))
+    return tuple(sorted({integer("measure", t, 0) for t in measure}))
 
 
 def _prompts(problem, prompts, batch, seed):
@@ -385,7 +371,7 @@ def _prompts(problem, prompts, batch, seed):
     if prompts is None:
         return lambda t: problem.sample(batch, seed=(seed, t))
     if isinstance(prompts, (int, np.integer)):
-        prompts = problem.sample(_integer("prompts", prompts, 1), seed=(seed, 1, 0))
+        prompts = problem.sample(integer("prompts", prompts, 1), seed=(seed, 1, 0))
     if batch >= len(prompts):
         return lambda t: prompts
     return lambda t: prompts[np.random.default_rng([4, seed, t]).choice(len(prompts), batch, replace=False)]

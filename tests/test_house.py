@@ -58,12 +58,13 @@ GROUND = ["nlicl.types"]
 ALLOWED = {
     "nlicl.kernels": ["nlicl.kernels"],
     "nlicl.types": [],
+    "nlicl.checks": [],
     "nlicl.files": [],
     "nlicl.reference": GROUND,
     "nlicl.mechanism": GROUND,
     "nlicl.model": [*GROUND, "nlicl.kernels"],
     "nlicl.baselines": GROUND,
-    "nlicl.training": [*GROUND, "nlicl.files", "nlicl.model"],
+    "nlicl.training": [*GROUND, "nlicl.checks", "nlicl.files", "nlicl.model"],
     "nlicl.pruning": [*GROUND, "nlicl.model"],
     "nlicl.experiment": ["nlicl.training"],
 }

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...checks import integer, real
 from ...kernels.sampling import decode
 from ...types import CodedPrompts, Params
 from .observer import Observer
@@ -87,14 +88,14 @@ class Problem:
 
     def __post_init__(self):
         for name, least in {"M1": 2, "M2": 1, "d_X": 1, "d_Y": 1, "length": 1, "m": 1, "batch": 1, "steps": 0}.items():
-            _check_integer(name, getattr(self, name), least)
+            integer(name, getattr(self, name), least)
         for name in ("m_a", "m_b"):
             if getattr(self, name) is not None:
-                _check_integer(name, getattr(self, name), 1)
+                integer(name, getattr(self, name), 1)
         for name in ("beta", "delta", "learning_rate"):
-            _check_real(name, getattr(self, name), "greater than 0", lambda x: x > 0)
+            real(name, getattr(self, name), "greater than 0", lambda x: x > 0)
         for name in ("K", "xi"):
-            _check_real(name, getattr(self, name), "at least 0", lambda x: x >= 0)
+            real(name, getattr(self, name), "at least 0", lambda x: x >= 0)
         _check_alpha(self.alpha, self.M1)
         if not isinstance(self.query_attends, (bool, np.bool_)):
             raise TypeError(f"query_attends is {self.query_attends!r}; expected True or False.")
@@ -224,8 +225,8 @@ class Problem:
         """
         length = self.length if length is None else length
         alpha = self.alpha if alpha is None else alpha
-        _check_integer("n", n, 1)
-        _check_integer("length", length, 1)
+        integer("n", n, 1)
+        integer("length", length, 1)
         _check_alpha(alpha, self.M1)
         if sampling not in ("iid", "at-least"):
             raise ValueError(f"sampling is {sampling!r}; expected 'iid' or 'at-least'.")
@@ -269,7 +270,7 @@ class Problem:
         m_a = (self.m_a or self.d) if m_a is None else m_a
         m_b = (self.m_b or self.d) if m_b is None else m_b
         for name, value in {"m": m, "m_a": m_a, "m_b": m_b}.items():
-            _check_integer(name, value, 1)
+            integer(name, value, 1)
         rng = _generator("initialize", seed)
         W_Q = self.delta * np.eye(m_a, self.d)
         W_Q[:, self.d_X :] = 0
@@ -318,8 +319,8 @@ class Problem:
             raise ValueError("this problem is out of domain already; call out_of_domain on the in-domain problem.")
         if coefficients is None:
             bound = "at most sqrt(2) = 1.4142 in absolute value: S_1 = c + s with c^2 + s^2 = 1"
-            _check_real("S_1", S_1, bound, lambda x: abs(x) <= math.sqrt(2))
-            _check_integer("M1", M1, 2)
+            real("S_1", S_1, bound, lambda x: abs(x) <= math.sqrt(2))
+            integer("M1", M1, 2)
             if 2 * M1 > self.M1:
                 raise ValueError(
                     f"M1' = {M1} ODR patterns need {2 * M1} IDR patterns in disjoint pairs; there are {self.M1}. "
@@ -352,8 +353,8 @@ def cyclic_tasks(M1=6, shifts=1):
 
     One shift is the M1-task set [recalled]; more are [derived]. ValueError unless 1 <= shifts <= M1 - 1.
     """
-    _check_integer("M1", M1, 2)
-    _check_integer("shifts", shifts, 1)
+    integer("M1", M1, 2)
+    integer("shifts", shifts, 1)
     if shifts > M1 - 1:
         raise ValueError(f"shifts is {shifts}; expected at most M1 - 1 = {M1 - 1}: there are M1 (M1 - 1) tasks in all.")
     return tuple((i, (i + s) % M1) for s in range(1, shifts + 1) for i in range(M1))
@@ -391,27 +392,13 @@ def _generator(purpose, seed):
     """A generator for one purpose: prompts and parameters of the same seed are independent."""
     seeds = [seed] if np.ndim(seed) == 0 else list(seed)
     for value in seeds:
-        _check_integer("seed", value, 0)
+        integer("seed", value, 0)
     # Their number belongs to the key: to NumPy, trailing zeros are nothing, and step 0 of seed 7 would be seed 7.
     return np.random.default_rng([{"sample": 1, "initialize": 2}[purpose], len(seeds), *map(int, seeds)])
 
 
-def _check_integer(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} is {value!r}; expected an integer, at least {least}.")
-    if value < least:
-        raise ValueError(f"{name} is {value}; expected at least {least}.")
-
-
-def _check_real(name, value, condition, holds):
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} is {value!r}; expected a number {condition}.")
-    if not (math.isfinite(value) and holds(value)):
-        raise ValueError(f"{name} is {value}; expected a finite number {condition}.")
-
-
 def _check_alpha(alpha, M1):
-    _check_real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
+    real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
     if M1 == 2 and alpha != 1:
         raise ValueError(f"alpha is {alpha} with M1 = 2: there is no other pattern for the rest. Expected alpha = 1.")
 
