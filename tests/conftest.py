@@ -31,3 +31,17 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "compiled" in item.keywords:
                 item.add_marker(skip)
+
+
+@pytest.fixture
+def run(capsys):
+    """run(*arguments) -> (exit status, standard output, standard error), without a new process."""
+    from nlicl.cli import main
+
+    def call(*arguments):
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return status, out, err
+
+    return call

@@ -47,19 +47,6 @@ number = 3
 
 
 @pytest.fixture
-def run(capsys):
-    """run(*arguments) -> (exit status, standard output, standard error), without a new process."""
-
-    def call(*arguments):
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return status, out, err
-
-    return call
-
-
-@pytest.fixture
 def appendix(tmp_path):
     (tmp_path / "appendix.py").write_text(RIGHT)
     return tmp_path / "appendix.py"

@@ -23,17 +23,6 @@ SMALL = ["--set", "M1=4", "--set", "M2=3", "--set", "d_X=8", "--set", "d_Y=3", "
 PROBLEM = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6)
 
 
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return status, out, err
-
-    return call
-
-
 # ---------------------------------------------------------------- train
 
 
