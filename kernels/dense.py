@@ -21,13 +21,14 @@ from . import loss as losses
 from ._jit import kernel, launch
 from .products import add_product, transpose
 
-_BLOCK_BYTES = 512 * 1024  # tokens of a block: a share of a core's second-level cache
+_BLOCK = 32  # prompts whose small products are done together
+_NEAR_BYTES = 512 * 1024  # tokens on which forward and backward are done together: a share of a second-level cache
 _SLAB_SHARE = 0.12  # of the prompts' size, at most, goes into the chunks' gradients
 _MOST_CHUNKS = 64
 
 
 def plan(tokens_shape, m, itemsize):
-    """(chunks, block): into how many chunks a batch is split, and how many prompts are worked on together.
+    """(chunks, block, near): into how many chunks a batch is split, and how many prompts are worked on together.
 
     A function of the problem's sizes alone, so that results do not depend on the machine's threads.
     """
@@ -35,8 +36,9 @@ def plan(tokens_shape, m, itemsize):
     chunks = 1
     while 2 * chunks <= min(_MOST_CHUNKS, B) and 2 * chunks * (d * d + m * d + m) <= _SLAB_SHARE * B * rows * d:
         chunks *= 2
-    fitting = _BLOCK_BYTES // (rows * d * itemsize)
-    return chunks, min(32, max(4, fitting - fitting % 4), -(-B // chunks))  # products go by four rows
+    block = min(_BLOCK, -(-B // chunks))
+    near = max(1, _NEAR_BYTES // (rows * d * itemsize))
+    return chunks, block, min(block, near - near % 8 if near > 8 else near)  # products go by eight rows
 
 
 def forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
@@ -46,13 +48,13 @@ def forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
     """
     B, _, d = tokens.shape
     m = len(a)
-    chunks, block = plan(tokens.shape, m, tokens.itemsize)
+    chunks, block, near = plan(tokens.shape, m, tokens.itemsize)
     QK, _, OV_T = merge(W_Q, W_K, W_V, W_O)
     F = np.empty(B, tokens.dtype)
     attn = np.empty((B, keys), tokens.dtype)
     C = np.empty((B, d), tokens.dtype)
     U = np.empty((B, m), tokens.dtype)
-    launch(forward_chunks, chunks, F, attn, C, U, tokens, QK, OV_T, a, chunks, block)
+    launch(forward_chunks, chunks, F, attn, C, U, tokens, QK, OV_T, a, chunks, block, near)
     return F, attn, C, U
 
 
@@ -60,19 +62,19 @@ def step(tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
     """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da."""
     _, _, d = tokens.shape
     m = len(a)
-    chunks, block = plan(tokens.shape, m, tokens.itemsize)
+    chunks, block, near = plan(tokens.shape, m, tokens.itemsize)
     QK, OV, OV_T = merge(W_Q, W_K, W_V, W_O)
     loss = np.zeros(chunks, tokens.dtype)
     dQK = np.zeros((chunks, d, d), tokens.dtype)
     dOV = np.zeros((chunks, m, d), tokens.dtype)
     da = np.zeros((chunks, m), tokens.dtype)
-    launch(step_chunks, chunks, loss, dQK, dOV, da, tokens, labels, keys, QK, OV, OV_T, a, kind, block)
+    launch(step_chunks, chunks, loss, dQK, dOV, da, tokens, labels, keys, QK, OV, OV_T, a, kind, block, near)
     dW_Q, dW_K, dW_V, dW_O = split(add_slabs(dQK), add_slabs(dOV), W_Q, W_K, W_V, W_O)
     return loss.sum() / len(tokens), dW_Q, dW_K, dW_V, dW_O, add_slabs(da[:, None])[0].copy()
 
 
 @kernel
-def forward_chunks(first, last, F, attn, C, U, tokens, QK, OV_T, a, chunks, block):
+def forward_chunks(first, last, F, attn, C, U, tokens, QK, OV_T, a, chunks, block, near):
     """F (B,), attn (B, keys), C (B, d), U (B, m) of the prompts in chunks first .. last - 1."""
     B, _, d = tokens.shape
     Q = np.empty((block, d), tokens.dtype)
@@ -81,53 +83,66 @@ def forward_chunks(first, last, F, attn, C, U, tokens, QK, OV_T, a, chunks, bloc
         end = (chunk + 1) * B // chunks
         for lo in range(chunk * B // chunks, end, block):
             hi = min(lo + block, end)
-            forward_block(F[lo:hi], attn[lo:hi], C[lo:hi], U[lo:hi], Q, probes, tokens[lo:hi], QK, OV_T, a)
+            probe(probes[: hi - lo], Q[: hi - lo], tokens[lo:hi], QK)
+            for i in range(lo, hi, near):
+                j = min(i + near, hi)
+                attend(attn[i:j], C[i:j], tokens[i:j], probes[i - lo : j - lo])
+                mlp.forward(U[i:j], F[i:j], C[i:j], OV_T, a)
 
 
 @kernel
-def step_chunks(first, last, loss, dQK, dOV, da, tokens, labels, keys, QK, OV, OV_T, a, kind, block):
+def step_chunks(first, last, loss, dQK, dOV, da, tokens, labels, keys, QK, OV, OV_T, a, kind, block, near):
     """Chunks first .. last - 1: a chunk adds its sum of losses to its entry of loss (chunks,), and its share of the
     mean's gradients to its slab of dQK (chunks, d, d), dOV (chunks, m, d), da (chunks, m)."""
     B, _, d = tokens.shape
     m = a.shape[0]
     chunks = loss.shape[0]
-    attn = np.empty((block, keys), tokens.dtype)
+    attn = np.empty((near, keys), tokens.dtype)
+    ds = np.empty(keys, tokens.dtype)
+    dC = np.empty((near, d), tokens.dtype)
+    F = np.empty(near, tokens.dtype)
+    g = np.empty(near, tokens.dtype)
     Q = np.empty((block, d), tokens.dtype)
     probes = np.empty((block, d), tokens.dtype)
     C = np.empty((block, d), tokens.dtype)
-    dC = np.empty((block, d), tokens.dtype)
     U = np.empty((block, m), tokens.dtype)
-    F = np.empty(block, tokens.dtype)
-    g = np.empty(block, tokens.dtype)
-    ds = np.empty(keys, tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // chunks
         for lo in range(chunk * B // chunks, end, block):
-            b = min(block, end - lo)
-            forward_block(F[:b], attn[:b], C[:b], U[:b], Q, probes, tokens[lo : lo + b], QK, OV_T, a)
-            for n in range(b):
-                loss[chunk] += losses.value(kind, F[n], labels[lo + n])
-                g[n] = losses.slope(kind, F[n], labels[lo + n]) / B
-            mlp.backward(dOV[chunk], da[chunk], dC[:b], g[:b], U[:b], C[:b], OV, a)
-            dprobes = probes
-            for n in range(b):
-                attention.backward(dprobes[n], ds, attn[n], C[n], dC[n], tokens[lo + n, :keys])
+            hi = min(lo + block, end)
+            b = hi - lo
+            probe(probes[:b], Q[:b], tokens[lo:hi], QK)
+            for i in range(0, b, near):  # forward and backward while their tokens are in the cache
+                j = min(i + near, b)
+                n = j - i
+                attend(attn[:n], C[i:j], tokens[lo + i : lo + j], probes[i:j])
+                mlp.forward(U[i:j], F[:n], C[i:j], OV_T, a)
+                for p in range(n):
+                    loss[chunk] += losses.value(kind, F[p], labels[lo + i + p])
+                    g[p] = losses.slope(kind, F[p], labels[lo + i + p]) / B
+                mlp.backward(da[chunk], dC[:n], g[:n], U[i:j], OV, a)
+                dprobes = probes
+                for p in range(n):
+                    attention.backward(dprobes[i + p], ds, attn[p], C[i + p], dC[p], tokens[lo + i + p, :keys])
+            add_product(dOV[chunk], U[:b].T, C[:b])  # u = OV c  =>  dOV = du c^T
             add_product(dQK[chunk], Q[:b].T, dprobes[:b])  # s_i = p_query^T QK p_i  =>  dQK = p_query dprobe^T
 
 
 @kernel
-def forward_block(F, attn, C, U, Q, probes, tokens, QK, OV_T, a):
-    """F (b,), attn (b, keys), C (b, d), U (b, m), queries Q and their probes (b, d) of a block of prompts."""
-    b, _, d = tokens.shape
-    keys = attn.shape[1]
-    for n in range(b):
-        for j in range(d):
+def probe(probes, Q, tokens, QK):
+    """Queries Q and their probes (b, d) of a block of prompts."""
+    for n in range(tokens.shape[0]):
+        for j in range(tokens.shape[2]):
             Q[n, j] = tokens[n, -1, j]
-            probes[n, j] = 0
-    add_product(probes[:b], Q[:b], QK)  # u = QK^T p_query = W_K^T W_Q p_query
-    for n in range(b):
-        attention.forward(attn[n], C[n], tokens[n, :keys], probes[n])
-    mlp.forward(U, F, C, OV_T, a)
+    probes[:] = 0
+    add_product(probes, Q, QK)  # u = QK^T p_query = W_K^T W_Q p_query
+
+
+@kernel
+def attend(attn, C, tokens, probes):
+    """attn (b, keys) and C (b, d) of a block of prompts."""
+    for n in range(tokens.shape[0]):
+        attention.forward(attn[n], C[n], tokens[n, : attn.shape[1]], probes[n])
 
 
 def merge(W_Q, W_K, W_V, W_O):

@@ -27,8 +27,11 @@ def forward(U, F, C, W_T, a):
 
 
 @kernel
-def backward(dW, da, dC, g, U, C, W, a):
-    """dC (b, d); dW (m, d) and da (m,) are added to; U (b, m) is overwritten by dU. g (b,) = dL/dF, W (m, d)."""
+def backward(da, dC, g, U, W, a):
+    """dC (b, d); da (m,) is added to; U (b, m) is overwritten by dU. g (b,) = dL/dF, W (m, d).
+
+    What is left, dW += dU^T C, needs nobody's result but this: the caller does it, for more prompts at once.
+    """
     zero = a.dtype.type(0)
     for n in range(U.shape[0]):
         slope = g[n]
@@ -39,4 +42,3 @@ def backward(dW, da, dC, g, U, C, W, a):
             U[n, i] = zero if off else slope * a[i]  #                    du_i = g a_i 1[u_i > 0]
     dC[:] = 0
     add_product(dC, U, W)  # u = W c  =>  dc = W^T du
-    add_product(dW, U.T, C)  #            dW = du c^T

@@ -10,7 +10,8 @@ import numpy as np
 
 from .kernels import coded, dense
 from .kernels import loss as losses
-from .types import CodedPrompts, Params, Prompt, Prompts, all_finite, check_finite, real_array
+from .kernels.products import finite
+from .types import CodedPrompts, Params, Prompt, Prompts, check_finite, packed, real_array
 
 __all__ = ["Forward", "NotFinite", "Params", "Prompt", "Prompts", "forward", "loss_and_grad"]
 
@@ -107,7 +108,7 @@ def loss_and_grad(params, prompts, loss="hinge"):
     if not np.isfinite(value):
         _explain_not_finite("the loss", prompts, arrays.W_Q.dtype)
     for name, grad in zip(Params._fields, grads, strict=True):
-        if not all_finite(grad):  # an infinite score may well have loss 0, but no gradient
+        if not finite(grad.reshape(-1)):  # an infinite score may well have loss 0, but no gradient
             _explain_not_finite(f"the gradient of {name}", prompts, arrays.W_Q.dtype)
     return value, Params(*grads)
 
@@ -117,18 +118,18 @@ def _checked(params, prompts):
 
     Returns parameters, the kernel for such prompts, the prompts as it takes them, labels, and the number of keys.
     """
-    arrays = check_params(params)
+    arrays = params if _is_ready(params) else Params(*map(packed, check_params(params)))
     dtype = arrays.W_Q.dtype
     if dtype not in _DTYPES:
         raise TypeError(f"params has dtype {dtype}; expected float32 or float64. Convert with .astype(numpy.float64).")
+    if not all(finite(array.reshape(-1)) for array in arrays):
+        check_params(params)  # says which, and where
     if isinstance(prompts, CodedPrompts):
         name, shape, d = "dictionary", prompts.dictionary.shape, prompts.dictionary.shape[0]
-        kernel = coded
-        floating = (prompts.dictionary.astype(dtype, copy=False), prompts.kappa.astype(dtype, copy=False))
-        inputs = (floating[0], prompts.relevant, prompts.irrelevant, floating[1], prompts.sign)
+        kernel, (*inputs, labels) = coded, prompts.packed(dtype)
     elif isinstance(prompts, Prompts):
         name, shape, d = "tokens", prompts.tokens.shape, prompts.tokens.shape[2]
-        kernel, inputs = dense, (prompts.tokens,)
+        kernel, inputs, labels = dense, [packed(prompts.tokens)], packed(prompts.labels)
         if prompts.tokens.dtype != dtype:
             raise TypeError(
                 f"prompts.tokens has dtype {prompts.tokens.dtype}, params {dtype}; expected one dtype. "
@@ -143,9 +144,25 @@ def _checked(params, prompts):
             f"prompts.{name} has shape {shape}, width d = {d}; params.W_Q has shape "
             f"{arrays.W_Q.shape}, d = {arrays.W_Q.shape[1]}. Expected the same d in both."
         )
-    keys = prompts.length + bool(prompts.query_attends)
-    labels = _for_kernel(prompts.labels.astype(dtype, copy=False))
-    return Params(*map(_for_kernel, arrays)), kernel, tuple(map(_for_kernel, inputs)), labels, keys
+    return arrays, kernel, inputs, labels, prompts.length + bool(prompts.query_attends)
+
+
+def _is_ready(params):
+    """Whether `params` is what kernels take, but for NaN and infinity: the usual case, settled in microseconds."""
+    if not isinstance(params, Params):
+        return False
+    W_Q, W_K, W_V, W_O, a = params
+    dtype = getattr(W_Q, "dtype", None)
+    return (
+        dtype in _DTYPES
+        and all(type(array) is np.ndarray and array.dtype == dtype and array.flags.carray for array in params)
+        and W_Q.ndim == W_V.ndim == W_O.ndim == 2
+        and W_Q.shape == W_K.shape
+        and W_V.shape[1:] == W_Q.shape[1:]
+        and W_O.shape[1:] == W_V.shape[:1]
+        and a.shape == W_O.shape[:1]
+        and min(W_Q.size, W_V.size, W_O.size) > 0
+    )
 
 
 def check_params(params):
@@ -181,21 +198,6 @@ def check_params(params):
 
 def _letters(shape):
     return [letter.strip() for letter in shape.strip("()").split(",") if letter.strip()]
-
-
-class _Writable:
-    """The same memory as a read-only array, declared writable: kernels never write their inputs, and a second
-    compilation for read-only types would cost seconds."""
-
-    def __init__(self, array):
-        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
-        self.array = array  # kept alive
-
-
-def _for_kernel(array):
-    """Contiguous, aligned, of a type the kernels are compiled for; a copy only if needed."""
-    array = np.require(array, requirements=["C", "A"])
-    return array if array.flags.writeable else np.asarray(_Writable(array))
 
 
 def _explain_not_finite(what, prompts, dtype):

@@ -73,6 +73,23 @@ def check_finite(array, name):
     )
 
 
+class _Writable:
+    """The same memory as a read-only array, declared writable: kernels never write their inputs, and a second
+    compilation for read-only types would cost seconds."""
+
+    def __init__(self, array):
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+        self.array = array  # kept alive
+
+
+def packed(array):
+    """Contiguous, aligned, of a type the kernels are compiled for; a copy only if needed."""
+    if array.flags.carray and type(array) is np.ndarray:
+        return array
+    array = np.require(array, requirements=["C", "A"])
+    return array if array.flags.writeable else np.asarray(_Writable(array))
+
+
 def frozen(array):
     """A read-only view of `array`."""
     view = array.view()
@@ -286,6 +303,19 @@ class CodedPrompts:
         for name, array in arrays.items():
             object.__setattr__(self, name, frozen(array))
         object.__setattr__(self, "query_attends", bool(self.query_attends))
+        object.__setattr__(self, "_packed", None)
+
+    def packed(self, dtype):
+        """What the coded kernels take: (dictionary, relevant, irrelevant, kappa, sign, labels), floating numbers in `dtype`.
+
+        Kept for the next call; not to be written to. Arrays that need no conversion are views.
+        """
+        if self._packed is None or self._packed[0].dtype != dtype:
+            floating = (self.dictionary, self.kappa, self.labels)
+            dictionary, kappa, labels = (packed(array.astype(dtype, copy=False)) for array in floating)
+            relevant, irrelevant, sign = map(packed, (self.relevant, self.irrelevant, self.sign))
+            object.__setattr__(self, "_packed", (dictionary, relevant, irrelevant, kappa, sign, labels))
+        return self._packed
 
     @property
     def length(self):

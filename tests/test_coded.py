@@ -167,6 +167,33 @@ def test_columns_that_no_token_uses_change_nothing(size, more, seed):
     assert_grads_close(nlicl.loss_and_grad(p, y)[1], nlicl.loss_and_grad(p, x)[1], limit.grads)
 
 
+@given(sizes, st.integers(1, 9), seeds)
+def test_rows_that_are_zero_change_nothing(size, more, seed):
+    """Coordinates in which all tokens are zero: the gradients there are 0, and elsewhere as without them."""
+    p, x = model(size._replace(d=size.d + more), seed), prompts(size, seed)
+    rows = np.sort(np.random.default_rng(seed).permutation(size.d + more)[: size.d])
+    E = np.zeros((size.d + more, size.K))
+    E[rows] = x.dictionary
+    y = CodedPrompts(E, x.relevant, x.irrelevant, x.kappa, x.sign, x.labels)
+    narrow = Params(*(np.ascontiguousarray(W[:, rows]) for W in p[:3]), *p[3:])
+    want = Params(*(np.zeros_like(array) for array in p))
+    for name, grad in nlicl.loss_and_grad(narrow, x)[1]._asdict().items():
+        getattr(want, name)[(slice(None), rows) if name in ("W_Q", "W_K", "W_V") else ...] = grad
+    grads = nlicl.loss_and_grad(p, y)[1]
+    assert_grads_close(grads, want, bounds(p, y.dense(), factor=64).grads)
+    assert not any(np.delete(grad, rows, axis=1).any() for grad in grads[:3])
+    np.testing.assert_allclose(nlicl.forward(p, y).context[:, rows], nlicl.forward(narrow, x).context, rtol=1e-12)
+    assert not np.delete(nlicl.forward(p, y).context, rows, axis=1).any()
+
+
+def test_a_dictionary_of_zeros_has_scores_of_zero():
+    size = Sizes()
+    p, x = model(size, 1), prompts(size, 1)
+    y = CodedPrompts(0 * x.dictionary, x.relevant, x.irrelevant, x.kappa, x.sign, x.labels)
+    loss, grads = nlicl.loss_and_grad(p, y)
+    assert loss == 1 and not any(grad.any() for grad in grads) and not nlicl.forward(p, y).score.any()
+
+
 @given(sizes, seeds)
 def test_patterns_can_be_renumbered(size, seed):
     p, x = model(size, seed), prompts(size, seed)
@@ -200,8 +227,9 @@ def test_extreme_scores_give_finite_steps(scale):
 
 @given(st.integers(1, 5000), st.integers(2, 200), st.integers(1, 500), st.integers(1, 50), st.sampled_from([4, 8]))
 def test_plan_gives_every_chunk_something_to_do(B, rows, m, eighths, itemsize):
-    chunks = coded.plan((B, rows), m, 8 * eighths, itemsize)
+    chunks, block = coded.plan((B, rows), m, 8 * eighths, itemsize)
     assert 1 <= chunks <= B and chunks & (chunks - 1) == 0
+    assert 1 <= block <= -(-B // chunks)
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 4, 16])
@@ -209,7 +237,7 @@ def test_chunks_change_nothing_but_rounding(chunks, monkeypatch):
     size = Sizes(B=70)
     p, x = model(size, 1), prompts(size, 1)
     want = nlicl.loss_and_grad(p, x.dense(), "squared")
-    monkeypatch.setattr(coded, "plan", lambda *sizes: chunks)
+    monkeypatch.setattr(coded, "plan", lambda *sizes: (chunks, 3))
     value, grads = nlicl.loss_and_grad(p, x, "squared")
     assert value == pytest.approx(want[0], rel=1e-13)
     assert_grads_close(grads, want[1], bounds(p, x.dense(), factor=64).grads)
@@ -222,7 +250,7 @@ from nlicl.papers import li2024
 from nlicl.kernels import coded
 problem = li2024.Problem()
 x = problem.sample(3000, seed=1)
-assert coded.plan(x.relevant.shape, 64, 32, 8) > 2
+assert coded.plan(x.relevant.shape, 64, 32, 8)[0] > 2
 loss, grads = nlicl.loss_and_grad(problem.initialize(), x)
 print(hashlib.sha256(b"".join(grad.tobytes() for grad in grads)).hexdigest())
 """

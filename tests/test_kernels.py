@@ -1,11 +1,13 @@
 """Kernels against their naive twins (tests/naive.py), their own sources, extended precision and the complex step."""
 
+import platform
 from unittest import mock
 
 import mpmath
 import naive
 import numpy as np
 import pytest
+from child import python
 from draws import (
     LOSSES,
     SMALL,
@@ -33,7 +35,7 @@ KIND = loss_kernels.NAMES
 
 
 def whole_numbers(rng, *shape, dtype=np.float64):
-    """Integers up to 30 as `dtype`: sums of up to nine products of two are exact in float32, in whatever order."""
+    """Integers up to 30 as `dtype`: sums of thousands of products of two are exact in float32, in whatever order."""
     x = rng.integers(-30, 31, shape)
     return (x + 1j * rng.integers(-30, 31, shape) if np.dtype(dtype).kind == "c" else x).astype(dtype)
 
@@ -63,7 +65,11 @@ def a_forward(params, prompts):
 # ---------------------------------------------------------------- products
 
 
-@given(SMALL, SMALL, SMALL, dtypes, st.booleans(), seeds)
+# Registers hold up to sixteen numbers, and tiles eight rows of two: all ways to be short of them.
+EDGES = st.integers(1, 40)
+
+
+@given(EDGES, EDGES, EDGES, dtypes, st.booleans(), seeds)
 def test_add_product_is_the_triple_loop(r, k, n, dtype, transposed, seed):
     rng = np.random.default_rng(seed)
     A, B, C = (whole_numbers(rng, *shape, dtype=dtype) for shape in [(r, k), (k, n), (r, n)])
@@ -75,7 +81,22 @@ def test_add_product_is_the_triple_loop(r, k, n, dtype, transposed, seed):
     np.testing.assert_array_equal(C - before, want)
 
 
-@given(SMALL, SMALL, dtypes, seeds)
+@given(EDGES, EDGES, EDGES, st.sampled_from([np.float32, np.float64]), seeds)
+def test_the_bits_of_a_product_do_not_depend_on_their_place(r, k, n, dtype, seed):
+    """Row by row and column by column, other tiles of other heights: the same sums in the same order."""
+    rng = np.random.default_rng(seed)
+    A, B = gaussians(rng, r, k, dtype=dtype), gaussians(rng, k, n, dtype=dtype)
+    C = np.zeros((r, n), dtype)
+    products.add_product(C, A, B)
+    i, j = rng.integers(r), rng.integers(n)
+    row, column = np.zeros((1, n), dtype), np.zeros((r, 1), dtype)
+    products.add_product(row, A[i : i + 1], B)
+    products.add_product(column, A, np.ascontiguousarray(B[:, j : j + 1]))
+    np.testing.assert_array_equal(row[0], C[i])
+    np.testing.assert_array_equal(column[:, 0], C[:, j])
+
+
+@given(EDGES, st.integers(1, 200), dtypes, seeds)
 def test_sums_over_rows_are_their_loops(k, n, dtype, seed):
     rng = np.random.default_rng(seed)
     P, w, u, c = (whole_numbers(rng, *shape, dtype=dtype) for shape in [(k, n), (k,), (n,), (n,)])
@@ -87,6 +108,47 @@ def test_sums_over_rows_are_their_loops(k, n, dtype, seed):
     np.testing.assert_array_equal(c - before, naive.product([weights], rows)[0])
     np.testing.assert_array_equal(s, naive.times(rows, probe))
     np.testing.assert_array_equal(T, [[rows[i][j] for i in range(k)] for j in range(n)])
+
+
+WIDTHS = """
+import numpy as np
+from nlicl.kernels import attention, products, vectors
+rng = np.random.default_rng(0)
+worst = 0
+for dtype in (np.float32, np.float64):
+    for r, k, n in rng.integers(1, 40, (20, 3)):
+        A, B, C = (rng.integers(-30, 31, shape).astype(dtype) for shape in ((r, k), (k, n), (r, n)))
+        want, s = C + A @ B, np.empty(r, dtype)
+        products.add_product(C, A, B)
+        c = np.zeros(n, dtype)
+        products.add_rows(c, A[0], B)
+        products.row_products(s, A, np.ascontiguousarray(B[:, 0]))
+        assert (C == want).all() and (c == A[0] @ B).all() and (s == A @ B[:, 0]).all()
+        s = rng.normal(size=n).astype(dtype)
+        want = np.exp(s.astype(float)) / np.exp(s.astype(float)).sum()
+        attention.softmax(s)
+        worst = max(worst, abs(s / want - 1).max() / np.finfo(dtype).eps)
+print(vectors.BYTES, worst < 16)
+"""
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(("features", "width"), [("", "16"), ("+avx,+avx2,+fma", "32")])
+def test_registers_of_any_width(features, width, tmp_path):
+    """The same instructions on machines with shorter registers, with and without masks and fused multiply-adds."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("these are features of another processor")
+    settings = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    assert python(WIDTHS, **settings).split() == [width, "True"]
+
+
+@pytest.mark.compiled
+def test_instructions_refuse_what_they_cannot_read():
+    """Rows that are not packed, or of another dtype, would be read wrongly: an error at compilation, not wrong numbers."""
+    with pytest.raises(TypeError, match=r"add_rows: P is array.* expected float64, row by row in memory"):
+        products.add_rows(np.zeros(4), np.zeros(3), np.zeros((4, 3)).T)
+    with pytest.raises(TypeError, match=r"add_product: B is array.*float32"):
+        products.add_product(np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((2, 2), np.float32))
 
 
 # ---------------------------------------------------------------- attention
@@ -120,12 +182,25 @@ def test_softmax_survives_any_score(integers, scale):
         np.testing.assert_array_equal(attn, [1 / ties if k == max(integers) else 0 for k in integers])
 
 
-@pytest.mark.parametrize("at", [0, 3, 6])
-def test_softmax_does_not_swallow_nan(at):
-    s = np.arange(7.0)
-    s[at] = np.nan
+@given(st.integers(1, 70), st.sampled_from([np.float32, np.float64]), st.integers(-6, 9), seeds)
+def test_softmax_is_right_to_the_last_digits(l, dtype, power, seed):
+    """Against longer numbers: exponentials to an ulp or so, whatever their size. Below the smallest normal number, zero."""
+    s = (np.random.default_rng(seed).normal(size=l) * 2.0**power).astype(dtype)
+    wide = s - s.max()  # in `dtype`: the subtraction's rounding is not what is tested
+    wide = np.exp(wide.astype(np.longdouble))
+    want = wide / wide.sum()
     attention.softmax(s)
-    assert np.isnan(s).all()
+    np.testing.assert_allclose(s, want, rtol=6 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).tiny)
+
+
+@pytest.mark.parametrize("length", [7, 33])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_does_not_swallow_nan(length, dtype):
+    for at in range(length):
+        s = np.arange(length, dtype=dtype)
+        s[at] = np.nan
+        attention.softmax(s)
+        assert np.isnan(s).all()
 
 
 @given(st.integers(2, 9), SMALL, seeds)
@@ -154,7 +229,8 @@ def test_mlp_is_its_definition(b, m, d, dtype, seed):
     size = np.linalg.norm(W) * np.linalg.norm(C) * (1 + np.linalg.norm(a))
     assert_close(U, [u for u, _ in twins], tolerance(dtype, size))
     assert_close(F, [F for _, F in twins], tolerance(dtype, size))
-    mlp.backward(dW, da, dC, g, U, C, W, a)
+    mlp.backward(da, dC, g, U, W, a)
+    products.add_product(dW, U.T, C)  # U is dU now
     back = [
         naive.mlp_backward(naive.numbers(W), naive.numbers(a), naive.numbers(C[n]), twins[n][0], g[n].item())
         for n in range(b)
@@ -170,7 +246,8 @@ def test_a_neuron_at_zero_is_inactive():
     W, a, C = np.array([[1.0, 2.0], [0.0, 0.0]]), np.array([3.0, 5.0]), np.array([[0.5, 0.25]])
     U, F, dC, dW, da = np.empty((1, 2)), np.empty(1), np.empty((1, 2)), np.zeros((2, 2)), np.zeros(2)
     mlp.forward(U, F, C, np.ascontiguousarray(W.T), a)
-    mlp.backward(dW, da, dC, np.array([7.0]), U, C, W, a)
+    mlp.backward(da, dC, np.array([7.0]), U, W, a)
+    products.add_product(dW, U.T, C)
     assert F[0] == 3.0
     np.testing.assert_array_equal(dW, [[10.5, 5.25], [0, 0]])
     np.testing.assert_array_equal(da, [7, 0])
@@ -213,14 +290,20 @@ def test_step_and_forward_are_the_definition(size, dtype, loss, query_attends, s
 
 
 @given(
-    st.integers(1, 12), st.integers(1, 5), st.integers(1, 5), st.sampled_from([np.float32, np.float64]), losses, seeds
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.sampled_from([np.float32, np.float64]),
+    losses,
+    seeds,
 )
-def test_chunks_and_blocks_change_nothing(B, chunks, block, dtype, loss, seed):
+def test_chunks_and_blocks_change_nothing(B, chunks, block, near, dtype, loss, seed):
     """A plan says who computes what, never what is computed: chunks may be empty, the last block of one short."""
     p, x = problem(Sizes(B=B, l=5, d=6, m_a=3, m_b=4, m=7), seed, dtype)
-    with mock.patch.object(dense, "plan", lambda *sizes: (1, B)):
+    with mock.patch.object(dense, "plan", lambda *sizes: (1, B, B)):
         want_out, (want_value, want) = a_forward(p, x), a_step(loss, p, x)
-    with mock.patch.object(dense, "plan", lambda *sizes: (chunks, block)):
+    with mock.patch.object(dense, "plan", lambda *sizes: (chunks, block, min(near, block))):
         out, (value, grads) = a_forward(p, x), a_step(loss, p, x)
     tol = bounds(p, x)
     for got, expected, atol in zip(out, want_out, [tol.score, tol.attention, tol.context, tol.preactivation], strict=1):
@@ -254,10 +337,10 @@ def a_forward_named(p, x):
     st.integers(1, 10**6), st.integers(2, 200), st.integers(1, 300), st.integers(1, 2000), st.sampled_from([4, 8, 16])
 )
 def test_plan_gives_every_chunk_something_to_do(B, rows, d, m, itemsize):
-    chunks, block = dense.plan((B, rows, d), m, itemsize)
+    chunks, block, near = dense.plan((B, rows, d), m, itemsize)
     assert 1 <= chunks <= B
-    assert 1 <= block <= -(-B // chunks)
-    assert isinstance(chunks, int) and isinstance(block, int)
+    assert 1 <= near <= block <= -(-B // chunks)
+    assert all(isinstance(number, int) for number in (chunks, block, near))
 
 
 @given(sizes, seeds, st.booleans())
@@ -373,16 +456,18 @@ def arguments_of(name, rng):
         "attention.backward": (n(d), n(l), n(l), n(d), n(d), n(l, d)),
         "attention.softmax": (n(l),),
         "mlp.forward": (n(B, m), n(B), n(B, d), n(d, m), n(m)),
-        "mlp.backward": (n(m, d), n(m), n(B, d), n(B), n(B, m), n(B, d), n(m, d), n(m)),
+        "mlp.backward": (n(m), n(B, d), n(B), n(B, m), n(m, d), n(m)),
         "loss.value": (1, 0.3, -1.0),
         "loss.slope": (1, 0.3, -1.0),
         "products.add_product": (n(m, d), n(m, l), n(l, d)),
         "products.add_rows": (n(d), n(l), n(l, d)),
         "products.row_products": (n(l), n(l, d), n(d)),
         "products.transpose": (n(d, m), n(m, d)),
-        "dense.forward_chunks": (0, chunks, *outputs, x.tokens, QK, OV_T, p.a, chunks, block),
-        "dense.forward_block": (*outputs, n(B, d), n(B, d), x.tokens, QK, OV_T, p.a),
-        "dense.step_chunks": (0, chunks, n(chunks), *slabs, x.tokens, x.labels, l, *merged, 2, block),
+        "products.finite": (n(m),),
+        "dense.forward_chunks": (0, chunks, *outputs, x.tokens, QK, OV_T, p.a, chunks, block, 2),
+        "dense.probe": (n(B, d), n(B, d), x.tokens, QK),
+        "dense.attend": (*outputs[1:3], x.tokens, n(B, d)),
+        "dense.step_chunks": (0, chunks, n(chunks), *slabs, x.tokens, x.labels, l, *merged, 2, block, 2),
         "dense.add_slabs": (n(3, m, d),),
     }[name]
 
@@ -409,12 +494,12 @@ def test_source_runs_no_compiled_code():
     """`source` reaches through every call: a kernel called by a called kernel is plain Python, too."""
     plain = _jit.source(dense.step_chunks)
     assert not hasattr(plain, "py_func")
-    block = plain.__globals__["forward_block"]
-    assert not hasattr(block, "py_func")
-    softmax = block.__globals__["attention"].forward.__globals__["softmax"]
+    attend = plain.__globals__["attend"]
+    assert not hasattr(attend, "py_func")
+    softmax = attend.__globals__["attention"].forward.__globals__["softmax"]
     assert not hasattr(softmax, "py_func") and softmax.__code__ is attention.softmax.py_func.__code__
     assert plain.__globals__["losses"].HINGE == loss_kernels.HINGE  # what is no kernel passes unchanged
-    assert hasattr(dense.forward_block, "py_func")  # and the module itself is as it was
+    assert hasattr(dense.attend, "py_func")  # and the module itself is as it was
 
 
 @pytest.mark.parametrize("query_attends", [False, True])

@@ -1,0 +1,406 @@
+"""Vectors by hand: the inner loops that are most of the time, as instructions on whole registers.
+
+LLVM's own vectorisation uses half a register where it fears for the clock, and leaves rows that are no multiple of its
+stride, as d = 60, to a scalar loop: a factor 2 to 4 at these sizes. What a function means stands where it is used, as
+plain loops, which is what complex numbers and `source` run; tests hold the two against each other:
+
+    if not vectors.add_product(C, A, B):  # False where there are no such instructions
+        for i in range(C.shape[0]): ...
+
+Each number of a product is a sum in the order of the loops, one fused multiply-add after the other: its bits depend neither
+on the width of a register nor on where in the matrix it stands. Sums over a vector (`row_products`, `softmax`) do.
+"""
+
+import functools
+import inspect
+import math
+
+import llvmlite.binding
+import numba
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic, overload
+from numba.np.arrayobj import make_array
+
+_INDEX = ir.IntType(64)
+_INT = ir.IntType(32)
+
+
+def _vector_bytes():
+    """The width of a register on the machine that numba compiles for."""
+    features = numba.config.CPU_FEATURES
+    if features is None:
+        features = llvmlite.binding.get_host_cpu_features().flatten()
+    return 64 if "+avx512f" in features else 32 if "+avx" in features else 16
+
+
+BYTES = _vector_bytes()
+
+
+class Lanes:
+    """Instructions on vectors of one float type, a thin layer over llvmlite's builder."""
+
+    def __init__(self, context, builder, dtype):
+        self.context, self.builder = context, builder
+        self.scalar = context.get_data_type(dtype)
+        self.bits = dtype.bitwidth
+        self.count = 8 * BYTES // self.bits
+        self.type = ir.VectorType(self.scalar, self.count)
+        self.suffix = f"v{self.count}f{self.bits}"
+        self.zero = self.constant(0.0)
+
+    # ---- values
+
+    def constant(self, value, kind=None):
+        """`value` in every lane."""
+        kind = kind or self.scalar
+        return ir.Constant(ir.VectorType(kind, self.count), [ir.Constant(kind, value)] * self.count)
+
+    def splat(self, x):
+        """The scalar x in every lane."""
+        nothing = ir.Constant(ir.VectorType(x.type, self.count), ir.Undefined)
+        one = self.builder.insert_element(nothing, x, ir.Constant(_INT, 0))
+        return self.builder.shuffle_vector(one, nothing, self.constant(0, _INT))
+
+    def variable(self, value):
+        """Something that changes in a loop: `get` and `set` it. LLVM keeps it in a register."""
+        pointer = cgutils.alloca_once(self.builder, value.type)
+        self.builder.store(value, pointer)
+        return pointer
+
+    def get(self, variable):
+        return self.builder.load(variable)
+
+    def set(self, variable, value):
+        self.builder.store(value, variable)
+
+    def first(self, left):
+        """A mask: true in the first `left` lanes."""
+        order = ir.Constant(ir.VectorType(_INT, self.count), [ir.Constant(_INT, i) for i in range(self.count)])
+        return self.builder.icmp_signed("<", order, self.splat(self.builder.trunc(left, _INT)))
+
+    # ---- memory
+
+    def load(self, pointer, mask=None):
+        """Consecutive numbers; zeros where the mask is false, and memory there is not touched."""
+        pointer = self.builder.bitcast(pointer, self.type.as_pointer())
+        if mask is None:
+            value = self.builder.load(pointer)
+            value.align = self.bits // 8
+            return value
+        align = ir.Constant(_INT, self.bits // 8)
+        return self._call(f"llvm.masked.load.{self.suffix}.p0", self.type, pointer, align, mask, self.zero)
+
+    def store(self, value, pointer, mask=None):
+        pointer = self.builder.bitcast(pointer, self.type.as_pointer())
+        if mask is None:
+            self.builder.store(value, pointer).align = self.bits // 8
+        else:
+            align = ir.Constant(_INT, self.bits // 8)
+            self._call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), value, pointer, align, mask)
+
+    # ---- arithmetic
+
+    def _call(self, name, result, *arguments):
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
+
+    def multiply_add(self, x, y, z):
+        """x y + z, rounded once where the machine can."""
+        return self._call(f"llvm.fmuladd.{self.suffix}", self.type, x, y, z)
+
+    def round(self, x):
+        return self._call(f"llvm.rint.{self.suffix}", self.type, x)
+
+    def sums(self, rows):
+        """Vectors whose lanes, one after the other, are the sums of the vectors in `rows` (a power of two of them).
+
+        Neighbours are added, two vectors into one, until a lane is a row's sum.
+        """
+        parts = self.count  # lanes that a row's sum is spread over
+        while parts > 1:
+            if len(rows) > 1:
+                rows = [self._neighbours(x, y) for x, y in zip(rows[::2], rows[1::2], strict=True)]
+            else:
+                rows = [self._neighbours(rows[0], None)]
+            parts //= 2
+        return rows
+
+    def _neighbours(self, x, y):
+        lanes = x.type.count * (1 if y is None else 2)
+        y = ir.Constant(x.type, ir.Undefined) if y is None else y
+        half = ir.VectorType(_INT, lanes // 2)
+        even, odd = (ir.Constant(half, [ir.Constant(_INT, i) for i in range(o, lanes, 2)]) for o in (0, 1))
+        return self.builder.fadd(self.builder.shuffle_vector(x, y, even), self.builder.shuffle_vector(x, y, odd))
+
+    def sum(self, x):
+        return self.builder.extract_element(self.sums([x])[0], ir.Constant(_INT, 0))
+
+    def largest(self, x):
+        """The largest lane; NaN may be passed over."""
+        while x.type.count > 1:
+            half = ir.VectorType(_INT, x.type.count // 2)
+            lower, upper = (
+                ir.Constant(half, [ir.Constant(_INT, o + i) for i in range(half.count)]) for o in (0, half.count)
+            )
+            nothing = ir.Constant(x.type, ir.Undefined)
+            lower = self.builder.shuffle_vector(x, nothing, lower)
+            upper = self.builder.shuffle_vector(x, nothing, upper)
+            x = self.builder.select(self.builder.fcmp_ordered(">", lower, upper), lower, upper)
+        return self.builder.extract_element(x, ir.Constant(_INT, 0))
+
+    # ---- loops
+
+    def range(self, start, stop, step=1):
+        """`with lanes.range(a, b) as i`: i = a, a + step, ..., below b."""
+        return _Range(self.builder, index(start), index(stop), step)
+
+
+def index(i):
+    return i if isinstance(i, ir.Value) else ir.Constant(_INDEX, i)
+
+
+class _Range:
+    def __init__(self, builder, start, stop, step):
+        self.loop = cgutils.for_range_slice(builder, start, stop, index(step), inc=True)
+
+    def __enter__(self):
+        return self.loop.__enter__()[0]
+
+    def __exit__(self, *error):
+        return self.loop.__exit__(*error)
+
+
+class _Array:
+    """An array argument: its shape, and pointers into it."""
+
+    def __init__(self, context, builder, kind, value):
+        array = make_array(kind)(context, builder, value)
+        self.builder, self.data = builder, array.data
+        self.shape = cgutils.unpack_tuple(builder, array.shape, kind.ndim)
+        self.strides = cgutils.unpack_tuple(builder, array.strides, kind.ndim)
+
+    def at(self, *where):
+        offset = index(0)
+        for i, stride in zip(where, self.strides, strict=True):
+            offset = self.builder.add(offset, self.builder.mul(index(i), stride))
+        return cgutils.pointer_add(self.builder, self.data, offset)
+
+
+def instructions(*strided):
+    """Decorator for `emit(lanes, *arguments)`: a function that runs these instructions, and is True, in compiled code on
+    arrays of float32 or float64; everywhere else it does nothing, and is False.
+
+    All arguments are arrays of one dtype, and those not named in `strided` packed.
+    """
+
+    def decorate(emit):
+        names = list(inspect.signature(emit).parameters)[1:]
+
+        @intrinsic
+        def vectorised(typing, arguments):
+            def generate(context, builder, signature, values):
+                kinds = signature.args[0].types
+                values = cgutils.unpack_tuple(builder, values[0], len(kinds))
+                arrays = (_Array(context, builder, *array) for array in zip(kinds, values, strict=True))
+                emit(Lanes(context, builder, kinds[0].dtype), *arrays)
+                return context.get_constant(types.boolean, True)
+
+            return types.boolean(arguments), generate
+
+        def function(*arguments):
+            return False
+
+        @overload(function, strict=False)
+        def choose(*arguments):
+            dtype = arguments[0].dtype
+            if not isinstance(dtype, types.Float):
+                return lambda *arguments: False
+            for name, kind in zip(names, arguments, strict=True):
+                if kind.dtype != dtype or (kind.layout != "C" and name not in strided):
+                    raise TypeError(f"{emit.__name__}: {name} is {kind}; expected {dtype}, row by row in memory.")
+            return lambda *arguments: vectorised(arguments)
+
+        return functools.wraps(emit)(function)
+
+    return decorate
+
+
+# ---- The instructions. Each function's meaning: the loops it is given to, in products.py, attention.py and coded.py.
+
+
+@instructions("A")
+def add_product(lanes, C, A, B):
+    """Tiles of C, eight rows by two registers, stay in registers while their sums run."""
+    builder, (rows, k), n = lanes.builder, A.shape, B.shape[1]
+    columns = 2 * lanes.count
+    with lanes.range(0, n, columns) as j:
+        left = builder.sub(n, j)
+        with builder.if_else(builder.icmp_signed(">=", left, index(columns))) as (whole, edge):
+            for branch, masks in ((whole, [None, None]), (edge, None)):
+                with branch:
+                    masks = masks or [lanes.first(left), lanes.first(builder.sub(left, index(lanes.count)))]
+                    start = index(0)
+                    for height in (8, 4, 1):
+                        stop = builder.and_(rows, index(-height))
+                        with lanes.range(start, stop, height) as i:
+                            _tile(
+                                lanes,
+                                [C.at(builder.add(i, index(r)), j) for r in range(height)],
+                                [lambda p, r=r, i=i: A.at(builder.add(i, index(r)), p) for r in range(height)],
+                                lambda p, j=j: B.at(p, j),
+                                k,
+                                masks,
+                            )
+                        start = stop
+
+
+@instructions()
+def add_rows(lanes, c, w, P):
+    """Eight registers of c at a time; two half-sums of four registers where four hold what is left."""
+    builder, k, n = lanes.builder, P.shape[0], P.shape[1]
+    wide, narrow = 8 * lanes.count, 4 * lanes.count
+    whole = builder.and_(n, index(-wide))
+
+    def tile(j, masks, sums=1):
+        _tile(lanes, [c.at(j)], [w.at], lambda p: P.at(p, j), k, masks, sums)
+
+    def masks(registers):
+        left = builder.sub(n, whole)
+        return [lanes.first(builder.sub(left, index(v * lanes.count))) for v in range(registers)]
+
+    with lanes.range(0, whole, wide) as j:
+        tile(j, [None] * 8)
+    left = builder.sub(n, whole)
+    with builder.if_then(builder.icmp_signed(">", left, index(narrow))):
+        tile(whole, masks(8))
+    with builder.if_then(
+        builder.and_(builder.icmp_signed(">", left, index(0)), builder.icmp_signed("<=", left, index(narrow)))
+    ):
+        tile(whole, masks(4), sums=2)
+
+
+def _tile(lanes, C, A, B, k, masks, sums=1):
+    """Rows C of registers += sum_p A[row](p) * B(p), with pointers C and functions from p to pointers A, B.
+
+    With `sums` = 2 every other p goes into a second sum of its own: twice as many additions do not wait for one another.
+    """
+    builder, registers = lanes.builder, range(len(masks))
+
+    def part(pointer, v):
+        return builder.gep(pointer, [index(v * lanes.count)])
+
+    total = [
+        [[lanes.variable(lanes.zero if s else lanes.load(part(row, v), masks[v])) for v in registers] for row in C]
+        for s in range(sums)
+    ]
+
+    def add(p, total):
+        b = [lanes.load(part(B(p), v), masks[v]) for v in registers]
+        for row, a in zip(total, A, strict=True):
+            x = lanes.splat(builder.load(a(p)))
+            for v in registers:
+                lanes.set(row[v], lanes.multiply_add(x, b[v], lanes.get(row[v])))
+
+    even = builder.and_(k, index(-sums))
+    with lanes.range(0, even, sums) as p:
+        for s in range(sums):
+            add(builder.add(p, index(s)), total[s])
+    if sums > 1:
+        with lanes.range(even, k) as p:
+            add(p, total[0])
+    for r, row in enumerate(C):
+        for v in registers:
+            value = lanes.get(total[0][r][v])
+            for s in range(1, sums):
+                value = builder.fadd(value, lanes.get(total[s][r][v]))
+            lanes.store(value, part(row, v), masks[v])
+
+
+@instructions()
+def row_products(lanes, s, P, u):
+    """Eight rows at a time, a register of sums each; u is loaded once for all."""
+    builder, (rows, n) = lanes.builder, P.shape
+    whole = builder.and_(n, index(-lanes.count))
+    rest = lanes.first(builder.sub(n, whole))
+    start = index(0)
+    for height in (8, 4, 1):
+        stop = builder.and_(rows, index(-height))
+        with lanes.range(start, stop, height) as i:
+            sums = [lanes.variable(lanes.zero) for _ in range(height)]
+
+            def add(j, mask, i=i, sums=sums):
+                x = lanes.load(u.at(j), mask)
+                for r, total in enumerate(sums):
+                    row = lanes.load(P.at(builder.add(i, index(r)), j), mask)
+                    lanes.set(total, lanes.multiply_add(row, x, lanes.get(total)))
+
+            with lanes.range(0, whole, lanes.count) as j:
+                add(j, None)
+            with builder.if_then(builder.icmp_signed("<", whole, n)):
+                add(whole, rest)
+            done = 0
+            for vector in lanes.sums([lanes.get(total) for total in sums]):
+                pointer = builder.bitcast(s.at(builder.add(i, index(done))), vector.type.as_pointer())
+                builder.store(vector, pointer).align = lanes.bits // 8
+                done += vector.type.count
+        start = stop
+
+
+@instructions()
+def softmax(lanes, s):
+    """Three passes, each over whole registers and then over the rest, under a mask."""
+    builder, n = lanes.builder, s.shape[0]
+    whole = builder.and_(n, index(-lanes.count))
+    rest = lanes.first(builder.sub(n, whole))
+
+    def each(do):
+        with lanes.range(0, whole, lanes.count) as t:
+            do(s.at(t), None)
+        with builder.if_then(builder.icmp_signed("<", whole, n)):
+            do(s.at(whole), rest)
+
+    top = lanes.variable(lanes.splat(builder.load(s.at(0))))
+    total = lanes.variable(lanes.zero)
+
+    def find(pointer, mask):
+        x = lanes.load(pointer, mask)
+        larger = builder.fcmp_ordered(">", x, lanes.get(top))
+        larger = larger if mask is None else builder.and_(mask, larger)
+        lanes.set(top, builder.select(larger, x, lanes.get(top)))
+
+    each(find)
+    largest = lanes.splat(lanes.largest(lanes.get(top)))
+
+    def exponentiate(pointer, mask):
+        e = _exponential(lanes, builder.fsub(lanes.load(pointer, mask), largest))
+        lanes.store(e, pointer, mask)
+        e = e if mask is None else builder.select(mask, e, lanes.zero)
+        lanes.set(total, builder.fadd(lanes.get(total), e))
+
+    each(exponentiate)
+    share = lanes.splat(builder.fdiv(ir.Constant(lanes.scalar, 1.0), lanes.sum(lanes.get(total))))
+    each(lambda pointer, mask: lanes.store(builder.fmul(lanes.load(pointer, mask), share), pointer, mask))
+
+
+def _exponential(lanes, x):
+    """exp(x) for x <= 0: 2^n exp(r) with |r| <= log(2)/2, and Taylor's polynomial; 0 where it would be subnormal."""
+    builder = lanes.builder
+    if lanes.bits == 64:
+        degree, lowest, integer, bias, fraction = 13, -708.0, ir.IntType(64), 1023, 52
+        high, low = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # log(2); n * high is exact
+    else:
+        degree, lowest, integer, bias, fraction = 7, -87.0, _INT, 127, 23
+        high, low = 6.9313812256e-01, 9.0580006145e-06
+    above = builder.fcmp_unordered(">=", x, lanes.constant(lowest))  # or NaN, which goes on
+    number = builder.fcmp_ordered(">=", x, lanes.constant(lowest))
+    bounded = builder.select(number, x, lanes.constant(lowest))
+    n = lanes.round(builder.fmul(bounded, lanes.constant(1 / math.log(2))))
+    r = lanes.multiply_add(n, lanes.constant(-high), x)
+    r = lanes.multiply_add(n, lanes.constant(-low), r)
+    value = lanes.constant(1 / math.factorial(degree))
+    for power in range(degree - 1, -1, -1):
+        value = lanes.multiply_add(value, r, lanes.constant(1 / math.factorial(power)))
+    whole = builder.fptosi(n, ir.VectorType(integer, lanes.count))
+    whole = builder.shl(builder.add(whole, lanes.constant(bias, integer)), lanes.constant(fraction, integer))
+    return builder.select(above, builder.fmul(value, builder.bitcast(whole, lanes.type)), lanes.zero)
