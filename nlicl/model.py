@@ -108,7 +108,7 @@ def loss_and_grad(params, prompts, loss="hinge"):
     if not np.isfinite(value):
         _explain_not_finite("the loss", prompts, arrays.W_Q.dtype)
     for name, grad in zip(Params._fields, grads, strict=True):
-        if not finite(grad.reshape(-1)):  # an infinite score may well have loss 0, but no gradient
+        if not are_finite(grad):  # an infinite score may well have loss 0, but no gradient
             _explain_not_finite(f"the gradient of {name}", prompts, arrays.W_Q.dtype)
     return value, Params(*grads)
 
@@ -122,7 +122,7 @@ def _checked(params, prompts):
     dtype = arrays.W_Q.dtype
     if dtype not in _DTYPES:
         raise TypeError(f"params has dtype {dtype}; expected float32 or float64. Convert with .astype(numpy.float64).")
-    if not all(finite(array.reshape(-1)) for array in arrays):
+    if not are_finite(*arrays):
         check_params(params)  # says which, and where
     if isinstance(prompts, CodedPrompts):
         name, shape, d = "dictionary", prompts.dictionary.shape, prompts.dictionary.shape[0]
@@ -145,6 +145,11 @@ def _checked(params, prompts):
             f"{arrays.W_Q.shape}, d = {arrays.W_Q.shape[1]}. Expected the same d in both."
         )
     return arrays, kernel, inputs, labels, prompts.length + bool(prompts.query_attends)
+
+
+def are_finite(*arrays):
+    """Whether these packed arrays of float32 or float64 hold neither NaN nor infinity."""
+    return all(finite(array.reshape(-1)) for array in arrays)
 
 
 def _is_ready(params):

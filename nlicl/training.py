@@ -28,8 +28,7 @@ import numpy as np
 from . import __version__
 from .checks import integer, real
 from .files import write_whole
-from .model import NotFinite, loss_and_grad
-from .types import all_finite
+from .model import NotFinite, are_finite, loss_and_grad
 
 __all__ = ["Diverged", "History", "InverseTime", "Run", "load_run", "train"]
 
@@ -260,7 +259,7 @@ def train(
             state.loss[t], grads = loss_and_grad(state.params, draw(t), loss)
             with np.errstate(all="ignore"):  # overflow is looked for below
                 updated = _update(state.params, grads, trained, state.eta[t], weight_decay)
-            if not all(all_finite(array) for array in updated):
+            if not are_finite(*(getattr(updated, name) for name in trained)):
                 raise _diverged(state, "a parameter is not finite after the update")
             state.params, state.t = updated, t + 1
             if state.loss[t] > _EXPLODED * max(1.0, abs(state.loss[0])):

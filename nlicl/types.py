@@ -230,6 +230,9 @@ class Prompts:
         return f"Prompts(B={B}, l={rows - 1}, d={d}, {self.tokens.dtype}{attends})"
 
 
+_CODES = ("dictionary", "relevant", "irrelevant", "kappa", "sign", "labels")
+
+
 @dataclass(frozen=True, eq=False)
 class CodedPrompts:
     """A batch of prompts as sparse codes over a dictionary: token = E[relevant] + kappa E[irrelevant] + sign E[label].
@@ -292,30 +295,32 @@ class CodedPrompts:
                 f"sign holds values from {sign.min()} to {sign.max()}, {sorted(set(sign[:, -1].tolist()))[:3]} on queries; "
                 "expected -1, 0 or +1, and 0 on the query, the last token."
             )
-        arrays = {
-            "dictionary": dictionary,
-            "relevant": codes["relevant"].astype(np.int32, copy=False),
-            "irrelevant": codes["irrelevant"].astype(np.int32, copy=False),
-            "kappa": kappa,
-            "sign": sign.astype(np.int8, copy=False),
-            "labels": _checked_labels(self.labels, B, kappa.dtype, "kappa"),
-        }
-        for name, array in arrays.items():
+        relevant, irrelevant = (codes[name].astype(np.int32, copy=False) for name in ("relevant", "irrelevant"))
+        labels = _checked_labels(self.labels, B, kappa.dtype, "kappa")
+        self._set(dictionary, relevant, irrelevant, kappa, sign.astype(np.int8, copy=False), labels, self.query_attends)
+
+    def _set(self, dictionary, relevant, irrelevant, kappa, sign, labels, query_attends):
+        arrays = (dictionary, relevant, irrelevant, kappa, sign, labels)
+        for name, array in zip(_CODES, arrays, strict=True):
             object.__setattr__(self, name, frozen(array))
-        object.__setattr__(self, "query_attends", bool(self.query_attends))
-        object.__setattr__(self, "_packed", None)
+        object.__setattr__(self, "query_attends", bool(query_attends))
+        object.__setattr__(self, "_arrays", arrays)  # as `packed` wants them, if they can be written to
+
+    @classmethod
+    def unchecked(cls, dictionary, relevant, irrelevant, kappa, sign, labels, query_attends):
+        """For samplers: from arrays of the final dtypes that are right by construction. Nothing is looked at."""
+        made = object.__new__(cls)
+        made._set(dictionary, relevant, irrelevant, kappa, sign, labels, query_attends)
+        return made
 
     def packed(self, dtype):
         """What the coded kernels take: (dictionary, relevant, irrelevant, kappa, sign, labels), floating numbers in `dtype`.
 
-        Kept for the next call; not to be written to. Arrays that need no conversion are views.
+        Not to be written to: what needs no conversion is these prompts' own memory.
         """
-        if self._packed is None or self._packed[0].dtype != dtype:
-            floating = (self.dictionary, self.kappa, self.labels)
-            dictionary, kappa, labels = (packed(array.astype(dtype, copy=False)) for array in floating)
-            relevant, irrelevant, sign = map(packed, (self.relevant, self.irrelevant, self.sign))
-            object.__setattr__(self, "_packed", (dictionary, relevant, irrelevant, kappa, sign, labels))
-        return self._packed
+        return tuple(
+            packed(array.astype(dtype, copy=False) if array.dtype.kind == "f" else array) for array in self._arrays
+        )
 
     @property
     def length(self):

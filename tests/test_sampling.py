@@ -1,5 +1,7 @@
 """Sampling: the compiled decoder is its naive twin, its numbers are uniform, and what it draws depends on the seed alone."""
 
+import dataclasses
+
 import naive
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nlicl.kernels.sampling import decode
 
+from nlicl import CodedPrompts
 from nlicl.papers import li2024
 
 LAST = np.nextafter(1.0, 0.0)  # the largest number below 1
@@ -73,3 +76,16 @@ print(hashlib.sha256(b"".join(getattr(x, k).tobytes() for k in names)).hexdigest
 
 def test_the_same_seed_the_same_prompts_on_any_number_of_threads():
     assert len({python(BITS, NUMBA_NUM_THREADS=n) for n in ("1", "3")}) == 1
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["iid", "at-least"]), st.booleans())
+def test_what_the_sampler_makes_passes_the_checks_it_skips(seed, sampling, ood):
+    problem = li2024.Problem().out_of_domain() if ood else li2024.Problem()
+    made = problem.sample(7, seed=seed, sampling=sampling, tasks="all")
+    again = CodedPrompts(**{field.name: getattr(made, field.name) for field in dataclasses.fields(made)})
+    for name in ("dictionary", "relevant", "irrelevant", "kappa", "sign", "labels"):
+        one, other = getattr(made, name), getattr(again, name)
+        assert one.dtype == other.dtype and not one.flags.writeable
+        np.testing.assert_array_equal(one, other)
+    problem.dictionary[:] = 0  # is the caller's own
+    assert problem.sample(1).dictionary.any()

@@ -49,15 +49,12 @@ class Observer:
             ood = problem.out_of_domain(S_1=S_1, M1=M1)
             draws["ood"] = lambda s: ood.sample(n, alpha=1.0 if M1 == 2 else alpha, seed=s)
         self.codes = {name: draw((seed, 0, i)) for i, (name, draw) in enumerate(draws.items())}
-        self.tokens = {name: codes.dense() for name, codes in self.codes.items()}
+        self.tokens = self.codes["train"][:400].dense().tokens  # 8000 contexts are plenty for a mean
 
     def __call__(self, params):
         measured = {}
         for name, codes in self.codes.items():
-            prompts = self.tokens[name]
-            if params.W_Q.dtype != prompts.tokens.dtype:
-                prompts = codes.dense(params.W_Q.dtype)
-            out = forward(params, prompts)
+            out = forward(params, codes)
             margin = codes.labels * out.score
             measured[f"hinge_{name}"] = np.mean(np.maximum(0, 1 - margin))
             measured[f"error_{name}"] = np.mean(margin <= 0)
@@ -69,8 +66,8 @@ class Observer:
         return measured | mechanism.neurons(params, self.problem.mu_bar, self.problem.q)._asdict()
 
     def _projections(self, params):
-        tokens = self.tokens["train"].tokens[:400]  # 8000 contexts are plenty for a mean
-        patterns = self.problem.mu[self.codes["train"].relevant[:400]]
+        tokens = self.tokens
+        patterns = self.problem.mu[self.codes["train"].relevant[: len(tokens)]]
         measured = {}
         for name, W, which in (("query", params.W_Q, slice(-1, None)), ("key", params.W_K, slice(-1))):
             found = mechanism.projection(W, tokens[:, which], patterns[:, which])

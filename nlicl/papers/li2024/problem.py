@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -156,6 +157,10 @@ class Problem:
     @property
     def dictionary(self):
         """E (d, M1 + M2 + 1): columns mu_j, nu_k, q, filled up with zeros."""
+        return self._dictionary.copy()
+
+    @cached_property
+    def _dictionary(self):
         E = np.zeros((self.d, self.M1 + self.M2 + 1))
         E[: self.d_X, : self.M1] = self.mu.T
         E[: self.d_X, self.M1 : -1] = self.nu.T
@@ -192,6 +197,10 @@ class Problem:
                 f"tasks is {which!r}, an empty set: |T| = {len(everything)}, |T_tr| = {len(self.training_tasks)}."
             )
         return chosen
+
+    @cached_property
+    def _usual_tasks(self):
+        return np.array(self.tasks("train" if self.training_tasks else "all"))
 
     def sample(self, n, length=None, alpha=None, seed=0, tasks=None, sampling="iid"):
         """Draw prompts.
@@ -230,9 +239,7 @@ class Problem:
         _check_alpha(alpha, self.M1)
         if sampling not in ("iid", "at-least"):
             raise ValueError(f"sampling is {sampling!r}; expected 'iid' or 'at-least'.")
-        if tasks is None:
-            tasks = "train" if self.training_tasks else "all"
-        pairs = np.array(self.tasks(tasks))
+        pairs = self._usual_tasks if tasks is None else np.array(self.tasks(tasks))
         rng = _generator("sample", seed)
         task = pairs[rng.integers(len(pairs), size=n)]  # (n, 2): a, b
         z = rng.choice([1, -1], size=n)  # the query carries mu_a (z = +1) or mu_b
@@ -246,7 +253,9 @@ class Problem:
             places = rng.permuted(np.tile(np.arange(length), (n, 1)), axis=1)[:, :matches]
             np.put_along_axis(relevant, places, relevant[:, -1:], axis=1)
             np.put_along_axis(sign, places, z[:, None].astype(np.int8), axis=1)
-        return CodedPrompts(self.dictionary, relevant, irrelevant, kappa, sign, z, self.query_attends)
+        return CodedPrompts.unchecked(
+            self._dictionary, relevant, irrelevant, kappa, sign, z.astype(kappa.dtype), self.query_attends
+        )
 
     def initialize(self, m=None, m_a=None, m_b=None, seed=0):
         """Initial parameters: W_Q, W_K, W_V a small multiple of the identity, W_O Gaussian [paper].

@@ -152,7 +152,7 @@ def measure_3_4(options, seed, runs):
     trained, params = setting.problem(options, li2024.sibling), runs["main"].params
     n, alpha, l = number(options, 4000, 1000), options["alpha_test"], options["length_test"]
     known = trained.sample(2000, seed=(seed, 0, 30))
-    W, U = mechanism.lucky_neurons(params, forward(params, known.dense()).preactivation, known.labels)
+    W, U = mechanism.lucky_neurons(params, forward(params, known).preactivation, known.labels)
 
     def test(S_1, K=None, length=l, sampling="iid"):
         problem = setting.outside(options, trained, S_1, K)
@@ -160,7 +160,7 @@ def measure_3_4(options, seed, runs):
 
     def firing(S_1):
         prompts = test(S_1)
-        on = forward(params, prompts.dense()).preactivation > 0
+        on = forward(params, prompts).preactivation > 0
         return setting.least(
             np.r_[on[prompts.labels > 0][:, W].mean(axis=0), on[prompts.labels < 0][:, U].mean(axis=0)]
         )

@@ -209,7 +209,7 @@ def measure_4_4(options, seed, runs):
     problem, run = setting.problem(options), runs["few"]
     n, params = number(options, 2000, 1000), run.params
     known = problem.sample(n, seed=(seed, 0, 60))
-    W, U = mechanism.lucky_neurons(params, forward(params, known.dense()).preactivation, known.labels)
+    W, U = mechanism.lucky_neurons(params, forward(params, known).preactivation, known.labels)
     lucky = W | U
     neurons = mechanism.neurons(params, problem.mu_bar, problem.q)
     start = mechanism.neurons(problem.initialize(seed=seed), problem.mu_bar, problem.q)
@@ -233,7 +233,7 @@ def measure_4_4(options, seed, runs):
     for name, prompts in {
         "in": problem.sample(n, seed=(seed, 0, 61), tasks="unseen"), "ood": ood.sample(n, seed=(seed, 0, 62))
     }.items():  # fmt: skip
-        out, z = forward(params, prompts.dense()), prompts.labels
+        out, z = forward(params, prompts), prompts.labels
         on = out.preactivation > 0
         plus, minus = on[z > 0], on[z < 0]
         label = z * (out.context[:, problem.d_X :] @ problem.q)

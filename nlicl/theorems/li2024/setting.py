@@ -168,7 +168,7 @@ def plain(problem, **more):
 
 def errors(params, prompts):
     """Hinge and 0-1 error on prompts: the theorems are about the first [paper]."""
-    margin = prompts.labels * forward(params, prompts.dense()).score
+    margin = prompts.labels * forward(params, prompts).score
     return float(np.mean(np.maximum(0, 1 - margin))), float(np.mean(margin <= 0))
 
 

@@ -1,0 +1,304 @@
+"""The benchmark itself: what it counts, divides, draws and compares. Never how long anything takes."""
+
+import csv
+import importlib
+import importlib.util
+import math
+import sys
+from types import SimpleNamespace
+
+import pytest
+from child import ROOT, python
+
+BENCH = ROOT / "bench"
+if not BENCH.exists():
+    pytest.skip("installed: there is no bench/", allow_module_level=True)
+OURS = ["nlicl-dense", "nlicl-coded", "numpy"]
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """bench("limits") is the module of that name, imported as the scripts of the folder do."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    yield importlib.import_module
+    for name in [path.stem for path in BENCH.glob("*.py")]:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def tiny(bench):
+    return bench("cases").Case("tiny", B=16, l=5, d=8, m=6, M1=3, M2=1)
+
+
+@pytest.fixture
+def impatient(bench, monkeypatch):
+    """Tries so short that only their order of magnitude means anything."""
+    limits, timing = bench("limits"), bench("timing")
+    monkeypatch.setattr(limits, "SECONDS", 1e-4)
+    monkeypatch.setattr(limits, "last_cache", lambda: 2**16)
+    monkeypatch.setattr(timing, "PAUSE", 0)
+    monkeypatch.setattr(timing, "ENOUGH", 0)
+
+
+# ---------------------------------------------------------------- limits
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_roofs_are_rates(bench, impatient, dtype, threads):
+    roofs = bench("limits").measure(dtype, threads)
+    assert all(math.isfinite(rate) and rate > 1e5 for rate in roofs)
+
+
+def test_least_time_is_the_longer_of_moving_and_computing(bench):
+    limits = bench("limits")
+    roofs = limits.Roofs(bytes=100.0, multiply_adds=10.0, exponentials=2.0, look_ups=4.0)
+    counts = SimpleNamespace(bytes=300, multiply_adds=20, exponentials=1, look_ups=2)
+    assert limits.least_seconds(counts, roofs) == 3.0  # 300 / 100; computing takes 2 + 1/2 + 1/2, as long
+    counts.look_ups = 3
+    assert limits.least_seconds(counts, roofs) == 3.25
+    counts.bytes = 1000
+    assert limits.least_seconds(counts, roofs) == 10.0
+
+
+def test_a_rate_is_amounts_over_seconds(bench, monkeypatch):
+    """A clock that stands still but for the work: each of the jobs, side by side, moves it by n / 8."""
+    limits = bench("limits")
+    clock = [0.0]
+    monkeypatch.setattr(limits.time, "perf_counter", lambda: clock[0])
+
+    def job(n):
+        clock[0] += n / 8
+
+    assert limits.rate([job], amount=5) == 40.0
+    assert limits.rate([job, lambda n: None], amount=5) == 40.0
+
+
+def test_who_is_given_codes_is_judged_by_the_counts_of_codes(bench, tiny):
+    counts_of = bench("limits").counts_of
+    coded, dense, other = (counts_of(name, tiny, "float32") for name in ("nlicl-coded", "nlicl-dense", "jax-jit-plain"))
+    assert vars_of(dense) == vars_of(other) != vars_of(coded)
+    assert coded.look_ups > dense.look_ups and coded.bytes < dense.bytes
+
+
+def vars_of(counts):
+    return [getattr(counts, name) for name in ("bytes", "multiply_adds", "exponentials", "look_ups")]
+
+
+@pytest.mark.compiled
+def test_rows_say_how_far_from_the_limit_they_are(bench, tiny, impatient, monkeypatch):
+    limits, timing = bench("limits"), bench("timing")
+    monkeypatch.setattr(limits, "bandwidth", lambda dtype, threads, size: 1e30)
+    roofs = limits.Roofs(1.0, 1e9, 1e9, 1e9)
+    rows = timing.time_case(tiny, "float64", OURS, 1, rounds=1, roofs=roofs)
+    for row in rows:
+        counts = limits.counts_of(row["implementation"], tiny, "float64")
+        work = (counts.multiply_adds + counts.exponentials + counts.look_ups) / 1e9
+        assert row["limit_seconds"] == pytest.approx(work)
+        assert row["fraction_of_limit"] == pytest.approx(work / row["seconds"])
+    without = timing.time_case(tiny, "float64", OURS[:1], 1, rounds=1)
+    assert without[0]["fraction_of_limit"] is None and without[0]["seconds"] > 0
+
+
+def test_what_disagrees_is_not_timed(bench, tiny, impatient, monkeypatch):
+    peers, timing = bench("peers"), bench("timing")
+
+    def wrong(params, prompts, codes, threads):
+        right = peers.numpy_step(params, prompts.tokens, prompts.labels)
+        return lambda: (*right[:-1], 1.001 * right[-1])
+
+    def broken(params, prompts, codes, threads):
+        raise OSError
+
+    monkeypatch.setitem(peers.IMPLEMENTATIONS, "wrong", ("numpy", wrong, False))
+    monkeypatch.setitem(peers.IMPLEMENTATIONS, "broken", ("numpy", broken, False))
+    rows = timing.time_case(tiny, "float64", ["numpy", "wrong", "broken"], 1, rounds=1)
+    assert [row["seconds"] is None for row in rows] == [False, True, True]
+    assert rows[1]["note"].startswith("DISAGREES") and rows[1]["max_relative_error"] == pytest.approx(1e-3)
+    assert rows[2]["note"].startswith("not available: OSError")
+
+
+# ---------------------------------------------------------------- the training run
+
+
+@pytest.fixture
+def short(impatient):
+    from nlicl.papers.li2024 import Problem
+
+    return Problem(M1=4, M2=2, d_X=6, d_Y=4, m=10, length=6, batch=16)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_all_trainings_end_alike(bench, short, dtype):
+    """Whatever is installed: torch's optimiser and jax's compiled update take the steps that nlicl.train takes."""
+    training = bench("training")
+    names = [name for name, (module, _) in training.IMPLEMENTATIONS.items() if module not in ("torch", "jax")]
+    rows = training.time_training(dtype, names, 1, steps=12, problem=short, rounds=2)
+    assert [row["implementation"] for row in rows] == names
+    for row in rows:
+        assert row["note"] == "" and row["max_relative_error"] <= training.TOLERANCE[dtype]
+        assert row["case"] == "training-12" and row["runs"] == 2
+        assert 0 < row["sampling_seconds"] < row["seconds"] and row["steps_seconds"] > 0
+    assert len({round(row["final_loss"], 4) for row in rows}) == 1
+
+
+@pytest.mark.parametrize("module", ["torch", "jax"])
+def test_peers_end_where_we_do(module):
+    """In a process of their own: what they do to warnings and threads is theirs."""
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    code = f"""
+import sys
+sys.path.insert(0, {str(BENCH)!r})
+import training
+from nlicl.papers.li2024 import Problem
+problem = Problem(M1=4, M2=2, d_X=6, d_Y=4, m=10, length=6, batch=16)
+names = [name for name, (module, _) in training.IMPLEMENTATIONS.items() if module == {module!r}]
+for row in training.time_training("float64", names, 1, steps=12, problem=problem, rounds=1):
+    print(row["implementation"], row["seconds"] is not None, row["note"])
+"""
+    lines = python(code, JAX_PLATFORMS="cpu").splitlines()
+    assert len(lines) == 2 and all(line.split()[1:] == ["True"] for line in lines), lines
+
+
+def test_another_update_is_found_out(bench, short, monkeypatch):
+    training = bench("training")
+
+    def forgetful(threads):
+        train = training.numpy_train(threads)
+        return lambda problem, params, steps: train(problem, params, steps - 1)
+
+    monkeypatch.setitem(training.IMPLEMENTATIONS, "forgetful", ("numpy", forgetful))
+    rows = training.time_training("float64", ["numpy", "forgetful"], 1, steps=5, problem=short, rounds=1)
+    assert rows[0]["seconds"] and rows[1]["seconds"] is None
+    assert rows[1]["note"].startswith("DISAGREES")
+
+
+# ---------------------------------------------------------------- plots
+
+
+@pytest.fixture
+def plots(bench, impatient, monkeypatch):
+    plots = bench("plots")
+    monkeypatch.setattr(plots, "NAMES", OURS[:2])
+    return plots
+
+
+def test_curves_are_drawn_and_listed(plots, monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    sizes = {
+        "B": ({"l": 4, "d": 8, "m": 5, "M1": 3, "M2": 1}, (4, 8, 16)),
+        "M1": ({"B": 8, "l": 4, "d": 24, "m": 5, "M2": 1}, (3, 6)),
+    }
+    case = {"B": 8, "l": 4, "d": 8, "m": 5, "M1": 3, "M2": 1}
+
+    def point(threads, names):
+        cases = importlib.import_module("cases")
+        return plots.point(cases.Case("threads", **case), "threads", threads, names, threads, 1)
+
+    monkeypatch.setattr(plots, "fresh_point", point)
+    rows = plots.measure(1, sizes=sizes, most_threads=3, rounds=1)
+    paths = plots.write(tmp_path / "new", rows)
+    assert [path.name for path in paths] == ["scaling.csv", "scaling-B.png", "scaling-M1.png", "scaling-threads.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths[1:])
+    with paths[0].open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert tuple(table[0]) == plots.FIELDS
+    points = [(row["axis"], int(row["value"]), row["implementation"]) for row in table]
+    assert points == [
+        (axis, value, name)
+        for axis, values in (("B", (4, 8, 16)), ("M1", (3, 6)), ("threads", (1, 2, 3)))
+        for value in values
+        for name in OURS[:2]
+    ]
+    assert all(float(row["seconds"]) > 0 and row["note"] == "" for row in table)
+    assert all(row[row["axis"]] == row["value"] for row in table)
+    assert "ms against M1" in capsys.readouterr().out
+
+
+def test_a_slope_is_that_of_the_last_doubling(plots, capsys):
+    rows = [{"implementation": "x", "value": n, "seconds": t} for n, t in ((2, 1.0), (4, 2.0), (8, 8.0))]
+    assert plots.shown("d", rows) == rows
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["x", "1000.000", "2000.000", "8000.000", "2.00"]
+
+
+def test_what_was_not_timed_is_a_gap(plots, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    sizes = {"axis": "m", "mad": 0.0, "threads": 1, "B": 1, "l": 1, "d": 1}
+    times = {("nlicl-dense", 1): 1.0, ("nlicl-dense", 2): None, ("nlicl-coded", 1): None, ("nlicl-coded", 2): None}
+    rows = [{**sizes, "implementation": name, "value": m, "m": m, "seconds": t} for (name, m), t in times.items()]
+    plots.shown("m", rows)
+    assert len(plots.write(tmp_path, rows)) == 2
+
+
+def test_a_point_in_a_process_of_its_own(plots):
+    """The real thing, once: the threads are those it was asked for."""
+    rows = plots.fresh_point(1, OURS[1:2])
+    assert [row["threads"] for row in rows] == [1] and rows[0]["axis"] == "threads" and rows[0]["seconds"] > 0
+
+
+# ---------------------------------------------------------------- costs, processes and the command
+
+
+def test_threads_are_variables(bench, monkeypatch):
+    variables = bench("processes").thread_variables
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert variables(3)["NUMBA_NUM_THREADS"] == variables(3)["OPENBLAS_NUM_THREADS"] == "3"
+    assert "XLA_FLAGS" not in variables(3) and "multi_thread_eigen=false" in variables(1)["XLA_FLAGS"]
+
+
+@pytest.mark.compiled
+def test_a_training_compiles_once(bench):
+    """With the cache that the first has left, the next compiles nothing."""
+    import nlicl
+    from nlicl.papers.li2024 import Problem
+
+    nlicl.train(Problem(), steps=1)  # fills the cache
+    assert bench("processes").fresh("costs.py", "training") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--plots", "x", "--json", "y"], "--plots writes its numbers to DIR/scaling.csv"),
+        (["--quick", "--training"], "not allowed with argument"),
+        (["--threads", "0"], "--threads is 0; expected 1 or more"),
+        (["--json", "nowhere/at/all.json"], "there is no folder"),
+        (["--compare", "nowhere.json"], "cannot be read"),
+    ],
+)
+def test_wrong_arguments_are_status_2(bench, monkeypatch, capsys, arguments, said):
+    run = bench("run")
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        run.main()
+    assert stop.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_plots_without_matplotlib_are_status_2(bench, monkeypatch, capsys, tmp_path):
+    run = bench("run")
+    monkeypatch.setattr(sys, "argv", ["run.py", "--plots", str(tmp_path / "x")])
+    monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as stop:
+        run.main()
+    assert stop.value.code == 2 and "--plots needs matplotlib" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_tables_are_printed(bench, tiny, capsys):
+    run, timing = bench("run"), bench("timing")
+    row = {"case": "tiny", "implementation": "nlicl-dense", "dtype": "float64", "threads": 1, "note": ""}
+    row |= {**dict.fromkeys(timing.MEASURED, 0.5), "runs": 3, "sampling_seconds": 0.2, "steps_seconds": 0.3}
+    row |= {"final_loss": 0.25}
+    other = {
+        **row,
+        **dict.fromkeys(timing.MEASURED),
+        "implementation": "other",
+        "limit_seconds": 0.5,
+        "note": "DISAGREES",
+    }
+    run.print_table(tiny, "float64", [row, other])
+    run.print_training("float64", [row, other])
+    out = capsys.readouterr().out
+    assert out.count("DISAGREES") == 2 and "500.000" in out and "0.25000000" in out and "0.50" in out
