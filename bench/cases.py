@@ -1,9 +1,9 @@
 """The problems that are timed: sizes, and data drawn from a seed.
 
-Prompts are codes over the patterns of Li et al. 2024 (M1 = 6, M2 = 24, d_X = d_Y = d/2, beta = 2) and the same prompts as
-tokens; matrices are Gaussian, scaled so that attention is spread out and scores are far below 1 in size, as early in
-training: the hinge is active in every prompt (checked), so no implementation can save work on inactive ones, and
-about half of the neurons are. The query does not attend to itself; m_a = m_b = d.
+Prompts are codes over the patterns of Li et al. 2024 (d_X = d_Y = d/2, beta = 2) and the same prompts as tokens; matrices are
+Gaussian, scaled so that attention is spread out and scores are far below 1 in size, as early in training: the hinge is active
+in every prompt (checked), so no implementation can save work on inactive ones, and about half of the neurons are. The query
+does not attend to itself; m_a = m_b = d.
 """
 
 from dataclasses import dataclass, replace
@@ -18,13 +18,20 @@ PARAMETERS = Params._fields
 
 @dataclass(frozen=True)
 class Case:
-    """Sizes: `B` prompts of `l` contexts and a query, tokens of width `d`, `m` neurons."""
+    """Sizes: `B` prompts of `l` contexts and a query, tokens of width `d`, `m` neurons, `M1` + `M2` patterns."""
 
     name: str
     B: int
     l: int
     d: int
     m: int
+    M1: int = 6
+    M2: int = 24
+
+    @property
+    def K(self):
+        """Columns of the dictionary: the patterns and the label embedding."""
+        return self.M1 + self.M2 + 1
 
     def prompt_bytes(self, dtype, implementation=""):
         """Size of the prompts themselves, as tokens or as codes: what memory is compared with."""
@@ -41,7 +48,7 @@ CASES = (
 )
 DTYPES = ("float64", "float32")
 # To load code and start threads before memory is measured: small, but enough prompts for several chunks.
-TINY = Case("tiny", B=256, l=4, d=8, m=8)
+TINY = Case("tiny", B=256, l=4, d=8, m=8, M1=3, M2=1)
 
 
 def make(case, dtype, seed=0):
@@ -59,7 +66,7 @@ def make(case, dtype, seed=0):
         W_O=gaussian(m, d, scale=d**-0.5),
         a=rng.choice([-1 / m, 1 / m], m).astype(dtype),
     )
-    patterns = {} if d >= 60 else {"M1": 3, "M2": 1}
-    codes = Problem(d_X=d // 2, d_Y=d // 2, **patterns).sample(case.B, length=case.l, seed=seed)
+    problem = Problem(M1=case.M1, M2=case.M2, d_X=d // 2, d_Y=d // 2)
+    codes = problem.sample(case.B, length=case.l, seed=seed)
     codes = replace(codes, dictionary=codes.dictionary.astype(dtype), kappa=codes.kappa.astype(dtype))
     return params, codes.dense(dtype), codes

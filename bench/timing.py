@@ -4,15 +4,21 @@ import statistics
 import time
 
 import cases
+import limits
 import numpy as np
 import peers
 
 from nlicl import reference
 
+TOLERANCE = {"float64": 1e-10, "float32": 1e-3}  # of a step's loss and gradients
 PAUSE = 0.02  # seconds: thread pools spin for a while after a call, and would slow down the next implementation
 ENOUGH = 0.02  # seconds of timed calls a turn, or one call if it takes longer
 LONGEST = 40  # seconds: after that, and FEWEST rounds, a case is done
 FEWEST = 5
+
+# What a row says besides its KEY and its note; None where it was not measured.
+MEASURED = ("seconds", "mad", "best", "runs", "prompts_per_second", "ratio_to_nlicl", "limit_seconds")
+MEASURED += ("fraction_of_limit", "max_relative_error", "peak_bytes")
 
 
 def check_truth():
@@ -35,30 +41,43 @@ def check_truth():
         )
 
 
-def time_case(case, dtype, names, threads, tolerance, rounds):
-    """A row for each implementation in `names`; timed are those within `tolerance` of NumPy's float64 result."""
+def time_case(case, dtype, names, threads, rounds, roofs=None):
+    """A row for each implementation in `names`; timed are those within TOLERANCE of NumPy's float64 result.
+
+    With `roofs` of `limits.measure`, rows say how far from them they are.
+    """
     params, prompts, codes = cases.make(case, dtype)
     wide = (params._replace(**{k: v.astype(np.float64) for k, v in params._asdict().items()}), prompts)
     truth = peers.numpy_step(wide[0], prompts.tokens.astype(np.float64), prompts.labels.astype(np.float64))
     rows, steps = [], {}
     for name in names:
-        row = {"case": case.name, "implementation": name, "dtype": dtype, "threads": threads, "seconds": None}
-        row |= dict.fromkeys(("mad", "best", "runs", "prompts_per_second", "ratio_to_nlicl", "fraction_of_limit"))
-        row |= {"max_relative_error": None, "peak_bytes": None, "note": ""}
+        row = {"case": case.name, "implementation": name, "dtype": dtype, "threads": threads}
+        row |= {**dict.fromkeys(MEASURED), "note": ""}
         rows.append(row)
         try:
             step = peers.prepare(name, params, prompts, codes, threads)
             error = relative_error(step(), truth)
         except Exception as problem:  # a peer's installation may fail in ways we cannot list
-            row["note"] = f"not available: {type(problem).__name__}: {str(problem).strip().splitlines()[0][:100]}"
+            row["note"] = not_available(problem)
             continue
         row["max_relative_error"] = error
-        if error <= tolerance:
+        if error <= TOLERANCE[dtype]:
             steps[name] = step
         else:
-            row["note"] = f"DISAGREES: relative error {error:.1e}, tolerance {tolerance:.0e}; not timed"
-    fill(rows, interleaved(steps, rounds), case)
+            row["note"] = disagrees(error, TOLERANCE[dtype])
+    fill(rows, interleaved(steps, rounds), prompts=case.B, ours="nlicl-dense")
+    if roofs is not None:
+        fill_limits(rows, case, roofs)
     return rows
+
+
+def not_available(problem):
+    """The note of an implementation that raised."""
+    return f"not available: {type(problem).__name__}: {(str(problem).strip().splitlines() or [''])[0][:100]}"
+
+
+def disagrees(error, tolerance):
+    return f"DISAGREES: relative error {error:.1e}, tolerance {tolerance:.0e}; not timed"
 
 
 def relative_error(result, truth):
@@ -91,9 +110,10 @@ def interleaved(steps, rounds):
     return seconds
 
 
-def fill(rows, seconds, case):
+def fill(rows, seconds, prompts, ours):
+    """Medians and what follows from them, for steps or runs of `prompts` prompts; `ours` is what others are compared with."""
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ours = medians.get("nlicl-dense")
+    ours = medians.get(ours)
     for row in rows:
         name = row["implementation"]
         if name not in medians:
@@ -103,5 +123,18 @@ def fill(rows, seconds, case):
         row["mad"] = statistics.median(abs(value - median) for value in seconds[name])
         row["best"] = min(seconds[name])
         row["runs"] = len(seconds[name])
-        row["prompts_per_second"] = case.B / median
+        row["prompts_per_second"] = prompts / median
         row["ratio_to_nlicl"] = median / ours if ours else None
+
+
+def fill_limits(rows, case, roofs):
+    """Bytes come from where the case's lie once a step is done again and again: from caches, if they fit in there."""
+    near = {}
+    for row in rows:
+        counts = limits.counts_of(row["implementation"], case, row["dtype"])
+        if counts.bytes not in near:
+            near[counts.bytes] = limits.bandwidth(row["dtype"], row["threads"], int(counts.bytes))
+        least = limits.least_seconds(counts, roofs._replace(bytes=max(roofs.bytes, near[counts.bytes])))
+        row["limit_seconds"] = least
+        if row["seconds"] is not None:
+            row["fraction_of_limit"] = least / row["seconds"]
