@@ -2,45 +2,52 @@
 
 python bench/costs.py memory CASE DTYPE IMPLEMENTATION THREADS     prints a number of bytes, or null
 python bench/costs.py startup                                      prints {"import": s, "first_call": s}
+python bench/costs.py training                                     prints [{"kernel", "signature", "seconds"}, ...]
 """
 
 import gc
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from processes import find_nlicl, fresh
 
 
 def peak_bytes(case, dtype, implementation, threads):
     """Peak memory of one step, prompts included, or None where this system does not tell (no Linux /proc)."""
-    return _fresh("memory", case.name, dtype, implementation, str(threads))
+    # A fixed threshold: large arrays come from the system and go back to it, so that memory in use is what is seen.
+    where = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    return fresh("costs.py", "memory", case.name, dtype, implementation, threads, **where)
 
 
 def startup():
-    """Seconds for `import nlicl` and for a first float64 step: cold, then with the cache that the cold one left."""
+    """Seconds for `import nlicl`, for a first float64 step, and for a whole process `nlicl train li2024 --steps 1`: with
+    an empty compilation cache, then with the one that was left; and what was compiled in the first such process."""
     with tempfile.TemporaryDirectory() as folder:
-        cold = _fresh("startup", NUMBA_CACHE_DIR=folder)
-        warm = _fresh("startup", NUMBA_CACHE_DIR=folder)
-    if cold is None or warm is None:
+        cold = fresh("costs.py", "startup", NUMBA_CACHE_DIR=folder)
+        warm = fresh("costs.py", "startup", NUMBA_CACHE_DIR=folder)
+    with tempfile.TemporaryDirectory() as folder:
+        first_training, compiled = _timed_training(folder)
+        second_training, _ = _timed_training(folder)
+    if None in (cold, warm, compiled):
         return None
     return {
         "import_seconds": warm["import"],
         "first_call_cold_cache_seconds": cold["first_call"],
         "first_call_warm_cache_seconds": warm["first_call"],
+        "first_training_cold_cache_seconds": first_training,
+        "first_training_warm_cache_seconds": second_training,
+        "compile_seconds": sum(entry["seconds"] for entry in compiled),
+        "compiled": compiled,
     }
 
 
-def _fresh(*arguments, **environment):
-    # A fixed threshold: large arrays come from the system and go back to it, so that memory in use is what is seen.
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", **environment}
-    command = [sys.executable, str(HERE / "costs.py"), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+def _timed_training(folder):
+    start = time.perf_counter()
+    compiled = fresh("costs.py", "training", NUMBA_CACHE_DIR=folder)
+    return time.perf_counter() - start, compiled
 
 
 def _measure_memory(case_name, dtype, implementation, threads):
@@ -85,9 +92,42 @@ def _measure_startup():
     return {"import": imported - start, "first_call": time.perf_counter() - called}
 
 
+def _measure_training():
+    """Trains one step, as the command does; returns what numba compiled for it, the longest first."""
+    from numba.core import event
+
+    class Stopwatch(event.Listener):
+        """A kernel compiles those that it calls: theirs is taken off its own time."""
+
+        def __init__(self):
+            self.begun, self.done = [], []
+
+        def on_start(self, event):
+            self.begun.append([time.perf_counter(), 0.0])
+
+        def on_end(self, event):
+            start, inner = self.begun.pop()
+            seconds = time.perf_counter() - start
+            if self.begun:
+                self.begun[-1][1] += seconds
+            function = event.data["dispatcher"].py_func
+            name = f"{function.__module__}.{function.__qualname__}".removeprefix("nlicl.kernels.")
+            signature = ", ".join(map(str, event.data["args"]))
+            self.done.append({"kernel": name, "signature": signature, "seconds": seconds - inner})
+
+    stopwatch = Stopwatch()
+    event.register("numba:compile", stopwatch)
+    from nlicl.cli import main
+
+    if main(["train", "li2024", "--steps", "1"]) != 0:
+        raise SystemExit(1)
+    return sorted(stopwatch.done, key=lambda entry: -entry["seconds"])
+
+
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE.parent))
+    find_nlicl()
     if sys.argv[1] == "memory":
-        print(json.dumps(_measure_memory(*sys.argv[2:5], int(sys.argv[5]))))
+        found = _measure_memory(*sys.argv[2:5], int(sys.argv[5]))
     else:
-        print(json.dumps(_measure_startup()))
+        found = {"startup": _measure_startup, "training": _measure_training}[sys.argv[1]]()
+    print(json.dumps(found))

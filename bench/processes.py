@@ -1,0 +1,31 @@
+"""Threads, which are set before anything is imported, and fresh processes. Imports nothing that counts threads."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def thread_variables(threads):
+    """Environment variables for every pool that reads its size from there when it is loaded."""
+    variables = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB")}
+    variables["NPROC"] = str(threads)  # XLA's
+    if threads == 1:
+        variables["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+    variables["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
+    return variables
+
+
+def find_nlicl():
+    """The checkout that this folder belongs to comes before any installed nlicl."""
+    sys.path.insert(0, str(HERE.parent))
+
+
+def fresh(script, *arguments, **environment):
+    """What a script of this folder prints last, a line of JSON; None if it fails."""
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
