@@ -1,6 +1,7 @@
 """Time a training step of nlicl beside NumPy, torch and jax: python bench/run.py --help. See bench/README.md."""
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -8,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+from processes import find_nlicl, thread_variables
+
 KEY = ("case", "implementation", "dtype", "threads")
-TOLERANCE = {"float64": 1e-10, "float32": 1e-3}
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,8 +25,11 @@ def fail(message):
 
 
 def main():
-    parser = Parser(prog="bench/run.py", description="Times one training step, checked before it is timed.")
-    parser.add_argument("--quick", action="store_true", help="the smallest case, few runs, nothing that compiles long")
+    parser = Parser(prog="bench/run.py", description="Times training, step and run, checked before it is timed.")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--quick", action="store_true", help="the smallest case, few runs, nothing that compiles long")
+    what.add_argument("--training", action="store_true", help="the whole training run alone")
+    what.add_argument("--plots", metavar="DIR", help="pictures of time against every size and threads, instead")
     parser.add_argument("--json", metavar="FILE", help="write the results to FILE")
     parser.add_argument("--compare", metavar="FILE", help="print ratios to the results in FILE, an earlier --json")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), metavar="N", help="default 2")
@@ -33,11 +38,15 @@ def main():
         fail(f"--threads is {options.threads}; expected 1 or more.")
     if options.json and not Path(options.json).absolute().parent.is_dir():
         fail(f"--json {options.json}: there is no folder {Path(options.json).absolute().parent}.")
+    if options.plots is not None:
+        check_plots(options)
     earlier = read_results(options.compare) if options.compare else None
-    set_threads(options.threads)
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    os.environ.update(thread_variables(options.threads))  # before anything is imported that counts threads
+    find_nlicl()
 
-    results = measure(options.quick, options.threads)
+    if options.plots is not None:
+        return make_plots(options.plots, options.threads)
+    results = measure(options)
     if earlier:
         print_comparison(results["rows"], earlier)
     if options.json:
@@ -45,46 +54,118 @@ def main():
     return 1 if any(row["note"].startswith("DISAGREES") for row in results["rows"]) else 0
 
 
-def set_threads(threads):
-    """For every pool that reads its size from the environment when it is loaded, hence before any import."""
-    for name in ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB"):
-        os.environ[f"{name}_NUM_THREADS"] = str(threads)
-    os.environ["NPROC"] = str(threads)  # XLA's
-    if threads == 1:
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+def check_plots(options):
+    """Before the work, not after."""
+    if options.json or options.compare:
+        fail("--plots writes its numbers to DIR/scaling.csv; it does not go with --json or --compare.")
+    if importlib.util.find_spec("matplotlib") is None:
+        fail("--plots needs matplotlib, which is not installed: pip install matplotlib.")
+    try:
+        Path(options.plots).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"--plots {options.plots}: the folder cannot be made: {error.strerror}.")
 
 
-def measure(quick, threads):
+def make_plots(folder, threads):
+    import plots
+    import timing
+
+    timing.check_truth()
+    print_environment(describe(threads))
+    rows = plots.measure(threads)
+    print()
+    for path in plots.write(folder, rows):
+        print(path)
+    return 1 if any(row["note"].startswith("DISAGREES") for row in rows) else 0
+
+
+def measure(options):
     """Everything that was asked for, printed as it comes; returns what --json writes."""
-    import cases
-    import costs
     import peers
     import timing
 
     timing.check_truth()
-    names = [name for name in peers.IMPLEMENTATIONS if peers.installed(name) and not (quick and "compile" in name)]
+    names = [name for name in peers.IMPLEMENTATIONS if peers.installed(name)]
     missing = [name for name in peers.IMPLEMENTATIONS if not peers.installed(name)]
-    environment = describe(threads)
-    print(", ".join(f"{key} {value}" for key, value in environment.items()))
-    print("fraction_of_limit is not measured yet: no roof of this machine is known to this command.")
+    environment = describe(options.threads)
+    print_environment(environment)
     if missing:
         print("not installed: " + ", ".join(missing))
-    if quick:
-        print("--quick: torch-compile and start-up times are left out.")
-    rows = []
+    results = {"environment": environment, "limits": None, "startup": None, "not_installed": missing, "rows": []}
+    if options.quick:
+        print("--quick: torch-compile, the training run and start-up times are left out.")
+        names = [name for name in names if "compile" not in name]
+    if not options.training:
+        results["limits"], results["rows"] = measure_steps(names, options.threads, options.quick)
+    if not options.quick:
+        results["rows"] += measure_training(names, options.threads)
+    if not options.quick and not options.training:
+        results["startup"] = measure_startup()
+    return results
+
+
+def measure_steps(names, threads, quick):
+    """The roofs of this machine, and rows for every case."""
+    import cases
+    import costs
+    import limits
+    import timing
+
+    roofs, rows = {}, []
+    for dtype in cases.DTYPES:
+        roofs[dtype] = limits.measure(dtype, threads)
+        numbers = ", ".join(
+            f"{rate / 1e9:.3g} G {name.replace('_', '-')}" for name, rate in roofs[dtype]._asdict().items()
+        )
+        print(f"this machine at most, a second, {dtype}: {numbers}")
     for case in cases.CASES[: 1 if quick else None]:
         for dtype in cases.DTYPES:
-            block = timing.time_case(case, dtype, names, threads, TOLERANCE[dtype], rounds=5 if quick else 15)
+            block = timing.time_case(case, dtype, names, threads, 5 if quick else 15, roofs[dtype])
             for row in block:
                 if row["seconds"] is not None:
                     row["peak_bytes"] = costs.peak_bytes(case, dtype, row["implementation"], threads)
             print_table(case, dtype, block)
             rows += block
-    start = None if quick else costs.startup()
-    if start:
-        print("\nnlicl: " + ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in start.items()))
-    return {"environment": environment, "startup": start, "not_installed": missing, "rows": rows}
+    return {dtype: found._asdict() for dtype, found in roofs.items()}, rows
+
+
+def measure_training(names, threads):
+    import cases
+    import training
+
+    from nlicl.papers.li2024 import Problem
+
+    steps = training.steps_to_goal(Problem())
+    print(f"\nA whole training run: {steps} steps, to a hinge loss below {training.GOAL} on unseen tasks")
+    rows = []
+    for dtype in cases.DTYPES:
+        known = [name for name in training.IMPLEMENTATIONS if name in names]
+        block = training.time_training(dtype, known, threads, steps)
+        print_training(dtype, block)
+        rows += block
+    return rows
+
+
+def measure_startup():
+    import costs
+
+    start = costs.startup()
+    if start is None:
+        return None
+    print("\nnlicl, seconds")
+    for name, value in start.items():
+        if name != "compiled":
+            print(f"  {name.removesuffix('_seconds').replace('_', ' '):32}{value:8.2f}")
+    print("compiled by the first training, seconds; in all that is not listed "
+          f"{sum(entry['seconds'] for entry in start['compiled'] if entry['seconds'] < 0.1):.2f}")  # fmt: skip
+    for entry in start["compiled"]:
+        if entry["seconds"] >= 0.1:
+            print(f"  {entry['kernel']:32}{entry['seconds']:8.2f}  {entry['signature'][:80]}")
+    return start
+
+
+def print_environment(environment):
+    print(", ".join(f"{key} {value}" for key, value in environment.items()))
 
 
 def describe(threads):
@@ -112,7 +193,8 @@ def print_table(case, dtype, rows):
     prompts = case.prompt_bytes(dtype)
     print(f"\n{case.name} {dtype}: B={case.B}, l={case.l}, d={case.d}, m={case.m}; prompts {prompts / 1e6:.1f} MB")
     print(
-        f"{'':22}{'ms':>10}{'MAD':>8}{'best':>10}{'runs':>6}{'prompts/s':>12}{'x nlicl':>9}{'error':>9}{'peak/prompts':>14}"
+        f"{'':22}{'ms':>10}{'MAD':>8}{'best':>10}{'runs':>6}{'prompts/s':>12}{'x nlicl':>9}{'of limit':>9}{'error':>9}"
+        f"{'peak/prompts':>14}"
     )
     for row in rows:
         if row["seconds"] is None:
@@ -121,9 +203,29 @@ def print_table(case, dtype, rows):
         own = case.prompt_bytes(dtype, row["implementation"])
         peak = f"{row['peak_bytes'] / own:.2f}" if row["peak_bytes"] else "-"
         ratio = f"{row['ratio_to_nlicl']:.2f}" if row["ratio_to_nlicl"] else "-"
+        limit = f"{row['fraction_of_limit']:.2f}" if row["fraction_of_limit"] else "-"
         print(
             f"{row['implementation']:22}{1e3 * row['seconds']:10.3f}{1e3 * row['mad']:8.3f}{1e3 * row['best']:10.3f}"
-            f"{row['runs']:6}{row['prompts_per_second']:12.0f}{ratio:>9}{row['max_relative_error']:9.0e}{peak:>14}"
+            f"{row['runs']:6}{row['prompts_per_second']:12.0f}{ratio:>9}{limit:>9}"
+            f"{row['max_relative_error']:9.0e}{peak:>14}"
+        )
+    least = {("codes" if "coded" in row["implementation"] else "tokens"): row["limit_seconds"] for row in rows}
+    print("the limit, ms: " + ", ".join(f"{1e3 * seconds:.3f} for {given}" for given, seconds in least.items()))
+
+
+def print_training(dtype, rows):
+    print(f"\n{rows[0]['case']} {dtype}")
+    print(
+        f"{'':22}{'s':>10}{'MAD':>8}{'drawing':>10}{'steps':>10}{'runs':>6}{'x nlicl':>9}{'final loss':>14}{'error':>9}"
+    )
+    for row in rows:
+        if row["seconds"] is None:
+            print(f"{row['implementation']:22}  {row['note']}")
+            continue
+        ratio = f"{row['ratio_to_nlicl']:.2f}" if row["ratio_to_nlicl"] else "-"
+        print(
+            f"{row['implementation']:22}{row['seconds']:10.3f}{row['mad']:8.3f}{row['sampling_seconds']:10.3f}"
+            f"{row['steps_seconds']:10.3f}{row['runs']:6}{ratio:>9}{row['final_loss']:14.8f}{row['max_relative_error']:9.0e}"
         )
 
 
