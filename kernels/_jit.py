@@ -97,6 +97,7 @@ def kernel(function):
 # Numba's `prange`, which need not wait for that, compiles a kernel three times over, and its layers do not survive a
 # fork (OpenMP) or two callers at once (workqueue).
 THREADS = numba.config.NUMBA_NUM_THREADS
+_PIECES = 4  # ranges for each thread
 _pool = None  # of the threads that help the caller's, made by the first launch
 
 
@@ -124,7 +125,8 @@ def launch(function, chunks, *arguments):
         function(0, chunks, *arguments)
         return
     function(0, 0, *arguments)  # compiles, if need be, before others come: in one thread, and open to Ctrl-C
-    ranges = [(chunks * i // threads, chunks * (i + 1) // threads) for i in range(threads)]
+    pieces = min(chunks, _PIECES * threads)  # whoever wakes late takes fewer
+    ranges = [(chunks * i // pieces, chunks * (i + 1) // pieces) for i in range(pieces)]
     done = SimpleQueue()  # for each range None, or what was raised
 
     def work():
@@ -144,7 +146,7 @@ def launch(function, chunks, *arguments):
         for _ in range(threads - 1):
             _pool.submit(work)
     work()
-    errors = [error for error in [done.get() for _ in range(threads)] if error is not None]
+    errors = [error for error in [done.get() for _ in range(pieces)] if error is not None]
     if errors:
         raise errors[0]
 

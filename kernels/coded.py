@@ -22,6 +22,7 @@ from . import loss as losses
 from . import mlp
 from ._jit import kernel, launch
 from .attention import softmax
+from .counts import Counts
 from .dense import add_slabs
 from .products import add_product, transpose
 
@@ -48,6 +49,22 @@ def plan(shape, m, K, itemsize):
         chunks *= 2
     fitting = _BLOCK_BYTES // (rows * itemsize)
     return chunks, min(32, max(8, fitting - fitting % 8), -(-B // chunks))  # products go by eight rows
+
+
+def counts(B, keys, d, m, K, itemsize, *, m_a=None, m_b=None, rows=None):
+    """What `step` does, as `Counts`: K columns of the dictionary, `rows` of them not zero; d where it is not given, and
+    m_a = m_b = d."""
+    m_a, m_b, rows = m_a or d, m_b or d, rows or d
+    parameters = 2 * m_a * d + m_b * d + m * m_b + m
+    merged = (4 * m_a + 2 * m_b) * rows * K + 3 * m_a * K * K + 3 * m * m_b * K  # merge and split
+    prompt = 3 * m * K  # MLP
+    prompt += 9 * keys + 3 * K + 3 * m  # element by element
+    return Counts(
+        bytes=B * (keys + 1) * (9 + itemsize) + itemsize * (B + d * K + 2 * parameters),
+        multiply_adds=merged + B * prompt,
+        exponentials=B * keys,
+        look_ups=8 * B * keys,
+    )
 
 
 def forward(E, relevant, irrelevant, kappa, sign, keys, W_Q, W_K, W_V, W_O, a):

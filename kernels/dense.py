@@ -19,6 +19,7 @@ import numpy as np
 from . import attention, mlp
 from . import loss as losses
 from ._jit import kernel, launch
+from .counts import Counts
 from .products import add_product, transpose
 
 _BLOCK = 32  # prompts whose small products are done together
@@ -39,6 +40,21 @@ def plan(tokens_shape, m, itemsize):
     block = min(_BLOCK, -(-B // chunks))
     near = max(1, _NEAR_BYTES // (rows * d * itemsize))
     return chunks, block, min(block, near - near % 8 if near > 8 else near)  # products go by eight rows
+
+
+def counts(B, keys, d, m, itemsize, *, m_a=None, m_b=None):
+    """What `step` does, as `Counts`; m_a = m_b = d where they are not given."""
+    m_a, m_b = m_a or d, m_b or d
+    parameters = 2 * m_a * d + m_b * d + m * m_b + m
+    merged = 3 * m_a * d * d + 3 * m * m_b * d  # merge and split
+    prompt = 2 * d * d + 4 * keys * d + 3 * m * d  # probe and its outer product, attention, MLP
+    prompt += keys + d + 3 * m  # element by element
+    return Counts(
+        bytes=itemsize * (B * ((keys + 1) * d + 1) + 2 * parameters),
+        multiply_adds=merged + B * prompt,
+        exponentials=B * keys,
+        look_ups=0,
+    )
 
 
 def forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
