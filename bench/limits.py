@@ -44,27 +44,9 @@ def least_seconds(counts, roofs):
 def counts_of(implementation, case, dtype):
     """What a step has to do, as far as is known: with codes if it is given codes, else with tokens, whoever does it."""
     itemsize = np.dtype(dtype).itemsize
-    if "coded" in implementation:
-        return getattr(coded, "counts", _coded)(case.B, case.l, case.d, case.m, case.K, itemsize)
-    return getattr(dense, "counts", _dense)(case.B, case.l, case.d, case.m, itemsize)
-
-
-# Until the kernels have counts of their own: the leading terms.
-
-
-class _Counts(NamedTuple):
-    bytes: int
-    multiply_adds: int
-    exponentials: int
-    look_ups: int
-
-
-def _dense(B, l, d, m, itemsize):
-    return _Counts(B * (l + 1) * d * itemsize, B * (4 * l * d + 2 * d * d + 3 * m * d) + 3 * d * d * (d + m), B * l, 0)
-
-
-def _coded(B, l, d, m, K, itemsize):
-    return _Counts(B * (l + 1) * (itemsize + 9), B * (4 * l + 3 * m * K) + 6 * d * d * K, B * l, 8 * B * l)
+    if "coded" in implementation:  # every column of the dictionary lies along an axis of its own
+        return coded.counts(case.B, case.l, case.d, case.m, case.K, itemsize, rows=case.K)
+    return dense.counts(case.B, case.l, case.d, case.m, itemsize)
 
 
 def measure(dtype, threads):
