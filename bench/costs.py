@@ -111,7 +111,8 @@ def _measure_training():
             if self.begun:
                 self.begun[-1][1] += seconds
             function = event.data["dispatcher"].py_func
-            name = f"{function.__module__}.{function.__qualname__}".removeprefix("nlicl.kernels.")
+            name = f"{function.__module__}.{function.__qualname__}".partition(".<locals>")[0]
+            name = name.removeprefix("nlicl.kernels.")
             signature = ", ".join(map(str, event.data["args"]))
             self.done.append({"kernel": name, "signature": signature, "seconds": seconds - inner})
 

@@ -10,8 +10,13 @@ HERE = Path(__file__).resolve().parent
 
 
 def thread_variables(threads):
-    """Environment variables for every pool that reads its size from there when it is loaded."""
+    """Environment variables for every pool that reads its size from there when it is loaded.
+
+    OpenBLAS's threads keep a core busy for 2^28 cycles after a call, an eighth of a second in which everybody else waits
+    for that core: 2^24 are over before the next implementation's turn (`timing.PAUSE`).
+    """
     variables = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB")}
+    variables["OPENBLAS_THREAD_TIMEOUT"] = os.environ.get("OPENBLAS_THREAD_TIMEOUT", "24")
     variables["NPROC"] = str(threads)  # XLA's
     if threads == 1:
         variables["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
