@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -34,3 +35,21 @@ def fresh(script, *arguments, **environment):
     command = [sys.executable, str(HERE / script), *map(str, arguments)]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+def busy_cores(seconds=0.3):
+    """How many cores other programs keep busy, while this one sleeps; None where the system does not tell."""
+
+    def ticks():
+        user, nice, system, idle, waiting, *rest = map(
+            int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        )
+        return user + nice + system + sum(rest), idle + waiting
+
+    try:
+        busy, idle = ticks()
+        time.sleep(seconds)
+        busy, idle = (after - before for after, before in zip(ticks(), (busy, idle), strict=True))
+        return round(busy / max(busy + idle, 1) * os.cpu_count(), 1)
+    except (OSError, ValueError):
+        return None

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from processes import find_nlicl, thread_variables
+from processes import busy_cores, find_nlicl, thread_variables
 
 KEY = ("case", "implementation", "dtype", "threads")
 
@@ -165,14 +165,20 @@ def measure_startup():
 
 
 def print_environment(environment):
-    print(", ".join(f"{key} {value}" for key, value in environment.items()))
+    print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in environment.items()))
+    if (environment["busy_cores"] or 0) >= 0.3:
+        print(
+            f"others keep {environment['busy_cores']} cores busy: threads that spin while they wait for each other, torch's "
+            "and BLAS's, may take a hundred times as long"
+        )
 
 
 def describe(threads):
     from importlib import metadata
 
     out = {"python": platform.python_version(), "machine": platform.machine(), "processor": processor()}
-    out |= {"cores": os.cpu_count(), "threads": threads, "date": time.strftime("%Y-%m-%d")}
+    out |= {"cores": os.cpu_count(), "threads": threads, "busy_cores": busy_cores()}
+    out["date"] = time.strftime("%Y-%m-%d")
     for package in ("numpy", "numba", "scipy", "torch", "jax"):
         try:
             out[package] = metadata.version(package)

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import math
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -246,6 +247,16 @@ def test_threads_are_variables(bench, monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     assert variables(3)["NUMBA_NUM_THREADS"] == variables(3)["OPENBLAS_NUM_THREADS"] == "3"
     assert "XLA_FLAGS" not in variables(3) and "multi_thread_eigen=false" in variables(1)["XLA_FLAGS"]
+
+
+def test_cores_that_others_use(bench, monkeypatch):
+    processes = bench("processes")
+    lines = iter(["cpu  10 0 5 100 0 0 0 0 0 0\ncpu0 ..", "cpu  35 0 10 130 0 0 0 0 0 0\ncpu0 .."])
+    monkeypatch.setattr(processes.Path, "read_text", lambda path: next(lines))
+    monkeypatch.setattr(processes.os, "cpu_count", lambda: 4)
+    assert processes.busy_cores(0) == 2.0  # 30 ticks of 60, of four cores
+    monkeypatch.setattr(processes.Path, "read_text", lambda path: Path("/no/such/file").read_bytes())
+    assert processes.busy_cores(0) is None
 
 
 @pytest.mark.compiled
