@@ -79,9 +79,7 @@ def forward(E, relevant, irrelevant, kappa, sign, keys, W_Q, W_K, W_V, W_O, a):
     C = np.empty((B, K), a.dtype)
     U = np.empty((B, m), a.dtype)
     launch(forward_chunks, chunks, F, attn, C, U, relevant, irrelevant, kappa, sign, G, H_T, a, chunks, block)
-    contexts = np.zeros((B, len(rows)), a.dtype)
-    add_product(contexts, C, E_T)  # sum_t attn_t p_t = E c
-    return F, attn, widen(contexts, rows, W_V.shape[1]), U
+    return F, attn, tokens_of(C, rows, E_T, W_V.shape[1]), U
 
 
 def step(E, relevant, irrelevant, kappa, sign, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
@@ -217,7 +215,7 @@ def compact(E):
     Tokens are zero outside these rows. Where patterns lie along axes, half of the work of `merge` and `split` is saved.
     """
     d, columns = E.shape
-    rows = np.empty(d, np.int64)
+    rows = np.zeros(d, np.int64)
     count = 0
     for i in range(d):
         some = False
@@ -226,7 +224,7 @@ def compact(E):
         if some:
             rows[count] = i
             count += 1
-    rows = rows[: max(1, count)]  # an array of no rows would be no matrix
+    rows = rows[: max(1, count)]  # one of a dictionary of zeros, for there is no matrix of no rows
     K = (columns + 7) // 8 * 8
     wide = np.zeros((rows.shape[0], K), E.dtype)
     tall = np.zeros((K, rows.shape[0]), E.dtype)
@@ -263,6 +261,15 @@ def widen(X, rows, d):
     return out
 
 
+@kernel
+def tokens_of(C, rows, E_T, d):
+    """Contexts (B, d) from their codes C (B, K): sum_t attn_t p_t = E c."""
+    contexts = np.zeros((C.shape[0], rows.shape[0]), C.dtype)
+    add_product(contexts, C, E_T)
+    return widen(contexts, rows, d)
+
+
+@kernel
 def merge(rows, E, W_Q, W_K, W_V, W_O):
     """A = W_Q E, B = W_K E, G = A^T B (K, K), V = W_V E, H = W_O V (m, K) and its transpose; rows, E from `compact`."""
     K, m = E.shape[1], W_O.shape[0]
@@ -278,6 +285,7 @@ def merge(rows, E, W_Q, W_K, W_V, W_O):
     return A, B, G, V, H, H_T
 
 
+@kernel
 def split(dG, dH, rows, E_T, A, B, V, W_O, d):
     """dW_Q, dW_K, dW_V, dW_O from dG (K, K) and dH (m, K): `merge` in reverse."""
     K, s = E_T.shape

@@ -235,24 +235,35 @@ def add_product(lanes, C, A, B):
     builder, (rows, k), n = lanes.builder, A.shape, B.shape[1]
     columns = 2 * lanes.count
     with lanes.range(0, n, columns) as j:
-        left = builder.sub(n, j)
-        with builder.if_else(builder.icmp_signed(">=", left, index(columns))) as (whole, edge):
-            for branch, masks in ((whole, [None, None]), (edge, None)):
-                with branch:
-                    masks = masks or [lanes.first(left), lanes.first(builder.sub(left, index(lanes.count)))]
-                    start = index(0)
-                    for height in (8, 4, 1):
-                        stop = builder.and_(rows, index(-height))
-                        with lanes.range(start, stop, height) as i:
-                            _tile(
-                                lanes,
-                                [C.at(builder.add(i, index(r)), j) for r in range(height)],
-                                [lambda p, r=r, i=i: A.at(builder.add(i, index(r)), p) for r in range(height)],
-                                lambda p, j=j: B.at(p, j),
-                                k,
-                                masks,
-                            )
-                        start = stop
+        for masks in _edges(lanes, builder.sub(n, j)):
+            start = index(0)
+            for height in (8, 4, 1):
+                stop = builder.and_(rows, index(-height))
+                with lanes.range(start, stop, height) as i:
+                    _tile(
+                        lanes,
+                        [C.at(builder.add(i, index(r)), j) for r in range(height)],
+                        [lambda p, r=r, i=i: A.at(builder.add(i, index(r)), p) for r in range(height)],
+                        lambda p, j=j: B.at(p, j),
+                        k,
+                        masks,
+                    )
+                start = stop
+
+
+def _edges(lanes, left):
+    """Masks for a tile of two registers where `left` columns are left. Where they cost something, whole tiles go without, by
+    a branch: what the caller emits in the loop over this generator is emitted once for each."""
+    builder = lanes.builder
+    masks = [lanes.first(left), lanes.first(builder.sub(left, index(lanes.count)))]
+    if BYTES == 64:
+        yield masks
+    else:
+        with builder.if_else(builder.icmp_signed(">=", left, index(2 * lanes.count))) as (whole, part):
+            with whole:
+                yield [None, None]
+            with part:
+                yield masks
 
 
 @instructions()
