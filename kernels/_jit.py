@@ -13,10 +13,10 @@ import sys
 import tempfile
 import types
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock, Thread
 
 import numba
 
@@ -93,21 +93,43 @@ def kernel(function):
     return numba.njit(function, cache=_cache is not None, **_OPTIONS)
 
 
-# Launching. Compiled kernels release Python's lock, so ordinary threads run them side by side; to wake one costs .1 ms.
-# Numba's `prange`, which need not wait for that, compiles a kernel three times over, and its layers do not survive a
-# fork (OpenMP) or two callers at once (workqueue).
+# Launching. Compiled kernels release Python's lock, so ordinary threads run them side by side; that they wake and report
+# costs .06 ms a launch. Numba's `prange`, which need not wait for that, compiles a kernel three times over, and its layers
+# do not survive a fork (OpenMP) or two callers at once (workqueue).
 THREADS = numba.config.NUMBA_NUM_THREADS
-_PIECES = 4  # ranges for each thread
-_pool = None  # of the threads that help the caller's, made by the first launch
+_PIECES = 4  # ranges for each thread: whoever wakes late takes fewer
 
 
-def _forget_pool():
-    global _pool
-    _pool = None  # after a fork: its threads are the parent's
+class _Helpers:
+    """Threads that help the caller's. A queue of our own: an executor's takes longer than they need to wake."""
+
+    def __init__(self):
+        self.jobs, self.count, self.lock = SimpleQueue(), 0, Lock()
+
+    def call(self, job, wanted):
+        """Let up to `wanted` helpers call `job`, which raises nothing; start them if need be, and if they can be had."""
+        with self.lock, suppress(RuntimeError):
+            while self.count < wanted:
+                Thread(target=self._serve, name=f"nlicl-{self.count}", daemon=True).start()
+                self.count += 1
+        for _ in range(min(wanted, self.count)):
+            self.jobs.put(job)
+
+    def _serve(self):
+        while True:
+            self.jobs.get()()
+
+
+_helpers = _Helpers()
+
+
+def _forget_helpers():
+    global _helpers
+    _helpers = _Helpers()  # after a fork: the others are the parent's
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_forget_helpers)
 
 
 def launch(function, chunks, *arguments):
@@ -119,13 +141,12 @@ def launch(function, chunks, *arguments):
     The caller waits for ranges that others have begun, never for others to begin: what is left it takes itself. So it
     gets there, too, where no thread can be had: at the interpreter's end, or at a limit of the system.
     """
-    global _pool
     threads = min(THREADS, chunks)
     if threads == 1 or not hasattr(function, "py_func"):  # plain Python would only take turns
         function(0, chunks, *arguments)
         return
     function(0, 0, *arguments)  # compiles, if need be, before others come: in one thread, and open to Ctrl-C
-    pieces = min(chunks, _PIECES * threads)  # whoever wakes late takes fewer
+    pieces = min(chunks, _PIECES * threads)
     ranges = [(chunks * i // pieces, chunks * (i + 1) // pieces) for i in range(pieces)]
     done = SimpleQueue()  # for each range None, or what was raised
 
@@ -140,11 +161,7 @@ def launch(function, chunks, *arguments):
                     error = raised
                 done.put(error)
 
-    if _pool is None:
-        _pool = ThreadPoolExecutor(THREADS - 1, thread_name_prefix="nlicl")
-    with suppress(RuntimeError):  # no thread can be started
-        for _ in range(threads - 1):
-            _pool.submit(work)
+    _helpers.call(work, threads - 1)
     work()
     errors = [error for error in [done.get() for _ in range(pieces)] if error is not None]
     if errors:

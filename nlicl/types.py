@@ -300,11 +300,11 @@ class CodedPrompts:
         self._set(dictionary, relevant, irrelevant, kappa, sign.astype(np.int8, copy=False), labels, self.query_attends)
 
     def _set(self, dictionary, relevant, irrelevant, kappa, sign, labels, query_attends):
-        arrays = (dictionary, relevant, irrelevant, kappa, sign, labels)
+        arrays = tuple(map(packed, (dictionary, relevant, irrelevant, kappa, sign, labels)))
         for name, array in zip(_CODES, arrays, strict=True):
             object.__setattr__(self, name, frozen(array))
         object.__setattr__(self, "query_attends", bool(query_attends))
-        object.__setattr__(self, "_arrays", arrays)  # as `packed` wants them, if they can be written to
+        object.__setattr__(self, "_arrays", arrays)
 
     @classmethod
     def unchecked(cls, dictionary, relevant, irrelevant, kappa, sign, labels, query_attends):

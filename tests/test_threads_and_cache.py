@@ -5,6 +5,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_python_threads_may_call_at_once(monkeypatch):
     want = [nlicl.loss_and_grad(*one, LOSSES[n % 3]) for n, one in enumerate(problems)]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3):
-            monkeypatch.setattr(_jit, "_pool", None)
+            monkeypatch.setattr(_jit, "_helpers", _jit._Helpers())
             got = list(pool.map(lambda n: nlicl.loss_and_grad(*problems[n], LOSSES[n % 3]), range(8)))
             for (value, grads), (expected, expected_grads) in zip(got, want, strict=True):
                 assert value == expected
@@ -312,14 +313,14 @@ class Recorder:
 @pytest.fixture
 def three_threads(monkeypatch):
     monkeypatch.setattr(_jit, "THREADS", 3)
-    monkeypatch.setattr(_jit, "_pool", None)
+    monkeypatch.setattr(_jit, "_helpers", _jit._Helpers())
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3, 4, 64])
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 70])
 def test_every_chunk_is_done_once(monkeypatch, threads, chunks):
     monkeypatch.setattr(_jit, "THREADS", threads)
-    monkeypatch.setattr(_jit, "_pool", None)
+    monkeypatch.setattr(_jit, "_helpers", _jit._Helpers())
     recorder = Recorder()
     _jit.launch(recorder, chunks, "x", 7)
     assert sorted(recorder.chunks) == list(range(chunks))
@@ -335,15 +336,17 @@ def test_ranges_are_done_side_by_side(three_threads):
 
 def test_nobody_waits_for_busy_helpers(three_threads):
     release = threading.Event()
-    _jit.launch(Recorder(), 3, "x", 7)  # makes the pool
-    busy = [_jit._pool.submit(release.wait, 60) for _ in range(2)]
+    ended = SimpleQueue()
+    _jit._helpers.call(lambda: ended.put(release.wait(60)), 2)
     recorder = Recorder()
     _jit.launch(recorder, 6, "x", 7)
     assert recorder.threads == {threading.current_thread()} and sorted(recorder.chunks) == list(range(6))
-    assert not any(helper.done() for helper in busy)
+    assert ended.empty()
     release.set()
-    assert [helper.result() for helper in busy] == [True, True]
-    _jit._pool.shutdown()  # once the helpers, free again, have found nothing to do
+    assert [ended.get(timeout=60) for _ in range(2)] == [True, True]
+    barrier = threading.Barrier(3)
+    _jit._helpers.call(barrier.wait, 2)  # which they come to once, free again, they have found nothing to do
+    barrier.wait(60)
     assert sorted(recorder.chunks) == list(range(6))
 
 
@@ -382,9 +385,10 @@ def test_plain_python_stays_in_its_thread(three_threads):
 
 
 def test_a_forked_child_forgets_its_parents_threads(monkeypatch):
-    monkeypatch.setattr(_jit, "_pool", object())
-    _jit._forget_pool()
-    assert _jit._pool is None
+    monkeypatch.setattr(_jit, "_helpers", busy := _jit._Helpers())
+    busy.lock.acquire()  # as by a thread that was starting helpers when its process forked
+    _jit._forget_helpers()
+    assert _jit._helpers is not busy and _jit._helpers.lock.acquire(blocking=False)
 
 
 def test_importing_and_running_warns_of_nothing():
