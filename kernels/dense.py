@@ -20,7 +20,7 @@ from . import attention, mlp
 from . import loss as losses
 from ._jit import kernel, launch
 from .counts import Counts
-from .products import add_product, transpose
+from .products import add_large_product, add_product, transpose
 
 _BLOCK = 32  # prompts whose small products are done together
 _NEAR_BYTES = 512 * 1024  # tokens on which forward and backward are done together: a share of a second-level cache
@@ -167,8 +167,8 @@ def merge(W_Q, W_K, W_V, W_O):
     QK = np.zeros((d, d), W_Q.dtype)
     OV = np.zeros((m, d), W_Q.dtype)
     OV_T = np.empty((d, m), W_Q.dtype)
-    add_product(QK, W_Q.T, W_K)
-    add_product(OV, W_O, W_V)
+    add_large_product(QK, W_Q.T, W_K)
+    add_large_product(OV, W_O, W_V)
     transpose(OV_T, OV)
     return QK, OV, OV_T
 
@@ -181,10 +181,10 @@ def split(dQK, dOV, W_Q, W_K, W_V, W_O):
     W_V_T = np.empty((W_V.shape[1], W_V.shape[0]), W_V.dtype)
     transpose(dQK_T, dQK)
     transpose(W_V_T, W_V)
-    add_product(dW_O, dOV, W_V_T)  # OV = W_O W_V    =>  dW_O = dOV W_V^T
-    add_product(dW_V, W_O.T, dOV)  #                     dW_V = W_O^T dOV
-    add_product(dW_K, W_Q, dQK)  #   QK = W_Q^T W_K  =>  dW_K = W_Q dQK
-    add_product(dW_Q, W_K, dQK_T)  #                     dW_Q = W_K dQK^T
+    add_large_product(dW_O, dOV, W_V_T)  # OV = W_O W_V    =>  dW_O = dOV W_V^T
+    add_large_product(dW_V, W_O.T, dOV)  #                     dW_V = W_O^T dOV
+    add_large_product(dW_K, W_Q, dQK)  #   QK = W_Q^T W_K  =>  dW_K = W_Q dQK
+    add_large_product(dW_Q, W_K, dQK_T)  #                     dW_Q = W_K dQK^T
     return dW_Q, dW_K, dW_V, dW_O
 
 

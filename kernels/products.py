@@ -1,7 +1,16 @@
 """Small matrix products, accumulating. BLAS is not used: its threads and ours would fight over the cores."""
 
 from . import vectors
-from ._jit import kernel
+from ._jit import kernel, launch
+
+_WORTH_A_THREAD = 2_000_000  # multiply-adds: a tenth of a millisecond
+
+
+def add_large_product(C, A, B):
+    """C += A B as `add_product`, to the same bits, on as many threads as are worth it; not for use in kernels."""
+    rows, k = A.shape
+    parts = max(1, min(rows // 8, rows * k * B.shape[1] // _WORTH_A_THREAD))
+    launch(add_product_rows, parts, C, A, B, parts)
 
 
 @kernel
@@ -12,6 +21,14 @@ def add_product(C, A, B):
             for p in range(A.shape[1]):
                 for j in range(C.shape[1]):
                     C[i, j] += A[i, p] * B[p, j]
+
+
+@kernel
+def add_product_rows(first, last, C, A, B, parts):
+    """Of the rows of C, cut into so many parts, those of the parts first .. last - 1."""
+    for part in range(first, last):
+        lo, hi = part * C.shape[0] // parts, (part + 1) * C.shape[0] // parts
+        add_product(C[lo:hi], A[lo:hi], B)
 
 
 @kernel

@@ -96,6 +96,20 @@ def test_the_bits_of_a_product_do_not_depend_on_their_place(r, k, n, dtype, seed
     np.testing.assert_array_equal(column[:, 0], C[:, j])
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_large_product_has_the_bits_of_a_small_one(transposed, monkeypatch):
+    """Rows are shared out to threads, and a number's sum does not depend on its place."""
+    rng = np.random.default_rng(0)
+    A, B = gaussians(rng, 301, 90), gaussians(rng, 90, 77)
+    A = np.ascontiguousarray(A.T).T if transposed else A
+    C, D = np.zeros((301, 77)), np.zeros((301, 77))
+    products.add_product(C, A, B)
+    monkeypatch.setattr(_jit, "THREADS", 3)
+    monkeypatch.setattr(products, "_WORTH_A_THREAD", 100_000)
+    products.add_large_product(D, A, B)
+    np.testing.assert_array_equal(D, C)
+
+
 @given(EDGES, st.integers(1, 200), dtypes, seeds)
 def test_sums_over_rows_are_their_loops(k, n, dtype, seed):
     rng = np.random.default_rng(seed)
@@ -464,6 +478,7 @@ def arguments_of(name, rng):
         "products.row_products": (n(l), n(l, d), n(d)),
         "products.transpose": (n(d, m), n(m, d)),
         "products.finite": (n(m),),
+        "products.add_product_rows": (0, 2, n(m, d), n(m, l), n(l, d), 3),
         "dense.forward_chunks": (0, chunks, *outputs, x.tokens, QK, OV_T, p.a, chunks, block, 2),
         "dense.probe": (n(B, d), n(B, d), x.tokens, QK),
         "dense.attend": (*outputs[1:3], x.tokens, n(B, d)),
