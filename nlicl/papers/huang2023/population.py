@@ -1,0 +1,320 @@
+"""The population loss and its gradient, averaged over task vectors exactly and over counts from a source.
+
+All is [derived], sections 6.3 to 6.5 of our notes; the increments alpha and beta have the form of the paper's [recalled].
+
+| paper            | here                                                                             |
+|------------------|----------------------------------------------------------------------------------|
+| S = V^T Q V      | `S (K, K)`: S[k,k] = A_k, S[n,k] = B_{k,n}; row key, column query                |
+| c, p             | `source`: count vectors with weights, or p itself for N infinite                 |
+| Attn_m, query k  | a[:, m], over present features (c_m > 0) only                                    |
+| alpha_k, beta    | `increments`: D[k,k] = alpha_k, D[n,k] = beta_{k,n}; grad_Q L = -V D V^T         |
+
+The K queries are K independent systems, each of one column of S. Unmasked, the query token is among the keys, with label 0.
+"""
+
+import math
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from ...checks import integer
+from .theory import check_step_size
+from .trajectory import Point, Trajectory
+
+__all__ = [
+    "Source",
+    "attention",
+    "descend",
+    "enumerated",
+    "gradient",
+    "increments",
+    "infinite",
+    "loss",
+    "loss_k",
+    "sampled",
+]
+
+MOST = 2_000_000  # count vectors enumerated at most
+LONGEST = 170  # 171! is no float64
+
+
+# ---- Sources of counts
+
+
+class Source(NamedTuple):
+    """A law of the counts (c_1, .., c_K) of features in a prompt.
+
+    Attributes
+    ----------
+    counts : ndarray (M, K)
+        Count vectors; p itself for N infinite: only their ratios matter.
+    weights : ndarray (M,)
+        Their probabilities, which sum to 1.
+    """
+
+    counts: np.ndarray
+    weights: np.ndarray
+
+
+def enumerated(p, N):
+    """All C(N+K-1, K-1) count vectors with their multinomial probabilities.
+
+    Parameters
+    ----------
+    p : array_like (K,)
+        Positive probabilities of the features.
+    N : int
+        Length, at most 170.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    ValueError
+        More than two million count vectors, or a longer prompt.
+    """
+    p, N = _checked_p(p), integer("N", N, 1)
+    K = len(p)
+    number = math.comb(N + K - 1, K - 1)
+    if number > MOST or N > LONGEST:
+        raise ValueError(
+            f"N = {N} contexts of K = {K} features have {number} count vectors; expected at most {MOST}, and N at most "
+            f"{LONGEST}. Use sampled(p, N, M, seed), or nlicl.papers.huang2023.reduced, which is exact at any size."
+        )
+    bars = np.array(list(combinations(range(N + K - 1), K - 1)), int).reshape(number, K - 1)
+    edges = np.hstack([np.full((number, 1), -1), bars, np.full((number, 1), N + K - 1)])
+    counts = np.diff(edges) - 1
+    factorial = np.array([float(math.factorial(c)) for c in range(N + 1)])
+    weights = factorial[N] / np.prod(factorial[counts], axis=1) * np.prod(p**counts, axis=1)
+    return Source(counts.astype(float), weights)
+
+
+def sampled(p, N, M, seed=0):
+    """M count vectors drawn once, each of weight 1/M: with them fixed, dynamics is deterministic (common random numbers).
+
+    Parameters
+    ----------
+    p : array_like (K,)
+    N, M : int
+        Length of a prompt, number of prompts.
+    seed : int or sequence of int
+
+    Returns
+    -------
+    Source
+    """
+    p, N, M = _checked_p(p), integer("N", N, 1), integer("M", M, 1)
+    counts = np.random.default_rng(seed).multinomial(N, p / p.sum(), size=M)
+    return Source(counts.astype(float), np.full(M, 1 / M))
+
+
+def infinite(p):
+    """N infinite: the counts are replaced by p."""
+    return Source(_checked_p(p)[None], np.ones(1))
+
+
+# ---- One query: a column of S
+
+
+def _scores(s, k, counts, masked):
+    """Feature scores a (M, K), that of the query token a_0 (M,), and 1 - a_k (M,) as the sum of what is not a_k."""
+    z = np.where(counts > 0, s, -np.inf)
+    top = z.max(axis=1)
+    if not masked:
+        top = np.maximum(top, s[k])
+    e = counts * np.exp(z - top[:, None])
+    e_0 = np.zeros(len(e)) if masked else np.exp(s[k] - top)
+    Z = e.sum(axis=1) + e_0
+    a, a_0 = e / Z[:, None], e_0 / Z
+    rest = a[:, :k].sum(axis=1) + a[:, k + 1 :].sum(axis=1) + a_0
+    return a, a_0, rest
+
+
+def _errors(a, k, rest):
+    """||a - e_k||^2 less its k-th term, and 1/2 ||a - e_k||^2, both (M,)."""
+    squares = np.einsum("im,im->i", a[:, :k], a[:, :k]) + np.einsum("im,im->i", a[:, k + 1 :], a[:, k + 1 :])
+    return squares, (rest**2 + squares) / 2
+
+
+def _column(s, k, source, masked):
+    """Column k of D without its factor p_k, and what it is made of."""
+    a, a_0, rest = _scores(s, k, source.counts, masked)
+    squares, error = _errors(a, k, rest)
+    r = squares - a[:, k] * rest  # sum_m a_m^2 - a_k
+    column = source.weights @ (a * (r[:, None] - a))
+    column[k] = source.weights @ (a[:, k] * (squares + rest**2) + a_0 * r)
+    return column, a, rest, error
+
+
+# ---- All queries
+
+
+def attention(S, source, masked=True):
+    """Feature scores Attn_m given query v_k, for every count vector.
+
+    Parameters
+    ----------
+    S : array_like (K, K)
+    source : Source
+    masked : bool
+        Whether the query token is left out of the keys; if not, scores of a prompt sum to less than 1.
+
+    Returns
+    -------
+    ndarray (M, K, K)
+        Count vector, key feature m, query k.
+    """
+    S = _checked_S(S, source)
+    return np.stack([_scores(S[:, k], k, source.counts, masked)[0] for k in range(len(S))], axis=2)
+
+
+def loss_k(S, source, masked=True):
+    """L_k for every query k: the mean of 1/2 ||Attn - e_k||^2 [derived].
+
+    Parameters
+    ----------
+    S, source, masked
+        As in `attention`.
+
+    Returns
+    -------
+    ndarray (K,)
+    """
+    S = _checked_S(S, source)
+    found = np.empty(len(S))
+    for k in range(len(S)):
+        a, _, rest = _scores(S[:, k], k, source.counts, masked)
+        found[k] = source.weights @ _errors(a, k, rest)[1]
+    return found
+
+
+def loss(S, p, source, masked=True):
+    """L = sum_k p_k L_k, the population loss (factor 1/2 [recalled])."""
+    return float(_checked_p(p, source) @ loss_k(S, source, masked))
+
+
+def increments(S, p, source, masked=True):
+    """The increments of A_k and B_{k,n} in a step of gradient descent, divided by eta [form recalled, content derived].
+
+    Parameters
+    ----------
+    S : array_like (K, K)
+    p : array_like (K,)
+        Probabilities of the query.
+    source : Source
+        Of the counts.
+    masked : bool
+        As in `attention`.
+
+    Returns
+    -------
+    ndarray (K, K)
+        D[k,k] = alpha_k, D[n,k] = beta_{k,n}; columns sum to 0.
+    """
+    S, p = _checked_S(S, source), _checked_p(p, source)
+    return np.stack([p[k] * _column(S[:, k], k, source, masked)[0] for k in range(len(S))], axis=1)
+
+
+def gradient(Q, V, p, source, masked=True):
+    """Gradient of the population loss in Q: -V D V^T, at S = V^T Q V [derived].
+
+    Parameters
+    ----------
+    Q : array_like (d, d)
+    V : array_like (d, K)
+        Orthonormal columns v_1, .., v_K.
+    p, source, masked
+        As in `increments`.
+
+    Returns
+    -------
+    ndarray (d, d)
+    """
+    Q, V = np.asarray(Q, float), np.asarray(V, float)
+    if V.ndim != 2 or Q.shape != (len(V), len(V)):
+        raise ValueError(f"Q has shape {Q.shape}, V {V.shape}; expected (d, d) and (d, K).")
+    return -V @ increments(V.T @ Q @ V, p, source, masked) @ V.T
+
+
+# ---- Gradient descent of one query, any p
+
+
+def descend(k, p, source, *, eta, steps, eps=None, masked=True):
+    """Gradient descent on column k of S from Q = 0: exactly what query v_k does while all of Q is trained.
+
+    Parameters
+    ----------
+    k : int
+        The query's feature, from 0; feature 0 is taken for the dominant one.
+    p : array_like (K,)
+    source : Source
+    eta : float
+        Step size, at most 6.49/max p (`theory.check_step_size`).
+    steps : int
+    eps : float, optional
+        Stop as soon as the mean of (1 - Attn_k)^2 is at most eps.
+    masked : bool
+
+    Returns
+    -------
+    Trajectory
+        B_o is the mean weight of the features other than v_k and v_1.
+    """
+    p = _checked_p(p, source)
+    K = len(p)
+    k, steps = integer("k", k, 0), integer("steps", steps, 0)
+    if k >= K:
+        raise ValueError(f"k is {k}; expected a feature from 0 to K - 1 = {K - 1}.")
+    eta = check_step_size(eta, p.max())
+    separate = k > 0 and not np.allclose(p, 1 / K)
+    others = np.ones(K, bool)
+    others[[0, k] if separate else [k]] = False
+    if not others.any():
+        raise ValueError("K is 2 with a dominant feature: there is no other feature. Expected K of at least 3.")
+    s = np.zeros(K)
+    points = []
+    for step in range(steps + 1):
+        column, a, rest, error = _column(s, k, source, masked)
+        column *= p[k]
+        w, nan = source.weights, np.nan
+        points.append(Point(
+            s[k], s[0] if separate else nan, s[others].mean(), w @ a[:, k], w @ a[:, 0] if separate else nan,
+            w @ rest**2, w @ error, column[k], column[0] if separate else nan, column[others].mean(),
+        ))  # fmt: skip
+        if step == steps or (eps is not None and points[-1].missed <= eps):
+            break
+        s = s + eta * column
+    kind = "under-represented" if separate else "balanced" if np.allclose(p, 1 / K) else "dominant"
+    return Trajectory(kind, K, eta * np.arange(len(points)), Point(*np.array(points).T), eta)
+
+
+# ---- Checks
+
+
+def _checked_p(p, source=None):
+    p = np.asarray(p, float)
+    if p.ndim != 1 or len(p) < 2:
+        raise ValueError(f"p has shape {p.shape}; expected (K,) with K at least 2.")
+    if not np.all(p > 0):  # nan as well
+        k = int(np.argmin(p > 0))
+        raise ValueError(f"p[{k}] is {p[k]}; expected positive probabilities.")
+    if abs(p.sum() - 1) > 1e-9:
+        raise ValueError(f"p sums to {p.sum():.12g}; expected 1. Divide it by its sum.")
+    if source is not None and source.counts.shape[1] != len(p):
+        raise ValueError(f"p has {len(p)} features, source {source.counts.shape[1]}; expected the same number.")
+    return p
+
+
+def _checked_S(S, source):
+    S = np.asarray(S, float)
+    K = source.counts.shape[1]
+    if S.shape != (K, K):
+        raise ValueError(
+            f"S has shape {S.shape}; expected ({K}, {K}), row key and column query, for a source of {K} features."
+        )
+    if not np.all(np.isfinite(S)):
+        raise ValueError("S has entries that are not finite numbers.")
+    return S

@@ -1,0 +1,247 @@
+"""Exact reductions of the population dynamics from Q = 0, where equally likely features keep equal weights [derived].
+
+A query v_k is followed through three weights: A_k of its own feature, B_1 of the dominant feature where that is another one,
+and B_o of each of the G others. With counts c_k, c_1 and R = N - c_k - c_1, everything is linear in the others' sum of c_m^2,
+whose mean given R is R + R(R-1)/G. So a step costs a sum over (c_k, c_1), one term if N is infinite, whatever K is.
+
+| query              | p_k                | G     | counts averaged over                |
+|--------------------|--------------------|-------|-------------------------------------|
+| balanced           | 1/K                | K - 1 | c_k binomial; c_1 = 0               |
+| dominant, k = 1    | p_1                | K - 1 | c_k binomial; c_1 = 0               |
+| under-represented  | (1 - p_1)/(K - 1)  | K - 2 | (c_k, c_1) trinomial                |
+
+The zero sum A_k + B_1 + G B_o = 0 is not used: all three are integrated, so that it can be tested.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ...checks import integer, real
+from .theory import check_length, check_step_size, step_size, under_represented_bound
+from .trajectory import Point, Trajectory
+
+__all__ = ["Query", "balanced", "descend", "dominant", "flow", "under_represented"]
+
+NEGLIGIBLE = 1e-20  # terms of less weight are dropped
+
+
+# ---- Queries
+
+
+def balanced(K, N=math.inf):
+    """Any query of the balanced instance, p_k = 1/K."""
+    K = integer("K", K, 2)
+    return Query("balanced", K, 1 / K, 0.0, K - 1, N)
+
+
+def dominant(K, p_1, N=math.inf):
+    """The query v_1 of the imbalanced instance: probability p_1, the others equally likely."""
+    K, p_1 = _imbalanced(K, p_1, 2)
+    return Query("dominant", K, p_1, 0.0, K - 1, N)
+
+
+def under_represented(K, p_1, N=math.inf):
+    """A query v_k, k >= 2, of the imbalanced instance: p_k = (1 - p_1)/(K - 1)."""
+    K, p_1 = _imbalanced(K, p_1, 3)
+    return Query("under-represented", K, (1 - p_1) / (K - 1), p_1, K - 2, N)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query of a canonical instance; made by `balanced`, `dominant` and `under_represented`.
+
+    Attributes
+    ----------
+    kind : {"balanced", "dominant", "under-represented"}
+    K : int
+        Number of features, 1e8 as well: no cost depends on it if N is infinite.
+    p_k, p_1 : float
+        Probability of its feature, and of the dominant feature if that is another one (else 0).
+    G : int
+        Number of the other features.
+    N : int or inf
+        Length of a prompt.
+
+    Raises
+    ------
+    ValueError, TypeError
+        N is neither inf nor an integer of at least 1.
+    """
+
+    kind: str
+    K: int
+    p_k: float
+    p_1: float
+    G: int
+    N: float = math.inf
+
+    def __post_init__(self):
+        check_length(self.N)
+
+    @property
+    def largest(self):
+        """max_k p_k of the instance."""
+        return max(self.p_k, self.p_1)
+
+    @cached_property
+    def _terms(self):
+        """Counts c_k, c_1, R as rows (3, terms), the mean of sum c_m^2 / R^2 over the others, and weights, each (terms,)."""
+        if math.isinf(self.N):
+            c_k, c_1, weights = (np.array([x]) for x in (self.p_k, self.p_1, 1.0))
+            R = 1 - c_k - c_1
+            return np.stack([c_k, c_1, R]), np.full(1, 1 / self.G), weights
+        if self.p_1 == 0:
+            c_k, weights = _binomial(self.N, self.p_k)
+            c_1 = np.zeros(len(c_k))
+        else:
+            rows = []
+            for c_1, weight in zip(*_binomial(self.N, self.p_1), strict=True):
+                c_k, given = _binomial(self.N - int(c_1), self.p_k / (1 - self.p_1))
+                rows.append(np.stack([c_k, np.full(len(c_k), c_1), weight * given]))
+            c_k, c_1, weights = np.hstack(rows)
+        kept = weights >= NEGLIGIBLE
+        c_k, c_1, weights = c_k[kept], c_1[kept], weights[kept]
+        R = self.N - c_k - c_1
+        share = 1 / np.maximum(R, 1)
+        return np.stack([c_k, c_1, R]), share + (1 - share) / self.G, weights / weights.sum()
+
+    def point(self, A, B_1, B_o):
+        """Scores, loss and increments at given weights (B_1 is of no effect where there is no separate dominant feature).
+
+        Returns
+        -------
+        Point
+        """
+        counts, spread, weights = self._terms
+        scores = np.array([A, B_1, B_o])
+        scores -= scores.max()
+        if scores.min() > -500:  # no exponential underflows: the largest score need not be that of a present feature
+            e = counts * np.exp(scores)[:, None]
+        else:
+            z = np.where(counts > 0, scores[:, None], -np.inf)
+            e = counts * np.exp(z - z.max(axis=0))
+        a_k, a_1, a_o = e / e.sum(axis=0)  # a_o of all others together
+        rest = a_1 + a_o  # 1 - a_k
+        others = a_o**2 * spread
+        squares = a_1**2 + others
+        r = squares - a_k * rest
+        alpha = self.p_k * (weights @ (a_k * (squares + rest**2)))
+        beta_1 = self.p_k * (weights @ (a_1 * (r - a_1)))
+        beta_o = self.p_k * (weights @ (a_o * r - others)) / self.G
+        Attn_1 = weights @ a_1
+        if self.p_1 == 0:
+            B_1 = Attn_1 = beta_1 = np.nan
+        missed, error = weights @ rest**2, weights @ (rest**2 + squares) / 2
+        return Point(*map(float, (A, B_1, B_o, weights @ a_k, Attn_1, missed, error, alpha, beta_1, beta_o)))
+
+
+# ---- Dynamics
+
+
+def descend(query, *, eta=None, steps, eps=None):
+    """Gradient descent from Q = 0.
+
+    Parameters
+    ----------
+    query : Query
+    eta : float, optional
+        Step size, 3.24/max p if not given, at most 6.49/max p (`theory.check_step_size`).
+    steps : int
+        Steps at most.
+    eps : float, optional
+        Stop as soon as the mean of (1 - Attn_k)^2 is at most eps.
+
+    Returns
+    -------
+    Trajectory
+        Every step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Settings out of range, named.
+    """
+    eta = check_step_size(step_size(query.largest) if eta is None else eta, query.largest)
+    steps = integer("steps", steps, 0)
+    points = []
+    A = B_1 = B_o = 0.0
+    for step in range(steps + 1):
+        point = query.point(A, B_1, B_o)
+        points.append(point)
+        if step == steps or (eps is not None and point.missed <= eps):
+            break
+        A, B_o = A + eta * point.alpha, B_o + eta * point.beta_o
+        if query.p_1:
+            B_1 += eta * point.beta_1
+    return Trajectory(query.kind, query.K, eta * np.arange(len(points)), Point(*np.array(points).T), eta)
+
+
+def flow(query, *, eps=0.01, end=None):
+    """Gradient flow from Q = 0 until the mean of (1 - Attn_k)^2 is below eps, by one percent of it.
+
+    Runge-Kutta of order 8 (scipy's DOP853), relative tolerance 1e-12; a few hundred steps at any K.
+
+    Parameters
+    ----------
+    query : Query
+    eps : float in (0, 1)
+    end : float, optional
+        Flow time to stop at in any case; 100 times the recalled bound if not given. With N finite eps may never be reached.
+
+    Returns
+    -------
+    Trajectory
+        At the integrator's own steps; `.at(tau)` anywhere.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Settings out of range, named.
+    """
+    from scipy.integrate import solve_ivp
+
+    real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+    end = 100 * under_represented_bound(query.K, eps) if end is None else real("end", end, "above 0", lambda x: x > 0)
+
+    def speed(tau, weights):
+        point = query.point(*weights)
+        return point.alpha, point.beta_1 if query.p_1 else 0.0, point.beta_o
+
+    def converged(tau, weights):
+        return query.point(*weights).missed / (0.99 * eps) - 1  # eps itself is then reached between two points
+
+    converged.terminal = True
+    # B_o is smaller than the others by a factor of G, and so is what may be wrong with it
+    tolerance = 1e-13 * np.array([1, 1, 1 / query.G])
+    found = solve_ivp(
+        speed, (0, end), np.zeros(3), "DOP853", dense_output=True, events=converged, rtol=1e-12, atol=tolerance
+    )
+    points = [query.point(*weights) for weights in found.y.T]
+    return Trajectory(
+        query.kind, query.K, found.t, Point(*np.array(points).T), at=lambda tau: query.point(*found.sol(tau))
+    )
+
+
+# ---- Counts
+
+
+def _binomial(N, p):
+    """Values of a binomial count and their probabilities, those below 1e-20 left out: ratios outward from the mode."""
+    if N == 0:
+        return np.zeros(1), np.ones(1)
+    mode = min(int((N + 1) * p), N)
+    c = np.arange(N + 1.0)
+    odds = p / (1 - p)
+    up = np.cumprod((N - c[mode:-1]) / c[mode + 1 :] * odds)
+    down = np.cumprod((c[mode:0:-1] / (N - c[mode:0:-1] + 1)) / odds)
+    weights = np.concatenate([down[::-1], [1.0], up])
+    weights /= weights.sum()
+    kept = weights >= NEGLIGIBLE
+    return c[kept], weights[kept]
+
+
+def _imbalanced(K, p_1, least):
+    return integer("K", K, least), real("p_1", p_1, "between 0 and 1, a probability", lambda x: 0 < x < 1)

@@ -1,0 +1,255 @@
+"""Bounds, floors, step sizes and laws of Huang, Cheng, Liang 2023, each with its mark.
+
+[recalled] is from memory of the paper, its numbers uncertain; [derived] is ours, checked numerically; neither is a quotation.
+Times are flow times tau = eta t where `eta` is left at 1, steps of gradient descent otherwise. A bound is the expression
+under the O with a constant C in front; C = 10 covers all our runs [derived].
+"""
+
+import math
+
+import numpy as np
+
+from ...checks import integer, real
+
+__all__ = [
+    "F",
+    "attention_ratio",
+    "balanced_times",
+    "check_length",
+    "check_step_size",
+    "concentration_probability",
+    "dominant_bound",
+    "dominant_time",
+    "dominant_weight_law",
+    "end_of_growth",
+    "floor_bounds",
+    "flow_time",
+    "initial_loss",
+    "leading_times",
+    "missing_probability",
+    "phase_bounds",
+    "step_size",
+    "target_weight",
+    "target_weight_law",
+    "under_represented_bound",
+]
+
+SMOOTHNESS = 0.3082
+"""Bound on the Hessian of 1/2 ||softmax(s + log c) - e_k||^2 in s, searched over 2 to 20 classes, not proved [derived]."""
+
+
+# ---- Floors, initial loss, concentration
+
+
+def missing_probability(p_k, N):
+    """(1 - p_k)^N: the chance that no context carries the query's feature [derived]; 0 for N infinite."""
+    _probability("p_k", p_k)
+    return (1 - p_k) ** check_length(N)
+
+
+def floor_bounds(p_k, N, K):
+    """Lower and upper bound on L_k^*, the infimum of L_k: (1-p_k)^N times (1 + 1/(K-1))/2 and 1 [derived].
+
+    Parameters
+    ----------
+    p_k : float
+        Probability of the query's feature.
+    N : int or inf
+        Length of a prompt.
+    K : int
+        Number of features.
+
+    Returns
+    -------
+    (float, float)
+    """
+    K = integer("K", K, 2)
+    missing = missing_probability(p_k, N)
+    return missing * (1 + 1 / (K - 1)) / 2, missing
+
+
+def initial_loss(p, N):
+    """L_k at Q = 0 for every k: 1/2 [||p - e_k||^2 + (1 - ||p||^2)/N], shape (K,) [derived]."""
+    p = np.asarray(p, float)
+    square = p @ p
+    return (square - 2 * p + 1 + (1 - square) / check_length(N)) / 2
+
+
+def concentration_probability(K, N, c=1.0):
+    """Lower bound on P(|c_k - p_k N| <= c N/K for all k), the event of the proof [recalled].
+
+    1 - 3 exp(-c^2 N/(25 K^2)) for N >= 20 K^3/c^2, by Devroye's multinomial tail (1983) [derived]; below that N the tail says
+    nothing and the bound is 0.
+    """
+    K, N = integer("K", K, 2), check_length(N)
+    real("c", c, "greater than 0", lambda x: x > 0)
+    long = N * c**2 >= 20 * K**3
+    return max(0.0, 1 - 3 * math.exp(-(c**2) * N / (25 * K**2))) if long else 0.0
+
+
+# ---- Step size
+
+
+def step_size(largest):
+    """1/(0.3082 max_k p_k), 3.24/max_k p_k: half of what keeps L from increasing [derived]; `largest` is max_k p_k."""
+    return 1 / (SMOOTHNESS * _probability("largest", largest))
+
+
+def check_step_size(eta, largest):
+    """eta as a float; ValueError above 2/(0.3082 max_k p_k) = 6.49/max_k p_k, where a step may raise the loss [derived].
+
+    L is 0.3082 max_k p_k-smooth in Q, hence every smaller step of gradient descent lowers it.
+    """
+    eta = real("eta", eta, "greater than 0", lambda x: x > 0)
+    usual = step_size(largest)
+    if eta > 2 * usual:
+        raise ValueError(
+            f"eta is {eta:g} with max p = {largest:g}; expected at most 3.24/max p = {usual:.4g}: L is 0.3082 max p-smooth "
+            f"[derived], and beyond 6.49/max p = {2 * usual:.4g} a step can raise it."
+        )
+    return eta
+
+
+# ---- Bounds of the theorems
+
+
+def under_represented_bound(K, eps, eta=1.0, C=1.0):
+    """C [K^2 log(K)/eta + K log(K eps^(-1/2))/(eps eta)] [recalled].
+
+    T^* of the balanced theorem, and T_k, k >= 2, of the imbalanced one.
+    """
+    growth, convergence = phase_bounds("balanced", K, eps, eta, C).values()
+    return growth + convergence
+
+
+def dominant_bound(eps, eta=1.0, C=1.0):
+    """C log(eps^(-1/2))/(eps eta): T_1 of the imbalanced theorem [recalled]; T_dom here."""
+    _check_eps(eps)
+    return C * math.log(eps**-0.5) / (eps * eta)
+
+
+def phase_bounds(kind, K, eps, eta=1.0, C=1.0):
+    """Bounds on the lengths of the phases, by the name of the time that ends them [recalled; T_3 - T_2 derived].
+
+    Parameters
+    ----------
+    kind : {"balanced", "dominant", "under-represented"}
+        The query.
+    K : int
+    eps : float in (0, 1)
+    eta, C : float
+
+    Returns
+    -------
+    dict of str to float
+        "T_1", "T_2"; "T_dom"; "T_1" to "T_4". Each is a bound on the time since the one before.
+    """
+    K = integer("K", K, 2)
+    _check_eps(eps)
+    convergence = C * K * math.log(K * eps**-0.5) / (eps * eta)
+    growth = lambda exponent: C * K**exponent * math.log(K) / eta  # noqa: E731
+    if kind == "balanced":
+        return {"T_1": growth(2), "T_2": convergence}
+    if kind == "dominant":
+        return {"T_dom": dominant_bound(eps, eta, C)}
+    if kind == "under-represented":
+        return {"T_1": growth(1.98), "T_2": growth(2), "T_3": growth(1.5), "T_4": convergence}
+    raise ValueError(f"kind is {kind!r}; expected 'balanced', 'dominant' or 'under-represented'.")
+
+
+# ---- Exact law of balanced and dominant queries: N infinite, gradient flow
+
+
+def F(u):
+    """u^2/2 + 3u + 3 log u - 1/u: the integral of (1 + u)^3/u^2 [derived]."""
+    return u**2 / 2 + 3 * u + 3 * np.log(u) - 1 / u
+
+
+def flow_time(u, K, p_k):
+    """tau at which Attn_k/(1 - Attn_k) is u: (1 - 1/K)^2/p_k [F(u) - F(p_k/(1-p_k))] [derived].
+
+    For a query of probability p_k whose K - 1 other features are equally likely: balanced, p_k = 1/K, or dominant.
+    """
+    return (1 - 1 / K) ** 2 / p_k * (F(u) - F(p_k / (1 - p_k)))
+
+
+def target_weight(u, K, p_k):
+    """A_k when Attn_k/(1 - Attn_k) is u: (1 - 1/K) log(u (1-p_k)/p_k) [derived]; B_{k,n} = -A_k/(K-1)."""
+    return (1 - 1 / K) * np.log(u * (1 - p_k) / p_k)
+
+
+def attention_ratio(eps):
+    """u = Attn_k/(1 - Attn_k) at which (1 - Attn_k)^2 = eps: eps^(-1/2) - 1 [derived]."""
+    _check_eps(eps)
+    return eps**-0.5 - 1
+
+
+def end_of_growth(K):
+    """u = Attn_k/(1 - Attn_k) at which a balanced A_k = log K: K^(K/(K-1))/(K-1) [derived]."""
+    return K ** (K / (K - 1)) / (K - 1)
+
+
+def balanced_times(K, eps):
+    """T_1 and T_2 of the balanced flow, exactly [derived]; T_1 -> K^2, T_2 - T_1 -> K/(2 eps)."""
+    integer("K", K, 3)
+    return tuple(float(flow_time(u, K, 1 / K)) for u in (end_of_growth(K), attention_ratio(eps)))
+
+
+def dominant_time(K, p_1, eps):
+    """T_dom of the flow, exactly [derived]; -> 1/(2 p_1 eps) as K -> infinity and eps -> 0."""
+    return float(flow_time(attention_ratio(eps), integer("K", K, 2), _probability("p_1", p_1)))
+
+
+# ---- Leading-order laws of an under-represented query: N infinite, gradient flow, K large
+
+
+def dominant_weight_law(tau, K, p_1):
+    """B_{k,1}(tau) = -1/2 log(1 + 2 p_1^2 tau/((1-p_1) K)) while Attn_1 << 1, before phase IV [derived]."""
+    return -0.5 * np.log1p(2 * p_1**2 * np.asarray(tau) / ((1 - p_1) * K))
+
+
+def target_weight_law(tau, K, p_1):
+    """A_k(tau) = -log(1 - (1-p_1) tau/K^2), for tau < K^2/(1-p_1), where it diverges [derived]."""
+    return -np.log1p(-(1 - p_1) * np.asarray(tau) / K**2)
+
+
+def leading_times(K, p_1, eps):
+    """Leading order in K of an under-represented query's times [derived].
+
+    Parameters
+    ----------
+    K : int
+    p_1 : float in (0, 1)
+    eps : float in (0, 1)
+
+    Returns
+    -------
+    dict of str to float
+        "T_1" (1-a)/(2a^2) K^1.98, "cross" K^2/(3(1-a)), "T_2" and "T_3" K^2/(1-a), "T_3 - T_2" sqrt(2) a/(1-a)^2 K^1.49,
+        "T_4 - T_3" K/(1-a) [F(eps^(-1/2)-1) - F(1)], with a = p_1.
+    """
+    K, a = integer("K", K, 2), _probability("p_1", p_1)
+    return {
+        "T_1": (1 - a) / (2 * a**2) * K**1.98,
+        "cross": K**2 / (3 * (1 - a)),
+        "T_2": K**2 / (1 - a),
+        "T_3": K**2 / (1 - a),
+        "T_3 - T_2": math.sqrt(2) * a / (1 - a) ** 2 * K**1.49,
+        "T_4 - T_3": float(K / (1 - a) * (F(attention_ratio(eps)) - F(1.0))),
+    }
+
+
+# ---- Checks
+
+
+def _probability(name, value):
+    return real(name, value, "between 0 and 1, a probability", lambda x: 0 < x < 1)
+
+
+def _check_eps(eps):
+    real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+
+
+def check_length(N):
+    """N as it is if infinite, otherwise an integer of at least 1; TypeError or ValueError for anything else."""
+    return N if isinstance(N, float) and math.isinf(N) and N > 0 else integer("N", N, 1)

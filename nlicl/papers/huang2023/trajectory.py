@@ -1,0 +1,75 @@
+"""What is followed of one query while Q is trained: a `Point`, and many of them as a `Trajectory`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["KINDS", "Point", "Trajectory"]
+
+KINDS = ("balanced", "dominant", "under-represented")
+
+
+class Point(NamedTuple):
+    """The state of query v_k and its increments; numbers, or arrays along a trajectory.
+
+    Attributes
+    ----------
+    A, B_1, B_o : float
+        A_k, B_{k,1} and B_{k,n} of each other feature n (their mean where they differ). B_1 is nan where no feature but the
+        query's own may be dominant.
+    Attn_k, Attn_1 : float
+        Mean feature scores over prompts of the query's own feature and of v_1 (nan as B_1).
+    missed : float
+        Mean of (1 - Attn_k)^2: convergence ends when it is eps.
+    L_k : float
+        Mean of 1/2 ||Attn - e_k||^2.
+    alpha, beta_1, beta_o : float
+        alpha_k, beta_{k,1}, beta_{k,n}: d/dtau of A, B_1, B_o.
+    """
+
+    A: float
+    B_1: float
+    B_o: float
+    Attn_k: float
+    Attn_1: float
+    missed: float
+    L_k: float
+    alpha: float
+    beta_1: float
+    beta_o: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """One query along gradient descent or gradient flow.
+
+    Attributes
+    ----------
+    kind : {"balanced", "dominant", "under-represented"}
+    K : int
+    tau : ndarray (T,)
+        Flow time, eta times the step for gradient descent.
+    points : Point of ndarray (T,)
+    eta : float or None
+        None for gradient flow.
+    at : callable or None
+        tau -> Point anywhere on a gradient flow.
+    """
+
+    kind: str
+    K: int
+    tau: np.ndarray
+    points: Point
+    eta: float | None = None
+    at: Callable | None = None
+
+    def __getattr__(self, name):
+        if name in Point._fields:
+            return getattr(self.points, name)
+        raise AttributeError(f"a Trajectory has no {name!r}; it has tau, {', '.join(Point._fields)}")
+
+    def __repr__(self):
+        how = "gradient flow" if self.eta is None else f"gradient descent, eta = {self.eta:g}"
+        return f"Trajectory({self.kind} query, K = {self.K}, {how}, {len(self.tau)} points to tau = {self.tau[-1]:.6g})"
