@@ -13,6 +13,6 @@ specialisation carries a derivative in the imaginary part.
 from . import _jit
 
 with _jit.cache_directory():
-    from . import attention, coded, dense, loss, mlp, products, sampling
+    from . import attention, coded, dense, linear, loss, mlp, products, sampling
 
-__all__ = ["attention", "coded", "dense", "loss", "mlp", "products", "sampling"]
+__all__ = ["attention", "coded", "dense", "linear", "loss", "mlp", "products", "sampling"]
