@@ -110,6 +110,10 @@ class Subject:
         sizes(params, prompt) -> {name: number}: constants by which a formula may be off (l, m, beta ...).
     activity : callable
         activity(params, prompt) -> {name: share}: what is active, averaged over the draws and reported.
+    parts : tuple of Subject
+        Subjects of the paper's other losses, with parameters and draws of their own; audited with it.
+    library : str
+        What `gradient` is, for the report; {wrt} stands for the parameter.
     """
 
     name: str
@@ -124,3 +128,5 @@ class Subject:
     edits: Callable
     sizes: Callable
     activity: Callable
+    parts: tuple["Subject", ...] = ()
+    library: str = "mean over a batch, nlicl.loss_and_grad(...)[1].{wrt}"

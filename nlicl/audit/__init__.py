@@ -33,7 +33,8 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
     paper : str or Subject
         Whose model, loss and draws: a paper's name, or a `nlicl.formula.Subject` of your own.
     wrt : str, optional
-        The parameter, for example "W_K"; needed unless the formula says so itself.
+        The parameter, for example "W_K"; needed unless the formula says so itself. Where a paper has several losses, it
+        says which.
     draws : int
         How many places to judge it at, at least 2.
     seed : int
@@ -59,7 +60,7 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
     formula = _formula(formula, wrt, subject)
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout is {timeout}; expected a number of seconds greater than 0, or None for no limit.")
-    bench = Bench(subject, draws, seed)
+    bench = Bench(_part(formula, subject), draws, seed)
     return AuditReport(subject.name, seed, draws, [bench.audit(formula, query_attends, timeout)])
 
 
@@ -82,19 +83,30 @@ def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=Non
     subject = _subject(paper)
     if wrt is not None:
         _check_parameter(wrt, subject)
-    bench = Bench(subject, draws, seed)
-    chosen = [formula for formula in subject.formulas.values() if wrt in (None, formula.wrt)]
-    right = [formula for formula in chosen if formula.expected == "agree"]
-    jobs = [(formula.name, lambda f=formula: bench.audit(f, query_attends)) for formula in right]
-    jobs += [(f"library {f.wrt}", lambda f=f: bench.audit_library(f.wrt, query_attends)) for f in right]
-    jobs += [(f.name, lambda f=f: bench.audit(f, query_attends)) for f in chosen if f.expected != "agree"]
-    jobs += [("negative control", lambda: bench.audit(_broken(right[0]), query_attends))]
+    jobs = []
+    for part in _parts(subject):
+        chosen = [formula for formula in part.formulas.values() if wrt in (None, formula.wrt)]
+        jobs += _jobs(Bench(part, draws, seed), chosen, query_attends, control=not jobs)
     reports = []
     for done, (name, job) in enumerate(jobs):
         if progress is not None:
             progress(done, len(jobs), name)
         reports.append(job())
     return AuditReport(subject.name, seed, draws, reports)
+
+
+def _jobs(bench, formulas, query_attends, control):
+    """(name, call) of all audits that a list of a subject's formulas asks for, in the order of the report."""
+    right = [formula for formula in formulas if formula.expected == "agree"]
+    jobs = [(formula.name, lambda f=formula: bench.audit(f, query_attends)) for formula in right]
+    models = dict.fromkeys((f.wrt, f.query_attends if query_attends is None else query_attends) for f in right)
+    for wrt, attends in models:
+        name = f"library {wrt}" + (" (query attends)" if attends and query_attends is None else "")
+        jobs.append((name, lambda w=wrt, q=attends, n=name: bench.audit_library(w, q, n)))
+    jobs += [(f.name, lambda f=f: bench.audit(f, query_attends)) for f in formulas if f.expected != "agree"]
+    if control and right:
+        jobs.append(("negative control", lambda: bench.audit(_broken(right[0]), query_attends)))
+    return jobs
 
 
 class Bench:
@@ -148,11 +160,10 @@ class Bench:
         report.query_attends = bool(attends)
         return report
 
-    def audit_library(self, wrt, query_attends=None):
+    def audit_library(self, wrt, query_attends=None, name=None):
         """The report on the library's own gradient of a batch."""
-        formula = Formula(
-            None, f"library {wrt}", wrt, f"mean over a batch, nlicl.loss_and_grad(...)[1].{wrt}", "nlicl's kernels"
-        )
+        name = name or f"library {wrt}"
+        formula = Formula(None, name, wrt, self.subject.library.format(wrt=wrt), "nlicl's kernels")
 
         def call(case):
             return getattr(self.subject.gradient(case.params, case.prompts), wrt)
@@ -188,6 +199,17 @@ def _subject(paper):
     return load(paper).subject
 
 
+def _parts(subject):
+    return (subject, *subject.parts)
+
+
+def _part(formula, subject):
+    """The subject that judges a formula: the one that registers it, or the first with its parameter."""
+    registered = [part for part in _parts(subject) if any(known is formula for known in part.formulas.values())]
+    having = [part for part in _parts(subject) if any(known.wrt == formula.wrt for known in part.formulas.values())]
+    return (registered + having + [subject])[0]
+
+
 def _formula(formula, wrt, subject):
     if isinstance(formula, Formula):
         if wrt is not None and wrt != formula.wrt:
@@ -219,4 +241,4 @@ def _check_parameter(wrt, subject):
 
 
 def _parameters(subject):
-    return list(dict.fromkeys(formula.wrt for formula in subject.formulas.values()))
+    return list(dict.fromkeys(formula.wrt for part in _parts(subject) for formula in part.formulas.values()))
