@@ -2,7 +2,7 @@
 
 import importlib
 
-NAMES = ("li2024",)
+NAMES = ("li2024", "huang2023")
 
 
 def load(name):

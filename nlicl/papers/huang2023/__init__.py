@@ -1,0 +1,50 @@
+"""Huang, Cheng, Liang: "In-Context Convergence of Transformers" (ICML 2024).
+
+The data model, linear functions of features in context; softmax attention that learns them; gradients and their audit; the
+dynamics of the population.
+
+Marks say where a fact comes from: [paper] seen in public text of or about the paper, [recalled] from memory, unverified,
+[derived] by us and checked numerically. Only [paper] is the paper's own statement, and no [recalled] or [derived] item is a
+quotation. No experiment of the paper is known: every default is ours.
+
+| paper                             | here                                                                              |
+|-----------------------------------|-----------------------------------------------------------------------------------|
+| v_1 .. v_K in R^d                 | `V` (d, K), orthonormal columns [paper]; v_1, the dominant one, has index 0       |
+| p_k = P(x = v_k); N               | `frequencies` (K,); `length`                                                      |
+| w, y = <w, x>                     | `omega` (B, K), omega_k = <w, v_k> [w recalled]; labels are real numbers [paper]  |
+| E(P)                              | `Prompt.P` (d+1, N+1): columns (x_i, y_i), last (x_query, 0) [recalled]           |
+| M(.)                              | `Prompt.contexts`: the query's column is masked [recalled]                        |
+| W^{KQ} = [Q 0; 0 0]               | `Params(Q)` (d, d), all that is trained: score_i = x_i^T Q x_query                |
+| V_k(P), of size c_k               | `counts` (B, K)                                                                   |
+| attn_i; Attn_k                    | `attention` (B, N); `Attn` (B, K), the sum over V_k [names paper, form recalled]  |
+| A_k = v_k^T Q v_k                 | S[k,k] of S = V^T Q V, row key, column query [name paper, form recalled]          |
+| B_{k,n} = v_n^T Q v_k, n != k     | S[n,k] [name paper, form recalled]                                                |
+| alpha_k, beta_{k,n}               | increments of A_k, B_{k,n} in a step, over eta [form recalled, content derived]   |
+| L; L_k                            | (1/2) E (yhat - y_query)^2 [1/2 recalled]; the same given x_query = v_k           |
+"""
+
+from . import reference
+from .gradients import TITLE, formulas, population_subject, subject, task_averaged_subject
+from .observer import Observer
+from .problem import Problem
+from .prompts import CodedPrompts, Forward, Params, Prompt, Prompts
+
+problems = {"imbalanced": Problem(), "balanced": Problem.balanced()}
+"""Named settings, the default first."""
+
+__all__ = [
+    "TITLE",
+    "CodedPrompts",
+    "Forward",
+    "Observer",
+    "Params",
+    "Problem",
+    "Prompt",
+    "Prompts",
+    "formulas",
+    "population_subject",
+    "problems",
+    "reference",
+    "subject",
+    "task_averaged_subject",
+]

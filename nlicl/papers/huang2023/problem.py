@@ -1,0 +1,189 @@
+"""Data model and initialisation of Huang et al. 2023. Marks and notation: see the package's docstring."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from ...checks import integer, real
+from .observer import Observer
+from .prompts import CodedPrompts, Params
+
+__all__ = ["Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Features, their frequencies, sizes and training settings.
+
+    No experiment of the paper is known, so all defaults are ours.
+
+    Attributes
+    ----------
+    K : int
+        Number of features, at least 2.
+    length : int
+        N, contexts in a prompt; 400 = K^2 is enough in practice, the theory asks for more than K^3 [derived].
+    d : int or None
+        Dimension of the inputs, at least K; K if None. Results do not depend on it [derived].
+    p : tuple of float (K,), or None
+        Frequency of each feature, positive, of sum 1; None: as p_1 says. `frequencies` has the numbers.
+    p_1 : float in (0, 1), or None
+        Frequency of the dominant feature, the first; the others have (1 - p_1)/(K - 1) each: the imbalanced case. None: 1/K
+        each, the balanced case. Not looked at where p is given.
+    V_seed : int
+        Of the random orthonormal features, where d > K.
+    learning_rate : float
+        eta; the loss decreases for any below 6.49 / max p [derived].
+    batch, steps : int
+        For SGD on prompts, our extra: the paper analyses gradient descent on the population loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Settings that break the data model, with the condition that fails.
+    """
+
+    K: int = 20
+    length: int = 400
+    d: int | None = None
+    p: tuple | None = None
+    p_1: float | None = 0.5
+    V_seed: int = 0
+    learning_rate: float = 5.0
+    batch: int = 1024
+    steps: int = 1000
+
+    loss: ClassVar = "squared"
+    trained: ClassVar = ("Q",)
+
+    def __post_init__(self):
+        for name, least in {"K": 2, "length": 1, "V_seed": 0, "batch": 1, "steps": 0}.items():
+            integer(name, getattr(self, name), least)
+        if self.d is not None:
+            integer("d", self.d, 1)
+            if self.d < self.K:
+                raise ValueError(
+                    f"d is {self.d} with K = {self.K}: no {self.K} orthonormal features fit into {self.d} dimensions. "
+                    f"Expected d >= K; raise d or lower K."
+                )
+        real("learning_rate", self.learning_rate, "greater than 0", lambda x: x > 0)
+        if self.p is not None:
+            object.__setattr__(self, "p", _checked_p(self.p, self.K))
+        elif self.p_1 is not None:
+            real("p_1", self.p_1, "between 0 and 1, a frequency", lambda x: 0 < x < 1)
+
+    @classmethod
+    def balanced(cls, K=20, **settings):
+        """The balanced case, p_k = 1/K for every feature [paper: Theta(1/K)]; other settings as in `Problem`."""
+        return cls(K=K, p_1=None, **settings)
+
+    @classmethod
+    def imbalanced(cls, K=20, p_1=0.5, **settings):
+        """The imbalanced case: one dominant feature of frequency p_1, the others alike [paper: Theta(1), Theta(1/K)]."""
+        return cls(K=K, p_1=p_1, **settings)
+
+    @property
+    def frequencies(self):
+        """p (K,): the probability of each feature, for contexts and query alike."""
+        return self._frequencies.copy()
+
+    @cached_property
+    def _frequencies(self):
+        if self.p is not None:
+            return np.array(self.p)
+        if self.p_1 is None:
+            return np.full(self.K, 1 / self.K)
+        p = np.full(self.K, (1 - self.p_1) / (self.K - 1))
+        p[0] = self.p_1
+        return p
+
+    @property
+    def V(self):
+        """The features v_1 .. v_K as orthonormal columns (d, K): unit vectors, or random where d > K."""
+        return self._V.copy()
+
+    @cached_property
+    def _V(self):
+        if self.d in (None, self.K):
+            return np.eye(self.K)
+        gaussian = _generator("features", self.V_seed).standard_normal((self.d, self.K))
+        V, R = np.linalg.qr(gaussian)
+        return np.ascontiguousarray(V * np.sign(np.diag(R)))  # now uniform over orthonormal columns
+
+    def sample(self, n, length=None, seed=0):
+        """Draw prompts.
+
+        Inputs of contexts and query are independent, v_k with probability p_k; labels are <w, x> with w ~ N(0, I_d), one w a
+        prompt [inputs and labels paper; w recalled: mean 0 and covariance I_d, of which the normal law is our choice]. Only
+        omega_k = <w, v_k> ~ N(0, 1) matter, and they are drawn: the same seed gives the same features and omega for every d.
+
+        Parameters
+        ----------
+        n : int
+            Number of prompts, B.
+        length : int, optional
+            N; the problem's if not given.
+        seed : int or sequence of int
+            The same seed gives the same prompts; (seed, step) names those of a training step.
+
+        Returns
+        -------
+        CodedPrompts
+
+        Raises
+        ------
+        ValueError, TypeError
+            Settings out of range, named.
+        """
+        length = self.length if length is None else length
+        integer("n", n, 1)
+        integer("length", length, 1)
+        rng = _generator("sample", seed)
+        edges = np.cumsum(self._frequencies)[:-1]  # the last is 1, whatever it was rounded to
+        features = np.searchsorted(edges, rng.random((n, length + 1)), side="right").astype(np.int32)
+        return CodedPrompts(self._V, features, rng.standard_normal((n, self.K)))
+
+    def initialize(self, seed=0):
+        """Q = 0 [recalled]: attention is uniform, whatever the seed.
+
+        Returns
+        -------
+        Params
+            float64.
+        """
+        _generator("sample", seed)  # checks it
+        d = self.d or self.K
+        return Params(np.zeros((d, d)))
+
+    def settings(self):
+        """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: [value, "ours" if value == getattr(Problem, name) else "set here"] for name, value in given.items()
+        }
+
+    def observer(self, seed=0):
+        """What `nlicl.train` measures as it goes: an `Observer` of this problem."""
+        return Observer(self, seed=seed)
+
+
+def _checked_p(p, K):
+    """`p` as a tuple of K positive floats of sum 1; or a clear error."""
+    p = tuple(np.asarray(p).tolist()) if np.ndim(p) == 1 else p
+    if not isinstance(p, tuple) or len(p) != K:
+        raise ValueError(f"p has shape {np.shape(p)}; expected K = {K} frequencies, or None for those that p_1 gives.")
+    p = tuple(real(f"p[{k}]", p[k], "greater than 0, a frequency", lambda x: x > 0) for k in range(K))
+    if abs(sum(p) - 1) > 1e-9:
+        raise ValueError(f"p sums to {sum(p):.12g}; expected 1. Divide it by its sum.")
+    return p
+
+
+def _generator(purpose, seed):
+    """A generator for one purpose: features and prompts of the same seed are independent."""
+    seeds = [seed] if np.ndim(seed) == 0 else list(seed)
+    for value in seeds:
+        integer("seed", value, 0)
+    # Their number belongs to the key: to NumPy, trailing zeros are nothing, and step 0 of seed 7 would be seed 7.
+    return np.random.default_rng([{"sample": 1, "features": 2}[purpose], len(seeds), *map(int, seeds)])

@@ -1,0 +1,149 @@
+"""The definition: model and losses of Huang et al. 2023 in plain NumPy, in any floating or complex dtype.
+
+It shares no code with the kernels and is what everything else is judged by. Three losses, each of one *prompt*:
+
+| prompt       | parameter | loss                                                                             |
+|--------------|-----------|----------------------------------------------------------------------------------|
+| `Prompt`     | Q (d, d)  | (yhat - y_query)^2 / 2                                                           |
+| `Counted`    | S (K, K)  | its mean over the task w, the inputs given: ||a - e_k||^2 / 2 [derived]          |
+| `Population` | AB (K, K) | its mean over task, contexts and query: L, summed over all K^N K prompts         |
+
+S and AB are both V^T Q V, row key, column query: A_k on the diagonal, B_{k,n} in row n of column k.
+"""
+
+import itertools
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = [
+    "Counted",
+    "Population",
+    "PopulationWeights",
+    "Weights",
+    "forward",
+    "loss",
+    "population_loss",
+    "task_averaged_loss",
+    "transformer",
+]
+
+
+class Weights(NamedTuple):
+    """S (K, K), the bilinear attention weights: S[n,k] = v_n^T Q v_k."""
+
+    S: np.ndarray
+
+
+class PopulationWeights(NamedTuple):
+    """AB (K, K), the same where they are the population's parameter: AB[k,k] = A_k, AB[n,k] = B_{k,n}."""
+
+    AB: np.ndarray
+
+
+class Counted(NamedTuple):
+    """The inputs of a prompt, its task open: counts (K,) of the contexts' features, the query's feature, from 0."""
+
+    counts: np.ndarray
+    query: int
+    query_attends: bool = False
+
+
+class Population(NamedTuple):
+    """The law of prompts: frequencies p (K,) of the features, for contexts and query alike, and length N."""
+
+    p: np.ndarray
+    length: int
+    query_attends: bool = False
+
+
+# ---- One prompt
+
+
+def forward(params, prompt):
+    """Prediction yhat and attention attn (N,), or (N+1,) where the query attends to itself.
+
+    attn_i = exp(x_i^T Q x_query) / sum_j exp(x_j^T Q x_query), yhat = sum_i attn_i y_i; the query's own label is 0.
+    """
+    keys = prompt.keys
+    X, y = keys[:-1], keys[-1]
+    attn = _softmax(X.T @ (params.Q @ prompt.x_query))
+    return attn @ y, attn
+
+
+def loss(params, prompt):
+    """(yhat - y_query)^2 / 2; the factor 1/2 is [recalled]."""
+    yhat, _ = forward(params, prompt)
+    return (yhat - prompt.z) ** 2 / 2
+
+
+def transformer(params, prompt):
+    """The prediction of the full transformer, matrices of size d+1, mask and all [recalled]: forward's yhat.
+
+    F_SA(E; W^K, W^Q, W^V) = W^V M(E) softmax(M(W^K E)^T W^Q E), W^K^T W^Q = [Q 0; 0 0], W^V = [0 0; 0 1], the softmax over
+    columns; yhat is its last entry.
+    """
+    E = prompt.P
+    d = len(E) - 1
+    W_KQ, W_V = np.zeros((d + 1, d + 1), params.Q.dtype), np.zeros((d + 1, d + 1))
+    W_KQ[:d, :d], W_V[d, d] = params.Q, 1
+    scores = prompt.keys.T @ W_KQ @ E
+    attn = np.stack([_softmax(column) for column in scores.T], axis=1)
+    return (W_V @ prompt.keys @ attn)[-1, -1]
+
+
+# ---- Averages
+
+
+def task_averaged_loss(weights, counted):
+    """||a - e_k||^2 / 2 with a_m = Attn_m, the sum of attn_i over the contexts of feature m [form recalled].
+
+    It is the mean of (yhat - y_query)^2 / 2 over tasks w of mean 0 and covariance I [derived].
+    """
+    counts, k, attends = counted
+    features = np.repeat(np.arange(len(counts)), counts)  # of the contexts, in some order
+    a = _feature_scores(weights.S[:, k], features, k, len(counts), attends)
+    a[k] = a[k] - 1
+    return (a * a).sum() / 2
+
+
+def population_loss(weights, population):
+    """L = E (yhat - y_query)^2 / 2, the sum over all sequences of contexts, all queries and the 2K tasks
+    w = +- sqrt(K) v_j, whose mean is 0 and whose covariance on the features is I: exact for every such law."""
+    p, N, attends = population
+    K = len(p)
+    sequences = _sequences(K, N)
+    probability = p[sequences].prod(axis=1)
+    total = 0
+    for k in range(K):
+        column = weights.AB[:, k]
+        scores = column[sequences]
+        if attends:
+            scores = np.concatenate([scores, np.full((len(sequences), 1), column[k])], axis=1)
+        exps = np.exp(scores - scores.real.max(axis=1, keepdims=True))
+        attn = exps / exps.sum(axis=1, keepdims=True)
+        for j in range(K):
+            for sign in (1, -1):
+                y = np.where(sequences == j, sign * np.sqrt(K), 0)
+                yhat = (attn[:, :N] * y).sum(axis=1)
+                y_query = sign * np.sqrt(K) if j == k else 0
+                total = total + p[k] / (2 * K) * (probability * (yhat - y_query) ** 2).sum() / 2
+    return total
+
+
+@lru_cache(8)
+def _sequences(K, N):
+    return np.array(list(itertools.product(range(K), repeat=N)))
+
+
+def _feature_scores(column, features, k, K, attends):
+    """Attn_m (K,) for scores column[m] of contexts with these features."""
+    scores = column[features]
+    attn = _softmax(np.append(scores, column[k]) if attends else scores)
+    return np.array([attn[: len(features)][features == m].sum() for m in range(K)])
+
+
+def _softmax(scores):
+    exps = np.exp(scores - scores.real.max())
+    return exps / exps.sum()

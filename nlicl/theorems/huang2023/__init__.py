@@ -1,0 +1,3 @@
+"""Theorems of Huang et al. 2023: none yet."""
+
+THEOREMS = {}
