@@ -28,7 +28,8 @@ from .products import add_product, transpose
 
 _BLOCK_BYTES = 32 * 1024  # attention of a block's prompts: most of a first-level cache
 _WORTH_A_THREAD = 2_000_000  # multiply-adds: half a millisecond, five times what it takes to wake a thread
-_SLAB_SHARE = 0.4  # of the codes' size, at most, goes into the chunks' gradients
+_SLAB_SHARE = 0.4  # of the codes' size, at most, goes into the chunks' gradients ...
+_LITTLE = 4 * 2**20  # ... but two chunks are always allowed so many bytes
 _MOST_CHUNKS = 64
 
 
@@ -40,11 +41,11 @@ def plan(shape, m, K, itemsize):
     B, rows = shape
     work = B * (3 * m * K + 2 * K + 20 * rows)
     codes = B * rows * (9 + itemsize)
-    chunks = 1
+    chunks, slab = 1, (K * K + m * K + m) * itemsize
     while (
         2 * chunks <= min(_MOST_CHUNKS, B)
         and work // (2 * chunks) >= _WORTH_A_THREAD // 2
-        and 2 * chunks * (K * K + m * K + m) * itemsize <= _SLAB_SHARE * codes
+        and (2 * chunks * slab <= _SLAB_SHARE * codes or (chunks == 1 and 2 * slab <= _LITTLE))
     ):
         chunks *= 2
     fitting = _BLOCK_BYTES // (rows * itemsize)

@@ -23,8 +23,10 @@ from .counts import Counts
 from .products import add_large_product, add_product, transpose
 
 _BLOCK = 32  # prompts whose small products are done together
+_WORTH_A_THREAD = 32 * 2**20  # bytes of matrices read by all prompts: some hundred microseconds
 _NEAR_BYTES = 512 * 1024  # tokens on which forward and backward are done together: a share of a second-level cache
-_SLAB_SHARE = 0.12  # of the prompts' size, at most, goes into the chunks' gradients
+_SLAB_SHARE = 0.12  # of the prompts' size, at most, goes into the chunks' gradients ...
+_FEW, _LITTLE = 4, 4 * 2**20  # ... but so many chunks are always allowed so many bytes
 _MOST_CHUNKS = 64
 
 
@@ -34,8 +36,11 @@ def plan(tokens_shape, m, itemsize):
     A function of the problem's sizes alone, so that results do not depend on the machine's threads.
     """
     B, rows, d = tokens_shape
-    chunks = 1
-    while 2 * chunks <= min(_MOST_CHUNKS, B) and 2 * chunks * (d * d + m * d + m) <= _SLAB_SHARE * B * rows * d:
+    chunks, slab = 1, (d * d + m * d + m) * itemsize
+    while 2 * chunks <= min(_MOST_CHUNKS, B) and (
+        2 * chunks * slab <= _SLAB_SHARE * B * rows * d * itemsize
+        or (2 * chunks <= _FEW and 2 * chunks * slab <= _LITTLE and B * slab // chunks >= _WORTH_A_THREAD)
+    ):
         chunks *= 2
     block = min(_BLOCK, -(-B // chunks))
     near = max(1, _NEAR_BYTES // (rows * d * itemsize))

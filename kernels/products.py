@@ -3,13 +3,14 @@
 from . import vectors
 from ._jit import kernel, launch
 
+_TILE = 8  # rows that a product takes at a time
 _WORTH_A_THREAD = 2_000_000  # multiply-adds: a tenth of a millisecond
 
 
 def add_large_product(C, A, B):
     """C += A B as `add_product`, to the same bits, on as many threads as are worth it; not for use in kernels."""
     rows, k = A.shape
-    parts = max(1, min(rows // 8, rows * k * B.shape[1] // _WORTH_A_THREAD))
+    parts = max(1, min(rows // _TILE, rows * k * B.shape[1] // _WORTH_A_THREAD))
     launch(add_product_rows, parts, C, A, B, parts)
 
 
@@ -25,10 +26,11 @@ def add_product(C, A, B):
 
 @kernel
 def add_product_rows(first, last, C, A, B, parts):
-    """Of the rows of C, cut into so many parts, those of the parts first .. last - 1."""
-    for part in range(first, last):
-        lo, hi = part * C.shape[0] // parts, (part + 1) * C.shape[0] // parts
-        add_product(C[lo:hi], A[lo:hi], B)
+    """Of the rows of C, cut into so many parts between tiles, those of the parts first .. last - 1."""
+    rows = C.shape[0]
+    lo = first * rows // (parts * _TILE) * _TILE
+    hi = last * rows // (parts * _TILE) * _TILE if last < parts else rows
+    add_product(C[lo:hi], A[lo:hi], B)
 
 
 @kernel

@@ -35,6 +35,7 @@ def _vector_bytes():
 
 
 BYTES = _vector_bytes()
+_DEPTH = 256
 
 
 class Lanes:
@@ -231,24 +232,30 @@ def instructions(*strided):
 
 @instructions("A")
 def add_product(lanes, C, A, B):
-    """Tiles of C, eight rows by two registers, stay in registers while their sums run."""
+    """Tiles of C, eight rows by two registers, stay in registers while their sums run over part of p: as many rows of B as
+    stay, two registers wide, in a first-level cache."""
     builder, (rows, k), n = lanes.builder, A.shape, B.shape[1]
     columns = 2 * lanes.count
-    with lanes.range(0, n, columns) as j:
+    with lanes.range(0, k, _DEPTH) as start, lanes.range(0, n, columns) as j:
+        left = builder.sub(k, start)
+        depth = builder.select(builder.icmp_signed("<", left, index(_DEPTH)), left, index(_DEPTH))
         for masks in _edges(lanes, builder.sub(n, j)):
-            start = index(0)
+            above = index(0)
             for height in (8, 4, 1):
-                stop = builder.and_(rows, index(-height))
-                with lanes.range(start, stop, height) as i:
+                below = builder.and_(rows, index(-height))
+                with lanes.range(above, below, height) as i:
                     _tile(
                         lanes,
                         [C.at(builder.add(i, index(r)), j) for r in range(height)],
-                        [lambda p, r=r, i=i: A.at(builder.add(i, index(r)), p) for r in range(height)],
-                        lambda p, j=j: B.at(p, j),
-                        k,
+                        [
+                            lambda p, r=r, i=i, start=start: A.at(builder.add(i, index(r)), builder.add(start, p))
+                            for r in range(height)
+                        ],
+                        lambda p, j=j, start=start: B.at(builder.add(start, p), j),
+                        depth,
                         masks,
                     )
-                start = stop
+                above = below
 
 
 def _edges(lanes, left):

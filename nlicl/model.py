@@ -1,7 +1,8 @@
 """The front door: what is given is checked here, once, and then one kernel is called.
 
 The model is that of Li et al. 2024 and Bu et al. 2024 (`nlicl.reference` defines it); its kernels are in
-`nlicl.kernels.dense`, for tokens, and `nlicl.kernels.coded`, for prompts that are codes.
+`nlicl.kernels.dense`, for tokens, and `nlicl.kernels.coded`, for prompts that are codes. Prompts of a paper with another model
+have `forward(params)` and `loss_and_grad(params, loss)` of their own, and are asked.
 """
 
 from typing import NamedTuple
@@ -53,18 +54,20 @@ def forward(params, prompts):
     params : Params
         float32 or float64.
     prompts : Prompts or CodedPrompts
-        Of the same dtype (coded prompts take that of `params`).
+        Of the same dtype (coded prompts take that of `params`); or those of a paper with another model, with its `Params`.
 
     Returns
     -------
     Forward
-        In the dtype given.
+        In the dtype given. Another model's has `score` and `attention`, and what else there is.
 
     Raises
     ------
     TypeError, ValueError
         As `loss_and_grad`.
     """
+    if hasattr(prompts, "loss_and_grad"):
+        return prompts.forward(params)
     arrays, kernel, inputs, _, keys = _checked(params, prompts)
     with np.errstate(all="ignore"):  # as in loss_and_grad
         out = Forward(*kernel.forward(*inputs, keys, *arrays))
@@ -73,7 +76,7 @@ def forward(params, prompts):
     return out
 
 
-def loss_and_grad(params, prompts, loss="hinge"):
+def loss_and_grad(params, prompts, loss=None):
     """Mean loss over a batch and its gradient, by the handwritten backward pass.
 
     Parameters
@@ -81,9 +84,9 @@ def loss_and_grad(params, prompts, loss="hinge"):
     params : Params
         float32 or float64.
     prompts : Prompts or CodedPrompts
-        Of the same dtype (coded prompts take that of `params`).
-    loss : {"hinge", "logistic", "squared"}
-        max(0, 1 - zF), log(1 + exp(-zF)) or (F - z)^2 / 2.
+        Of the same dtype (coded prompts take that of `params`); or those of a paper with another model, with its `Params`.
+    loss : {"hinge", "logistic", "squared"}, optional
+        max(0, 1 - zF), log(1 + exp(-zF)) or (F - z)^2 / 2. The hinge if not given, or another model's own loss.
 
     Returns
     -------
@@ -100,6 +103,9 @@ def loss_and_grad(params, prompts, loss="hinge"):
     ValueError
         Shapes that do not fit together, NaN or infinity, an unknown loss, a loss or gradient that overflows.
     """
+    if hasattr(prompts, "loss_and_grad"):
+        return prompts.loss_and_grad(params) if loss is None else prompts.loss_and_grad(params, loss)
+    loss = "hinge" if loss is None else loss
     if not isinstance(loss, str) or loss not in losses.NAMES:
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(map(repr, losses.NAMES))}.")
     arrays, kernel, inputs, labels, keys = _checked(params, prompts)
