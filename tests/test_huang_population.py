@@ -117,7 +117,7 @@ def test_attention_sums_to_one_and_explains_the_loss(masked, problem):
         else:
             assert np.all(total < 1)
         error = ((a - np.eye(len(p))) ** 2).sum(axis=1) / 2
-        np.testing.assert_allclose(population.loss_k(S, source, masked), source.weights @ error, rtol=1e-12)
+        np.testing.assert_allclose(population.loss_k(S, source, masked), source.weights @ error, rtol=1e-12, atol=1e-16)
 
 
 @MASKED
@@ -207,7 +207,7 @@ def test_identities_6_7_at_the_start(problem):
         others = p @ p - p[k] ** 2
         alpha = p[k] ** 2 * ((1 - p[k]) ** 2 + others)
         beta = p[k] * p[n] * (others - p[n] - p[k] * (1 - p[k]))
-        assert D[n, k] == pytest.approx(alpha if n == k else beta, rel=1e-12, abs=1e-17)
+        assert D[n, k] == pytest.approx(alpha if n == k else beta, rel=1e-12, abs=1e-16)
     D = population.increments(zero, np.full(K, 1 / K), population.infinite(np.full(K, 1 / K)))
     np.testing.assert_allclose(D, np.where(np.eye(K) > 0, (K - 1) / K**3, -1 / K**3), rtol=1e-12)
 
@@ -260,6 +260,9 @@ def test_extreme_scores_do_no_harm(masked):
     assert all(np.isfinite(x).all() for x in (a, L, D))
     if masked:
         np.testing.assert_allclose(a.sum(axis=1), 1, rtol=1e-14)
+    near, far = (np.array([[gap, 1.0, 0], [0, 2, 0], [0, -1, 1]]) for gap in (499.0, 501.0))
+    for f in (population.loss_k, population.attention):  # the two ways to the softmax agree
+        np.testing.assert_allclose(f(near, source, masked), f(far, source, masked), rtol=1e-12, atol=1e-200)
     tiny = population.attention(np.diag([40.0, 0, 0]), population.infinite(SKEW))[0, :, 0]
     assert tiny[1] == pytest.approx(0.6 * math.exp(-40), rel=1e-12)
     missed = population.loss_k(np.diag([40.0, 0, 0]), population.infinite(SKEW))[0]  # 1 - Attn_1 would round to 0
@@ -346,12 +349,29 @@ def test_descent_lowers_the_loss_and_keeps_the_zero_sum(K, p_1, N, share):
 
 @pytest.mark.parametrize("k", range(3))
 def test_floors_lie_within_their_bounds(k):
-    """Section 7's check, at the largest step that is sure to lower the loss."""
+    """On unequal p, at nearly the largest step that is sure to lower the loss."""
     low, high = theory.floor_bounds(SKEW[k], 4, 3)
     expected = {0: (0.0511, 0.0469, 0.0625), 1: (0.2008, 0.1801, 0.2401), 2: (0.3358, 0.3072, 0.4096)}[k]
     run = population.descend(k, SKEW, population.enumerated(SKEW, 4), eta=12, steps=8000)
     np.testing.assert_allclose([run.L_k[-1], low, high], expected, rtol=0, atol=2e-4)
     assert low <= run.L_k[-1] <= high and np.all(np.diff(run.L_k) <= 0)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_the_floor_of_a_reduction(kind):
+    """Long descent comes to it from above; no weights of a random search lie below it."""
+    rng = np.random.default_rng(3)
+    for N in (1, 4, 9):
+        query = CASES[kind][0](N)
+        floor = reduced.floor(query)
+        low, high = theory.floor_bounds(query.p_k, N, 4)
+        assert low <= floor <= high * (1 + 1e-14)
+        found = [query.point(40.0, *weights).L_k for weights in rng.uniform(-6, 6, (300, 2))]
+        assert min(found) >= floor * (1 - 1e-12) and min(found) < floor * 1.01
+        if N == 4:
+            end = reduced.descend(query, eta=1.9 * theory.step_size(query.largest), steps=4000).L_k[-1]
+            assert floor < end < floor * 1.01
+        assert reduced.floor(CASES[kind][0](INFINITE)) == 0
 
 
 def test_a_prompt_without_the_feature_sets_the_floor():

@@ -48,7 +48,7 @@ NEVER = Moment(math.nan, math.nan, Point(*[math.nan] * len(Point._fields)))
 
 
 def phases(trajectory, eps=0.01):
-    """The times of 9.1 to 9.3 on a trajectory: located exactly on a flow, the first step past it for gradient descent.
+    """The times at which phases end: located exactly on a flow, the first step past the threshold for gradient descent.
 
     Parameters
     ----------

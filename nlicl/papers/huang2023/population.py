@@ -1,6 +1,6 @@
 """The population loss and its gradient, averaged over task vectors exactly and over counts from a source.
 
-All is [derived], sections 6.3 to 6.5 of our notes; the increments alpha and beta have the form of the paper's [recalled].
+All is [derived]; the increments alpha and beta have the form of the paper's [recalled].
 
 | paper            | here                                                                             |
 |------------------|----------------------------------------------------------------------------------|
@@ -121,12 +121,14 @@ def infinite(p):
 
 def _scores(s, k, counts, masked):
     """Feature scores a (M, K), that of the query token a_0 (M,), and 1 - a_k (M,) as the sum of what is not a_k."""
-    z = np.where(counts > 0, s, -np.inf)
-    top = z.max(axis=1)
-    if not masked:
-        top = np.maximum(top, s[k])
-    e = counts * np.exp(z - top[:, None])
-    e_0 = np.zeros(len(e)) if masked else np.exp(s[k] - top)
+    if np.ptp(s) < 500:  # no exponential underflows: the largest score need not be that of a present feature
+        e = counts * np.exp(s - s.max())
+        e_0 = np.full(len(e), 0.0 if masked else np.exp(s[k] - s.max()))
+    else:
+        z = np.where(counts > 0, s, -np.inf)
+        top = z.max(axis=1) if masked else np.maximum(z.max(axis=1), s[k])
+        e = counts * np.exp(z - top[:, None])
+        e_0 = np.zeros(len(e)) if masked else np.exp(s[k] - top)
     Z = e.sum(axis=1) + e_0
     a, a_0 = e / Z[:, None], e_0 / Z
     rest = a[:, :k].sum(axis=1) + a[:, k + 1 :].sum(axis=1) + a_0

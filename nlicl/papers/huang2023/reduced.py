@@ -20,10 +20,10 @@ from functools import cached_property
 import numpy as np
 
 from ...checks import integer, real
-from .theory import check_length, check_step_size, step_size, under_represented_bound
+from .theory import check_length, check_step_size, missing_probability, step_size, under_represented_bound
 from .trajectory import Point, Trajectory
 
-__all__ = ["Query", "balanced", "descend", "dominant", "flow", "under_represented"]
+__all__ = ["Query", "balanced", "descend", "dominant", "floor", "flow", "under_represented"]
 
 NEGLIGIBLE = 1e-20  # terms of less weight are dropped
 
@@ -223,6 +223,40 @@ def flow(query, *, eps=0.01, end=None):
     return Trajectory(
         query.kind, query.K, found.t, Point(*np.array(points).T), at=lambda tau: query.point(*found.sol(tau))
     )
+
+
+def floor(query):
+    """The infimum L_k^* of L_k, over weights that keep equally likely features equal; it is not attained [derived].
+
+    As A_k -> infinity only prompts without v_k have an error; of its mean the smallest over B_{k,1} - B_o is left.
+
+    Parameters
+    ----------
+    query : Query
+
+    Returns
+    -------
+    float
+        Within `theory.floor_bounds`; 0 for N infinite.
+    """
+    N = query.N
+    if math.isinf(N):
+        return 0.0
+    c_1, weights = _binomial(N, query.p_1 / (1 - query.p_k)) if query.p_1 else (np.zeros(1), np.ones(1))
+    R = N - c_1
+    share = 1 / np.maximum(R, 1)
+    spread = share + (1 - share) / query.G
+
+    def error(gap):
+        a_1 = c_1 / (c_1 + R * np.exp(gap))  # gap = B_o - B_1
+        return float(weights @ (1 + a_1**2 + (1 - a_1) ** 2 * spread)) / 2
+
+    smallest = error(0.0)
+    if query.p_1:
+        from scipy.optimize import minimize_scalar
+
+        smallest = minimize_scalar(error, bounds=(-30, 30), method="bounded", options={"xatol": 1e-9}).fun
+    return missing_probability(query.p_k, N) * smallest
 
 
 # ---- Counts
