@@ -13,6 +13,8 @@ offers:
 | `observer(seed=)`                  | a callable, params -> dict of numbers and arrays, for the history          |
 | `loss`, `trained`                  | name of the loss, names of the parameters that train                       |
 | `learning_rate`, `batch`, `steps`  | eta, B, T                                                                  |
+| `prompts`, if there is one         | "fresh" (so if there is none) or "population": what it trains on           |
+| `population(seed=)`, if any        | the population itself, in the place of prompts                             |
 """
 
 import csv
@@ -172,9 +174,10 @@ def train(
         lambda >= 0, on trained parameters.
     schedule : callable, optional
         t -> factor of the learning rate, for example `InverseTime(1e4)`; constant if not given.
-    prompts : int or Prompts or CodedPrompts, optional
-        A finite training set, or the size of one to draw; each step takes `batch` of them without repetition, or all where
-        `batch` is not smaller. Fresh prompts every step if not given.
+    prompts : {"fresh", "population"} or int or Prompts or CodedPrompts, optional
+        New ones every step; the population itself, if the problem has a `population`: gradient descent and no SGD; or a
+        finite training set, or the size of one to draw, of which each step takes `batch` without repetition, or all where
+        `batch` is not smaller. The problem's `prompts`, or fresh ones, if not given.
     params : NamedTuple of ndarray, optional
         Where to start; the problem's initialisation if not given.
     dtype : {numpy.float64, numpy.float32}
@@ -218,6 +221,7 @@ def train(
     loss = problem.loss if loss is None else loss
     start = _cast(problem.initialize(seed=seed) if params is None else params, dtype)
     trained = _names(problem.trained if trained is None else trained, start)
+    prompts = getattr(problem, "prompts", "fresh") if prompts is None else prompts
     draw = _prompts(problem, prompts, batch, seed)
     times = _times(measure, steps)
     settings = {
@@ -230,7 +234,7 @@ def train(
         "trained": list(trained),
         "weight_decay": weight_decay,
         "schedule": None if schedule is None else _describe(schedule),
-        "prompts": prompts if prompts is None or isinstance(prompts, int) else "given",
+        "prompts": prompts if isinstance(prompts, (str, int)) else "given",
         "params": None if params is None else "given",
         "dtype": np.dtype(dtype).name,
         "measure": measure if measure is None or isinstance(measure, int) else list(times),
@@ -367,8 +371,17 @@ def _times(measure, steps):
 
 def _prompts(problem, prompts, batch, seed):
     """step -> prompts of that step."""
-    if prompts is None:
-        return lambda t: problem.sample(batch, seed=(seed, t))
+    if isinstance(prompts, str):
+        if prompts not in ("fresh", "population"):
+            raise ValueError(f"prompts is {prompts!r}; expected 'fresh', 'population', a number, or prompts.")
+        if prompts == "fresh":
+            return lambda t: problem.sample(batch, seed=(seed, t))
+        if not hasattr(problem, "population"):
+            raise ValueError(
+                f"prompts is 'population': {_describe(problem)['type']} has none to compute with. Expected 'fresh', a "
+                "number, or prompts."
+            )
+        prompts = problem.population(seed=(seed, 1, 0))
     if isinstance(prompts, (int, np.integer)):
         prompts = problem.sample(integer("prompts", prompts, 1), seed=(seed, 1, 0))
     if batch >= len(prompts):

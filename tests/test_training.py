@@ -407,6 +407,8 @@ def test_an_overflow_is_divergence():
         ({"measure": 0}, ValueError, "measure is 0; expected at least 1"),
         ({"measure": [-3]}, ValueError, "measure is -3"),
         ({"prompts": 0}, ValueError, "prompts is 0; expected at least 1"),
+        ({"prompts": "new"}, ValueError, "prompts is 'new'; expected 'fresh', 'population', a number, or prompts"),
+        ({"prompts": "population"}, ValueError, r"'population': nlicl.*li2024.*Problem has none to compute with"),
         ({"checkpoint": 0}, ValueError, "checkpoint is 0; expected at least 1"),
         ({"resume": True}, ValueError, "resume is set but out is None"),
         ({"loss": "cubic"}, ValueError, "loss is 'cubic'; expected one of 'hinge', 'logistic', 'squared'"),

@@ -7,10 +7,14 @@ from typing import ClassVar
 import numpy as np
 
 from ...checks import integer, real
+from . import population
+from .law import Population
 from .observer import Observer
 from .prompts import CodedPrompts, Params
 
 __all__ = ["Problem"]
+
+_COUNTS = ("sampled", "infinite", "enumerated")
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,15 @@ class Problem:
         Of the random orthonormal features, where d > K.
     learning_rate : float
         eta; the loss decreases for any below 6.49 / max p [derived].
-    batch, steps : int
-        For SGD on prompts, our extra: the paper analyses gradient descent on the population loss.
+    counts : {"sampled", "infinite", "enumerated"}
+        What `population` takes for the counts of features in a prompt: count vectors that are drawn once, N infinite, or all
+        there are, where they are few.
+    draws : int
+        Of sampled count vectors.
+    batch : int
+        Prompts a step of SGD, our extra: the paper analyses gradient descent on the population loss, which is what
+        `nlicl.train` does here unless `prompts="fresh"` is asked for.
+    steps : int
 
     Raises
     ------
@@ -52,14 +63,17 @@ class Problem:
     p_1: float | None = 0.5
     V_seed: int = 0
     learning_rate: float = 5.0
+    counts: str = "sampled"
+    draws: int = 500
     batch: int = 1024
     steps: int = 1000
 
     loss: ClassVar = "squared"
     trained: ClassVar = ("Q",)
+    prompts: ClassVar = "population"
 
     def __post_init__(self):
-        for name, least in {"K": 2, "length": 1, "V_seed": 0, "batch": 1, "steps": 0}.items():
+        for name, least in {"K": 2, "length": 1, "V_seed": 0, "draws": 1, "batch": 1, "steps": 0}.items():
             integer(name, getattr(self, name), least)
         if self.d is not None:
             integer("d", self.d, 1)
@@ -68,6 +82,8 @@ class Problem:
                     f"d is {self.d} with K = {self.K}: no {self.K} orthonormal features fit into {self.d} dimensions. "
                     f"Expected d >= K; raise d or lower K."
                 )
+        if self.counts not in _COUNTS:
+            raise ValueError(f"counts is {self.counts!r}; expected one of {', '.join(map(repr, _COUNTS))}.")
         real("learning_rate", self.learning_rate, "greater than 0", lambda x: x > 0)
         if self.p is not None:
             object.__setattr__(self, "p", _checked_p(self.p, self.K))
@@ -144,6 +160,28 @@ class Problem:
         edges = np.cumsum(self._frequencies)[:-1]  # the last is 1, whatever it was rounded to
         features = np.searchsorted(edges, rng.random((n, length + 1)), side="right").astype(np.int32)
         return CodedPrompts(self._V, features, rng.standard_normal((n, self.K)))
+
+    def population(self, seed=0):
+        """All prompts at once, for gradient descent on the population loss.
+
+        Parameters
+        ----------
+        seed : int or sequence of int
+            Of sampled count vectors.
+
+        Returns
+        -------
+        Population
+        """
+        p = self._frequencies
+        if self.counts == "infinite":
+            source = population.infinite(p)
+        elif self.counts == "enumerated":
+            source = population.enumerated(p, self.length)
+        else:
+            seeds = [seed] if np.ndim(seed) == 0 else list(seed)
+            source = population.sampled(p, self.length, self.draws, seed=(4, len(seeds), *seeds))
+        return Population(self._V, p, source)
 
     def initialize(self, seed=0):
         """Q = 0 [recalled]: attention is uniform, whatever the seed.

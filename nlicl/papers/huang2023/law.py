@@ -1,0 +1,73 @@
+"""The population as something to train on: its loss and gradient in the place of a batch's. All is [derived]."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import population
+from .prompts import Params, check_params
+
+__all__ = ["Population"]
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """All prompts at once: every task vector, and counts as a source has them; for gradient descent on the population loss.
+
+    Attributes
+    ----------
+    V : ndarray (d, K)
+        Features.
+    p : ndarray (K,)
+        Their frequencies, of the query.
+    source : population.Source
+        The law of the contexts' counts.
+    """
+
+    V: np.ndarray
+    p: np.ndarray
+    source: population.Source
+
+    def __len__(self):
+        return 1  # there is one, and no part of it can be drawn
+
+    def __repr__(self):
+        d, K = self.V.shape
+        return f"Population(K={K}, d={d}, {len(self.source.counts)} count vectors)"
+
+    def loss_and_grad(self, params, loss="squared"):
+        """L(Q) and its gradient -V D V^T.
+
+        Parameters
+        ----------
+        params : Params
+            float32 or float64; computed in float64.
+        loss : {"squared"}
+
+        Returns
+        -------
+        loss : floating scalar
+        grads : Params
+            In the dtype of `params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `Prompts.loss_and_grad`.
+        """
+        if loss != "squared":
+            raise ValueError(f"loss is {loss!r}; expected 'squared', the loss of huang2023: labels are real numbers.")
+        params = check_params(params)
+        d = len(self.V)
+        if params.Q.shape != (d, d):
+            raise ValueError(f"params.Q has shape {params.Q.shape}; expected ({d}, {d}), as the features have d = {d}.")
+        S = self.V.T @ params.Q.astype(float) @ self.V
+        value, D = population.loss(S, self.p, self.source), population.increments(S, self.p, self.source)
+        dtype = params.Q.dtype.type
+        return dtype(value), Params((-self.V @ D @ self.V.T).astype(dtype))
+
+    def forward(self, params):
+        """There is nothing to predict: TypeError."""
+        raise TypeError(
+            "a Population has no single prompts to predict; expected prompts, as problem.sample(n) draws them."
+        )
