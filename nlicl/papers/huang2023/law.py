@@ -62,7 +62,7 @@ class Population:
         if params.Q.shape != (d, d):
             raise ValueError(f"params.Q has shape {params.Q.shape}; expected ({d}, {d}), as the features have d = {d}.")
         S = self.V.T @ params.Q.astype(float) @ self.V
-        value, D = population.loss(S, self.p, self.source), population.increments(S, self.p, self.source)
+        value, D = population.loss_and_increments(S, self.p, self.source)
         dtype = params.Q.dtype.type
         return dtype(value), Params((-self.V @ D @ self.V.T).astype(dtype))
 

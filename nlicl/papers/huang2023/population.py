@@ -31,6 +31,7 @@ __all__ = [
     "increments",
     "infinite",
     "loss",
+    "loss_and_increments",
     "loss_k",
     "sampled",
 ]
@@ -216,8 +217,29 @@ def increments(S, p, source, masked=True):
     ndarray (K, K)
         D[k,k] = alpha_k, D[n,k] = beta_{k,n}; columns sum to 0.
     """
+    return loss_and_increments(S, p, source, masked)[1]
+
+
+def loss_and_increments(S, p, source, masked=True):
+    """`loss` and `increments` at the price of one.
+
+    Parameters
+    ----------
+    S, p, source, masked
+        As in `increments`.
+
+    Returns
+    -------
+    loss : float
+    D : ndarray (K, K)
+    """
     S, p = _checked_S(S, source), _checked_p(p, source)
-    return np.stack([p[k] * _column(S[:, k], k, source, masked)[0] for k in range(len(S))], axis=1)
+    value, D = 0.0, np.empty_like(S)
+    for k in range(len(S)):
+        column, _, _, error = _column(S[:, k], k, source, masked)
+        value += p[k] * (source.weights @ error)
+        D[:, k] = p[k] * column
+    return float(value), D
 
 
 def gradient(Q, V, p, source, masked=True):
