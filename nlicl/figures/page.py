@@ -23,12 +23,16 @@ def page(paper, title, figures, quick=False):
     """
     claims = [claim for figure in figures for claim in figure.claims]
     seeds = ", ".join(map(str, figures[0].seeds))
+    theirs = (
+        "The paper's own curves, read off its published figures, are thin and grey; they are compared, never a claim."
+    )
+    known = any(figure.reference for figure in figures)
     lines = [
         f"# {paper}: figures",
         "",
         f"{title}. Made by `nlicl reproduce {paper}{' --quick' if quick else ''}`, nlicl {__version__}, seeds {seeds}. "
         f"{sum(claim.holds for claim in claims)} of {len(claims)} claims hold. Bands go from the lowest to the highest seed. "
-        "The paper's own curves, read off its published figures, are thin and grey; they are compared, never a claim.",
+        + (theirs if known else "No curve of the paper is known."),
         "",
     ]
     for figure in figures:

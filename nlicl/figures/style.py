@@ -39,12 +39,12 @@ SETTINGS = {
 }
 
 
-def new(columns=1, width=3.5, height=2.7, **options):
-    """A matplotlib figure without a window, and its axes (one, or an array of them)."""
+def new(columns=1, width=3.5, height=2.7, rows=1, **options):
+    """A matplotlib figure without a window, and its axes (one, or an array of them); `width` and `height` are of one."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * columns, height))
-    return figure, figure.subplots(1, columns, **options)
+    figure = Figure(figsize=(width * columns, height * rows))
+    return figure, figure.subplots(rows, columns, **options)
 
 
 def curve(axes, series, i, *, label=None, floor=None, every=1):
