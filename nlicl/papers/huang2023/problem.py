@@ -65,7 +65,7 @@ class Problem:
     learning_rate: float = 5.0
     counts: str = "sampled"
     draws: int = 500
-    batch: int = 1024
+    batch: int = 256
     steps: int = 1000
 
     loss: ClassVar = "squared"
