@@ -1,3 +1,5 @@
-"""Theorems of Huang et al. 2023: none yet."""
+"""The convergence theorems of Huang et al. 2023 as experiments; their numbers in the paper are not known for sure."""
 
-THEOREMS = {}
+from . import convergence
+
+THEOREMS = {experiment.name: experiment for experiment in (convergence.BALANCED, convergence.IMBALANCED)}
