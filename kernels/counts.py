@@ -1,13 +1,15 @@
 """What a step must do, in numbers: bytes, multiply-adds, exponentials, look-ups. `bench/limits.py` makes times of them.
 
-`dense.counts` and `coded.counts` stand beside their kernels; a test runs the kernels' source on numbers that count.
+They stand beside their kernels: `counts` in `dense`, `coded` and `linear`, and `linear.coded_counts`. A test runs the kernels'
+source on numbers that count.
 """
 
 from typing import NamedTuple
 
 
 class Counts(NamedTuple):
-    """Of one step, loss and gradients, with the hinge active in every prompt and every neuron on.
+    """Of one step, loss and gradients; where there are hinge and neurons, with the hinge active in every prompt and every
+    neuron on.
 
     Attributes
     ----------

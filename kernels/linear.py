@@ -26,6 +26,7 @@ import numpy as np
 from . import attention, dense
 from . import loss as losses
 from ._jit import kernel, launch
+from .counts import Counts
 from .dense import add_slabs, attend, probe
 from .products import add_large_product, add_product, transpose
 
@@ -35,6 +36,20 @@ _MOST_CHUNKS = 64
 
 
 # ---- Tokens
+
+
+def counts(B, keys, d, itemsize):
+    """What `step` does, as `Counts`. Half of its multiply-adds would do, since only the last entries of c and dc matter; to
+    read the tokens takes longer than either."""
+    D = d + 1
+    prompt = 2 * D * D + 4 * keys * D  # probe and its outer product, attention
+    prompt += keys + D + 1  # element by element
+    return Counts(
+        bytes=itemsize * (B * ((keys + 1) * D + 1) + 2 * d * d),
+        multiply_adds=B * prompt,
+        exponentials=B * keys,
+        look_ups=0,
+    )
 
 
 def forward(tokens, keys, Q):
@@ -118,6 +133,20 @@ def step_chunks(first, last, loss, dQ_T, tokens, labels, keys, Q_T, block, near)
 
 
 # ---- Counts
+
+
+def coded_counts(B, K, d, itemsize, *, present=None):
+    """What `coded_step` does, as `Counts`, once features have been counted and where the query is not a key; a prompt has
+    `present` of the K features, all where it is not given."""
+    present = K if present is None else present
+    merged = 2 * d * d * K + 2 * d * K * K  # merge and split
+    prompt = present + 5 * K + 5  # element by element
+    return Counts(
+        bytes=B * (2 * K * itemsize + 4) + itemsize * (d * K + 2 * d * d),
+        multiply_adds=merged + B * prompt,
+        exponentials=B * present,
+        look_ups=0,
+    )
 
 
 def coded_plan(B, K, itemsize):

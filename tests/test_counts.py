@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from nlicl.kernels import coded, dense
+from nlicl.kernels import coded, dense, linear
 from nlicl.kernels._jit import source
 from nlicl.kernels.loss import HINGE
 
 import nlicl
+from nlicl.papers import huang2023
 
 
 class Number:
@@ -40,6 +41,9 @@ class Number:
 
     def __truediv__(self, other):
         return Number(self.value / Number(other).value)
+
+    def __rtruediv__(self, other):
+        return Number(Number(other).value / self.value)
 
     def __neg__(self):
         return Number(-self.value)
@@ -132,3 +136,33 @@ def test_look_ups(sizes):
     source(coded.read)(w, x, relevant, irrelevant, kappa, sign)
     source(coded.spread)(x, w, relevant, irrelevant, kappa, sign)
     assert 2 * Table.look_ups * 3 == coded.counts(**sizes, K=8, itemsize=8).look_ups
+
+
+@pytest.mark.parametrize("attends", [0, 1])
+def test_linear(sizes, attends):
+    rng = np.random.default_rng(0)
+    tokens, labels, Q = rng.normal(size=(3, 6, 4)), rng.normal(size=3), rng.normal(size=(3, 3))
+    tokens[:, -1, -1] = 0
+    value, dQ = source(linear.step)(counting(tokens), counting(labels), 5 + attends, counting(Q))
+    counted = linear.counts(B=3, keys=5 + attends, d=3, itemsize=8)
+    assert Number.multiplications == counted.multiply_adds
+    assert Number.exponentials == counted.exponentials
+    bytes_of = sum(array.nbytes for array in (tokens, labels, Q, dQ))
+    assert bytes_of == linear.counts(B=3, keys=5, d=3, itemsize=8).bytes
+    prompts = huang2023.Prompts(tokens, labels, query_attends=bool(attends))
+    assert value.value == pytest.approx(nlicl.loss_and_grad(huang2023.Params(Q), prompts)[0])
+
+
+def test_linear_coded(sizes):
+    rng = np.random.default_rng(0)
+    features = np.array([[0, 1, 2, 3, 4, 0], [0, 0, 2, 2, 4, 2], [1, 1, 1, 3, 3, 4]])
+    V, omega, Q = rng.normal(size=(7, 5)), rng.normal(size=(3, 5)), rng.normal(size=(7, 7))
+    prompts = huang2023.CodedPrompts(V, features, omega)
+    counts, query = prompts.counts.astype(float), np.ascontiguousarray(prompts.query)
+    value, dQ = source(linear.coded_step)(*map(counting, (counts, omega)), query, 0, *map(counting, (V, Q)))
+    counted = linear.coded_counts(B=3, K=5, d=7, present=(5 + 3 + 2) / 3, itemsize=8)
+    assert Number.multiplications == counted.multiply_adds
+    assert Number.exponentials == counted.exponentials
+    assert counted.bytes == sum(array.nbytes for array in (counts, omega, query, V, Q, dQ))
+    assert linear.coded_counts(B=3, K=5, d=7, itemsize=8).exponentials == 3 * 5  # unless said otherwise
+    assert value.value == pytest.approx(nlicl.loss_and_grad(huang2023.Params(Q), prompts)[0])
