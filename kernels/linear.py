@@ -214,10 +214,8 @@ def coded_step_chunks(first, last, loss, dS_T, counts, omega, query, attends, S_
             res = residual(each, own, counts[n], omega[n], k)  # yhat - y_query
             loss[chunk] += res * res / 2
             g = res * (one / S_T.dtype.type(B))
-            for m in range(K):
-                dS[k, m] += (
-                    g * counts[n, m] * each[m] * (omega[n, m] - y - res)
-                )  # dS[m,k] = res Attn_m (omega_m - yhat)
+            for m in range(K):  # dS[m,k] = res Attn_m (omega_m - yhat)
+                dS[k, m] += g * counts[n, m] * each[m] * (omega[n, m] - y - res)
             dS[k, k] -= g * own * (y + res)  # the query token's label is 0: its summand is res attn (0 - yhat)
 
 
