@@ -17,7 +17,7 @@ def add(commands):
         description="Trains, measures, draws: for each figure a picture, the data as CSV and JSON, and its claims with what "
         "was measured. Exit status 1 if a claim does not hold.",
     )
-    reproduce.add_argument("paper", metavar="PAPER[:FIGURE]", help="for example li2024, or li2024:fig2b")
+    reproduce.add_argument("paper", metavar="PAPER[:FIGURE]", help="for example li2024, or huang2023:phases")
     reproduce.add_argument(
         "--out",
         type=folder_name,
@@ -39,7 +39,7 @@ def add(commands):
         help="test a paper's theorems: condition, prediction, measurement, verdict",
         description="Exit status 1 if a claim does not hold. Settings under which a theorem promises nothing are refused.",
     )
-    theorem.add_argument("paper", metavar="PAPER[:NUMBER]", help="for example li2024, or li2024:3.4")
+    theorem.add_argument("paper", metavar="PAPER[:NUMBER]", help="for example li2024:3.4, or huang2023")
     theorem.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of that theorem")
     theorem.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
     _shared(theorem)
