@@ -30,8 +30,8 @@ STATEMENT = {
         "p_1 = Theta(1), p_k = Theta(1/K) for k >= 2, the rest as in the balanced theorem. 1. Dominant: after T_1 = "
         "O(log(eps^(-1/2))/(eps eta)) steps L_1 is at most L_1^* + eps (here T_dom). 2. Under-represented, k >= 2: after "
         "T_k = O(K^2 log(K)/eta + K log(K eps^(-1/2))/(eps eta)) steps L_k is at most L_k^* + eps, in four phases (here T_1 "
-        "to T_4, T_4 = T_k). 3. Then, with probability at least 1 - e^(-Omega(poly(K))), (1 - Attn_k)^2 <= O(eps). Its content "
-        "is [paper]; statement, thresholds and rates are [recalled]."
+        "to T_4, T_4 = T_k). 3. Then, with probability at least 1 - e^(-Omega(poly(K))), (1 - Attn_k)^2 <= O(eps). Its "
+        "content is [paper]; statement, thresholds and rates are [recalled]."
     ),
 }
 NOTES = [
