@@ -18,7 +18,9 @@ def add(commands):
         description="Without --formula: every formula of the paper, the library's own gradients, and a negative control. "
         "With --formula FILE.py:FUNCTION --wrt NAME: your function f(params, prompt) -> array.",
     )
-    audit.add_argument("paper", nargs="?", default="li2024", metavar="PAPER", help="li2024, the default, or another of nlicl papers")
+    audit.add_argument(
+        "paper", nargs="?", default="li2024", metavar="PAPER", help="li2024, the default, or another of nlicl papers"
+    )
     audit.add_argument("--wrt", metavar="NAME", help="only this parameter, for example W_Q")
     audit.add_argument("--formula", metavar="FILE.py:FUNCTION", help="a formula of your own; needs --wrt")
     audit.add_argument("--draws", type=int, default=20, metavar="N", help="places to judge at (default %(default)s)")

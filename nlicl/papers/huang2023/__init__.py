@@ -25,6 +25,7 @@ quotation. No experiment of the paper is known: every default is ours.
 
 from . import reference
 from .gradients import TITLE, formulas, population_subject, subject, task_averaged_subject
+from .law import Law
 from .observer import Observer
 from .problem import Problem
 from .prompts import CodedPrompts, Forward, Params, Prompt, Prompts
@@ -36,6 +37,7 @@ __all__ = [
     "TITLE",
     "CodedPrompts",
     "Forward",
+    "Law",
     "Observer",
     "Params",
     "Problem",

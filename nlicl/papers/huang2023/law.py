@@ -7,11 +7,11 @@ import numpy as np
 from . import population
 from .prompts import Params, check_params
 
-__all__ = ["Population"]
+__all__ = ["Law"]
 
 
 @dataclass(frozen=True, eq=False)
-class Population:
+class Law:
     """All prompts at once: every task vector, and counts as a source has them; for gradient descent on the population loss.
 
     Attributes
@@ -33,7 +33,7 @@ class Population:
 
     def __repr__(self):
         d, K = self.V.shape
-        return f"Population(K={K}, d={d}, {len(self.source.counts)} count vectors)"
+        return f"Law(K={K}, d={d}, {len(self.source.counts)} count vectors)"
 
     def loss_and_grad(self, params, loss="squared"):
         """L(Q) and its gradient -V D V^T.
@@ -68,6 +68,4 @@ class Population:
 
     def forward(self, params):
         """There is nothing to predict: TypeError."""
-        raise TypeError(
-            "a Population has no single prompts to predict; expected prompts, as problem.sample(n) draws them."
-        )
+        raise TypeError("a Law has no single prompts to predict; expected prompts, as problem.sample(n) draws them.")

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...checks import integer, real
 from . import population
-from .law import Population
+from .law import Law
 from .observer import Observer
 from .prompts import CodedPrompts, Params
 
@@ -171,7 +171,7 @@ class Problem:
 
         Returns
         -------
-        Population
+        Law
         """
         p = self._frequencies
         if self.counts == "infinite":
@@ -181,7 +181,7 @@ class Problem:
         else:
             seeds = [seed] if np.ndim(seed) == 0 else list(seed)
             source = population.sampled(p, self.length, self.draws, seed=(4, len(seeds), *seeds))
-        return Population(self._V, p, source)
+        return Law(self._V, p, source)
 
     def initialize(self, seed=0):
         """Q = 0 [recalled]: attention is uniform, whatever the seed.
