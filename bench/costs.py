@@ -52,13 +52,13 @@ def _timed_training(folder):
 
 def _measure_memory(case_name, dtype, implementation, threads):
     import cases
-    import peers
 
-    case = next(case for case in cases.CASES if case.name == case_name)
-    peers.prepare(implementation, *cases.make(cases.TINY, dtype), threads)()
-    data = cases.make(case, dtype)
-    step = peers.prepare(implementation, *data, threads)
-    if peers.compiles(implementation):
+    case = cases.named(case_name)
+    chosen = case.implementations[implementation]
+    chosen.prepare(cases.tiny(case).make(dtype), threads)()
+    data = case.make(dtype)
+    step = chosen.prepare(data, threads)
+    if chosen.compiles:
         step()  # the memory of compiling for these sizes is not the step's
     gc.collect()
     try:
@@ -69,7 +69,7 @@ def _measure_memory(case_name, dtype, implementation, threads):
     except OSError:
         return None
     del result
-    return case.prompt_bytes(dtype, implementation) + peak - before
+    return case.prompt_bytes(dtype, chosen.given) + peak - before
 
 
 def _status(field):
@@ -84,11 +84,11 @@ def _measure_startup():
     import nlicl
 
     imported = time.perf_counter()
-    import cases
+    import transformer
 
-    params, prompts, _ = cases.make(cases.TINY, "float64")
+    data = transformer.TINY.make("float64")
     called = time.perf_counter()
-    nlicl.loss_and_grad(params, prompts)
+    nlicl.loss_and_grad(data.params, data.prompts)
     return {"import": imported - start, "first_call": time.perf_counter() - called}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from nlicl.kernels import _jit, coded, dense
+from nlicl.kernels import _jit
 
 with _jit.cache_directory():  # compiled for the kernels as they are now, and kept as they are
     import loops
@@ -39,14 +39,6 @@ def least_seconds(counts, roofs):
     """Less than that a step of these counts cannot take under these roofs."""
     computing = sum(getattr(counts, name) / getattr(roofs, name) for name in Roofs._fields[1:])
     return max(counts.bytes / roofs.bytes, computing)
-
-
-def counts_of(implementation, case, dtype):
-    """What a step has to do, as far as is known: with codes if it is given codes, else with tokens, whoever does it."""
-    itemsize = np.dtype(dtype).itemsize
-    if "coded" in implementation:  # every column of the dictionary lies along an axis of its own
-        return coded.counts(case.B, case.l, case.d, case.m, case.K, itemsize, rows=case.K)
-    return dense.counts(case.B, case.l, case.d, case.m, itemsize)
 
 
 def measure(dtype, threads):

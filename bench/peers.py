@@ -1,97 +1,107 @@
-"""Implementations of one training step: mean hinge loss and the gradients of W_Q, W_K, W_V, W_O and a.
+"""What implementations of one training step have in common, whatever the model: loss and gradients, as NumPy arrays.
 
-Each is a function `(params, prompts, codes, threads) -> step`, with the same prompts as tokens and as codes; what it does
-once (moving data, compiling) is not timed, `step() -> (loss, dW_Q, dW_K, dW_V, dW_O, da)` as NumPy arrays is. `plain` is the
-formula as one writes it, with a key and a value for every token; `probe` the algebra of nlicl's dense kernel, which builds
-neither. Codes are what no framework is told of: its users have tokens.
+An implementation is prepared once, `prepare(data, threads) -> step` (moving data, compiling: not timed); `step() -> (loss,
+*gradients)` is timed. `transformer` and `linear` have the models' formulas in two forms: `plain` as one writes a formula, with
+a product for every token; `probe` with the algebra of nlicl's kernels, without. Codes are what no framework is told of: its
+users have tokens.
 """
 
 import importlib.util
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
-def nlicl_dense(params, prompts, codes, threads):
-    """Threads are set by the environment, NUMBA_NUM_THREADS."""
+class Data(NamedTuple):
+    """One batch: the same prompts as `arrays`, what formulas take, as tokens and as codes."""
+
+    params: Any
+    arrays: tuple
+    prompts: Any
+    codes: Any
+
+
+class Functions(NamedTuple):
+    """What torch and jax have no common operator for; the softmax is over the last axis."""
+
+    softmax: Callable
+    relu: Callable
+
+
+class Implementation(NamedTuple):
+    """`module`: what it needs; `given`: what it is handed, in a case's words; `compiles`: in its first step on new sizes."""
+
+    module: str
+    prepare: Callable
+    given: str = "tokens"
+    compiles: bool = False
+
+    def installed(self):
+        """Whether its module is there (without importing it)."""
+        return importlib.util.find_spec(self.module) is not None
+
+
+def table(numpy_step, plain_loss, probe_loss, **ours):
+    """name -> Implementation: ours, given nlicl's tokens or codes, and the others, made of a model's formulas."""
+    return {
+        "nlicl-dense": Implementation("numba", nlicl_dense),
+        **ours,
+        "numpy": Implementation("numpy", numpy_peer(numpy_step)),
+        "torch-eager-plain": Implementation("torch", torch_step(plain_loss, compiled=False)),
+        "torch-eager-probe": Implementation("torch", torch_step(probe_loss, compiled=False)),
+        "torch-compile-plain": Implementation("torch", torch_step(plain_loss, compiled=True), compiles=True),
+        "torch-compile-probe": Implementation("torch", torch_step(probe_loss, compiled=True), compiles=True),
+        "jax-jit-plain": Implementation("jax", jax_step(plain_loss), compiles=True),
+        "jax-jit-probe": Implementation("jax", jax_step(probe_loss), compiles=True),
+    }
+
+
+def nlicl_step(params, prompts):
+    """The public function, its checks included. Threads are set by the environment, NUMBA_NUM_THREADS."""
     import nlicl
 
-    def step():
-        loss, grads = nlicl.loss_and_grad(params, prompts)
-        return loss, *grads
-
-    return step
+    loss, grads = nlicl.loss_and_grad(params, prompts)
+    return loss, *grads
 
 
-def nlicl_coded(params, prompts, codes, threads):
-    return nlicl_dense(params, codes, codes, threads)
+def nlicl_dense(data, threads):
+    return lambda: nlicl_step(data.params, data.prompts)
 
 
-def numpy_probe(params, prompts, codes, threads):
+def nlicl_coded(data, threads):
+    return lambda: nlicl_step(data.params, data.codes)
+
+
+def numpy_peer(numpy_step):
     """Vectorised NumPy, backward by hand. Its threads are BLAS's, set by the environment."""
-    return lambda: numpy_step(params, prompts.tokens, prompts.labels)
+    return lambda data, threads: lambda: numpy_step(data.params, *data.arrays)
 
 
-def numpy_step(params, tokens, labels):
-    """The backward pass restates each forward line above the derivative it gives."""
-    W_Q, W_K, W_V, W_O, a = params
-    P, Q, z = tokens[:, :-1], tokens[:, -1], labels
-    q = Q @ W_Q.T
-    probes = q @ W_K
-    attn = (P @ probes[:, :, None])[:, :, 0]
-    attn -= attn.max(axis=1, keepdims=True)
-    np.exp(attn, out=attn)
-    attn /= attn.sum(axis=1, keepdims=True)
-    C = (attn[:, None, :] @ P)[:, 0]
-    V = C @ W_V.T
-    U = V @ W_O.T
-    R = np.maximum(U, 0)
-    margin = 1 - z * (R @ a)
+def torch_functions():
+    import torch
 
-    g = np.where(margin > 0, -z, 0) / len(z)
-    da = g @ R  # F = R a
-    dU = (g[:, None] * a) * (U > 0)  # R = relu(U)
-    dW_O = dU.T @ V  # U = V W_O^T
-    dV = dU @ W_O
-    dW_V = dV.T @ C  # V = C W_V^T
-    dC = dV @ W_V
-    ds = (P @ dC[:, :, None])[:, :, 0]  # c = sum_i attn_i p_i
-    ds -= (C * dC).sum(axis=1, keepdims=True)
-    ds *= attn  # attn = softmax(s)
-    dprobes = (ds[:, None, :] @ P)[:, 0]  # s_i = p_i . probe
-    dW_K = q.T @ dprobes  # probe = W_K^T q
-    dW_Q = (dprobes @ W_K.T).T @ Q  # q = W_Q p_query
-    return np.maximum(margin, 0).mean(), dW_Q, dW_K, dW_V, dW_O, da
+    return Functions(softmax=lambda s: torch.softmax(s, -1), relu=torch.relu)
 
 
-def plain_loss(W_Q, W_K, W_V, W_O, a, tokens, z, softmax, relu):
-    """The formula as one writes it, in operators that torch and jax share."""
-    P, p_query = tokens[:, :-1], tokens[:, -1]
-    keys, values, q = P @ W_K.T, P @ W_V.T, p_query @ W_Q.T
-    attn = softmax((keys @ q[:, :, None])[:, :, 0])
-    v = (attn[:, None, :] @ values)[:, 0]
-    return relu(1 - z * (relu(v @ W_O.T) @ a)).mean()
+def torch_tensor(array):
+    """The array's memory, or a copy of it where it is read-only: torch warns of those."""
+    import torch
 
-
-def probe_loss(W_Q, W_K, W_V, W_O, a, tokens, z, softmax, relu):
-    """The same number without a key or a value for each token."""
-    P, p_query = tokens[:, :-1], tokens[:, -1]
-    probes = p_query @ W_Q.T @ W_K
-    attn = softmax((P @ probes[:, :, None])[:, :, 0])
-    c = (attn[:, None, :] @ P)[:, 0]
-    return relu(1 - z * (relu(c @ W_V.T @ W_O.T) @ a)).mean()
+    return torch.from_numpy(array) if array.flags.writeable else torch.tensor(array)
 
 
 def torch_step(loss_formula, compiled):
-    def prepare(params, prompts, codes, threads):
+    def prepare(data, threads):
         import torch
 
         torch.set_num_threads(threads)
-        leaves = [torch.from_numpy(array.copy()).requires_grad_() for array in params]
-        tokens = torch.from_numpy(prompts.tokens)
-        labels = torch.tensor(prompts.labels)  # a copy: torch warns of read-only arrays
+        leaves = [torch.tensor(array).requires_grad_() for array in data.params]
+        arrays = [torch_tensor(array) for array in data.arrays]
+        functions = torch_functions()
 
         def loss_of(*leaves):
-            return loss_formula(*leaves, tokens, labels, lambda s: torch.softmax(s, 1), torch.relu)
+            return loss_formula(*leaves, *arrays, functions)
 
         if compiled:
             torch._dynamo.reset()
@@ -106,52 +116,27 @@ def torch_step(loss_formula, compiled):
     return prepare
 
 
+def jax_functions():
+    """Of jax, once it has been told that there is float64: else float64 data would silently become float32."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    return Functions(softmax=lambda s: jax.nn.softmax(s, axis=-1), relu=jax.nn.relu)
+
+
 def jax_step(loss_formula):
-    def prepare(params, prompts, codes, threads):
+    def prepare(data, threads):
         """Threads are XLA's, set by the environment."""
         import jax
 
-        jax.config.update("jax_enable_x64", True)  # off, float64 data would silently become float32
-
-        def loss_of(leaves, tokens, labels):
-            return loss_formula(*leaves, tokens, labels, lambda s: jax.nn.softmax(s, axis=1), jax.nn.relu)
-
-        both = jax.jit(jax.value_and_grad(loss_of))
-        data = jax.device_put((tuple(params), prompts.tokens, prompts.labels))
+        functions = jax_functions()
+        both = jax.jit(jax.value_and_grad(lambda leaves, arrays: loss_formula(*leaves, *arrays, functions)))
+        given = jax.device_put((tuple(data.params), data.arrays))
 
         def step():
-            loss, grads = jax.block_until_ready(both(*data))
+            loss, grads = jax.block_until_ready(both(*given))
             return np.asarray(loss), *map(np.asarray, grads)
 
         return step
 
     return prepare
-
-
-# name -> (module it needs, prepare, whether the first step on new sizes compiles)
-IMPLEMENTATIONS = {
-    "nlicl-dense": ("numba", nlicl_dense, False),
-    "nlicl-coded": ("numba", nlicl_coded, False),
-    "numpy": ("numpy", numpy_probe, False),
-    "torch-eager-plain": ("torch", torch_step(plain_loss, compiled=False), False),
-    "torch-eager-probe": ("torch", torch_step(probe_loss, compiled=False), False),
-    "torch-compile-plain": ("torch", torch_step(plain_loss, compiled=True), True),
-    "torch-compile-probe": ("torch", torch_step(probe_loss, compiled=True), True),
-    "jax-jit-plain": ("jax", jax_step(plain_loss), True),
-    "jax-jit-probe": ("jax", jax_step(probe_loss), True),
-}
-
-
-def installed(name):
-    """Whether the module an implementation needs is there (without importing it)."""
-    return importlib.util.find_spec(IMPLEMENTATIONS[name][0]) is not None
-
-
-def prepare(name, params, prompts, codes, threads):
-    """The step of an implementation on this data."""
-    return IMPLEMENTATIONS[name][1](params, prompts, codes, threads)
-
-
-def compiles(name):
-    """Whether the first step on new sizes compiles."""
-    return IMPLEMENTATIONS[name][2]

@@ -32,15 +32,14 @@ FIELDS += ("threads", "max_relative_error", "note")
 
 def measure(threads, sizes=SIZES, most_threads=None, rounds=ROUNDS):
     """Rows of all curves, printed as they come: those of `timing.time_case`, with the axis and the sizes."""
-    import cases
-    import peers
+    import transformer
 
-    names = [name for name in NAMES if peers.installed(name)]
+    names = [name for name in NAMES if transformer.IMPLEMENTATIONS[name].installed()]
     rows = []
     for axis, (others, values) in sizes.items():
         block = []
         for value in values:
-            block += point(cases.Case(axis, **others, **{axis: value}), axis, value, names, threads, rounds)
+            block += point(transformer.Case(axis, **others, **{axis: value}), axis, value, names, threads, rounds)
         rows += shown(axis, block)
     most = most_threads or os.cpu_count() or 1
     counts = sorted({most, *(2**k for k in range(most.bit_length()) if 2**k <= most)})
@@ -134,8 +133,8 @@ def write(folder, rows):
 
 if __name__ == "__main__":
     find_nlicl()
-    import cases
+    import transformer
 
     threads = int(sys.argv[1])
-    case = cases.Case("threads", **THREADS)
+    case = transformer.Case("threads", **THREADS)
     print(json.dumps(point(case, "threads", threads, sys.argv[2:], threads, ROUNDS)))

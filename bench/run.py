@@ -30,6 +30,7 @@ def main():
     what.add_argument("--quick", action="store_true", help="the smallest case, few runs, nothing that compiles long")
     what.add_argument("--training", action="store_true", help="the whole training run alone")
     what.add_argument("--plots", metavar="DIR", help="pictures of time against every size and threads, instead")
+    parser.add_argument("--case", metavar="NAME", action="append", help="steps of this case alone; may be given again")
     parser.add_argument("--json", metavar="FILE", help="write the results to FILE")
     parser.add_argument("--compare", metavar="FILE", help="print ratios to the results in FILE, an earlier --json")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), metavar="N", help="default 2")
@@ -38,6 +39,8 @@ def main():
         fail(f"--threads is {options.threads}; expected 1 or more.")
     if options.json and not Path(options.json).absolute().parent.is_dir():
         fail(f"--json {options.json}: there is no folder {Path(options.json).absolute().parent}.")
+    if options.case and (options.training or options.plots is not None):
+        fail("--case chooses among the steps; it does not go with --training or --plots.")
     if options.plots is not None:
         check_plots(options)
     earlier = read_results(options.compare) if options.compare else None
@@ -70,7 +73,7 @@ def make_plots(folder, threads):
     import plots
     import timing
 
-    timing.check_truth()
+    timing.check_truths()
     print_environment(describe(threads))
     rows = plots.measure(threads)
     print()
@@ -81,12 +84,13 @@ def make_plots(folder, threads):
 
 def measure(options):
     """Everything that was asked for, printed as it comes; returns what --json writes."""
-    import peers
     import timing
 
-    timing.check_truth()
-    names = [name for name in peers.IMPLEMENTATIONS if peers.installed(name)]
-    missing = [name for name in peers.IMPLEMENTATIONS if not peers.installed(name)]
+    chosen = chosen_cases(options)
+    timing.check_truths()
+    known = {name: entry for case in chosen for name, entry in case.implementations.items()}
+    names = [name for name, entry in known.items() if entry.installed()]
+    missing = [name for name in known if name not in names]
     environment = describe(options.threads)
     print_environment(environment)
     if missing:
@@ -96,16 +100,29 @@ def measure(options):
         print("--quick: torch-compile, the training run and start-up times are left out.")
         names = [name for name in names if "compile" not in name]
     if not options.training:
-        results["limits"], results["rows"] = measure_steps(names, options.threads, options.quick)
-    if not options.quick:
+        results["limits"], results["rows"] = measure_steps(chosen, names, options.threads, options.quick)
+    if not options.quick and not options.case:
         results["rows"] += measure_training(names, options.threads)
-    if not options.quick and not options.training:
+    if not options.quick and not options.case and not options.training:
         results["startup"] = measure_startup()
     return results
 
 
-def measure_steps(names, threads, quick):
-    """The roofs of this machine, and rows for every case."""
+def chosen_cases(options):
+    """Those that were named, else all, or the smallest."""
+    import cases
+
+    if not options.case:
+        return cases.QUICK if options.quick else cases.CASES
+    known = [case.name for case in cases.CASES]
+    for name in options.case:
+        if name not in known:
+            fail(f"--case {name}: there is no such case; expected one of {', '.join(known)}.")
+    return [case for case in cases.CASES if case.name in options.case]
+
+
+def measure_steps(chosen, names, threads, quick):
+    """The roofs of this machine, and rows for every case that was chosen."""
     import cases
     import costs
     import limits
@@ -118,9 +135,10 @@ def measure_steps(names, threads, quick):
             f"{rate / 1e9:.3g} G {name.replace('_', '-')}" for name, rate in roofs[dtype]._asdict().items()
         )
         print(f"this machine at most, a second, {dtype}: {numbers}")
-    for case in cases.CASES[: 1 if quick else None]:
+    for case in chosen:
+        known = [name for name in case.implementations if name in names]
         for dtype in cases.DTYPES:
-            block = timing.time_case(case, dtype, names, threads, 5 if quick else 15, roofs[dtype])
+            block = timing.time_case(case, dtype, known, threads, 5 if quick else 15, roofs[dtype])
             for row in block:
                 if row["seconds"] is not None:
                     row["peak_bytes"] = costs.peak_bytes(case, dtype, row["implementation"], threads)
@@ -197,7 +215,8 @@ def processor():
 
 def print_table(case, dtype, rows):
     prompts = case.prompt_bytes(dtype)
-    print(f"\n{case.name} {dtype}: B={case.B}, l={case.l}, d={case.d}, m={case.m}; prompts {prompts / 1e6:.1f} MB")
+    sizes = ", ".join(f"{name}={value}" for name, value in case.sizes.items())
+    print(f"\n{case.name} {dtype}: {sizes}; prompts {prompts / 1e6:.1f} MB")
     print(
         f"{'':22}{'ms':>10}{'MAD':>8}{'best':>10}{'runs':>6}{'prompts/s':>12}{'x nlicl':>9}{'of limit':>9}{'error':>9}"
         f"{'peak/prompts':>14}"
@@ -206,7 +225,7 @@ def print_table(case, dtype, rows):
         if row["seconds"] is None:
             print(f"{row['implementation']:22}  {row['note']}")
             continue
-        own = case.prompt_bytes(dtype, row["implementation"])
+        own = case.prompt_bytes(dtype, case.implementations[row["implementation"]].given)
         peak = f"{row['peak_bytes'] / own:.2f}" if row["peak_bytes"] else "-"
         ratio = f"{row['ratio_to_nlicl']:.2f}" if row["ratio_to_nlicl"] else "-"
         limit = f"{row['fraction_of_limit']:.2f}" if row["fraction_of_limit"] else "-"
@@ -215,7 +234,7 @@ def print_table(case, dtype, rows):
             f"{row['runs']:6}{row['prompts_per_second']:12.0f}{ratio:>9}{limit:>9}"
             f"{row['max_relative_error']:9.0e}{peak:>14}"
         )
-    least = {("codes" if "coded" in row["implementation"] else "tokens"): row["limit_seconds"] for row in rows}
+    least = {case.implementations[row["implementation"]].given: row["limit_seconds"] for row in rows}
     print("the limit, ms: " + ", ".join(f"{1e3 * seconds:.3f} for {given}" for given, seconds in least.items()))
 
 

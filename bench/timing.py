@@ -6,9 +6,6 @@ import time
 import cases
 import limits
 import numpy as np
-import peers
-
-from nlicl import reference
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-3}  # of a step's loss and gradients
 PAUSE = 0.02  # seconds: thread pools spin for a while after a call, and would slow down the next implementation
@@ -21,24 +18,30 @@ MEASURED = ("seconds", "mad", "best", "runs", "prompts_per_second", "ratio_to_nl
 MEASURED += ("fraction_of_limit", "max_relative_error", "peak_bytes")
 
 
-def check_truth():
-    """Hold the NumPy step, by which all others are judged, against the definition: values and slopes of one prompt.
+def check_truth(tiny):
+    """Hold a model's NumPy step, by which all others are judged, against its definition: values and slopes of one prompt.
 
-    Slopes are complex steps of `nlicl.reference` along a random direction of each parameter: exact to rounding.
+    Slopes are complex steps of the definition along a random direction of each parameter: exact to rounding.
     """
-    params, prompts, _ = cases.make(cases.TINY, "float64")
-    loss, *grads = peers.numpy_step(params, prompts.tokens[:1], prompts.labels[:1])
-    worst = abs(loss - reference.loss(params, prompts[0]))
+    params, arrays, prompts, _ = tiny.make("float64")
+    loss, *grads = tiny.numpy_step(params, *(array[:1] for array in arrays))
+    worst = abs(loss - tiny.loss(params, prompts[0]))
     rng = np.random.default_rng(1)
-    for name, grad in zip(cases.PARAMETERS, grads, strict=True):
+    for name, grad in zip(params._fields, grads, strict=True):
         direction = rng.standard_normal(grad.shape)
         moved = params._replace(**{name: getattr(params, name) + 1e-30j * direction})
-        slope = reference.loss(moved, prompts[0]).imag / 1e-30
+        slope = tiny.loss(moved, prompts[0]).imag / 1e-30
         worst = max(worst, abs(slope - np.vdot(direction, grad)) / np.linalg.norm(grad))
     if not worst < 1e-12:
         raise SystemExit(
-            f"bench/run.py: the NumPy step is {worst:.1e} away from nlicl.reference; nothing can be judged."
+            f"bench/run.py: {tiny.name}: the NumPy step is {worst:.1e} away from the definition; nothing can be judged."
         )
+
+
+def check_truths():
+    """Of every model."""
+    for tiny in cases.TINY.values():
+        check_truth(tiny)
 
 
 def time_case(case, dtype, names, threads, rounds, roofs=None):
@@ -46,16 +49,16 @@ def time_case(case, dtype, names, threads, rounds, roofs=None):
 
     With `roofs` of `limits.measure`, rows say how far from them they are.
     """
-    params, prompts, codes = cases.make(case, dtype)
-    wide = (params._replace(**{k: v.astype(np.float64) for k, v in params._asdict().items()}), prompts)
-    truth = peers.numpy_step(wide[0], prompts.tokens.astype(np.float64), prompts.labels.astype(np.float64))
+    data = case.make(dtype)
+    params = type(data.params)(*(array.astype(np.float64) for array in data.params))
+    truth = case.numpy_step(params, *(array.astype(np.float64) for array in data.arrays))
     rows, steps = [], {}
     for name in names:
         row = {"case": case.name, "implementation": name, "dtype": dtype, "threads": threads}
         row |= {**dict.fromkeys(MEASURED), "note": ""}
         rows.append(row)
         try:
-            step = peers.prepare(name, params, prompts, codes, threads)
+            step = case.implementations[name].prepare(data, threads)
             error = relative_error(step(), truth)
         except Exception as problem:  # a peer's installation may fail in ways we cannot list
             row["note"] = not_available(problem)
@@ -131,7 +134,7 @@ def fill_limits(rows, case, roofs):
     """Bytes come from where the case's lie once a step is done again and again: from caches, if they fit in there."""
     near = {}
     for row in rows:
-        counts = limits.counts_of(row["implementation"], case, row["dtype"])
+        counts = case.counts(row["dtype"], case.implementations[row["implementation"]].given)
         if counts.bytes not in near:
             near[counts.bytes] = limits.bandwidth(row["dtype"], row["threads"], int(counts.bytes))
         least = limits.least_seconds(counts, roofs._replace(bytes=max(roofs.bytes, near[counts.bytes])))

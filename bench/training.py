@@ -11,6 +11,7 @@ import time
 import numpy as np
 import peers
 import timing
+import transformer
 
 import nlicl
 from nlicl.papers.li2024 import Problem
@@ -67,7 +68,7 @@ def numpy_train(threads):
     def train(problem, params, steps):
         losses = []
         for prompts in problem.batches(steps):
-            loss, *grads = peers.numpy_step(params, prompts.tokens, prompts.labels)
+            loss, *grads = transformer.numpy_step(params, prompts.tokens, prompts.labels)
             grads = nlicl.Params(*grads)
             changed = {
                 name: getattr(params, name) - problem.learning_rate * getattr(grads, name) for name in problem.trained
@@ -84,6 +85,7 @@ def torch_train(loss_formula):
         import torch
 
         torch.set_num_threads(threads)
+        functions = peers.torch_functions()
 
         def train(problem, params, steps):
             leaves = {name: torch.tensor(array) for name, array in params._asdict().items()}
@@ -91,8 +93,8 @@ def torch_train(loss_formula):
             optimizer = torch.optim.SGD(trained, lr=problem.learning_rate)
             losses = []
             for prompts in problem.batches(steps):
-                tokens, labels = torch.from_numpy(prompts.tokens), torch.tensor(prompts.labels)
-                loss = loss_formula(*leaves.values(), tokens, labels, lambda s: torch.softmax(s, 1), torch.relu)
+                tokens, labels = map(peers.torch_tensor, (prompts.tokens, prompts.labels))
+                loss = loss_formula(*leaves.values(), tokens, labels, functions)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -108,11 +110,10 @@ def jax_train(loss_formula):
     def prepare(threads):
         import jax
 
-        jax.config.update("jax_enable_x64", True)
+        functions = peers.jax_functions()
 
         def loss_of(trained, params, tokens, labels):
-            params = params._replace(**trained)
-            return loss_formula(*params, tokens, labels, lambda s: jax.nn.softmax(s, axis=1), jax.nn.relu)
+            return loss_formula(*params._replace(**trained), tokens, labels, functions)
 
         @jax.jit
         def update(trained, params, tokens, labels, learning_rate):
@@ -137,10 +138,10 @@ IMPLEMENTATIONS = {
     "nlicl-coded": ("numba", nlicl_train),
     "nlicl-dense": ("numba", nlicl_train),
     "numpy": ("numpy", numpy_train),
-    "torch-eager-plain": ("torch", torch_train(peers.plain_loss)),
-    "torch-eager-probe": ("torch", torch_train(peers.probe_loss)),
-    "jax-jit-plain": ("jax", jax_train(peers.plain_loss)),
-    "jax-jit-probe": ("jax", jax_train(peers.probe_loss)),
+    "torch-eager-plain": ("torch", torch_train(transformer.plain_loss)),
+    "torch-eager-probe": ("torch", torch_train(transformer.probe_loss)),
+    "jax-jit-plain": ("jax", jax_train(transformer.plain_loss)),
+    "jax-jit-probe": ("jax", jax_train(transformer.probe_loss)),
 }
 
 
@@ -156,7 +157,7 @@ def time_training(dtype, names, threads, steps, problem=None, rounds=ROUNDS):
 
     def end(losses, params):
         params = nlicl.Params(*(np.asarray(array, np.float64) for array in params))
-        return peers.numpy_step(params, test.tokens, test.labels)[0], np.mean(losses), *params
+        return transformer.numpy_step(params, test.tokens, test.labels)[0], np.mean(losses), *params
 
     def run(name, train, dtype=dtype):
         drawn = Drawn(problem, dtype, tokens=name != "nlicl-coded")

@@ -28,7 +28,12 @@ def bench(monkeypatch):
 
 @pytest.fixture
 def tiny(bench):
-    return bench("cases").Case("tiny", B=16, l=5, d=8, m=6, M1=3, M2=1)
+    return bench("transformer").Case("tiny", B=16, l=5, d=8, m=6, M1=3, M2=1)
+
+
+@pytest.fixture
+def tiny_linear(bench):
+    return bench("linear").Case("tiny-linear", B=16, N=5, K=3, d=4)
 
 
 @pytest.fixture
@@ -76,11 +81,94 @@ def test_a_rate_is_amounts_over_seconds(bench, monkeypatch):
     assert limits.rate([job, lambda n: None], amount=5) == 40.0
 
 
-def test_who_is_given_codes_is_judged_by_the_counts_of_codes(bench, tiny):
-    counts_of = bench("limits").counts_of
-    coded, dense, other = (counts_of(name, tiny, "float32") for name in ("nlicl-coded", "nlicl-dense", "jax-jit-plain"))
+def counts_of(case, *names):
+    return [case.counts("float32", case.implementations[name].given) for name in names]
+
+
+def test_who_is_given_codes_is_judged_by_the_counts_of_codes(tiny):
+    coded, dense, other = counts_of(tiny, "nlicl-coded", "nlicl-dense", "jax-jit-plain")
     assert vars_of(dense) == vars_of(other) != vars_of(coded)
     assert coded.look_ups > dense.look_ups and coded.bytes < dense.bytes
+
+
+def test_who_counts_features_is_judged_by_what_counting_takes(tiny_linear):
+    counted, fresh, dense, other = counts_of(
+        tiny_linear, "nlicl-coded", "nlicl-coded-fresh", "nlicl-dense", "jax-jit-plain"
+    )
+    assert vars_of(dense) == vars_of(other)
+    assert (counted.look_ups, fresh.look_ups) == (0, 16 * 5)
+    assert fresh.multiply_adds == counted.multiply_adds and fresh.exponentials == counted.exponentials
+    # features of 6 tokens for counts of 3 features and a query
+    assert fresh.bytes - counted.bytes == 16 * (6 * 4 - (3 * 4 + 4))
+
+
+def test_exponentials_are_of_the_features_that_there_are(bench):
+    """On average over prompts; two standard deviations of 3000 of them."""
+    case = bench("linear").Case("x", B=3000, N=8, K=4, d=4)
+    present = (case.make("float64").codes.counts > 0).sum(axis=1)
+    expected = case.counts("float64", "counts").exponentials / case.B
+    assert 1 < expected < 4 and abs(present.mean() - expected) < 2 * present.std() / 3000**0.5
+
+
+# ---------------------------------------------------------------- cases
+
+
+def test_models_are_held_against_their_definitions(bench):
+    bench("timing").check_truths()
+
+
+@pytest.mark.parametrize("model", ["transformer", "linear"])
+def test_a_wrong_numpy_step_is_found_out(bench, monkeypatch, model):
+    module, timing = bench(model), bench("timing")
+    right = module.numpy_step
+
+    def wrong(params, *arrays):
+        loss, *grads, last = right(params, *arrays)
+        return loss, *grads, last * (1 + 1e-9)
+
+    monkeypatch.setattr(module.Case, "numpy_step", staticmethod(wrong))
+    with pytest.raises(SystemExit, match=f"{module.TINY.name}: the NumPy step is .* away from the definition"):
+        timing.check_truth(module.TINY)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_data_are_the_same_prompts_in_every_form(bench, tiny, tiny_linear, dtype):
+    for case in (tiny, tiny_linear):
+        data = case.make(dtype)
+        assert {array.dtype.name for array in (*data.params, *data.arrays, data.prompts.tokens)} == {dtype}
+        again = data.codes.dense(dtype)
+        assert (again.tokens == data.prompts.tokens).all() and (again.labels == data.arrays[-1]).all()
+        assert data.prompts.tokens.nbytes == case.prompt_bytes(dtype)
+    codes = data.codes
+    assert case.prompt_bytes(dtype, "features") == codes.features.nbytes + codes.omega.nbytes
+    assert case.prompt_bytes(dtype, "counts") == codes.counts.nbytes + codes.omega.nbytes + codes.query.nbytes
+
+
+def test_cases_have_names_of_their_own(bench):
+    cases = bench("cases")
+    names = [case.name for case in cases.CASES]
+    assert len(set(names)) == len(names)
+    assert all(cases.named(case.name) is case and type(cases.tiny(case)) is type(case) for case in cases.CASES)
+    assert {type(case) for case in cases.QUICK} == set(cases.TINY)
+
+
+@pytest.mark.parametrize("module", ["torch", "jax"])
+def test_peers_of_both_models_agree(module):
+    """In a process of their own, as below."""
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    code = f"""
+import sys
+sys.path.insert(0, {str(BENCH)!r})
+import cases, timing
+timing.PAUSE = timing.ENOUGH = 0
+for case in cases.TINY.values():
+    names = [n for n, entry in case.implementations.items() if entry.module == {module!r} and "compile" not in n]
+    for row in timing.time_case(case, "float64", names, 1, rounds=1):
+        print(row["implementation"], row["seconds"] is not None, row["note"])
+"""
+    lines = python(code, JAX_PLATFORMS="cpu").splitlines()
+    assert len(lines) == 4 and all(line.split()[1:] == ["True"] for line in lines), lines
 
 
 def vars_of(counts):
@@ -88,32 +176,36 @@ def vars_of(counts):
 
 
 @pytest.mark.compiled
-def test_rows_say_how_far_from_the_limit_they_are(bench, tiny, impatient, monkeypatch):
+@pytest.mark.parametrize("model", ["tiny", "tiny_linear"])
+def test_rows_say_how_far_from_the_limit_they_are(bench, model, request, impatient, monkeypatch):
+    case = request.getfixturevalue(model)
     limits, timing = bench("limits"), bench("timing")
     monkeypatch.setattr(limits, "bandwidth", lambda dtype, threads, size: 1e30)
     roofs = limits.Roofs(1.0, 1e9, 1e9, 1e9)
-    rows = timing.time_case(tiny, "float64", OURS, 1, rounds=1, roofs=roofs)
+    ours = [name for name, entry in case.implementations.items() if entry.module in ("numba", "numpy")]
+    assert set(OURS) <= set(ours)
+    rows = timing.time_case(case, "float64", ours, 1, rounds=1, roofs=roofs)
     for row in rows:
-        counts = limits.counts_of(row["implementation"], tiny, "float64")
+        counts = case.counts("float64", case.implementations[row["implementation"]].given)
         work = (counts.multiply_adds + counts.exponentials + counts.look_ups) / 1e9
         assert row["limit_seconds"] == pytest.approx(work)
         assert row["fraction_of_limit"] == pytest.approx(work / row["seconds"])
-    without = timing.time_case(tiny, "float64", OURS[:1], 1, rounds=1)
+    without = timing.time_case(case, "float64", OURS[:1], 1, rounds=1)
     assert without[0]["fraction_of_limit"] is None and without[0]["seconds"] > 0
 
 
 def test_what_disagrees_is_not_timed(bench, tiny, impatient, monkeypatch):
     peers, timing = bench("peers"), bench("timing")
 
-    def wrong(params, prompts, codes, threads):
-        right = peers.numpy_step(params, prompts.tokens, prompts.labels)
+    def wrong(data, threads):
+        right = tiny.numpy_step(data.params, *data.arrays)
         return lambda: (*right[:-1], 1.001 * right[-1])
 
-    def broken(params, prompts, codes, threads):
+    def broken(data, threads):
         raise OSError
 
-    monkeypatch.setitem(peers.IMPLEMENTATIONS, "wrong", ("numpy", wrong, False))
-    monkeypatch.setitem(peers.IMPLEMENTATIONS, "broken", ("numpy", broken, False))
+    monkeypatch.setitem(tiny.implementations, "wrong", peers.Implementation("numpy", wrong))
+    monkeypatch.setitem(tiny.implementations, "broken", peers.Implementation("numpy", broken))
     rows = timing.time_case(tiny, "float64", ["numpy", "wrong", "broken"], 1, rounds=1)
     assert [row["seconds"] is None for row in rows] == [False, True, True]
     assert rows[1]["note"].startswith("DISAGREES") and rows[1]["max_relative_error"] == pytest.approx(1e-3)
@@ -195,8 +287,8 @@ def test_curves_are_drawn_and_listed(plots, monkeypatch, tmp_path, capsys):
     case = {"B": 8, "l": 4, "d": 8, "m": 5, "M1": 3, "M2": 1}
 
     def point(threads, names):
-        cases = importlib.import_module("cases")
-        return plots.point(cases.Case("threads", **case), "threads", threads, names, threads, 1)
+        transformer = importlib.import_module("transformer")
+        return plots.point(transformer.Case("threads", **case), "threads", threads, names, threads, 1)
 
     monkeypatch.setattr(plots, "fresh_point", point)
     rows = plots.measure(1, sizes=sizes, most_threads=3, rounds=1)
@@ -274,6 +366,8 @@ def test_a_training_compiles_once(bench):
     [
         (["--plots", "x", "--json", "y"], "--plots writes its numbers to DIR/scaling.csv"),
         (["--quick", "--training"], "not allowed with argument"),
+        (["--training", "--case", "paper-256"], "--case chooses among the steps"),
+        (["--plots", "x", "--case", "paper-256"], "--case chooses among the steps"),
         (["--threads", "0"], "--threads is 0; expected 1 or more"),
         (["--json", "nowhere/at/all.json"], "there is no folder"),
         (["--compare", "nowhere.json"], "cannot be read"),
@@ -287,6 +381,46 @@ def test_wrong_arguments_are_status_2(bench, monkeypatch, capsys, arguments, sai
     assert stop.value.code == 2 and said in capsys.readouterr().err
 
 
+def options_of(**given):
+    return SimpleNamespace(**{"case": None, "quick": False, "training": False, "threads": 1, **given})
+
+
+def test_cases_are_chosen(bench, capsys):
+    run, cases = bench("run"), bench("cases")
+    assert run.chosen_cases(options_of()) == cases.CASES
+    assert run.chosen_cases(options_of(quick=True)) == cases.QUICK
+    chosen = run.chosen_cases(options_of(case=["linear-400", "paper-256", "linear-400"], quick=True))
+    assert [case.name for case in chosen] == ["paper-256", "linear-400"]
+    with pytest.raises(SystemExit) as stop:
+        run.chosen_cases(options_of(case=["paper-256", "linear"]))
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert "--case linear: there is no such case; expected one of paper-256, " in said and "linear-400." in said
+
+
+@pytest.mark.compiled
+def test_a_chosen_case_is_all_that_is_timed(bench, tiny_linear, impatient, monkeypatch, capsys):
+    """Its rows are in the file, with the names of its implementations; no training run, no start-up."""
+    run, cases, costs = bench("run"), bench("cases"), bench("costs")
+    monkeypatch.setattr(cases, "CASES", (*cases.CASES, tiny_linear))
+    monkeypatch.setattr(run, "busy_cores", lambda: 0.0)
+    monkeypatch.setattr(costs, "peak_bytes", lambda case, dtype, name, threads: 1000)
+    for name, entry in tiny_linear.implementations.items():
+        if entry.module in ("torch", "jax"):
+            monkeypatch.setitem(tiny_linear.implementations, name, entry._replace(module="no_such_module"))
+    results = run.measure(options_of(case=["tiny-linear"]))
+    ours = ["nlicl-dense", "nlicl-coded", "nlicl-coded-fresh", "numpy"]
+    assert [(row["implementation"], row["dtype"]) for row in results["rows"]] == [
+        (name, dtype) for dtype in cases.DTYPES for name in ours
+    ]
+    assert all(row["case"] == "tiny-linear" and row["seconds"] > 0 for row in results["rows"])
+    assert set(results["limits"]) == set(cases.DTYPES) and results["startup"] is None
+    assert set(results["not_installed"]) == set(tiny_linear.implementations) - set(ours)
+    out = capsys.readouterr().out
+    assert "tiny-linear float32: B=16, N=5, K=3, d=4; prompts" in out
+    assert "for tokens" in out and "for counts" in out and "for features" in out
+
+
 def test_plots_without_matplotlib_are_status_2(bench, monkeypatch, capsys, tmp_path):
     run = bench("run")
     monkeypatch.setattr(sys, "argv", ["run.py", "--plots", str(tmp_path / "x")])
@@ -297,7 +431,7 @@ def test_plots_without_matplotlib_are_status_2(bench, monkeypatch, capsys, tmp_p
     assert not (tmp_path / "x").exists()
 
 
-def test_tables_are_printed(bench, tiny, capsys):
+def test_tables_are_printed(bench, tiny, capsys, monkeypatch):
     run, timing = bench("run"), bench("timing")
     row = {"case": "tiny", "implementation": "nlicl-dense", "dtype": "float64", "threads": 1, "note": ""}
     row |= {**dict.fromkeys(timing.MEASURED, 0.5), "runs": 3, "sampling_seconds": 0.2, "steps_seconds": 0.3}
@@ -309,6 +443,7 @@ def test_tables_are_printed(bench, tiny, capsys):
         "limit_seconds": 0.5,
         "note": "DISAGREES",
     }
+    monkeypatch.setitem(tiny.implementations, "other", tiny.implementations["numpy"])
     run.print_table(tiny, "float64", [row, other])
     run.print_training("float64", [row, other])
     out = capsys.readouterr().out
