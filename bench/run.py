@@ -27,7 +27,7 @@ def fail(message):
 def main():
     parser = Parser(prog="bench/run.py", description="Times training, step and run, checked before it is timed.")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--quick", action="store_true", help="the smallest case, few runs, nothing that compiles long")
+    what.add_argument("--quick", action="store_true", help="the smallest cases, few runs, nothing that takes long")
     what.add_argument("--training", action="store_true", help="the whole training run alone")
     what.add_argument("--plots", metavar="DIR", help="pictures of time against every size and threads, instead")
     parser.add_argument("--case", metavar="NAME", action="append", help="steps of this case alone; may be given again")
@@ -97,7 +97,7 @@ def measure(options):
         print("not installed: " + ", ".join(missing))
     results = {"environment": environment, "limits": None, "startup": None, "not_installed": missing, "rows": []}
     if options.quick:
-        print("--quick: torch-compile, the training run and start-up times are left out.")
+        print("--quick: torch-compile, peak memory, the training run and start-up times are left out.")
         names = [name for name in names if "compile" not in name]
     if not options.training:
         results["limits"], results["rows"] = measure_steps(chosen, names, options.threads, options.quick)
@@ -140,7 +140,7 @@ def measure_steps(chosen, names, threads, quick):
         for dtype in cases.DTYPES:
             block = timing.time_case(case, dtype, known, threads, 5 if quick else 15, roofs[dtype])
             for row in block:
-                if row["seconds"] is not None:
+                if row["seconds"] is not None and not quick:
                     row["peak_bytes"] = costs.peak_bytes(case, dtype, row["implementation"], threads)
             print_table(case, dtype, block)
             rows += block

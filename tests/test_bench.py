@@ -334,6 +334,14 @@ def test_a_point_in_a_process_of_its_own(plots):
 # ---------------------------------------------------------------- costs, processes and the command
 
 
+@pytest.mark.compiled
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read where Linux tells")
+def test_peak_memory_is_of_the_prompts_and_a_step(bench):
+    case = bench("cases").named("linear-100")
+    peak = bench("costs").peak_bytes(case, "float64", "nlicl-dense", 1)
+    assert 1 <= peak / case.prompt_bytes("float64") < 1.5
+
+
 def test_threads_are_variables(bench, monkeypatch):
     variables = bench("processes").thread_variables
     monkeypatch.delenv("XLA_FLAGS", raising=False)
