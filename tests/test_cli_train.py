@@ -180,7 +180,11 @@ def test_ctrl_c_on_a_terminal_keeps_the_run_and_says_how_to_go_on(tmp_path):
         str(tmp_path / "run"),
     ]
     process = subprocess.Popen(
-        command, stderr=child, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        command,
+        stderr=child,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background has it ignored
     )
     os.close(child)
     text, deadline = b"", time.monotonic() + 120
