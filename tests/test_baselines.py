@@ -1,6 +1,7 @@
 """Classical methods on one prompt: answers known by hand, symmetries, and scikit-learn's answers prompt by prompt."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_one_shared_label_is_the_answer(method, label):
 @pytest.mark.parametrize("method", METHODS)
 def test_flipped_labels_flip_the_answer(method):
     coded, _ = drawn(300, 8)
-    flipped = predictions(method, type(coded)(**{**vars(coded), "sign": -coded.sign}), 30)
+    flipped = predictions(method, replace(coded, sign=-coded.sign), 30)
     np.testing.assert_array_equal(flipped, -predictions(method, coded, 30))
 
 
