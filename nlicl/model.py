@@ -113,9 +113,9 @@ def loss_and_grad(params, prompts, loss=None):
         value, *grads = kernel.step(*inputs, labels, keys, *arrays, losses.NAMES[loss])
     if not np.isfinite(value):
         _explain_not_finite("the loss", prompts, arrays.W_Q.dtype)
-    for name, grad in zip(Params._fields, grads, strict=True):
-        if not are_finite(grad):  # an infinite score may well have loss 0, but no gradient
-            _explain_not_finite(f"the gradient of {name}", prompts, arrays.W_Q.dtype)
+    if not are_finite(*grads):  # an infinite score may well have loss 0, but no gradient
+        name = next(name for name, grad in zip(Params._fields, grads, strict=True) if not are_finite(grad))
+        _explain_not_finite(f"the gradient of {name}", prompts, arrays.W_Q.dtype)
     return value, Params(*grads)
 
 
@@ -155,7 +155,8 @@ def _checked(params, prompts):
 
 def are_finite(*arrays):
     """Whether these packed arrays of float32 or float64 hold neither NaN nor infinity."""
-    return all(finite(array.reshape(-1)) for array in arrays)
+    with np.errstate(invalid="ignore"):  # 0 times infinity, where kernels run as plain Python
+        return all(finite(array.reshape(-1)) for array in arrays)
 
 
 def _is_ready(params):
