@@ -12,7 +12,7 @@ import numpy as np
 from .kernels import coded, dense
 from .kernels import loss as losses
 from .kernels.products import finite
-from .types import CodedPrompts, Params, Prompt, Prompts, check_finite, packed, real_array
+from .types import CodedPrompts, Params, Prompt, Prompts, check_finite, kind_of, packed, real_array
 
 __all__ = ["Forward", "NotFinite", "Params", "Prompt", "Prompts", "forward", "loss_and_grad"]
 
@@ -180,7 +180,7 @@ def _is_ready(params):
 def check_params(params):
     """`params` as a Params of floating (or complex) arrays of one dtype that fit together; a clear error otherwise."""
     if not isinstance(params, Params):
-        raise TypeError(f"params is a {type(params).__name__}; expected nlicl.Params(W_Q, W_K, W_V, W_O, a).")
+        raise TypeError(f"params is a {kind_of(params)}; expected nlicl.Params(W_Q, W_K, W_V, W_O, a).")
     arrays = Params(
         *(real_array(getattr(params, k), f"params.{k}", shape, complex_too=True) for k, shape in _SHAPES.items())
     )

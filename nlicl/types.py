@@ -42,6 +42,12 @@ class Params(NamedTuple):
         return f"Params({arrays}, {getattr(self.W_Q, 'dtype', '?')})"
 
 
+def kind_of(value):
+    """The name of its type for an error, with the module where several papers have a type of that name."""
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__name__}" if kind.__module__.startswith("nlicl") else kind.__name__
+
+
 def real_array(value, name, shape, *, complex_too=False):
     """`value` as a floating ndarray, in native byte order, with the axes named in `shape`; or a clear error."""
     array = np.asarray(value)

@@ -23,7 +23,7 @@ quotation. No experiment of the paper is known: every default is ours.
 | L; L_k                            | (1/2) E (yhat - y_query)^2 [1/2 recalled]; the same given x_query = v_k           |
 """
 
-from . import reference
+from . import phases, population, reduced, reference, theory
 from .gradients import TITLE, formulas, population_subject, subject, task_averaged_subject
 from .law import Law
 from .observer import Observer
@@ -44,9 +44,13 @@ __all__ = [
     "Prompt",
     "Prompts",
     "formulas",
+    "phases",
+    "population",
     "population_subject",
     "problems",
+    "reduced",
     "reference",
     "subject",
     "task_averaged_subject",
+    "theory",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...kernels import linear
 from ...model import NotFinite
-from ...types import check_finite, frozen, packed, real_array
+from ...types import check_finite, frozen, kind_of, packed, real_array
 
 __all__ = ["Code", "CodedPrompts", "Forward", "Params", "Prompt", "Prompts", "check_params"]
 
@@ -428,7 +428,7 @@ class CodedPrompts(_Batch):
 def check_params(params):
     """`params` as a Params with a packed, finite, square Q of float32 or float64; a clear error otherwise."""
     if not isinstance(params, Params):
-        raise TypeError(f"params is a {type(params).__name__}; expected nlicl.papers.huang2023.Params(Q).")
+        raise TypeError(f"params is a {kind_of(params)}; expected nlicl.papers.huang2023.Params(Q).")
     Q = real_array(params.Q, "params.Q", "(d, d)")
     if Q.dtype not in _DTYPES:
         raise TypeError(
