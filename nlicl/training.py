@@ -451,9 +451,15 @@ def load_run(path, params=None):
         fields = {name.removeprefix("params/"): a for name, a in arrays.items() if name.startswith("params/")}
         measured = {name.removeprefix("measured/"): a for name, a in arrays.items() if name.startswith("measured/")}
         history = History(arrays["loss"], arrays["learning_rate"], arrays["steps"], measured)
-        run = Run((params or Params)(**fields), history, step, settings)
     except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a checkpoint of nlicl, or is damaged ({error}). {anew}") from None
+    kind = params or Params
+    if set(fields) != set(kind._fields):
+        raise ValueError(
+            f"{path} holds the parameters {', '.join(fields)}; expected {', '.join(kind._fields)}. It is a run of another "
+            "paper: pass that paper's Params, as nlicl.load_run(path, huang2023.Params), or name the paper it is of."
+        )
+    run = Run(kind(**fields), history, step, settings)
     if version != _FORMAT:
         raise ValueError(
             f"{path} has format {version}; this nlicl reads {_FORMAT}. Continue it with the nlicl that wrote it."
