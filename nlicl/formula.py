@@ -112,7 +112,7 @@ class Subject:
         activity(params, prompt) -> {name: share}: what is active, averaged over the draws and reported.
     parts : tuple of Subject
         Subjects of the paper's other losses, with parameters and draws of their own; audited with it.
-    library : str
+    computed_by : str
         What `gradient` is, for the report; {wrt} stands for the parameter.
     """
 
@@ -129,4 +129,4 @@ class Subject:
     sizes: Callable
     activity: Callable
     parts: tuple["Subject", ...] = ()
-    library: str = "mean over a batch, nlicl.loss_and_grad(...)[1].{wrt}"
+    computed_by: str = "mean over a batch, nlicl.loss_and_grad(...)[1].{wrt}"

@@ -163,7 +163,7 @@ class Bench:
     def audit_library(self, wrt, query_attends=None, name=None):
         """The report on the library's own gradient of a batch."""
         name = name or f"library {wrt}"
-        formula = Formula(None, name, wrt, self.subject.library.format(wrt=wrt), "nlicl's kernels")
+        formula = Formula(None, name, wrt, self.subject.computed_by.format(wrt=wrt), "nlicl's kernels")
 
         def call(case):
             return getattr(self.subject.gradient(case.params, case.prompts), wrt)

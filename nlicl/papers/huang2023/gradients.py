@@ -146,7 +146,7 @@ task_averaged_subject = _subject(
     edited=_mistakes.edited_S,
     sizes=lambda weights, counted: {"N": counted.counts.sum(), "K": len(weights.S)},
     activity=_points.activity(_mistakes.edited_S, "S"),
-    library="mean over tasks, nlicl.kernels.linear.coded_step with V = I",
+    computed_by="mean over tasks, nlicl.kernels.linear.coded_step with V = I",
 )
 """The audit's subject for losses of one prompt averaged over its task: formulas f(weights, counted), parameter S."""
 
@@ -160,7 +160,7 @@ population_subject = _subject(
     edited=_mistakes.edited_AB,
     sizes=lambda weights, law: {"N": law.length, "K": len(law.p)},
     activity=_points.activity(_mistakes.edited_AB, "AB"),
-    library="nlicl.papers.huang2023.population.increments, times -1",
+    computed_by="nlicl.papers.huang2023.population.increments, times -1",
 )
 """The audit's subject for the population loss: formulas f(weights, population), parameter AB."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import population
-from .prompts import Params, check_params
+from .prompts import Params, check_loss, check_params
 
 __all__ = ["Law"]
 
@@ -55,8 +55,7 @@ class Law:
         TypeError, ValueError
             As `Prompts.loss_and_grad`.
         """
-        if loss != "squared":
-            raise ValueError(f"loss is {loss!r}; expected 'squared', the loss of huang2023: labels are real numbers.")
+        check_loss(loss)
         params = check_params(params)
         d = len(self.V)
         if params.Q.shape != (d, d):

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...checks import integer, real
+from .._seeds import generator, key
 from . import population
 from .law import Law
 from .observer import Observer
@@ -15,6 +16,7 @@ from .prompts import CodedPrompts, Params
 __all__ = ["Problem"]
 
 _COUNTS = ("sampled", "infinite", "enumerated")
+_SAMPLE, _FEATURES, _COUNT = 1, 2, 4  # purposes of random numbers
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Problem:
     def _V(self):
         if self.d in (None, self.K):
             return np.eye(self.K)
-        gaussian = _generator("features", self.V_seed).standard_normal((self.d, self.K))
+        gaussian = generator(_FEATURES, self.V_seed).standard_normal((self.d, self.K))
         V, R = np.linalg.qr(gaussian)
         return np.ascontiguousarray(V * np.sign(np.diag(R)))  # now uniform over orthonormal columns
 
@@ -156,7 +158,7 @@ class Problem:
         length = self.length if length is None else length
         integer("n", n, 1)
         integer("length", length, 1)
-        rng = _generator("sample", seed)
+        rng = generator(_SAMPLE, seed)
         edges = np.cumsum(self._frequencies)[:-1]  # the last is 1, whatever it was rounded to
         features = np.searchsorted(edges, rng.random((n, length + 1)), side="right").astype(np.int32)
         return CodedPrompts(self._V, features, rng.standard_normal((n, self.K)))
@@ -179,8 +181,7 @@ class Problem:
         elif self.counts == "enumerated":
             source = population.enumerated(p, self.length)
         else:
-            seeds = [seed] if np.ndim(seed) == 0 else list(seed)
-            source = population.sampled(p, self.length, self.draws, seed=(4, len(seeds), *seeds))
+            source = population.sampled(p, self.length, self.draws, seed=key(_COUNT, seed))
         return Law(self._V, p, source)
 
     def initialize(self, seed=0):
@@ -191,7 +192,7 @@ class Problem:
         Params
             float64.
         """
-        _generator("sample", seed)  # checks it
+        key(_SAMPLE, seed)  # checks it
         d = self.d or self.K
         return Params(np.zeros((d, d)))
 
@@ -216,12 +217,3 @@ def _checked_p(p, K):
     if abs(sum(p) - 1) > 1e-9:
         raise ValueError(f"p sums to {sum(p):.12g}; expected 1. Divide it by its sum.")
     return p
-
-
-def _generator(purpose, seed):
-    """A generator for one purpose: features and prompts of the same seed are independent."""
-    seeds = [seed] if np.ndim(seed) == 0 else list(seed)
-    for value in seeds:
-        integer("seed", value, 0)
-    # Their number belongs to the key: to NumPy, trailing zeros are nothing, and step 0 of seed 7 would be seed 7.
-    return np.random.default_rng([{"sample": 1, "features": 2}[purpose], len(seeds), *map(int, seeds)])

@@ -1,11 +1,12 @@
 """Parameters and prompts of Huang et al. 2023, and the front door to their kernels. Notation: see the package's docstring."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from ... import types
 from ...kernels import linear
 from ...model import NotFinite
 from ...types import check_finite, frozen, kind_of, packed, real_array
@@ -61,8 +62,8 @@ class Code(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """One prompt with its label, in column notation.
+class Prompt(types.Prompt):
+    """One prompt with its label, in column notation: P is E(P) (d+1, N+1), with columns (x_i, y_i), last (x_query, 0).
 
     Attributes
     ----------
@@ -73,30 +74,6 @@ class Prompt:
     query_attends : bool
         Whether the query is one of the tokens it attends to (not masked); default no.
     """
-
-    tokens: np.ndarray = field(repr=False)
-    z: float
-    query_attends: bool = False
-
-    @property
-    def P(self):
-        """E(P) (d+1, N+1): columns (x_i, y_i), last (x_query, 0)."""
-        return self.tokens.T
-
-    @property
-    def contexts(self):
-        """The columns (x_i, y_i), i <= N (d+1, N)."""
-        return self.tokens[:-1].T
-
-    @property
-    def keys(self):
-        """What the query attends to, as columns: the contexts, or all of P if it attends to itself."""
-        return self.P if self.query_attends else self.contexts
-
-    @property
-    def query(self):
-        """(x_query, 0) (d+1,)."""
-        return self.tokens[-1]
 
     @property
     def X(self):
@@ -192,8 +169,7 @@ class _Batch:
         ValueError
             Shapes that do not fit, NaN or infinity, another loss, a loss or gradient that overflows.
         """
-        if loss != "squared":
-            raise ValueError(f"loss is {loss!r}; expected 'squared', the loss of huang2023: labels are real numbers.")
+        check_loss(loss)
         params = self._checked(params)
         with np.errstate(all="ignore"):
             value, dQ = self._step(params)
@@ -423,6 +399,12 @@ class CodedPrompts(_Batch):
 
     def _step(self, params):
         return linear.coded_step(*self._arrays(params.Q.dtype), params.Q)
+
+
+def check_loss(loss):
+    """ValueError for any loss but this model's."""
+    if loss != "squared":
+        raise ValueError(f"loss is {loss!r}; expected 'squared', the loss of huang2023: labels are real numbers.")
 
 
 def check_params(params):

@@ -10,6 +10,7 @@ import numpy as np
 from ...checks import integer, real
 from ...kernels.sampling import decode
 from ...types import CodedPrompts, Params
+from .._seeds import generator
 from .observer import Observer
 
 __all__ = ["Problem", "condition_3_2", "cyclic_tasks", "sibling"]
@@ -22,6 +23,7 @@ MARKS = {
     **dict.fromkeys(("learning_rate", "batch", "steps"), "measured"),
     "query_attends": "paper",
 }
+_SAMPLE, _INITIALIZE = 1, 2  # purposes of random numbers
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,7 @@ class Problem:
         if sampling not in ("iid", "at-least"):
             raise ValueError(f"sampling is {sampling!r}; expected 'iid' or 'at-least'.")
         pairs = self._usual_tasks if tasks is None else np.array(self.tasks(tasks))
-        rng = _generator("sample", seed)
+        rng = generator(_SAMPLE, seed)
         task = pairs[rng.integers(len(pairs), size=n)]  # (n, 2): a, b
         z = rng.choice([1, -1], size=n)  # the query carries mu_a (z = +1) or mu_b
         shape = (n, length + 1)
@@ -280,7 +282,7 @@ class Problem:
         m_b = (self.m_b or self.d) if m_b is None else m_b
         for name, value in {"m": m, "m_a": m_a, "m_b": m_b}.items():
             integer(name, value, 1)
-        rng = _generator("initialize", seed)
+        rng = generator(_INITIALIZE, seed)
         W_Q = self.delta * np.eye(m_a, self.d)
         W_Q[:, self.d_X :] = 0
         scale = 2 / m if self.a_scale == "2/m" else 1 / math.sqrt(m)
@@ -395,15 +397,6 @@ def condition_3_2(tasks, M1):
                 share = len(tasks) / M1
                 complaints.append(f"pattern {j} is sent to {label} by {count} tasks; expected |T_tr|/M1 = {share:g}")
     return complaints
-
-
-def _generator(purpose, seed):
-    """A generator for one purpose: prompts and parameters of the same seed are independent."""
-    seeds = [seed] if np.ndim(seed) == 0 else list(seed)
-    for value in seeds:
-        integer("seed", value, 0)
-    # Their number belongs to the key: to NumPy, trailing zeros are nothing, and step 0 of seed 7 would be seed 7.
-    return np.random.default_rng([{"sample": 1, "initialize": 2}[purpose], len(seeds), *map(int, seeds)])
 
 
 def _check_alpha(alpha, M1):
