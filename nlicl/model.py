@@ -2,17 +2,18 @@
 
 The model is that of Li et al. 2024 and Bu et al. 2024 (`nlicl.reference` defines it); its kernels are in
 `nlicl.kernels.dense`, for tokens, and `nlicl.kernels.coded`, for prompts that are codes. Prompts of a paper with another model
-have `forward(params)` and `loss_and_grad(params, loss)` of their own, and are asked.
+have `forward(params)` and `loss_and_grad(params, loss)` of their own, and are asked. `takes` of a class of prompts is the type
+of the parameters that go with them.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from .kernels import coded, dense
+from .kernels import apart, coded, dense
 from .kernels import loss as losses
 from .kernels.products import finite
-from .types import CodedPrompts, Params, Prompt, Prompts, check_finite, kind_of, packed, real_array
+from .types import CodedPrompts, Params, Prompt, Prompts, check_finite, kind_of, name_of, packed, real_array
 
 __all__ = ["Forward", "NotFinite", "Params", "Prompt", "Prompts", "forward", "loss_and_grad"]
 
@@ -66,6 +67,7 @@ def forward(params, prompts):
     TypeError, ValueError
         As `loss_and_grad`.
     """
+    _check_pair(params, prompts)
     if hasattr(prompts, "loss_and_grad"):
         return prompts.forward(params)
     arrays, kernel, inputs, _, keys = _checked(params, prompts)
@@ -103,9 +105,10 @@ def loss_and_grad(params, prompts, loss=None):
     ValueError
         Shapes that do not fit together, NaN or infinity, an unknown loss, a loss or gradient that overflows.
     """
+    _check_pair(params, prompts)
     if hasattr(prompts, "loss_and_grad"):
         return prompts.loss_and_grad(params) if loss is None else prompts.loss_and_grad(params, loss)
-    loss = "hinge" if loss is None else loss
+    loss = getattr(prompts, "loss", "hinge") if loss is None else loss
     if not isinstance(loss, str) or loss not in losses.NAMES:
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(map(repr, losses.NAMES))}.")
     arrays, kernel, inputs, labels, keys = _checked(params, prompts)
@@ -119,6 +122,38 @@ def loss_and_grad(params, prompts, loss=None):
     return value, Params(*grads)
 
 
+def check_batch(prompts):
+    """TypeError, with what to do about it, unless `prompts` is a batch of prompts of some model."""
+    if isinstance(prompts, type):
+        given, advice = f"the class {name_of(prompts)}", "Make some of it."
+    elif isinstance(prompts, (Prompts, CodedPrompts)) or hasattr(prompts, "kernel") or hasattr(prompts, "loss_and_grad"):
+        return
+    else:
+        given = f"a {kind_of(prompts)}"
+        if isinstance(prompts, Prompt):
+            advice = "That is a single one: take a batch of one from where it came from, prompts[i : i + 1]."
+        elif hasattr(prompts, "sample"):
+            advice = "Draw them from it: problem.sample(256)."
+        elif hasattr(prompts, "_fields"):
+            advice = "The parameters come first, then the prompts."
+        else:
+            advice = "Arrays make them as nlicl.Prompts(tokens, labels)."
+    raise TypeError(
+        f"prompts is {given}; expected nlicl.Prompts, nlicl.CodedPrompts, or a batch of a paper with another model. {advice}"
+    )
+
+
+def _check_pair(params, prompts):
+    """TypeError unless `prompts` is a batch and `params` are parameters of its model."""
+    check_batch(prompts)
+    takes = getattr(prompts, "takes", None)  # the population in the place of prompts says nothing, and checks by itself
+    if takes is not None and not isinstance(params, takes):
+        raise TypeError(
+            f"params is a {kind_of(params)}; expected {name_of(takes)}({', '.join(takes._fields)}), which go with prompts of "
+            f"type {kind_of(prompts)}, as given."
+        )
+
+
 def _checked(params, prompts):
     """Arrays as the kernels want them: of one dtype, contiguous, fitting together. The only validation there is.
 
@@ -130,10 +165,10 @@ def _checked(params, prompts):
         raise TypeError(f"params has dtype {dtype}; expected float32 or float64. Convert with .astype(numpy.float64).")
     if not are_finite(*arrays):
         check_params(params)  # says which, and where
-    if isinstance(prompts, CodedPrompts):
+    if not isinstance(prompts, Prompts):  # codes, with a kernel of their own or that of Li et al.
         name, shape, d = "dictionary", prompts.dictionary.shape, prompts.dictionary.shape[0]
-        kernel, (*inputs, labels) = coded, prompts.packed(dtype)
-    elif isinstance(prompts, Prompts):
+        kernel, (*inputs, labels) = getattr(prompts, "kernel", coded), prompts.packed(dtype)
+    else:
         name, shape, d = "tokens", prompts.tokens.shape, prompts.tokens.shape[2]
         kernel, inputs, labels = dense, [packed(prompts.tokens)], packed(prompts.labels)
         if prompts.tokens.dtype != dtype:
@@ -141,15 +176,13 @@ def _checked(params, prompts):
                 f"prompts.tokens has dtype {prompts.tokens.dtype}, params {dtype}; expected one dtype. "
                 f"Convert one of them, for example tokens.astype(numpy.{dtype})."
             )
-    else:
-        raise TypeError(
-            f"prompts is a {type(prompts).__name__}; expected nlicl.Prompts(tokens, labels) or nlicl.CodedPrompts."
-        )
     if d != arrays.W_Q.shape[1]:
         raise ValueError(
             f"prompts.{name} has shape {shape}, width d = {d}; params.W_Q has shape "
             f"{arrays.W_Q.shape}, d = {arrays.W_Q.shape[1]}. Expected the same d in both."
         )
+    if kernel is dense and apart.pays(len(prompts), d, len(arrays.W_Q), len(arrays.W_V), len(arrays.a)):
+        kernel = apart
     return arrays, kernel, inputs, labels, prompts.length + bool(prompts.query_attends)
 
 

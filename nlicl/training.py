@@ -1,6 +1,8 @@
-"""Training by stochastic gradient descent, with history, checkpoints and exact resumption (the papers' Algorithm 1).
+"""Training by gradient descent, stochastic or on the population, with history, checkpoints and exact resumption.
 
     W <- W - eta_t ( (1/B) sum_n d ell_n / dW + lambda W )        for each trained block W, all at once
+
+The sum is over a batch, or it is the mean over the population.
 
 The prompts of step t depend on (seed, t) alone and the update has no memory, so a run is settled by its parameters and t:
 continued from a checkpoint it takes bitwise the way it would have taken. `train` serves every paper by what its problem
@@ -14,13 +16,16 @@ offers:
 | `loss`, `trained`                  | name of the loss, names of the parameters that train                       |
 | `learning_rate`, `batch`, `steps`  | eta, B, T                                                                  |
 | `prompts`, if there is one         | "fresh" (so if there is none) or "population": what it trains on           |
-| `population(seed=)`, if any        | the population itself, in the place of prompts                             |
+| `population(seed=)`, if any        | the population itself, in the place of prompts: with `loss_and_grad`       |
+| `check_descent(learning_rate)`, if any | refuses what is too large a step for descent on the population         |
 """
 
 import csv
 import dataclasses
+import importlib
 import io
 import json
+import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +35,8 @@ import numpy as np
 from . import __version__
 from .checks import integer, real
 from .files import write_whole
-from .model import NotFinite, are_finite, loss_and_grad
+from .model import NotFinite, are_finite, check_batch, loss_and_grad
+from .types import Params, kind_of, name_of
 
 __all__ = ["Diverged", "History", "InverseTime", "Run", "load_run", "train"]
 
@@ -52,8 +58,7 @@ class InverseTime:
     offset: float
 
     def __post_init__(self):
-        if not self.offset > 0:
-            raise ValueError(f"offset is {self.offset}; expected a number greater than 0.")
+        real("offset", self.offset, *_POSITIVE)
 
     def __call__(self, t):
         return self.offset / (self.offset + t)
@@ -157,17 +162,18 @@ def train(
     resume=False,
     progress=None,
 ):
-    """Train by SGD on a paper's problem.
+    """Train by gradient descent on a paper's problem.
 
     Parameters
     ----------
     problem : a paper's Problem
         What is not given below is taken from it.
     steps, learning_rate, batch : int, float, int, optional
-        T, eta > 0, B.
+        T, eta > 0, B. The population has no batches: B is then not to be given.
     seed : int
         Of initialisation, prompts and tests. The same seed gives the same bits on any number of threads.
-    loss : {"hinge", "logistic", "squared"}, optional
+    loss : str, optional
+        "hinge", "logistic" or "squared", of which a model may have some only; the problem's if not given.
     trained : sequence of str, optional
         The parameters that train, for example ("W_Q", "W_K"); the others stay as they are.
     weight_decay : float
@@ -206,7 +212,8 @@ def train(
     Diverged
         The loss, a gradient or a parameter is not finite, or the loss is a million times what it was.
     ValueError, TypeError
-        Settings out of range, named; a checkpoint of another run, or an unreadable one.
+        Settings out of range, named; parameters or prompts of another model; a checkpoint of another run, or an unreadable
+        one.
     FileExistsError
         `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
     """
@@ -214,15 +221,26 @@ def train(
     if resume and out is None:
         raise ValueError("resume is set but out is None; expected the folder of the run to continue.")
     steps = integer("steps", problem.steps if steps is None else steps, 0)
-    batch = integer("batch", problem.batch if batch is None else batch, 1)
+    prompts = getattr(problem, "prompts", "fresh") if prompts is None else prompts
+    whole = isinstance(prompts, str) and prompts == "population"
+    if whole and batch is not None:
+        raise ValueError(
+            f"batch is {batch!r} with prompts = 'population', which every step takes whole; expected no batch. Leave it out, "
+            "or train on prompts='fresh'."
+        )
+    batch = None if whole else integer("batch", problem.batch if batch is None else batch, 1)
     checkpoint = integer("checkpoint", checkpoint, 1)
     learning_rate = real("learning_rate", problem.learning_rate if learning_rate is None else learning_rate, *_POSITIVE)
     weight_decay = real("weight_decay", weight_decay, *_NOT_NEGATIVE)
     loss = problem.loss if loss is None else loss
-    start = _cast(problem.initialize(seed=seed) if params is None else params, dtype)
+    if whole and hasattr(problem, "check_descent"):
+        problem.check_descent(learning_rate)
+    for name, given in {"schedule": schedule, "observe": observe, "until": until, "progress": progress}.items():
+        if given is not None and not callable(given):
+            raise TypeError(f"{name} is {_short(given)}; expected a function.")
+    start = _cast(_start(problem, params, seed), dtype)
     trained = _names(problem.trained if trained is None else trained, start)
-    prompts = getattr(problem, "prompts", "fresh") if prompts is None else prompts
-    draw = _prompts(problem, prompts, batch, seed)
+    draw = _prompts(problem, prompts, batch, seed, start)
     times = _times(measure, steps)
     settings = {
         "problem": _describe(problem),
@@ -236,7 +254,7 @@ def train(
         "schedule": None if schedule is None else _describe(schedule),
         "prompts": prompts if isinstance(prompts, (str, int)) else "given",
         "params": None if params is None else "given",
-        "dtype": np.dtype(dtype).name,
+        "dtype": start[0].dtype.name,
         "measure": measure if measure is None or isinstance(measure, int) else list(times),
         "checkpoint": checkpoint,
     }
@@ -306,6 +324,8 @@ class _State:
         self.steps, self.rows = [], []
 
     def record(self, t, measured):
+        if not isinstance(measured, dict):
+            raise TypeError(f"observe returns {_short(measured)}; expected a dict of numbers and arrays.")
         self.steps.append(t)
         self.rows.append(measured)
 
@@ -337,22 +357,41 @@ def _check_problem(problem):
     if missing or isinstance(problem, type):
         lacks = f" (it has no {missing[0]})" if missing else ""
         raise TypeError(
-            f"problem is {problem!r}{lacks}; expected a paper's Problem, for example nlicl.papers.li2024.Problem()."
+            f"problem is {_short(problem)}{lacks}; expected a paper's Problem, for example nlicl.papers.li2024.Problem()."
         )
+
+
+def _start(problem, params, seed):
+    """The parameters to start from: the given ones, if they are of the problem's model, or its initialisation."""
+    usual = problem.initialize(seed=seed)
+    if not hasattr(usual, "_fields"):
+        raise TypeError(f"problem.initialize() returns {_short(usual)}; expected a NamedTuple of arrays.")
+    if params is not None and not isinstance(params, type(usual)):
+        raise TypeError(
+            f"params is a {kind_of(params)}; expected a {kind_of(usual)}({', '.join(usual._fields)}), as "
+            "problem.initialize() gives."
+        )
+    return usual if params is None else params
 
 
 def _cast(params, dtype):
-    if not hasattr(params, "_fields"):
-        raise TypeError(
-            f"params is a {type(params).__name__}; expected the NamedTuple of the paper, for example nlicl.Params."
-        )
-    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype is {np.dtype(dtype)}; expected numpy.float64 or numpy.float32.")
-    return type(params)(*(np.array(array, dtype) for array in params))
+    try:
+        known = np.dtype(dtype).name
+    except TypeError:
+        known = repr(dtype)
+    if known not in ("float32", "float64"):
+        raise TypeError(f"dtype is {known}; expected numpy.float64 or numpy.float32.")
+    arrays = {}
+    for name, array in params._asdict().items():
+        try:
+            arrays[name] = np.array(array, dtype)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"params.{name} is {_short(array)}; expected an array of numbers ({error}).") from None
+    return params._replace(**arrays)
 
 
 def _names(trained, params):
-    names = (trained,) if isinstance(trained, str) else tuple(trained)
+    names = (trained,) if isinstance(trained, str) or not np.iterable(trained) else tuple(trained)
     unknown = [name for name in names if name not in params._fields]
     if unknown or not names:
         raise ValueError(f"trained is {names}; expected at least one of {', '.join(params._fields)}.")
@@ -363,13 +402,13 @@ def _times(measure, steps):
     """The steps to measure at, in order."""
     if measure is None:
         return ()
-    if isinstance(measure, (int, np.integer)) and not isinstance(measure, bool):
+    if isinstance(measure, str) or not np.iterable(measure):
         every = integer("measure", measure, 1)
         return tuple(sorted({*range(0, steps + 1, every), steps}))
     return tuple(sorted({integer("measure", t, 0) for t in measure}))
 
 
-def _prompts(problem, prompts, batch, seed):
+def _prompts(problem, prompts, batch, seed, start):
     """step -> prompts of that step."""
     if isinstance(prompts, str):
         if prompts not in ("fresh", "population"):
@@ -382,8 +421,16 @@ def _prompts(problem, prompts, batch, seed):
                 "number, or prompts."
             )
         prompts = problem.population(seed=(seed, 1, 0))
+        return lambda t: prompts
     if isinstance(prompts, (int, np.integer)):
         prompts = problem.sample(integer("prompts", prompts, 1), seed=(seed, 1, 0))
+    check_batch(prompts)
+    takes = getattr(prompts, "takes", type(start))
+    if not isinstance(start, takes):
+        raise TypeError(
+            f"prompts is a {kind_of(prompts)}, which goes with {name_of(takes)}; expected prompts for a {kind_of(start)}, as "
+            "problem.sample() draws them."
+        )
     if batch >= len(prompts):
         return lambda t: prompts
     return lambda t: prompts[np.random.default_rng([4, seed, t]).choice(len(prompts), batch, replace=False)]
@@ -397,6 +444,12 @@ def _describe(thing):
         return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": fields}
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return {"type": f"{kind.__module__}.{kind.__qualname__}"}
+
+
+def _short(value):
+    """A value for an error: itself if that is short, or its type."""
+    text = repr(value)
+    return text if len(text) <= 80 and "\n" not in text else f"a {kind_of(value)}"
 
 
 # ---- Checkpoints: one .npz, no pickle
@@ -423,7 +476,8 @@ def load_run(path, params=None):
     path : path
         The folder given as `out`, or the `checkpoint.npz` in it.
     params : type, optional
-        NamedTuple of the parameters; `nlicl.Params` if not given.
+        NamedTuple of the parameters, for a run of a problem of your own; that of the paper whose problem it is, or
+        `nlicl.Params`, if not given.
 
     Returns
     -------
@@ -432,14 +486,40 @@ def load_run(path, params=None):
     Raises
     ------
     FileNotFoundError, ValueError
-        No such file; a file that is not a checkpoint of nlicl, or damaged.
+        No such file; a file that is not a checkpoint of nlicl, or damaged; parameters with other names than in `params`.
     """
-    from .types import Params
-
     path = Path(path)
     path = path / CHECKPOINT if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}; expected one that nlicl train --out wrote.")
+    fields, history, step, settings = _unpack(path)
+    kind = _params_of(settings) if params is None else params
+    if set(fields) != set(getattr(kind, "_fields", ())):
+        wanted = f"{name_of(kind)}({', '.join(kind._fields)})" if hasattr(kind, "_fields") else "a NamedTuple of them"
+        raise ValueError(
+            f"{path} holds the parameters {', '.join(fields)}, of a run of {settings['problem']['type']}; expected {wanted}. "
+            "Give the type that goes with them, nlicl.load_run(path, params=TYPE)."
+        )
+    return Run(kind(**fields), history, step, settings)
+
+
+def paper_of(settings):
+    """The name of the paper whose problem a run's settings describe; None if it is of no paper of the library."""
+    found = re.match(r"nlicl\.papers\.(\w+)\.", settings["problem"]["type"])
+    return found and found[1]
+
+
+def _params_of(settings):
+    """The type of a run's parameters. Only modules of the library are ever imported because a file names them."""
+    name = paper_of(settings)
+    try:
+        return importlib.import_module(f"nlicl.papers.{name}").Params if name else Params
+    except ImportError:
+        return Params
+
+
+def _unpack(path):
+    """Parameters by name, history, step and settings, as `_pack` put them into a file; ValueError if it is no such file."""
     anew = "Delete it, or choose another folder, and start anew."
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not a checkpoint of nlicl, or is damaged: not an .npz file. {anew}")
@@ -451,20 +531,14 @@ def load_run(path, params=None):
         fields = {name.removeprefix("params/"): a for name, a in arrays.items() if name.startswith("params/")}
         measured = {name.removeprefix("measured/"): a for name, a in arrays.items() if name.startswith("measured/")}
         history = History(arrays["loss"], arrays["learning_rate"], arrays["steps"], measured)
+        settings["problem"]["type"]  # what every run has
     except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a checkpoint of nlicl, or is damaged ({error}). {anew}") from None
-    kind = params or Params
-    if set(fields) != set(kind._fields):
-        raise ValueError(
-            f"{path} holds the parameters {', '.join(fields)}; expected {', '.join(kind._fields)}. It is a run of another "
-            "paper: pass that paper's Params, as nlicl.load_run(path, huang2023.Params), or name the paper it is of."
-        )
-    run = Run(kind(**fields), history, step, settings)
     if version != _FORMAT:
         raise ValueError(
             f"{path} has format {version}; this nlicl reads {_FORMAT}. Continue it with the nlicl that wrote it."
         )
-    return run
+    return fields, history, step, settings
 
 
 def _open(out, state, resume, times):
@@ -477,28 +551,27 @@ def _open(out, state, resume, times):
         raise FileExistsError(
             f"{out} holds the checkpoint of a run; resume it (resume=True), or choose another folder."
         )
-    run = load_run(path, type(state.params))
+    fields, history, step, settings = _unpack(path)
     wanted = json.loads(json.dumps(state.settings))
-    differing = [name for name in wanted if wanted[name] != run.settings.get(name) and name not in _MAY_DIFFER]
+    differing = [name for name in wanted if wanted[name] != settings.get(name) and name not in _MAY_DIFFER]
     if differing:
         name = differing[0]
-        there, here = run.settings.get(name), wanted[name]
-        if name == "problem" and there.get("type") == here["type"]:  # say which of its fields
+        there, here = settings.get(name), wanted[name]
+        if name == "problem" and there["type"] != here["type"]:
+            there, here = there["type"], here["type"]
+        elif name == "problem":  # say which of its fields
             name = next(key for key in here["fields"] if here["fields"][key] != there["fields"].get(key))
             there, here = there["fields"].get(name), here["fields"][name]
         raise ValueError(
             f"{path} is of a run with other settings: {name} is {there!r} there and {here!r} here. "
             "Resume with the settings it was started with, or choose another folder."
         )
-    if run.step > len(state.loss):
-        raise ValueError(
-            f"{path} is at step {run.step} already; expected steps of at least that, got {len(state.loss)}."
-        )
-    state.params, state.t = run.params, run.step
-    state.loss[: run.step], state.eta[: run.step] = run.history.loss, run.history.learning_rate
-    for i, t in enumerate(run.history.steps.tolist()):
-        if (
-            t < run.step and t in times
-        ):  # a last measurement that was made at the end of a shorter run is made again, or not
-            state.record(t, {name: values[i] for name, values in run.history.measured.items()})
+    if step > len(state.loss):
+        raise ValueError(f"{path} is at step {step} already; expected steps of at least that, got {len(state.loss)}.")
+    state.params, state.t = state.params._replace(**fields), step
+    state.loss[:step], state.eta[:step] = history.loss, history.learning_rate
+    for i, t in enumerate(history.steps.tolist()):
+        # a last measurement that was made at the end of a shorter run is made again, or not
+        if t < step and t in times:
+            state.record(t, {name: values[i] for name, values in history.measured.items()})
     return state

@@ -8,6 +8,7 @@
 | z                           | the query's label, `Prompt.z`; of a batch `Prompts.labels` (B,)    |
 """
 
+import sys
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -44,17 +45,34 @@ class Params(NamedTuple):
 
 def kind_of(value):
     """The name of its type for an error, with the module where several papers have a type of that name."""
-    kind = type(value)
-    return f"{kind.__module__}.{kind.__name__}" if kind.__module__.startswith("nlicl") else kind.__name__
+    return name_of(type(value))
+
+
+def name_of(kind):
+    """A type's name for an error: those of this library as a reader imports them, others without their module."""
+    if not kind.__module__.startswith("nlicl."):
+        return kind.__name__
+    above = kind.__module__.rpartition(".")[0]  # nlicl.papers.huang2023 for nlicl.papers.huang2023.prompts
+    offered = getattr(sys.modules.get(above), kind.__name__, None) is kind
+    return f"{above if offered else kind.__module__}.{kind.__name__}"
+
+
+def as_array(value, name):
+    """`value` as an ndarray; ValueError for lists of unequal lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} is a {kind_of(value)} of rows of unequal lengths; expected an array.") from None
 
 
 def real_array(value, name, shape, *, complex_too=False):
     """`value` as a floating ndarray, in native byte order, with the axes named in `shape`; or a clear error."""
-    array = np.asarray(value)
+    array = as_array(value, name)
     axes = [word.strip() for word in shape.strip("()").split(",") if word.strip()]
     if array.dtype.kind not in ("fc" if complex_too else "f"):
         raise TypeError(
-            f"{name} has dtype {array.dtype}; expected a floating dtype. Convert it with {name}.astype(numpy.float64)."
+            f"{name} has dtype {array.dtype}; expected a floating dtype. "
+            f"Give numpy.asarray({name}).astype(numpy.float64)."
         )
     if array.ndim != len(axes):
         raise ValueError(f"{name} has shape {array.shape}; expected {len(axes)} axes, {shape}.")
@@ -120,10 +138,10 @@ def _checked_labels(labels, B, dtype, of):
 
 def _integers(value, name, shape):
     """`value` as an integer ndarray of a shape; or a clear error."""
-    array = np.asarray(value)
+    array = as_array(value, name)
     if array.dtype.kind not in "iu":
         raise TypeError(
-            f"{name} has dtype {array.dtype}; expected integers. Convert it with {name}.astype(numpy.int32)."
+            f"{name} has dtype {array.dtype}; expected integers. Give numpy.asarray({name}).astype(numpy.int32)."
         )
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {shape}, (B, l+1) as kappa.")
@@ -193,6 +211,8 @@ class Prompts:
     tokens: np.ndarray
     labels: np.ndarray
     query_attends: bool = False
+
+    takes = Params  # the parameters of the model that such prompts are for
 
     def __post_init__(self):
         tokens = real_array(self.tokens, "tokens", "(B, l+1, d)", complex_too=True)
@@ -275,6 +295,8 @@ class CodedPrompts:
     sign: np.ndarray
     labels: np.ndarray
     query_attends: bool = False
+
+    takes = Params
 
     def __post_init__(self):
         dictionary = real_array(self.dictionary, "dictionary", "(d, K)")

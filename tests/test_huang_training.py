@@ -1,5 +1,7 @@
 """nlicl.train on the second paper: gradient descent on the population loss, and SGD on prompts."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,26 @@ def test_a_resumed_run_has_the_same_bits(prompts, tmp_path):
     got = nlicl.train(problem, steps=20, resume=True, **options)
     assert got.params.Q.tobytes() == want.params.Q.tobytes()
     np.testing.assert_array_equal(got.history["loss_k"][-1], want.history["loss_k"][-1])
+
+
+def test_the_population_has_no_batches():
+    with pytest.raises(
+        ValueError, match=r"batch is 10 with prompts = 'population'.* Leave it out, or train on prompts='fresh'"
+    ):
+        nlicl.train(SMALL, batch=10)
+    assert nlicl.train(SMALL, measure=None, steps=1).settings["batch"] is None
+    assert nlicl.train(SMALL, measure=None, steps=1, batch=10, prompts="fresh").settings["batch"] == 10
+
+
+def test_steps_beyond_descent_are_refused_on_the_population_only():
+    """6.49/max p, as the theory's check has it; on prompts the bound says nothing."""
+    for problem, options in ((SMALL, {"learning_rate": 13.0}), (dataclasses.replace(SMALL, learning_rate=13.0), {})):
+        with pytest.raises(
+            ValueError, match=r"learning_rate is 13 with max p = 0.5; expected at most .* prompts='fresh'"
+        ):
+            nlicl.train(problem, **options)
+        nlicl.train(problem, measure=None, steps=1, prompts="fresh", **options)
+    nlicl.train(SMALL, measure=None, steps=1, learning_rate=12.9)
 
 
 def test_float32():

@@ -7,6 +7,8 @@ from nlicl.kernels import dense
 
 import nlicl
 from nlicl import CodedPrompts, Params, Prompt, Prompts
+from nlicl.papers import huang2023, li2024
+from nlicl.types import name_of
 
 SIZE = Sizes(B=6, l=7, d=5, m_a=3, m_b=4, m=9)
 BOTH = (nlicl.forward, nlicl.loss_and_grad)
@@ -99,13 +101,54 @@ def test_parameters_that_are_not_finite(name, bad):
 
 
 def test_what_is_no_params():
-    p, x = problem(SIZE)
+    p, _ = problem(SIZE)
     refused(TypeError, "params is a tuple", "expected nlicl.Params(W_Q, W_K, W_V, W_O, a)", params=tuple(p))
     refused(TypeError, "params is a dict", "expected nlicl.Params", params=p._asdict())
-    for wrong in (x.tokens, x[0], (x.tokens, x.labels), None):
-        for function in BOTH:
-            with pytest.raises(TypeError, match=f"prompts is a {type(wrong).__name__}; expected nlicl.Prompts"):
-                function(p, wrong)
+
+
+LI, HUANG = li2024.Problem(), huang2023.Problem(K=3, length=5)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "facts"),
+    [
+        (np.ones((2, 3, 5)), ["prompts is a ndarray; expected nlicl.Prompts, nlicl.CodedPrompts", "Prompts(tokens, labels)"]),
+        ((1, 2), ["prompts is a tuple", "Prompts(tokens, labels)"]),
+        ([], ["prompts is a list"]),
+        (LI.sample(2)[0], ["prompts is a nlicl.Prompt;", "single one", "prompts[i : i + 1]"]),
+        (HUANG.sample(2)[0], ["prompts is a nlicl.papers.huang2023.Prompt;", "single one"]),
+        (LI, ["prompts is a nlicl.papers.li2024.Problem;", "Draw them from it: problem.sample(256)"]),
+        (HUANG, ["prompts is a nlicl.papers.huang2023.Problem;", "Draw them from it"]),
+        (LI.initialize(), ["prompts is a nlicl.Params;", "The parameters come first"]),
+        (huang2023.CodedPrompts, ["prompts is the class nlicl.papers.huang2023.CodedPrompts"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("params", [LI.initialize(), HUANG.initialize()], ids=["li2024", "huang2023"])
+def test_what_is_no_batch_of_prompts_is_blamed_not_the_parameters(params, prompts, facts):
+    refused(TypeError, *facts, params=params, prompts=prompts)
+
+
+def test_parameters_of_another_paper():
+    for params, wanted, prompts in (
+        (HUANG.initialize(), "expected nlicl.Params(W_Q, W_K, W_V, W_O, a)", LI.sample(2)),
+        (HUANG.initialize(), "expected nlicl.Params(W_Q, W_K, W_V, W_O, a)", LI.sample(2).dense()),
+        (LI.initialize(), "expected nlicl.papers.huang2023.Params(Q)", HUANG.sample(2)),
+        (LI.initialize(), "expected nlicl.papers.huang2023.Params(Q)", HUANG.sample(2).dense()),
+    ):
+        given, batch = type(params), type(prompts)
+        facts = [f"params is a {name_of(given)};", wanted, f"prompts of type {name_of(batch)}"]
+        refused(TypeError, *facts, params=params, prompts=prompts)
+
+
+def test_parameters_as_lists():
+    """Lists of floats are arrays; for others the advice has to work on a list, too."""
+    p, _ = problem(SIZE)
+    lists = p._replace(W_Q=[[1, 2, 3, 4, 5]] * 3)
+    refused(
+        TypeError, "params.W_Q has dtype int64", "Give numpy.asarray(params.W_Q).astype(numpy.float64)", params=lists
+    )
+    ragged = p._replace(W_Q=[[1.0, 2.0], [1.0]])
+    refused(ValueError, "params.W_Q is a list of rows of unequal lengths; expected an array", params=ragged)
 
 
 def test_widths_of_params_and_prompts():
@@ -151,7 +194,7 @@ def test_shapes_of_tokens(shape, facts):
 )
 def test_dtypes_of_tokens(tokens):
     with pytest.raises(
-        TypeError, match=r"tokens has dtype .*; expected a floating dtype. Convert it with tokens.astype"
+        TypeError, match=r"tokens has dtype .*; expected a floating dtype. Give numpy.asarray\(tokens\).astype"
     ):
         Prompts(tokens, np.ones(2))
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 
 import nlicl
 from nlicl import CodedPrompts, Params, reference
-from nlicl.papers import li2024
-from nlicl.training import CHECKPOINT, InverseTime, load_run
+from nlicl.papers import huang2023, li2024
+from nlicl.training import CHECKPOINT, History, InverseTime, Run, _pack, load_run
 
 SMALL = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=12, learning_rate=0.7)
 BLOCKS = ("W_Q", "W_K", "W_V", "W_O")
@@ -414,19 +415,38 @@ def test_an_overflow_is_divergence():
         ({"loss": "cubic"}, ValueError, "loss is 'cubic'; expected one of 'hinge', 'logistic', 'squared'"),
         ({"seed": -1}, ValueError, "seed is -1"),
         ({"schedule": lambda t: -1.0}, ValueError, r"schedule\(0\) is -1.0; expected a finite number at least 0"),
-        ({"params": (1, 2)}, TypeError, "params is a tuple; expected the NamedTuple of the paper"),
+        ({"params": (1, 2)}, TypeError, r"params is a tuple; expected a nlicl.Params\(W_Q, W_K, W_V, W_O, a\), as problem"),
+        ({"params": huang2023.Problem().initialize()}, TypeError, r"params is a nlicl.papers.huang2023.Params; expected a nl"),
+        ({"params": SMALL.initialize()._replace(a=["x"])}, TypeError, r"params.a is \['x'\]; expected an array of numbers"),
+        ({"prompts": SMALL.sample(3)[0]}, TypeError, "prompts is a nlicl.Prompt; expected nlicl.Prompts.* single one"),
+        ({"prompts": SMALL}, TypeError, "prompts is a nlicl.papers.li2024.Problem; expected"),
+        ({"prompts": 0.5}, TypeError, "prompts is a float; expected"),
+        ({"prompts": huang2023.Problem(K=3).sample(4)}, TypeError,
+         "prompts is a nlicl.papers.huang2023.CodedPrompts, which goes with nlicl.papers.huang2023.Params; expected prompts "
+         "for a nlicl.Params"),
+        ({"schedule": 0.5}, TypeError, "schedule is 0.5; expected a function"),
+        ({"observe": "A"}, TypeError, "observe is 'A'; expected a function"),
+        ({"observe": lambda params: 3.0}, TypeError, "observe returns 3.0; expected a dict"),
+        ({"until": 10}, TypeError, "until is 10; expected a function"),
+        ({"measure": "all"}, TypeError, "measure is 'all'; expected an integer"),
+        ({"measure": 2.5}, TypeError, "measure is 2.5; expected an integer"),
+        ({"trained": 5}, ValueError, r"trained is \(5,\); expected at least one of"),
+        ({"dtype": "real"}, TypeError, "dtype is 'real'; expected numpy.float64 or numpy.float32"),
+        ({"problem": np.ones((40, 40))}, TypeError, "problem is a ndarray .it has no initialize.; expected a paper's"),
         ({"problem": "li2024"}, TypeError, "problem is 'li2024'.* expected a paper's Problem"),
         ({"problem": li2024.Problem}, TypeError, "expected a paper's Problem, for example"),
     ],
-)
+)  # fmt: skip
 def test_wrong_settings(options, error, message):
     with pytest.raises(error, match=message):
         train(**{"problem": SMALL, **options})
 
 
 def test_wrong_schedule():
-    with pytest.raises(ValueError, match="offset is 0; expected a number greater than 0"):
+    with pytest.raises(ValueError, match="offset is 0; expected a finite number greater than 0"):
         InverseTime(0)
+    with pytest.raises(TypeError, match="offset is 'slow'; expected a number greater than 0"):
+        InverseTime("slow")
 
 
 def test_nothing_is_overwritten(tmp_path):
@@ -457,6 +477,47 @@ def test_a_longer_run_is_not_shortened(tmp_path):
     train(out=tmp_path)
     with pytest.raises(ValueError, match=r"is at step 12 already; expected steps of at least that, got 5"):
         train(out=tmp_path, steps=5, resume=True)
+
+
+HUANG = huang2023.Problem(K=3, length=4, counts="infinite", steps=3)
+
+
+@pytest.mark.parametrize("problem", [SMALL, HUANG], ids=["li2024", "huang2023"])
+def test_a_run_is_read_as_its_paper_s(tmp_path, problem):
+    """The parameters' type is that of the paper whose problem the run names."""
+    want = nlicl.train(problem, steps=3, measure=2, out=tmp_path)
+    got = load_run(tmp_path)
+    assert type(got.params) is type(want.params)
+    assert_same_run(got, want)
+
+
+def test_a_run_of_another_paper_is_not_continued(tmp_path):
+    nlicl.train(HUANG, out=tmp_path)
+    with pytest.raises(
+        ValueError, match=r"problem is 'nlicl.papers.huang2023.*Problem' there and 'nlicl.papers.li2024"
+    ):
+        train(out=tmp_path, resume=True)
+
+
+def test_a_run_of_a_problem_of_one_s_own(tmp_path):
+    """Its parameters' type is nobody's but the reader's; a module that a file names is not imported."""
+
+    class Mine(NamedTuple):
+        R: np.ndarray
+
+    settings = {"problem": {"type": "mine.Problem"}}
+    history = History(np.ones(1), np.ones(1), np.zeros(0, int), {})
+    (tmp_path / CHECKPOINT).write_bytes(_pack(Run(Mine(np.eye(2)), history, 1, settings)))
+    assert isinstance(load_run(tmp_path, params=Mine).params, Mine)
+    for wrong in ({}, {"params": Params}):
+        with pytest.raises(
+            ValueError, match=r"parameters R, of a run of mine.Problem; expected nlicl.Params\(W_Q, .*params=TY"
+        ):
+            load_run(tmp_path, **wrong)
+    settings["problem"]["type"] = "nlicl.papers.future.Problem"
+    (tmp_path / CHECKPOINT).write_bytes(_pack(Run(Mine(np.eye(2)), history, 1, settings)))
+    with pytest.raises(ValueError, match=r"of a run of nlicl.papers.future.Problem; expected"):
+        load_run(tmp_path)
 
 
 def test_checkpoints_hold_data_only(tmp_path):

@@ -12,6 +12,7 @@ from . import population
 from .law import Law
 from .observer import Observer
 from .prompts import CodedPrompts, Params
+from .theory import check_step_size
 
 __all__ = ["Problem"]
 
@@ -41,7 +42,7 @@ class Problem:
     V_seed : int
         Of the random orthonormal features, where d > K.
     learning_rate : float
-        eta; the loss decreases for any below 6.49 / max p [derived].
+        eta; the loss decreases for any below 6.49 / max p [derived], and `nlicl.train` refuses larger ones on the population.
     counts : {"sampled", "infinite", "enumerated"}
         What `population` takes for the counts of features in a prompt: count vectors that are drawn once, N infinite, or all
         there are, where they are few.
@@ -183,6 +184,14 @@ class Problem:
         else:
             source = population.sampled(p, self.length, self.draws, seed=key(_COUNT, seed))
         return Law(self._V, p, source)
+
+    def check_descent(self, learning_rate):
+        """ValueError if steps of gradient descent of this size can raise the population loss: above 6.49/max p [derived]."""
+        try:
+            check_step_size(learning_rate, self._frequencies.max())
+        except ValueError as error:
+            reason = str(error).replace("eta is", "learning_rate is", 1)
+            raise ValueError(f"{reason} Lower it, or train on prompts='fresh'.") from None
 
     def initialize(self, seed=0):
         """Q = 0 [recalled]: attention is uniform, whatever the seed.

@@ -109,6 +109,8 @@ class Prompt(types.Prompt):
 class _Batch:
     """What both kinds of batches have in common."""
 
+    takes = Params
+
     def __iter__(self):
         return (self[n] for n in range(len(self)))
 
@@ -302,7 +304,8 @@ class CodedPrompts(_Batch):
         features = np.asarray(self.features)
         if features.dtype.kind not in "iu":
             raise TypeError(
-                f"features has dtype {features.dtype}; expected integers. Convert it with features.astype(numpy.int32)."
+                f"features has dtype {features.dtype}; expected integers. Give "
+                "numpy.asarray(features).astype(numpy.int32)."
             )
         if features.ndim != 2 or features.shape[0] < 1 or features.shape[1] < 2:
             raise ValueError(
