@@ -13,6 +13,6 @@ specialisation carries a derivative in the imaginary part.
 from . import _jit
 
 with _jit.cache_directory():
-    from . import attention, coded, dense, linear, loss, mlp, products, sampling
+    from . import apart, attention, coded, dense, linear, loss, mlp, products, sampling, sparse
 
-__all__ = ["attention", "coded", "dense", "linear", "loss", "mlp", "products", "sampling"]
+__all__ = ["apart", "attention", "coded", "dense", "linear", "loss", "mlp", "products", "sampling", "sparse"]

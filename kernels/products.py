@@ -1,5 +1,7 @@
 """Small matrix products, accumulating. BLAS is not used: its threads and ours would fight over the cores."""
 
+import numpy as np
+
 from . import vectors
 from ._jit import kernel, launch
 
@@ -59,6 +61,13 @@ def transpose(T, A):
     for i in range(A.shape[0]):
         for j in range(A.shape[1]):
             T[j, i] = A[i, j]
+
+
+def transposed(A):
+    """A^T as an array of its own; not for use in kernels."""
+    T = np.empty((A.shape[1], A.shape[0]), A.dtype)
+    transpose(T, A)
+    return T
 
 
 @kernel

@@ -126,7 +126,9 @@ def check_batch(prompts):
     """TypeError, with what to do about it, unless `prompts` is a batch of prompts of some model."""
     if isinstance(prompts, type):
         given, advice = f"the class {name_of(prompts)}", "Make some of it."
-    elif isinstance(prompts, (Prompts, CodedPrompts)) or hasattr(prompts, "kernel") or hasattr(prompts, "loss_and_grad"):
+    elif (
+        isinstance(prompts, (Prompts, CodedPrompts)) or hasattr(prompts, "kernel") or hasattr(prompts, "loss_and_grad")
+    ):
         return
     else:
         given = f"a {kind_of(prompts)}"

@@ -1,6 +1,6 @@
 """Training by gradient descent, stochastic or on the population, with history, checkpoints and exact resumption.
 
-    W <- W - eta_t ( (1/B) sum_n d ell_n / dW + lambda W )        for each trained block W, all at once
+    W <- W - eta_t ( (1/B) sum_n d ell_n / dW + lambda W )        for each trained block W, or what of it trains, all at once
 
 The sum is over a batch, or it is the mean over the population.
 
@@ -18,6 +18,7 @@ offers:
 | `prompts`, if there is one         | "fresh" (so if there is none) or "population": what it trains on           |
 | `population(seed=)`, if any        | the population itself, in the place of prompts: with `loss_and_grad`       |
 | `check_descent(learning_rate)`, if any | refuses what is too large a step for descent on the population         |
+| `weight_decay`, `schedule`, `mask`, if any | lambda; t -> eta_t / eta; what trains within a block, name to bool array |
 """
 
 import csv
@@ -149,8 +150,9 @@ def train(
     seed=0,
     loss=None,
     trained=None,
-    weight_decay=0.0,
+    weight_decay=None,
     schedule=None,
+    mask=None,
     prompts=None,
     params=None,
     dtype=np.float64,
@@ -176,10 +178,13 @@ def train(
         "hinge", "logistic" or "squared", of which a model may have some only; the problem's if not given.
     trained : sequence of str, optional
         The parameters that train, for example ("W_Q", "W_K"); the others stay as they are.
-    weight_decay : float
-        lambda >= 0, on trained parameters.
+    weight_decay : float, optional
+        lambda >= 0, on trained parameters; the problem's, or 0, if not given.
     schedule : callable, optional
-        t -> factor of the learning rate, for example `InverseTime(1e4)`; constant if not given.
+        t -> factor of the learning rate, for example `InverseTime(1e4)`; the problem's, or constant, if not given.
+    mask : dict of str to array of bool, optional
+        What trains within a parameter, of its shape or of its last axis; the rest of it stays, and does not decay. The
+        problem's, or everything, if not given.
     prompts : {"fresh", "population"} or int or Prompts or CodedPrompts, optional
         New ones every step; the population itself, if the problem has a `population`: gradient descent and no SGD; or a
         finite training set, or the size of one to draw, of which each step takes `batch` without repetition, or all where
@@ -231,6 +236,7 @@ def train(
     batch = None if whole else integer("batch", problem.batch if batch is None else batch, 1)
     checkpoint = integer("checkpoint", checkpoint, 1)
     learning_rate = real("learning_rate", problem.learning_rate if learning_rate is None else learning_rate, *_POSITIVE)
+    weight_decay = getattr(problem, "weight_decay", 0.0) if weight_decay is None else weight_decay
     weight_decay = real("weight_decay", weight_decay, *_NOT_NEGATIVE)
     loss = problem.loss if loss is None else loss
     if whole and hasattr(problem, "check_descent"):
@@ -240,6 +246,7 @@ def train(
             raise TypeError(f"{name} is {_short(given)}; expected a function.")
     start = _cast(_start(problem, params, seed), dtype)
     trained = _names(problem.trained if trained is None else trained, start)
+    masks = _masks(getattr(problem, "mask", {}) if mask is None else mask, start)
     draw = _prompts(problem, prompts, batch, seed, start)
     times = _times(measure, steps)
     settings = {
@@ -251,6 +258,7 @@ def train(
         "loss": loss,
         "trained": list(trained),
         "weight_decay": weight_decay,
+        "mask": None if mask is None else {name: np.asarray(flags).tolist() for name, flags in mask.items()},
         "schedule": None if schedule is None else _describe(schedule),
         "prompts": prompts if isinstance(prompts, (str, int)) else "given",
         "params": None if params is None else "given",
@@ -258,6 +266,8 @@ def train(
         "measure": measure if measure is None or isinstance(measure, int) else list(times),
         "checkpoint": checkpoint,
     }
+    if schedule is None:
+        schedule = getattr(problem, "schedule", None)
     state = _State(start, steps, settings)
     if out is not None:
         out = Path(out)
@@ -280,7 +290,7 @@ def train(
             )
             state.loss[t], grads = loss_and_grad(state.params, draw(t), loss)
             with np.errstate(all="ignore"):  # overflow is looked for below
-                updated = _update(state.params, grads, trained, state.eta[t], weight_decay)
+                updated = _update(state.params, grads, trained, state.eta[t], weight_decay, masks)
             if not are_finite(*(getattr(updated, name) for name in trained)):
                 raise _diverged(state, "a parameter is not finite after the update")
             state.params, state.t = updated, t + 1
@@ -304,13 +314,15 @@ def train(
     return state.run()
 
 
-def _update(params, grads, trained, eta, weight_decay):
+def _update(params, grads, trained, eta, weight_decay, masks):
     """One step of SGD on the trained blocks."""
     changed = {}
     for name in trained:
         W, dW = getattr(params, name), getattr(grads, name)
         if weight_decay:
             dW = dW + W.dtype.type(weight_decay) * W
+        if name in masks:
+            dW = dW * masks[name]
         changed[name] = W - W.dtype.type(eta) * dW  # W <- W - eta ( dW + lambda W )
     return params._replace(**changed)
 
@@ -396,6 +408,26 @@ def _names(trained, params):
     if unknown or not names:
         raise ValueError(f"trained is {names}; expected at least one of {', '.join(params._fields)}.")
     return tuple(name for name in params._fields if name in names)
+
+
+def _masks(mask, params):
+    """The masks as numbers, 1 where a block trains and 0 where it stays."""
+    masks = {}
+    for name, flags in mask.items():
+        flags = np.asarray(flags)
+        shape = getattr(params, name).shape if name in params._fields else None
+        if (
+            shape is None
+            or flags.dtype != bool
+            or flags.ndim > len(shape)
+            or np.broadcast_shapes(flags.shape, shape) != shape
+        ):
+            raise ValueError(
+                f"mask holds {name!r}, of shape {flags.shape} and dtype {flags.dtype}; expected the name of a parameter, one "
+                f"of {', '.join(params._fields)}, with an array of bool of its shape or of its last axis."
+            )
+        masks[name] = flags.astype(params[0].dtype)
+    return masks
 
 
 def _times(measure, steps):

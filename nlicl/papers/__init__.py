@@ -2,7 +2,7 @@
 
 import importlib
 
-NAMES = ("li2024", "huang2023")
+NAMES = ("li2024", "huang2023", "bu2024")
 
 
 def load(name):

@@ -17,3 +17,9 @@ def key(purpose, seed):
 def generator(purpose, seed):
     """A generator for one purpose."""
     return np.random.default_rng(key(purpose, seed))
+
+
+def orthonormal(purpose, seed, rows, columns):
+    """Random orthonormal columns (rows, columns), uniform over all such; columns <= rows."""
+    V, R = np.linalg.qr(generator(purpose, seed).standard_normal((rows, columns)))
+    return np.ascontiguousarray(V * np.sign(np.diag(R)))

@@ -1,0 +1,199 @@
+"""What attention and neurons have learnt: the correct attention weight, products with concepts, coefficients along idempotents.
+
+Arrays in, arrays out. W stands for W_K^T W_Q on words, (d_x, d_x). The paper plots maxima of concept-specific, complement
+and noise products [paper]; what each of them is exactly is our choice [derived].
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...types import real_array
+from .prompts import CodedPrompts
+
+__all__ = [
+    "Coefficients",
+    "Products",
+    "coefficients",
+    "correct_attention",
+    "dead_neurons",
+    "error",
+    "products",
+    "word_matrix",
+]
+
+
+def correct_attention(attention, prompts):
+    """attn_+, the attention on the demonstrations that have the query's sign.
+
+    Parameters
+    ----------
+    attention : ndarray (B, L)
+        As `nlicl.forward` returns it.
+    prompts : CodedPrompts
+        The prompts it belongs to.
+
+    Returns
+    -------
+    ndarray (B,)
+        Each from 0 (no such demonstration) to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Prompts without signs; attention of other prompts, by its shape.
+    """
+    if not isinstance(prompts, CodedPrompts):
+        raise TypeError(
+            f"prompts is a {type(prompts).__name__}; expected bu2024.CodedPrompts, as problem.sample gives them: they say the "
+            "sign of a demonstration."
+        )
+    attention = real_array(attention, "attention", "(B, L)")
+    expected = (len(prompts), prompts.length)
+    if attention.shape != expected:
+        raise ValueError(
+            f"attention has shape {attention.shape}; expected {expected} of these prompts. Take it from "
+            "nlicl.forward(params, prompts).attention."
+        )
+    return np.sum(attention * (prompts.signs[:, :-1] == prompts.signs[:, -1:]), axis=1)
+
+
+def error(score, labels):
+    """The 0-1 loss, P(y F < 0), where F = 0 counts as half an error [derived]: with all neurons dead it is chance.
+
+    Parameters
+    ----------
+    score, labels : ndarray (B,)
+
+    Returns
+    -------
+    float
+    """
+    margin = np.asarray(score) * np.asarray(labels)
+    return float(np.mean(margin < 0) + np.mean(margin == 0) / 2)
+
+
+def dead_neurons(preactivation):
+    """The share of neurons with u_i <= 0 on every prompt; `preactivation` (B, m) as `nlicl.forward` returns it."""
+    return float(np.mean(~(np.asarray(preactivation) > 0).any(axis=0)))
+
+
+def word_matrix(params, d_x):
+    """W = W_K^xT W_Q^x (d_x, d_x), of the word columns: scores are x_l^T W x_query."""
+    return params.W_K[:, :d_x].T @ params.W_Q[:, :d_x]
+
+
+class Coefficients(NamedTuple):
+    """Coefficients along the idempotents a_k a_k^T/||a_k||^2 and b_k b_k^T/||b_k||^2 [technique paper, this form recalled].
+
+    Attributes
+    ----------
+    alpha_Q, beta_Q, alpha_K, beta_K : ndarray (K1,)
+        Of W_Q^x and W_K^x: a_k^T W a_k/||a_k||^2 and b_k^T W b_k/||b_k||^2.
+    alpha_O, beta_O : ndarray (m, K1)
+        <w_i, c_k> and <w_i, d_k>, w_i the rows of W_O^y.
+    """
+
+    alpha_Q: np.ndarray
+    beta_Q: np.ndarray
+    alpha_K: np.ndarray
+    beta_K: np.ndarray
+    alpha_O: np.ndarray
+    beta_O: np.ndarray
+
+
+def coefficients(params, semantics):
+    """The idempotent decomposition's coefficients.
+
+    Parameters
+    ----------
+    params : Params
+        With m_a = d_x and m_b = d_y, as `problem.initialize` makes them.
+    semantics : Semantics
+
+    Returns
+    -------
+    Coefficients
+
+    Raises
+    ------
+    ValueError
+        Matrices of other sizes.
+    """
+    a, b, c, d = semantics.a, semantics.b, semantics.c, semantics.d
+    d_x, d_y = len(a), len(c)
+    if params.W_Q.shape[0] != d_x or params.W_O.shape[1] != d_y or params.W_Q.shape[1] != d_x + d_y:
+        raise ValueError(
+            f"params has W_Q {params.W_Q.shape} and W_O {params.W_O.shape}; expected ({d_x}, {d_x + d_y}) and (m, {d_y}): the "
+            "decomposition is of square word blocks and of label rows."
+        )
+    W_Q, W_K = params.W_Q[:, :d_x], params.W_K[:, :d_x]
+
+    def along(W, x):
+        return np.sum(x * (W @ x), axis=0) / np.sum(x * x, axis=0)
+
+    return Coefficients(along(W_Q, a), along(W_Q, b), along(W_K, a), along(W_K, b), params.W_O @ c, params.W_O @ d)
+
+
+class Products(NamedTuple):
+    """Maxima over all indices that are not said, each a float; j != k where both stand.
+
+    Attributes
+    ----------
+    specific : b_k^T W b_k
+    cross : |b_j^T W b_k|; 0 for one concept
+    mixed : |a_j^T W b_k| and |b_j^T W a_k|, j = k too
+    shared : |a_j^T W a_k|, j = k too
+    nu : |nu_j^T W mu_k^+-| and |mu_k^+-^T W nu_j|; 0 without irrelevant words
+    xi : |xi^T W mu_k^+-| and |mu_k^+-^T W xi|, xi a noise vector
+    mlp_specific, mlp_complement : |<w_i, d_k>|, |<w_i, c_k>|
+    mlp_noise : |<w_i, xi_y>|
+    """
+
+    specific: float
+    cross: float
+    mixed: float
+    shared: float
+    nu: float
+    xi: float
+    mlp_specific: float
+    mlp_complement: float
+    mlp_noise: float
+
+
+def products(params, semantics, nu, xi_x, xi_y):
+    """Products of the weights with concepts and noise, as the paper's figure has them in kind [paper]; details are ours.
+
+    Parameters
+    ----------
+    params : Params
+    semantics : Semantics
+    nu : ndarray (d_x, K - 2 K1)
+        The irrelevant words, `problem.nu`.
+    xi_x, xi_y : ndarray (d_x, n), (d_y, n)
+        Noise vectors of words and labels.
+
+    Returns
+    -------
+    Products
+    """
+    a, b = semantics.a, semantics.b
+    W, W_O = word_matrix(params, len(a)), params.W_O
+    mu = semantics.words()
+    bWb = b.T @ W @ b
+    to_mu, from_mu = W @ mu, W.T @ mu  # x^T W mu and mu^T W x are products of x with these
+    return Products(
+        specific=float(np.diag(bWb).max()),
+        cross=_largest(bWb - np.diag(np.diag(bWb))),
+        mixed=max(_largest(a.T @ W @ b), _largest(b.T @ W @ a)),
+        shared=_largest(a.T @ W @ a),
+        nu=max(_largest(nu.T @ to_mu), _largest(nu.T @ from_mu)),
+        xi=max(_largest(xi_x.T @ to_mu), _largest(xi_x.T @ from_mu)),
+        mlp_specific=_largest(W_O @ semantics.d),
+        mlp_complement=_largest(W_O @ semantics.c),
+        mlp_noise=_largest(W_O @ xi_y),
+    )
+
+
+def _largest(array):
+    return float(abs(array).max(initial=0.0))

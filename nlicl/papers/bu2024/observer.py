@@ -1,0 +1,69 @@
+"""What a training run of Bu et al. 2024 records as it goes: loss, 0-1 error, correct attention, products."""
+
+import numpy as np
+
+from ...model import forward
+from .._seeds import generator
+from . import mechanism
+
+__all__ = ["Observer"]
+
+_NOISE = 5  # a purpose of random numbers
+_VECTORS = 200  # noise vectors of which products are maxima
+
+
+class Observer:
+    """Measures parameters on test prompts that are drawn once.
+
+    Parameters
+    ----------
+    problem : Problem
+    n : int
+        Test prompts.
+    seed : int
+        Test prompts of a seed are independent of its training prompts.
+    **distribution
+        As in `problem.sample`: prompts out of distribution, for instance `length=32`.
+
+    Notes
+    -----
+    A call with parameters returns a dict.
+
+    | name                    | what                                                                      |
+    |-------------------------|---------------------------------------------------------------------------|
+    | loss                    | mean logistic loss, without L2                                            |
+    | error                   | 0-1 loss; F = 0 is half an error                                          |
+    | attention               | mean of attn_+, attention on demonstrations with the query's sign         |
+    | attention_k (K1,)       | the same by the shared concept (NaN for one that no prompt has)           |
+    | dead, zero              | share of neurons dead on all prompts; share of prompts with F = 0         |
+    | the fields of `mechanism.Products` | maxima of products with concepts and noise                     |
+    | alpha_Q, beta_Q, alpha_K, beta_K (K1,) | see `mechanism.Coefficients`                               |
+    """
+
+    def __init__(self, problem, n=2000, seed=0, **distribution):
+        self.problem = problem
+        self.prompts = problem.sample(n, seed=(seed, 0, 0), **distribution)
+        rng = generator(_NOISE, seed)
+        self.xi_x = problem.sigma_xi * rng.standard_normal((problem.d_x, _VECTORS))
+        self.xi_y = problem.sigma_xi * rng.standard_normal((problem.d_y, _VECTORS))
+        self.nu = problem.nu
+
+    def __call__(self, params):
+        prompts, semantics = self.prompts, self.problem.semantics
+        out = forward(params, prompts)
+        margin = prompts.labels * out.score
+        attention = mechanism.correct_attention(out.attention, prompts)
+        of_concept = [attention[prompts.concept == k] for k in range(self.problem.concepts)]
+        measured = {
+            "loss": np.mean(np.logaddexp(0, -margin)),
+            "error": mechanism.error(out.score, prompts.labels),
+            "attention": np.mean(attention),
+            "attention_k": np.array([np.mean(values) if len(values) else np.nan for values in of_concept]),
+            "dead": mechanism.dead_neurons(out.preactivation),
+            "zero": np.mean(out.score == 0),
+        }
+        measured |= mechanism.products(params, semantics, self.nu, self.xi_x, self.xi_y)._asdict()
+        if params.W_Q.shape[0] == self.problem.d_x:
+            along = mechanism.coefficients(params, semantics)
+            measured |= {name: getattr(along, name) for name in ("alpha_Q", "beta_Q", "alpha_K", "beta_K")}
+        return measured

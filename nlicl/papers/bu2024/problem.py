@@ -1,0 +1,446 @@
+"""Data model and initialisation of Bu et al. 2024. Marks and notation: see the package's docstring."""
+
+import math
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from ...checks import integer, real
+from ...types import Params
+from .._seeds import generator, orthonormal
+from .observer import Observer
+from .prompts import CodedPrompts
+from .semantics import Semantics
+
+__all__ = ["MATCHES", "Problem", "small", "theory_case"]
+
+MATCHES = ("at-least-one", "balanced", "iid")
+_SAMPLE, _INITIALIZE, _WORDS, _LABELS = 1, 2, 3, 4  # purposes of random numbers
+_MOST_SIGNS = 12  # demonstrations whose signs are enumerated
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Concepts, dictionaries, noise, sizes and training settings.
+
+    No number of the paper's experiments is known, so all defaults are ours, the reference setting of our runs.
+
+    Attributes
+    ----------
+    concepts : int
+        K1, task-relevant concepts, each of two opposite word features.
+    dictionary : int
+        K, columns of the dictionary: 2 K1 relevant ones and K - 2 K1 irrelevant nu_j.
+    d_x, d_y : int
+        Dimensions of words, at least K, and of label vectors, at least 2 K1; d = d_x + d_y.
+    norm_x, norm_y : float
+        ||u|| of every word feature, ||q|| of every label vector.
+    kappa_x, kappa_y : float in (0, 1)
+        <mu_k^+, mu_k^-> = kappa_x ||u||^2, <q_k^+, q_k^-> = kappa_y ||q||^2 [positive: paper; equal, not at most: recalled].
+    sigma_xi : float
+        Standard deviation of the Gaussian noise on words and labels; 0: none, and prompts are codes.
+    p_z : float or None
+        Chance that a token carries another concept, or an irrelevant word; 1/K if None.
+    length : int
+        L, demonstrations in a prompt.
+    match : {"at-least-one", "balanced", "iid"}
+        Signs of the demonstrations: independent, and where none is the query's one of them is made so; L/2 of each; or
+        independent, when no parameters have an error below 2^-L [derived].
+    semantics_seed : int
+        Of the random orthonormal directions.
+    m : int
+        Neurons.
+    sigma_0, sigma_1 : float
+        Initial W_Q^x = W_K^x = sigma_0 I; standard deviation of the initial W_O^y. Keep sigma_0 >= 3 sigma_1 [derived].
+    weight_decay, step_offset : float
+        lambda, gamma: eta_t = 2/(lambda (gamma + t)), L2 on trained blocks [recalled].
+    learning_rate : float or None
+        eta_0; 2/(lambda gamma) if None. In either case eta_t = eta_0 gamma/(gamma + t).
+    batch, steps : int
+        B, T.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Settings that break the data model, with the condition that fails.
+    """
+
+    concepts: int = 2
+    dictionary: int = 104
+    d_x: int = 200
+    d_y: int = 60
+    norm_x: float = 5.0
+    norm_y: float = 5.0
+    kappa_x: float = 0.5
+    kappa_y: float = 0.5
+    sigma_xi: float = 0.05
+    p_z: float | None = None
+    length: int = 4
+    match: str = "at-least-one"
+    semantics_seed: int = 0
+    m: int = 50
+    sigma_0: float = 0.1
+    sigma_1: float = 0.01
+    weight_decay: float = 0.002
+    step_offset: float = 10000.0
+    learning_rate: float | None = None
+    batch: int = 16
+    steps: int = 1500
+
+    loss: ClassVar = "logistic"
+    trained: ClassVar = ("W_Q", "W_K", "W_O")  # W_V and r are frozen [recalled]
+
+    def __post_init__(self):
+        least = {
+            "concepts": 1,
+            "dictionary": 2,
+            "d_x": 1,
+            "d_y": 1,
+            "length": 1,
+            "semantics_seed": 0,
+            "m": 1,
+            "batch": 1,
+        }
+        for name, bound in (least | {"steps": 0}).items():
+            integer(name, getattr(self, name), bound)
+        for name in ("norm_x", "norm_y", "step_offset"):
+            real(name, getattr(self, name), "greater than 0", lambda x: x > 0)
+        for name in ("sigma_xi", "sigma_0", "sigma_1", "weight_decay"):
+            real(name, getattr(self, name), "at least 0", lambda x: x >= 0)
+        for name in ("kappa_x", "kappa_y"):
+            real(name, getattr(self, name), "between 0 and 1, a cosine", lambda x: 0 < x < 1)
+        if self.p_z is not None:
+            real("p_z", self.p_z, "from 0 to 1, a probability", lambda x: 0 <= x <= 1)
+        _check_match(self.match, self.length)
+        K, K1 = self.dictionary, self.concepts
+        if K < 2 * K1:
+            raise ValueError(f"dictionary is {K} with {K1} concepts of two words each; expected K >= 2 K1 = {2 * K1}.")
+        if self.d_x < K:
+            raise ValueError(
+                f"d_x is {self.d_x} with a dictionary of K = {K}: no {K} orthogonal directions fit. Expected d_x >= K; raise "
+                "d_x or lower dictionary."
+            )
+        if self.d_y < 2 * K1:
+            raise ValueError(
+                f"d_y is {self.d_y} with {K1} concepts: no {2 * K1} orthogonal directions fit. Expected d_y >= 2 K1 = {2 * K1}."
+            )
+        if self.learning_rate is None:
+            if self.weight_decay == 0:
+                raise ValueError(
+                    "learning_rate is None with weight_decay = 0: eta_t = 2/(lambda (gamma + t)) has no value. Give one of "
+                    "them a number greater than 0."
+                )
+            object.__setattr__(self, "learning_rate", 2 / (self.weight_decay * self.step_offset))
+        real("learning_rate", self.learning_rate, "greater than 0", lambda x: x > 0)
+
+    # ---- Sizes and dictionaries
+
+    @property
+    def d(self):
+        """Width of a token, d_x + d_y."""
+        return self.d_x + self.d_y
+
+    @property
+    def presence(self):
+        """The probability p_z itself: 1/K where `p_z` is None [recalled, weakly]."""
+        return 1 / self.dictionary if self.p_z is None else self.p_z
+
+    @property
+    def semantics(self):
+        """The concepts' directions: `Semantics` of a, b (d_x, K1) and c, d (d_y, K1), all orthogonal to each other."""
+        return self._directions[0]
+
+    @property
+    def nu(self):
+        """The irrelevant words nu_j (d_x, K - 2 K1), of norm ||u||, orthogonal to all others."""
+        return self._directions[1].copy()
+
+    @property
+    def M(self):
+        """The dictionary of words (d_x, K): mu_1^+, mu_1^-, .., mu_K1^-, nu_1, ..."""
+        return self._dictionary[: self.d_x].copy()
+
+    @property
+    def Q_labels(self):
+        """The dictionary of labels (d_y, K): q_1^+, q_1^-, .., q_K1^-, 0, .., 0."""
+        return self._dictionary[self.d_x :].copy()
+
+    @cached_property
+    def _directions(self):
+        """Equal norms make a_k orthogonal to b_k, and ||a||^2 = (1 + kappa)/2 ||u||^2, ||b||^2 = (1 - kappa)/2 ||u||^2."""
+        K1 = self.concepts
+        X = orthonormal(_WORDS, self.semantics_seed, self.d_x, self.dictionary)
+        Y = orthonormal(_LABELS, self.semantics_seed, self.d_y, 2 * K1)
+        split = [(norm * math.sqrt((1 + kappa) / 2), norm * math.sqrt((1 - kappa) / 2))
+                 for norm, kappa in ((self.norm_x, self.kappa_x), (self.norm_y, self.kappa_y))]  # fmt: skip
+        (norm_a, norm_b), (norm_c, norm_d) = split
+        semantics = Semantics(
+            norm_a * X[:, :K1], norm_b * X[:, K1 : 2 * K1], norm_c * Y[:, :K1], norm_d * Y[:, K1 : 2 * K1]
+        )
+        return semantics, self.norm_x * X[:, 2 * K1 :]
+
+    @cached_property
+    def _dictionary(self):
+        return self._dictionary_of(self.semantics)
+
+    def _dictionary_of(self, semantics):
+        """[M; Q] (d, 2 K1 + K - 2 K1) of other concepts and the same irrelevant words."""
+        relevant = 2 * semantics.concepts
+        nu = self._directions[1]
+        E = np.zeros((self.d, relevant + nu.shape[1]))
+        E[: self.d_x, :relevant] = semantics.words()
+        E[self.d_x :, :relevant] = semantics.labels()
+        E[: self.d_x, relevant:] = nu
+        return E
+
+    def unseen(self, direction, seed=0):
+        """A direction that no word and no label has: orthogonal to the dictionary, as long as the problem's own.
+
+        Parameters
+        ----------
+        direction : {"a", "b", "c", "d"}
+            Which of them it is to take the place of.
+        seed : int
+
+        Returns
+        -------
+        ndarray (d_x, K1) or (d_y, K1)
+            One for each concept, orthogonal to each other.
+
+        Raises
+        ------
+        ValueError
+            Another name; dimensions with no room for new directions.
+        """
+        if direction not in ("a", "b", "c", "d"):
+            raise ValueError(f"direction is {direction!r}; expected 'a', 'b', 'c' or 'd'.")
+        old = getattr(self.semantics, direction)
+        of_words = direction in ("a", "b")
+        taken = self.M if of_words else self.Q_labels[:, : 2 * self.concepts]
+        name = "d_x" if of_words else "d_y"
+        if len(taken) < taken.shape[1] + self.concepts:
+            raise ValueError(
+                f"{name} is {len(taken)}: {taken.shape[1]} directions are taken and {self.concepts} new ones asked for. "
+                f"Expected {name} >= {taken.shape[1] + self.concepts}."
+            )
+        new = generator(_WORDS if of_words else _LABELS, (self.semantics_seed, seed, 1))
+        basis = np.linalg.qr(np.hstack([taken, new.standard_normal(old.shape)]))[0][:, taken.shape[1] :]
+        return basis * np.linalg.norm(old, axis=0)
+
+    # ---- Prompts
+
+    def sample(self, n, length=None, seed=0, *, match=None, concept_weights=None, semantics=None, sigma_xi=None):
+        """Draw prompts.
+
+        The shared concept k and the query's sign are uniform [recalled]; every demonstration carries concept k with its sign,
+        which the match rule draws; every other concept is there with probability p_z, then with a random sign, every nu_j
+        with probability p_z [recalled, weakly]. Labels have the same code as their words, the query has none [recalled].
+
+        Parameters
+        ----------
+        n : int
+            Number of prompts, B.
+        length : int, optional
+            L (L* in testing); the problem's if not given.
+        seed : int or sequence of int
+            The same seed gives the same prompts; (seed, step) names those of a training step.
+        match : {"at-least-one", "balanced", "iid"}, optional
+            The problem's if not given.
+        concept_weights : sequence of float, optional
+            Probability of each concept to be the shared one, uniform if not given.
+        semantics : Semantics, optional
+            Others than the problem's, of as many concepts as you like: prompts out of distribution.
+        sigma_xi : float, optional
+            The problem's if not given.
+
+        Returns
+        -------
+        CodedPrompts
+
+        Raises
+        ------
+        ValueError, TypeError
+            Settings out of range, named.
+        """
+        length = self.length if length is None else length
+        match = self.match if match is None else match
+        sigma_xi = self.sigma_xi if sigma_xi is None else sigma_xi
+        integer("n", n, 1)
+        integer("length", length, 1)
+        _check_match(match, length)
+        real("sigma_xi", sigma_xi, "at least 0", lambda x: x >= 0)
+        E, K1 = self._dictionary, self.concepts
+        if semantics is not None:
+            self._check_semantics(semantics)
+            E, K1 = self._dictionary_of(semantics), semantics.concepts
+        weights = None if concept_weights is None else _checked_weights(concept_weights, K1)
+        rng = generator(_SAMPLE, seed)
+        concept = rng.integers(K1, size=n) if weights is None else rng.choice(K1, size=n, p=weights)
+        signs = _signs(rng, n, length, match)
+        shape = (n, length + 1)
+        # which of its two words a concept is there with, if it is: the shared one as the signs say, others by chance
+        present = rng.random((*shape, K1)) < self.presence
+        negative = rng.random((*shape, K1)) < 0.5
+        each = np.arange(n)
+        present[each, :, concept] = True
+        negative[each, :, concept] = signs < 0
+        code = np.empty((*shape, E.shape[1]), bool)
+        code[..., 0 : 2 * K1 : 2] = present & ~negative
+        code[..., 1 : 2 * K1 : 2] = present & negative
+        code[..., 2 * K1 :] = rng.random((*shape, E.shape[1] - 2 * K1)) < self.presence
+        noise = None
+        if sigma_xi > 0:
+            noise = rng.standard_normal((*shape, self.d))
+            noise *= sigma_xi
+            noise[:, -1, self.d_x :] = 0  # a query has no label
+        return CodedPrompts.unchecked(E, self.d_x, code, concept, signs, noise)
+
+    def population(self, seed=0):
+        """All prompts at once, each as often as it is likely: descent on the expected loss.
+
+        There are finitely many where there is no noise and no other concept in a token: K1 concepts, 2 signs of the query,
+        and the signs of the demonstrations, whose order does not matter.
+
+        Parameters
+        ----------
+        seed : int or sequence of int
+            Not used: nothing is drawn.
+
+        Returns
+        -------
+        CodedPrompts
+            2 K1 of them for balanced signs, else 2 K1 2^L.
+
+        Raises
+        ------
+        ValueError
+            Noise, or other concepts (sigma_xi > 0, p_z > 0); L > 12 unless signs are balanced.
+        """
+        if self.sigma_xi > 0 or self.presence > 0:
+            raise ValueError(
+                f"sigma_xi is {self.sigma_xi:g} and p_z {self.presence:g}: there is no end of different prompts. Expected both 0 "
+                "for the population; or train on fresh prompts."
+            )
+        L = self.length
+        if self.match == "balanced":
+            matching = [L // 2]  # number of demonstrations with the query's sign, once for each equally likely case
+        elif L > _MOST_SIGNS:
+            raise ValueError(f"length is {L}: 2^{L} signs are too many to enumerate. Expected at most {_MOST_SIGNS}.")
+        else:
+            matching = [j for j in range(L + 1) for _ in range(math.comb(L, j))]
+            if self.match == "at-least-one":
+                matching[0] = 1  # the one prompt without a match gets one
+        mine = np.arange(L + 1) < np.array(matching)[:, None]
+        mine[:, -1] = True
+        one = np.where(mine, 1, -1).astype(np.int8)  # a query of sign +1
+        signs = np.concatenate([one, -one] * self.concepts)
+        concept = np.repeat(np.arange(self.concepts), 2 * len(one))
+        code = np.zeros((*signs.shape, self.dictionary), bool)
+        np.put_along_axis(code, (2 * concept[:, None] + (signs < 0))[..., None], True, axis=2)
+        return CodedPrompts.unchecked(self._dictionary, self.d_x, code, concept, signs)
+
+    def _check_semantics(self, semantics):
+        if not isinstance(semantics, Semantics):
+            raise TypeError(f"semantics is a {type(semantics).__name__}; expected bu2024.Semantics(a, b, c, d).")
+        if (len(semantics.a), len(semantics.c)) != (self.d_x, self.d_y):
+            raise ValueError(
+                f"semantics has d_x = {len(semantics.a)} and d_y = {len(semantics.c)}; expected the problem's, {self.d_x} and "
+                f"{self.d_y}."
+            )
+
+    # ---- Training
+
+    def initialize(self, m=None, m_a=None, m_b=None, seed=0):
+        """Initial parameters [recalled]: W_Q = W_K = [sigma_0 I, 0], W_V = [0, I], W_O Gaussian, r = +-1/m.
+
+        Parameters
+        ----------
+        m : int, optional
+            Neurons; the problem's if not given.
+        m_a, m_b : int, optional
+            Rows of W_Q and W_K, d_x if not given; of W_V, d_y if not given. Others than these are not the paper's.
+        seed : int or sequence of int
+
+        Returns
+        -------
+        Params
+            float64; r is `Params.a`.
+        """
+        m = self.m if m is None else m
+        m_a, m_b = self.d_x if m_a is None else m_a, self.d_y if m_b is None else m_b
+        for name, value in {"m": m, "m_a": m_a, "m_b": m_b}.items():
+            integer(name, value, 1)
+        rng = generator(_INITIALIZE, seed)
+        W_Q, W_V = np.zeros((m_a, self.d)), np.zeros((m_b, self.d))
+        W_Q[:, : self.d_x] = self.sigma_0 * np.eye(m_a, self.d_x)
+        W_V[:, self.d_x :] = np.eye(m_b, self.d_y)
+        W_O = self.sigma_1 * rng.standard_normal((m, m_b))
+        return Params(W_Q, W_Q.copy(), W_V, W_O, rng.choice([1.0, -1.0], size=m) / m)
+
+    @property
+    def mask(self):
+        """What trains within the trained blocks: the word columns of W_Q and W_K, all of W_O; dict of name to bool (d,)."""
+        words = np.arange(self.d) < self.d_x
+        return {"W_Q": words, "W_K": words}
+
+    def schedule(self, t):
+        """eta_t / eta_0 = gamma / (gamma + t)."""
+        return self.step_offset / (self.step_offset + t)
+
+    def observer(self, seed=0):
+        """What `nlicl.train` measures as it goes: an `Observer` of this problem."""
+        return Observer(self, seed=seed)
+
+    def settings(self):
+        """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        default = Problem()
+        return {
+            name: [value, "ours" if value == getattr(default, name) else "set here"] for name, value in given.items()
+        }
+
+
+def _check_match(match, length):
+    if match not in MATCHES:
+        raise ValueError(f"match is {match!r}; expected one of {', '.join(map(repr, MATCHES))}.")
+    if match == "balanced" and length % 2:
+        raise ValueError(f"length is {length} with match 'balanced'; expected an even number, half of each sign.")
+
+
+def _checked_weights(weights, K1):
+    array = np.asarray(weights, float)
+    if array.shape != (K1,) or not np.all(array >= 0) or abs(array.sum() - 1) > 1e-9:
+        raise ValueError(f"concept_weights is {weights!r}; expected {K1} probabilities of sum 1, one for each concept.")
+    return array / array.sum()
+
+
+def _signs(rng, n, L, match):
+    """e_l (n, L+1), the query's last, of int8."""
+    query = np.where(rng.random(n) < 0.5, 1, -1)
+    signs = np.empty((n, L + 1), np.int8)
+    signs[:, -1] = query
+    if match == "balanced":
+        half = np.tile(np.repeat([1, -1], L // 2), (n, 1))
+        signs[:, :-1] = rng.permuted(half, axis=1)
+        return signs
+    signs[:, :-1] = np.where(rng.random((n, L)) < 0.5, 1, -1)
+    if match == "at-least-one":
+        chosen = rng.integers(L, size=n)
+        unmatched = np.flatnonzero(~(signs[:, :-1] == query[:, None]).any(axis=1))
+        signs[unmatched, chosen[unmatched]] = query[unmatched]
+    return signs
+
+
+small = Problem(
+    dictionary=4, d_x=10, d_y=6, norm_x=4.0, norm_y=4.0, sigma_xi=0.3, p_z=0.0, match="balanced", m=20, sigma_0=0.3,
+    sigma_1=0.1, weight_decay=0.01, step_offset=4000.0, batch=4, steps=600,
+)  # fmt: skip
+"""The small setting, of the many-seed figures [ours]."""
+
+theory_case = Problem(
+    dictionary=5, d_x=8, d_y=7, norm_x=4.0, norm_y=4.0, sigma_xi=0.0, p_z=0.0, match="balanced", m=20, sigma_0=0.3,
+    sigma_1=0.1, weight_decay=0.01, step_offset=4000.0, batch=4, steps=1000,
+)  # fmt: skip
+"""One concept a prompt and no noise: what the closed forms and the reduced recursion are exact for [ours]."""

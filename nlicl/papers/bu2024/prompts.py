@@ -1,0 +1,238 @@
+"""Prompts of Bu et al. 2024: every token with its sparse code, the shared concept, the signs; with noise or without."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from ...kernels import dense, sparse
+from ...types import Params, Prompts, check_finite, frozen, packed, real_array
+from ...types import Prompt as AnyPrompt
+
+__all__ = ["CodedPrompts", "Prompt"]
+
+
+@dataclass(frozen=True)
+class Prompt(AnyPrompt):
+    """One prompt, in the paper's letters; `.P`, `.contexts`, `.query` and `.z` as every prompt has them.
+
+    Attributes
+    ----------
+    d_x : int
+    signs : ndarray of int (L+1,)
+        e_1 .. e_L, and last e_q = y_S.
+    one_concept : bool
+        Whether words and labels carry the shared concept alone, without noise.
+    feature : ndarray (d, 2)
+        (mu_k^+; q_k^+) and (mu_k^-; q_k^-) of the shared concept.
+    """
+
+    d_x: int = 0
+    signs: np.ndarray = field(default=None, repr=False)
+    one_concept: bool = False
+    feature: np.ndarray = field(default=None, repr=False)
+
+    @property
+    def x(self):
+        """Words x_1 .. x_L as columns (d_x, L)."""
+        return self.contexts[: self.d_x]
+
+    @property
+    def y(self):
+        """Labels y_1 .. y_L as columns (d_y, L)."""
+        return self.contexts[self.d_x :]
+
+    @property
+    def x_q(self):
+        """The query's word x_{L+1} (d_x,)."""
+        return self.query[: self.d_x]
+
+    @property
+    def a(self):
+        """a_k (d_x,), what both words of the shared concept have in common."""
+        return self.feature[: self.d_x].sum(axis=1) / 2
+
+    @property
+    def b(self):
+        """b_k (d_x,), the semantic direction of the words."""
+        return (self.feature[: self.d_x, 0] - self.feature[: self.d_x, 1]) / 2
+
+    @property
+    def c(self):
+        """c_k (d_y,)."""
+        return self.feature[self.d_x :].sum(axis=1) / 2
+
+    @property
+    def d(self):
+        """d_k (d_y,), the semantic direction of the labels."""
+        return (self.feature[self.d_x :, 0] - self.feature[self.d_x :, 1]) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class CodedPrompts:
+    """A batch of prompts whose words and labels are sparse codes: x = M z, y = Q z, and noise on top where there is any.
+
+    A token is the sum of the dictionary's columns that its code z names; the query's has no label. Without noise the kernels
+    work on codes alone (`nlicl.kernels.sparse`). Noise has as many coordinates as the token and no shorter code: with it
+    the tokens are kept, and the kernels for tokens are exact on them.
+
+    Attributes
+    ----------
+    dictionary : ndarray (d, K)
+        [M; Q]: column j is word feature j over its label vector, zero for the irrelevant nu_j.
+    d_x : int
+        The first d_x rows are words.
+    code : ndarray of bool (B, L+1, K)
+        z of every token, the query last.
+    concept : ndarray of int (B,)
+        The shared concept k, from 0.
+    signs : ndarray of int (B, L+1)
+        e_l, the sign each token carries the shared concept with; the query's is the last.
+    labels : ndarray (B,)
+        y_S = the sign of the query, -1 or +1.
+    tokens : ndarray (B, L+1, d) or None
+        The tokens, noise included; None: no noise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arrays of other kinds or shapes, signs other than -1 and +1, NaN, infinity.
+    """
+
+    dictionary: np.ndarray
+    d_x: int
+    code: np.ndarray
+    concept: np.ndarray
+    signs: np.ndarray
+    tokens: np.ndarray | None = None
+
+    takes = Params
+    loss = "logistic"
+    query_attends = False
+
+    def __post_init__(self):
+        dictionary = real_array(self.dictionary, "dictionary", "(d, K)")
+        check_finite(dictionary, "dictionary")
+        d, K = dictionary.shape
+        if not (isinstance(self.d_x, (int, np.integer)) and 1 <= self.d_x < d):
+            raise ValueError(f"d_x is {self.d_x!r}; expected an integer from 1 to d - 1 = {d - 1}: words, then labels.")
+        code, concept, signs = (np.asarray(getattr(self, name)) for name in ("code", "concept", "signs"))
+        if code.dtype != bool or code.ndim != 3 or code.shape[2] != K or min(code.shape) < 1 or code.shape[1] < 2:
+            raise ValueError(
+                f"code has shape {code.shape} and dtype {code.dtype}; expected (B, L+1, {K}) of bool: B >= 1 prompts of "
+                "L >= 1 demonstrations and the query, a flag for each column of the dictionary."
+            )
+        if concept.shape != code.shape[:1] or concept.dtype.kind not in "iu":
+            raise ValueError(
+                f"concept has shape {concept.shape} and dtype {concept.dtype}; expected ({len(code)},) integers."
+            )
+        if signs.shape != code.shape[:2] or not np.all(abs(signs) == 1):
+            raise ValueError(f"signs has shape {signs.shape}; expected {code.shape[:2]}, each -1 or +1.")
+        tokens = self.tokens
+        if tokens is not None:
+            tokens = real_array(tokens, "tokens", "(B, L+1, d)")
+            if tokens.shape != (*code.shape[:2], d):
+                raise ValueError(f"tokens has shape {tokens.shape}; expected {(*code.shape[:2], d)}.")
+            check_finite(tokens, "tokens")
+        self._set(dictionary, int(self.d_x), code, concept, signs, tokens)
+
+    def _set(self, dictionary, d_x, code, concept, signs, tokens):
+        for name, value in (("dictionary", dictionary), ("code", code), ("concept", concept), ("signs", signs)):
+            object.__setattr__(self, name, frozen(value))
+        object.__setattr__(self, "d_x", d_x)
+        object.__setattr__(self, "tokens", None if tokens is None else frozen(tokens))
+
+    @classmethod
+    def unchecked(cls, dictionary, d_x, code, concept, signs, noise=None):
+        """For samplers: from arrays that are right by construction; the tokens are added to `noise`, if there is any."""
+        made = object.__new__(cls)
+        made._set(dictionary, d_x, code, concept, signs, None)
+        if noise is not None:
+            made._add_tokens(noise)
+            object.__setattr__(made, "tokens", frozen(noise))
+        return made
+
+    @property
+    def labels(self):
+        """y_S (B,), float64."""
+        return self.signs[:, -1].astype(float)
+
+    @property
+    def length(self):
+        """L, the number of demonstrations."""
+        return self.code.shape[1] - 1
+
+    @property
+    def kernel(self):
+        """The kernels' module for these prompts: for codes, or for tokens where there is noise, or too little to sum up."""
+        return sparse if self.tokens is None and len(self) >= self.dictionary.shape[1] else dense
+
+    def packed(self, dtype):
+        """What that kernel takes, floating numbers in `dtype`: its arrays for prompts, and last the labels."""
+        labels = self.signs[:, -1].astype(dtype)
+        if self.kernel is dense:
+            return packed(self._tokens(dtype)), labels
+        E = np.ascontiguousarray(self.dictionary, dtype)
+        return E, self._without_labels(E), *self._columns, labels
+
+    def _without_labels(self, E):
+        E = E.copy()
+        E[self.d_x :] = 0  # the query's dictionary
+        return E
+
+    @cached_property
+    def _columns(self):
+        """starts (B (L+1) + 1,), columns (n,): see `nlicl.kernels.sparse`."""
+        flags = self.code.reshape(-1, self.code.shape[2])
+        starts = np.zeros(len(flags) + 1, np.int64)
+        np.cumsum(flags.sum(axis=1), out=starts[1:])
+        return starts, np.nonzero(flags)[1].astype(np.int32)
+
+    def _add_tokens(self, tokens):
+        E = np.ascontiguousarray(self.dictionary, tokens.dtype)
+        rows = (np.ascontiguousarray(each.T) for each in (E, self._without_labels(E)))
+        sparse.tokens(tokens, *self._columns, *rows)
+
+    def dense(self, dtype=np.float64):
+        """The same prompts as arrays of tokens, noise included.
+
+        Parameters
+        ----------
+        dtype : floating dtype
+            Of the tokens, float64 if not said.
+
+        Returns
+        -------
+        nlicl.Prompts
+        """
+        return Prompts(self._tokens(dtype), self.labels)
+
+    def _tokens(self, dtype):
+        if self.tokens is not None:
+            return self.tokens.astype(dtype, copy=False)
+        tokens = np.zeros((*self.signs.shape, len(self.dictionary)), dtype)
+        self._add_tokens(tokens)
+        return tokens
+
+    def __len__(self):
+        return len(self.code)
+
+    def __getitem__(self, index):
+        """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
+        if np.ndim(index) == 0 and not isinstance(index, slice):
+            code, k = self.code[index], self.concept[index]
+            tokens = self[[index]].dense().tokens[0]
+            return Prompt(
+                tokens, float(self.signs[index, -1]), False, self.d_x, self.signs[index],
+                self.tokens is None and bool(np.all(code.sum(axis=1) == 1)), self.dictionary[:, [2 * k, 2 * k + 1]],
+            )  # fmt: skip
+        tokens = None if self.tokens is None else self.tokens[index]
+        return CodedPrompts(self.dictionary, self.d_x, self.code[index], self.concept[index], self.signs[index], tokens)
+
+    def __iter__(self):
+        return (self[n] for n in range(len(self)))
+
+    def __repr__(self):
+        d, K = self.dictionary.shape
+        noise = "no noise" if self.tokens is None else "with noise"
+        return f"CodedPrompts(B={len(self)}, L={self.length}, d={d}, K={K}, {noise})"

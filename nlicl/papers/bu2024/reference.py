@@ -1,0 +1,100 @@
+"""The definition in the paper's reduced parametrisation: words score, labels pass, line by line, in plain NumPy.
+
+    attn_l = softmax_l( (W_K^x x_l)^T W_Q^x x_q )      v = sum_l attn_l y_l      h = W_O^y v      F = r^T relu(h)
+
+The same function as `nlicl.reference` has with W_Q = [W_Q^x 0], W_K = [W_K^x 0], W_V = [0 I], W_O = W_O^y, a = r, which
+`full` makes. Softmax over the demonstrations, no 1/sqrt(d), no bias [recalled]; logistic loss [paper]. Any dtype, complex
+included.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...types import Params
+
+__all__ = ["Blocks", "Forward", "Merged", "evaluate", "evaluate_merged", "forward", "full", "full_merged", "logistic"]
+
+
+class Blocks(NamedTuple):
+    """The blocks that train, and r.
+
+    Attributes
+    ----------
+    W_Qx, W_Kx : ndarray (d_x, d_x)
+        W_Q^x and W_K^x.
+    W_Oy : ndarray (m, d_y)
+    r : ndarray (m,)
+    """
+
+    W_Qx: np.ndarray
+    W_Kx: np.ndarray
+    W_Oy: np.ndarray
+    r: np.ndarray
+
+
+class Merged(NamedTuple):
+    """The model with one bilinear matrix: s_l = p_l^T W_QK p_q; W_QK (d, d), else as in `nlicl.Params`."""
+
+    W_QK: np.ndarray
+    W_V: np.ndarray
+    W_O: np.ndarray
+    a: np.ndarray
+
+
+class Forward(NamedTuple):
+    """Of one prompt: score F, attention attn (L,), label v (d_y,), pre-activations h (m,)."""
+
+    F: complex
+    attn: np.ndarray
+    v: np.ndarray
+    h: np.ndarray
+
+
+def forward(blocks, prompt):
+    """The model on one prompt, a `bu2024.Prompt`."""
+    W_Qx, W_Kx, W_Oy, r = blocks
+    scores = (W_Kx @ prompt.x).T @ (W_Qx @ prompt.x_q)  # (W_K^x x_l)^T W_Q^x x_q
+    attn = _softmax(scores)
+    v = prompt.y @ attn  # v = sum_l attn_l y_l
+    h = W_Oy @ v
+    return Forward(r @ np.where(h.real <= 0, 0, h), attn, v, h)
+
+
+def evaluate(blocks, prompt):
+    """(loss, margins) of one prompt: log(1 + exp(-y F)), and h, whose zeros are the loss's kinks."""
+    out = forward(blocks, prompt)
+    return logistic(prompt.z * out.F), out.h
+
+
+def evaluate_merged(merged, prompt):
+    """(loss, margins) of one prompt in the merged model, for any `nlicl.Prompt`."""
+    W_QK, W_V, W_O, a = merged
+    p = prompt.keys
+    h = W_O @ ((W_V @ p) @ _softmax(p.T @ (W_QK @ prompt.query)))  # s_l = p_l^T W_QK p_q
+    return logistic(prompt.z * (a @ np.where(h.real <= 0, 0, h))), h
+
+
+def logistic(t):
+    """log(1 + exp(-t)), without overflow."""
+    return np.log1p(np.exp(-t)) if t.real > 0 else np.log1p(np.exp(t)) - t
+
+
+def full(blocks):
+    """The `Params` of the same function: zero label columns in W_Q and W_K, W_V = [0 I]."""
+    W_Qx, W_Kx, W_Oy, r = blocks
+    d_x, d_y = W_Qx.shape[1], W_Oy.shape[1]
+    blank = np.zeros((d_x, d_y))
+    W_V = np.hstack([np.zeros((d_y, d_x)), np.eye(d_y)]).astype(W_Oy.dtype)
+    return Params(np.hstack([W_Qx, blank]), np.hstack([W_Kx, blank]), W_V, W_Oy, r)
+
+
+def full_merged(merged):
+    """The `Params` of the same function: W_Q = W_QK and W_K the identity."""
+    W_QK, W_V, W_O, a = merged
+    return Params(W_QK, np.eye(len(W_QK), dtype=W_QK.dtype), W_V, W_O, a)
+
+
+def _softmax(scores):
+    exps = np.exp(scores - scores.real.max())
+    return exps / exps.sum()

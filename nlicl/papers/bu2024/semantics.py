@@ -1,0 +1,107 @@
+"""Concepts as directions: word features a_k +- b_k, label vectors c_k +- d_k, and what to make of them out of distribution."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...checks import integer
+from ...types import check_finite, real_array
+
+__all__ = ["Semantics"]
+
+
+@dataclass(frozen=True, eq=False)
+class Semantics:
+    """The concepts and semantics of a dictionary: mu_k^+- = a_k +- b_k, q_k^+- = c_k +- d_k.
+
+    Not `Params.a`: here a_k is what the two words of a concept share, b_k what tells them apart; c_k and d_k likewise for
+    labels [form recalled].
+
+    Attributes
+    ----------
+    a, b : ndarray (d_x, K1)
+        A column a concept.
+    c, d : ndarray (d_y, K1)
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arrays that are not floating, that do not fit together, or hold NaN or infinity.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+    d: np.ndarray
+
+    def __post_init__(self):
+        for name in "abcd":
+            array = real_array(getattr(self, name), name, "(d_x, K1)" if name in "ab" else "(d_y, K1)")
+            check_finite(array, name)
+            object.__setattr__(self, name, array)
+        for name, like in (("b", "a"), ("d", "c")):
+            if getattr(self, name).shape != getattr(self, like).shape:
+                raise ValueError(
+                    f"{name} has shape {getattr(self, name).shape}; expected that of {like}, {getattr(self, like).shape}."
+                )
+        if self.a.shape[1] != self.c.shape[1] or self.a.size == 0 or self.c.size == 0:
+            raise ValueError(
+                f"a has shape {self.a.shape} and c {self.c.shape}; expected a column for each concept, the same number in both."
+            )
+
+    @property
+    def concepts(self):
+        """K1, their number."""
+        return self.a.shape[1]
+
+    def combined(self, *, a=None, b=None, c=None, d=None):
+        """New concepts, each direction a linear combination of the old ones.
+
+        Parameters
+        ----------
+        a, b, c, d : array_like (K1, K1'), optional
+            Column k: the coefficients of the new a_k in the old a_1 .. a_K1, and so on. As it is, if not given.
+
+        Returns
+        -------
+        Semantics
+
+        Raises
+        ------
+        ValueError
+            Coefficients of another shape.
+        """
+        made = {}
+        for name, given in {"a": a, "b": b, "c": c, "d": d}.items():
+            coefficients = np.eye(self.concepts) if given is None else np.asarray(given, float)
+            if coefficients.ndim != 2 or len(coefficients) != self.concepts:
+                raise ValueError(
+                    f"{name} has shape {coefficients.shape}; expected ({self.concepts}, K1'): a row for each old concept, a "
+                    "column for each new one."
+                )
+            made[name] = getattr(self, name) @ coefficients
+        return Semantics(**made)
+
+    def switched(self, by=1):
+        """The semantics of one concept with the meaning of the next: (a_{k+1}; b_k) with labels c_{k+1}, d_k.
+
+        What the paper calls switched semantic features [paper]; this reading of it is ours [derived].
+        """
+        turn = np.roll(np.eye(self.concepts), integer("by", by, 0), axis=0)
+        return self.combined(a=turn, c=turn)
+
+    def words(self):
+        """mu_1^+, mu_1^-, .., mu_K1^-, as columns (d_x, 2 K1)."""
+        return _signed(self.a, self.b)
+
+    def labels(self):
+        """q_1^+, q_1^-, .., q_K1^-, as columns (d_y, 2 K1)."""
+        return _signed(self.c, self.d)
+
+    def __repr__(self):
+        return f"Semantics(K1={self.concepts}, d_x={len(self.a)}, d_y={len(self.c)})"
+
+
+def _signed(concept, semantic):
+    columns = np.stack([concept + semantic, concept - semantic], axis=2)  # (dimension, K1, 2)
+    return columns.reshape(len(concept), -1)
