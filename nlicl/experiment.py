@@ -6,9 +6,10 @@ those of one seed, `assemble` puts the seeds together into a result with claims.
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
@@ -211,21 +212,41 @@ def execute(experiments, seeds, *, options=None, quick=False, jobs=1, progress=N
 
 @contextmanager
 def _workers(jobs):
-    """A function (f, *arguments) -> () -> f(*arguments): here and now, or in one of `jobs` processes of one thread each."""
+    """A function (f, *arguments) -> () -> f(*arguments): here and now, or in one of `jobs` processes of one thread each.
+
+    Workers live as long as `alive` is open here: it is closed where the work is interrupted, and by the system if this process
+    ends in whatever way. None is left behind, and none is waited for.
+    """
     if jobs == 1:
         yield lambda function, *arguments: lambda: function(*arguments)
         return
     settings = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)  # workers read it when they start
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_die_quietly)
+    context = get_context("spawn")
+    watched, alive = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(watched,))
     try:
         yield lambda function, *arguments: pool.submit(function, *arguments).result
+    except BaseException:
+        alive.close()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        for end in (watched, alive):
+            end.close()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _die_quietly():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers as well: no traceback from each
+def _begin(watched):
+    """In a worker: end with the work, and without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers as well
+    threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
+
+
+def _end_with(watched):
+    """End this process, in the midst of what it does, when the other end of the pipe is closed."""
+    with suppress(OSError):
+        watched.poll(None)
+    os._exit(1)

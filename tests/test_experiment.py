@@ -1,10 +1,16 @@
 """Experiments: claims say what they mean, runs are shared, and neither seeds nor processes change a result."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from child import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,3 +116,54 @@ def test_processes_do_not_change_results():
 def test_wrong_settings_are_refused_before_any_work(options, message):
     with pytest.raises(ValueError, match=message):
         next(execute([ONE], [0], options=options, progress=lambda *_: pytest.fail("it began")))
+
+
+SLOW = """
+import os, signal, time
+from nlicl.experiment import Experiment, execute
+
+def runs(options):
+    return {}
+
+def measure(options, seed, runs):
+    os.write(1, b"%d " % os.getpid())
+    time.sleep(300)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    list(execute([Experiment("slow", "slow", runs, measure, max)], [0, 1, 2], jobs=2))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_no_worker_outlives_the_work(tmp_path, name):
+    """The signal reaches the parent alone, while its workers are busy for minutes."""
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    parent = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    text = b""
+    while text.count(b" ") < 2:
+        chunk = os.read(parent.stdout.fileno(), 100)
+        assert chunk, "it ended early"
+        text += chunk
+    parent.send_signal(getattr(signal, name))
+    assert parent.wait(timeout=30) != 0
+    parent.stdout.close()
+    workers, deadline = [Path("/proc") / pid.decode() for pid in text.split()], time.monotonic() + 30
+    while any(map(running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(map(running, workers))
+
+
+def running(process):
+    """Whether it is there and no zombie, which an init process may leave for a while."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
