@@ -318,12 +318,13 @@ def _update(params, grads, trained, eta, weight_decay, masks):
     """One step of SGD on the trained blocks."""
     changed = {}
     for name in trained:
-        W, dW = getattr(params, name), getattr(grads, name)
-        if weight_decay:
-            dW = dW + W.dtype.type(weight_decay) * W
+        W = getattr(params, name)
+        change = W.dtype.type(weight_decay) * W
+        change += getattr(grads, name)
         if name in masks:
-            dW = dW * masks[name]
-        changed[name] = W - W.dtype.type(eta) * dW  # W <- W - eta ( dW + lambda W )
+            change *= masks[name]
+        change *= W.dtype.type(eta)
+        changed[name] = W - change  # W <- W - eta ( dW + lambda W )
     return params._replace(**changed)
 
 

@@ -1,4 +1,4 @@
-"""What attention and neurons have learnt: the correct attention weight, products with concepts, coefficients along idempotents.
+"""What attention and neurons have learnt: the correct attention weight, products with concepts, idempotents' coefficients.
 
 Arrays in, arrays out. W stands for W_K^T W_Q on words, (d_x, d_x). The paper plots maxima of concept-specific, complement
 and noise products [paper]; what each of them is exactly is our choice [derived].

@@ -124,7 +124,7 @@ class Problem:
             )
         if self.d_y < 2 * K1:
             raise ValueError(
-                f"d_y is {self.d_y} with {K1} concepts: no {2 * K1} orthogonal directions fit. Expected d_y >= 2 K1 = {2 * K1}."
+                f"d_y is {self.d_y} with {K1} concepts: no {2 * K1} orthogonal directions fit. Expected d_y >= 2 K1."
             )
         if self.learning_rate is None:
             if self.weight_decay == 0:
@@ -320,8 +320,8 @@ class Problem:
         """
         if self.sigma_xi > 0 or self.presence > 0:
             raise ValueError(
-                f"sigma_xi is {self.sigma_xi:g} and p_z {self.presence:g}: there is no end of different prompts. Expected both 0 "
-                "for the population; or train on fresh prompts."
+                f"sigma_xi is {self.sigma_xi:g} and p_z {self.presence:g}: there is no end of different prompts. Expected "
+                "both 0 for the population; or train on fresh prompts."
             )
         L = self.length
         if self.match == "balanced":

@@ -46,7 +46,7 @@ class Semantics:
                 )
         if self.a.shape[1] != self.c.shape[1] or self.a.size == 0 or self.c.size == 0:
             raise ValueError(
-                f"a has shape {self.a.shape} and c {self.c.shape}; expected a column for each concept, the same number in both."
+                f"a has shape {self.a.shape} and c {self.c.shape}; expected a column for each concept, as many in both."
             )
 
     @property
