@@ -51,16 +51,16 @@ def kernel(loss, step=dense.step):
     return evaluate
 
 
-def source(loss):
+def source(loss, step=dense.step):
     """The same through the kernels' Python source, in any dtype."""
-    return kernel(loss, source_of(dense.step))
+    return kernel(loss, source_of(step))
 
 
-def gradient(loss):
-    """The library's batched gradients."""
+def gradient(loss, times=1):
+    """The library's batched gradients; of every prompt so many `times`, for many and for few go through other kernels."""
 
     def evaluate(params, prompts):
-        return loss_and_grad(params, prompts, loss)[1]
+        return loss_and_grad(params, prompts[list(range(len(prompts))) * times] if times > 1 else prompts, loss)[1]
 
     return evaluate
 
@@ -156,6 +156,9 @@ def edited(loss):
         if "hinge gate" in slots:
             gate = {"absent": True, "reversed": 1 - z * F <= 0, "no z": 1 - F > 0, "no 1": -z * F > 0}
             g = -z * gate[slots["hinge gate"]]
+        if "sigmoid" in slots:
+            t = {"absent": -np.inf, "reversed": -z * F, "no z": F}[slots["sigmoid"]]
+            g = -z / (1 + np.exp(t))
         if "z" in slots:
             g = g * z
         I = (u > 0) * 1.0
@@ -212,8 +215,33 @@ def _replaced(W, how, other):
     return other if how == "other" else W
 
 
-def edits(wrt, query_attends, *, hinge=True):
-    """The ways in which formulas of this model go wrong, each as a change of one factor."""
+_OF_LOSS = {
+    "hinge": [
+        Edit("hinge gate", "no z", "hinge-gate", "the indicator is another one: 1[1 - F > 0], without the label z"),
+        Edit("hinge gate", "no 1", "hinge-gate", "the indicator is another one: 1[-z F > 0], without the margin 1"),
+        Edit("hinge gate", "absent", "hinge-gate", "the indicator of an active hinge 1[1 - z F > 0] is missing"),
+        Edit("hinge gate", "reversed", "hinge-gate", "the indicator of an active hinge is reversed: 1[1 - z F <= 0]"),
+    ],
+    "logistic": [
+        Edit("sigmoid", "reversed", "wrong-factor", "a factor is another one: sigmoid(z F) for sigmoid(-z F)"),
+        Edit("sigmoid", "absent", "wrong-factor", "a factor is absent: sigmoid(-z F)"),
+        Edit(
+            "sigmoid",
+            "no z",
+            "wrong-factor",
+            "a factor is another one: sigmoid(-F) for sigmoid(-z F), without the label",
+        ),
+    ],
+    "squared": [],
+}
+
+
+def edits(loss):
+    """The ways in which formulas of this model with that loss go wrong: (wrt, query_attends) -> list of Edit."""
+    return lambda wrt, query_attends: _of_model(wrt, query_attends) + _OF_LOSS[loss]
+
+
+def _of_model(wrt, query_attends):
     softmax = wrt in ("W_Q", "W_K")
     found = [
         Edit("relu gate", "absent", "relu-gate", "the indicator of active neurons 1[u_i > 0] is missing"),
@@ -227,15 +255,6 @@ def edits(wrt, query_attends, *, hinge=True):
         Edit("contexts", 0, "missing-term", "the first context is left out everywhere, of the softmax too"),
         Edit("contexts", -2, "missing-term", "the last context is left out everywhere, of the softmax too"),
     ]
-    if hinge:
-        found += [
-            Edit("hinge gate", "no z", "hinge-gate", "the indicator is another one: 1[1 - F > 0], without the label z"),
-            Edit("hinge gate", "no 1", "hinge-gate", "the indicator is another one: 1[-z F > 0], without the margin 1"),
-            Edit("hinge gate", "absent", "hinge-gate", "the indicator of an active hinge 1[1 - z F > 0] is missing"),
-            Edit(
-                "hinge gate", "reversed", "hinge-gate", "the indicator of an active hinge is reversed: 1[1 - z F <= 0]"
-            ),
-        ]
     if query_attends:
         found.append(
             Edit("query", "out", "query-in-context", "the query was left out of the sums, which run to l, not l+1")

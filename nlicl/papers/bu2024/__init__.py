@@ -12,7 +12,7 @@ quotation. No number of the paper's experiments is known: every default is ours.
 |--------------------------------------|-------------------------------------------------------------------------------|
 | K1 concepts, dictionary of K columns | `concepts`, `dictionary`; columns 2k and 2k+1 are mu_k^+ and mu_k^-, from 0   |
 | mu_k^+- = a_k +- b_k, q_k^+- = c_k +- d_k | `semantics.a`, `.b` (d_x, K1), `.c`, `.d` (d_y, K1) [recalled, signs paper] |
-| x = M z + xi_x, y = Q z + xi_y       | `M` (d_x, K), `Q_labels` (d_y, K); z is `CodedPrompts.code` [sparse: paper]              |
+| x = M z + xi_x, y = Q z + xi_y       | `M` (d_x, K), `Q_labels` (d_y, K); z is `CodedPrompts.code` [sparse: paper]          |
 | S = (x_1, y_1, .., x_L, y_L, x_{L+1}) | tokens (x_l; y_l), last the query (x_{L+1}; 0); L is `length` [recalled]     |
 | y_S, e_l                             | `labels`; `signs` (B, L+1): the sign a token carries the shared concept with  |
 | attn over the L demonstrations       | the query is no key; `query_attends` is False [recalled]                      |
@@ -23,11 +23,33 @@ quotation. No number of the paper's experiments is known: every default is ours.
 """
 
 from ...types import Params
-from . import mechanism
+from . import mechanism, reference
+from .gradients import TITLE, block_subject, formulas, merged_subject, one_concept_subject, subject
 from .observer import Observer
 from .problem import MATCHES, Problem, small, theory_case
-from .prompts import CodedPrompts
+from .prompts import CodedPrompts, Prompt
 from .semantics import Semantics
 
 problems = {"reference": Problem(), "small": small, "theory": theory_case}
 """Named settings, the default first."""
+
+__all__ = [
+    "MATCHES",
+    "TITLE",
+    "CodedPrompts",
+    "Observer",
+    "Params",
+    "Problem",
+    "Prompt",
+    "Semantics",
+    "block_subject",
+    "formulas",
+    "mechanism",
+    "merged_subject",
+    "one_concept_subject",
+    "problems",
+    "reference",
+    "small",
+    "subject",
+    "theory_case",
+]

@@ -172,8 +172,12 @@ class CodedPrompts:
         labels = self.signs[:, -1].astype(dtype)
         if self.kernel is dense:
             return packed(self._tokens(dtype)), labels
+        return *self.codes(dtype), labels
+
+    def codes(self, dtype):
+        """Of prompts without noise, what `nlicl.kernels.sparse` takes: both dictionaries in `dtype`, starts and columns."""
         E = np.ascontiguousarray(self.dictionary, dtype)
-        return E, self._without_labels(E), *self._columns, labels
+        return E, self._without_labels(E), *self._columns
 
     def _without_labels(self, E):
         E = E.copy()

@@ -13,7 +13,18 @@ import numpy as np
 
 from ...types import Params
 
-__all__ = ["Blocks", "Forward", "Merged", "evaluate", "evaluate_merged", "forward", "full", "full_merged", "logistic"]
+__all__ = [
+    "Blocks",
+    "Forward",
+    "Merged",
+    "OneConcept",
+    "evaluate",
+    "evaluate_merged",
+    "forward",
+    "full",
+    "full_merged",
+    "logistic",
+]
 
 
 class Blocks(NamedTuple):
@@ -30,6 +41,15 @@ class Blocks(NamedTuple):
     W_Qx: np.ndarray
     W_Kx: np.ndarray
     W_Oy: np.ndarray
+    r: np.ndarray
+
+
+class OneConcept(NamedTuple):
+    """The same blocks, where prompts are of one concept without noise and gradients have a closed form."""
+
+    W_Q1: np.ndarray
+    W_K1: np.ndarray
+    W_O1: np.ndarray
     r: np.ndarray
 
 
@@ -52,7 +72,7 @@ class Forward(NamedTuple):
 
 
 def forward(blocks, prompt):
-    """The model on one prompt, a `bu2024.Prompt`."""
+    """The model on one prompt, a `bu2024.Prompt`; `blocks` a `Blocks` or a `OneConcept`."""
     W_Qx, W_Kx, W_Oy, r = blocks
     scores = (W_Kx @ prompt.x).T @ (W_Qx @ prompt.x_q)  # (W_K^x x_l)^T W_Q^x x_q
     attn = _softmax(scores)

@@ -246,9 +246,11 @@ subject = Subject(
     definition=_transformer.definition("hinge"),
     kernel=_transformer.kernel("hinge"),
     source=_transformer.source("hinge"),
-    gradient=_transformer.gradient("hinge"),
+    gradient=_transformer.gradient(
+        "hinge", times=16
+    ),  # as many as are worth merged matrices: the step of a training run
     edited=_transformer.edited("hinge"),
-    edits=_transformer.edits,
+    edits=_transformer.edits("hinge"),
     sizes=_sizes,
     activity=_transformer.activity("hinge"),
 )

@@ -1,0 +1,137 @@
+"""How derivations for Bu et al. 2024 go wrong: their gradients with factors made replaceable, for the audit's diagnosis."""
+
+import numpy as np
+
+from ...formula import Edit
+from .. import _transformer
+from . import reference
+from .problem import Problem
+
+_FULL = _transformer.edited("logistic")
+_OF_FULL = _transformer.edits("logistic")
+_DECAYS = {"the reference setting": Problem().weight_decay, "the small setting": 0.01}
+_BLOCKS = {"W_Qx": "W_Q", "W_Kx": "W_K", "W_Oy": "W_O"}  # the parameter each is a block of
+
+
+def _with_decay(edited):
+    """The same with lambda W added, where that is the edit: L2 belongs to training, not to the loss of one prompt."""
+
+    def evaluate(wrt, slots, params, prompt):
+        slots = dict(slots)
+        strength = slots.pop("decay", 0.0)
+        gradient = edited(wrt, slots, params, prompt)
+        return gradient if gradient is None else gradient + strength * getattr(params, wrt)
+
+    return evaluate
+
+
+def _decay(wrt):
+    return [
+        Edit("decay", strength, "extra-term", f"the L2 term is there, lambda {wrt} with lambda = {strength:g} of {setting}: "
+             "it is not part of a prompt's loss")
+        for setting, strength in _DECAYS.items()
+    ]  # fmt: skip
+
+
+# ---- All matrices
+
+edited = _with_decay(_FULL)
+
+
+def edits(wrt, query_attends):
+    """Mistakes of the transformer, of its logistic loss, of L2."""
+    return _OF_FULL(wrt, query_attends) + _decay(wrt)
+
+
+# ---- W_QK: of W_Q where W_K is the identity
+
+
+@_with_decay
+def edited_merged(wrt, slots, merged, prompt):
+    """The gradient of W_QK with some of its factors replaced."""
+    return _FULL("W_Q", slots, reference.full_merged(merged), prompt)
+
+
+def edits_merged(wrt, query_attends):
+    """Those that do not speak of W_Q or W_K."""
+    return [e for e in _OF_FULL("W_Q", query_attends) if e.slot not in ("W_K", "scores")] + _decay(wrt)
+
+
+# ---- Blocks
+
+
+@_with_decay
+def edited_blocks(wrt, slots, blocks, prompt):
+    """The block of the gradient of all matrices."""
+    gradient = _FULL(_BLOCKS[wrt], slots, reference.full(blocks), prompt)
+    return gradient if gradient is None or wrt == "W_Oy" else gradient[:, : prompt.d_x]
+
+
+def edits_blocks(wrt, query_attends):
+    """Those of the matrix, in the paper's letters."""
+    names = {"W_Q ": "W_Q^x ", "W_K ": "W_K^x ", "W_Q^T": "W_Q^xT", "W_K^T": "W_K^xT", "W_O(": "W_O^y("}
+    found = []
+    for edit in _OF_FULL(_BLOCKS[wrt], query_attends):
+        detail = edit.detail
+        for old, new in names.items():
+            detail = detail.replace(old, new)
+        found.append(edit._replace(detail=detail))
+    return found + _decay(wrt)
+
+
+# ---- One concept, no noise: g 4 attn_+ attn_- G (W_Q^x x_q) b_k^T, and with W_K^x b_k and x_q
+
+
+@_with_decay
+def edited_one_concept(wrt, slots, blocks, prompt):
+    """The closed form with some of its factors replaced."""
+    W_Q, W_K, W_O, r = blocks
+    out, y, e_q = reference.forward(blocks, prompt), prompt.z, prompt.signs[-1]
+    plus = sum(out.attn[prompt.signs[:-1] == e_q])
+    minus = 1 - plus
+    t = {"reversed": -y * out.F, "absent": -np.inf, "no z": out.F}.get(slots.get("sigmoid"), y * out.F)
+    g = -y / (1 + np.exp(t))
+    if "z" in slots:
+        g = g * y
+    if "e_q" in slots:
+        g = g * e_q
+    on = {"absent": np.ones_like(out.h), "reversed": out.h <= 0}.get(slots.get("relu gate"), out.h > 0)
+    G = {
+        "no r": on @ (W_O @ prompt.d),
+        "c": (r * on) @ (W_O @ prompt.c),
+        "F": out.F,
+        "h": (r * on) @ (W_O @ out.v),
+    }.get(slots.get("G"), (r * on) @ (W_O @ prompt.d))
+    weight = {"attn_+": plus, "attn_-": minus, "attn_+^2": plus**2, "gap": plus - minus}.get(
+        slots.get("attn"), plus * minus
+    )
+    b = {"a": prompt.a, "e_q b": e_q * prompt.b, "x_q": prompt.x_q}.get(slots.get("b"), prompt.b)
+    x_q = {"b": prompt.b, "a": prompt.a}.get(slots.get("x_q"), prompt.x_q)
+    key, probe = {"other": (W_Q, W_K), "transposed": (W_K.T, W_Q.T)}.get(slots.get("W"), (W_K, W_Q))
+    direction = np.outer(key @ b, x_q) if wrt == "W_Q1" else np.outer(probe @ x_q, b)
+    return g * 4 * weight * G * direction
+
+
+def edits_one_concept(wrt, query_attends):
+    """Mistakes of the closed form."""
+    mine, other, of = ("W_K^x", "W_Q^x", "b_k") if wrt == "W_Q1" else ("W_Q^x", "W_K^x", "x_q")
+    found = [e for e in _OF_FULL("W_Q", False) if e.slot in ("sigmoid", "z") or (e.slot, e.value) in
+             (("relu gate", "absent"), ("relu gate", "reversed"))]  # fmt: skip
+    found += [
+        Edit("e_q", "twice", "wrong-factor", "a factor is one too many: the sign e_q, which b_k and x_q bring along"),
+        Edit("G", "no r", "wrong-factor", "a factor is absent: r_i in G"),
+        Edit("G", "c", "wrong-factor", "a factor is another one: <w_i, c_k> for <w_i, d_k> in G"),
+        Edit("G", "F", "wrong-factor", "a factor is another one: the score F for G"),
+        Edit("attn", "attn_+", "wrong-factor", "a factor is absent: attn_-"),
+        Edit("attn", "attn_-", "wrong-factor", "a factor is absent: attn_+"),
+        Edit("attn", "attn_+^2", "wrong-factor", "a factor is another one: attn_+^2 for attn_+ attn_-"),
+        Edit("attn", "gap", "wrong-factor", "a factor is another one: attn_+ - attn_- for attn_+ attn_-"),
+        Edit("b", "a", "wrong-factor", "a factor is another one: a_k for b_k"),
+        Edit("b", "x_q", "wrong-factor", "a factor is another one: x_q for b_k"),
+        Edit("x_q", "b", "wrong-factor", "a factor is another one: b_k for x_q"),
+        Edit("x_q", "a", "wrong-factor", "a factor is another one: a_k for x_q"),
+        Edit("W", "other", "wrong-factor", f"a factor is another one: it agrees after {other} {of} -> {mine} {of}"),
+        Edit("W", "transposed", "wrong-factor", f"a factor is another one: it agrees after {mine}^T {of} -> {mine} {of}; "
+             f"invisible where {mine} is symmetric"),
+    ]  # fmt: skip
+    return found + _decay(wrt)

@@ -1,0 +1,221 @@
+"""The gradient formulas of Bu et al. 2024, literally, and what the audit needs to judge them.
+
+No equation of the paper is known: all formulas are derived from the definition (not the paper's text). With
+g = dloss/dF = -y sigmoid(-y F), zeta = r * 1[h > 0], omega = W_O^T zeta, phi_l = omega^T W_V p_l, phibar = sum_l attn_l phi_l:
+
+    chi = sum_l attn_l (phi_l - phibar) p_l,        dF/ds_l = attn_l (phi_l - phibar)
+
+L2 is not part of them: + lambda W for each trained block comes on top, and the mean over the batch. Four losses, so four
+subjects, one with parts: all matrices; W_Q and W_K merged; word and label blocks; these on prompts of one concept.
+"""
+
+import numpy as np
+
+from ...formula import Formula, Subject
+from ...kernels import apart
+from ...reference import forward
+from .. import _transformer
+from . import _mistakes, _points, reference
+
+TITLE = "Provably Transformers Harness Multi-Concept Word Semantics for Efficient ICL (Bu et al., NeurIPS 2024)"
+
+
+# ---- All matrices: f(params, prompt), params a `nlicl.Params`
+
+
+def dW_Q(params, prompt):
+    """g (W_K chi) p_q^T, (m_a, d)."""
+    g, _, chi = _factors(params, prompt)
+    return g * np.outer(params.W_K @ chi, prompt.query)
+
+
+def dW_K(params, prompt):
+    """g (W_Q p_q) chi^T, (m_a, d)."""
+    g, _, chi = _factors(params, prompt)
+    return g * np.outer(params.W_Q @ prompt.query, chi)
+
+
+def dW_V(params, prompt):
+    """g omega (sum_l attn_l p_l)^T, (m_b, d)."""
+    g, zeta, _ = _factors(params, prompt)
+    return g * np.outer(params.W_O.T @ zeta, forward(params, prompt).context)
+
+
+def dW_O(params, prompt):
+    """g zeta v^T, (m, m_b)."""
+    g, zeta, _ = _factors(params, prompt)
+    return g * np.outer(zeta, params.W_V @ forward(params, prompt).context)
+
+
+def da(params, prompt):
+    """g relu(h), (m,)."""
+    g, _, _ = _factors(params, prompt)
+    return g * np.maximum(forward(params, prompt).preactivation, 0)
+
+
+def _factors(params, prompt):
+    """g, zeta (m,), chi (d,)."""
+    out, y, p = forward(params, prompt), prompt.z, prompt.keys
+    zeta = params.a * (out.preactivation > 0)
+    phi = (params.W_O.T @ zeta) @ params.W_V @ p  # phi_l = omega^T W_V p_l
+    phibar = sum(out.attention[l] * phi[l] for l in range(len(phi)))
+    chi = sum(out.attention[l] * (phi[l] - phibar) * p[:, l] for l in range(len(phi)))
+    return -y * _sigmoid(-y * out.score), zeta, chi
+
+
+def _sigmoid(t):
+    return 1 / (1 + np.exp(-t))
+
+
+# ---- W_Q and W_K as one matrix: f(merged, prompt), merged a `Merged`
+
+
+def dW_QK(merged, prompt):
+    """g chi p_q^T with scores s_l = p_l^T W_QK p_q, (d, d)."""
+    g, _, chi = _factors(reference.full_merged(merged), prompt)
+    return g * np.outer(chi, prompt.query)
+
+
+# ---- The blocks that train: f(blocks, prompt), blocks a `Blocks`
+
+
+def dW_Qx(blocks, prompt):
+    """g (W_K^x chi_x) x_q^T, (d_x, d_x)."""
+    g, _, chi_x = _block_factors(blocks, prompt)
+    return g * np.outer(blocks.W_Kx @ chi_x, prompt.x_q)
+
+
+def dW_Kx(blocks, prompt):
+    """g (W_Q^x x_q) chi_x^T, (d_x, d_x)."""
+    g, _, chi_x = _block_factors(blocks, prompt)
+    return g * np.outer(blocks.W_Qx @ prompt.x_q, chi_x)
+
+
+def dW_Oy(blocks, prompt):
+    """g zeta v^T with v = sum_l attn_l y_l, (m, d_y)."""
+    g, zeta, _ = _block_factors(blocks, prompt)
+    return g * np.outer(zeta, reference.forward(blocks, prompt).v)
+
+
+def _block_factors(blocks, prompt):
+    """g, zeta (m,), chi_x = sum_l attn_l (phi_l - phibar) x_l (d_x,)."""
+    out, y_S = reference.forward(blocks, prompt), prompt.z
+    zeta = blocks.r * (out.h > 0)
+    phi = (blocks.W_Oy.T @ zeta) @ prompt.y  # phi_l = omega^T y_l
+    chi_x = sum(out.attn[l] * (phi[l] - out.attn @ phi) * prompt.x[:, l] for l in range(len(phi)))
+    return -y_S * _sigmoid(-y_S * out.F), zeta, chi_x
+
+
+# ---- The same on prompts of one concept without noise: f(blocks, prompt), blocks a `OneConcept`
+
+
+def dW_K1(blocks, prompt):
+    """g 4 attn_+ attn_- G (W_Q^x x_q) b_k^T, G = sum_i r_i 1[h_i > 0] <w_i, d_k>, (d_x, d_x)."""
+    g, attn_plus, attn_minus, G = _one_concept_factors(blocks, prompt)
+    return g * 4 * attn_plus * attn_minus * G * np.outer(blocks.W_Q1 @ prompt.x_q, prompt.b)
+
+
+def dW_Q1(blocks, prompt):
+    """g 4 attn_+ attn_- G (W_K^x b_k) x_q^T, G = sum_i r_i 1[h_i > 0] <w_i, d_k>, (d_x, d_x)."""
+    g, attn_plus, attn_minus, G = _one_concept_factors(blocks, prompt)
+    return g * 4 * attn_plus * attn_minus * G * np.outer(blocks.W_K1 @ prompt.b, prompt.x_q)
+
+
+def _one_concept_factors(blocks, prompt):
+    """g, attn_+, attn_-, G."""
+    out, y_S = reference.forward(blocks, prompt), prompt.z
+    same = prompt.signs[:-1] == prompt.signs[-1]
+    attn_plus, attn_minus = sum(out.attn[same]), sum(out.attn[~same])
+    G = sum(blocks.r * (out.h > 0) * (blocks.W_O1 @ prompt.d))
+    return -y_S * _sigmoid(-y_S * out.F), attn_plus, attn_minus, G
+
+
+# ---- Registered
+
+_SOURCE = "derived from the definition (not the paper's text)"
+_FROZEN = _SOURCE + "; frozen in training [recalled]"
+
+
+def _formula(name, function, source=_SOURCE):
+    return Formula(function, name, name, function.__doc__.rpartition(", (")[0].strip(), source)
+
+
+formulas = {
+    formula.name: formula
+    for formula in (
+        _formula("W_Q", dW_Q),
+        _formula("W_K", dW_K),
+        _formula("W_V", dW_V, _FROZEN),
+        _formula("W_O", dW_O),
+        _formula("a", da, _FROZEN),
+        _formula("W_QK", dW_QK),
+        _formula("W_Qx", dW_Qx),
+        _formula("W_Kx", dW_Kx),
+        _formula("W_Oy", dW_Oy),
+        _formula("W_Q1", dW_Q1),
+        _formula("W_K1", dW_K1),
+    )
+}
+
+
+def _subject(names, parts=(), **functions):
+    mine = {name: formulas[name] for name in names}
+    return Subject(name="bu2024", title=TITLE, formulas=mine, parts=parts, sizes=_points.sizes, **functions)
+
+
+merged_subject = _subject(
+    ("W_QK",),
+    points=_points.merged,
+    definition=reference.evaluate_merged,
+    kernel=_points.merged_kernel(),
+    source=_points.merged_kernel(source=True),
+    gradient=_points.merged_gradient,
+    edited=_mistakes.edited_merged,
+    edits=_mistakes.edits_merged,
+    activity=_points.activity(reference.evaluate_merged),
+    computed_by="mean over a batch, nlicl.loss_and_grad with W_K = I, its gradient of W_Q",
+)
+"""The audit's subject for the model with one bilinear matrix: formulas f(merged, prompt), parameter W_QK."""
+
+block_subject = _subject(
+    ("W_Qx", "W_Kx", "W_Oy"),
+    points=_points.blocks,
+    definition=reference.evaluate,
+    kernel=_points.block_kernel(),
+    source=_points.block_kernel(source=True),
+    gradient=_points.block_gradient(reference.Blocks),
+    edited=_mistakes.edited_blocks,
+    edits=_mistakes.edits_blocks,
+    activity=_points.activity(reference.evaluate),
+    rows={"W_Oy": "neuron"},
+    computed_by="mean over a batch, nlicl.loss_and_grad, its block of words or labels",
+)
+"""The audit's subject for the blocks that train: formulas f(blocks, prompt), parameters W_Qx, W_Kx, W_Oy."""
+
+one_concept_subject = _subject(
+    ("W_Q1", "W_K1"),
+    points=_points.one_concept,
+    definition=reference.evaluate,
+    kernel=_points.block_kernel(),
+    source=_points.block_kernel(source=True),
+    gradient=_points.block_gradient(reference.OneConcept),
+    edited=_mistakes.edited_one_concept,
+    edits=_mistakes.edits_one_concept,
+    activity=_points.activity(reference.evaluate),
+    computed_by="mean over a batch, nlicl.loss_and_grad on codes, its block of words",
+)
+"""The audit's subject for prompts of one concept without noise: formulas f(blocks, prompt), parameters W_Q1, W_K1."""
+
+subject = _subject(
+    ("W_Q", "W_K", "W_V", "W_O", "a"),
+    parts=(merged_subject, block_subject, one_concept_subject),
+    points=_points.all_matrices,
+    definition=_transformer.definition("logistic"),
+    kernel=_transformer.kernel("logistic", apart.step),
+    source=_transformer.source("logistic", apart.step),
+    gradient=_transformer.gradient("logistic"),
+    edited=_mistakes.edited,
+    edits=_mistakes.edits,
+    activity=_transformer.activity("logistic"),
+    rows={"W_O": "neuron", "a": "neuron"},
+)
