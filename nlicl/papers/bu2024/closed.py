@@ -1,0 +1,131 @@
+"""Closed forms for a prompt of one concept k without noise [derived]: attention, score, and the score's attention gradients.
+
+Words are x_l = a + e_l b, labels y_l = c + e_l d with signs e_l = +-1; the query's is e_q, n_+ demonstrations have its sign
+and n_- have not. W_Q, W_K stand here for the word blocks W_Q^x, W_K^x, W_O for W_O^y, b^T W x_q for (W_K b)^T W_Q x_q.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...checks import integer
+from ...types import check_finite, real_array
+
+__all__ = ["ClosedForm", "closed_form", "sigmoid"]
+
+
+class ClosedForm(NamedTuple):
+    """What the model computes on one prompt, and gradients of its score.
+
+    Attributes
+    ----------
+    gap : float
+        s_+ - s_- = 2 e_q b^T W x_q.
+    attn_plus, attn_minus : float
+        Total attention on demonstrations with the query's sign, and on the others.
+    context : ndarray (d_y,)
+        v = sum_l attn_l y_l = c + e_q (2 attn_+ - 1) d.
+    preactivation : ndarray (m,)
+        h = W_O v.
+    score : float
+        F = r^T relu(h).
+    G : float
+        sum_i r_i 1[h_i > 0] <w_i, d>.
+    dW_Q, dW_K : ndarray (m_a, d_x)
+        dF/dW_Q = 4 attn_+ attn_- G (W_K b) x_q^T and dF/dW_K = 4 attn_+ attn_- G (W_Q x_q) b^T.
+    """
+
+    gap: float
+    attn_plus: float
+    attn_minus: float
+    context: np.ndarray
+    preactivation: np.ndarray
+    score: float
+    G: float
+    dW_Q: np.ndarray
+    dW_K: np.ndarray
+
+
+def closed_form(W_Q, W_K, W_O, r, a, b, c, d, e_q, n_plus, n_minus):
+    """Attention, score and its gradients on a noise-free prompt of one concept [derived].
+
+    Parameters
+    ----------
+    W_Q, W_K : ndarray (m_a, d_x)
+        Word blocks of the attention matrices, W_Q[:, :d_x]; any real parameters, not only those of a training.
+    W_O : ndarray (m, d_y)
+    r : ndarray (m,)
+        The output vector, `Params.a`.
+    a, b : ndarray (d_x,)
+        Concept and semantic direction of the words: mu^+- = a +- b, of any length and angle.
+    c, d : ndarray (d_y,)
+        Of the labels.
+    e_q : {-1, 1}
+        The query's sign.
+    n_plus, n_minus : int
+        Demonstrations with the query's sign and with the other one; at least 0, not both 0.
+
+    Returns
+    -------
+    ClosedForm
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument of another dtype or shape, not finite, or out of range.
+    """
+    given = {"W_Q": W_Q, "W_K": W_K, "W_O": W_O, "r": r, "a": a, "b": b, "c": c, "d": d}
+    W_Q, W_K, W_O, r, a, b, c, d = _checked(given)
+    if e_q not in (-1, 1):
+        raise ValueError(f"e_q is {e_q!r}; expected the query's sign, -1 or 1.")
+    n_plus, n_minus = integer("n_plus", n_plus, 0), integer("n_minus", n_minus, 0)
+    if n_plus + n_minus == 0:
+        raise ValueError("n_plus and n_minus are both 0; expected a demonstration at least.")
+
+    x_q = a + e_q * b
+    key, query = W_K @ b, W_Q @ x_q
+    gap = 2 * e_q * key @ query  # 7.3
+    with np.errstate(divide="ignore"):
+        odds = np.log(n_plus) - np.log(n_minus) + gap
+    attn_plus, attn_minus = sigmoid(odds), sigmoid(-odds)  # 7.3: 1/(1 + (n_-/n_+) exp(-gap))
+    v = c + e_q * (attn_plus - attn_minus) * d  # 7.1
+    h = W_O @ v
+    zeta = np.where(h > 0, r, 0)
+    G = zeta @ (W_O @ d)
+    slope = 4 * attn_plus * attn_minus * G  # 7.2
+    return ClosedForm(
+        gap, attn_plus, attn_minus, v, h, zeta @ h, G, slope * np.outer(key, x_q), slope * np.outer(query, b)
+    )
+
+
+def sigmoid(x):
+    """1/(1 + exp(-x)) of a number or an array; 0 where exp(-x) overflows."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
+
+
+_SHAPES = {
+    "W_Q": "(m_a, d_x)",
+    "W_K": "(m_a, d_x)",
+    "W_O": "(m, d_y)",
+    "r": "(m,)",
+    "a": "(d_x,)",
+    "b": "(d_x,)",
+    "c": "(d_y,)",
+    "d": "(d_y,)",
+}
+
+
+def _checked(given):
+    """The arrays, finite and of shapes that fit; the first of each letter sets its size."""
+    sizes = {}
+    for name, shape in _SHAPES.items():
+        array = given[name] = real_array(given[name], name, shape)
+        for letter, size in zip(shape.strip("(,)").split(", "), array.shape, strict=True):
+            first, expected = sizes.setdefault(letter, (name, size))
+            if size != expected:
+                raise ValueError(
+                    f"{name} has shape {array.shape}; expected {shape} with {letter} = {expected}, as {first} has."
+                )
+        check_finite(array, name)
+    return given.values()

@@ -1,0 +1,399 @@
+"""The exact reduced recursion: population gradient descent on balanced, noise-free prompts of one concept [derived].
+
+The concepts do not meet there. One of them is followed in orthonormal coordinates of span(a, b) and span(c, d): 2 x 2 blocks
+Q, K of W_Q^x, W_K^x, and o_c = W_O^y c/||c||, o_d = W_O^y d/||d||. A step is, with a sum over the query's signs e = +-1,
+
+    x_e = (||a||, e ||b||)    delta_e = 2 e (0, ||b||) K^T Q x_e    t_e = tanh(delta_e/2) = 2 attn_+ - 1
+    h^e = ||c|| o_c + e t_e ||d|| o_d    zeta^e = r * 1[h^e > 0]    F_e = r^T relu(h^e)
+    rho_e = sigmoid(-e F_e)    G_e = ||d|| zeta^e . o_d
+    o_c <- o_c + eta [1/(2 K1) sum_e e rho_e ||c|| zeta^e                                - lambda o_c]
+    o_d <- o_d + eta [1/(2 K1) sum_e rho_e t_e ||d|| zeta^e                              - lambda o_d]
+    Q   <- Q   + eta [1/(2 K1) sum_e e rho_e (1 - t_e^2) G_e (K (0, ||b||)) x_e^T        - lambda Q]
+    K   <- K   + eta [1/(2 K1) sum_e e rho_e (1 - t_e^2) G_e (Q x_e) (0, ||b||)^T        - lambda K]
+
+It is gradient descent of the full model up to rounding. Every array has any leading axes: many runs advance at once.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ...checks import integer
+from .closed import sigmoid
+from .theory import check_numbers, early_quantities
+
+__all__ = ["Observed", "Run", "Setting", "State", "observe", "project", "random_start", "run", "start", "step"]
+
+E = np.array([[1.0], [-1.0]])  # e
+
+
+# ---- Nouns
+
+
+class State(NamedTuple):
+    """One concept, in coordinates.
+
+    Attributes
+    ----------
+    o_c, o_d : ndarray (..., m)
+    Q, K : ndarray (..., 2, 2)
+        Index 0 is a/||a||, index 1 is b/||b||.
+    """
+
+    o_c: np.ndarray
+    o_d: np.ndarray
+    Q: np.ndarray
+    K: np.ndarray
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a step needs to know besides the state and r. Numbers may be arrays that broadcast over the runs.
+
+    Attributes
+    ----------
+    concepts : int
+        K1.
+    norm_a, norm_b, norm_c, norm_d : float or ndarray
+        ||a||, ||b||, ||c||, ||d||, above 0: `theory.norms`.
+    weight_decay : float or ndarray
+        lambda, at least 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A number out of range, named.
+    """
+
+    concepts: int
+    norm_a: float
+    norm_b: float
+    norm_c: float
+    norm_d: float
+    weight_decay: float = 0.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "concepts", integer("concepts", self.concepts, 1))
+        for name in ("norm_a", "norm_b", "norm_c", "norm_d"):
+            object.__setattr__(self, name, check_numbers(name, getattr(self, name), "above 0", lambda x: x > 0))
+        decay = check_numbers("weight_decay", self.weight_decay, "of at least 0", lambda x: x >= 0)
+        object.__setattr__(self, "weight_decay", decay)
+
+    @property
+    def numbers(self):
+        """||a||, ||b||, ||c||, ||d||, lambda."""
+        return self.norm_a, self.norm_b, self.norm_c, self.norm_d, self.weight_decay
+
+
+class Observed(NamedTuple):
+    """Quantities of a state; a last axis of 2 is for e = +1, -1.
+
+    Attributes
+    ----------
+    attn_plus : ndarray (..., 2)
+        The correct attention weight.
+    margin : ndarray (..., 2)
+        e F_e.
+    beta_Q, beta_K, alpha_Q, alpha_K : ndarray (...)
+        Coefficients of b b^T/||b||^2 and of a a^T/||a||^2 in W_Q^x and W_K^x.
+    R, X : ndarray (...)
+        Of `theory.early_quantities`, with beta = sqrt(beta_Q beta_K), -sqrt(-beta_Q beta_K) where the product is negative.
+    """
+
+    attn_plus: np.ndarray
+    margin: np.ndarray
+    beta_Q: np.ndarray
+    beta_K: np.ndarray
+    alpha_Q: np.ndarray
+    alpha_K: np.ndarray
+    R: np.ndarray
+    X: np.ndarray
+
+    @property
+    def learned(self):
+        """Whether the mean of t_e = 2 attn_+ - 1 over both signs is above .9: the criterion of success in all our checks."""
+        return np.mean(2 * self.attn_plus - 1, axis=-1) > 0.9
+
+
+class Run(NamedTuple):
+    """What `run` returns.
+
+    Attributes
+    ----------
+    steps : ndarray (n,)
+        The recorded steps, increasing.
+    observed : Observed
+        At these steps: every array has a first axis of n.
+    state : State
+        After the last step.
+    """
+
+    steps: np.ndarray
+    observed: Observed
+    state: State
+
+
+# ---- Starts
+
+
+def start(o_c, o_d, sigma_0):
+    """The state with Q = K = sigma_0 I [recalled].
+
+    Parameters
+    ----------
+    o_c, o_d : array_like (..., m)
+    sigma_0 : float or array_like (...)
+
+    Returns
+    -------
+    State
+    """
+    o_c, o_d = check_numbers("o_c", o_c, "", np.isfinite), check_numbers("o_d", o_d, "", np.isfinite)
+    if np.ndim(o_c) == 0 or np.shape(o_c) != np.shape(o_d):
+        raise ValueError(
+            f"o_c and o_d have shapes {np.shape(o_c)} and {np.shape(o_d)}; expected (..., m), both the same."
+        )
+    sigma_0 = check_numbers("sigma_0", sigma_0, "", np.isfinite)
+    block = np.multiply.outer(np.broadcast_to(sigma_0, o_c.shape[:-1]), np.eye(2))
+    return State(o_c, o_d, block, block.copy())
+
+
+def random_start(width, sigma_0, sigma_1, seeds):
+    """One run a seed from the random start of training: r_i = +-1/m, entries of W_O normal [recalled].
+
+    Parameters
+    ----------
+    width : int
+        m.
+    sigma_0, sigma_1 : float or array_like (runs,)
+        W_Q^x = W_K^x = sigma_0 I; standard deviation of the entries of W_O, hence of o_c and o_d.
+    seeds : sequence of int, of length runs
+
+    Returns
+    -------
+    State
+    r : ndarray (runs, m)
+    """
+    width = integer("width", width, 1)
+    sigma_1 = check_numbers("sigma_1", sigma_1, "of at least 0", lambda x: x >= 0)
+    drawn = np.empty((3, len(seeds), width))
+    for run_, seed in enumerate(seeds):
+        rng = np.random.default_rng(integer("seeds", seed, 0))
+        drawn[0, run_] = rng.choice([-1.0, 1.0], width) / width
+        drawn[1:, run_] = rng.standard_normal((2, width))
+    o_c, o_d = drawn[1:] * np.asarray(sigma_1)[..., None]
+    return start(o_c, o_d, sigma_0), drawn[0]
+
+
+def project(params, semantics, k):
+    """The coordinates of one concept of the full model.
+
+    Parameters
+    ----------
+    params : Params
+        W_Q, W_K (d_x, d), word columns first; W_O (m, d_y) acting on labels.
+    semantics
+        Has arrays a, b (d_x, K1) and c, d (d_y, K1); a_k is orthogonal to b_k, c_k to d_k.
+    k : int
+        The concept, from 0.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    ValueError
+        Parameters of another shape; a concept that is not there.
+    """
+    d_x, concepts = np.shape(semantics.a)
+    k = integer("k", k, 0)
+    if k >= concepts:
+        raise ValueError(f"k is {k}; expected a concept, 0 to {concepts - 1}.")
+    d_y = len(semantics.c)
+    if len(params.W_Q) != d_x or params.W_Q.shape != params.W_K.shape or params.W_O.shape[1] != d_y:
+        raise ValueError(
+            f"W_Q, W_K and W_O have shapes {params.W_Q.shape}, {params.W_K.shape} and {params.W_O.shape}; expected "
+            f"({d_x}, d), ({d_x}, d) and (m, {d_y}): attention of m_a = d_x rows, labels as values."
+        )
+    x_basis, y_basis = (
+        np.stack([pair[:, k] / np.linalg.norm(pair[:, k]) for pair in pairs], axis=1)
+        for pairs in ((semantics.a, semantics.b), (semantics.c, semantics.d))
+    )
+    Q, K = (x_basis.T @ W[:, :d_x] @ x_basis for W in (params.W_Q, params.W_K))
+    return State(*(params.W_O @ y_basis).T.copy(), Q, K)
+
+
+# ---- Dynamics
+
+
+class _Runs:
+    """N runs in the layout that is fast, changed in place.
+
+    Neurons are O (N, 2, m), rows o_c and o_d, for products of small matrices. Q, K (2, 2, N) and what depends on e, (2, N),
+    have the runs last.
+    """
+
+    def __init__(self, state, r, setting, eta):
+        o_c, o_d, Q, K = map(np.asarray, state)
+        r = np.asarray(r, float)
+        if {x.shape[-1:] for x in (o_c, o_d, r)} != {r.shape[-1:] or (0,)}:
+            raise ValueError(
+                f"o_c, o_d and r have shapes {o_c.shape}, {o_d.shape} and {r.shape}; expected (..., m), one m for all."
+            )
+        if Q.shape[-2:] != (2, 2) or K.shape[-2:] != (2, 2):
+            raise ValueError(f"Q and K have shapes {Q.shape} and {K.shape}; expected (..., 2, 2).")
+        shapes = [x.shape[:-1] for x in (o_c, o_d, r)] + [x.shape[:-2] for x in (Q, K)]
+        self.shape = np.broadcast_shapes(*shapes, *map(np.shape, (*setting.numbers, eta)))
+        width = r.shape[-1]
+        self.O = np.stack([np.broadcast_to(row, (*self.shape, width)) for row in (o_c, o_d)], axis=-2)
+        self.O = self.O.astype(float).reshape(-1, 2, width)
+        self.Q, self.K = (
+            np.moveaxis(np.broadcast_to(block, (*self.shape, 2, 2)).reshape(-1, 2, 2), 0, 2).astype(float, order="C")
+            for block in (Q, K)
+        )
+        self.r = np.broadcast_to(r[..., None, :], (*self.shape, 2, width)).reshape(self.O.shape)
+        self.concepts = setting.concepts
+        self.norm_a, self.norm_b, self.norm_c, self.norm_d, self.weight_decay = map(self.each, setting.numbers)
+        self.C = np.repeat(self.norm_c, 4).reshape(-1, 2, 2)  # `forward` sets the second column
+        self.buffer, self.active = np.empty_like(self.O), np.empty(self.O.shape, bool)
+
+    def each(self, number):
+        """One number a run, (N,)."""
+        return np.broadcast_to(number, self.shape).reshape(-1)
+
+    def forward(self):
+        """K (0, ||b||) and the columns of Q times ||a||, ||b||, each (2, N); t_e (2, N), zeta^e (N, 2, m), F_e, G_e (2, N)."""
+        Kb = self.norm_b * self.K[:, 1]
+        Qa, Qb = self.norm_a * self.Q[:, 0], self.norm_b * self.Q[:, 1]  # Q x_e = Qa + e Qb
+        t = np.tanh(E * (Kb[0] * Qa[0] + Kb[1] * Qa[1]) + (Kb[0] * Qb[0] + Kb[1] * Qb[1]))  # delta_e/2 = e Kb . Q x_e
+        self.C[:, :, 1] = (E * t * self.norm_d).T  # rows (||c||, e t_e ||d||)
+        h = np.matmul(self.C, self.O, out=self.buffer)  # h^e = ||c|| o_c + e t_e ||d|| o_d
+        zeta = np.multiply(self.r, np.greater(h, 0, out=self.active), out=self.buffer)
+        products = zeta @ self.O.swapaxes(1, 2)  # zeta^e . o_c, zeta^e . o_d
+        F = np.sum(self.C * products, axis=2).T  # F_e = zeta^e . h^e
+        return Kb, Qa, Qb, t, zeta, F, self.norm_d * products[:, :, 1].T
+
+    def advance(self, eta):
+        """One step; eta a number or (N,)."""
+        Kb, Qa, Qb, t, zeta, F, G = self.forward()
+        e_rho = E * sigmoid(-E * F) * (eta / (2 * self.concepts))  # e rho_e, with the factor eta/(2 K1)
+        s = e_rho * (1 - t * t) * G
+        even, odd = s[0] + s[1], s[0] - s[1]  # sum_e s_e, sum_e e s_e
+        kept = 1 - eta * self.weight_decay
+        self.O *= kept[:, None, None]
+        self.O += (self.C * e_rho.T[:, :, None]).swapaxes(1, 2) @ zeta  # sum_e e rho_e (||c||, e t_e ||d||) zeta^e
+        self.Q *= kept
+        self.Q[:, 0] += even * self.norm_a * Kb  # sum_e s_e (K (0, ||b||)) x_e^T
+        self.Q[:, 1] += odd * self.norm_b * Kb
+        self.K *= kept
+        self.K[:, 1] += self.norm_b * (even * Qa + odd * Qb)  # sum_e s_e (Q x_e) (0, ||b||)^T
+
+    def are_finite(self):
+        return all(np.isfinite(x).all() for x in (self.O, self.Q, self.K))
+
+    def observe(self):
+        *_, t, _, F, _ = self.forward()
+        state = self.state()
+        alpha_Q, beta_Q, alpha_K, beta_K = (block[..., i, i].copy() for block in state[2:] for i in (0, 1))
+        product = beta_Q * beta_K
+        R, _, X = early_quantities(
+            self.r[:, 0].reshape(state.o_c.shape), state.o_c, state.o_d, np.sign(product) * np.sqrt(np.abs(product))
+        )
+        attn_plus, margin = (x.T.reshape(*self.shape, 2) for x in ((1 + t) / 2, E * F))
+        return Observed(attn_plus, margin, beta_Q, beta_K, alpha_Q, alpha_K, R, X)
+
+    def state(self):
+        """A copy."""
+        o_c, o_d = (self.O[:, i].reshape(*self.shape, -1) for i in (0, 1))
+        Q, K = (np.moveaxis(block, 2, 0).reshape(*self.shape, 2, 2) for block in (self.Q, self.K))
+        return State(o_c.copy(), o_d.copy(), Q.copy(), K.copy())
+
+
+def step(state, r, eta, setting):
+    """One step of the recursion.
+
+    Parameters
+    ----------
+    state : State
+    r : ndarray (..., m)
+        The output vector, `Params.a`.
+    eta : float or ndarray (...)
+        Step size.
+    setting : Setting
+
+    Returns
+    -------
+    State
+        New arrays, with all the axes of the runs.
+    """
+    runs = _Runs(state, r, setting, eta)
+    runs.advance(runs.each(eta))
+    return runs.state()
+
+
+def run(state, r, setting, etas, record=None):
+    """The recursion for as many steps as there are step sizes: 30,000 steps of 600 runs of m = 40 take half a minute.
+
+    Parameters
+    ----------
+    state : State
+    r : ndarray (..., m)
+        The output vector, `Params.a`.
+    setting : Setting
+    etas : ndarray (T,) or (T, ...)
+        Step sizes, time first: `theory.step_sizes`.
+    record : sequence of int, optional
+        Steps t at which to observe, before the t-th update, from 0 to T; 0 and T if not given.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes that do not fit; a step that is not there; step sizes so large that the state is no longer finite.
+    """
+    etas = np.asarray(check_numbers("etas", etas, "of at least 0", lambda x: x >= 0))
+    if etas.ndim == 0:
+        raise ValueError(
+            f"etas is {etas}; expected one step size a step, (T,). For constant ones: numpy.full(T, {etas})."
+        )
+    T = len(etas)
+    steps = sorted({integer("record", t, 0) for t in (record if record is not None else (0, T))})
+    if steps and steps[-1] > T:
+        raise ValueError(f"record holds {steps[-1]}; expected steps from 0 to {T}, the number of step sizes.")
+    runs = _Runs(state, r, setting, etas[0] if T else 0.0)
+    wanted, seen = set(steps), []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in range(T + 1):
+            if (t in wanted or t == T) and not runs.are_finite():
+                raise ValueError(
+                    f"the state is not finite at step {t}, with step sizes up to {etas.max():g}; lower etas."
+                )
+            if t in wanted:
+                seen.append(runs.observe())
+            if t < T:
+                runs.advance(runs.each(etas[t]))
+    return Run(np.array(steps), Observed(*map(np.array, zip(*seen, strict=True))), runs.state())
+
+
+# ---- Observation
+
+
+def observe(state, r, setting):
+    """The quantities of a state.
+
+    Parameters
+    ----------
+    state : State
+    r : ndarray (..., m)
+    setting : Setting
+
+    Returns
+    -------
+    Observed
+    """
+    return _Runs(state, r, setting, 0.0).observe()
