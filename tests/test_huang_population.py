@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nlicl.papers.huang2023 import Law, population, reduced, theory
 from nlicl.papers.huang2023 import phases as phases_of
-from nlicl.papers.huang2023 import population, reduced, theory
 from nlicl.papers.huang2023.phases import phases
 
 INFINITE = math.inf
@@ -299,14 +299,45 @@ def test_the_reduction_is_the_full_system(kind, N):
         assert few.A[-1] > 0.3
 
 
-@pytest.mark.parametrize(("N", "p"), [(1, 0.3), (7, 0.01), (400, 0.05), (2000, 0.5), (3000, 0.999)])
+@pytest.mark.parametrize(("N", "p"), [(1, 0.3), (7, 0.01), (400, 0.05), (2000, 0.5), (3000, 0.999), (10**6, 0.02)])
 def test_binomial_weights(N, p):
     from scipy.stats import binom
 
     c, weights = reduced._binomial(N, p)
-    np.testing.assert_allclose(weights, binom.pmf(c, N, p), rtol=1e-11)
+    stride = c[1] - c[0] if len(c) > 1 else 1.0
+    assert np.all(np.diff(c) == stride) and (stride == 1 or stride <= math.sqrt(N * p * (1 - p)) / 4)
+    np.testing.assert_allclose(weights, stride * binom.pmf(c, N, p), rtol=1e-11)
     assert weights.sum() == pytest.approx(1, abs=1e-14) and weights @ c == pytest.approx(N * p, rel=1e-13)
+    assert weights @ (c - N * p) ** 2 == pytest.approx(N * p * (1 - p), rel=1e-12)
     assert len(c) == N + 1 or N > 300
+
+
+def test_a_mean_over_some_counts_is_that_over_all(monkeypatch):
+    """Every s-th count stands for all: scores, loss and increments at any weights, to rounding."""
+    from scipy.stats import binom
+
+    def every(N, p):
+        c = np.arange(N + 1.0)
+        weights = binom.pmf(c, N, p)
+        return c[weights >= 1e-20], weights[weights >= 1e-20]
+
+    make = [lambda: reduced.balanced(10, 4000), lambda: reduced.under_represented(10, 0.5, 4000)]
+    weights = [(0.0, 0.0, 0.0), (1.5, -0.7, 0.01), (4.0, -2.0, -0.1), (30.0, -5.0, -1.0), (-5.0, 5.0, 0.0)]
+    few = [(query, [query.point(*w) for w in weights], reduced.floor(query)) for query in (f() for f in make)]
+    monkeypatch.setattr(reduced, "_binomial", every)
+    for (query, points, floor), again in zip(few, (f() for f in make), strict=True):
+        assert len(again._terms[2]) > 2 * len(query._terms[2])
+        for w, point in zip(weights, points, strict=True):
+            np.testing.assert_allclose(point, again.point(*w), rtol=1e-8, atol=1e-14)
+        assert floor == pytest.approx(reduced.floor(again), rel=1e-9)
+
+
+def test_the_longest_prompts_are_cheap():
+    query = reduced.under_represented(20, 0.5, 10**6)
+    assert len(query._terms[2]) < 10_000
+    limit = reduced.under_represented(20, 0.5)
+    for weights in ((0.0, 0.0, 0.0), (2.0, -1.0, 0.1)):
+        np.testing.assert_allclose(query.point(*weights), limit.point(*weights), rtol=2e-4)
 
 
 def test_reduced_counts_are_trinomial():
@@ -578,10 +609,44 @@ def test_a_flow_anywhere_and_in_words():
     point = run.at(middle)
     assert run.A[20] < point.A < run.A[21] and point.missed <= run.missed[20]
     np.testing.assert_allclose(run.at(run.tau[20]), [values[20] for values in run.points], rtol=1e-9, atol=1e-14)
+    assert run.A[0] == run.at(0).A and run.at(run.tau[-1]).missed == pytest.approx(run.missed[-1], rel=1e-9)
+    many = run.at([[middle, 0.0], [run.tau[-1], middle]])
+    assert many.A.shape == (2, 2) and many.A[1, 1] == many.A[0, 0] == point.A and many.L_k[0, 1] == run.L_k[0]
     assert run.eta is None and "gradient flow" in repr(run) and "under-represented query, K = 50" in repr(run)
     assert "eta = 2" in repr(reduced.descend(reduced.balanced(5), eta=2, steps=3))
     with pytest.raises(AttributeError, match="a Trajectory has no 'C'; it has tau, A, B_1"):
         run.C  # noqa: B018
+
+
+def test_what_is_reached_at_the_start_has_the_time_0():
+    """By the flow, by descent and by the closed form; the flow is then no more than its start."""
+    for query, eps, closed in (
+        (reduced.dominant(20, 0.5), 0.25, theory.dominant_time(20, 0.5, 0.25)),
+        (reduced.dominant(20, 0.9), 0.3, theory.dominant_time(20, 0.9, 0.3)),
+        (reduced.balanced(20), 0.95, theory.balanced_times(20, 0.95)[1]),
+        (reduced.under_represented(20, 0.5, 2000), 0.97, 0.0),
+    ):
+        run = reduced.flow(query, eps=eps)
+        last = list(phases(run, eps))[-1]
+        assert run.tau.tolist() == [0.0] and run.at(0.0) is not None and run.at(0.0).A == 0
+        assert phases(run, eps)[last].tau == 0.0 == closed
+        assert phases(reduced.descend(query, eta=1, steps=5, eps=eps), eps)[last].step == 0
+    assert theory.dominant_time(20, 0.5, 0.2499) > 0 and theory.balanced_times(20, 0.9)[1] > 0
+
+
+def test_the_closed_form_at_any_eps_and_at_K_2():
+    for K, eps in ((2, 0.01), (2, 0.2), (5, 0.3), (20, 0.5), (20, 0.9)):
+        found = phases(reduced.flow(reduced.balanced(K), eps=min(eps, 0.01)), eps)
+        assert [moment.tau for moment in found.values()] == pytest.approx(theory.balanced_times(K, eps), rel=1e-8)
+    run = reduced.flow(reduced.under_represented(10**8, 0.5), eps=0.1)
+    for eps in (0.3, 0.5):  # phase IV then ends before A_k = log K
+        found, law = phases(run, eps), theory.leading_times(10**8, 0.5, eps)["T_4 - T_3"]
+        assert law < 0 and found["T_4"].tau - found["T_3"].tau == pytest.approx(law, rel=1e-3)
+
+
+def test_a_flow_of_a_very_rare_feature_ends():
+    run = reduced.flow(reduced.under_represented(5, 0.99999), eps=0.1)
+    assert phases(run, 0.1)["T_4"].tau > 100 * theory.under_represented_bound(5, 0.1)
 
 
 def test_not_reached_is_a_value():
@@ -644,12 +709,14 @@ def test_the_smoothness_constant_is_that_of_two_classes():
     assert np.max(4 * a * (1 - a) ** 2 * (3 * a - 1)) == pytest.approx(0.30812, abs=1e-5)
     assert theory.SMOOTHNESS >= 0.30812
     assert theory.step_size(0.5) == pytest.approx(6.49, abs=0.005)  # 3.24/max p
+    assert theory.check_step_size(12.9, 0.5) == 12.9  # below 6.49/max p
 
 
 # ---------------------------------------------------------------- errors
 
 
 HALF = np.full(2, 0.5)
+FLOW = reduced.flow(reduced.balanced(4))
 SOURCE = population.infinite(SKEW)
 WRONG = [
     (lambda: population.enumerated([0.5, 0.6], 3), "p sums to 1.1; expected 1"),
@@ -662,13 +729,13 @@ WRONG = [
     (lambda: population.enumerated(np.full(20, 0.05), 40), r"count vectors; expected at most 2000000.*Use sampled\(p"),
     (lambda: population.sampled(HALF, 3, 0), "M is 0; expected at least 1"),
     (lambda: population.loss_k(np.zeros((2, 3)), SOURCE), r"S has shape \(2, 3\); expected \(3, 3\), row key and column"),
-    (lambda: population.attention(np.full((3, 3), np.nan), SOURCE), "S has entries that are not finite"),
+    (lambda: population.attention(np.full((3, 3), np.nan), SOURCE), r"S\[0, 0\] is nan; expected finite"),
     (lambda: population.loss(np.zeros((3, 3)), HALF, SOURCE), "p has 2 features, source 3; expected the same"),
     (lambda: population.gradient(np.zeros((4, 3)), np.eye(3), SKEW, SOURCE), r"Q has shape \(4, 3\), V \(3, 3\)"),
     (lambda: population.descend(3, SKEW, SOURCE, eta=1, steps=1), "k is 3; expected a feature from 0 to K - 1 = 2"),
     (lambda: population.descend(1, [0.7, 0.3], population.infinite([0.7, 0.3]), eta=1, steps=1), "K is 2 with a dominant"),
-    (lambda: population.descend(0, SKEW, SOURCE, eta=20, steps=1), r"eta is 20 with max p = 0.5; expected at most 3.24/max"),
-    (lambda: reduced.descend(reduced.balanced(4), eta=26, steps=1), "6.49/max p = 25.96 a step can raise it"),
+    (lambda: population.descend(0, SKEW, SOURCE, eta=20, steps=1), "eta is 20 .*; expected at most 6.49/max p = 12.98"),
+    (lambda: reduced.descend(reduced.balanced(4), eta=26, steps=1), "6.49/max p = 25.96: .* 3.24/max p = 12.98"),
     (lambda: reduced.descend(reduced.balanced(4), eta=-1, steps=1), "eta is -1; expected a finite number greater than 0"),
     (lambda: reduced.descend(reduced.balanced(4), steps=1.5), "steps is 1.5; expected an integer"),
     (lambda: reduced.balanced(1), "K is 1; expected at least 2"),
@@ -684,6 +751,65 @@ WRONG = [
     (lambda: theory.dominant_bound(1.0), "eps is 1.0; expected a finite number between 0 and 1"),
     (lambda: theory.floor_bounds(0, 4, 3), "p_k is 0; expected a finite number between 0 and 1"),
     (lambda: theory.concentration_probability(4, 100, c=0), "c is 0; expected a finite number greater than 0"),
+    (lambda: population.enumerated([[0.5, 0.5]], 3), r"p has shape \(1, 2\); expected"),
+    (lambda: population.enumerated(["a", "b"], 3), "p has dtype <U1; expected the probabilities"),
+    (lambda: population.enumerated([[0.5], [0.5, 0.5]], 3), "p has rows of unequal lengths"),
+    (lambda: population.sampled(HALF, 3, 5, seed=-1), "seed is -1; expected at least 0"),
+    (lambda: population.sampled(HALF, 3, 5, seed=(1, 0.5)), "seed is 0.5; expected an integer"),
+    (lambda: population.Source([1.0, 2.0], [1.0]), r"counts has shape \(2,\); expected \(M, K\)"),
+    (lambda: population.Source([[1.0]], [1.0]), r"counts has shape \(1, 1\); expected \(M, K\), M >= 1 count vectors"),
+    (lambda: population.Source([[1.0, -1.0]], [1.0]), "counts has negative entries, or a row of zeros"),
+    (lambda: population.Source([[0, 0], [1, 2]], HALF), "counts has negative entries, or a row of zeros"),
+    (lambda: population.Source([[1.0, np.inf]], [1.0]), r"counts\[0, 1\] is inf; expected finite"),
+    (lambda: population.Source([["1", "2"]], [1.0]), "counts has dtype <U1; expected an array"),
+    (lambda: population.Source([[1, 2]], HALF), r"weights has shape \(2,\); expected \(1,\), one for each row"),
+    (lambda: population.Source([[1, 2], [2, 1]], [1.5, -0.5]), "weights goes from -0.5 to 1.5 .* probabilities of sum 1"),
+    (lambda: population.Source([[1, 2], [2, 1]], [1.0, 1.0]), "with the sum 2; expected probabilities of sum 1. Divide"),
+    (lambda: population.loss_k(np.zeros((3, 3)), (SKEW[None], np.ones(1))), "source is a tuple; expected a Source, as"),
+    (lambda: population.increments(np.zeros((3, 3)), SKEW, None), "source is a NoneType; expected a Source"),
+    (lambda: population.loss_k([["a"] * 3] * 3, SOURCE), "S has dtype <U1; expected an array"),
+    (lambda: population.gradient(np.zeros((3, 3)), np.eye(3)[0], SKEW, SOURCE), r"V has shape \(3,\); expected \(d, K\)"),
+    (lambda: population.gradient("Q", np.eye(3), SKEW, SOURCE), "Q has dtype <U1; expected an array"),
+    (lambda: population.descend(0, SKEW, SOURCE, eta=1, steps=1, eps=2), "eps is 2; expected a finite number between 0"),
+    (lambda: population.descend(0, SKEW, SOURCE, eta=1, steps=-1), "steps is -1; expected at least 0"),
+    (lambda: Law(np.eye(3), HALF, SOURCE), "p has 2 features, source 3; expected the same"),
+    (lambda: Law(np.eye(4), SKEW, SOURCE), r"V has shape \(4, 4\); expected \(d, 3\)"),
+    (lambda: Law(np.eye(3), SKEW, "counts"), "source is a str; expected a Source"),
+    (lambda: reduced.descend(reduced.balanced(4), steps=1, eps=0), "eps is 0; expected a finite number between 0 and 1"),
+    (lambda: reduced.descend("balanced", steps=1), "query is a str; expected a Query, as balanced, dominant and"),
+    (lambda: reduced.flow(None), "query is a NoneType; expected a Query"),
+    (lambda: reduced.floor(4), "query is a int; expected a Query"),
+    (lambda: reduced.balanced(1e8), "K is 100000000.0; expected an integer"),
+    (lambda: reduced.balanced(4, 10**11), "N is 100000000000; expected at most 10000000000, or math.inf"),
+    (lambda: reduced.balanced(4).point(math.nan, 0.0, 0.0), r"\(A, B_1, B_o\) is \(nan, 0.0, 0.0\); expected finite"),
+    (lambda: reduced.Query("rare", 4, 0.1, 0.0, 3), "kind is 'rare'; expected one of 'balanced', 'dominant', 'under-rep"),
+    (lambda: reduced.Query("balanced", 4, 0.1, 0.95, 3), "p_1 is 0.95; expected a finite number from 0 to below 1 - p_k"),
+    (lambda: FLOW.at(FLOW.tau[-1] * 1.01), "tau is .*; expected a finite number from 0 to .*, where the trajectory ends"),
+    (lambda: FLOW.at(-1.0), "tau is -1.0; expected a finite number from 0 to"),
+    (lambda: FLOW.at([0.0, math.nan]), "tau is nan; expected a finite number from 0 to"),
+    (lambda: FLOW.at("end"), "tau is 'end'; expected a number from 0 to"),
+    (lambda: reduced.descend(reduced.balanced(4), steps=1).at(0.0), "gradient descent, which has no points between steps"),
+    (lambda: phases(reduced.balanced(4)), "trajectory is a Query; expected a Trajectory, as reduced.flow"),
+    (lambda: theory.initial_loss([0.5, 0.6], 4), "p sums to 1.1; expected 1"),
+    (lambda: theory.initial_loss([0.5, 0.5], 0), "N is 0; expected at least 1"),
+    (lambda: theory.dominant_bound(0.1, eta=0), "eta is 0; expected a finite number greater than 0"),
+    (lambda: theory.phase_bounds("balanced", 4, 0.1, eta=-1.0), "eta is -1.0; expected a finite number greater than 0"),
+    (lambda: theory.phase_bounds("dominant", 4, 0.1, C=0), "C is 0; expected a finite number greater than 0"),
+    (lambda: theory.under_represented_bound(4, 0.1, eta=math.inf), "eta is inf; expected a finite number greater"),
+    (lambda: theory.F(0), "u is 0; expected finite numbers greater than 0"),
+    (lambda: theory.F([1.0, -2.0]), "u is -2; expected finite numbers greater than 0"),
+    (lambda: theory.F("u"), "u has dtype <U1; expected numbers greater than 0"),
+    (lambda: theory.flow_time(0.5, 20, 0.5), "u is 0.5; expected finite numbers at least .* = 1, where .* starts"),
+    (lambda: theory.target_weight([1.0, 0.01], 20, 0.05), "u is 0.01; expected finite numbers at least .* 0.0526316"),
+    (lambda: theory.flow_time(2.0, 20, 1.0), "p_k is 1.0; expected a finite number between 0 and 1"),
+    (lambda: theory.end_of_growth(1), "K is 1; expected at least 2"),
+    (lambda: theory.balanced_times(1, 0.1), "K is 1; expected at least 2"),
+    (lambda: theory.dominant_time(20, 0.5, 1), "eps is 1; expected a finite number between 0 and 1"),
+    (lambda: theory.dominant_weight_law(-1.0, 20, 0.5), "tau is -1; expected finite numbers at least 0"),
+    (lambda: theory.target_weight_law(800.0, 20, 0.5), r"tau is 800; expected finite numbers from 0 to below .* = 800"),
+    (lambda: theory.target_weight_law([0.0, -1.0], 20, 0.5), "tau is -1; expected finite numbers from 0 to below"),
+    (lambda: theory.target_weight_law(1.0, 20, 1.5), "p_1 is 1.5; expected a finite number between 0 and 1"),
+    (lambda: theory.leading_times(2, 0.5, 0.1), "K is 2; expected at least 3"),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import population
 from .prompts import Params, check_loss, check_params
+from .theory import check_array
 
 __all__ = ["Law"]
 
@@ -13,6 +14,9 @@ __all__ = ["Law"]
 @dataclass(frozen=True, eq=False)
 class Law:
     """All prompts at once: every task vector, and counts as a source has them; for gradient descent on the population loss.
+
+    What `Problem.population` makes. With sampled counts, a problem's default, it is an approximation of the population: the
+    mean over 500 count vectors, drawn once from the seed. Counts `"infinite"` and `"enumerated"` are exact.
 
     Attributes
     ----------
@@ -22,11 +26,24 @@ class Law:
         Their frequencies, of the query.
     source : population.Source
         The law of the contexts' counts.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes that do not fit, frequencies that are no probabilities, something that is no `Source`.
     """
 
     V: np.ndarray
     p: np.ndarray
     source: population.Source
+
+    def __post_init__(self):
+        object.__setattr__(self, "V", check_array("V", self.V, "(d, K)"))
+        object.__setattr__(self, "p", population.check_law(self.p, self.source))
+        if self.V.shape[1] != len(self.p):
+            raise ValueError(
+                f"V has shape {self.V.shape}; expected (d, {len(self.p)}), the columns being the features of p."
+            )
 
     def __len__(self):
         return 1  # there is one, and no part of it can be drawn

@@ -1,5 +1,7 @@
 """When the phases of training end. Thresholds [recalled]; that the times come out as they do [derived].
 
+The function has its module's name: `from nlicl.papers.huang2023.phases import phases`, or `huang2023.phases.phases(run)`.
+
 | query             | time  | first tau at which                     | phase that ends                             |
 |-------------------|-------|----------------------------------------|---------------------------------------------|
 | balanced          | T_1   | A_k = log K                            | I, growth of the target weight              |
@@ -21,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...checks import real
-from .trajectory import Point
+from .trajectory import Point, Trajectory
 
 __all__ = ["Moment", "phases"]
 
@@ -59,8 +61,19 @@ def phases(trajectory, eps=0.01):
     Returns
     -------
     dict of str to Moment
-        "T_1", "T_2"; "T_dom"; or "T_1" to "T_4" and "cross". A time that was not reached is nan, not an error.
+        "T_1", "T_2"; "T_dom"; or "T_1" to "T_4" and "cross". A time that was not reached is nan, not an error; that
+        of a condition met at the start is 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        eps out of range; something that is no trajectory.
     """
+    if not isinstance(trajectory, Trajectory):
+        raise TypeError(
+            f"trajectory is a {type(trajectory).__name__}; expected a Trajectory, as reduced.flow, reduced.descend and "
+            "population.descend make it."
+        )
     real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
     log_K = math.log(trajectory.K)
     # Each is below 0 before its time and at least 0 at it.
@@ -88,7 +101,7 @@ def _first(trajectory, past):
     i = int(reached[0])
     tau = float(trajectory.tau[i])
     point = Point(*(float(values[i]) for values in trajectory.points))
-    if trajectory.at is None:
+    if trajectory.interpolant is None:
         return Moment(tau, float(i), point)
     before = float(trajectory.tau[max(i - 1, 0)])
     # Where the threshold falls on a point, the interpolant may differ from it in its last digits.

@@ -13,18 +13,20 @@ The K queries are K independent systems, each of one column of S. Unmasked, the 
 """
 
 import math
+from collections import namedtuple
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 
-from ...checks import integer
-from .theory import check_step_size
+from ...checks import integer, real
+from .._seeds import key
+from .theory import check_array, check_p, check_step_size
 from .trajectory import Point, Trajectory
 
 __all__ = [
     "Source",
     "attention",
+    "check_law",
     "descend",
     "enumerated",
     "gradient",
@@ -43,19 +45,43 @@ LONGEST = 170  # 171! is no float64
 # ---- Sources of counts
 
 
-class Source(NamedTuple):
+class Source(namedtuple("Source", ["counts", "weights"])):
     """A law of the counts (c_1, .., c_K) of features in a prompt.
 
     Attributes
     ----------
     counts : ndarray (M, K)
-        Count vectors; p itself for N infinite: only their ratios matter.
+        Count vectors, not negative, none of them 0; p itself for N infinite: only their ratios matter.
     weights : ndarray (M,)
         Their probabilities, which sum to 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Arrays that are none of this.
     """
 
-    counts: np.ndarray
-    weights: np.ndarray
+    __slots__ = ()
+
+    def __new__(cls, counts, weights):
+        counts, weights = check_array("counts", counts, "(M, K)"), check_array("weights", weights, "(M,)")
+        M, K = counts.shape
+        if M < 1 or K < 2:
+            raise ValueError(
+                f"counts has shape {counts.shape}; expected (M, K), M >= 1 count vectors of K >= 2 features."
+            )
+        if np.any(counts < 0) or not np.all(counts.any(axis=1)):
+            raise ValueError(
+                "counts has negative entries, or a row of zeros; expected how often each feature is there."
+            )
+        if weights.shape != (M,):
+            raise ValueError(f"weights has shape {weights.shape}; expected ({M},), one for each row of counts.")
+        if np.any(weights < 0) or abs(weights.sum() - 1) > 1e-9:
+            raise ValueError(
+                f"weights goes from {weights.min():g} to {weights.max():g} with the sum {weights.sum():.12g}; expected "
+                "probabilities of sum 1. Divide them by their sum."
+            )
+        return super().__new__(cls, counts, weights)
 
 
 def enumerated(p, N):
@@ -77,7 +103,7 @@ def enumerated(p, N):
     ValueError
         More than two million count vectors, or a longer prompt.
     """
-    p, N = _checked_p(p), integer("N", N, 1)
+    p, N = check_p(p), integer("N", N, 1)
     K = len(p)
     number = math.comb(N + K - 1, K - 1)
     if number > MOST or N > LONGEST:
@@ -107,14 +133,15 @@ def sampled(p, N, M, seed=0):
     -------
     Source
     """
-    p, N, M = _checked_p(p), integer("N", N, 1), integer("M", M, 1)
+    p, N, M = check_p(p), integer("N", N, 1), integer("M", M, 1)
+    key(0, seed)  # checks it
     counts = np.random.default_rng(seed).multinomial(N, p / p.sum(), size=M)
     return Source(counts.astype(float), np.full(M, 1 / M))
 
 
 def infinite(p):
     """N infinite: the counts are replaced by p."""
-    return Source(_checked_p(p)[None], np.ones(1))
+    return Source(check_p(p)[None], np.ones(1))
 
 
 # ---- One query: a column of S
@@ -161,6 +188,7 @@ def attention(S, source, masked=True):
     Parameters
     ----------
     S : array_like (K, K)
+        Finite.
     source : Source
     masked : bool
         Whether the query token is left out of the keys; if not, scores of a prompt sum to less than 1.
@@ -196,7 +224,7 @@ def loss_k(S, source, masked=True):
 
 def loss(S, p, source, masked=True):
     """L = sum_k p_k L_k, the population loss (factor 1/2 [recalled])."""
-    return float(_checked_p(p, source) @ loss_k(S, source, masked))
+    return float(check_law(p, source) @ loss_k(S, source, masked))
 
 
 def increments(S, p, source, masked=True):
@@ -233,7 +261,7 @@ def loss_and_increments(S, p, source, masked=True):
     loss : float
     D : ndarray (K, K)
     """
-    S, p = _checked_S(S, source), _checked_p(p, source)
+    S, p = _checked_S(S, source), check_law(p, source)
     value, D = 0.0, np.empty_like(S)
     for k in range(len(S)):
         column, _, _, error = _column(S[:, k], k, source, masked)
@@ -257,8 +285,8 @@ def gradient(Q, V, p, source, masked=True):
     -------
     ndarray (d, d)
     """
-    Q, V = np.asarray(Q, float), np.asarray(V, float)
-    if V.ndim != 2 or Q.shape != (len(V), len(V)):
+    Q, V = check_array("Q", Q, "(d, d)"), check_array("V", V, "(d, K)")
+    if Q.shape != (len(V), len(V)):
         raise ValueError(f"Q has shape {Q.shape}, V {V.shape}; expected (d, d) and (d, K).")
     return -V @ increments(V.T @ Q @ V, p, source, masked) @ V.T
 
@@ -278,7 +306,7 @@ def descend(k, p, source, *, eta, steps, eps=None, masked=True):
     eta : float
         Step size, at most 6.49/max p (`theory.check_step_size`).
     steps : int
-    eps : float, optional
+    eps : float in (0, 1), optional
         Stop as soon as the mean of (1 - Attn_k)^2 is at most eps.
     masked : bool
 
@@ -286,13 +314,20 @@ def descend(k, p, source, *, eta, steps, eps=None, masked=True):
     -------
     Trajectory
         B_o is the mean weight of the features other than v_k and v_1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Settings out of range, named.
     """
-    p = _checked_p(p, source)
+    p = check_law(p, source)
     K = len(p)
     k, steps = integer("k", k, 0), integer("steps", steps, 0)
     if k >= K:
         raise ValueError(f"k is {k}; expected a feature from 0 to K - 1 = {K - 1}.")
     eta = check_step_size(eta, p.max())
+    if eps is not None:
+        real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
     separate = k > 0 and not np.allclose(p, 1 / K)
     others = np.ones(K, bool)
     others[[0, k] if separate else [k]] = False
@@ -318,27 +353,26 @@ def descend(k, p, source, *, eta, steps, eps=None, masked=True):
 # ---- Checks
 
 
-def _checked_p(p, source=None):
-    p = np.asarray(p, float)
-    if p.ndim != 1 or len(p) < 2:
-        raise ValueError(f"p has shape {p.shape}; expected (K,) with K at least 2.")
-    if not np.all(p > 0):  # nan as well
-        k = int(np.argmin(p > 0))
-        raise ValueError(f"p[{k}] is {p[k]}; expected positive probabilities.")
-    if abs(p.sum() - 1) > 1e-9:
-        raise ValueError(f"p sums to {p.sum():.12g}; expected 1. Divide it by its sum.")
-    if source is not None and source.counts.shape[1] != len(p):
-        raise ValueError(f"p has {len(p)} features, source {source.counts.shape[1]}; expected the same number.")
+def check_law(p, source):
+    """`p` as an array (K,) of probabilities, of as many features as the source has; TypeError or ValueError otherwise."""
+    p, K = check_p(p), _checked_source(source).counts.shape[1]
+    if len(p) != K:
+        raise ValueError(f"p has {len(p)} features, source {K}; expected the same number.")
     return p
 
 
+def _checked_source(source):
+    if not isinstance(source, Source):
+        raise TypeError(
+            f"source is a {type(source).__name__}; expected a Source, as enumerated, sampled and infinite make it."
+        )
+    return source
+
+
 def _checked_S(S, source):
-    S = np.asarray(S, float)
-    K = source.counts.shape[1]
+    S, K = check_array("S", S, "(K, K)"), _checked_source(source).counts.shape[1]
     if S.shape != (K, K):
         raise ValueError(
             f"S has shape {S.shape}; expected ({K}, {K}), row key and column query, for a source of {K} features."
         )
-    if not np.all(np.isfinite(S)):
-        raise ValueError("S has entries that are not finite numbers.")
     return S

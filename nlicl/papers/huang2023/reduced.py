@@ -2,7 +2,8 @@
 
 A query v_k is followed through three weights: A_k of its own feature, B_1 of the dominant feature where that is another one,
 and B_o of each of the G others. With counts c_k, c_1 and R = N - c_k - c_1, everything is linear in the others' sum of c_m^2,
-whose mean given R is R + R(R-1)/G. So a step costs a sum over (c_k, c_1), one term if N is infinite, whatever K is.
+whose mean given R is R + R(R-1)/G. So a step costs a sum over (c_k, c_1), one term if N is infinite, a few thousand at most
+however long the prompt is (see `_binomial`), whatever K is.
 
 | query              | p_k                | G     | counts averaged over                |
 |--------------------|--------------------|-------|-------------------------------------|
@@ -21,11 +22,12 @@ import numpy as np
 
 from ...checks import integer, real
 from .theory import check_length, check_step_size, missing_probability, step_size, under_represented_bound
-from .trajectory import Point, Trajectory
+from .trajectory import KINDS, Point, Trajectory
 
 __all__ = ["Query", "balanced", "descend", "dominant", "floor", "flow", "under_represented"]
 
 NEGLIGIBLE = 1e-20  # terms of less weight are dropped
+LONGEST = 10**10  # prompts that are not infinite
 
 
 # ---- Queries
@@ -57,18 +59,18 @@ class Query:
     ----------
     kind : {"balanced", "dominant", "under-represented"}
     K : int
-        Number of features, 1e8 as well: no cost depends on it if N is infinite.
+        Number of features, 10**8 as well: no cost depends on it if N is infinite.
     p_k, p_1 : float
         Probability of its feature, and of the dominant feature if that is another one (else 0).
     G : int
         Number of the other features.
     N : int or inf
-        Length of a prompt.
+        Length of a prompt, at most 10**10 if it is not inf.
 
     Raises
     ------
     ValueError, TypeError
-        N is neither inf nor an integer of at least 1.
+        Settings out of range, named.
     """
 
     kind: str
@@ -79,7 +81,17 @@ class Query:
     N: float = math.inf
 
     def __post_init__(self):
-        check_length(self.N)
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(map(repr, KINDS))}.")
+        for name, least in {"K": 2, "G": 1}.items():
+            integer(name, getattr(self, name), least)
+        real("p_k", self.p_k, "between 0 and 1, a probability", lambda x: 0 < x < 1)
+        real("p_1", self.p_1, "from 0 to below 1 - p_k, a probability", lambda x: 0 <= x < 1 - self.p_k)
+        if check_length(self.N) > LONGEST and not math.isinf(self.N):
+            raise ValueError(
+                f"N is {self.N}; expected at most {LONGEST}, or math.inf, from which longer prompts differ by a relative "
+                "1/(N p_k)."
+            )
 
     @property
     def largest(self):
@@ -109,14 +121,21 @@ class Query:
         return np.stack([c_k, c_1, R]), share + (1 - share) / self.G, weights / weights.sum()
 
     def point(self, A, B_1, B_o):
-        """Scores, loss and increments at given weights (B_1 is of no effect where there is no separate dominant feature).
+        """Scores, loss and increments at given weights.
+
+        Parameters
+        ----------
+        A, B_1, B_o : float
+            B_1 is of no effect where there is no separate dominant feature, and may be nan there, as in a `Point`.
 
         Returns
         -------
         Point
         """
         counts, spread, weights = self._terms
-        scores = np.array([A, B_1, B_o])
+        scores = np.array([A, B_1 if self.p_1 else A, B_o], float)
+        if not np.isfinite(scores).all():
+            raise ValueError(f"(A, B_1, B_o) is {(A, B_1, B_o)}; expected finite numbers.")
         scores -= scores.max()
         if scores.min() > -500:  # no exponential underflows: the largest score need not be that of a present feature
             e = counts * np.exp(scores)[:, None]
@@ -151,21 +170,24 @@ def descend(query, *, eta=None, steps, eps=None):
         Step size, 3.24/max p if not given, at most 6.49/max p (`theory.check_step_size`).
     steps : int
         Steps at most.
-    eps : float, optional
+    eps : float in (0, 1), optional
         Stop as soon as the mean of (1 - Attn_k)^2 is at most eps.
 
     Returns
     -------
     Trajectory
-        Every step.
+        Every step. How many it takes to come to eps, about: `flow(query, eps=eps).tau[-1] / eta`.
 
     Raises
     ------
     ValueError, TypeError
         Settings out of range, named.
     """
+    _check_query(query)
     eta = check_step_size(step_size(query.largest) if eta is None else eta, query.largest)
     steps = integer("steps", steps, 0)
+    if eps is not None:
+        _check_eps(eps)
     points = []
     A = B_1 = B_o = 0.0
     for step in range(steps + 1):
@@ -182,19 +204,21 @@ def descend(query, *, eta=None, steps, eps=None):
 def flow(query, *, eps=0.01, end=None):
     """Gradient flow from Q = 0 until the mean of (1 - Attn_k)^2 is below eps, by one percent of it.
 
-    Runge-Kutta of order 8 (scipy's DOP853), relative tolerance 1e-12; a few hundred steps at any K.
+    Runge-Kutta of order 8 (scipy's DOP853), relative tolerance 1e-12; a few hundred steps at any K. Where it starts within
+    eps, the start is all there is.
 
     Parameters
     ----------
     query : Query
     eps : float in (0, 1)
     end : float, optional
-        Flow time to stop at in any case; 100 times the recalled bound if not given. With N finite eps may never be reached.
+        Flow time to stop at in any case; if not given, 100 times the recalled bound, and longer for p_k below 1/K. With N
+        finite eps may never be reached.
 
     Returns
     -------
     Trajectory
-        At the integrator's own steps; `.at(tau)` anywhere.
+        At the integrator's own steps; `.at(tau)` anywhere up to its end.
 
     Raises
     ------
@@ -203,8 +227,15 @@ def flow(query, *, eps=0.01, end=None):
     """
     from scipy.integrate import solve_ivp
 
-    real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
-    end = 100 * under_represented_bound(query.K, eps) if end is None else real("end", end, "above 0", lambda x: x > 0)
+    _check_query(query)
+    _check_eps(eps)
+    if end is None:
+        end = 100 * under_represented_bound(query.K, eps) / min(1, query.K * query.p_k) ** 2
+    else:
+        end = real("end", end, "above 0", lambda x: x > 0)
+    start = query.point(0.0, 0.0, 0.0)
+    if start.missed <= eps:
+        return Trajectory(query.kind, query.K, np.zeros(1), Point(*np.array([start]).T), interpolant=lambda tau: start)
 
     def speed(tau, weights):
         point = query.point(*weights)
@@ -221,7 +252,7 @@ def flow(query, *, eps=0.01, end=None):
     )
     points = [query.point(*weights) for weights in found.y.T]
     return Trajectory(
-        query.kind, query.K, found.t, Point(*np.array(points).T), at=lambda tau: query.point(*found.sol(tau))
+        query.kind, query.K, found.t, Point(*np.array(points).T), interpolant=lambda tau: query.point(*found.sol(tau))
     )
 
 
@@ -239,6 +270,7 @@ def floor(query):
     float
         Within `theory.floor_bounds`; 0 for N infinite.
     """
+    _check_query(query)
     N = query.N
     if math.isinf(N):
         return 0.0
@@ -263,19 +295,41 @@ def floor(query):
 
 
 def _binomial(N, p):
-    """Values of a binomial count and their probabilities, those below 1e-20 left out: ratios outward from the mode."""
+    """Values of a binomial count and their weights in a mean: those that matter, and of many of them only every s-th.
+
+    They are ratios outward from the mode. By Bernstein's inequality the probability to be further from the mean than
+    10 sigma + 31 is below 1e-20. A mean over every s-th value differs from the whole one by the characteristic function at
+    the multiples of 2 pi/s, which is below exp(-8 (sigma/s)^2) there; with s <= sigma/4 that is e^-128: nothing.
+    """
     if N == 0:
         return np.zeros(1), np.ones(1)
-    mode = min(int((N + 1) * p), N)
-    c = np.arange(N + 1.0)
+    mode, sigma = min(int((N + 1) * p), N), math.sqrt(N * p * (1 - p))
+    reach, stride = int(10 * sigma) + 33, max(1, int(sigma / 4))
+    low = max(mode - reach, 0)
+    c, m = np.arange(low, min(mode + reach, N) + 1.0), mode - low
     odds = p / (1 - p)
-    up = np.cumprod((N - c[mode:-1]) / c[mode + 1 :] * odds)
-    down = np.cumprod((c[mode:0:-1] / (N - c[mode:0:-1] + 1)) / odds)
+    up = np.cumprod((N - c[m:-1]) / c[m + 1 :] * odds)
+    down = np.cumprod((c[m:0:-1] / (N - c[m:0:-1] + 1)) / odds)
     weights = np.concatenate([down[::-1], [1.0], up])
+    c, weights = c[m % stride :: stride], weights[m % stride :: stride]
     weights /= weights.sum()
     kept = weights >= NEGLIGIBLE
     return c[kept], weights[kept]
 
 
+# ---- Checks
+
+
 def _imbalanced(K, p_1, least):
     return integer("K", K, least), real("p_1", p_1, "between 0 and 1, a probability", lambda x: 0 < x < 1)
+
+
+def _check_query(query):
+    if not isinstance(query, Query):
+        raise TypeError(
+            f"query is a {type(query).__name__}; expected a Query, as balanced, dominant and under_represented make it."
+        )
+
+
+def _check_eps(eps):
+    real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)

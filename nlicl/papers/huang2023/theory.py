@@ -2,7 +2,8 @@
 
 [recalled] is from memory of the paper, its numbers uncertain; [derived] is ours, checked numerically; neither is a quotation.
 Times are flow times tau = eta t where `eta` is left at 1, steps of gradient descent otherwise. A bound is the expression
-under the O with a constant C in front; C = 10 covers all our runs [derived].
+under the O with a constant C in front; C = 10 covers all our runs [derived]. Arguments out of their range are refused, by
+ValueError or TypeError.
 """
 
 import math
@@ -10,12 +11,15 @@ import math
 import numpy as np
 
 from ...checks import integer, real
+from ...types import check_finite
 
 __all__ = [
     "F",
     "attention_ratio",
     "balanced_times",
+    "check_array",
     "check_length",
+    "check_p",
     "check_step_size",
     "concentration_probability",
     "dominant_bound",
@@ -69,8 +73,15 @@ def floor_bounds(p_k, N, K):
 
 
 def initial_loss(p, N):
-    """L_k at Q = 0 for every k: 1/2 [||p - e_k||^2 + (1 - ||p||^2)/N], shape (K,) [derived]."""
-    p = np.asarray(p, float)
+    """L_k at Q = 0 for every k: 1/2 [||p - e_k||^2 + (1 - ||p||^2)/N], shape (K,) [derived].
+
+    Parameters
+    ----------
+    p : array_like (K,)
+        Positive probabilities of the features.
+    N : int or inf
+    """
+    p = check_p(p)
     square = p @ p
     return (square - 2 * p + 1 + (1 - square) / check_length(N)) / 2
 
@@ -82,7 +93,7 @@ def concentration_probability(K, N, c=1.0):
     nothing and the bound is 0.
     """
     K, N = integer("K", K, 2), check_length(N)
-    real("c", c, "greater than 0", lambda x: x > 0)
+    c = _positive("c", c)
     long = N * c**2 >= 20 * K**3
     return max(0.0, 1 - 3 * math.exp(-(c**2) * N / (25 * K**2))) if long else 0.0
 
@@ -91,7 +102,7 @@ def concentration_probability(K, N, c=1.0):
 
 
 def step_size(largest):
-    """1/(0.3082 max_k p_k), 3.24/max_k p_k: half of what keeps L from increasing [derived]; `largest` is max_k p_k."""
+    """The default, 1/(0.3082 max_k p_k) = 3.24/max_k p_k: half of what `check_step_size` allows; `largest` is max_k p_k."""
     return 1 / (SMOOTHNESS * _probability("largest", largest))
 
 
@@ -100,12 +111,11 @@ def check_step_size(eta, largest):
 
     L is 0.3082 max_k p_k-smooth in Q, hence every smaller step of gradient descent lowers it.
     """
-    eta = real("eta", eta, "greater than 0", lambda x: x > 0)
-    usual = step_size(largest)
+    eta, usual = _positive("eta", eta), step_size(largest)
     if eta > 2 * usual:
         raise ValueError(
-            f"eta is {eta:g} with max p = {largest:g}; expected at most 3.24/max p = {usual:.4g}: L is 0.3082 max p-smooth "
-            f"[derived], and beyond 6.49/max p = {2 * usual:.4g} a step can raise it."
+            f"eta is {eta:g} with max p = {largest:g}; expected at most 6.49/max p = {2 * usual:.4g}: L is 0.3082 max "
+            f"p-smooth [derived], and a longer step can raise it. The default is half of that, 3.24/max p = {usual:.4g}."
         )
     return eta
 
@@ -125,7 +135,7 @@ def under_represented_bound(K, eps, eta=1.0, C=1.0):
 def dominant_bound(eps, eta=1.0, C=1.0):
     """C log(eps^(-1/2))/(eps eta): T_1 of the imbalanced theorem [recalled]; T_dom here."""
     _check_eps(eps)
-    return C * math.log(eps**-0.5) / (eps * eta)
+    return _positive("C", C) * math.log(eps**-0.5) / (eps * _positive("eta", eta))
 
 
 def phase_bounds(kind, K, eps, eta=1.0, C=1.0):
@@ -137,14 +147,14 @@ def phase_bounds(kind, K, eps, eta=1.0, C=1.0):
         The query.
     K : int
     eps : float in (0, 1)
-    eta, C : float
+    eta, C : float, greater than 0
 
     Returns
     -------
     dict of str to float
         "T_1", "T_2"; "T_dom"; "T_1" to "T_4". Each is a bound on the time since the one before.
     """
-    K = integer("K", K, 2)
+    K, eta, C = integer("K", K, 2), _positive("eta", eta), _positive("C", C)
     _check_eps(eps)
     convergence = C * K * math.log(K * eps**-0.5) / (eps * eta)
     growth = lambda exponent: C * K**exponent * math.log(K) / eta  # noqa: E731
@@ -161,7 +171,8 @@ def phase_bounds(kind, K, eps, eta=1.0, C=1.0):
 
 
 def F(u):
-    """u^2/2 + 3u + 3 log u - 1/u: the integral of (1 + u)^3/u^2 [derived]."""
+    """u^2/2 + 3u + 3 log u - 1/u: the integral of (1 + u)^3/u^2, u greater than 0, a number or an array [derived]."""
+    u = _numbers("u", u, "greater than 0", lambda u: u > 0)
     return u**2 / 2 + 3 * u + 3 * np.log(u) - 1 / u
 
 
@@ -169,13 +180,29 @@ def flow_time(u, K, p_k):
     """tau at which Attn_k/(1 - Attn_k) is u: (1 - 1/K)^2/p_k [F(u) - F(p_k/(1-p_k))] [derived].
 
     For a query of probability p_k whose K - 1 other features are equally likely: balanced, p_k = 1/K, or dominant.
+
+    Parameters
+    ----------
+    u : float or array_like
+        At least p_k/(1 - p_k), where it starts: it only grows.
+    K : int
+    p_k : float in (0, 1)
+
+    Returns
+    -------
+    float or ndarray
     """
-    return (1 - 1 / K) ** 2 / p_k * (F(u) - F(p_k / (1 - p_k)))
+    u, start = _grown(u, K, p_k)
+    return (1 - 1 / K) ** 2 / p_k * (F(u) - F(start))
 
 
 def target_weight(u, K, p_k):
-    """A_k when Attn_k/(1 - Attn_k) is u: (1 - 1/K) log(u (1-p_k)/p_k) [derived]; B_{k,n} = -A_k/(K-1)."""
-    return (1 - 1 / K) * np.log(u * (1 - p_k) / p_k)
+    """A_k when Attn_k/(1 - Attn_k) is u: (1 - 1/K) log(u (1-p_k)/p_k) [derived]; B_{k,n} = -A_k/(K-1).
+
+    Arguments as in `flow_time`.
+    """
+    u, start = _grown(u, K, p_k)
+    return (1 - 1 / K) * np.log(u / start)
 
 
 def attention_ratio(eps):
@@ -185,32 +212,60 @@ def attention_ratio(eps):
 
 
 def end_of_growth(K):
-    """u = Attn_k/(1 - Attn_k) at which a balanced A_k = log K: K^(K/(K-1))/(K-1) [derived]."""
+    """u = Attn_k/(1 - Attn_k) at which a balanced A_k = log K: K^(K/(K-1))/(K-1), K at least 2 [derived]."""
+    K = integer("K", K, 2)
     return K ** (K / (K - 1)) / (K - 1)
 
 
 def balanced_times(K, eps):
-    """T_1 and T_2 of the balanced flow, exactly [derived]; T_1 -> K^2, T_2 - T_1 -> K/(2 eps)."""
-    integer("K", K, 3)
-    return tuple(float(flow_time(u, K, 1 / K)) for u in (end_of_growth(K), attention_ratio(eps)))
+    """T_1 and T_2 of the balanced flow, exactly [derived]; T_1 -> K^2, T_2 - T_1 -> K/(2 eps).
+
+    T_2 is 0 where eps is reached at the start, (1 - 1/K)^2 <= eps, and comes before T_1 where eps is above
+    1/(1 + end_of_growth(K))^2, about 1/4.
+    """
+    K = integer("K", K, 2)
+    return float(flow_time(end_of_growth(K), K, 1 / K)), _converged(K, 1 / K, eps)
 
 
 def dominant_time(K, p_1, eps):
-    """T_dom of the flow, exactly [derived]; -> 1/(2 p_1 eps) as K -> infinity and eps -> 0."""
-    return float(flow_time(attention_ratio(eps), integer("K", K, 2), _probability("p_1", p_1)))
+    """T_dom of the flow, exactly [derived]; -> 1/(2 p_1 eps) as K -> infinity and eps -> 0; 0 where (1 - p_1)^2 <= eps."""
+    return _converged(integer("K", K, 2), _probability("p_1", p_1), eps)
+
+
+def _converged(K, p_k, eps):
+    return float(flow_time(max(attention_ratio(eps), p_k / (1 - p_k)), K, p_k))
+
+
+def _grown(u, K, p_k):
+    """u, and where it starts."""
+    integer("K", K, 2)
+    start = _probability("p_k", p_k) / (1 - p_k)
+    reachable = lambda u: u >= start * (1 - 1e-9)  # noqa: E731
+    return _numbers("u", u, f"at least p_k/(1 - p_k) = {start:.6g}, where Attn_k/(1 - Attn_k) starts", reachable), start
 
 
 # ---- Leading-order laws of an under-represented query: N infinite, gradient flow, K large
 
 
 def dominant_weight_law(tau, K, p_1):
-    """B_{k,1}(tau) = -1/2 log(1 + 2 p_1^2 tau/((1-p_1) K)) while Attn_1 << 1, before phase IV [derived]."""
-    return -0.5 * np.log1p(2 * p_1**2 * np.asarray(tau) / ((1 - p_1) * K))
+    """B_{k,1}(tau) = -1/2 log(1 + 2 p_1^2 tau/((1-p_1) K)) while Attn_1 << 1, before phase IV [derived].
+
+    tau: at least 0, a number or an array.
+    """
+    K, p_1 = integer("K", K, 3), _probability("p_1", p_1)
+    tau = _numbers("tau", tau, "at least 0", lambda tau: tau >= 0)
+    return -0.5 * np.log1p(2 * p_1**2 * tau / ((1 - p_1) * K))
 
 
 def target_weight_law(tau, K, p_1):
-    """A_k(tau) = -log(1 - (1-p_1) tau/K^2), for tau < K^2/(1-p_1), where it diverges [derived]."""
-    return -np.log1p(-(1 - p_1) * np.asarray(tau) / K**2)
+    """A_k(tau) = -log(1 - (1-p_1) tau/K^2), for 0 <= tau < K^2/(1-p_1), where it diverges [derived].
+
+    tau: a number or an array.
+    """
+    K, p_1 = integer("K", K, 3), _probability("p_1", p_1)
+    end = K**2 / (1 - p_1)
+    wanted = f"from 0 to below K^2/(1 - p_1) = {end:.6g}, where the law diverges"
+    return -np.log1p(-_numbers("tau", tau, wanted, lambda tau: (tau >= 0) & (tau < end)) / end)
 
 
 def leading_times(K, p_1, eps):
@@ -226,9 +281,9 @@ def leading_times(K, p_1, eps):
     -------
     dict of str to float
         "T_1" (1-a)/(2a^2) K^1.98, "cross" K^2/(3(1-a)), "T_2" and "T_3" K^2/(1-a), "T_3 - T_2" sqrt(2) a/(1-a)^2 K^1.49,
-        "T_4 - T_3" K/(1-a) [F(eps^(-1/2)-1) - F(1)], with a = p_1.
+        "T_4 - T_3" K/(1-a) [F(eps^(-1/2)-1) - F(1)], with a = p_1; below 0 for eps above 1/4, reached before A_k = log K.
     """
-    K, a = integer("K", K, 2), _probability("p_1", p_1)
+    K, a = integer("K", K, 3), _probability("p_1", p_1)
     return {
         "T_1": (1 - a) / (2 * a**2) * K**1.98,
         "cross": K**2 / (3 * (1 - a)),
@@ -246,10 +301,55 @@ def _probability(name, value):
     return real(name, value, "between 0 and 1, a probability", lambda x: 0 < x < 1)
 
 
+def _positive(name, value):
+    return real(name, value, "greater than 0", lambda x: x > 0)
+
+
 def _check_eps(eps):
     real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+
+
+def _numbers(name, value, wanted, holds):
+    """A number or an array as floats, each finite and with `holds`, which `wanted` says in words; or a clear error."""
+    found = _floats(name, value, f"numbers {wanted}")
+    right = np.isfinite(found) & holds(found)
+    if not np.all(right):
+        raise ValueError(f"{name} is {found[~right][0]:.6g}; expected finite numbers {wanted}.")
+    return found
+
+
+def check_array(name, value, form):
+    """`value` as an array of finite floats with the axes named in `form`, "(K, K)"; TypeError or ValueError otherwise."""
+    found = _floats(name, value, f"an array {form} of numbers")
+    if found.ndim != len([axis for axis in form.strip("()").split(",") if axis]):
+        raise ValueError(f"{name} has shape {found.shape}; expected {form}.")
+    check_finite(found, name)
+    return found
+
+
+def _floats(name, value, wanted):
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} has rows of unequal lengths; expected {wanted}.") from None
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"{name} has dtype {found.dtype}; expected {wanted}.")
+    return found.astype(float)
 
 
 def check_length(N):
     """N as it is if infinite, otherwise an integer of at least 1; TypeError or ValueError for anything else."""
     return N if isinstance(N, float) and math.isinf(N) and N > 0 else integer("N", N, 1)
+
+
+def check_p(p):
+    """`p` as an array (K,) of at least two positive probabilities of sum 1; TypeError or ValueError for anything else."""
+    p = _floats("p", p, "the probabilities of the features")
+    if p.ndim != 1 or len(p) < 2:
+        raise ValueError(f"p has shape {p.shape}; expected (K,) with K at least 2.")
+    if not np.all(p > 0):  # nan as well
+        k = int(np.argmin(p > 0))
+        raise ValueError(f"p[{k}] is {p[k]}; expected positive probabilities.")
+    if not abs(p.sum() - 1) <= 1e-9:
+        raise ValueError(f"p sums to {p.sum():.12g}; expected 1. Divide it by its sum.")
+    return p

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...checks import real
+
 __all__ = ["KINDS", "Point", "Trajectory"]
 
 KINDS = ("balanced", "dominant", "under-represented")
@@ -54,8 +56,8 @@ class Trajectory:
     points : Point of ndarray (T,)
     eta : float or None
         None for gradient flow.
-    at : callable or None
-        tau -> Point anywhere on a gradient flow.
+    interpolant : callable or None
+        tau -> Point between the points of a gradient flow; called through `at`. None for gradient descent.
     """
 
     kind: str
@@ -63,7 +65,37 @@ class Trajectory:
     tau: np.ndarray
     points: Point
     eta: float | None = None
-    at: Callable | None = None
+    interpolant: Callable | None = None
+
+    def at(self, tau):
+        """The state anywhere on a gradient flow.
+
+        Parameters
+        ----------
+        tau : float or array_like
+            Flow time, from 0 to the end, `tau[-1]`.
+
+        Returns
+        -------
+        Point
+            Of numbers, or of arrays of tau's shape.
+
+        Raises
+        ------
+        ValueError, TypeError
+            A time outside the trajectory; gradient descent, which has no points between its steps.
+        """
+        if self.interpolant is None:
+            raise ValueError(
+                "this is gradient descent, which has no points between steps; expected a gradient flow. Take A[step], "
+                "L_k[step] and so on."
+            )
+        if np.ndim(tau):
+            tau = np.asarray(tau)
+            return Point(*np.array([self.at(one) for one in tau.ravel()]).T.reshape(-1, *tau.shape))
+        end = self.tau[-1]
+        wanted = f"from 0 to {end:.17g}, where the trajectory ends"
+        return self.interpolant(real("tau", tau, wanted, lambda tau: 0 <= tau <= end))
 
     def __getattr__(self, name):
         if name in Point._fields:
