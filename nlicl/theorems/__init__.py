@@ -51,6 +51,7 @@ class Theorem:
     seeds : list of int
     conditions : list of Condition
     claims : list of Claim
+        One whose `holds` is None is undetermined: it does not hold, and the theorem does not promise it at these settings.
     notes : list of str
     """
 
@@ -88,10 +89,12 @@ def report(theorem):
         Lines without trailing spaces, no newline at the end.
     """
     states = {True: "yes", False: "NO", None: "?"}
+    verdicts = {True: "holds", False: "FAILS", None: "?"}
     seeds = theorem.seeds
     conditions = [(c.condition, c.here, states[c.holds]) for c in theorem.conditions]
-    claims = [(f"{c.claim}: {c.expected}", c.measured, "holds" if c.holds else "FAILS") for c in theorem.claims]
-    held = sum(claim.holds for claim in theorem.claims)
+    claims = [(f"{c.claim}: {c.expected}", c.measured, verdicts[c.holds]) for c in theorem.claims]
+    held, undetermined = (sum(claim.holds is state for claim in theorem.claims) for state in (True, None))
+    also = f", {undetermined} {'is' if undetermined == 1 else 'are'} undetermined (?)" if undetermined else ""
     settings = ", ".join(f"{name} {_value(value)} [{mark}]" for name, (value, mark) in theorem.settings.items())
     parts = [
         [theorem.name, "=" * len(theorem.name)],
@@ -100,7 +103,9 @@ def report(theorem):
         _table(("prediction", "measured", "verdict"), claims),
         [line for note in theorem.notes for line in _wrapped(note, "- ", "  ")],
         _wrapped(settings, "Settings: ", "  "),
-        [f"{held} of {len(theorem.claims)} claims hold; {len(seeds)} seed{'s' * (len(seeds) != 1)}: {_runs(seeds)}."],
+        [
+            f"{held} of {len(theorem.claims)} claims hold{also}; {len(seeds)} seed{'s' * (len(seeds) != 1)}: {_runs(seeds)}."
+        ],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
