@@ -23,7 +23,8 @@ quotation. No number of the paper's experiments is known: every default is ours.
 """
 
 from ...types import Params
-from . import mechanism, reference
+from . import closed, mechanism, recursion, reference, theory
+from ._shifts import Shift, shifts
 from .gradients import TITLE, block_subject, formulas, merged_subject, one_concept_subject, subject
 from .observer import Observer
 from .problem import MATCHES, Problem, small, theory_case
@@ -42,14 +43,19 @@ __all__ = [
     "Problem",
     "Prompt",
     "Semantics",
+    "Shift",
     "block_subject",
+    "closed",
     "formulas",
     "mechanism",
     "merged_subject",
     "one_concept_subject",
     "problems",
+    "recursion",
     "reference",
+    "shifts",
     "small",
     "subject",
+    "theory",
     "theory_case",
 ]

@@ -91,8 +91,6 @@ def edited_one_concept(wrt, slots, blocks, prompt):
     minus = 1 - plus
     t = {"reversed": -y * out.F, "absent": -np.inf, "no z": out.F}.get(slots.get("sigmoid"), y * out.F)
     g = -y / (1 + np.exp(t))
-    if "z" in slots:
-        g = g * y
     if "e_q" in slots:
         g = g * e_q
     on = {"absent": np.ones_like(out.h), "reversed": out.h <= 0}.get(slots.get("relu gate"), out.h > 0)
@@ -115,10 +113,10 @@ def edited_one_concept(wrt, slots, blocks, prompt):
 def edits_one_concept(wrt, query_attends):
     """Mistakes of the closed form."""
     mine, other, of = ("W_K^x", "W_Q^x", "b_k") if wrt == "W_Q1" else ("W_Q^x", "W_K^x", "x_q")
-    found = [e for e in _OF_FULL("W_Q", False) if e.slot in ("sigmoid", "z") or (e.slot, e.value) in
+    found = [e for e in _OF_FULL("W_Q", False) if e.slot == "sigmoid" or (e.slot, e.value) in
              (("relu gate", "absent"), ("relu gate", "reversed"))]  # fmt: skip
     found += [
-        Edit("e_q", "twice", "wrong-factor", "a factor is one too many: the sign e_q, which b_k and x_q bring along"),
+        Edit("e_q", "more", "wrong-factor", "the sign e_q = y_S is there once too often, or once too seldom"),
         Edit("G", "no r", "wrong-factor", "a factor is absent: r_i in G"),
         Edit("G", "c", "wrong-factor", "a factor is another one: <w_i, c_k> for <w_i, d_k> in G"),
         Edit("G", "F", "wrong-factor", "a factor is another one: the score F for G"),

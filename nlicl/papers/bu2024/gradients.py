@@ -16,6 +16,7 @@ from ...kernels import apart
 from ...reference import forward
 from .. import _transformer
 from . import _mistakes, _points, reference
+from .closed import sigmoid
 
 TITLE = "Provably Transformers Harness Multi-Concept Word Semantics for Efficient ICL (Bu et al., NeurIPS 2024)"
 
@@ -60,11 +61,7 @@ def _factors(params, prompt):
     phi = (params.W_O.T @ zeta) @ params.W_V @ p  # phi_l = omega^T W_V p_l
     phibar = sum(out.attention[l] * phi[l] for l in range(len(phi)))
     chi = sum(out.attention[l] * (phi[l] - phibar) * p[:, l] for l in range(len(phi)))
-    return -y * _sigmoid(-y * out.score), zeta, chi
-
-
-def _sigmoid(t):
-    return 1 / (1 + np.exp(-t))
+    return -y * sigmoid(-y * out.score), zeta, chi
 
 
 # ---- W_Q and W_K as one matrix: f(merged, prompt), merged a `Merged`
@@ -103,7 +100,7 @@ def _block_factors(blocks, prompt):
     zeta = blocks.r * (out.h > 0)
     phi = (blocks.W_Oy.T @ zeta) @ prompt.y  # phi_l = omega^T y_l
     chi_x = sum(out.attn[l] * (phi[l] - out.attn @ phi) * prompt.x[:, l] for l in range(len(phi)))
-    return -y_S * _sigmoid(-y_S * out.F), zeta, chi_x
+    return -y_S * sigmoid(-y_S * out.F), zeta, chi_x
 
 
 # ---- The same on prompts of one concept without noise: f(blocks, prompt), blocks a `OneConcept`
@@ -127,7 +124,7 @@ def _one_concept_factors(blocks, prompt):
     same = prompt.signs[:-1] == prompt.signs[-1]
     attn_plus, attn_minus = sum(out.attn[same]), sum(out.attn[~same])
     G = sum(blocks.r * (out.h > 0) * (blocks.W_O1 @ prompt.d))
-    return -y_S * _sigmoid(-y_S * out.F), attn_plus, attn_minus, G
+    return -y_S * sigmoid(-y_S * out.F), attn_plus, attn_minus, G
 
 
 # ---- Registered
