@@ -194,7 +194,8 @@ def test_a_formula_may_import_its_neighbours_and_leaves_the_path_alone(run, appe
         (["audit", "--seed", "x"], ["--seed", "'x'"]),
         (["audit", "--no-such-option"], ["unrecognized arguments: --no-such-option"]),
         (["audit", "li2024", "more"], ["unrecognized arguments: more"]),
-        (["papers", "more"], ["unrecognized arguments: more"]),
+        (["papers", "more"], ["paper is 'more'; expected one of 'li2024'"]),
+        (["papers", "li2024", "more"], ["unrecognized arguments: more"]),
     ],
 )
 def test_bad_arguments(run, arguments, words):
@@ -274,6 +275,36 @@ def test_undetermined_and_unexpected_verdicts_have_status_1(run, monkeypatch):
     assert (status, err) == (1, "")
     assert "Not as expected: a (undetermined)." in out
     assert li2024.formulas["a"].expected == "agree"
+
+
+def test_one_paper(run):
+    status, out, err = run("papers", "huang2023")
+    assert (status, err) == (0, "")
+    assert (
+        out.startswith("huang2023: ")
+        and "nlicl train huang2023:NAME: imbalanced, balanced" in out
+        and "li2024" not in out
+    )
+
+
+def test_memory_that_is_not_there(run, monkeypatch):
+    def starved(*_, **__):
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr("nlicl.audit.audit_paper", starved)
+    cannot_run(run("audit"), "there is not enough memory: Unable to allocate 9 TiB; lower the sizes")
+
+
+def test_the_bar_says_how_long_it_takes_yet(monkeypatch, capsys):
+    from nlicl.cli.common import Bar
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    clock = iter([100.0, 110.0, 110.0, 200.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    bar = Bar()
+    for done, left in ((10, ""), (20, ", 16 minutes left"), (1010, ""), (11, ", 27 hours left")):
+        bar(done, 1000 if done != 1010 else 1010, "loss 1")
+        assert capsys.readouterr().err.endswith(f" loss 1{left}")
 
 
 def test_papers(run):

@@ -79,6 +79,67 @@ def test_named_settings(run, tmp_path):
     assert li2024.Problem(**fields) == li2024.sibling
 
 
+HUANG_WRONG = [
+    (["huang2023", "--set", "N=9"], "(N is called length)"),
+    (["huang2023", "--set", "eta=9"], "(eta is called learning_rate)"),
+    (["huang2023", "--set", "K=1000000"], "GiB of memory. Lower it; or see nlicl.papers.huang2023.reduced"),
+    (
+        ["huang2023", "--set", "d=1000000"],
+        "K is 20, d = 1000000: training holds some 12 arrays of shape (1000000, 1000000)",
+    ),
+    (["huang2023", "--set", "length=1" + 30 * "0"], "a setting is too large: "),
+    (["huang2023", "--set", "learning_rate=50"], "learning_rate is 50 with max p = 0.5; expected at most"),
+    (["huang2023", "--set", "batch=10"], "--set batch=10: training is on the population"),
+    (["huang2023", "--set", "p_1=0.01"], "the first feature is not dominant. Expected at least 1/K = 0.05"),
+    (
+        ["huang2023:balanced", "--set", "p_1=0.5"],
+        "huang2023:balanced with --set p_1=0.5 is imbalanced; expected settings that",
+    ),
+    (
+        ["huang2023:imbalanced", "--set", "p_1=None"],
+        "is balanced; expected settings that leave it imbalanced, or huang2023 alone",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), HUANG_WRONG, ids=lambda value: "".join(value)[:50])
+def test_wrong_settings_of_the_second_paper(run, arguments, message, monkeypatch):
+    monkeypatch.setattr("nlicl.papers.huang2023.problem._memory", lambda: 16 * 2**30)
+    status, out, err = run("train", *arguments, "--steps", 2)
+    assert status == 2 and not out and err.count("\n") == 1 and message in err, err
+
+
+def test_settings_that_follow_from_others_follow(run, tmp_path):
+    """With another M1 the tasks are another M1's, in every paper's way: nothing of the default is carried over."""
+    assert run("train", "li2024:sibling", *SMALL, "--steps", 1, "--set", "measure=None", "--out", tmp_path)[0] == 0
+    fields = nlicl.load_run(tmp_path).settings["problem"]["fields"]
+    assert fields["training_tasks"] == [[0, 1], [1, 2], [2, 3], [3, 0]]
+    assert (fields["beta"], fields["a_scale"]) == (li2024.sibling.beta, li2024.sibling.a_scale)
+
+
+def test_the_table_of_the_second_paper(run, tmp_path):
+    """What is one number: weights and attention of the dominant and of one under-represented query, or of any balanced one."""
+    small = ("--set", "K=4", "--set", "length=9", "--steps", 3)
+    _, out, _ = run("train", "huang2023", *small, "--out", tmp_path)
+    rows = ["step", "A_1", "Attn_1", "A_2", "B_21", "Attn_2", "Attn_21", "population_loss"]
+    assert [line.split()[0] for line in out.split("\n\n")[0].splitlines()] == rows
+    assert (tmp_path / "history.csv").read_text().splitlines()[0] == ",".join(rows)
+    _, out, _ = run("train", "huang2023:balanced", *small)
+    assert [line.split()[0] for line in out.splitlines()] == ["step", "A_1", "Attn_1", "population_loss"]
+
+
+def test_a_run_is_resumed_as_its_paper_s(run, tmp_path):
+    assert run("train", "huang2023", "--set", "K=3", "--steps", 2, "--out", tmp_path)[0] == 0
+    for arguments, message in (
+        (("li2024",), f"is a run of huang2023, not of li2024; say nlicl train huang2023 --resume {tmp_path}"),
+        (("huang2023:balanced",), "is no run of huang2023:balanced; a run keeps its settings, say huang2023 alone"),
+        (("huang2023:none",), "huang2023 has no settings 'none'; it has imbalanced, balanced"),
+    ):
+        status, _, err = run("train", *arguments, "--resume", tmp_path)
+        assert status == 2 and message in err and err.count("\n") == 1, err
+    assert run("train", "huang2023", "--resume", tmp_path, "--steps", 3)[0] == 0
+
+
 def test_divergence_is_status_1_with_the_history(run, tmp_path):
     status, out, err = run("train", "li2024", *SMALL, "--set", "learning_rate=1e4", "--steps", 60, "--out", tmp_path)
     assert status == 1 and err.startswith("nlicl: training diverged at step") and err.count("\n") == 1
@@ -92,13 +153,18 @@ WRONG = [
     (["--set", "M1=1"], "M1 is 1; expected at least 2"),
     (["--set", "M2=40"], r"M1 \+ M2 = 6 \+ 40 patterns do not fit orthogonally into d_X = 30"),
     (["--set", "kappa=1"], "--set kappa: no such setting; there are M1, M2"),
+    (["--set", "l=3"], r"--set l: no such setting \(l is called length\); there are M1"),
+    (["--set", "lenght=3"], r"--set lenght: no such setting \(did you mean length\?\)"),
+    (["--set", "seed=3"], r"--set seed: no such setting \(give --seed\)"),
+    (["--set", "steps=3"], "--set steps=3 and --steps 2: expected one of the two"),
+    (["--set", "m=10000000000000"], "there is not enough memory: Unable to allocate"),
     (["--set", "alpha"], "--set alpha: expected KEY=VALUE"),
     (["--set", "alpha=1", "--set", "alpha=1"], "--set alpha is given twice"),
     (["--set", "query_attends=false"], "query_attends is 'false'; expected True or False"),
     (["--set", "trained=W_X"], "expected at least one of W_Q, W_K"),
     (["--set", "loss=cubic"], "loss is 'cubic'; expected one of"),
     (["--set", "dtype=int8"], "dtype is int8; expected numpy.float64 or numpy.float32"),
-    (["--set", "dtype=real"], "data type 'real' not understood"),
+    (["--set", "dtype=real"], "dtype is 'real'; expected numpy.float64"),
     (["--steps", "-1"], "steps is -1; expected at least 0"),
     (["--steps", "many"], "argument --steps: invalid int value: 'many'"),
     (["--seed", "-1"], "seed is -1"),
@@ -159,8 +225,26 @@ def test_a_file_where_a_folder_should_be(run, tmp_path):
     (tmp_path / "file").write_text("precious")
     status, _, err = run("train", "li2024", *SMALL, "--steps", 1, "--out", tmp_path / "file")
     assert (
-        status == 2 and "--out" in err and "expected a folder" in err and (tmp_path / "file").read_text() == "precious"
+        status == 2
+        and "--out" in err
+        and "expected the name of a folder" in err
+        and (tmp_path / "file").read_text() == "precious"
     )
+    for command in ("train", "reproduce"):
+        status, _, err = run(command, "li2024", "--out", tmp_path / "file" / "new")
+        assert (
+            status == 2
+            and err
+            == f"nlicl: --out {tmp_path}/file/new: {tmp_path}/file is no folder; expected the name of a folder\n"
+        )
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that not even root can write to")
+@pytest.mark.parametrize("command", ["train", "reproduce"])
+def test_a_folder_that_cannot_be_written(run, command):
+    status, _, err = run(command, "li2024", "--out", "/proc/self/run")
+    assert status == 2 and err.startswith("nlicl: --out /proc/self/run: /proc/self cannot be written (")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such terminals there")
@@ -283,6 +367,16 @@ def test_wrong_arguments_of_reproduce(run, one_figure, arguments, message, tmp_p
     assert status == 2 and message in err
 
 
+def test_what_is_interrupted_leaves_no_empty_folder(run, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("nlicl.experiment.execute", interrupted)
+    assert run("reproduce", "li2024", "--out", tmp_path / "new")[0] == 130
+    assert not list(tmp_path.iterdir())
+
+
 def test_theorem_prints_and_writes(run, monkeypatch, tmp_path):
     from nlicl.theorems import Condition, Theorem
 
@@ -306,6 +400,10 @@ def test_theorem_prints_and_writes(run, monkeypatch, tmp_path):
     assert run("theorem", "li2024:9.9", "--seeds", 2, "--jobs", 1, "--set", "eps=1e-9")[0] == 1
     status, _, err = run("theorem", "li2024:9.9", "--set", "delta=1")
     assert status == 2 and "9.9 has no setting 'delta'; it has eps" in err
+    status, _, err = run("theorem", "li2024:9.9", "--set", "epps=1")
+    assert status == 2 and "9.9 has no setting 'epps' (did you mean eps?); it has eps" in err
+    status, out, err = run("theorem", "li2024:9.9", "--seeds", 2, "--jobs", 1, "--json", "-")
+    assert (status, err) == (0, "") and json.loads(out) == json.loads(file.read_text())
     status, _, err = run("theorem", "li2024", "--set", "eps=1")
     assert status == 2 and "--set belongs to one theorem: say which, for example li2024:9.9" in err
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import nlicl
-from nlicl.papers import huang2023
-from nlicl.papers.huang2023 import Params, Problem, population
+from nlicl.papers import huang2023, li2024
+from nlicl.papers.huang2023 import Observer, Params, Problem, observer, population
 
 SMALL = Problem(K=3, length=4, p=(0.5, 0.3, 0.2), counts="enumerated", learning_rate=1.0, steps=30)
 
@@ -84,6 +84,44 @@ def test_float32():
     np.testing.assert_allclose(run.params.Q, nlicl.train(SMALL, measure=None).params.Q, atol=1e-5)
 
 
+def test_which_case_a_problem_is():
+    for problem in (Problem.balanced(), Problem(K=2), Problem(K=5, p_1=0.2), Problem(K=2, p=(0.5, 0.5))):
+        assert problem.case == "balanced"
+    for problem in (Problem(), Problem(K=5, p_1=0.21), Problem(K=2, p=(0.4, 0.6))):
+        assert problem.case == "imbalanced"
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, 400.0])
+def test_the_observer_measures_its_definition(scale, monkeypatch):
+    """Attention of every query on every count vector; by matrix products, and from all scores where weights spread widely."""
+    monkeypatch.setattr(observer, "_AT_ONCE", 5 * 4**2)  # several blocks
+    problem = Problem(K=4, length=6, d=5)
+    observe = Observer(problem, n=13, seed=2)
+    Q = Params(scale * np.random.default_rng(3).normal(size=(5, 5)))
+    S = problem.V.T @ Q.Q @ problem.V
+    a = population.attention(S, population.Source(observe.counts, np.full(13, 1 / 13)))  # (n, feature, query)
+    own = np.einsum("ikk->ik", a)
+    errors = a - np.eye(4)
+    want = {
+        "A": np.diag(S), "B_k1": S[0, 1:], "Attn_k": own.mean(axis=0), "Attn_k1": a[:, 0, 1:].mean(axis=0),
+        "miss_k": ((1 - own) ** 2).mean(axis=0), "loss_k": (errors**2).sum(axis=1).mean(axis=0) / 2,
+    }  # fmt: skip
+    want |= {"population_loss": problem.frequencies @ want["loss_k"], "A_1": S[0, 0], "Attn_1": want["Attn_k"][0]}
+    want |= {"A_2": S[1, 1], "B_21": S[0, 1], "Attn_2": want["Attn_k"][1], "Attn_21": a[:, 0, 1].mean()}
+    got = observe(Q)
+    assert set(got) == set(want)
+    for name, values in want.items():
+        np.testing.assert_allclose(got[name], values, rtol=1e-12, atol=1e-14, err_msg=name)
+
+
+def test_what_is_missed_is_measured_without_cancellation():
+    """(1 - Attn_k)^2 far below the rounding of Attn_k."""
+    observe = Problem.balanced(K=3, length=60).observer()
+    found = observe(Params(50 * np.eye(3)))
+    assert np.all(found["Attn_k"] == 1) and np.all((found["miss_k"] > 1e-45) & (found["miss_k"] < 1e-40))
+    assert set(found) == {"A_1", "Attn_1", "population_loss", "A", "B_k1", "Attn_k", "Attn_k1", "miss_k", "loss_k"}
+
+
 def test_the_sources_of_counts():
     p = np.array(SMALL.p)
     Q = np.random.default_rng(1).normal(size=(3, 3))
@@ -103,6 +141,16 @@ def test_the_sources_of_counts():
     [
         (lambda: Problem(counts="all"), ValueError, "counts is 'all'; expected one of 'sampled', 'infinite', 'enumerated'"),
         (lambda: Problem(draws=0), ValueError, "draws is 0"),
+        (lambda: Problem(K=5, p_1=0.01), ValueError, r"p_1 is 0.01 with K = 5: the first .* Expected at least 1/K = 0.2; or"),
+        (lambda: Problem(K=10**6).initialize(), ValueError, "89,407 GiB, and there are 16 GiB of .*huang2023.reduced"),
+        (lambda: Problem(K=10**6).V, ValueError, "training holds some 12 arrays"),
+        (lambda: Problem().observer()(np.eye(20)), TypeError, r"params is a ndarray; expected nlicl.papers.huang2023.Par"),
+        (lambda: Problem().observer()(Params(np.eye(3))), ValueError, r"params.Q has shape \(3, 3\); expected \(20, 20\), as"),
+        (lambda: nlicl.train(SMALL, params=Params(np.eye(4))), ValueError, r"params.Q has shape \(4, 4\); expected \(3, 3\)"),
+        (lambda: nlicl.train(SMALL, params=nlicl.Params(*[np.eye(3)] * 5)), TypeError,
+         r"params is a nlicl.Params; expected a nlicl.papers.huang2023.Params\(Q\), as problem.initialize"),
+        (lambda: nlicl.train(SMALL, prompts=li2024.Problem().sample(3)), TypeError,
+         "prompts is a nlicl.CodedPrompts, which goes with nlicl.Params; expected prompts for a nlicl.papers.huang2023.P"),
         (lambda: nlicl.forward(Params(np.eye(20)), Problem().population()), TypeError, "no single prompts to predict"),
         (lambda: nlicl.loss_and_grad(Params(np.eye(3)), Problem().population()), ValueError, r"expected \(20, 20\)"),
         (lambda: nlicl.loss_and_grad(Params(np.eye(20)), Problem().population(), "hinge"), ValueError, "loss is 'hinge'"),
@@ -110,7 +158,8 @@ def test_the_sources_of_counts():
         (lambda: nlicl.loss_and_grad(Params(np.full((20, 20), np.nan)), Problem().population()), ValueError, "nan"),
     ],
 )  # fmt: skip
-def test_errors(call, error, message):
+def test_errors(call, error, message, monkeypatch):
+    monkeypatch.setattr("nlicl.papers.huang2023.problem._memory", lambda: 16 * 2**30)
     with pytest.raises(error, match=message):
         call()
 
@@ -122,7 +171,8 @@ def test_the_command_line(run, tmp_path):
     assert status == 0 and "population_loss" in out
     status, out, _ = run("train", "huang2023", "--resume", folder, "--steps", 40)
     assert status == 0 and "40" in out
-    kept = nlicl.load_run(folder, huang2023.Params)
+    kept = nlicl.load_run(folder)
+    assert isinstance(kept.params, huang2023.Params)
     assert kept.step == 40 and kept.settings["prompts"] == "population"
     status, _, err = run("train", "huang2023", "--set", "counts=some")
     assert status == 2 and "counts is 'some'" in err

@@ -10,7 +10,7 @@ import sys
 
 from .. import __version__
 from . import audit, reproduce, train
-from .common import CannotRun
+from .common import CannotRun, load_paper
 
 __all__ = ["main"]
 
@@ -34,6 +34,9 @@ def main(arguments=None):
     except KeyboardInterrupt as reason:
         print("nlicl: interrupted" + (f"; {reason}" if str(reason) else ""), file=sys.stderr)
         return 130
+    except MemoryError as reason:
+        print(f"nlicl: there is not enough memory: {reason or 'it is used up'}; lower the sizes", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -52,6 +55,7 @@ def _parser():
     papers = commands.add_parser(
         "papers", help="the papers, their formulas with sources and known errors, figures and theorems"
     )
+    papers.add_argument("paper", nargs="?", metavar="PAPER", help="this one only")
     papers.set_defaults(run=_papers)
 
     doctor = commands.add_parser("doctor", help="versions, threads, cache, BLAS, CUDA: what is as it should be")
@@ -61,11 +65,11 @@ def _parser():
 
 def _papers(options):
     from ..figures import load as load_figures
-    from ..papers import NAMES, load
+    from ..papers import NAMES
     from ..theorems import load as load_theorems
 
-    for name in NAMES:
-        paper = load(name)
+    for name in NAMES if options.paper is None else [options.paper]:
+        paper = load_paper(name)
         print(f"{name}: {paper.TITLE}")
         for formula in paper.formulas.values():
             print(f"\n  {formula.name:12} d loss / d {formula.wrt}, expected to {formula.expected}")

@@ -2,9 +2,12 @@
 
 import argparse
 import ast
+import difflib
 import importlib.util
 import os
 import sys
+import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,13 +15,19 @@ __all__ = [
     "Bar",
     "CannotRun",
     "check_files",
+    "check_folder",
     "folder_name",
     "load_paper",
+    "meant",
     "needs",
     "progress_bar",
     "settings",
     "split_name",
 ]
+
+
+# The papers' letters, and the names they have here.
+NOTATION = {"eta": "learning_rate", "T": "steps", "B": "batch", "N": "length", "l": "length", "lambda": "weight_decay"}
 
 
 class CannotRun(Exception):
@@ -36,6 +45,19 @@ def check_files(files):
             raise CannotRun(f"{option} {path}: the folder {path.parent} cannot be written")
 
 
+def check_folder(option, folder):
+    """CannotRun unless `folder` is there or can be made, and can be written to: before the work, not after."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise CannotRun(f"{option} {folder}: {there} is no folder; expected the name of a folder")
+    try:
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+    except OSError as error:
+        raise CannotRun(
+            f"{option} {folder}: {there} cannot be written ({error.strerror}); expected one that can"
+        ) from None
+
+
 def folder_name(text):
     """A Path, of an option that names a folder."""
     if not text:
@@ -44,15 +66,27 @@ def folder_name(text):
 
 
 class Bar:
-    """A line on standard error that says how far the work is, on a terminal only."""
+    """A line on standard error that says how far the work is, and how long it will take yet, on a terminal only."""
 
     def __init__(self):
         self.terminal = sys.stderr.isatty()
+        self.began = None  # when, and how far it was
 
     def __call__(self, done, total, text):
         if self.terminal:
             bar = "#" * (20 * done // max(total, 1))
+            text += self._left(done, total)
             print(f"\r\x1b[K[{bar:<20}] {done}/{total} {text}", end="", file=sys.stderr, flush=True)
+
+    def _left(self, done, total):
+        """The time it will take yet at the pace so far, in words; nothing below two minutes."""
+        now = time.monotonic()
+        self.began = self.began or (now, done)
+        since, first = self.began
+        seconds = (now - since) * (total - done) / (done - first) if done > first else 0
+        if seconds < 120:
+            return ""
+        return f", {seconds / 60:.0f} minutes left" if seconds < 7200 else f", {seconds / 3600:.0f} hours left"
 
     def clear(self):
         """Take the line away, before something else is printed."""
@@ -68,6 +102,8 @@ def progress_bar():
         yield bar
     except (ValueError, TypeError) as error:
         raise CannotRun(" ".join(str(error).split())) from None
+    except OverflowError as error:
+        raise CannotRun(f"a setting is too large: {error}") from None
     finally:
         bar.clear()
 
@@ -96,6 +132,15 @@ def load_paper(name):
         return load(name)
     except ValueError as error:
         raise CannotRun(str(error)) from None
+
+
+def meant(key, known):
+    """What an unknown setting may have meant, for its error, in brackets; nothing if it is like none of the known ones."""
+    name = NOTATION.get(key)
+    if name in known:
+        return f" ({key} is called {name})"
+    close = difflib.get_close_matches(key, known, 1, cutoff=0.75)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def settings(pairs):

@@ -4,7 +4,18 @@ import argparse
 import os
 from pathlib import Path
 
-from .common import CannotRun, check_files, folder_name, load_paper, needs, progress_bar, settings, split_name
+from .common import (
+    CannotRun,
+    check_files,
+    check_folder,
+    folder_name,
+    load_paper,
+    meant,
+    needs,
+    progress_bar,
+    settings,
+    split_name,
+)
 
 SEEDS, QUICK_SEEDS = 10, 3
 
@@ -41,7 +52,12 @@ def add(commands):
     )
     theorem.add_argument("paper", metavar="PAPER[:NUMBER]", help="for example li2024:3.4, or huang2023")
     theorem.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of that theorem")
-    theorem.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    theorem.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the results there as well; -: to standard output, without the reports",
+    )
     _shared(theorem)
     theorem.set_defaults(run=run_theorems)
 
@@ -74,6 +90,10 @@ def _execute(options, table, given=None):
     if given and name is None:
         raise CannotRun(f"--set belongs to one theorem: say which, for example {paper}:{next(iter(known))}")
     chosen = list(known.values()) if name is None else [known[name]]
+    for key in given or ():
+        if key not in known[name].options:
+            there = ", ".join(known[name].options) or "none"
+            raise CannotRun(f"{name} has no setting {key!r}{meant(key, known[name].options)}; it has {there}")
     for experiment in chosen:
         for module, extra in experiment.needs:
             needs(module, extra)
@@ -94,21 +114,21 @@ def run_figures(options):
     if not set(kinds) <= {"png", "pdf", "svg"}:
         raise CannotRun(f"--format {options.format}: expected png, pdf or svg, several of them separated by commas")
     needs("matplotlib", "plot")
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotRun(f"--out {options.out}: {error.strerror or error}") from None
+    check_folder("--out", options.out)
     name, _ = split_name(options.paper)
     title = load_paper(name).TITLE
     figures = []
     for recipe, figure in _execute(options, load):
         figures.append(figure)
         try:
+            options.out.mkdir(parents=True, exist_ok=True)
             files = figure.write(options.out, recipe.draw, dict.fromkeys(["png", *kinds]))
             if len(figures) > 1:
                 write_whole(options.out / f"{name}.md", page(name, title, figures, options.quick))
         except OSError as error:
-            raise CannotRun(f"--out {options.out}: {error.strerror or error}") from None
+            raise CannotRun(
+                f"--out {options.out}: {error.strerror or error}; expected a folder that can be written"
+            ) from None
         print(f"{figure.name}: {figure.title}", flush=True)
         print_claims(figure.claims)
         for note in figure.notes:
@@ -126,17 +146,23 @@ def run_theorems(options):
     from ..files import to_json, write_whole
     from ..theorems import load, report
 
-    check_files({"--json": options.json})
+    piped = options.json == Path("-")  # to standard output, without the reports
+    if not piped:
+        check_files({"--json": options.json})
     results = []
     for _, theorem in _execute(options, load, settings(options.set)):
-        print(report(theorem) + "\n", flush=True)
         results.append(theorem)
-        if options.json is not None:
+        if not piped:
+            print(report(theorem) + "\n", flush=True)
+        if options.json is not None and not piped:
             try:
                 write_whole(options.json, to_json([result.to_dict() for result in results]))
             except OSError as error:
                 raise CannotRun(f"--json {options.json}: {error.strerror or error}") from None
     ok = all(theorem.ok for theorem in results)
+    if piped:
+        print(to_json([result.to_dict() for result in results]), end="")
+        return 0 if ok else 1
     print("Every claim holds." if ok else "Not every claim holds: see FAILS above.")
     return 0 if ok else 1
 

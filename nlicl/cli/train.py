@@ -1,8 +1,8 @@
-"""`nlicl train`: a paper's Algorithm 1, from the command line."""
+"""`nlicl train`: a paper's gradient descent, from the command line."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
-from .common import CannotRun, folder_name, load_paper, progress_bar, settings, split_name
+from .common import CannotRun, check_folder, folder_name, load_paper, meant, progress_bar, settings, split_name
 
 OPTIONS = ("loss", "trained", "weight_decay", "prompts", "dtype", "measure", "checkpoint")  # of nlicl.train, by --set
 
@@ -12,16 +12,22 @@ def add(commands):
     train = commands.add_parser(
         "train",
         help="train a paper's model; measure as it goes; keep checkpoints",
-        description="Trains by SGD and prints the measurements as a table. With --out DIR: checkpoint.npz (parameters, "
-        "history, settings; read it by nlicl.load_run) and history.csv. --resume DIR goes on where a run stopped, whatever "
-        "stopped it, to the same result as without the stop.",
+        description="Trains as the paper does, by SGD on fresh prompts or by gradient descent on the population loss, and "
+        "prints the measurements as a table. With --out DIR: checkpoint.npz (parameters, history, settings; read it by "
+        "nlicl.load_run) and history.csv. --resume DIR goes on where a run stopped, whatever stopped it, to the same result "
+        "as without the stop.",
     )
-    train.add_argument("paper", metavar="PAPER[:SETTINGS]", help="for example li2024, or li2024:sibling")
+    train.add_argument(
+        "paper",
+        metavar="PAPER[:SETTINGS]",
+        help="for example li2024, or huang2023:balanced; nlicl papers lists papers and the names of their settings",
+    )
     train.add_argument(
         "--set",
         action="append",
         metavar="KEY=VALUE",
-        help="a field of the paper's Problem (alpha, length, m, learning_rate, ...), or one of " + ", ".join(OPTIONS),
+        help="a field of the paper's Problem (length, learning_rate, ...; a wrong name lists all), or one of "
+        + ", ".join(OPTIONS),
     )
     train.add_argument("--steps", type=int, metavar="N", help="updates in all; the problem's if not given")
     train.add_argument("--seed", type=int, metavar="S", help="default 0")
@@ -32,16 +38,18 @@ def add(commands):
 
 
 def run(options):
-    from ..training import CHECKPOINT, Diverged, load_run, train
+    from ..training import CHECKPOINT, Diverged, load_run, paper_of, train
 
     if options.resume is not None and options.resume.name == CHECKPOINT:
         options.resume = options.resume.parent
     with progress_bar() as bar:
         if options.resume is not None:
-            problem, chosen = _resumed(options, load_run)
+            problem, chosen = _resumed(options, load_run, paper_of)
         else:
             problem, chosen = _chosen(options)
             chosen["seed"] = 0 if options.seed is None else options.seed
+            if options.out is not None:
+                check_folder("--out", options.out)
             if options.out is not None and (options.out / CHECKPOINT).exists():
                 raise CannotRun(f"--out {options.out} holds a run already: continue it by --resume {options.out}")
             chosen["steps"] = problem.steps
@@ -81,42 +89,76 @@ class Failed(Exception):
     """What was tried went wrong, and that is a result: exit status 1, with the reason on standard error."""
 
 
-def _chosen(options):
-    """Problem and training settings from PAPER[:SETTINGS] and --set."""
+def _named(options):
+    """PAPER[:SETTINGS] as (paper's name, its module, the settings' name or None, the problem so named, or the default)."""
     name, which = split_name(options.paper)
     paper = load_paper(name)
     if which is not None and which not in paper.problems:
         raise CannotRun(f"{options.paper}: {name} has no settings {which!r}; it has {', '.join(paper.problems)}")
-    problem = paper.problems[which or next(iter(paper.problems))]
+    return name, paper, which, paper.problems[which or next(iter(paper.problems))]
+
+
+def _chosen(options):
+    """Problem and training settings from PAPER[:SETTINGS] and --set."""
+    name, _, which, named = _named(options)
     given = settings(options.set)
-    chosen = {key: given.pop(key) for key in OPTIONS if key in given}
+    names = [field.name for field in fields(named)]
+    extra = [key for key in OPTIONS if key not in names]
+    unknown = [key for key in given if key not in names and key not in extra]
+    if unknown:
+        key, known = unknown[0], [*names, *extra]
+        instead = " (give --seed)" if key == "seed" else meant(key, known)
+        raise CannotRun(f"--set {key}: no such setting{instead}; there are {', '.join(known)}")
+    if "steps" in given and options.steps is not None:
+        raise CannotRun(f"--set steps={given['steps']} and --steps {options.steps}: expected one of the two")
+    chosen = {key: given.pop(key) for key in extra if key in given}
     if isinstance(chosen.get("trained"), str):
         chosen["trained"] = tuple(part.strip() for part in chosen["trained"].split(","))
-    names = [field.name for field in fields(problem)]
-    unknown = [key for key in given if key not in names]
-    if unknown:
-        raise CannotRun(f"--set {unknown[0]}: no such setting; there are {', '.join([*names, *OPTIONS])}")
-    if "M1" in given and "training_tasks" not in given:
-        given["training_tasks"] = None  # those of the default belong to its own M1
-    return replace(problem, **given), chosen
+    problem = _with(named, given)
+    if which is not None and getattr(problem, "case", None) != getattr(named, "case", None):
+        raise CannotRun(
+            f"{options.paper} with --set {' '.join(options.set)} is {problem.case}; expected settings that leave it "
+            f"{named.case}, or {name} alone"
+        )
+    if "batch" in given and chosen.get("prompts", getattr(problem, "prompts", "fresh")) == "population":
+        raise CannotRun(
+            f"--set batch={given['batch']}: training is on the population, of which every step takes all; leave it out, or "
+            "--set prompts=fresh"
+        )
+    return problem, chosen
 
 
-def _resumed(options, load_run):
+def _with(problem, given):
+    """The problem with some fields given. What it has by default is made anew: it may follow from those."""
+    kind = type(problem)
+    usual = kind()
+    kept = {field.name: getattr(problem, field.name) for field in fields(kind)}
+    own = {name: value for name, value in kept.items() if value != getattr(usual, name)}
+    return kind(**{**own, **given})
+
+
+def _resumed(options, load_run, paper_of):
     """Problem and training settings as a checkpoint has them."""
     if options.set:
         raise CannotRun("--set does not go with --resume: a run keeps its settings. Start a new one with --out")
-    name, which = split_name(options.paper)
-    paper = load_paper(name)
+    name, paper, which, named = _named(options)
     try:
-        kept = dict(load_run(options.resume, paper.Params).settings)
+        kept = dict(load_run(options.resume).settings)
     except FileNotFoundError as error:
         raise CannotRun(f"--resume {options.resume}: {error}") from None
+    if paper_of(kept) not in (name, None):
+        there = paper_of(kept)
+        raise CannotRun(
+            f"--resume {options.resume}: is a run of {there}, not of {name}; say nlicl train {there} --resume {options.resume}"
+        )
     kind = paper.Problem
     described = kept.pop("problem")
     if described["type"] != f"{kind.__module__}.{kind.__qualname__}":
-        raise CannotRun(f"--resume {options.resume}: is a run of {described['type']}, not of {options.paper}")
+        raise CannotRun(
+            f"--resume {options.resume}: is a run of {described['type']}, not of {name}; resume it in Python"
+        )
     problem = kind(**described["fields"])
-    if which is not None and paper.problems.get(which) != problem:
+    if which is not None and named != problem:
         raise CannotRun(
             f"--resume {options.resume}: is no run of {options.paper}; a run keeps its settings, say {name} alone"
         )

@@ -3,10 +3,12 @@
 import numpy as np
 
 from . import population
+from .prompts import check_params
 
 __all__ = ["Observer"]
 
 _AT_ONCE = 1_000_000  # feature scores held in memory
+_WIDE = 300  # a spread of weights beyond which squared exponentials underflow
 
 
 class Observer:
@@ -26,6 +28,8 @@ class Observer:
 
     | name              | what                                                                           |
     |-------------------|--------------------------------------------------------------------------------|
+    | A_1, Attn_1       | of the dominant feature; in the balanced case, of any                          |
+    | A_2, B_21, Attn_2, Attn_21 | of feature 2, an under-represented one; none in the balanced case     |
     | A (K,)            | A_k = v_k^T Q v_k                                                              |
     | B_k1 (K-1,)       | B_{k,1} = v_1^T Q v_k, k >= 2                                                  |
     | Attn_k (K,)       | mean attention on the query's own feature                                      |
@@ -36,31 +40,60 @@ class Observer:
     """
 
     def __init__(self, problem, n=1000, seed=0):
-        self.p, self.V = problem.frequencies, problem.V
+        self.p, self.V, self.case = problem.frequencies, problem.V, problem.case
         self.counts = population.sampled(self.p, problem.length, n, seed=(3, seed)).counts
 
     def __call__(self, params):
-        Q = np.asarray(params.Q, float)
+        Q = check_params(params).Q.astype(float)
+        d = len(self.V)
+        if Q.shape != (d, d):
+            raise ValueError(
+                f"params.Q has shape {Q.shape}; expected ({d}, {d}), as the features of the problem have d = {d}."
+            )
         S = self.V.T @ Q @ self.V
-        K, n = len(S), len(self.counts)
-        own, first, miss, loss = np.zeros((4, K))
-        block = max(1, _AT_ONCE // K**2)
-        for lo in range(0, n, block):
-            counts = self.counts[lo : lo + block]
-            a = population.attention(S, population.Source(counts, np.full(len(counts), 1 / len(counts))))
-            own += np.einsum("ikk->k", a)
-            first += a[:, 0].sum(axis=0)
-            np.einsum("ikk->ik", a)[:] = 0  # what is left is attention on the wrong features
-            rest = a.sum(axis=1)  # 1 - Attn_k, without cancellation
-            miss += (rest**2).sum(axis=0)
-            loss += (rest**2 + (a * a).sum(axis=1)).sum(axis=0) / 2
-        loss /= n
+        measure = _by_products if np.ptp(S, axis=0).max() < _WIDE else _by_scores
+        own, first, rest, squares = measure(S, self.counts)
+        A, B_k1, Attn_k, Attn_k1 = np.diag(S).copy(), S[0, 1:].copy(), own.mean(axis=0), first[:, 1:].mean(axis=0)
+        loss_k = (rest**2 + squares).mean(axis=0) / 2
+        scalars = {"A_1": A[0], "Attn_1": Attn_k[0]}
+        if self.case != "balanced":
+            scalars |= {"A_2": A[1], "B_21": B_k1[0], "Attn_2": Attn_k[1], "Attn_21": Attn_k1[0]}
         return {
-            "A": np.diag(S).copy(),
-            "B_k1": S[0, 1:].copy(),
-            "Attn_k": own / n,
-            "Attn_k1": first[1:] / n,
-            "miss_k": miss / n,
-            "loss_k": loss,
-            "population_loss": self.p @ loss,
+            **scalars,
+            "population_loss": self.p @ loss_k,
+            "A": A,
+            "B_k1": B_k1,
+            "Attn_k": Attn_k,
+            "Attn_k1": Attn_k1,
+            "miss_k": (rest**2).mean(axis=0),
+            "loss_k": loss_k,
         }
+
+
+def _by_products(S, counts):
+    """Attn_k, Attn_1, 1 - Attn_k and the sum of Attn_m^2 over m != k, each (n, K), for every count vector and query k.
+
+    A sum over features is a matrix product: of counts, and of e^S or, without what is the query's own, e^S off its diagonal.
+    """
+    E = np.exp(S - S.max(axis=0))
+    own = counts * np.diag(E)
+    first = counts[:, :1] * E[0]
+    np.fill_diagonal(E, 0)
+    rest = counts @ E  # 1 - Attn_k without cancellation, once divided
+    Z = own + rest
+    return own / Z, first / Z, rest / Z, (counts**2 @ E**2) / Z**2
+
+
+def _by_scores(S, counts):
+    """The same from all scores, which takes K times the memory and time, for weights whose exponentials underflow."""
+    n, K = counts.shape
+    found = np.empty((4, n, K))
+    block = max(1, _AT_ONCE // K**2)
+    for lo in range(0, n, block):
+        part = slice(lo, lo + block)
+        some = counts[part]
+        a = population.attention(S, population.Source(some, np.full(len(some), 1 / len(some))))
+        found[0, part], found[1, part] = np.einsum("ikk->ik", a), a[:, 0]
+        np.einsum("ikk->ik", a)[:] = 0  # what is left is attention on the wrong features
+        found[2, part], found[3, part] = a.sum(axis=1), (a * a).sum(axis=1)
+    return found

@@ -1,5 +1,6 @@
 """Data model and initialisation of Huang et al. 2023. Marks and notation: see the package's docstring."""
 
+import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import ClassVar
@@ -17,6 +18,7 @@ from .theory import check_step_size
 __all__ = ["Problem"]
 
 _COUNTS = ("sampled", "infinite", "enumerated")
+_ARRAYS = 12  # of the size of Q, at once, in training [measured]
 _SAMPLE, _FEATURES, _COUNT = 1, 2, 4  # purposes of random numbers
 
 
@@ -37,8 +39,8 @@ class Problem:
     p : tuple of float (K,), or None
         Frequency of each feature, positive, of sum 1; None: as p_1 says. `frequencies` has the numbers.
     p_1 : float in (0, 1), or None
-        Frequency of the dominant feature, the first; the others have (1 - p_1)/(K - 1) each: the imbalanced case. None: 1/K
-        each, the balanced case. Not looked at where p is given.
+        Frequency of the dominant feature, the first; the others have (1 - p_1)/(K - 1) each: the imbalanced case. At least
+        1/K; that, and None, are the balanced case: 1/K each. Not looked at where p is given.
     V_seed : int
         Of the random orthonormal features, where d > K.
     learning_rate : float
@@ -92,6 +94,11 @@ class Problem:
             object.__setattr__(self, "p", _checked_p(self.p, self.K))
         elif self.p_1 is not None:
             real("p_1", self.p_1, "between 0 and 1, a frequency", lambda x: 0 < x < 1)
+            if self.p_1 < 1 / self.K:
+                raise ValueError(
+                    f"p_1 is {self.p_1} with K = {self.K}: the first feature is not dominant. Expected at least 1/K = "
+                    f"{1 / self.K:g}; or p_1 = None, the balanced case; or frequencies of your own in p."
+                )
 
     @classmethod
     def balanced(cls, K=20, **settings):
@@ -102,6 +109,11 @@ class Problem:
     def imbalanced(cls, K=20, p_1=0.5, **settings):
         """The imbalanced case: one dominant feature of frequency p_1, the others alike [paper: Theta(1), Theta(1/K)]."""
         return cls(K=K, p_1=p_1, **settings)
+
+    @property
+    def case(self):
+        """ "balanced" if all features have the same frequency, or else "imbalanced"."""
+        return "balanced" if np.ptp(self._frequencies) < 1e-12 else "imbalanced"
 
     @property
     def frequencies(self):
@@ -125,6 +137,7 @@ class Problem:
 
     @cached_property
     def _V(self):
+        self._check_memory()
         if self.d in (None, self.K):
             return np.eye(self.K)
         gaussian = generator(_FEATURES, self.V_seed).standard_normal((self.d, self.K))
@@ -202,8 +215,20 @@ class Problem:
             float64.
         """
         key(_SAMPLE, seed)  # checks it
+        self._check_memory()
         d = self.d or self.K
         return Params(np.zeros((d, d)))
+
+    def _check_memory(self):
+        """ValueError, before anything is allocated, if what training holds does not fit into this machine's memory."""
+        d, there = self.d or self.K, _memory()
+        needed, GiB = _ARRAYS * 8 * d**2, 2**30
+        if there is not None and needed > there:
+            raise ValueError(
+                f"K is {self.K}, d = {d}: training holds some {_ARRAYS} arrays of shape ({d}, {d}), {needed / GiB:,.0f} GiB, "
+                f"and there are {there / GiB:,.0f} GiB of memory. Lower it; or see nlicl.papers.huang2023.reduced, which "
+                "follows these dynamics exactly at any K."
+            )
 
     def settings(self):
         """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
@@ -215,6 +240,14 @@ class Problem:
     def observer(self, seed=0):
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""
         return Observer(self, seed=seed)
+
+
+def _memory():
+    """Bytes of memory of this machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _checked_p(p, K):
