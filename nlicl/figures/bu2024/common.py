@@ -32,11 +32,9 @@ def mean_near(claim, values, expected, slack, source):
 
 def mean_from(claim, values, source, low=-np.inf, high=np.inf):
     """A claim that the mean over seeds lies from `low` to `high`; the text names its source."""
-    if np.isinf(low):
-        expected = f"at most {high:g}"
-    else:
-        expected = f"at least {low:g}" if np.isinf(high) else f"{low:g} to {high:g}"
-    return fact(f"{claim} ({source})", low <= np.mean(values) <= high, _seeds(values), f"mean {expected}", values)
+    bounds = [f"at least {low:g}"] * (low > -np.inf) + [f"at most {high:g}"] * (high < np.inf)
+    expected = f"mean {', '.join(bounds)}"
+    return fact(f"{claim} ({source})", low <= np.mean(values) <= high, _seeds(values), expected, values)
 
 
 def _seeds(values):
