@@ -1,4 +1,4 @@
-"""The problems that are timed. A case carries all in which models differ: `transformer.Case` and `linear.Case` have
+"""The problems that are timed. A case carries all in which models differ: `Case` of `transformer`, `linear` and `concepts` has
 
 name, B, sizes                  which
 make(dtype)                     its data, from a seed: `peers.Data`
@@ -9,13 +9,14 @@ prompt_bytes(dtype, given)      what memory is compared with
 counts(dtype, given)            what a step has to do
 """
 
+import concepts
 import linear
 import transformer
 
-CASES = transformer.CASES + linear.CASES
-QUICK = (transformer.CASES[0], linear.CASES[0])  # the smallest of each
+CASES = transformer.CASES + linear.CASES + concepts.CASES
+QUICK = (transformer.CASES[0], linear.CASES[0], concepts.CASES[0])  # the smallest of each
 DTYPES = ("float64", "float32")
-TINY = {type(case): case for case in (transformer.TINY, linear.TINY)}
+TINY = {type(case): case for case in (transformer.TINY, linear.TINY, concepts.TINY)}
 
 
 def named(name):

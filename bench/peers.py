@@ -27,6 +27,7 @@ class Functions(NamedTuple):
 
     softmax: Callable
     relu: Callable
+    softplus: Callable  # log(1 + exp(x))
 
 
 class Implementation(NamedTuple):
@@ -57,11 +58,11 @@ def table(numpy_step, plain_loss, probe_loss, **ours):
     }
 
 
-def nlicl_step(params, prompts):
+def nlicl_step(params, prompts, loss=None):
     """The public function, its checks included. Threads are set by the environment, NUMBA_NUM_THREADS."""
     import nlicl
 
-    loss, grads = nlicl.loss_and_grad(params, prompts)
+    loss, grads = nlicl.loss_and_grad(params, prompts, loss)
     return loss, *grads
 
 
@@ -78,10 +79,13 @@ def numpy_peer(numpy_step):
     return lambda data, threads: lambda: numpy_step(data.params, *data.arrays)
 
 
+NUMPY = Functions(softmax=None, relu=lambda x: np.maximum(x, 0), softplus=lambda x: np.logaddexp(0, x))
+
+
 def torch_functions():
     import torch
 
-    return Functions(softmax=lambda s: torch.softmax(s, -1), relu=torch.relu)
+    return Functions(softmax=lambda s: torch.softmax(s, -1), relu=torch.relu, softplus=torch.nn.functional.softplus)
 
 
 def torch_tensor(array):
@@ -121,7 +125,7 @@ def jax_functions():
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    return Functions(softmax=lambda s: jax.nn.softmax(s, axis=-1), relu=jax.nn.relu)
+    return Functions(softmax=lambda s: jax.nn.softmax(s, axis=-1), relu=jax.nn.relu, softplus=jax.nn.softplus)
 
 
 def jax_step(loss_formula):

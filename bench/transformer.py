@@ -6,7 +6,9 @@ prompt, so no implementation can save work on inactive ones, and about half of t
 itself; m_a = m_b = d.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import peers
@@ -16,7 +18,18 @@ from nlicl import Params, reference
 from nlicl.papers.li2024 import Problem
 
 
-def numpy_step(params, tokens, labels):
+class Loss(NamedTuple):
+    """Of t = z F: `value(t, functions)`, `slope(t)` in NumPy."""
+
+    value: Callable
+    slope: Callable
+
+
+HINGE = Loss(lambda t, functions: functions.relu(1 - t), lambda t: np.where(t < 1, t.dtype.type(-1), 0))
+LOGISTIC = Loss(lambda t, functions: functions.softplus(-t), lambda t: -1 / (1 + np.exp(t)))
+
+
+def numpy_step(params, tokens, labels, loss=HINGE):
     """The backward pass restates each forward line above the derivative it gives."""
     W_Q, W_K, W_V, W_O, a = params
     P, Q, z = tokens[:, :-1], tokens[:, -1], labels
@@ -30,9 +43,9 @@ def numpy_step(params, tokens, labels):
     V = C @ W_V.T
     U = V @ W_O.T
     R = np.maximum(U, 0)
-    margin = 1 - z * (R @ a)
+    t = z * (R @ a)
 
-    g = np.where(margin > 0, -z, 0) / len(z)
+    g = z * loss.slope(t) / len(z)
     da = g @ R  # F = R a
     dU = (g[:, None] * a) * (U > 0)  # R = relu(U)
     dW_O = dU.T @ V  # U = V W_O^T
@@ -45,27 +58,27 @@ def numpy_step(params, tokens, labels):
     dprobes = (ds[:, None, :] @ P)[:, 0]  # s_i = p_i . probe
     dW_K = q.T @ dprobes  # probe = W_K^T q
     dW_Q = (dprobes @ W_K.T).T @ Q  # q = W_Q p_query
-    return np.maximum(margin, 0).mean(), dW_Q, dW_K, dW_V, dW_O, da
+    return loss.value(t, peers.NUMPY).mean(), dW_Q, dW_K, dW_V, dW_O, da
 
 
-def plain_loss(W_Q, W_K, W_V, W_O, a, tokens, z, functions):
+def plain_loss(W_Q, W_K, W_V, W_O, a, tokens, z, functions, loss=HINGE):
     """The formula as one writes it, with a key and a value for each token."""
-    softmax, relu = functions
+    softmax, relu, _ = functions
     P, p_query = tokens[:, :-1], tokens[:, -1]
     keys, values, q = P @ W_K.T, P @ W_V.T, p_query @ W_Q.T
     attn = softmax((keys @ q[:, :, None])[:, :, 0])
     v = (attn[:, None, :] @ values)[:, 0]
-    return relu(1 - z * (relu(v @ W_O.T) @ a)).mean()
+    return loss.value(z * (relu(v @ W_O.T) @ a), functions).mean()
 
 
-def probe_loss(W_Q, W_K, W_V, W_O, a, tokens, z, functions):
+def probe_loss(W_Q, W_K, W_V, W_O, a, tokens, z, functions, loss=HINGE):
     """The same number without either."""
-    softmax, relu = functions
+    softmax, relu, _ = functions
     P, p_query = tokens[:, :-1], tokens[:, -1]
     probes = p_query @ W_Q.T @ W_K
     attn = softmax((P @ probes[:, :, None])[:, :, 0])
     c = (attn[:, None, :] @ P)[:, 0]
-    return relu(1 - z * (relu(c @ W_V.T @ W_O.T) @ a)).mean()
+    return loss.value(z * (relu(c @ W_V.T @ W_O.T) @ a), functions).mean()
 
 
 IMPLEMENTATIONS = peers.table(

@@ -16,6 +16,7 @@ import numpy as np
 from . import attention, mlp
 from . import loss as losses
 from ._jit import kernel, launch
+from .counts import Counts
 from .products import add_large_product, transposed
 
 _WORTH_A_THREAD = 1_000_000  # multiply-adds on tokens
@@ -26,6 +27,19 @@ def pays(B, d, m_a, m_b, m):
     """Whether B prompts take fewer multiply-adds with the matrices apart than merged."""
     merged = 3 * m_a * d * d + 3 * m * m_b * d + B * (2 * d * d + 3 * m * d)
     return B * (5 * m_a * d + 3 * m_b * d + 3 * m * m_b) < merged
+
+
+def counts(B, keys, d, m, itemsize, *, m_a=None, m_b=None):
+    """What `step` does, as `Counts`; m_a = m_b = d where they are not given."""
+    m_a, m_b = m_a or d, m_b or d
+    prompt = 5 * m_a * d + 3 * m_b * d + 3 * m * m_b  # queries and keys, values, MLP
+    prompt += 4 * keys * d + keys + d + 3 * m  # attention, element by element
+    return Counts(
+        bytes=itemsize * (B * ((keys + 1) * d + 1) + 2 * (2 * m_a * d + m_b * d + m * m_b + m)),
+        multiply_adds=B * prompt,
+        exponentials=B * keys,
+        look_ups=0,
+    )
 
 
 def chunks_of(tokens_shape):

@@ -1,7 +1,7 @@
 """What a step must do, in numbers: bytes, multiply-adds, exponentials, look-ups. `bench/limits.py` makes times of them.
 
-They stand beside their kernels: `counts` in `dense`, `coded` and `linear`, and `linear.coded_counts`. A test runs the kernels'
-source on numbers that count.
+They stand beside their kernels: `counts` in `dense`, `apart`, `coded`, `sparse` and `linear`, and `linear.coded_counts`. A
+test runs the kernels' source on numbers that count.
 """
 
 from typing import NamedTuple

@@ -18,6 +18,7 @@ from . import loss as losses
 from . import mlp
 from ._jit import kernel, launch
 from .attention import softmax
+from .counts import Counts
 from .dense import add_slabs
 from .products import add_product, transposed
 
@@ -37,6 +38,20 @@ def plan(B, m, K, itemsize):
     ):
         chunks *= 2
     return chunks, min(_BLOCK, -(-B // chunks))
+
+
+def counts(B, keys, d, m, K, itemsize, *, m_a=None, m_b=None, columns=1):
+    """What `step` does, as `Counts`, on tokens of so many columns on average; m_a = m_b = d where they are not given."""
+    m_a, m_b = m_a or d, m_b or d
+    parameters = 2 * m_a * d + m_b * d + m * m_b + m
+    merged = (4 * m_a + 2 * m_b) * d * K + 3 * m_a * K * K + 3 * m * m_b * K  # merge and split
+    prompt = 3 * m * K + K + keys + 3 * m  # MLP, element by element
+    return Counts(
+        bytes=int(B * ((keys + 1) * (8 + 4 * columns) + itemsize) + 2 * itemsize * (d * K + parameters)),
+        multiply_adds=merged + B * prompt,
+        exponentials=B * keys,
+        look_ups=round(B * columns * (4 * keys + 2 * K)),
+    )
 
 
 def forward(E, E_query, starts, columns, keys, W_Q, W_K, W_V, W_O, a):

@@ -153,7 +153,7 @@ def test_cases_have_names_of_their_own(bench):
 
 
 @pytest.mark.parametrize("module", ["torch", "jax"])
-def test_peers_of_both_models_agree(module):
+def test_peers_of_all_models_agree(module):
     """In a process of their own, as below."""
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
@@ -168,7 +168,7 @@ for case in cases.TINY.values():
         print(row["implementation"], row["seconds"] is not None, row["note"])
 """
     lines = python(code, JAX_PLATFORMS="cpu").splitlines()
-    assert len(lines) == 4 and all(line.split()[1:] == ["True"] for line in lines), lines
+    assert len(lines) == 6 and all(line.split()[1:] == ["True"] for line in lines), lines
 
 
 def vars_of(counts):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from nlicl.kernels import coded, dense, linear
+from nlicl.kernels import apart, coded, dense, linear, sparse
 from nlicl.kernels._jit import source
 from nlicl.kernels.loss import HINGE
 
@@ -102,6 +102,39 @@ def test_dense(sizes):
     assert Number.exponentials == counted.exponentials
     arrays = [tokens, labels, *params, *params]
     assert counted.bytes == sum(array.nbytes for array in arrays)
+    assert value.value == pytest.approx(nlicl.loss_and_grad(params, nlicl.Prompts(tokens, labels))[0])
+
+
+def test_apart(sizes):
+    rng = np.random.default_rng(0)
+    params = parameters(rng, **sizes)
+    tokens, labels = rng.uniform(0.1, 1, (3, 6, 7)), np.ones(3)
+    value = source(apart.step)(counting(tokens), counting(labels), 5, *map(counting, params), HINGE)[0]
+    counted = apart.counts(**sizes, itemsize=8)
+    assert Number.multiplications - 3 * IN_THE_LOSS == counted.multiply_adds
+    assert Number.exponentials == counted.exponentials
+    assert counted.bytes == dense.counts(**sizes, itemsize=8).bytes
+    assert value.value == pytest.approx(nlicl.loss_and_grad(params, nlicl.Prompts(tokens, labels))[0])
+    merged = dense.counts(**sizes, itemsize=8).multiply_adds
+    assert apart.pays(*(sizes[name] for name in ("B", "d", "m_a", "m_b", "m"))) == (counted.multiply_adds < merged)
+
+
+def test_sparse(sizes):
+    rng = np.random.default_rng(0)
+    params = parameters(rng, **sizes)
+    E, labels = rng.uniform(0.1, 1, (7, 8)), np.ones(3)
+    E_query = np.where(np.arange(7)[:, None] < 4, E, 0)
+    starts = np.cumsum([0, *rng.integers(1, 4, 18)])
+    columns = rng.integers(0, 8, starts[-1]).astype(np.int32)
+    value = source(sparse.step)(counting(E), counting(E_query), starts, columns, counting(labels), 5,
+                                *map(counting, params), HINGE)[0]  # fmt: skip
+    counted = sparse.counts(**sizes, K=8, columns=starts[-1] / 18, itemsize=8)
+    assert Number.multiplications - 3 * IN_THE_LOSS == counted.multiply_adds
+    assert Number.exponentials == counted.exponentials
+    arrays = [E, E, columns, starts[:-1], labels, *params, *params]
+    assert counted.bytes == sum(array.nbytes for array in arrays)
+    tokens = np.zeros((3, 6, 7))
+    sparse.tokens(tokens, starts, columns, np.ascontiguousarray(E.T), np.ascontiguousarray(E_query.T))
     assert value.value == pytest.approx(nlicl.loss_and_grad(params, nlicl.Prompts(tokens, labels))[0])
 
 
