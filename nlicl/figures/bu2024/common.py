@@ -6,6 +6,7 @@ A claim here is about the mean over seeds unless it says otherwise: single seeds
 import numpy as np
 
 from ...experiment import fact
+from .. import style
 
 OURS = "our reference run"
 DERIVED = "derived"
@@ -40,3 +41,36 @@ def mean_from(claim, values, source, low=-np.inf, high=np.inf):
 def _seeds(values):
     values = np.asarray(values, float)
     return f"{values.mean():.4g}, seeds {values.min():.4g} to {values.max():.4g}"
+
+
+def label_ends(axes, curves, gap=0.085):
+    """Write each curve's label right of its end, in its colour; labels that would overlap are moved apart.
+
+    Parameters
+    ----------
+    axes : matplotlib axes
+        With their final limits and scale.
+    curves : list of (Series, str)
+        In the order they were drawn by `style.curve`, from 0.
+    gap : float
+        Between labels at least, as a share of the axes' height.
+    """
+    ends = [_height(axes, series.y[-1]) for series, _ in curves]
+    order = np.argsort(ends, kind="stable")
+    places = np.array(ends)[order]
+    for _ in range(100):  # neighbours push each other until none overlap
+        overlap = np.maximum(0, gap - np.diff(places))
+        places[:-1] -= overlap / 2
+        places[1:] += overlap / 2
+    for i, place in zip(order.tolist(), places.tolist(), strict=True):
+        axes.annotate(
+            curves[i][1], (1.02, place), xycoords="axes fraction", color=style.COLOURS[i % len(style.COLOURS)],
+            fontsize=6.5, va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def _height(axes, y):
+    """Where y is, as a share of the axes' height: 0 if below them, 1 if above."""
+    low, high = axes.get_ylim()
+    transform = axes.transScale + axes.transLimits
+    return float(transform.transform((axes.get_xlim()[1], np.clip(y, low, high)))[1])
