@@ -103,13 +103,13 @@ def check(options):
                 f"eps is {eps:g}: the {query.kind} query starts within it, (1 - Attn_k)^2 = {start:.3g} at Q = 0, and there "
                 f"is no time to measure. Expected eps below {start:.3g}."
             )
-        steps = converged(query, eps) / eta
-        if steps > LONGEST:
-            raise ValueError(
-                f"eps is {eps:g}, learning_rate {eta:g}, K {K}: the {query.kind} query takes about {steps:.2g} steps of "
-                f"gradient descent to converge [derived]; expected at most {LONGEST}. Raise eps, raise learning_rate (at most "
-                f"6.49/max p = {2 * theory.step_size(largest):.4g}), or lower K. reduced.flow takes a second at any of them."
-            )
+    steps, slowest = max((converged(query, eps) / eta, kind) for kind, query in of.items())
+    if steps > LONGEST:
+        raise ValueError(
+            f"eps is {eps:g}, learning_rate {eta:g}, K {K}: the {slowest} query takes about {steps:.2g} steps of gradient "
+            f"descent to converge [derived]; expected at most {LONGEST}. Raise eps, raise learning_rate (at most "
+            f"6.49/max p = {2 * theory.step_size(largest):.4g}), or lower K. reduced.flow takes a second at any of them."
+        )
 
 
 def _check_length(query, eps):
