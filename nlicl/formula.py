@@ -5,10 +5,10 @@ follows from it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Edit", "Formula", "Point", "Subject"]
+__all__ = ["Edit", "Formula", "Point", "Subject", "fill"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,10 @@ class Formula:
     expected : {"agree", "disagree"}
         The verdict that says all is as known.
     domain : str
-        In words, where the formula is defined, if not everywhere.
+        In words, where the formula holds, if not everywhere; draws outside are left out. Inside are the points that list
+        these words in `holds`,
     defined : callable or None
-        defined(params) -> bool, the same as a function; draws outside are left out.
+        or, if given, those with defined(params) -> True.
     code : str
         The source text of a reader's own function, for the report.
     """
@@ -62,11 +63,26 @@ class Formula:
 
 
 class Point(NamedTuple):
-    """A place in parameter space with a batch of prompts: `label` says what it is, `prompts` supports len and slices."""
+    """A place in parameter space with a batch of prompts: `label` says what it is, `prompts` supports len and slices.
+
+    `holds` lists, in words, what is special about it: assumptions of the paper that other points break. A formula that is
+    right on just these points is said to use them.
+    """
 
     label: str
     params: Any
     prompts: Any
+    holds: tuple[str, ...] = ()
+
+
+def fill(fixed, random, draws):
+    """Points with `draws` prompts in all: those of the list `fixed` first, then of the iterator `random`."""
+    found, fixed = [], list(fixed)
+    while draws > 0:
+        point = fixed.pop(0) if fixed else next(random)
+        found.append(point._replace(prompts=point.prompts[:draws]))
+        draws -= len(point.prompts)
+    return found
 
 
 class Edit(NamedTuple):
@@ -91,7 +107,8 @@ class Subject:
     name, title : str
     formulas : mapping of str to Formula
     points : callable
-        points(draws, seed, query_attends) -> list of Point with `draws` prompts in all, hinge active and inactive.
+        points(draws, seed, query_attends) -> list of Point with `draws` prompts in all; where the loss has gates, open
+        and closed ones.
     definition : callable
         definition(params, prompt) -> (loss, margins): NumPy, any dtype, complex and longdouble included; the loss is
         smooth where no margin is zero.
@@ -112,6 +129,8 @@ class Subject:
         activity(params, prompt) -> {name: share}: what is active, averaged over the draws and reported.
     parts : tuple of Subject
         Subjects of the paper's other losses, with parameters and draws of their own; audited with it.
+    rows : mapping of str to str
+        What a row, the first index, of a parameter is, if it has a name: {"W_O": "neuron"}.
     computed_by : str
         What `gradient` is, for the report; {wrt} stands for the parameter.
     """
@@ -129,4 +148,15 @@ class Subject:
     sizes: Callable
     activity: Callable
     parts: tuple["Subject", ...] = ()
+    rows: Mapping[str, str] = field(default_factory=dict)
     computed_by: str = "mean over a batch, nlicl.loss_and_grad(...)[1].{wrt}"
+
+    @property
+    def every(self):
+        """The subjects of all the paper's losses, this one first."""
+        return (self, *self.parts)
+
+    @property
+    def parameters(self):
+        """The names of all parameters that formulas differentiate by, in their order."""
+        return list(dict.fromkeys(formula.wrt for part in self.every for formula in part.formulas.values()))

@@ -158,7 +158,7 @@ def largest_times(factor):
 @pytest.mark.parametrize("attends", MODELS)
 @pytest.mark.parametrize("wrt", NAMES)
 def test_some_entries(wrt, attends):
-    row = "neuron (row)" if wrt in ("W_O", "a") else "row"
+    row = f"{SUBJECT.rows[wrt]} (row)" if wrt in SUBJECT.rows else "row"
     mistakes = [
         ("a row", changed(wrt, times_in(1, 1 + 1e-6)), {"entries"}, f"{row} 1 only"),
         ("the last row", changed(wrt, times_in(-1, 1 - 1e-6)), {"entries"}, f"{row} -1 only"),

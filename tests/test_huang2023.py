@@ -650,7 +650,7 @@ POPULATION = {
     "no p_k": (lambda D, p: D / p, {"wrong-factor"}, "absent: p_k, the query's frequency"),
     "p_n for p_k": (lambda D, p: D / p * p[:, None], {"wrong-factor"}, "p_n, the key's frequency"),
     "no 1/2 in the loss": (lambda D, p: 2 * D, {"scale"}, "2 times"),
-    "beta is 0": (lambda D, p: np.diag(np.diag(D)), {"unknown"}, ""),
+    "only alpha": (lambda D, p: np.diag(np.diag(D)), {"missing-term"}, "beta_{k,n} is missing"),
 }
 
 

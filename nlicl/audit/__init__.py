@@ -7,10 +7,14 @@ functions and arrays; papers hand it a `Subject`.
 
 import copy
 import inspect
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
+from ..checks import integer
 from ..formula import Formula, Subject
+from .answer import attributes
 from .general import GradientReport, audit_gradient
 from .judge import judge
 from .report import AuditReport, FormulaReport
@@ -18,7 +22,7 @@ from .witnesses import Case
 
 __all__ = ["AuditReport", "FormulaReport", "GradientReport", "audit_formula", "audit_gradient", "audit_paper"]
 
-LEAST_DRAWS = 2  # one active, one inactive
+LEAST_DRAWS, MOST_DRAWS = 2, 10_000  # every draw is kept, with what the witnesses find there
 
 
 def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_attends=None, timeout=None):
@@ -28,17 +32,16 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
     ----------
     formula : Formula or callable
         f(params, prompt) -> array: the gradient of the loss of one prompt, of the parameter's shape. It may be written
-        with NumPy alone. `prompt.P` (d, l+1) has the paper's columns, `prompt.contexts` (d, l), `prompt.query` (d,),
-        `prompt.z` the label.
+        with NumPy alone, as it stands in the paper. What parameters and prompts are is the paper's: see its page.
     paper : str or Subject
         Whose model, loss and draws: a paper's name, or a `nlicl.formula.Subject` of your own.
     wrt : str, optional
-        The parameter, for example "W_K"; needed unless the formula says so itself. Where a paper has several losses, it
-        says which.
+        The parameter, one of `subject.parameters` of the paper; needed unless the formula says so itself. Where a paper
+        has several losses, it says which.
     draws : int
-        How many places to judge it at, at least 2.
+        How many places to judge it at, from 2 to 10000.
     seed : int
-        Of the draws.
+        Of the draws, at least 0.
     query_attends : bool, optional
         Judge against the model in which the query is among the keys (l+1 terms) or not (l terms); if not given, what
         the formula asks for, else not.
@@ -54,13 +57,14 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
     Raises
     ------
     ValueError, TypeError
-        An unknown paper or parameter, draws below 2, a time limit that is not positive, a formula that is not callable.
+        An unknown paper or parameter, another number of draws, a time limit that is not positive, a formula that is not
+        callable.
     """
     subject = _subject(paper)
     formula = _formula(formula, wrt, subject)
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout is {timeout}; expected a number of seconds greater than 0, or None for no limit.")
-    bench = Bench(_part(formula, subject), draws, seed)
+    bench = Bench(_part(formula, subject), draws, seed, subject)
     return AuditReport(subject.name, seed, draws, [bench.audit(formula, query_attends, timeout)])
 
 
@@ -84,9 +88,9 @@ def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=Non
     if wrt is not None:
         _check_parameter(wrt, subject)
     jobs = []
-    for part in _parts(subject):
+    for part in subject.every:
         chosen = [formula for formula in part.formulas.values() if wrt in (None, formula.wrt)]
-        jobs += _jobs(Bench(part, draws, seed), chosen, query_attends, control=not jobs)
+        jobs += _jobs(Bench(part, draws, seed, subject), chosen, query_attends, control=not jobs)
     reports = []
     for done, (name, job) in enumerate(jobs):
         if progress is not None:
@@ -112,15 +116,13 @@ def _jobs(bench, formulas, query_attends, control):
 class Bench:
     """The draws of one audit; what witnesses find on them is kept, for all formulas of a paper share it."""
 
-    def __init__(self, subject, draws, seed):
-        for name, value, least in (("draws", draws, LEAST_DRAWS), ("seed", seed, 0)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise TypeError(f"{name} is {value!r}; expected an integer, at least {least}.")
-            if value < least:
-                why = ": one place where something is active, one where nothing is" if name == "draws" else ""
-                raise ValueError(f"{name} is {value}; expected at least {least}{why}.")
-        self.subject, self.draws, self.seed = subject, int(draws), int(seed)
+    def __init__(self, subject, draws, seed, paper=None):
+        draws = integer("draws", draws, LEAST_DRAWS)
+        if draws > MOST_DRAWS:
+            raise ValueError(f"draws is {draws}; expected at most {MOST_DRAWS}. Other draws come with another seed.")
+        self.subject, self.draws, self.seed, self.paper = subject, draws, integer("seed", seed, 0), paper or subject
         self._points, self._single, self._batched = {}, {}, {}
+        self._others = lru_cache(None)(self._find_others)
 
     def points(self, attends):
         if attends not in self._points:
@@ -131,7 +133,7 @@ class Bench:
         """A case for each prompt."""
         if attends not in self._single:
             self._single[attends] = [
-                Case(self.subject, point.label, point.params, point.prompts[n : n + 1])
+                Case(self.subject, point.label, point.params, point.prompts[n : n + 1], point.holds)
                 for point in self.points(attends)
                 for n in range(len(point.prompts))
             ]
@@ -148,15 +150,17 @@ class Bench:
         attends = formula.query_attends if query_attends is None else query_attends
         cases = self.single(bool(attends))
         note = ""
-        if formula.defined is not None:
-            inside = [case for case in cases if formula.defined(case.params)]
+        if formula.defined is not None or formula.domain:
+            inside = [case for case in cases if _inside(formula, case)]
             note = f"judged where it is defined, {formula.domain}: {len(inside)} of {len(cases)} draws"
             cases = inside
         if not cases:
             raise ValueError(
                 f"formula {formula.name} is defined on none of {self.draws} draws ({formula.domain}); use more draws."
             )
-        report = judge(formula, cases, lambda case: formula(*_copies(case)), self.subject, note, timeout)
+        report = judge(
+            formula, cases, lambda case: formula(*_copies(case)), self.subject, note, timeout, self._elsewhere
+        )
         report.query_attends = bool(attends)
         return report
 
@@ -171,6 +175,24 @@ class Bench:
         report = judge(formula, self.batched(bool(query_attends)), call, self.subject)
         report.query_attends = bool(query_attends)
         return report
+
+    def _elsewhere(self, what, name):
+        """The other parameters of the paper whose formulas are given "params" or a "prompt" with an attribute `name`."""
+        return [wrt for wrt, given in self._others().items() if name in attributes(given[what])]
+
+    def _find_others(self):
+        found = {}
+        for part in self.paper.every:
+            if part is not self.subject:
+                point = part.points(1, self.seed, False)[0]
+                for formula in part.formulas.values():
+                    found[formula.wrt] = {"params": point.params, "prompt": point.prompts[0]}
+        return found
+
+
+def _inside(formula, case):
+    """Whether a case lies where the formula is defined."""
+    return formula.domain in case.holds if formula.defined is None else formula.defined(case.params)
 
 
 def _copies(case):
@@ -187,8 +209,9 @@ def _broken(formula):
         gradient[largest] *= 1 + 1e-6
         return gradient
 
-    return Formula(broken, "negative control", formula.wrt, f"{formula.name}, its largest entry times 1 + 1e-6",
-                   "broken on purpose", erratum="one entry is off by a part in a million", expected="disagree")  # fmt: skip
+    return replace(formula, function=broken, name="negative control",
+                   equation=f"{formula.name}, its largest entry times 1 + 1e-6", source="broken on purpose",
+                   erratum="one entry is off by a part in a million", expected="disagree")  # fmt: skip
 
 
 def _subject(paper):
@@ -199,14 +222,10 @@ def _subject(paper):
     return load(paper).subject
 
 
-def _parts(subject):
-    return (subject, *subject.parts)
-
-
 def _part(formula, subject):
     """The subject that judges a formula: the one that registers it, or the first with its parameter."""
-    registered = [part for part in _parts(subject) if any(known is formula for known in part.formulas.values())]
-    having = [part for part in _parts(subject) if any(known.wrt == formula.wrt for known in part.formulas.values())]
+    registered = [part for part in subject.every if any(known is formula for known in part.formulas.values())]
+    having = [part for part in subject.every if any(known.wrt == formula.wrt for known in part.formulas.values())]
     return (registered + having + [subject])[0]
 
 
@@ -218,7 +237,7 @@ def _formula(formula, wrt, subject):
     if not callable(formula):
         raise TypeError(f"formula is a {type(formula).__name__}; expected a function f(params, prompt) -> array.")
     if wrt is None:
-        names = ", ".join(map(repr, _parameters(subject)))
+        names = ", ".join(map(repr, subject.parameters))
         raise ValueError(f"wrt is not given; expected the parameter the formula differentiates by, one of {names}.")
     _check_parameter(wrt, subject)
     name = getattr(formula, "__name__", "formula")
@@ -236,9 +255,5 @@ def _code(function):
 
 
 def _check_parameter(wrt, subject):
-    if wrt not in _parameters(subject):
-        raise ValueError(f"wrt is {wrt!r}; expected one of {', '.join(map(repr, _parameters(subject)))}.")
-
-
-def _parameters(subject):
-    return list(dict.fromkeys(formula.wrt for part in _parts(subject) for formula in part.formulas.values()))
+    if wrt not in subject.parameters:
+        raise ValueError(f"wrt is {wrt!r}; expected one of {', '.join(map(repr, subject.parameters))}.")

@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "attributes"]
 
 _HEAD = struct.Struct("<cq")  # of a message from the child: "a" for an array or "t" for a text, and its length
 
@@ -29,9 +29,13 @@ class Answer:
         Arrays of another shape, with the expected one.
     """
 
-    def __init__(self, formula, cases, call, timeout=None):
+    def __init__(self, formula, cases, call, timeout=None, elsewhere=None):
         self.arrays, self.problems, self.shapes = {}, {}, {}
-        for number, (case, value) in enumerate(zip(cases, _values(call, cases, timeout), strict=True)):
+
+        def answer(case):
+            return _value(call, case, elsewhere or (lambda what, name: ()))
+
+        for number, (case, value) in enumerate(zip(cases, _values(answer, cases, timeout), strict=True)):
             shape = getattr(case.params, formula.wrt).shape
             if isinstance(value, str):
                 self.problems[number] = value
@@ -55,20 +59,20 @@ class Answer:
         return f"{name} {self.problems[first]}, on draw {first}: {cases[first].label}{count}"
 
 
-def _values(call, cases, timeout):
+def _values(answer, cases, timeout):
     """An array or a text for each case; with a time limit, from a child process that may be killed."""
     if timeout is None or not hasattr(os, "fork"):
-        return [_value(call, case) for case in cases]
-    return _values_from_child(call, cases, timeout)
+        return [answer(case) for case in cases]
+    return _values_from_child(answer, cases, timeout)
 
 
-def _value(call, case):
+def _value(call, case, elsewhere):
     """What the formula returns, as an array; a text if it raises."""
     try:
         with np.errstate(all="ignore"):
             value = np.asarray(call(case))
     except (Exception, SystemExit) as error:
-        return f"raises {describe(error)}"
+        return f"raises {describe(error)}{_advice(error, case, elsewhere)}"
     if value.dtype == object and value.size and all(isinstance(x, (int, float, np.number)) for x in value.flat):
         value = value.astype(float)
     return value.astype(np.float64) if value.dtype.kind in "biu" else value
@@ -85,7 +89,30 @@ def describe(error):
     return f"{type(error).__name__}: {text if len(text) <= 90 else text[:87] + '...'}{where}"
 
 
-def _values_from_child(call, cases, timeout):
+def _advice(error, case, elsewhere):
+    """What params or prompt have, if the formula took them for something else; elsewhere(what, name) says for which
+    parameters they have an attribute of that name."""
+    text = str(error)
+    for what, thing in (("params", case.params), ("prompt", case.each[0])):
+        asked = isinstance(error, AttributeError) and type(error.obj) is type(thing)
+        kind = type(thing).__name__
+        taken = isinstance(error, TypeError) and (f"'{kind}' object" in text or text.endswith(f"{kind} object"))
+        if asked or taken or (what == "params" and "values to unpack" in text):
+            others = list(elsewhere(what, error.name)) if asked else []
+            hint = f" (with wrt {' or '.join(others)} it has {error.name})" if others else ""
+            return f"; {what} has {', '.join(attributes(thing))}{hint}"
+    return ""
+
+
+def attributes(thing):
+    """The names of an object's public attributes, its methods left out."""
+    if hasattr(thing, "_fields"):
+        return list(thing._fields)
+    of_class = [name for name in dir(type(thing)) if not callable(getattr(type(thing), name))]
+    return [name for name in dict.fromkeys([*vars(thing), *of_class]) if not name.startswith("_")]
+
+
+def _values_from_child(answer, cases, timeout):
     """The same through a forked child, which sends each value as soon as it has it."""
     for stream in (sys.stdout, sys.stderr):  # or the child would print what waits in their buffers once more
         stream.flush()
@@ -94,7 +121,7 @@ def _values_from_child(call, cases, timeout):
         warnings.simplefilter("ignore")  # a BLAS's threads in the parent do no harm: the child calls the formula only
         child = os.fork()
     if child == 0:
-        _serve(call, cases, read, write)
+        _serve(answer, cases, read, write)
     os.close(write)
     try:
         received, in_time = _receive(read, timeout)
@@ -110,14 +137,14 @@ def _values_from_child(call, cases, timeout):
     return values + [reason] * (len(cases) - len(values))
 
 
-def _serve(call, cases, read, write):
+def _serve(answer, cases, read, write):
     """The child: never returns."""
     try:
         os.close(read)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         with os.fdopen(write, "wb") as pipe:
             for case in cases:
-                pipe.write(_message(_value(call, case)))
+                pipe.write(_message(answer(case)))
                 pipe.flush()
         sys.stdout.flush()
     finally:

@@ -5,6 +5,7 @@ every draw, and where several of the same complexity do, all are listed. Where n
 """
 
 from itertools import combinations
+from math import comb
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def _domain(cases, answer, subject):
     """The sizes that must be equal for the formula to be defined, if that explains all its failures."""
     if len(answer.problems) == len(cases):  # sizes that differ everywhere explain nothing
         return None
-    sizes = [subject.sizes(case.params, case.prompts[0]) for case in cases]
+    sizes = [subject.sizes(case.params, case.each[0]) for case in cases]
     for one, other in combinations(sizes[0], 2):
         if all((size[one] == size[other]) == (n not in answer.problems) for n, size in enumerate(sizes)):
             return f"wherever {one} and {other} differ"
@@ -93,9 +94,12 @@ def _size(case, wrt):
     return abs(case.complex_step(wrt)[0]).max()
 
 
-# Number of changed factors, and whether a constant factor may come on top. Three cost seconds: after all that is simpler.
-_ONE_OR_TWO = ((1, False), (1, True), (2, False), (2, True))
+# Number of changed factors, and whether a constant factor may come on top. Three cost seconds, so they come after all that
+# is simpler; of a long list of edits they would cost minutes.
+_ONE = ((1, False), (1, True))
+_TWO = ((2, False), (2, True))
 _THREE = ((3, False),)
+_MOST = 12_000  # combinations to try
 
 
 class _Search:
@@ -130,7 +134,8 @@ class _Search:
             found = self._some_entries(expected)
         else:
             found = self.factor(expected) or self._transposed(expected) + self._other_parameter()
-            found = found or self._edited(_ONE_OR_TWO) or self._some_entries(expected)
+            found = found or self._edited(_ONE) or self._assumption(expected)
+            found = found or self._edited(_TWO) or self._some_entries(expected)
             found = found or self._edited(_THREE) or self._parallel(expected)
         return found or [_item("unknown", self._summary(expected))]
 
@@ -201,7 +206,7 @@ class _Search:
 
     def _sizes(self):
         """The paper's constants on every draw, and the number B of prompts."""
-        return [self.subject.sizes(case.params, case.prompts[0]) | {"B": len(case.each)} for case in self.cases]
+        return [self.subject.sizes(case.params, case.each[0]) | {"B": len(case.each)} for case in self.cases]
 
     def _also(self, number, c, near):
         """Constants that have the value c, or its inverse, on every draw: an explanation as good as the number."""
@@ -238,11 +243,11 @@ class _Search:
     # -- a change of one to three factors of the paper's own formula
 
     def _edited(self, complexities):
-        if any(case.prompts is None for case in self.cases):
-            return []
-        edits = self.subject.edits(self.wrt, getattr(self.cases[0].prompts[0], "query_attends", False))
+        edits = self.subject.edits(self.wrt, getattr(self.cases[0].each[0], "query_attends", False))
         order = sorted(range(len(self.cases)), key=lambda k: -abs(self.given[k]).max() / self.scales[k])
         for count, factor_too in complexities:
+            if comb(len(edits), count) > _MOST:
+                return []
             found = []
             for chosen in combinations(edits, count):
                 if len({edit.slot for edit in chosen}) < count:
@@ -260,7 +265,7 @@ class _Search:
         for k in order:
             case = self.cases[k]
             with np.errstate(all="ignore"):
-                arrays = [self.subject.edited(self.wrt, slots, case.params, prompt) for prompt in case.prompts]
+                arrays = [self.subject.edited(self.wrt, slots, case.params, prompt) for prompt in case.each]
             if any(array is None for array in arrays):
                 return None
             array = sum(arrays) / len(arrays) * self.smooth[k]
@@ -287,21 +292,46 @@ class _Search:
         return [~(abs(g - e) <= self.telling * np.maximum(abs(e), 1e-3 * s))
                 for g, e, s in zip(self.given, expected, self.scales, strict=True)]  # fmt: skip
 
+    def _alive(self, expected):
+        """Where expected and given are not both zero. Where they are, nothing was told, as behind a gate that is closed:
+        being right there is no merit."""
+        return [(e != 0) | (g != 0) for g, e in zip(self.given, expected, strict=True)]
+
+    def _places(self, chosen):
+        """Cases by number in the report, and what they are."""
+        numbers = ", ".join(str(self.numbers[k]) for k in chosen[:6]) + (", ..." if len(chosen) > 6 else "")
+        return f"{numbers}: {'; '.join(sorted({self.cases[k].label for k in chosen})[:3])}"
+
+    def _assumption(self, expected):
+        """The item if the formula is right wherever some assumption of the paper holds, and wrong only where not."""
+        bad = {k for k, mask in enumerate(self._wrong(expected)) if mask.any()}
+        alive = {k for k, mask in enumerate(self._alive(expected)) if mask.any()}
+        found = []
+        for what in dict.fromkeys(what for case in self.cases for what in case.holds):
+            inside = {k for k, case in enumerate(self.cases) if what in case.holds}
+            if not bad & inside and alive & inside:
+                wrong = f"wrong on {len(bad)} of the {len(alive - inside)} without: {self._places(sorted(bad))}"
+                detail = (
+                    f"right on all {len(alive & inside)} draws with {what}, {wrong}; it uses what does not hold there"
+                )
+                found.append(_item("entries", detail))
+        return found
+
     def _some_entries(self, expected):
-        wrong = self._wrong(expected)
-        # Where both are zero, as with an inactive hinge or neuron, nothing was told: being right there is no merit.
-        alive = [(e != 0) | (g != 0) for g, e in zip(self.given, expected, strict=True)]
+        wrong, alive = self._wrong(expected), self._alive(expected)
         bad = [k for k, mask in enumerate(wrong) if mask.any()]
-        told = sum(mask.any() for mask in alive)
-        shares = [wrong[k].sum() / alive[k].sum() for k in bad]
-        if len(bad) < told and min(shares) > 0.5:
-            labels = sorted({self.cases[k].label for k in bad})
-            numbers = ", ".join(str(self.numbers[k]) for k in bad[:6]) + (", ..." if len(bad) > 6 else "")
-            detail = (
-                f"wrong on {len(bad)} of the {told} draws that are not zero, right on the others; wrong on {numbers}"
-            )
-            return [_item("entries", f"{detail}: {'; '.join(labels[:3])}")]
-        for axis, name in ((0, self._axis_name(0)), (1, "column")):
+        good = [k for k, mask in enumerate(alive) if mask.any() and k not in bad]
+        if good and min(wrong[k].sum() / alive[k].sum() for k in bad) > 0.5:
+            told = len(good) + len(bad)
+            if len(good) < len(bad):
+                detail = (
+                    f"right on {len(good)} of the {told} draws that are not zero only; right on {self._places(good)}"
+                )
+            else:
+                detail = f"wrong on {len(bad)} of the {told} draws that are not zero, right on the others; wrong on "
+                detail += self._places(bad)
+            return [_item("entries", detail)]
+        for axis, name in enumerate((self._row(), "column")):
             if expected[0].ndim <= axis:
                 continue
             for from_end in (False, True):
@@ -324,8 +354,9 @@ class _Search:
         return [_item("scale", "the given gradient is a number times the expected one, another number on each draw, "
                                f"from {low:.4g} to {high:.4g}")]  # fmt: skip
 
-    def _axis_name(self, axis):
-        return "neuron (row)" if self.wrt in ("W_O", "a") else "row"
+    def _row(self):
+        name = self.subject.rows.get(self.wrt)
+        return f"{name} (row)" if name else "row"
 
     def _not_finite(self):
         k = next(k for k, given in enumerate(self.given) if not np.isfinite(given).all())

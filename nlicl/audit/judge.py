@@ -21,7 +21,7 @@ _STEPS = 2.0 ** -np.arange(6).astype(np.longdouble)
 
 
 @np.errstate(all="ignore")  # a formula may return infinities; they are reported, not warned about
-def judge(formula, cases, call, subject, domain_note="", timeout=None):
+def judge(formula, cases, call, subject, domain_note="", timeout=None, elsewhere=None):
     """Hold one formula against the witnesses on all cases.
 
     Parameters
@@ -35,12 +35,14 @@ def judge(formula, cases, call, subject, domain_note="", timeout=None):
         What to say of draws that were left out.
     timeout : float, optional
         Seconds for all calls together, in a child process; no limit and no child if not given.
+    elsewhere : callable, optional
+        elsewhere("params" or "prompt", name) -> the parameters whose formulas are given one with an attribute `name`.
 
     Returns
     -------
     FormulaReport
     """
-    answer = Answer(formula, cases, call, timeout)
+    answer = Answer(formula, cases, call, timeout, elsewhere)
     report = FormulaReport.of(formula, draws=len(cases), note=domain_note)
     report.activity = _activity(cases, subject)
     report.error = answer.error(formula.name, cases)

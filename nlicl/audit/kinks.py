@@ -1,4 +1,4 @@
-"""Kinks: where a loss with ReLU and hinge is not smooth, and how far one may step without crossing one.
+"""Kinks: where a loss with ReLU or another maximum is not smooth, and how far one may step without crossing one.
 
 A loss hands out its margins (none if it is smooth everywhere): it is smooth as long as none of them changes sign. With
 the margins' own derivatives along a direction, the first crossing is known to first order; a step that stays within a

@@ -20,8 +20,8 @@ STEP = 1e-40  # of the complex step: its square vanishes beside 1, its products 
 class Case:
     """One place to judge a formula at: parameters and a batch of prompts (of one, for a per-prompt formula)."""
 
-    def __init__(self, subject, label, params, prompts):
-        self.subject, self.label, self.params, self.prompts = subject, label, params, prompts
+    def __init__(self, subject, label, params, prompts, holds=()):
+        self.subject, self.label, self.params, self.prompts, self.holds = subject, label, params, prompts, holds
         self.each = [prompts[n] for n in range(len(prompts))]
         self.complex_step = lru_cache(None)(self._complex_step)
         self.kernel_step = lru_cache(None)(self._kernel_step)

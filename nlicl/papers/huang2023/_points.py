@@ -6,7 +6,7 @@ nowhere to hide. Runs from Q = 0 are symmetric for equal frequencies, and are no
 
 import numpy as np
 
-from ...formula import Point
+from ...formula import Point, fill
 from ...kernels import linear
 from ...kernels._jit import source as source_of
 from . import population as populations
@@ -15,16 +15,7 @@ from .prompts import CodedPrompts, Params, Prompts
 from .reference import Counted, Population, PopulationWeights, Weights
 
 _SCALE = (1.0, 3.0)  # of the scores v_n^T Q v_k
-
-
-def _filled(fixed, random, draws):
-    """Points with `draws` prompts in all: the fixed ones first, then random ones."""
-    found, left = [], draws
-    while left > 0:
-        point = fixed.pop(0) if fixed else next(random)
-        found.append(point._replace(prompts=point.prompts[:left]))
-        left -= len(point.prompts)
-    return found
+_FEATURES = ("orthonormal features",)  # what all prompts of the paper have
 
 
 def _frequencies(rng, K):
@@ -52,7 +43,7 @@ def of_prompts(draws, seed, query_attends):
     rng = np.random.default_rng([5, seed])
     random = _random_prompts(rng, query_attends)
     start, trained = _small_run(seed, query_attends)
-    return _filled([next(random), next(random), start, trained, _general_position(rng, query_attends)], random, draws)
+    return fill([next(random), next(random), start, trained, _general_position(rng, query_attends)], random, draws)
 
 
 def _random_prompts(rng, query_attends):
@@ -69,7 +60,7 @@ def _random_prompts(rng, query_attends):
         prompts = CodedPrompts(V, features, rng.standard_normal((3, K)), query_attends)
         params = Params(rng.uniform(*_SCALE) * rng.standard_normal((d, d)))
         label = f"random, {'coded' if coded else 'tokens'} (K={K}, N={N}, d={d})"
-        yield Point(label, params, prompts if coded else prompts.dense())
+        yield Point(label, params, prompts if coded else prompts.dense(), _FEATURES)
         coded = not coded
 
 
@@ -80,7 +71,8 @@ def _small_run(seed, query_attends):
         params = Params(params.Q - 2 * problem.sample(64, seed=(seed, t)).loss_and_grad(params)[1].Q)
     x = problem.sample(6, seed=(seed, 60))
     prompts = CodedPrompts(x.V, x.features, x.omega, query_attends)
-    return Point("the initialisation Q = 0", start, prompts[:3]), Point("trained for 60 steps", params, prompts[3:])
+    initial = Point("the initialisation Q = 0", start, prompts[:3], _FEATURES)
+    return initial, Point("trained for 60 steps", params, prompts[3:], _FEATURES)
 
 
 def _general_position(rng, query_attends):
@@ -132,7 +124,7 @@ def of_counts(draws, seed, query_attends):
         Point("the initialisation S = 0", Weights(start), counted[:3]),
         Point("trained for 60 steps", Weights(trained), counted[3:]),
     ]
-    return _filled(fixed, random, draws)
+    return fill(fixed, random, draws)
 
 
 def _random_counts(rng, query_attends):
@@ -206,7 +198,7 @@ def of_populations(draws, seed, query_attends):
         Point("the initialisation", PopulationWeights(np.zeros((3, 3))), law),
         Point("trained for 60 steps", PopulationWeights(_trained(p, 4)), law),
     ]
-    return _filled(fixed, random, draws)
+    return fill(fixed, random, draws)
 
 
 def _random_populations(rng, query_attends):

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from ...formula import Formula, Subject
-from . import _mistakes, _points, reference
+from . import _mistakes, _mistakes_in_means, _points, reference
 
 TITLE = "In-Context Convergence of Transformers (Huang, Cheng, Liang, ICML 2024)"
 
@@ -131,48 +131,56 @@ formulas = {
 }
 
 
-def _subject(wrt, parts=(), **functions):
-    mine = {name: formula for name, formula in formulas.items() if formula.wrt == wrt}
-    return Subject(name="huang2023", title=TITLE, formulas=mine, parts=parts, edits=_mistakes.edits, **functions)
+def _subject(wrt, loss, kernel, edited, edits, **functions):
+    """The subject of one loss, which has no kinks; `kernel(source)` makes the kernel's, or its source's, mean loss."""
+    return Subject(
+        name="huang2023",
+        title=TITLE,
+        formulas={name: formula for name, formula in formulas.items() if formula.wrt == wrt},
+        definition=lambda params, prompt: (loss(params, prompt), np.empty(0)),
+        kernel=kernel(),
+        source=kernel(source=True),
+        edited=edited,
+        edits=edits,
+        activity=_points.activity(edited, wrt),
+        **functions,
+    )
 
 
 task_averaged_subject = _subject(
     "S",
+    reference.task_averaged_loss,
+    _points.task_averaged_kernel,
+    _mistakes_in_means.edited_S,
+    _mistakes_in_means.edits,
     points=_points.of_counts,
-    definition=lambda weights, counted: (reference.task_averaged_loss(weights, counted), np.empty(0)),
-    kernel=_points.task_averaged_kernel(),
-    source=_points.task_averaged_kernel(source=True),
     gradient=_points.task_averaged_gradient,
-    edited=_mistakes.edited_S,
     sizes=lambda weights, counted: {"N": counted.counts.sum(), "K": len(weights.S)},
-    activity=_points.activity(_mistakes.edited_S, "S"),
     computed_by="mean over tasks, nlicl.kernels.linear.coded_step with V = I",
 )
 """The audit's subject for losses of one prompt averaged over its task: formulas f(weights, counted), parameter S."""
 
 population_subject = _subject(
     "AB",
+    reference.population_loss,
+    _points.population_kernel,
+    _mistakes_in_means.edited_AB,
+    _mistakes_in_means.edits,
     points=_points.of_populations,
-    definition=lambda weights, law: (reference.population_loss(weights, law), np.empty(0)),
-    kernel=_points.population_kernel(),
-    source=_points.population_kernel(source=True),
     gradient=_points.population_gradient,
-    edited=_mistakes.edited_AB,
     sizes=lambda weights, law: {"N": law.length, "K": len(law.p)},
-    activity=_points.activity(_mistakes.edited_AB, "AB"),
     computed_by="nlicl.papers.huang2023.population.increments, times -1",
 )
 """The audit's subject for the population loss: formulas f(weights, population), parameter AB."""
 
 subject = _subject(
     "Q",
-    parts=(task_averaged_subject, population_subject),
+    reference.loss,
+    _points.prompt_kernel,
+    _mistakes.edited_Q,
+    _mistakes.edits_Q,
     points=_points.of_prompts,
-    definition=lambda params, prompt: (reference.loss(params, prompt), np.empty(0)),
-    kernel=_points.prompt_kernel(),
-    source=_points.prompt_kernel(source=True),
     gradient=lambda params, prompts: prompts.loss_and_grad(params)[1],
-    edited=_mistakes.edited_Q,
     sizes=_points.sizes,
-    activity=_points.activity(_mistakes.edited_Q, "Q"),
+    parts=(task_averaged_subject, population_subject),
 )
