@@ -112,8 +112,8 @@ def _section(n, f):
     parts.append(f'<div class="math">{mathml(f.equation)}</div>')
     if f.code:
         parts.append(f'<pre class="scroll">{escape(f.code)}</pre>')
-    model = "the query among the keys (l + 1 terms)" if f.query_attends else "the contexts as keys (l terms)"
-    parts.append(f'<p class="soft">{escape(f.source)}. Judged against the model with {model}.</p>')
+    keys = "the query among the keys" if f.query_attends else "the contexts alone as keys"
+    parts.append(f'<p class="soft">{escape(f.source)}. Judged against the model with {keys}.</p>')
     if f.erratum:
         parts.append(f"<p>Known erratum: {escape(f.erratum)}.</p>")
     items = [f'<span class="kind">{escape(d["kind"])}</span>: {escape(d["detail"])}' for d in f.diagnosis]

@@ -7,6 +7,7 @@ from ..files import plain, to_json, write_whole
 __all__ = ["AuditReport", "FormulaReport"]
 
 
+FEW = 15  # draws: with fewer, a paper's list of places (random ones, the initialisation, a trained point ...) is cut short
 WITNESSES = ("complex_step", "complex_step_reference", "finite_difference", "extended", "taylor_slope")
 
 
@@ -30,7 +31,7 @@ class FormulaReport:
     witnesses : dict
         Largest relative difference to each witness; the Taylor slope, None where the loss is exactly linear.
     activity : dict
-        Shares of draws with an active hinge and of active neurons; the smallest margin that is not zero.
+        Shares of what is active, as the paper counts it; the smallest margin that is not zero, if the loss has any.
     control_caught : bool
         Whether a copy with one entry off by a part in a million was caught.
     diagnosis : list of dict
@@ -251,13 +252,17 @@ def _activity(formulas):
 
 
 def conclusion(report):
-    """The whole report in a sentence."""
+    """The whole report in a sentence or two."""
     bad = [formula for formula in report.formulas if not formula.ok]
-    if not bad:
-        caught, n = sum(bool(formula.control_caught) for formula in report.formulas), len(report.formulas)
-        if n == 1:
-            return "The verdict is as expected; " + (
-                "the negative control was caught." if caught else "no negative control."
-            )
-        return f"All {n} verdicts are as expected; {caught} of {n} negative controls caught."
-    return "Not as expected: " + ", ".join(f"{formula.name} ({formula.verdict})" for formula in bad) + "."
+    if bad:
+        return "Not as expected: " + ", ".join(f"{formula.name} ({formula.verdict})" for formula in bad) + "."
+    caught, n = sum(bool(formula.control_caught) for formula in report.formulas), len(report.formulas)
+    if n == 1:
+        text = "The verdict is as expected; " + (
+            "the negative control was caught." if caught else "no negative control."
+        )
+    else:
+        text = f"All {n} verdicts are as expected; {caught} of {n} negative controls caught."
+    if report.draws < FEW:
+        text += f" So few draws as {report.draws} leave out whole kinds of places and prove little: take {FEW} or more."
+    return text
