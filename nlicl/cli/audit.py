@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from .common import CannotRun, check_files, progress_bar
+from .common import CannotRun, check_files, load_paper, progress_bar
 
 
 def add(commands):
@@ -19,9 +19,13 @@ def add(commands):
         "With --formula FILE.py:FUNCTION --wrt NAME: your function f(params, prompt) -> array.",
     )
     audit.add_argument(
-        "paper", nargs="?", default="li2024", metavar="PAPER", help="li2024, the default, or another of nlicl papers"
+        "paper",
+        nargs="?",
+        default="li2024",
+        metavar="PAPER",
+        help="%(default)s, the default, or another of nlicl papers",
     )
-    audit.add_argument("--wrt", metavar="NAME", help="only this parameter, for example W_Q")
+    audit.add_argument("--wrt", metavar="NAME", help="only this parameter of the paper's; nlicl papers lists them")
     audit.add_argument("--formula", metavar="FILE.py:FUNCTION", help="a formula of your own; needs --wrt")
     audit.add_argument("--draws", type=int, default=20, metavar="N", help="places to judge at (default %(default)s)")
     audit.add_argument("--seed", type=int, default=0, metavar="S", help="of the draws (default %(default)s)")
@@ -47,9 +51,16 @@ def add(commands):
 def run(options):
     if not options.timeout > 0:
         raise CannotRun(f"--timeout is {options.timeout:g}; expected a number of seconds greater than 0")
-    formula = _load_formula(options.formula, options.wrt, options.timeout) if options.formula else None
     files = {"--json": options.json, "--html": options.html}
     check_files(files)
+    if options.formula and options.wrt is None:
+        known = ", ".join(load_paper(options.paper).subject.parameters)
+        first = known.split(", ")[0]
+        raise CannotRun(
+            f"--formula needs --wrt NAME, the parameter it differentiates by, of {options.paper} one of {known}; for example "
+            f"--wrt {first}"
+        )
+    formula = _load_formula(options.formula, options.timeout) if options.formula else None
     from ..audit import audit_formula, audit_paper
     from ..audit.report import table
 
@@ -77,10 +88,8 @@ def run(options):
     return 0 if report.ok else 1
 
 
-def _load_formula(where, wrt, timeout):
+def _load_formula(where, timeout):
     """The function FILE.py:FUNCTION; CannotRun with the reason if there is none."""
-    if wrt is None:
-        raise CannotRun("--formula needs --wrt NAME, the parameter it differentiates by, for example --wrt W_Q")
     file, colon, name = where.rpartition(":")
     if not colon or not file or not name:
         raise CannotRun(f"--formula {where}: expected FILE.py:FUNCTION, for example appendix.py:grad")
