@@ -90,6 +90,7 @@ HUANG_WRONG = [
     (["huang2023", "--set", "length=1" + 30 * "0"], "a setting is too large: "),
     (["huang2023", "--set", "learning_rate=50"], "learning_rate is 50 with max p = 0.5; expected at most"),
     (["huang2023", "--set", "batch=10"], "--set batch=10: training is on the population"),
+    (["huang2023", "--set", "batch=10", "--set", "prompts=None"], "--set batch=10: training is on the population"),
     (["huang2023", "--set", "p_1=0.01"], "the first feature is not dominant. Expected at least 1/K = 0.05"),
     (
         ["huang2023:balanced", "--set", "p_1=0.5"],

@@ -154,6 +154,7 @@ def test_the_sources_of_counts():
         (lambda: nlicl.forward(Params(np.eye(20)), Problem().population()), TypeError, "no single prompts to predict"),
         (lambda: nlicl.loss_and_grad(Params(np.eye(3)), Problem().population()), ValueError, r"expected \(20, 20\)"),
         (lambda: nlicl.loss_and_grad(Params(np.eye(20)), Problem().population(), "hinge"), ValueError, "loss is 'hinge'"),
+        (lambda: nlicl.loss_and_grad(Params(np.eye(20)), Problem().sample(2), np.ones(2)), ValueError, r"loss is array"),
         (lambda: nlicl.loss_and_grad(np.eye(20), Problem().population()), TypeError, "params is a ndarray"),
         (lambda: nlicl.loss_and_grad(Params(np.full((20, 20), np.nan)), Problem().population()), ValueError, "nan"),
     ],

@@ -149,7 +149,7 @@ def settings(pairs):
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise CannotRun(f"--set {pair}: expected KEY=VALUE, for example --set alpha=0.6")
+            raise CannotRun(f"--set {pair}: expected KEY=VALUE, for example --set length=30")
         if key in found:
             raise CannotRun(f"--set {key} is given twice")
         try:

@@ -120,7 +120,8 @@ def _chosen(options):
             f"{options.paper} with --set {' '.join(options.set)} is {problem.case}; expected settings that leave it "
             f"{named.case}, or {name} alone"
         )
-    if "batch" in given and chosen.get("prompts", getattr(problem, "prompts", "fresh")) == "population":
+    prompts = chosen.get("prompts")
+    if "batch" in given and (getattr(problem, "prompts", "fresh") if prompts is None else prompts) == "population":
         raise CannotRun(
             f"--set batch={given['batch']}: training is on the population, of which every step takes all; leave it out, or "
             "--set prompts=fresh"

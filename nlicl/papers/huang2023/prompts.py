@@ -406,7 +406,7 @@ class CodedPrompts(_Batch):
 
 def check_loss(loss):
     """ValueError for any loss but this model's."""
-    if loss != "squared":
+    if not isinstance(loss, str) or loss != "squared":
         raise ValueError(f"loss is {loss!r}; expected 'squared', the loss of huang2023: labels are real numbers.")
 
 
