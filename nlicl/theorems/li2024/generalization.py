@@ -10,8 +10,9 @@ from ...experiment import Experiment, every, fact
 from ...model import forward
 from ...papers import li2024
 from .. import Condition, Theorem
+from ..common import least, number, plain, settings, span, together
 from . import setting
-from .setting import CONSTANTS, MARGIN, errors, number, plain, reached, span, together
+from .setting import CONSTANTS, MARGIN, errors, reached
 
 # ---- 3.3 In domain
 
@@ -47,7 +48,7 @@ def runs_3_3(options):
 def measure_3_3(options, seed, runs):
     trained = setting.problem(options)
     n, alpha, l = number(options, 4000, 1000), options["alpha_test"], options["length_test"]
-    least = math.ceil(1 / alpha)
+    shortest = math.ceil(1 / alpha)
 
     def hinge(name, problem=trained, length=l, sampling="at-least"):
         test = problem.sample(n, length=length, alpha=alpha, seed=(seed, 0, 20), tasks="unseen", sampling=sampling)
@@ -57,9 +58,9 @@ def measure_3_3(options, seed, runs):
     half = setting.problem({**options, "alpha": trained.alpha / 2})
     return {
         "hinge": hinge("main"),
-        "hinge, shortest": hinge("main", length=least),
+        "hinge, shortest": hinge("main", length=shortest),
         "hinge, independent": hinge("main", sampling="iid"),
-        "hinge, shortest, independent": hinge("main", length=least, sampling="iid"),
+        "hinge, shortest, independent": hinge("main", length=shortest, sampling="iid"),
         "steps": reached(runs["main"], setting.level(trained, options["eps"])),
         "steps, half alpha": reached(runs["half alpha"], setting.level(half, options["eps"])),
         "both signs": len(np.unique(runs["few neurons"].params.a)) == 2,
@@ -72,13 +73,13 @@ def assemble_3_3(options, seeds, found):
     trained, eps = setting.problem(options), options["eps"]
     of = together(found)
     alpha, l = options["alpha_test"], options["length_test"]
-    least = math.ceil(1 / alpha)
+    shortest = math.ceil(1 / alpha)
     unavoidable = li2024.no_match_probability(alpha, l)
     ratio = of["steps, half alpha"] / of["steps"]
     right = (of["few neurons"] <= eps) == of["both signs"]
     claims = [
         every(f"hinge on unseen tasks, l_ts = {l}, a share alpha'/2 of contexts matches (bound eps)", of["hinge"], high=eps),
-        every(f"the same at the shortest l_ts the theorem allows, {least} (bound eps)", of["hinge, shortest"], high=eps),
+        every(f"the same at the shortest l_ts the theorem allows, {shortest} (bound eps)", of["hinge, shortest"], high=eps),
         every(
             f"independent contexts instead, l_ts = {l} (bound eps + {MARGIN:g} (1 - alpha'/2)^l_ts)",
             of["hinge, independent"],
@@ -100,9 +101,9 @@ def assemble_3_3(options, seeds, found):
     ]  # fmt: skip
     notes = [
         CONSTANTS,
-        f"Condition (iii) on l_ts is about prompts of which a share alpha'/2 matches the query. With {least} independent "
+        f"Condition (iii) on l_ts is about prompts of which a share alpha'/2 matches the query. With {shortest} independent "
         f"contexts instead, the hinge is {span(of['hinge, shortest, independent'])}: prompts without a match, a share "
-        f"{li2024.no_match_probability(alpha, least):.3g} of all, are answered wrongly [measured].",
+        f"{li2024.no_match_probability(alpha, shortest):.3g} of all, are answered wrongly [measured].",
         f"B: with batches of {TINY_BATCH} the hinge is above eps in {np.sum(of['tiny batch'] > eps)} of {len(seeds)} seeds "
         f"({span(of['tiny batch'])}), with {SMALL_BATCH} in {np.sum(of['small batch'] > eps)} [measured; at the defaults in "
         "13 and 0 of 40 seeds]. So B bears on 'with high probability'; how small the hinge gets is up to T, for fresh "
@@ -119,7 +120,7 @@ def assemble_3_3(options, seeds, found):
     return Theorem(
         "Theorem 3.3, in-domain generalization",
         STATEMENT_3_3,
-        setting.settings(trained, options),
+        settings(trained, options),
         seeds,
         setting.conditions(options, trained, of["steps"], tests=True),
         claims,
@@ -161,16 +162,14 @@ def measure_3_4(options, seed, runs):
     def firing(S_1):
         prompts = test(S_1)
         on = forward(params, prompts).preactivation > 0
-        return setting.least(
-            np.r_[on[prompts.labels > 0][:, W].mean(axis=0), on[prompts.labels < 0][:, U].mean(axis=0)]
-        )
+        return least(np.r_[on[prompts.labels > 0][:, W].mean(axis=0), on[prompts.labels < 0][:, U].mean(axis=0)])
 
     promised = np.atleast_1d(options["S_1"]).tolist()
-    least = math.ceil(1 / alpha)
+    shortest = math.ceil(1 / alpha)
     below = np.array([errors(params, test(S_1)) for S_1 in UNPROMISED])
     return {
         "hinge": [errors(params, test(S_1))[0] for S_1 in promised],
-        "hinge, shortest": [errors(params, test(S_1, None, least, "at-least"))[0] for S_1 in promised],
+        "hinge, shortest": [errors(params, test(S_1, None, shortest, "at-least"))[0] for S_1 in promised],
         "hinge, wide": [errors(params, test(S_1, WIDE))[0] for S_1 in promised],
         "hinge, below": below[:, 0],
         "error, below": below[:, 1],
@@ -240,7 +239,7 @@ def assemble_3_4(options, seeds, found):
     return Theorem(
         "Theorem 3.4, out-of-domain generalization",
         STATEMENT_3_4,
-        setting.settings(trained, options),
+        settings(trained, options),
         seeds,
         conditions,
         claims,

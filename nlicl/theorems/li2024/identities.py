@@ -9,8 +9,8 @@ from ...experiment import Experiment, every
 from ...model import forward, loss_and_grad
 from ...types import Params
 from .. import Condition, Theorem
+from ..common import settings, span, together
 from . import setting
-from .setting import span, together
 
 STATEMENT = (
     "1. Every in-domain token has one IDR pattern, so W_K [mu-bar; 0] never changes [derived]. 2. With m_a = d, the columns "
@@ -103,7 +103,7 @@ def assemble(options, seeds, found):
         ),
     ]  # fmt: skip
     name = "Identities of training [derived]"
-    return Theorem(name, STATEMENT, setting.settings(few, options), seeds, conditions, claims, notes)
+    return Theorem(name, STATEMENT, settings(few, options), seeds, conditions, claims, notes)
 
 
 IDENTITIES = Experiment(

@@ -9,8 +9,9 @@ from ... import mechanism, pruning
 from ...experiment import Experiment, every, fact
 from ...model import forward
 from .. import Theorem
+from ..common import greatest, least, mean, number, settings, span, together
 from . import setting
-from .setting import greatest, least, mean, number, reached, span, together
+from .setting import reached
 
 S_1 = 1.2  # of the out-of-domain tests, with alpha' = .8: as in Figure 2B
 CONDITIONS = "The conditions are those of Theorem 3.3 [recalled]; of its sizes see there."
@@ -49,7 +50,7 @@ def theorem(name, statement, options, seeds, of, claims, notes):
     rows = setting.conditions(options, few, of["steps"])
     rows = [rows[0], rows[1], rows[-1]]  # tasks, data, T
     return Theorem(
-        name, statement, setting.settings(few, options), seeds, rows, claims, [setting.CONSTANTS, CONDITIONS, *notes]
+        name, statement, settings(few, options), seeds, rows, claims, [setting.CONSTANTS, CONDITIONS, *notes]
     )
 
 

@@ -8,8 +8,9 @@ from ... import pruning
 from ...experiment import Experiment, every, fact
 from ...model import forward
 from .. import Condition, Theorem
+from ..common import greatest, number, plain, settings, span, together
 from . import setting
-from .setting import number, plain, reached, span, together
+from .setting import reached
 
 STATEMENT = (
     "(1) A constant fraction of the rows of W_O^(T) is large, the rest small [paper]: there is L subset [m], |L| = Omega(m), "
@@ -47,7 +48,7 @@ def measure(options, seed, runs):
     main = runs["main"].params
     small = pruning.small_neurons(main)
     norm, initial = (np.linalg.norm(psi.W_O, axis=1) for psi in (main, trained.initialize(seed=seed)))
-    largest_small = setting.greatest(norm[small])
+    largest_small = greatest(norm[small])
     tests = {"ood": (main, outside), "in": (main, unseen), "more": (more, outside)}
     found = {name: pruned(params, prompts.dense(), seed) for name, (params, prompts) in tests.items()}
     return {
@@ -58,7 +59,7 @@ def measure(options, seed, runs):
         "gap": norm[~small].min() / largest_small,
         "small norm": largest_small,
         "large norm": np.median(norm[~small]),
-        "growth of small": setting.greatest(norm[small] / initial[small]),
+        "growth of small": greatest(norm[small] / initial[small]),
         "steps": reached(runs["main"], setting.level(trained, options["eps"])),
     }
 
@@ -173,7 +174,7 @@ def assemble(options, seeds, found):
     return Theorem(
         "Theorem 3.7, magnitude pruning",
         STATEMENT,
-        setting.settings(trained, options),
+        settings(trained, options),
         seeds,
         conditions,
         claims,

@@ -13,6 +13,7 @@ from ...experiment import Training
 from ...model import forward
 from ...papers import li2024
 from .. import Condition
+from ..common import span
 
 SIZES = ("M1", "M2", "d_X", "K", "alpha", "beta", "length", "m", "learning_rate")
 TESTS = {"alpha_test": 0.8, "length_test": 20}
@@ -65,11 +66,6 @@ def more_shifts(M1):
 def formula_of_T(problem):
     """eta^-1 M1 alpha^(-2/3) beta^(-2/3) sqrt(log M1): Theorem 3.3 with constant 1."""
     return li2024.number_of_steps(problem.alpha, M1=problem.M1, beta=problem.beta, learning_rate=problem.learning_rate)
-
-
-def number(options, many, few):
-    """How many test prompts: few in a quick run."""
-    return few if options["quick"] else many
 
 
 # ---- Refusals
@@ -161,38 +157,13 @@ def watched(options, problem):
     return Training(problem, measure=50) if options["quick"] else Training(problem)
 
 
-def plain(problem, **more):
-    """A run of which only the end and the losses matter."""
-    return Training(problem, measure=None, **more)
-
-
 def errors(params, prompts):
     """Hinge and 0-1 error on prompts: the theorems are about the first [paper]."""
     margin = prompts.labels * forward(params, prompts).score
     return float(np.mean(np.maximum(0, 1 - margin))), float(np.mean(margin <= 0))
 
 
-def together(found):
-    """What `measure` returned for each seed, as name -> array (seeds, ...)."""
-    return {name: np.array([one[name] for one in found]) for name in found[0]}
-
-
-def mean(values):
-    """The mean; nan of nothing: a claim about it then fails."""
-    return float(np.mean(values)) if np.size(values) else np.nan
-
-
-def least(values):
-    """The smallest; nan of nothing."""
-    return float(np.min(values)) if np.size(values) else np.nan
-
-
-def greatest(values):
-    """The largest; nan of nothing."""
-    return float(np.max(values)) if np.size(values) else np.nan
-
-
-# ---- Conditions and settings
+# ---- Conditions
 
 
 def conditions(options, problem, steps_reached, tests=False):
@@ -258,19 +229,3 @@ def conditions(options, problem, steps_reached, tests=False):
             ),
         )
     return rows
-
-
-def span(values):
-    """Lowest to highest, in a few digits; "none" where there is no number."""
-    values = np.ravel(values)[np.isfinite(np.ravel(values))]
-    if not len(values):
-        return "none"
-    low, high = (f"{value:.3g}" for value in (values.min(), values.max()))
-    return low if low == high else f"{low} to {high}"
-
-
-def settings(problem, options):
-    """Settings of the problem with their marks, and the options that are none of its fields."""
-    found = problem.settings()
-    more = {name: value for name, value in options.items() if name not in found and (name != "quick" or value)}
-    return found | {name: [value, "set here"] for name, value in more.items()}
