@@ -209,6 +209,56 @@ def batch(params, tokens, labels, name, query_attends=False, kind=None):
     )
 
 
+# ---------------------------------------------------------------- Bu et al. 2024: sums of columns, what was learnt
+
+
+def sums(dictionary, code, d_x):
+    """Tokens of prompts that are codes of any number of columns, one number at a time; the query, last, has no label."""
+    d, K = len(dictionary), len(dictionary[0])
+    prompts = []
+    for flags_of in code:
+        tokens = []
+        for t, flags in enumerate(flags_of):
+            token = [0.0] * d
+            for j in range(K):
+                for x in range(d):
+                    if flags[j] and (x < d_x or t < len(flags_of) - 1):
+                        token[x] += dictionary[x][j]
+            tokens.append(token)
+        prompts.append(tokens)
+    return prompts
+
+
+def bilinear(x, W, y):
+    """x^T W y."""
+    return sum(x[i] * W[i][j] * y[j] for i in range(len(x)) for j in range(len(y)))
+
+
+def columns(matrix):
+    """The columns of a matrix, as lists."""
+    return [[row[j] for row in matrix] for j in range(len(matrix[0]) if matrix else 0)]
+
+
+def products(W_Q, W_K, W_O, a, b, c, d, nu, xi_x, xi_y):
+    """Largest products of W = W_K^xT W_Q^x and of the neurons with concepts and noise, over every pair one by one; lists of
+    directions, word blocks W_Q, W_K."""
+    W = product(columns(W_K), W_Q)
+    concepts = range(len(a))
+    mu = [[s + sign * t for s, t in zip(a[k], b[k], strict=True)] for k in concepts for sign in (1, -1)]
+    both = lambda x, y: [abs(bilinear(x, W, y)), abs(bilinear(y, W, x))]  # noqa: E731
+    return {
+        "specific": max(bilinear(b[k], W, b[k]) for k in concepts),
+        "cross": max([abs(bilinear(b[j], W, b[k])) for j in concepts for k in concepts if j != k], default=0.0),
+        "mixed": max(max(both(a[j], b[k])) for j in concepts for k in concepts),
+        "shared": max(abs(bilinear(a[j], W, a[k])) for j in concepts for k in concepts),
+        "nu": max([p for n in nu for x in mu for p in both(n, x)], default=0.0),
+        "xi": max([p for n in xi_x for x in mu for p in both(n, x)], default=0.0),
+        "mlp_specific": max(abs(dot(w, d[k])) for w in W_O for k in concepts),
+        "mlp_complement": max(abs(dot(w, c[k])) for w in W_O for k in concepts),
+        "mlp_noise": max([abs(dot(w, n)) for w in W_O for n in xi_y], default=0.0),
+    }
+
+
 # ---------------------------------------------------------------- sampling
 
 

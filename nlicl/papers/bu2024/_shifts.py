@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...types import kind_of
+from .problem import Problem
+
 __all__ = ["Shift", "shifts"]
 
 _HALF = 1 / math.sqrt(2)
@@ -43,7 +46,7 @@ def shifts(problem, seed=0):
     Parameters
     ----------
     problem : Problem
-        Of two concepts, with room for new directions: d_x >= K + 2, d_y >= 6.
+        Of two concepts, with room for new directions: d_x >= K + 2, d_y >= 6. Where signs are balanced, L* = 1 is no shift.
     seed : int
         Of the new directions.
 
@@ -53,14 +56,17 @@ def shifts(problem, seed=0):
 
     Raises
     ------
-    ValueError
-        Another number of concepts; no room for new directions.
+    TypeError, ValueError
+        No problem of this paper; another number of concepts; no room for new directions; a seed that is none.
     """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem is a {kind_of(problem)}; expected a bu2024.Problem.")
     if problem.concepts != 2:
         raise ValueError(
             f"concepts is {problem.concepts}; expected a problem of two: these shifts combine two concepts."
         )
     s = problem.semantics
+    lengths = [L for L in (1, 2, 4, 8, 16, 32, 64, 128) if L > 1 or problem.match != "balanced"]  # half of each sign
     both, difference = np.full((2, 1), _HALF), np.array([[_HALF], [-_HALF]])
     conic = {"a": both, "b": both, "c": both, "d": both}
     first, tilted = np.array([[1.0], [0.0]]), math.sqrt(1 - 0.3**2)
@@ -69,7 +75,7 @@ def shifts(problem, seed=0):
         return replace(s, **{name: problem.unseen(name, seed)})
 
     rows = [
-        *(Shift(f"L* = {L}", f"{L} demonstrations", True, {"length": L}) for L in (1, 2, 4, 8, 16, 32, 64, 128)),
+        *(Shift(f"L* = {L}", f"{L} demonstrations", True, {"length": L}) for L in lengths),
         Shift("skewed .9/.1", "shared concept 1 with probability .9", True, {"concept_weights": (0.9, 0.1)}),
         Shift("skewed .99/.01", "shared concept 1 with probability .99", True, {"concept_weights": (0.99, 0.01)}),
         Shift("switched", "(a_2; b_1), labels c_2, d_1", True, {"semantics": s.switched()}),

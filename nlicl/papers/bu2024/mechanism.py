@@ -8,12 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...model import forward
 from ...types import real_array
 from .prompts import CodedPrompts
 
 __all__ = [
+    "Answers",
     "Coefficients",
     "Products",
+    "answers",
     "coefficients",
     "correct_attention",
     "dead_neurons",
@@ -64,18 +67,79 @@ def error(score, labels):
     Parameters
     ----------
     score, labels : ndarray (B,)
+        y F counts, so labels may be any numbers of the right sign.
 
     Returns
     -------
     float
+        NaN counts as an error: it is no answer.
+
+    Raises
+    ------
+    ValueError
+        Shapes other than (B,), or different ones.
     """
-    margin = np.asarray(score) * np.asarray(labels)
-    return float(np.mean(margin < 0) + np.mean(margin == 0) / 2)
+    score, labels = np.asarray(score), np.asarray(labels)
+    if score.ndim != 1 or score.shape != labels.shape:
+        raise ValueError(f"score and labels have shapes {score.shape} and {labels.shape}; expected (B,), the same.")
+    margin = score * labels
+    return float(1 - np.mean(margin > 0) - np.mean(margin == 0) / 2)
+
+
+class Answers(NamedTuple):
+    """On a batch, each a float.
+
+    Attributes
+    ----------
+    error : 0-1 loss, as `error` counts it
+    attention : mean of attn_+
+    loss : mean logistic loss, without L2
+    """
+
+    error: float
+    attention: float
+    loss: float
+
+
+def answers(params, prompts):
+    """What the model makes of prompts: 0-1 loss, correct attention, logistic loss.
+
+    Parameters
+    ----------
+    params : Params
+    prompts : CodedPrompts
+
+    Returns
+    -------
+    Answers
+    """
+    out = forward(params, prompts)
+    return Answers(
+        error(out.score, prompts.labels),
+        float(np.mean(correct_attention(out.attention, prompts))),
+        float(np.mean(np.logaddexp(0, -prompts.labels * out.score))),
+    )
 
 
 def dead_neurons(preactivation):
-    """The share of neurons with u_i <= 0 on every prompt; `preactivation` (B, m) as `nlicl.forward` returns it."""
-    return float(np.mean(~(np.asarray(preactivation) > 0).any(axis=0)))
+    """The share of neurons with h_i <= 0 on every prompt.
+
+    Parameters
+    ----------
+    preactivation : ndarray (B, m)
+        As `nlicl.forward` returns it.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not such an array.
+    """
+    active = real_array(preactivation, "preactivation", "(B, m)") > 0
+    return float(np.mean(~active.any(axis=0)))
 
 
 def word_matrix(params, d_x):

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from ...checks import integer, real
-from ...types import Params
+from ...types import Params, as_array
+from .._memory import check_memory
 from .._seeds import generator, orthonormal
 from .observer import Observer
 from .prompts import CodedPrompts
@@ -18,7 +19,12 @@ __all__ = ["MATCHES", "Problem", "small", "theory_case"]
 
 MATCHES = ("at-least-one", "balanced", "iid")
 _SAMPLE, _INITIALIZE, _WORDS, _LABELS = 1, 2, 3, 4  # purposes of random numbers
+_ARRAYS = 5  # of the dictionary's size, while directions are made orthogonal
 _MOST_SIGNS = 12  # demonstrations whose signs are enumerated
+
+
+class _Derived(float):
+    """eta_0 as lambda and gamma give it. A copy with another lambda, by `dataclasses.replace`, derives its own."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Problem:
     weight_decay, step_offset : float
         lambda, gamma: eta_t = 2/(lambda (gamma + t)), L2 on trained blocks [recalled].
     learning_rate : float or None
-        eta_0; 2/(lambda gamma) if None. In either case eta_t = eta_0 gamma/(gamma + t).
+        eta_0; 2/(lambda gamma) if None, in copies with another lambda or gamma too. Always eta_t = eta_0 gamma/(gamma + t).
     batch, steps : int
         B, T.
 
@@ -104,15 +110,15 @@ class Problem:
             "batch": 1,
         }
         for name, bound in (least | {"steps": 0}).items():
-            integer(name, getattr(self, name), bound)
+            self._keep(name, integer(name, getattr(self, name), bound))
         for name in ("norm_x", "norm_y", "step_offset"):
-            real(name, getattr(self, name), "greater than 0", lambda x: x > 0)
+            self._keep_real(name, "greater than 0", lambda x: x > 0)
         for name in ("sigma_xi", "sigma_0", "sigma_1", "weight_decay"):
-            real(name, getattr(self, name), "at least 0", lambda x: x >= 0)
+            self._keep_real(name, "at least 0", lambda x: x >= 0)
         for name in ("kappa_x", "kappa_y"):
-            real(name, getattr(self, name), "between 0 and 1, a cosine", lambda x: 0 < x < 1)
+            self._keep_real(name, "between 0 and 1, a cosine", lambda x: 0 < x < 1)
         if self.p_z is not None:
-            real("p_z", self.p_z, "from 0 to 1, a probability", lambda x: 0 <= x <= 1)
+            self._keep_real("p_z", "from 0 to 1, a probability", lambda x: 0 <= x <= 1)
         _check_match(self.match, self.length)
         K, K1 = self.dictionary, self.concepts
         if K < 2 * K1:
@@ -126,14 +132,21 @@ class Problem:
             raise ValueError(
                 f"d_y is {self.d_y} with {K1} concepts: no {2 * K1} orthogonal directions fit. Expected d_y >= 2 K1."
             )
-        if self.learning_rate is None:
+        if self.learning_rate is None or isinstance(self.learning_rate, _Derived):
             if self.weight_decay == 0:
                 raise ValueError(
                     "learning_rate is None with weight_decay = 0: eta_t = 2/(lambda (gamma + t)) has no value. Give one of "
                     "them a number greater than 0."
                 )
-            object.__setattr__(self, "learning_rate", 2 / (self.weight_decay * self.step_offset))
-        real("learning_rate", self.learning_rate, "greater than 0", lambda x: x > 0)
+            self._keep("learning_rate", _Derived(2 / (self.weight_decay * self.step_offset)))
+        else:
+            self._keep_real("learning_rate", "greater than 0", lambda x: x > 0)
+
+    def _keep(self, name, value):
+        object.__setattr__(self, name, value)
+
+    def _keep_real(self, name, condition, holds):
+        self._keep(name, real(name, getattr(self, name), condition, holds))
 
     # ---- Sizes and dictionaries
 
@@ -170,7 +183,11 @@ class Problem:
     @cached_property
     def _directions(self):
         """Equal norms make a_k orthogonal to b_k, and ||a||^2 = (1 + kappa)/2 ||u||^2, ||b||^2 = (1 - kappa)/2 ||u||^2."""
-        K1 = self.concepts
+        K1, K = self.concepts, self.dictionary
+        check_memory(
+            f"dictionary is {K} with d_x = {self.d_x}: its making holds some {_ARRAYS} arrays of shape ({self.d_x}, {K})",
+            8 * _ARRAYS * self.d_x * K, "Lower them.",
+        )  # fmt: skip
         X = orthonormal(_WORDS, self.semantics_seed, self.d_x, self.dictionary)
         Y = orthonormal(_LABELS, self.semantics_seed, self.d_y, 2 * K1)
         split = [(norm * math.sqrt((1 + kappa) / 2), norm * math.sqrt((1 - kappa) / 2))
@@ -203,16 +220,17 @@ class Problem:
         direction : {"a", "b", "c", "d"}
             Which of them it is to take the place of.
         seed : int
+            Other directions for another one.
 
         Returns
         -------
         ndarray (d_x, K1) or (d_y, K1)
-            One for each concept, orthogonal to each other.
+            One for each concept, orthogonal to each other; not to the new ones of another letter.
 
         Raises
         ------
-        ValueError
-            Another name; dimensions with no room for new directions.
+        TypeError, ValueError
+            Another name; dimensions with no room for new directions; a seed that is none.
         """
         if direction not in ("a", "b", "c", "d"):
             raise ValueError(f"direction is {direction!r}; expected 'a', 'b', 'c' or 'd'.")
@@ -225,7 +243,9 @@ class Problem:
                 f"{name} is {len(taken)}: {taken.shape[1]} directions are taken and {self.concepts} new ones asked for. "
                 f"Expected {name} >= {taken.shape[1] + self.concepts}."
             )
-        new = generator(_WORDS if of_words else _LABELS, (self.semantics_seed, seed, 1))
+        new = generator(
+            _WORDS if of_words else _LABELS, (self.semantics_seed, integer("seed", seed, 0), "abcd".index(direction))
+        )
         basis = np.linalg.qr(np.hstack([taken, new.standard_normal(old.shape)]))[0][:, taken.shape[1] :]
         return basis * np.linalg.norm(old, axis=0)
 
@@ -249,7 +269,7 @@ class Problem:
         match : {"at-least-one", "balanced", "iid"}, optional
             The problem's if not given.
         concept_weights : sequence of float, optional
-            Probability of each concept to be the shared one, uniform if not given.
+            Probability of each concept to be the shared one, uniform if not given; of those in `semantics`, if that is given.
         semantics : Semantics, optional
             Others than the problem's, of as many concepts as you like: prompts out of distribution.
         sigma_xi : float, optional
@@ -261,21 +281,23 @@ class Problem:
 
         Raises
         ------
-        ValueError, TypeError
-            Settings out of range, named.
+        TypeError, ValueError
+            Settings out of range, named; semantics of other dimensions; more prompts than fit into memory.
         """
-        length = self.length if length is None else length
         match = self.match if match is None else match
-        sigma_xi = self.sigma_xi if sigma_xi is None else sigma_xi
-        integer("n", n, 1)
-        integer("length", length, 1)
+        n, length = integer("n", n, 1), integer("length", self.length if length is None else length, 1)
         _check_match(match, length)
-        real("sigma_xi", sigma_xi, "at least 0", lambda x: x >= 0)
+        sigma_xi = real("sigma_xi", self.sigma_xi if sigma_xi is None else sigma_xi, "at least 0", lambda x: x >= 0)
         E, K1 = self._dictionary, self.concepts
         if semantics is not None:
             self._check_semantics(semantics)
             E, K1 = self._dictionary_of(semantics), semantics.concepts
         weights = None if concept_weights is None else _checked_weights(concept_weights, K1)
+        width = E.shape[1] + (self.d if sigma_xi > 0 else 0)
+        check_memory(
+            f"n is {n} with length {length}: drawing holds {width} numbers for each of {n * (length + 1)} tokens",
+            8 * n * (length + 1) * width, "Lower n or length, and draw several times, with other seeds.",
+        )  # fmt: skip
         rng = generator(_SAMPLE, seed)
         concept = rng.integers(K1, size=n) if weights is None else rng.choice(K1, size=n, p=weights)
         signs = _signs(rng, n, length, match)
@@ -367,11 +389,20 @@ class Problem:
         -------
         Params
             float64; r is `Params.a`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Sizes that are no integers of at least 1; a seed that is none; matrices that do not fit into memory.
         """
         m = self.m if m is None else m
         m_a, m_b = self.d_x if m_a is None else m_a, self.d_y if m_b is None else m_b
         for name, value in {"m": m, "m_a": m_a, "m_b": m_b}.items():
             integer(name, value, 1)
+        check_memory(
+            f"d_x is {self.d_x} and d_y {self.d_y}: W_Q, W_K, W_V and W_O have {2 * m_a + m_b} rows of d = {self.d} and "
+            f"{m} of {m_b}", 8 * ((2 * m_a + m_b) * self.d + m * m_b), "Lower them.",
+        )  # fmt: skip
         rng = generator(_INITIALIZE, seed)
         W_Q, W_V = np.zeros((m_a, self.d)), np.zeros((m_b, self.d))
         W_Q[:, : self.d_x] = self.sigma_0 * np.eye(m_a, self.d_x)
@@ -403,16 +434,19 @@ class Problem:
 
 
 def _check_match(match, length):
-    if match not in MATCHES:
+    if not isinstance(match, str) or match not in MATCHES:
         raise ValueError(f"match is {match!r}; expected one of {', '.join(map(repr, MATCHES))}.")
     if match == "balanced" and length % 2:
         raise ValueError(f"length is {length} with match 'balanced'; expected an even number, half of each sign.")
 
 
 def _checked_weights(weights, K1):
-    array = np.asarray(weights, float)
+    expected = f"expected {K1} probabilities of sum 1, one for each concept of the semantics drawn from"
+    array = as_array(weights, "concept_weights")
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"concept_weights is {weights!r}; {expected}.")
     if array.shape != (K1,) or not np.all(array >= 0) or abs(array.sum() - 1) > 1e-9:
-        raise ValueError(f"concept_weights is {weights!r}; expected {K1} probabilities of sum 1, one for each concept.")
+        raise ValueError(f"concept_weights is {weights!r}; {expected}.")
     return array / array.sum()
 
 

@@ -5,8 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
+from ...checks import integer
 from ...kernels import dense, sparse
-from ...types import Params, Prompts, check_finite, frozen, packed, real_array
+from ...types import Params, Prompts, as_array, check_finite, frozen, packed, real_array
 from ...types import Prompt as AnyPrompt
 
 __all__ = ["CodedPrompts", "Prompt"]
@@ -96,7 +97,7 @@ class CodedPrompts:
     Raises
     ------
     TypeError, ValueError
-        Arrays of other kinds or shapes, signs other than -1 and +1, NaN, infinity.
+        Arrays of other kinds or shapes, concepts without columns, signs other than -1 and +1, NaN, infinity.
     """
 
     dictionary: np.ndarray
@@ -114,9 +115,10 @@ class CodedPrompts:
         dictionary = real_array(self.dictionary, "dictionary", "(d, K)")
         check_finite(dictionary, "dictionary")
         d, K = dictionary.shape
-        if not (isinstance(self.d_x, (int, np.integer)) and 1 <= self.d_x < d):
-            raise ValueError(f"d_x is {self.d_x!r}; expected an integer from 1 to d - 1 = {d - 1}: words, then labels.")
-        code, concept, signs = (np.asarray(getattr(self, name)) for name in ("code", "concept", "signs"))
+        d_x = integer("d_x", self.d_x, 1)
+        if d_x >= d:
+            raise ValueError(f"d_x is {d_x}; expected an integer from 1 to d - 1 = {d - 1}: words, then labels.")
+        code, concept, signs = (as_array(getattr(self, name), name) for name in ("code", "concept", "signs"))
         if code.dtype != bool or code.ndim != 3 or code.shape[2] != K or min(code.shape) < 1 or code.shape[1] < 2:
             raise ValueError(
                 f"code has shape {code.shape} and dtype {code.dtype}; expected (B, L+1, {K}) of bool: B >= 1 prompts of "
@@ -126,15 +128,22 @@ class CodedPrompts:
             raise ValueError(
                 f"concept has shape {concept.shape} and dtype {concept.dtype}; expected ({len(code)},) integers."
             )
-        if signs.shape != code.shape[:2] or not np.all(abs(signs) == 1):
-            raise ValueError(f"signs has shape {signs.shape}; expected {code.shape[:2]}, each -1 or +1.")
+        if concept.min() < 0 or 2 * int(concept.max()) + 1 >= K:
+            raise ValueError(
+                f"concept holds {concept.min()} to {concept.max()}; expected 0 to {K // 2 - 1}: columns 2k and 2k+1 of the "
+                f"dictionary, of {K}, are the words of concept k."
+            )
+        if signs.shape != code.shape[:2] or signs.dtype.kind not in "iuf" or not np.all(abs(signs) == 1):
+            raise ValueError(
+                f"signs has shape {signs.shape} and dtype {signs.dtype}; expected {code.shape[:2]}, each -1 or +1."
+            )
         tokens = self.tokens
         if tokens is not None:
             tokens = real_array(tokens, "tokens", "(B, L+1, d)")
             if tokens.shape != (*code.shape[:2], d):
                 raise ValueError(f"tokens has shape {tokens.shape}; expected {(*code.shape[:2], d)}.")
             check_finite(tokens, "tokens")
-        self._set(dictionary, int(self.d_x), code, concept, signs, tokens)
+        self._set(dictionary, d_x, code, concept, signs.astype(np.int8, copy=False), tokens)
 
     def _set(self, dictionary, d_x, code, concept, signs, tokens):
         for name, value in (("dictionary", dictionary), ("code", code), ("concept", concept), ("signs", signs)):
@@ -224,7 +233,7 @@ class CodedPrompts:
     def __getitem__(self, index):
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
         if np.ndim(index) == 0 and not isinstance(index, slice):
-            code, k = self.code[index], self.concept[index]
+            code, k = self.code[index], int(self.concept[index])
             tokens = self[[index]].dense().tokens[0]
             return Prompt(
                 tokens, float(self.signs[index, -1]), False, self.d_x, self.signs[index],

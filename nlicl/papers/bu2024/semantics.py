@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...checks import integer
-from ...types import check_finite, real_array
+from ...types import as_array, check_finite, frozen, real_array
 
 __all__ = ["Semantics"]
 
 
 @dataclass(frozen=True, eq=False)
 class Semantics:
-    """The concepts and semantics of a dictionary: mu_k^+- = a_k +- b_k, q_k^+- = c_k +- d_k.
+    """The concepts and semantics of a dictionary: mu_k^+- = a_k +- b_k, q_k^+- = c_k +- d_k. Kept as read-only views.
 
     Not `Params.a`: here a_k is what the two words of a concept share, b_k what tells them apart; c_k and d_k likewise for
     labels [form recalled].
@@ -38,7 +38,7 @@ class Semantics:
         for name in "abcd":
             array = real_array(getattr(self, name), name, "(d_x, K1)" if name in "ab" else "(d_y, K1)")
             check_finite(array, name)
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, frozen(array))
         for name, like in (("b", "a"), ("d", "c")):
             if getattr(self, name).shape != getattr(self, like).shape:
                 raise ValueError(
@@ -68,12 +68,15 @@ class Semantics:
 
         Raises
         ------
-        ValueError
-            Coefficients of another shape.
+        TypeError, ValueError
+            Coefficients that are no numbers, not finite, of another shape; new directions of different number.
         """
         made = {}
         for name, given in {"a": a, "b": b, "c": c, "d": d}.items():
-            coefficients = np.eye(self.concepts) if given is None else np.asarray(given, float)
+            coefficients = np.eye(self.concepts) if given is None else as_array(given, name)
+            if coefficients.dtype.kind not in "fiu":
+                raise TypeError(f"{name} has dtype {coefficients.dtype}; expected coefficients, real numbers.")
+            check_finite(coefficients, name)
             if coefficients.ndim != 2 or len(coefficients) != self.concepts:
                 raise ValueError(
                     f"{name} has shape {coefficients.shape}; expected ({self.concepts}, K1'): a row for each old concept, a "
@@ -86,6 +89,15 @@ class Semantics:
         """The semantics of one concept with the meaning of the next: (a_{k+1}; b_k) with labels c_{k+1}, d_k.
 
         What the paper calls switched semantic features [paper]; this reading of it is ours [derived].
+
+        Parameters
+        ----------
+        by : int
+            How many concepts further the next is; at least 0.
+
+        Returns
+        -------
+        Semantics
         """
         turn = np.roll(np.eye(self.concepts), integer("by", by, 0), axis=0)
         return self.combined(a=turn, c=turn)
