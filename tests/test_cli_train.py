@@ -105,7 +105,7 @@ HUANG_WRONG = [
 
 @pytest.mark.parametrize(("arguments", "message"), HUANG_WRONG, ids=lambda value: "".join(value)[:50])
 def test_wrong_settings_of_the_second_paper(run, arguments, message, monkeypatch):
-    monkeypatch.setattr("nlicl.papers.huang2023.problem._memory", lambda: 16 * 2**30)
+    monkeypatch.setattr("nlicl.papers._memory._memory", lambda: 16 * 2**30)
     status, out, err = run("train", *arguments, "--steps", 2)
     assert status == 2 and not out and err.count("\n") == 1 and message in err, err
 

@@ -160,7 +160,7 @@ def test_the_sources_of_counts():
     ],
 )  # fmt: skip
 def test_errors(call, error, message, monkeypatch):
-    monkeypatch.setattr("nlicl.papers.huang2023.problem._memory", lambda: 16 * 2**30)
+    monkeypatch.setattr("nlicl.papers._memory._memory", lambda: 16 * 2**30)
     with pytest.raises(error, match=message):
         call()
 

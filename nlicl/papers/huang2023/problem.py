@@ -1,6 +1,5 @@
 """Data model and initialisation of Huang et al. 2023. Marks and notation: see the package's docstring."""
 
-import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import ClassVar
@@ -8,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...checks import integer, real
+from .._memory import check_memory
 from .._seeds import generator, key
 from . import population
 from .law import Law
@@ -221,14 +221,12 @@ class Problem:
 
     def _check_memory(self):
         """ValueError, before anything is allocated, if what training holds does not fit into this machine's memory."""
-        d, there = self.d or self.K, _memory()
-        needed, GiB = _ARRAYS * 8 * d**2, 2**30
-        if there is not None and needed > there:
-            raise ValueError(
-                f"K is {self.K}, d = {d}: training holds some {_ARRAYS} arrays of shape ({d}, {d}), {needed / GiB:,.0f} GiB, "
-                f"and there are {there / GiB:,.0f} GiB of memory. Lower it; or see nlicl.papers.huang2023.reduced, which "
-                "follows these dynamics exactly at any K."
-            )
+        d = self.d or self.K
+        check_memory(
+            f"K is {self.K}, d = {d}: training holds some {_ARRAYS} arrays of shape ({d}, {d})",
+            _ARRAYS * 8 * d**2,
+            "Lower it; or see nlicl.papers.huang2023.reduced, which follows these dynamics exactly at any K.",
+        )
 
     def settings(self):
         """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
@@ -240,14 +238,6 @@ class Problem:
     def observer(self, seed=0):
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""
         return Observer(self, seed=seed)
-
-
-def _memory():
-    """Bytes of memory of this machine; None where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _checked_p(p, K):
