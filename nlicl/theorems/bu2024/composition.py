@@ -1,0 +1,106 @@
+"""The second theorem (or proposition) of Bu et al. 2024: prompts out of distribution."""
+
+import numpy as np
+
+from ...experiment import Experiment, Training, every
+from ...papers import bu2024
+from ...papers.bu2024 import mechanism
+from .. import Condition, Theorem
+from ..common import number, settings, span, together
+from . import setting
+
+STATEMENT = (
+    "The same holds for prompts of another distribution D*: (i) of any length L*; (ii) with any skewed distribution of "
+    "concepts; (iii) with new dictionaries whose a*, b* (and c*, d*) are conic combinations of the trained ones, norms of the "
+    "same order, noise not larger [claims paper; conic form: paper for the authors' follow-up, recalled here]."
+)
+BASE = bu2024.Problem(steps=1000)
+LENGTHS = ("L* = 1", "L* = 2", "L* = 8", "L* = 32")
+PROMISED = {
+    "(i) any length: L* = 1, 2, 8, 32": LENGTHS,
+    "(ii) skewed concepts: .9/.1 and .99/.01": ("skewed .9/.1", "skewed .99/.01"),
+    "(iii) conic combinations of both concepts": ("conic",),
+    "switched semantic features: (a_2; b_1) with c_2, d_1; (a_1; b_2) with c_1, d_1": ("switched", "exchanged b"),
+}
+BEYOND = {
+    "a*, c* do not matter: new orthogonal ones": ("new a", "new c"),
+    "b* need not be conic: b_1-b_2 with conic labels": ("b_1-b_2",),
+}
+
+
+def names():
+    return [name for group in (PROMISED | BEYOND).values() for name in group] + [
+        "flipped",
+        "new b",
+        "new d",
+        "b_1-b_2, d_1-d_2",
+    ]
+
+
+def runs(options):
+    return {"main": Training(setting.problem(options, BASE), measure=None)}
+
+
+def measure(options, seed, runs):
+    problem, params = setting.problem(options, BASE), runs["main"].params
+    shifts, n = bu2024.shifts(problem), number(options, 4000, 1000)
+    found = {
+        name: mechanism.answers(params, problem.sample(n, seed=(seed, 0, 41, i), **shifts[name].draw))
+        for i, name in enumerate(names())
+    }
+    bWb = np.diag(problem.semantics.b.T @ mechanism.word_matrix(params, problem.d_x) @ problem.semantics.b)
+    return {
+        "home": mechanism.answers(params, problem.sample(n, seed=(seed, 0, 42))).error,
+        "bWb": bWb.min(),
+        **{name: answers.error for name, answers in found.items()},
+        "new b, attention": found["new b"].attention,
+    }
+
+
+def assemble(options, seeds, found):
+    problem, eps, of = setting.problem(options, BASE), options["eps"], together(found)
+
+    def errors(group):
+        return np.concatenate([of[name] for name in group])
+
+    claims = [every("0-1 error in distribution (bound eps)", of["home"], high=eps)]
+    claims += [every(f"{text}: 0-1 error (bound eps)", errors(group), high=eps) for text, group in PROMISED.items()]
+    claims += [
+        every(f"{text} [derived]: 0-1 error (bound eps)", errors(group), high=eps) for text, group in BEYOND.items()
+    ]
+    claims += [
+        every("labels flipped, d -> -d, not promised: every answer is wrong [derived]", of["flipped"], 1 - eps),
+        every("a new orthogonal b, not promised: near chance [derived]", of["new b"], 0.3, 0.7),
+        every("its correct attention weight stays where training began [derived]", of["new b, attention"], 0.45, 0.65),
+        every("a new orthogonal d, not promised: not learnt [derived]", of["new d"], 0.1),
+        every("b_1-b_2 with d_1-d_2, not conic: not small, of either sign [derived]", of["b_1-b_2, d_1-d_2"], 0.05),
+    ]
+    notes = [
+        setting.UNKNOWN,
+        "Prompts succeed where b*^T W b* is large and positive and the readout along d* has the learnt sign [derived]: so the "
+        f"conic combination is needed of d*, not of b*. The smaller b_k^T W b_k after training: {span(of['bWb'])}.",
+        "`nlicl reproduce bu2024:ood` has these and more distributions. 'With high probability' is tested as 'in every seed'.",
+    ]
+    conditions = [
+        *setting.conditions(problem),
+        Condition("norms of the same order, noise not larger than in training [recalled]", "the same", True),
+    ]
+    return Theorem(
+        "Prompts out of distribution",
+        STATEMENT,
+        settings(problem, options),
+        seeds,
+        conditions,
+        claims,
+        notes,
+    )
+
+
+def check(options):
+    bu2024.shifts(setting.check(options, BASE))  # refuses what has no shifts
+
+
+COMPOSITION = Experiment(
+    "composition", "prompts out of distribution: what succeeds, and what fails",
+    runs, measure, assemble, setting.options(BASE, eps=0.01), check,
+)  # fmt: skip

@@ -1,0 +1,111 @@
+"""What the theorems of Bu et al. 2024 share: options made into a problem, refusals, conditions with stand-ins of ours."""
+
+import math
+from dataclasses import replace
+
+from ...checks import real
+from ...experiment import Training
+from ...papers.bu2024 import mechanism, theory
+from .. import Condition
+
+SIZES = (
+    "concepts", "dictionary", "d_x", "d_y", "norm_x", "norm_y", "kappa_x", "kappa_y", "sigma_xi", "p_z", "length", "match",
+    "m", "sigma_0", "sigma_1", "weight_decay", "step_offset", "batch", "steps",
+)  # fmt: skip
+DELTA = 0.05  # the probability of failure that conditions are shown for
+MUCH = 10  # what "much larger" means
+
+UNKNOWN = (
+    "The paper's conditions are known by kind only: suitable initialisation, small noise, a wide network [paper, "
+    "second-hand]. The inequalities in the table are ours [derived], stand-ins for what is not known."
+)
+
+
+def options(base, **more):
+    """Names and defaults of what a user may set: sizes of the problem, and `more`."""
+    return {name: getattr(base, name) for name in SIZES} | more
+
+
+def problem(options, base, **changes):
+    """The problem that options describe; its learning rate follows from lambda and gamma."""
+    return replace(base, learning_rate=None, **{name: options[name] for name in SIZES}, **changes)
+
+
+def check(options, base):
+    """Refuse settings that break the data model, or at which the theorem promises nothing; returns the problem."""
+    eps = real("eps", options["eps"], "between 0 and 1/2: chance is 1/2", lambda x: 0 < x < 0.5)
+    real("weight_decay", options["weight_decay"], "greater than 0: eta_t = 2/(lambda (gamma + t))", lambda x: x > 0)
+    found = problem(options, base)
+    floor = theory.floor_error(found.length)
+    if found.match == "iid" and floor >= eps:
+        raise ValueError(
+            f"eps is {eps:g} with match 'iid' and length {found.length}: no parameters have an error below 2^-L = {floor:g} "
+            "[derived]. Expected a larger eps or length, or match 'at-least-one' or 'balanced'."
+        )
+    return found
+
+
+def run(problem, every, n=2000, **more):
+    """A training run of which loss, error and attention on n test prompts are kept."""
+    return Training(problem, measure=every, observe=Watch(n), **more)
+
+
+class Watch:
+    """What `Training.observe` takes: (problem, seed) -> (params -> error, attention and loss on test prompts)."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __call__(self, problem, seed):
+        prompts = problem.sample(self.n, seed=(seed, 0, 40))
+        return lambda params: mechanism.answers(params, prompts)._asdict()
+
+    def __eq__(self, other):
+        return isinstance(other, Watch) and self.n == other.n
+
+    def __hash__(self):
+        return hash(self.n)
+
+
+def conditions(problem):
+    """Of initialisation, decay, step sizes, noise, width and match: kinds of the paper's, inequalities of ours."""
+    p = problem
+    norms = theory.norms(p.norm_x, p.norm_y, p.kappa_x, p.kappa_y)
+    needed = theory.sufficient_sigma_0(p.sigma_1, p.concepts, DELTA)
+    star = theory.lambda_star(p.sigma_0, norms.b, norms.d, p.concepts, p.m) if p.sigma_0 > 0 else 0.0
+    rows = [
+        Condition(
+            "initialisation well-behaved [paper, second-hand]: sigma_0 >= sigma_1 sqrt(2 log(2 K1/delta)) [derived]",
+            f"sigma_0 = {p.sigma_0:g}; {needed:.3g} at delta = {DELTA:g}", p.sigma_0 >= needed,
+        ),
+        Condition(
+            "lambda small [recalled]: below lambda* = ||d|| ||b||^2 sigma_0 sqrt(m_+)/(pi K1 m), m_+ = m/2 [derived]",
+            f"lambda = {p.weight_decay:g}; lambda* = {star:.3g}", p.weight_decay < star,
+        ),
+    ]  # fmt: skip
+    if p.weight_decay > 0 and p.sigma_1 > 0:
+        dead = theory.needed_step_offset(norms.c, p.weight_decay, p.m, p.sigma_1)
+        # between once and ten times as large nothing can be said
+        holds = True if p.step_offset >= MUCH * dead else False if p.step_offset < dead else None
+        rows.append(
+            Condition(
+                "gamma large [recalled]: much larger than ||c||/(lambda m sigma_1), or neurons die [derived]",
+                f"gamma = {p.step_offset:g}; {dead:.4g}", holds,
+            )
+        )  # fmt: skip
+    rows += [
+        Condition(
+            "noise not too large [paper, second-hand]",
+            f"sigma_xi = {p.sigma_xi:g}; ||u|| = {p.norm_x:g}, ||q|| = {p.norm_y:g}",
+            True if p.sigma_xi == 0 else None,
+        ),
+        Condition(
+            "network wide enough [paper, second-hand]: m >= C log(K1/delta) [recalled]",
+            f"m = {p.m}; log(K1/delta) = {math.log(p.concepts / DELTA):.3g}", None,
+        ),
+        Condition(
+            "a demonstration has the query's sign, or the error has the floor 2^-L [derived]; the paper's rule is not known",
+            f"match = {p.match}, L = {p.length}", p.match != "iid",
+        ),
+    ]  # fmt: skip
+    return rows

@@ -1,0 +1,146 @@
+"""The theorems of the third paper: they hold, their claims can fail, and settings that promise nothing are refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nlicl.experiment import execute
+from nlicl.papers import bu2024
+from nlicl.theorems import report
+from nlicl.theorems.bu2024 import THEOREMS, composition, convergence, setting
+
+SMALL = {name: getattr(bu2024.small, name) for name in setting.SIZES}
+
+
+def result(name, seeds=(0, 1), **options):
+    return next(execute([THEOREMS[name]], list(seeds), options=options or None, jobs=1))[1]
+
+
+def test_convergence_holds():
+    theorem = result("convergence")
+    assert theorem.ok, str(theorem)
+    assert all(condition.holds is not False for condition in theorem.conditions)
+    assert "[content paper" in theorem.statement and "recalled" in theorem.statement
+    assert len(report(theorem)) > 2000
+
+
+def test_composition_holds():
+    theorem = result("composition", seeds=[1])
+    assert theorem.ok, str(theorem)
+
+
+RIGHT = {
+    "T": [300.0, 320.0, 280.0],
+    "others": [[0.0, 0.96], [0.0, 0.96]],
+    "T, eps/4": 340.0,
+    "error": 0.0,
+    "attention": 0.96,
+    "loss at T": 0.65,
+    "saddle": 0.0,
+    "saddle, error": 0.5,
+    "decay": 0.5,
+}
+WRONG = {
+    "T": ("there is T*", [np.nan, 320.0, 280.0]),
+    "error": ("0-1 error after", 0.06),
+    "attention": ("weight then", 0.7),
+    "loss at T": ("falls first", 0.2),
+    "T, eps/4": ("from eps to eps/4", 700.0),
+    "saddle": ("does not move", 1e-3),
+    "decay": ("4 lambda*", 0.9),
+}
+
+
+@pytest.mark.parametrize("what", [None, *WRONG, 0, 1])
+def test_each_claim_of_convergence_can_fail(what):
+    found = dict(RIGHT)
+    if isinstance(what, int):
+        text = ("no requirement on L", "none on B")[what]
+        found["others"] = [[0.5, 0.96] if i == what else [0.0, 0.96] for i in range(2)]
+    elif what is not None:
+        text, found[what] = WRONG[what]
+    options = {**THEOREMS["convergence"].options, "quick": False}
+    theorem = convergence.assemble(options, [0, 1], [RIGHT, found])
+    failing = [claim.claim for claim in theorem.claims if not claim.holds]
+    if what is None:
+        assert not failing
+    else:
+        assert any(text in claim for claim in failing), (text, failing)
+
+
+def right_answers():
+    found = dict.fromkeys(composition.names(), 0.001)
+    return found | {
+        "home": 0.001, "flipped": 0.999, "new b": 0.45, "new b, attention": 0.53, "new d": 0.5, "b_1-b_2, d_1-d_2": 0.5,
+        "bWb": 3.4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [None, "home", "new b, attention", *composition.names()])
+def test_each_claim_of_composition_can_fail(name):
+    found = right_answers()
+    if name is not None:
+        found[name] = 0.02
+    options = {**THEOREMS["composition"].options, "quick": False}
+    theorem = composition.assemble(options, [0, 1], [right_answers(), found])
+    assert theorem.ok == (name is None)
+
+
+def test_the_measured_step_is_that_from_which_on_it_stays():
+    class Run:
+        class history:
+            steps = np.array([0, 10, 20, 30])
+            error = np.array([0.5, 0.01, 0.2, 0.01])
+
+            def __class_getitem__(cls, name):
+                return cls.error
+
+    assert convergence.reached(Run, 0.05) == 30 and convergence.reached(Run, 0.6) == 0
+    assert np.isnan(convergence.reached(Run, 0.001))
+
+
+def test_what_breaks_a_condition_is_said():
+    conditions = {row.condition.partition(" ")[0]: row.holds for row in setting.conditions(bu2024.Problem())}
+    assert conditions == {
+        "initialisation": True,
+        "lambda": True,
+        "gamma": None,
+        "noise": None,
+        "network": None,
+        "a": True,
+    }
+    broken = replace(bu2024.small, sigma_0=0.1, weight_decay=0.1, step_offset=10.0, learning_rate=None, match="iid")
+    assert [row.holds for row in setting.conditions(broken)] == [False, False, False, None, None, False]
+    assert setting.conditions(replace(bu2024.small, sigma_xi=0.0))[3].holds
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_runs_are_the_variants(quick):
+    runs = convergence.runs(SMALL | {"eps": 0.05, "quick": quick})
+    problems = {name: run.problem for name, run in runs.items()}
+    assert problems["longer"].length == 8 and problems["larger batches"].batch == 16
+    assert problems["W_Q = W_K = 0"].sigma_0 == 0
+    decay = problems["decay"]
+    assert decay.learning_rate == pytest.approx(problems["main"].learning_rate)
+    assert decay.weight_decay == pytest.approx(4 * 0.0604, rel=1e-3)
+    assert len({hash(run) for run in runs.values()}) == 5  # equal ones would be made once
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("convergence", {"eps": 0.6}, "eps is 0.6; expected a finite number between 0 and 1/2"),
+        ("convergence", {"match": "iid"}, "no parameters have an error below 2.-L = 0.0625"),
+        ("convergence", {"sigma_0": 0.0}, "sigma_0 is 0: W_Q = W_K = 0 is a saddle"),
+        ("convergence", {"weight_decay": 0.0}, "weight_decay is 0.0; expected a finite number greater than 0"),
+        ("convergence", {"steps": 5}, "steps is 5; expected at least 10"),
+        ("convergence", {"dictionary": 3}, "dictionary is 3"),
+        ("composition", {"concepts": 3}, "concepts is 3; expected a problem of two"),
+        ("composition", {"d_y": 5}, "d_y is 5"),
+        ("composition", {"eps": 0.05, "match": "iid"}, "no parameters have an error below"),
+    ],
+)
+def test_settings_that_promise_nothing_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        result(name, **options)
