@@ -13,7 +13,8 @@ import nlicl
 from nlicl import Prompts, loss_and_grad
 from nlicl.audit import AuditReport, Bench, audit_formula, audit_paper, kinks
 from nlicl.audit.witnesses import Case, taylor_slope
-from nlicl.formula import Formula, Point, Subject
+from nlicl.cli import main
+from nlicl.formula import Formula, Point, Subject, fill
 from nlicl.papers import li2024
 
 SUBJECT = li2024.subject
@@ -192,6 +193,7 @@ def test_plain_functions_and_formulas():
         ({"draws": 2.5}, TypeError, ["draws is 2.5; expected an integer"]),
         ({"draws": True}, TypeError, ["draws is True"]),
         ({"draws": "9"}, TypeError, ["draws is '9'"]),
+        ({"draws": 10**9}, ValueError, ["draws is 1000000000; expected at most 10000"]),
         ({"seed": -1}, ValueError, ["seed is -1; expected at least 0"]),
         ({"seed": None}, TypeError, ["seed is None"]),
     ],
@@ -208,6 +210,19 @@ def test_bad_arguments_of_a_paper():
     for arguments in ({"paper": "none"}, {"wrt": "W_X"}, {"draws": 1}, {"seed": -1}):
         with pytest.raises(ValueError):
             audit_paper(**arguments)
+
+
+@pytest.mark.parametrize("seed", [2**40, 10**30])
+def test_large_seeds_are_seeds(seed):
+    assert audit_formula(li2024.formulas["a"], draws=2, seed=seed).verdict == "agree"
+
+
+def test_few_draws_are_said_to_prove_little():
+    few, many = (str(audit_formula(li2024.formulas["a"], draws=draws)) for draws in (14, 15))
+    assert "So few draws as 14 leave out whole kinds of places and prove little" in few
+    assert "prove little" not in many
+    wrong = audit_formula(lambda p, x: -right("a")(p, x), wrt="a", draws=2)
+    assert "prove little" not in str(wrong)  # it is wrong on two draws, and that is proved
 
 
 def test_a_formula_defined_nowhere_is_an_error():
@@ -484,6 +499,78 @@ def test_another_model_with_other_names_and_no_kinks(wrt, power):
     json.dumps(wrong.to_dict(), allow_nan=False)
 
 
+def resting_on(*words):
+    """The toy, with some words in `holds` of every other point."""
+    subject = toy_subject()
+
+    def points(draws, seed, attends):
+        return [p._replace(holds=words * (n % 2)) for n, p in enumerate(subject.points(draws, seed, attends))]
+
+    return dataclasses.replace(subject, points=points, rows={"slope": "output"})
+
+
+def wrong_where(condition):
+    """The toy's gradient, twice too large where the condition on its parameters holds."""
+    slope = toy_subject().formulas["slope"]
+    return lambda params, prompt: slope(params, prompt) * (2 if condition(params) else 1)
+
+
+def test_a_formula_that_is_right_where_an_assumption_holds():
+    subject = resting_on("even numbers")
+    odd = {p.params.slope[0, 0] for p in subject.points(8, 0, False) if not p.holds}
+    report = audit_formula(wrong_where(lambda params: params.slope[0, 0] in odd), paper=subject, wrt="slope", draws=8)
+    (item,) = report.formulas[0].diagnosis
+    assert item["kind"] == "entries"
+    assert item["detail"].startswith(
+        "it rests on an assumption, even numbers: right on all 4 draws that meet it, wrong on 4 of"
+    )
+    some = list(odd)[:1]  # wrong on one of those without is enough, wrong on one of those with it is too much
+    one = audit_formula(wrong_where(lambda params: params.slope[0, 0] in some), paper=subject, wrt="slope", draws=8)
+    assert "wrong on 1 of the 4 that do not" in str(one)
+    other = audit_formula(
+        wrong_where(lambda params: params.slope[0, 0] not in some), paper=subject, wrt="slope", draws=8
+    )
+    assert "assumption" not in str(other)
+    assert "right on 1 of the 8 draws that are not zero only; right on" in str(other)
+
+
+def test_a_formula_is_judged_where_its_domain_holds():
+    subject = resting_on("even numbers")
+    odd = {p.params.slope[0, 0] for p in subject.points(8, 0, False) if not p.holds}
+    wrong = Formula(
+        wrong_where(lambda params: params.slope[0, 0] in odd), "given", "slope", "", "", domain="even numbers"
+    )
+    entry = audit_formula(wrong, paper=subject, draws=8).formulas[0]
+    assert (entry.verdict, entry.draws) == ("agree", 4) and "even numbers: 4 of 8 draws" in entry.note
+    paper = dataclasses.replace(subject, formulas={"given": wrong})
+    control = audit_paper(paper, draws=8).formulas[-1]
+    assert (control.name, control.verdict, control.draws) == ("negative control", "disagree", 4)
+
+
+def test_a_paper_may_have_a_name_for_rows():
+    def off(params, prompt):
+        gradient = toy_subject().formulas["slope"](params, prompt)
+        gradient[1] *= 2
+        return gradient
+
+    assert "wrong in output (row) 1 only" in str(audit_formula(off, paper=resting_on(), wrt="slope", draws=4))
+    assert "wrong in row 1 only" in str(audit_formula(off, paper=toy_subject(), wrt="slope", draws=4))
+
+
+def test_points_are_filled_to_the_number_of_draws():
+    point = Point("fixed", None, [1, 2, 3])
+    for draws in range(1, 9):
+        found = fill([point], iter([point._replace(label=str(n)) for n in range(9)]), draws)
+        assert sum(len(p.prompts) for p in found) == draws
+        assert [p.label for p in found] == ["fixed", "0", "1", "2"][: -(-draws // 3)]
+
+
+def test_parameters_of_all_losses_in_their_order():
+    other = dataclasses.replace(toy_subject(), formulas={"x": Formula(None, "x", "x", "", "")})
+    subject = dataclasses.replace(toy_subject(), parts=(other,))
+    assert subject.parameters == ["slope", "shift", "x"] and subject.every == (subject, other)
+
+
 def test_witnesses_of_a_polynomial():
     subject = toy_subject(power=2)
     point = subject.points(1, 3, False)[0]
@@ -572,3 +659,25 @@ def test_a_wrong_formula_is_wrong_even_where_nothing_is_active():
     right, printed = li2024.formulas["W_V"], dataclasses.replace(li2024.formulas["W_V_printed"], query_attends=False)
     assert nlicl.audit_formula(right, paper=subject, draws=4).verdict == "undetermined"
     assert nlicl.audit_formula(printed, paper=subject, draws=4).verdict == "disagree"
+
+
+# ---- The command
+
+
+@pytest.mark.parametrize("paper, names", [("li2024", "W_Q, W_K, W_V, W_O, a"), ("huang2023", "Q, S, AB")])
+def test_a_formula_without_its_parameter_is_told_those_of_its_paper(paper, names, capsys):
+    assert main(["audit", paper, "--formula", "appendix.py:grad"]) == 2
+    error = capsys.readouterr().err
+    assert f"of {paper} one of {names}; for example --wrt {names.split(',')[0]}\n" in error
+
+
+def test_reports_to_standard_output(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["audit", "--wrt", "a", "--draws", "4"]
+    assert main([*arguments, "--json", "-", "--html", "page.html"]) == 0
+    assert json.loads(capsys.readouterr().out)["draws"] == 4
+    assert main([*arguments, "--html", "-"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "page.html").read_text()
+    assert main([*arguments, "--html", "-", "--json", "-"]) == 2
+    assert "name a file for one of them" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

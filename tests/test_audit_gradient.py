@@ -143,6 +143,43 @@ def test_hessian_vector_products():
     assert two and two.hessian_error < 1e-12
 
 
+def relu(x):
+    return np.maximum(x, 0)
+
+
+ON_A_KINK = np.array([1.0, 0.0, -2.0])
+KINKS = {
+    "of the loss": (lambda x: relu(x).sum(), lambda x: (x > 0) * 1.0, lambda x, v: 0 * v),
+    "of the gradient": (lambda x: (relu(x) ** 2).sum(), lambda x: 2 * relu(x), lambda x, v: 2 * (x > 0) * v),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_on_a_kink_no_hessian_is_right_or_wrong(name):
+    loss, gradient, product = KINKS[name]
+    report = nlicl.audit_gradient(loss, gradient, ON_A_KINK, hessian_vector=product)
+    assert (report.verdict, report.hessian_error) == ("undetermined", None)
+    assert "no Hessian to judge by" in report.reason and not report
+    assert ("not taken on a kink" in str(report)) == (name == "of the loss") and "linear" not in str(report)
+    assert nlicl.audit_gradient(loss, gradient, ON_A_KINK)  # the gradient alone is right
+    assert (
+        nlicl.audit_gradient(loss, gradient, ON_A_KINK + 0.5, hessian_vector=product).hessian_error < 1e-9
+    )  # beside it
+    wrong = nlicl.audit_gradient(loss, lambda x: 3 + gradient(x), ON_A_KINK, hessian_vector=product)
+    assert wrong.verdict == "disagree"
+
+
+def test_a_product_that_is_no_number_is_wrong():
+    report = nlicl.audit_gradient(lambda x: np.sum(x**4), lambda x: 4 * x**3, X, hessian_vector=lambda x, v: np.nan * v)
+    assert report.verdict == "disagree" and report.hessian_error == np.inf
+
+
+def test_a_steep_smooth_gradient_has_no_kink():
+    loss, gradient = (lambda x: np.sum(np.sin(300 * x))), (lambda x: 300 * np.cos(300 * x))
+    report = nlicl.audit_gradient(loss, gradient, X, hessian_vector=lambda x, v: -90000 * np.sin(300 * x) * v)
+    assert report and report.hessian_error < 1e-9, report
+
+
 def test_a_student_changes_the_model():
     """The model with a temperature, its parameters a named tuple: loss by the definition, gradient by the library."""
     r = np.random.default_rng(3)

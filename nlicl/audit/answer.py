@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import select
 import signal
 import struct
@@ -95,8 +96,7 @@ def _advice(error, case, elsewhere):
     text = str(error)
     for what, thing in (("params", case.params), ("prompt", case.each[0])):
         asked = isinstance(error, AttributeError) and type(error.obj) is type(thing)
-        kind = type(thing).__name__
-        taken = isinstance(error, TypeError) and (f"'{kind}' object" in text or text.endswith(f"{kind} object"))
+        taken = isinstance(error, TypeError) and re.search(rf"\b{type(thing).__name__}\b", text)
         if asked or taken or (what == "params" and "values to unpack" in text):
             others = list(elsewhere(what, error.name)) if asked else []
             hint = f" (with wrt {' or '.join(others)} it has {error.name})" if others else ""

@@ -310,9 +310,9 @@ class _Search:
         for what in dict.fromkeys(what for case in self.cases for what in case.holds):
             inside = {k for k, case in enumerate(self.cases) if what in case.holds}
             if not bad & inside and alive & inside:
-                wrong = f"wrong on {len(bad)} of the {len(alive - inside)} without: {self._places(sorted(bad))}"
+                wrong = f"wrong on {len(bad)} of the {len(alive - inside)} that do not, {self._places(sorted(bad))}"
                 detail = (
-                    f"right on all {len(alive & inside)} draws with {what}, {wrong}; it uses what does not hold there"
+                    f"it rests on an assumption, {what}: right on all {len(alive & inside)} draws that meet it, {wrong}"
                 )
                 found.append(_item("entries", detail))
         return found

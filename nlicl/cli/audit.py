@@ -43,8 +43,13 @@ def add(commands):
         help="for a formula of your own on all draws together (default %(default)g)",
     )
     audit.add_argument("--only-wrong", action="store_true", help="show only what is wrong, with the wrong entries")
-    audit.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
-    audit.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, to read or to attach")
+    audit.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the report there as well; -: to standard output, without the table",
+    )
+    audit.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, to read or to attach; - as above")
     audit.set_defaults(run=run)
 
 
@@ -52,7 +57,10 @@ def run(options):
     if not options.timeout > 0:
         raise CannotRun(f"--timeout is {options.timeout:g}; expected a number of seconds greater than 0")
     files = {"--json": options.json, "--html": options.html}
-    check_files(files)
+    piped = [option for option in files if files[option] == Path("-")]  # to standard output, without the table
+    if len(piped) == 2:
+        raise CannotRun("--json - and --html - both ask for standard output; name a file for one of them")
+    check_files({option: path for option, path in files.items() if option not in piped})
     if options.formula and options.wrt is None:
         known = ", ".join(load_paper(options.paper).subject.parameters)
         first = known.split(", ")[0]
@@ -62,7 +70,9 @@ def run(options):
         )
     formula = _load_formula(options.formula, options.timeout) if options.formula else None
     from ..audit import audit_formula, audit_paper
+    from ..audit.html import page
     from ..audit.report import table
+    from ..files import to_json
 
     settings = {"draws": options.draws, "seed": options.seed, "query_attends": options.query_attends}
     with progress_bar() as bar:
@@ -75,9 +85,12 @@ def run(options):
             report = audit_formula(formula, paper=options.paper, wrt=options.wrt, timeout=options.timeout, **settings)
         else:
             report = audit_paper(options.paper, wrt=options.wrt, progress=progress, **settings)
-    print(table(report, only_wrong=options.only_wrong))
+    if piped:
+        print(to_json(report.to_dict()) if piped == ["--json"] else page(report), end="")
+    else:
+        print(table(report, only_wrong=options.only_wrong))
     for option, path in files.items():
-        if path is not None:
+        if path is not None and option not in piped:
             try:
                 (report.to_json if option == "--json" else report.to_html)(path)
             except OSError as error:
