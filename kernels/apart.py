@@ -71,7 +71,7 @@ def step(tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
     add_large_product(dW_K, k, du)  # u = W_K^T k    =>  dW_K = k du^T
     add_large_product(dk, W_K, transposed(du))  #       dk = W_K du
     add_large_product(dW_Q, dk, Q)  # k = W_Q p_query  =>  dW_Q = dk p_query^T
-    return loss, dW_Q, dW_K, dW_V, dW_O, da
+    return a.dtype.type(loss), dW_Q, dW_K, dW_V, dW_O, da  # compiled, it is a Python number of double precision
 
 
 def _forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
