@@ -26,6 +26,7 @@ import dataclasses
 import importlib
 import io
 import json
+import os
 import re
 import zipfile
 from dataclasses import dataclass, field
@@ -225,6 +226,9 @@ def train(
     _check_problem(problem)
     if resume and out is None:
         raise ValueError("resume is set but out is None; expected the folder of the run to continue.")
+    if out is not None and (not isinstance(out, (str, os.PathLike)) or not os.fspath(out)):
+        raise TypeError(f"out is {_short(out)}; expected the path of a folder, or None to keep nothing.")
+    seed = integer("seed", seed, 0)
     steps = integer("steps", problem.steps if steps is None else steps, 0)
     prompts = getattr(problem, "prompts", "fresh") if prompts is None else prompts
     whole = isinstance(prompts, str) and prompts == "population"
@@ -339,6 +343,14 @@ class _State:
     def record(self, t, measured):
         if not isinstance(measured, dict):
             raise TypeError(f"observe returns {_short(measured)}; expected a dict of numbers and arrays.")
+        if self.rows:
+            shapes, usual = ({name: np.shape(value) for name, value in row.items()} for row in (measured, self.rows[0]))
+            if shapes != usual:
+                odd = next(name for name in [*usual, *shapes] if shapes.get(name) != usual.get(name))
+                raise ValueError(
+                    f"observe returns {odd!r} of shape {shapes.get(odd, 'none')} at step {t} and {usual.get(odd, 'none')} "
+                    "before; expected the same names and shapes each time."
+                )
         self.steps.append(t)
         self.rows.append(measured)
 
@@ -413,16 +425,13 @@ def _names(trained, params):
 
 def _masks(mask, params):
     """The masks as numbers, 1 where a block trains and 0 where it stays."""
+    if not isinstance(mask, dict):
+        raise TypeError(f"mask is {_short(mask)}; expected a dict of names to arrays of bool.")
     masks = {}
     for name, flags in mask.items():
         flags = np.asarray(flags)
         shape = getattr(params, name).shape if name in params._fields else None
-        if (
-            shape is None
-            or flags.dtype != bool
-            or flags.ndim > len(shape)
-            or np.broadcast_shapes(flags.shape, shape) != shape
-        ):
+        if shape is None or flags.dtype != bool or flags.shape not in (shape, shape[-1:]):
             raise ValueError(
                 f"mask holds {name!r}, of shape {flags.shape} and dtype {flags.dtype}; expected the name of a parameter, one "
                 f"of {', '.join(params._fields)}, with an array of bool of its shape or of its last axis."

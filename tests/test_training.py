@@ -392,6 +392,12 @@ def test_an_overflow_is_divergence():
         train(learning_rate=1e308, weight_decay=1e10)
 
 
+def changing_shape():
+    """An observer whose x is longer each time."""
+    lengths = itertools.count(1)
+    return lambda params: {"x": np.zeros(next(lengths))}
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -435,6 +441,14 @@ def test_an_overflow_is_divergence():
         ({"problem": np.ones((40, 40))}, TypeError, "problem is a ndarray .it has no initialize.; expected a paper's"),
         ({"problem": "li2024"}, TypeError, "problem is 'li2024'.* expected a paper's Problem"),
         ({"problem": li2024.Problem}, TypeError, "expected a paper's Problem, for example"),
+        ({"seed": (1, 2)}, TypeError, r"seed is \(1, 2\); expected an integer"),
+        ({"out": ""}, TypeError, "out is ''; expected the path of a folder, or None"),
+        ({"out": 5}, TypeError, "out is 5; expected the path of a folder"),
+        ({"observe": changing_shape(), "measure": 1}, ValueError, r"'x' of shape \(2,\) at step 1 and \(1,\) before"),
+        ({"mask": 5}, TypeError, "mask is 5; expected a dict of names to arrays of bool"),
+        ({"mask": {"W_X": np.ones(2, bool)}}, ValueError, "mask holds 'W_X'.* one of W_Q, W_K, W_V, W_O, a"),
+        ({"mask": {"W_Q": np.ones(2, bool)}}, ValueError, r"mask holds 'W_Q', of shape \(2,\) and dtype bool; expected"),
+        ({"mask": {"W_Q": np.ones(SMALL.d)}}, ValueError, "mask holds 'W_Q', .* dtype float64; expected"),
     ],
 )  # fmt: skip
 def test_wrong_settings(options, error, message):
