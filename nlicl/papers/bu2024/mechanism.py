@@ -67,7 +67,7 @@ def error(score, labels):
     Parameters
     ----------
     score, labels : ndarray (B,)
-        y F counts, so labels may be any numbers of the right sign.
+        Labels count by their sign.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def error(score, labels):
     if score.ndim != 1 or score.shape != labels.shape:
         raise ValueError(f"score and labels have shapes {score.shape} and {labels.shape}; expected (B,), the same.")
     margin = score * labels
-    return float(1 - np.mean(margin > 0) - np.mean(margin == 0) / 2)
+    return float(np.mean(~(margin >= 0)) + np.mean(margin == 0) / 2)
 
 
 class Answers(NamedTuple):
