@@ -30,7 +30,8 @@ class Claim:
     Attributes
     ----------
     claim, expected, measured : str
-    holds : bool
+    holds : bool or None
+        None: undetermined; it does not hold, and nothing promises it at these settings.
     values : list of float
         What was measured, one a seed where it is a claim about seeds.
     """
@@ -82,6 +83,8 @@ def _range(low, high):
 
 
 def _spread(values):
+    if np.isnan(values).any():
+        return f"not reached in {np.isnan(values).sum()} of {values.size}"
     low, high = values.min(), values.max()
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}, mean {values.mean():.4g}"
 

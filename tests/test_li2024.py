@@ -79,6 +79,7 @@ BAD = [
     ({"training_tasks": ((-1, 1),)}, ValueError, ["(-1, 1)"]),
     ({"training_tasks": ((0, 1, 2),)}, ValueError, ["(0, 1, 2)", "pairs"]),
     ({"training_tasks": ((0, 1.0),)}, ValueError, ["(0, 1.0)", "integers"]),
+    ({"training_tasks": 5}, TypeError, ["training_tasks is 5", "pairs (a, b) of integers"]),
     ({"M1": 2, "coefficients": ((1, 0), (0, 2)), "alpha": 1}, ValueError, ["rows of norm [1.0, 2.0]", "expected 1"]),
     (
         {"M1": 2, "coefficients": ((1, 0), (0.6, 0.8)), "alpha": 1},

@@ -163,7 +163,9 @@ def run_theorems(options):
     if piped:
         print(to_json([result.to_dict() for result in results]), end="")
         return 0 if ok else 1
-    print("Every claim holds." if ok else "Not every claim holds: see FAILS above.")
+    verdicts = {claim.holds for theorem in results for claim in theorem.claims}
+    seen = " and ".join(word for state, word in ((False, "FAILS"), (None, "? (undetermined)")) if state in verdicts)
+    print("Every claim holds." if ok else f"Not every claim holds: see {seen} above.")
     return 0 if ok else 1
 
 

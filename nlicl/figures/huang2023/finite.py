@@ -98,8 +98,9 @@ def claims(options, found):
         for name, value in zip(NAMES, expected, strict=True):
             claim = f"{name} at N = {N}, exact, steps"
             if np.isnan(value):
+                reached = "not reached" if np.isnan(steps[name]) else f"{steps[name]:g}"
                 text = f"{claim}: never within {STEPS} ({OURS})"
-                rows.append(fact(text, np.isnan(steps[name]), f"{steps[name]:g}", "not reached", [steps[name]]))
+                rows.append(fact(text, np.isnan(steps[name]), reached, "not reached", [steps[name]]))
             else:
                 share = 0.005 if name in LATE else 0
                 rows.append(agree(claim, steps[name], value, OURS, slack=1, share=share))

@@ -114,7 +114,7 @@ def _formula(name, wrt, function, source, query_attends=None):
     return Formula(function, name, wrt, equation, source, query_attends=query_attends)
 
 
-_PAPER = "model and loss of Huang, Cheng, Liang 2023 [recalled], gradient by nlicl [derived]"
+_PAPER = "model and loss of Huang, Cheng, Liang 2023 [paper; mask and factor 1/2 recalled], gradient by nlicl [derived]"
 _TWIN = "its twin with the query among the keys, not the paper's model [derived]"
 _INCREMENTS = "increments of Huang, Cheng, Liang 2023: form [recalled], content [derived]; they are minus the gradient"
 

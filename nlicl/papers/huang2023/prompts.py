@@ -92,7 +92,10 @@ class Prompt(types.Prompt):
 
     @property
     def code(self):
-        """The prompt as a `Code`; ValueError if equal inputs have different labels, which no function gives."""
+        """The prompt as a `Code`, its features numbered anew: the inputs that occur, in lexicographic order.
+
+        ValueError if equal inputs have different labels, which no function gives.
+        """
         inputs = np.concatenate([self.X.T, self.x_query[None]])
         distinct, first, which = np.unique(inputs, axis=0, return_index=True, return_inverse=True)
         which = which.reshape(-1)

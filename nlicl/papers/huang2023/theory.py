@@ -102,7 +102,7 @@ def concentration_probability(K, N, c=1.0):
 
 
 def step_size(largest):
-    """The default, 1/(0.3082 max_k p_k) = 3.24/max_k p_k: half of what `check_step_size` allows; `largest` is max_k p_k."""
+    """1/(0.3082 max_k p_k) = 3.24/max_k p_k, a safe choice: half of what `check_step_size` allows; `largest` is max_k p_k."""
     return 1 / (SMOOTHNESS * _probability("largest", largest))
 
 
@@ -115,7 +115,7 @@ def check_step_size(eta, largest):
     if eta > 2 * usual:
         raise ValueError(
             f"eta is {eta:g} with max p = {largest:g}; expected at most 6.49/max p = {2 * usual:.4g}: L is 0.3082 max "
-            f"p-smooth [derived], and a longer step can raise it. The default is half of that, 3.24/max p = {usual:.4g}."
+            f"p-smooth [derived], and a longer step can raise it. Half of that, 3.24/max p = {usual:.4g}, is a safe choice."
         )
     return eta
 

@@ -406,7 +406,10 @@ def _check_alpha(alpha, M1):
 
 
 def _checked_tasks(tasks, M1, name):
-    pairs = tuple(tuple(task) for task in tasks)
+    try:
+        pairs = tuple(tuple(task) for task in tasks)
+    except TypeError:
+        raise TypeError(f"{name} is {tasks!r}; expected pairs (a, b) of integers.") from None
     for task in pairs:
         if len(task) != 2 or any(isinstance(j, bool) or not isinstance(j, (int, np.integer)) for j in task):
             raise ValueError(f"{name} holds {task}; expected pairs (a, b) of integers.")

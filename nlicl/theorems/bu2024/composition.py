@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...experiment import Experiment, Training, every
+from ...experiment import Claim, Experiment, Training, every
 from ...papers import bu2024
 from ...papers.bu2024 import mechanism
 from .. import Condition, Theorem
@@ -72,8 +72,13 @@ def assemble(options, seeds, found):
         every("labels flipped, d -> -d, not promised: every answer is wrong [derived]", of["flipped"], 1 - eps),
         every("a new orthogonal b, not promised: near chance [derived]", of["new b"], 0.3, 0.7),
         every("its correct attention weight stays where training began [derived]", of["new b, attention"], 0.45, 0.65),
-        every("a new orthogonal d, not promised: not learnt [derived]", of["new d"], 0.1),
-        every("b_1-b_2 with d_1-d_2, not conic: not small, of either sign [derived]", of["b_1-b_2, d_1-d_2"], 0.05),
+        *(
+            seldom_small(f"{text} [derived]: 0-1 error", of[name])
+            for name, text in {
+                "new d": "a new orthogonal d, not promised: read by chance",
+                "b_1-b_2, d_1-d_2": "b_1-b_2 with d_1-d_2, not conic: the readout's sign is arbitrary",
+            }.items()
+        ),
     ]
     notes = [
         setting.UNKNOWN,
@@ -94,6 +99,12 @@ def assemble(options, seeds, found):
         claims,
         notes,
     )
+
+
+def seldom_small(claim, errors):
+    """A claim that the error is small in few seeds only; of fewer than three seeds nothing can be said."""
+    holds = None if len(errors) < 3 else bool(np.mean(errors > 0.05) > 0.5)
+    return Claim(claim, "above 0.05 in most seeds", f"{span(errors)}", holds, errors.tolist())
 
 
 def check(options):
