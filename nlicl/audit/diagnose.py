@@ -324,9 +324,7 @@ class _Search:
         if good and min(wrong[k].sum() / alive[k].sum() for k in bad) > 0.5:
             told = len(good) + len(bad)
             if len(good) < len(bad):
-                detail = (
-                    f"right on {len(good)} of the {told} draws that are not zero only; right on {self._places(good)}"
-                )
+                detail = f"right on only {len(good)} of the {told} draws that are not zero, {self._places(good)}"
             else:
                 detail = f"wrong on {len(bad)} of the {told} draws that are not zero, right on the others; wrong on "
                 detail += self._places(bad)
