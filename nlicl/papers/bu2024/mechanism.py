@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...model import forward
 from ...types import real_array
 from .prompts import CodedPrompts
 
@@ -101,19 +100,20 @@ class Answers(NamedTuple):
     loss: float
 
 
-def answers(params, prompts):
+def answers(out, prompts):
     """What the model makes of prompts: 0-1 loss, correct attention, logistic loss.
 
     Parameters
     ----------
-    params : Params
+    out : nlicl.model.Forward
+        As `nlicl.forward(params, prompts)` returns it.
     prompts : CodedPrompts
+        The same.
 
     Returns
     -------
     Answers
     """
-    out = forward(params, prompts)
     return Answers(
         error(out.score, prompts.labels),
         float(np.mean(correct_attention(out.attention, prompts))),

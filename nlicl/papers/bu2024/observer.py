@@ -51,13 +51,9 @@ class Observer:
     def __call__(self, params):
         prompts, semantics = self.prompts, self.problem.semantics
         out = forward(params, prompts)
-        margin = prompts.labels * out.score
         attention = mechanism.correct_attention(out.attention, prompts)
         of_concept = [attention[prompts.concept == k] for k in range(self.problem.concepts)]
-        measured = {
-            "loss": np.mean(np.logaddexp(0, -margin)),
-            "error": mechanism.error(out.score, prompts.labels),
-            "attention": np.mean(attention),
+        measured = mechanism.answers(out, prompts)._asdict() | {
             "attention_k": np.array([np.mean(values) if len(values) else np.nan for values in of_concept]),
             "dead": mechanism.dead_neurons(out.preactivation),
             "zero": np.mean(out.score == 0),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...experiment import Claim, Experiment, Training, every
+from ...model import forward
 from ...papers import bu2024
 from ...papers.bu2024 import mechanism
 from .. import Condition, Theorem
@@ -44,13 +45,15 @@ def runs(options):
 def measure(options, seed, runs):
     problem, params = setting.problem(options, BASE), runs["main"].params
     shifts, n = bu2024.shifts(problem), number(options, 4000, 1000)
-    found = {
-        name: mechanism.answers(params, problem.sample(n, seed=(seed, 0, 41, i), **shifts[name].draw))
-        for i, name in enumerate(names())
-    }
+
+    def answers(number, draw):
+        prompts = problem.sample(n, seed=(seed, 0, 41, number), **draw)
+        return mechanism.answers(forward(params, prompts), prompts)
+
+    found = {name: answers(i, shifts[name].draw) for i, name in enumerate(names(), 1)}
     bWb = np.diag(problem.semantics.b.T @ mechanism.word_matrix(params, problem.d_x) @ problem.semantics.b)
     return {
-        "home": mechanism.answers(params, problem.sample(n, seed=(seed, 0, 42))).error,
+        "home": answers(0, {}).error,
         "bWb": bWb.min(),
         **{name: answers.error for name, answers in found.items()},
         "new b, attention": found["new b"].attention,

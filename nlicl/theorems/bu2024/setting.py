@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ...checks import real
 from ...experiment import Training
+from ...model import forward
 from ...papers.bu2024 import mechanism, theory
 from .. import Condition
 
@@ -58,7 +59,7 @@ class Watch:
 
     def __call__(self, problem, seed):
         prompts = problem.sample(self.n, seed=(seed, 0, 40))
-        return lambda params: mechanism.answers(params, prompts)._asdict()
+        return lambda params: mechanism.answers(forward(params, prompts), prompts)._asdict()
 
     def __eq__(self, other):
         return isinstance(other, Watch) and self.n == other.n
