@@ -68,7 +68,7 @@ def gradient(loss, times=1):
 def random_points(rng, query_attends):
     """Endless random points: by turns rectangular, all sizes different, and square, m_a = d, neither W_Q nor W_K symmetric.
 
-    Each has three prompts, of which the first has an active and the second an inactive hinge.
+    Each has three prompts with answers of all kinds, see `placed`.
     """
     square = False
     while True:
@@ -85,13 +85,14 @@ def _random_point(rng, d, length, m, m_a, m_b, query_attends):
     params = Params(**{k: rng.standard_normal(shapes[k]) / np.sqrt(scales[k]) for k in shapes})
     prompts = Prompts(rng.standard_normal((3, length + 1, d)), np.ones(3), query_attends)
     place = f"random, {'square' if m_a == d else 'rectangular'} (d={d}, l={length}, m_a={m_a}, m_b={m_b}, m={m})"
-    return place_hinge(place, params, prompts)
+    return placed(place, params, prompts)
 
 
-def place_hinge(label, params, prompts):
-    """A Point whose first and last prompts have an active and whose second has an inactive hinge; None if F is all 0.
+def placed(label, params, prompts):
+    """A Point with answers of all kinds: zF < 0 at its first prompt, zF = 2 at its second; None if F is all 0.
 
-    Where |F| allows it the last one has 0 < zF < 1: right, and not by enough.
+    Where |F| allows it the last one has 0 < zF < 1. So the hinge is active at the first and the last and inactive at the
+    second, and a logistic loss has slopes of all sizes.
     """
     scores = np.array([reference.forward(params, prompt).score for prompt in prompts])
     order = np.argsort(-abs(scores), kind="stable")

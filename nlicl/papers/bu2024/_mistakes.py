@@ -62,9 +62,15 @@ def edits_merged(wrt, query_attends):
 
 @_with_decay
 def edited_blocks(wrt, slots, blocks, prompt):
-    """The block of the gradient of all matrices."""
-    gradient = _FULL(_BLOCKS[wrt], slots, reference.full(blocks), prompt)
-    return gradient if gradient is None or wrt == "W_Oy" else gradient[:, : prompt.d_x]
+    """The block of the gradient of all matrices; None where a transpose would meet another size, which blocks do not have."""
+    params, d_x = reference.full(blocks), prompt.d_x
+    if "transposed" in slots.values():  # of square blocks: with rows of zeros, W^T is [W^xT 0; 0 0]
+        if slots.get("scores") == "temperature":
+            return None
+        rows = np.zeros((params.W_Q.shape[1] - d_x, params.W_Q.shape[1]))
+        params = params._replace(W_Q=np.vstack([params.W_Q, rows]), W_K=np.vstack([params.W_K, rows]))
+    gradient = _FULL(_BLOCKS[wrt], slots, params, prompt)
+    return gradient if gradient is None or wrt == "W_Oy" else gradient[:d_x, :d_x]
 
 
 def edits_blocks(wrt, query_attends):

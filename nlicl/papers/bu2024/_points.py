@@ -97,7 +97,7 @@ def merged(draws, seed, query_attends):
             _, params, prompts, _ = next(random)
             d = params.W_Q.shape[1]
             W_QK = rng.standard_normal((d, d)) / d
-            found = _transformer.place_hinge(
+            found = _transformer.placed(
                 f"random (d={d}, l={prompts.length})",
                 reference.full_merged(reference.Merged(W_QK, params.W_V, params.W_O, params.a)),
                 prompts,

@@ -10,7 +10,7 @@ I_i = 1[u_i > 0], g = -z 1[1 - z F > 0].
 
 import numpy as np
 
-from ...formula import Formula, Point, Subject
+from ...formula import Formula, Point, Subject, fill
 from ...model import loss_and_grad
 from ...reference import forward
 from ...types import Params
@@ -192,12 +192,7 @@ def points(draws, seed, query_attends):
     first, second = next(random), next(random)
     start, trained = _small_run(rng, seed, query_attends)
     fixed = [first, second, start, trained, _transformer.pruned_point(rng, query_attends)]
-    found, left = [], draws
-    while left > 0:
-        point = fixed.pop(0) if fixed else next(random)
-        found.append(point._replace(prompts=point.prompts[:left]))
-        left -= len(point.prompts)
-    return found
+    return fill(fixed, random, draws)
 
 
 def _small_run(rng, seed, query_attends):
@@ -213,7 +208,7 @@ def _small_run(rng, seed, query_attends):
     start, params, prompts = _rotated(start, params, prompts, rng)
     scores = np.array([forward(params, prompt).score for prompt in prompts])
     answered = np.argsort(-abs(scores), kind="stable")[:3]  # where neurons are on: few are, after so short a training
-    trained = _transformer.place_hinge("trained for 60 steps", params, prompts[answered])
+    trained = _transformer.placed("trained for 60 steps", params, prompts[answered])
     initial = Point("the paper's initialisation", start, prompts[:2])
     return initial, trained or initial
 
@@ -253,4 +248,5 @@ subject = Subject(
     edits=_transformer.edits("hinge"),
     sizes=_sizes,
     activity=_transformer.activity("hinge"),
+    rows={"W_O": "neuron", "a": "neuron"},
 )
