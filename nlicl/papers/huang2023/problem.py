@@ -8,7 +8,7 @@ import numpy as np
 
 from ...checks import integer, real
 from .._memory import check_memory
-from .._seeds import generator, key
+from .._seeds import generator, key, orthonormal
 from . import population
 from .law import Law
 from .observer import Observer
@@ -140,9 +140,7 @@ class Problem:
         self._check_memory()
         if self.d in (None, self.K):
             return np.eye(self.K)
-        gaussian = generator(_FEATURES, self.V_seed).standard_normal((self.d, self.K))
-        V, R = np.linalg.qr(gaussian)
-        return np.ascontiguousarray(V * np.sign(np.diag(R)))  # now uniform over orthonormal columns
+        return orthonormal(_FEATURES, self.V_seed, self.d, self.K)
 
     def sample(self, n, length=None, seed=0):
         """Draw prompts.
