@@ -19,7 +19,7 @@ from .law import MARKS, listed, no_runs
 SIZES = {"concepts": 1, "norm_a": 2.0, "norm_b": 1.5, "norm_c": 2.0, "norm_d": 1.5}
 K_0 = theory.early_rate(SIZES["norm_b"], SIZES["norm_d"], SIZES["concepts"])
 WIDTH, ETA = 40, 1.0
-MAPS = {"scales": (6000, 40), "decay": (5000, 8)}  # steps, and runs of a seed in a cell
+MAPS = {"scales": (6000, 30), "decay": (5000, 8)}  # steps, and runs of a seed in a cell
 SIGMA_0, SIGMA_1 = (0.02, 0.05, 0.1, 0.2), (0.01, 0.02, 0.05, 0.1, 0.2)
 QUICK = (0.02, 0.05, 0.1)  # both
 DECAYED = ((0.05, 0.01), (0.1, 0.02), (0.05, 0.02), (0.05, 0.05))  # sigma_0, sigma_1
