@@ -82,6 +82,8 @@ def test_named_settings(run, tmp_path):
 HUANG_WRONG = [
     (["huang2023", "--set", "N=9"], "(N is called length)"),
     (["huang2023", "--set", "eta=9"], "(eta is called learning_rate)"),
+    (["bu2024", "--set", "gamma=9"], "(gamma is called step_offset)"),
+    (["bu2024:small", "--set", "K1=9"], "(K1 is called concepts)"),
     (["huang2023", "--set", "K=1000000"], "GiB of memory. Lower it; or see nlicl.papers.huang2023.reduced"),
     (
         ["huang2023", "--set", "d=1000000"],

@@ -28,6 +28,7 @@ __all__ = [
 
 # The papers' letters, and the names they have here.
 NOTATION = {"eta": "learning_rate", "T": "steps", "B": "batch", "N": "length", "l": "length", "lambda": "weight_decay"}
+NOTATION |= {"L": "length", "gamma": "step_offset", "K1": "concepts", "K": "dictionary", "d_X": "d_x", "d_Y": "d_y"}
 
 
 class CannotRun(Exception):
