@@ -1,6 +1,9 @@
-"""Figures of Bu et al. 2024: training, prompts out of distribution, the 0-1 loss. No curve of the paper is known."""
+"""Figures of Bu et al. 2024: training, prompts out of distribution, how fast the 0-1 error falls, which starts learn.
 
-from . import dynamics, ood
+No curve of the paper is known: all of them are ours.
+"""
 
-_MODULES = (dynamics, ood)
+from . import dynamics, law, ood, success
+
+_MODULES = (dynamics, ood, law, success)
 FIGURES = {recipe.name: recipe for module in _MODULES for recipe in module.RECIPES}

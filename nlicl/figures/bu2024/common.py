@@ -18,8 +18,8 @@ NO_CURVE = (
 )
 MARKS = (
     "A claim says where its number comes from: 'our reference run', computed by us before this code and apart from it; "
-    "'derived', ours and checked numerically; 'our range, small setting' in a quick run. None of them is a quotation. It is "
-    "about the mean over seeds unless it says each seed."
+    "'derived', ours and checked numerically; 'our range, small setting' in a quick run. None of them is a quotation. "
+    "Means are over seeds."
 )
 QUICK = "A quick run: the small setting, fewer seeds, wider tolerances. Its claims are not those of the figure itself."
 

@@ -211,7 +211,7 @@ def draw_ood(figure):
         axes.set_title(f"{error:.4f}" if error < 0.01 else f"{error:.2f}", fontsize=7.5, loc="right")
     for axes, row in zip(panels[:, 0], _ROWS, strict=True):
         axes.set_ylabel(row)
-    panels[0, 0].set(xlim=(0, STEPS), ylim=(0, 1.12))
+    panels[0, 0].set(xlim=(0, STEPS), ylim=(0, 1.2))
     for axes in panels[-1]:
         axes.set_xlabel("SGD step $t$")
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -269,7 +269,7 @@ def assemble_floor(options, seeds, found):
         "At-least-one: if no demonstration has the query's sign, one of them gets it. Which rule the paper has is not known.",
         f"Trained at L = {problem.length} with '{problem.match}' for {STEPS} steps, tested with all three rules. Left: the "
         f"parameters at the end, {TESTED} test prompts a seed; where there is no point, no prompt failed. Right: {WATCHED} "
-        "test prompts a seed. Bands: lowest and highest seed.",
+        "test prompts a seed, bands from the lowest to the highest.",
         MARKS,
         *((QUICK,) if options["quick"] else ()),
     ]  # fmt: skip
