@@ -3,7 +3,9 @@
 The paper claims success for other prompt lengths, skewed concepts, switched semantic features and unseen combinations of
 concepts [paper; conic form: of the authors' follow-up]. What each of them is in detail is our choice, and the ones that fail
 are ours too [derived]. For this model prompts succeed where b*^T W b* is large and positive and the readout along d* has the
-learnt sign: a* and c* do not matter, d* must be a conic combination of the learnt ones, b* need not [derived].
+learnt sign: a* and c* do not matter, d* must be a conic combination of the learnt ones, b* need not [derived]. A new d, and
+b_1-b_2 with d_1-d_2, are read with a sign that is arbitrary: over seeds their error is symmetric about 1/2, and a single seed may
+have none [derived].
 """
 
 import math
@@ -75,7 +77,7 @@ def shifts(problem, seed=0):
         return replace(s, **{name: problem.unseen(name, seed)})
 
     rows = [
-        *(Shift(f"L* = {L}", f"{L} demonstrations", True, {"length": L}) for L in lengths),
+        *(Shift(f"L* = {L}", f"{L} demonstration" + "s" * (L > 1), True, {"length": L}) for L in lengths),
         Shift("skewed .9/.1", "shared concept 1 with probability .9", True, {"concept_weights": (0.9, 0.1)}),
         Shift("skewed .99/.01", "shared concept 1 with probability .99", True, {"concept_weights": (0.99, 0.01)}),
         Shift("switched", "(a_2; b_1), labels c_2, d_1", True, {"semantics": s.switched()}),
