@@ -4,7 +4,7 @@ The paper claims success for other prompt lengths, skewed concepts, switched sem
 concepts [paper; conic form: of the authors' follow-up]. What each of them is in detail is our choice, and the ones that fail
 are ours too [derived]. For this model prompts succeed where b*^T W b* is large and positive and the readout along d* has the
 learnt sign: a* and c* do not matter, d* must be a conic combination of the learnt ones, b* need not [derived]. A new d, and
-b_1-b_2 with d_1-d_2, are read with an arbitrary sign: over seeds their error is symmetric about 1/2, and a single seed may have
+b_1-b_2 with d_1-d_2, are read with an arbitrary sign: over seeds their error is symmetric about 1/2, and single seeds may have
 none [derived].
 """
 
