@@ -19,8 +19,7 @@ import numpy as np
 import nlicl
 from nlicl.audit import Bench
 from nlicl.formula import Formula
-from nlicl.papers import _transformer, li2024
-from nlicl.papers.li2024 import gradients
+from nlicl.papers import _transformer, bu2024, li2024
 from nlicl.types import Params, Prompts
 
 WRT = Params._fields
@@ -54,7 +53,7 @@ def wild_point(rng, query_attends):
     sizes = {"W_Q": match / tokens, "W_K": 1 / (match * tokens), "W_V": value, "W_O": output, "a": 1.0}
     params = Params(**{k: sizes[k] * rng.standard_normal(shapes[k]) / np.sqrt(shapes[k][-1]) for k in shapes})
     prompts = Prompts(tokens * rng.standard_normal((3, length + 1, d)), np.ones(3), query_attends)
-    return _transformer.place_hinge(f"wild (d={d}, l={length}, m_a={m_a}, m_b={m_b}, m={m})", params, prompts)
+    return _transformer.placed(f"wild (d={d}, l={length}, m_a={m_a}, m_b={m_b}, m={m})", params, prompts)
 
 
 # ---- Right formulas, written in different but equal ways
@@ -138,10 +137,9 @@ def right_formulas(wrt):
 # ---- Wrong formulas: one mistake each, with the kinds that name it
 
 
-def mutants(wrt, attends):
+def mutants(subject, wrt, attends):
     """Triples (name, function, set of kinds that are right)."""
-    right = li2024.formulas[wrt].function
-    other = {"W_Q": "W_K", "W_K": "W_Q"}.get(wrt)
+    right = subject.formulas[wrt].function
 
     def change(name, kinds, f):
         return name, (lambda params, prompt: f(np.array(right(params, prompt)), params, prompt)), set(kinds)
@@ -150,8 +148,8 @@ def mutants(wrt, attends):
     for name, c in {"factor 2": 2.0, "factor 1/2": 0.5, "factor -3": -3.0}.items():
         yield change(name, ["scale"], lambda g, p, x, c=c: c * g)
     yield change("factor 1/l", ["scale"], lambda g, p, x: g / (len(x.tokens) - 1))
-    yield change("factor m", ["scale"], lambda g, p, x: g * len(p.a))
-    yield change("factor d", ["scale"], lambda g, p, x: g * p.W_Q.shape[1])
+    yield change("factor m", ["scale"], lambda g, p, x: g * len(p[-1]))
+    yield change("factor d", ["scale"], lambda g, p, x: g * x.tokens.shape[1])
     if wrt != "a":
         yield change("transposed result", ["transpose", "shape"], lambda g, p, x: g.T)
     yield change("row off by 1e-6", ["entries"], lambda g, p, x: g * np.where(np.arange(len(g)) == 0, 1 + 1e-6, 1).reshape(
@@ -165,14 +163,14 @@ def mutants(wrt, attends):
         ["unknown", "missing-term", "wrong-factor", "entries"],
         lambda g, p, x: np.full_like(g, g.sum()),
     )
-    if other:
-        yield "gradient by the other", li2024.formulas[other].function, {"wrong-parameter"}
-    yield from misprints(wrt)
-    for edit in li2024.subject.edits(wrt, attends):
+    if wrt in OTHERS:
+        yield "gradient by the other", subject.formulas[OTHERS[wrt]].function, {"wrong-parameter"}
+    yield from misprints(right, MISPRINTS[subject.name])
+    for edit in subject.edits(wrt, attends):
         name = f"{edit.slot}: {edit.value}"
 
         def edited(params, prompt, edit=edit):
-            gradient = li2024.subject.edited(wrt, {edit.slot: edit.value}, params, prompt)
+            gradient = subject.edited(wrt, {edit.slot: edit.value}, params, prompt)
             if gradient is None:
                 raise ValueError("shapes do not match")  # as NumPy would
             return gradient
@@ -180,8 +178,10 @@ def mutants(wrt, attends):
         yield name, edited, {edit.kind}
 
 
+OTHERS = {"W_Q": "W_K", "W_K": "W_Q", "W_Qx": "W_Kx", "W_Kx": "W_Qx", "W_Q1": "W_K1", "W_K1": "W_Q1"}
+
 # Misprints in the source text of the literal formulas: what a slip of the pen does, and the kinds that name it.
-MISPRINTS = (
+LI_MISPRINTS = (
     ("a[i]", "a[0]", {"wrong-factor"}),
     ("a[i]", "abs(a[i])", {"wrong-factor"}),
     ("a[i] *", "", {"wrong-factor"}),
@@ -209,14 +209,54 @@ MISPRINTS = (
 )
 
 
-def misprints(wrt):
-    """The mutants of `mutants`, by replacing a piece of the formula's source text."""
-    function = li2024.formulas[wrt].function
-    text = inspect.getsource(function)
-    for old, new, kinds in MISPRINTS:
-        if old in text:
-            names = dict(vars(gradients), r=0)
-            exec(text.replace(old, new), names)
+# In those of Bu et al., too, and in the factors they call for; last the names of which a formula must use one to be touched.
+BU_MISPRINTS = (
+    ("-y * sigmoid(-y *", "-y * sigmoid(y *", {"wrong-factor"}),
+    ("-y * sigmoid(-y *", "-sigmoid(-y *", {"wrong-factor"}),
+    ("-y * sigmoid(-y *", "-y * sigmoid(-1 *", {"wrong-factor"}),
+    ("-y_S * sigmoid(-y_S *", "-y_S * sigmoid(y_S *", {"wrong-factor"}),
+    ("-y_S * sigmoid(-y_S *", "-sigmoid(-y_S *", {"wrong-factor"}),
+    (" * (out.preactivation > 0)", "", {"relu-gate"}, "zeta", "chi", "G"),
+    (" * (out.h > 0)", "", {"relu-gate"}, "zeta", "chi", "G"),
+    ("params.a * (", "(", {"wrong-factor"}, "zeta", "chi", "G"),
+    ("blocks.r * (", "(", {"wrong-factor"}, "zeta", "chi", "G"),
+    ("(phi[l] - phibar)", "phi[l]", {"softmax-centering"}, "chi"),
+    ("(phi[l] - phibar)", "(phi[l] + phibar)", {"softmax-centering"}, "chi"),
+    (" - out.attn @ phi)", ")", {"softmax-centering"}, "chi"),
+    (" - out.attn @ phi)", " - np.mean(phi))", {"wrong-factor", "unknown"}, "chi"),
+    ("out.attention[l] * (phi[l]", "(phi[l]", {"wrong-factor", "unknown"}, "chi"),
+    ("out.attn[l] * (phi[l]", "(phi[l]", {"wrong-factor", "unknown"}, "chi"),
+    ("params.W_K @ chi", "params.W_Q @ chi", {"wrong-factor"}),
+    ("params.W_Q @ prompt.query", "params.W_K @ prompt.query", {"wrong-factor"}),
+    ("blocks.W_Kx @ chi_x", "blocks.W_Kx.T @ chi_x", {"wrong-factor"}),
+    ("blocks.W_Kx @ chi_x", "blocks.W_Qx @ chi_x", {"wrong-factor"}),
+    ("blocks.W_Qx @ prompt.x_q", "blocks.W_Qx.T @ prompt.x_q", {"wrong-factor"}),
+    ("blocks.W_Qx @ prompt.x_q", "blocks.W_Kx @ prompt.x_q", {"wrong-factor"}),
+    ("blocks.W_Q1 @ prompt.x_q", "blocks.W_Q1.T @ prompt.x_q", {"wrong-factor"}),
+    ("blocks.W_K1 @ prompt.b", "blocks.W_Q1 @ prompt.b", {"wrong-factor"}),
+    (", prompt.b)", ", prompt.a)", {"wrong-factor"}),
+    ("W_K1 @ prompt.b", "W_K1 @ prompt.a", {"wrong-factor"}),
+    ("g * 4 *", "g * 2 *", {"scale"}),
+    ("g * 4 *", "g * prompt.z * 4 *", {"wrong-factor"}),
+    ("attn_plus * attn_minus * G", "attn_plus * G", {"wrong-factor"}),
+    ("attn_plus * attn_minus * G", "(attn_plus - attn_minus) * G", {"wrong-factor"}),
+    ("blocks.W_O1 @ prompt.d", "blocks.W_O1 @ prompt.c", {"wrong-factor"}),
+    ("range(len(phi))", "range(1, len(phi))", {"missing-term", "unknown"}, "chi"),
+    ("return g *", "return -g *", {"sign"}),
+)
+MISPRINTS = {"li2024": LI_MISPRINTS, "bu2024": BU_MISPRINTS}
+
+
+def misprints(function, table):
+    """The mutants of `mutants`, by replacing a piece of the source text of the formula and of the factors it calls for."""
+    module = inspect.getmodule(function)
+    helpers = [vars(module)[name] for name in function.__code__.co_names if name.endswith("_factors")]
+    right = "\n\n".join(map(inspect.getsource, (*helpers, function)))
+    own = inspect.getsource(function)
+    for old, new, kinds, *touched in table:
+        if old in right and (not touched or any(name in own for name in touched)):
+            names = dict(vars(module), r=0)
+            exec(right.replace(old, new), names)
             yield f"{old} -> {new or 'nothing'}", names[function.__name__], kinds
 
 
@@ -243,11 +283,12 @@ def count_right(subjects, seed, rows, reasons):
 
 
 def count_wrong(seeds, rows):
+    judged = [(li2024.subject, attends) for attends in (False, True)] + [(part, False) for part in bu2024.subject.every]
     for seed in seeds:
-        for attends in (False, True):
-            bench = Bench(li2024.subject, 12, seed)
-            for wrt in WRT:
-                for name, function, kinds in mutants(wrt, attends):
+        for subject, attends in judged:
+            bench = Bench(subject, 12, seed)
+            for wrt in (wrt for wrt, formula in subject.formulas.items() if formula.expected == "agree"):
+                for name, function, kinds in mutants(subject, wrt, attends):
                     report = bench.audit(Formula(function, name, wrt, name, "here"), attends)
                     row = rows[name]
                     row["audits"] += 1
@@ -257,7 +298,7 @@ def count_wrong(seeds, rows):
                     row["misnamed"] += bool(given) and not given & kinds and given != {"unknown"}
                     if report.verdict != "disagree" or not given & kinds:
                         found = [f"{item['kind']}: {item['detail']}" for item in report.diagnosis]
-                        print(f"{name} {wrt} l{'+1' * attends} seed {seed}: {report.verdict} {found}")
+                        print(f"{name} {subject.name} {wrt} l{'+1' * attends} seed {seed}: {report.verdict} {found}")
 
 
 def main():

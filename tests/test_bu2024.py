@@ -510,6 +510,14 @@ def test_the_number_of_matches_has_its_law(match, L):
     for e in (1, -1):  # nor is a query's sign
         of = matches[x.labels == e]
         assert all(within((of == j).sum(), len(of), law[j]) for j in range(L + 1))
+        for l in range(L):
+            assert within((x.signs[x.labels == e, l] == e).sum(), len(of), law @ np.arange(L + 1) / L)
+
+
+def test_balanced_signs_come_in_every_order():
+    signs = CLEAN.sample(6000, length=4, match="balanced", seed=3).signs[:, :4]
+    orders, counts = np.unique(signs, axis=0, return_counts=True)
+    assert len(orders) == 6 and all(within(count, 6000, 1 / 6) for count in counts)
 
 
 @pytest.mark.parametrize("p_z, presence", [(None, 1 / 6), (0.0, 0.0), (0.4, 0.4), (1.0, 1.0)])

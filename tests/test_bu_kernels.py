@@ -291,8 +291,33 @@ def test_chunks_of_tokens_change_no_bit(B, chunks, loss, seed):
 
 
 def flat(results):
+    """Numbers and arrays of nested tuples."""
     for item in results:
-        yield from item if isinstance(item, tuple) else [item]
+        yield from flat(item) if isinstance(item, tuple) else [item]
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.integers(1, 3), losses, seeds)
+def test_chunks_may_be_done_in_any_order(B, chunks, block, loss, seed):
+    """One at a time, the last first: the bits of all at once."""
+    size = Sizes(B=B)
+    p, (x, E) = model(size, seed), coded(size, seed)
+    y = x.dense()
+
+    def results():
+        yield from flat([sparse.forward(*inputs(x, E), x.length, *p), step_of(x, E, p, loss)])
+        yield from flat([a_forward(p, y, "apart"), a_step(loss, p, y, "apart")])
+
+    def backwards(function, chunks, *arguments):
+        for chunk in reversed(range(chunks)):
+            function(chunk, chunk + 1, *arguments)
+
+    replaced = mock.patch.object
+    with replaced(sparse, "plan", lambda *sizes: (chunks, block)), replaced(apart, "chunks_of", lambda shape: chunks):
+        want = list(results())
+        with replaced(sparse, "launch", backwards), replaced(apart, "launch", backwards):
+            got = list(results())
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.compiled
