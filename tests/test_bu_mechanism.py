@@ -158,6 +158,15 @@ def test_products_are_the_largest_of_all_pairs(seed, K1, nus, noise):
         assert_close(getattr(found, name), want[name], 1e-12, name)
 
 
+def test_the_word_matrix_makes_the_scores():
+    """x_l^T W x_q, and not W^T: the largest products are the same for both."""
+    p, x = drawn(TINY, 3), TINY.sample(1, seed=1)[0]
+    W = mechanism.word_matrix(p, 9)
+    want = [naive.dot(naive.times(naive.numbers(p.W_K), row), naive.times(naive.numbers(p.W_Q), [*x.x_q, *[0.0] * 7]))
+            for row in [[*word, *[0.0] * 7] for word in x.x.T]]  # fmt: skip
+    assert_close(x.x.T @ W @ x.x_q, want, 1e-12)
+
+
 def test_products_at_the_start():
     """sigma_0^2 times the squared norms: .0625 and .1875 in the reference setting; cross, mixed and nu are 0."""
     problem = Problem()
