@@ -15,7 +15,7 @@ import numpy as np
 from ..experiment import Experiment
 from ..files import to_json, write_whole
 
-__all__ = ["Comparison", "Figure", "Recipe", "Series", "compare", "paper_curves", "spread"]
+__all__ = ["Comparison", "Figure", "Recipe", "Series", "compare", "listed", "no_runs", "paper_curves", "spread"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,3 +191,13 @@ class Recipe(Experiment):
     """An experiment whose result is a `Figure`, and how it is drawn: (Figure) -> matplotlib figure."""
 
     draw: Callable | None = None
+
+
+def no_runs(options):
+    """`runs` of a recipe that needs no training runs, or does them when it measures."""
+    return {}
+
+
+def listed(values):
+    """Numbers in a row, in four digits."""
+    return ", ".join(f"{value:.4g}" for value in np.ravel(values))

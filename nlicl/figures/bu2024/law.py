@@ -17,7 +17,7 @@ from ...papers import bu2024
 from ...papers.bu2024 import mechanism
 from ...training import train
 from .. import style
-from ..figure import Figure, Recipe, Series, spread
+from ..figure import Figure, Recipe, Series, listed, no_runs, spread
 from .common import NO_CURVE, OURS
 
 PROBLEM = bu2024.small
@@ -30,11 +30,6 @@ MARKS = (
     "A claim says where its number comes from: 'our reference run', computed by us before this code and apart from it; 'our "
     "range', set by us where there is none for so many runs. None of them is a quotation. Means are over all runs."
 )
-
-
-def no_runs(options):
-    """They train when they measure, several runs a seed."""
-    return {}
 
 
 def trained(problem, seed, runs, start=None):
@@ -54,15 +49,7 @@ def _observer(problem, seed):
     """Less than `problem.observer` measures, on fewer prompts: with its products, tests would take as long as training."""
     prompts = problem.sample(TESTED, seed=(seed, 0, 0))
 
-    def observe(params):
-        out = forward(params, prompts)
-        return {
-            "loss": np.mean(np.logaddexp(0, -prompts.labels * out.score)),
-            "error": mechanism.error(out.score, prompts.labels),
-            "attention": np.mean(mechanism.correct_attention(out.attention, prompts)),
-        }
-
-    return observe
+    return lambda params: mechanism.answers(forward(params, prompts), prompts)._asdict()
 
 
 def _settings(**more):
@@ -70,11 +57,6 @@ def _settings(**more):
         "test prompts a run": [TESTED, "set here"],
         **{name.replace("_", " "): [value, "set here"] for name, value in more.items()},
     }
-
-
-def listed(values):
-    """Numbers in a row, in four digits."""
-    return ", ".join(f"{value:.4g}" for value in values)
 
 
 # ---- exponential

@@ -23,7 +23,7 @@ WATCHED = 500  # test prompts of a distribution while training
 TESTED = 8000  # at the end
 LONG, TESTED_LONG = 32, 1000  # from this length on fewer
 TOKENS = 20_000  # of a chunk at most, 40 MB of the reference setting
-QUANTITIES = ("error", "attention", "loss")
+QUANTITIES = mechanism.Answers._fields
 LENGTHS = range(1, 7)
 FLOOR = ("iid", "at-least-one", "balanced")
 
@@ -73,12 +73,7 @@ def setting(options):
 
 def tested(params, prompts):
     """0-1 error, mean attn_+ and mean loss on prompts: (3,), as `QUANTITIES`."""
-    out = forward(params, prompts)
-    return np.array([
-        mechanism.error(out.score, prompts.labels),
-        np.mean(mechanism.correct_attention(out.attention, prompts)),
-        np.mean(np.logaddexp(0, -prompts.labels * out.score)),
-    ])  # fmt: skip
+    return np.array(mechanism.answers(forward(params, prompts), prompts))
 
 
 def final(params, problem, seed, number, draw):

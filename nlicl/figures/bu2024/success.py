@@ -12,9 +12,9 @@ import numpy as np
 from ...experiment import fact
 from ...papers.bu2024 import recursion, theory
 from .. import style
-from ..figure import Figure, Recipe, Series
+from ..figure import Figure, Recipe, Series, listed, no_runs
 from .common import NO_CURVE, OURS
-from .law import MARKS, listed, no_runs
+from .law import MARKS
 
 SIZES = {"concepts": 1, "norm_a": 2.0, "norm_b": 1.5, "norm_c": 2.0, "norm_d": 1.5}
 K_0 = theory.early_rate(SIZES["norm_b"], SIZES["norm_d"], SIZES["concepts"])

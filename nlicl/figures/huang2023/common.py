@@ -8,7 +8,7 @@ import numpy as np
 from ...experiment import fact
 from ...papers.huang2023.phases import phases
 from ...papers.huang2023.trajectory import Point
-from ..figure import Series
+from ..figure import Series, listed
 
 OURS = "our reference run"
 LAW = "derived law"
@@ -29,11 +29,6 @@ DETERMINISTIC = "Nothing is drawn at random: every seed gives the same."
 STOP = (
     "The last phase ends where the mean of (1 - Attn_k)^2 is eps = 0.01, not where the loss is within eps of its floor."
 )
-
-
-def no_runs(options):
-    """They need no training runs."""
-    return {}
 
 
 def recorded(run, tau=None, eps=EPS):
@@ -86,8 +81,3 @@ def at_most(claim, values, bound, source):
 def increasing(claim, values, source):
     """A claim that the values are in strictly increasing order."""
     return fact(f"{claim} ({source})", np.all(np.diff(values) > 0), listed(values), "increasing", values)
-
-
-def listed(values):
-    """Numbers in a row, in four digits."""
-    return ", ".join(f"{value:.4g}" for value in np.ravel(values))

@@ -11,8 +11,8 @@ from ...experiment import every, fact
 from ...papers.huang2023 import population, reduced, theory
 from ...papers.huang2023.phases import phases
 from .. import style
-from ..figure import Figure, Recipe, Series
-from .common import EPS, MARKS, NO_CURVE, OURS, STOP, agree, curve, no_runs
+from ..figure import Figure, Recipe, Series, no_runs
+from .common import EPS, MARKS, NO_CURVE, OURS, STOP, agree, curve
 
 K, ETA, P_1, STEPS = 20, 5.0, 0.5, 3000
 TABLE = {  # N: T_dom; balanced T_1, T_2; under-represented T_1 .. T_4, nan: never. Our reference runs

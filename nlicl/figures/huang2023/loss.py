@@ -7,7 +7,7 @@ import numpy as np
 from ...experiment import fact
 from ...papers.huang2023 import reduced, theory
 from .. import style
-from ..figure import Figure, Recipe
+from ..figure import Figure, Recipe, listed, no_runs
 from .common import (
     DETERMINISTIC,
     EPS,
@@ -18,8 +18,6 @@ from .common import (
     agree,
     at_most,
     curve,
-    listed,
-    no_runs,
     recorded,
     step,
 )

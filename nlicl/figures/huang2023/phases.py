@@ -10,7 +10,7 @@ import numpy as np
 
 from ...papers.huang2023 import reduced, theory
 from .. import style
-from ..figure import Figure, Recipe
+from ..figure import Figure, Recipe, no_runs
 from .common import (
     DETERMINISTIC,
     EPS,
@@ -24,7 +24,6 @@ from .common import (
     at_most,
     curve,
     increasing,
-    no_runs,
     recorded,
     time,
 )

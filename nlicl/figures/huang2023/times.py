@@ -8,8 +8,8 @@ from ...experiment import fact
 from ...papers.huang2023 import reduced, theory
 from ...papers.huang2023.phases import phases
 from .. import style
-from ..figure import Figure, Recipe
-from .common import BOUND, DETERMINISTIC, EPS, LAW, MARKS, NO_CURVE, OURS, STOP, agree, curve, no_runs
+from ..figure import Figure, Recipe, no_runs
+from .common import BOUND, DETERMINISTIC, EPS, LAW, MARKS, NO_CURVE, OURS, STOP, agree, curve
 
 P_1, C = 0.5, 10.0
 SIZES = (10**3, 10**4, 10**5, 10**6, 10**8)
