@@ -482,7 +482,8 @@ def _describe(thing):
     """What identifies a problem or a schedule in a file: its type and fields, or a function's name."""
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         kind = type(thing)
-        fields = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
+        given = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
+        fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
         return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": fields}
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return {"type": f"{kind.__module__}.{kind.__qualname__}"}

@@ -121,7 +121,9 @@ def test_claims_hold_on_what_is_known(name, options):
 @pytest.mark.parametrize(("seeds", "holds"), [(range(10), False), (range(4), True)])
 def test_few_seeds_may_have_larger_products_with_noise(seeds, holds):
     figure = assemble("dynamics", wrong={("xi", 1500): 0.32}, seeds=seeds)
-    assert [claim.holds for claim in figure.claims if claim.claim.startswith("max product of attention with")] == [holds]
+    assert [claim.holds for claim in figure.claims if claim.claim.startswith("max product of attention with")] == [
+        holds
+    ]
     assert figure.ok == holds
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -575,3 +576,10 @@ def test_another_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ValueError, match="has format 7; this nlicl reads 1"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize("problem", [SMALL, HUANG], ids=["li2024", "huang2023"])
+def test_numbers_of_numpy_in_a_problem_are_kept_as_numbers(problem, tmp_path):
+    numbers = {"length": np.int64(problem.length), "learning_rate": np.float32(0.5)}
+    nlicl.train(replace(problem, **numbers), steps=1, out=tmp_path)
+    assert nlicl.load_run(tmp_path).settings["problem"]["fields"]["length"] == problem.length
