@@ -131,6 +131,29 @@ def test_values_out_of_range(case):
             {"weight_decay": 0},
             ["learning_rate is None with weight_decay = 0", "Give one of them a number greater than 0"],
         ),
+        *(
+            (
+                {"weight_decay": decay, "step_offset": offset},
+                [
+                    f"weight_decay is {decay:g} and step_offset {offset:g}: learning_rate = 2/",
+                    f"comes to {eta}. Exp",
+                    fix,
+                ],
+            )
+            for decay, offset, eta, fix in (
+                (1e-200, 1e-200, "inf", "raise one of them"),
+                (1e-300, 1e-300, "inf", "raise one of them"),
+                (1e-320, 1e4, "inf", "raise one of them"),
+                (1e200, 1e200, "0", "lower one of them"),
+            )
+        ),
+        ({"step_offset": 1}, ["step_offset is 1: ", "1 - lambda eta_0 = -1, which does not", "step_offset above 1"]),
+        ({"step_offset": 0.5, "weight_decay": 0.3}, ["step_offset is 0.5: ", "1 - lambda eta_0 = -3"]),
+        (
+            {"learning_rate": 8, "weight_decay": 0.25},
+            ["learning_rate is 8 with weight_decay = 0.25", "1 - lambda eta_0 = -1", "Expected lambda eta_0 < 2"],
+        ),
+        ({"learning_rate": 1e300, "weight_decay": 1e300}, ["1 - lambda eta_0 = -inf"]),
     ],
 )
 def test_settings_that_do_not_go_together(settings, words):
@@ -187,6 +210,13 @@ def test_a_copy_with_another_lambda_has_its_own_step_size():
         lambda: dataclasses.replace(small, weight_decay=0), ValueError, ["learning_rate is None with weight_decay = 0"]
     )
     assert repr(small).count("learning_rate=0.05") == 1 and json.loads(json.dumps(small.learning_rate)) == 0.05
+
+
+def test_decay_may_overshoot_as_long_as_it_shrinks():
+    """|1 - lambda eta_0| < 1."""
+    assert abs(1 - 0.002 * Problem(step_offset=1.001).learning_rate) < 1
+    assert Problem(learning_rate=7.99, weight_decay=0.25).learning_rate == 7.99
+    assert Problem(learning_rate=1e3, weight_decay=0, step_offset=1).learning_rate == 1e3
 
 
 def vars_of(problem):
@@ -579,6 +609,7 @@ SAMPLES = [
     ({"sigma_xi": -0.1}, ValueError, ["sigma_xi is -0.1"]),
     ({"sigma_xi": math.nan}, ValueError, ["sigma_xi is nan"]),
     ({"sigma_xi": "no"}, TypeError, ["sigma_xi is 'no'"]),
+    ({"sigma_xi": 1e308}, ValueError, ["sigma_xi is 1e+308: noise of that size overflows float64. Lower it"]),
     ({"seed": -1}, ValueError, ["seed is -1"]),
     ({"seed": None}, TypeError, ["seed is None"]),
     ({"seed": (1, 0.5)}, TypeError, ["seed is 0.5"]),

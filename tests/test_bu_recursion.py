@@ -233,6 +233,22 @@ PARAMS = nlicl.Params(np.ones((3, 5)), np.ones((3, 5)), np.ones((2, 5)), np.ones
         (lambda: recursion.start([np.nan], [1.0], 0.1), r"o_c\[0\] is nan; expected a finite number"),
         (lambda: recursion.random_start(4, 0.1, -1.0, [0]), "sigma_1 is -1; expected a finite number of at least 0"),
         (lambda: recursion.random_start(4, 0.1, 1.0, [0.5]), "seeds is 0.5; expected an integer"),
+        (lambda: recursion.random_start(4, 0.1, 0.1, 3), r"seeds is 3; expected a sequence of integers, one a run"),
+        (
+            lambda: recursion.random_start(4, [0.1, 0.2], 0.1, range(3)),
+            r"sigma_0 has shape \(2,\); expected a number, .* \(3,\)",
+        ),
+        (
+            lambda: recursion.random_start(4, 0.1, [0.1, 0.2], range(3)),
+            r"sigma_1 has shape \(2,\); expected a number, .* \(3,\)",
+        ),
+        (lambda: recursion.run(3, R, PLAIN, [0.1]), r"state is a int; expected State\(o_c, o_d, Q, K\)"),
+        (lambda: recursion.observe(tuple(STATE), R, PLAIN), r"state is a tuple; expected State"),
+        (lambda: recursion.run(STATE, R, 3, [0.1]), r"setting is a int; expected a recursion.Setting"),
+        (lambda: recursion.run(STATE, R, PLAIN, [0.1], record=[]), "record is empty; expected steps from 0 to 1"),
+        (lambda: recursion.run(STATE, R, PLAIN, [0.1], record=1), "record is 1; expected a sequence of steps"),
+        (lambda: recursion.project(None, SEMANTICS, 0), "params is a NoneType; expected nlicl.Params"),
+        (lambda: recursion.project(PARAMS, None, 0), "semantics is a NoneType; expected directions a, b, c, d"),
         (lambda: recursion.step(STATE, np.ones(5), 0.1, PLAIN), r"r have shapes \(3, 4\), \(3, 4\) and \(5,\)"),
         (lambda: recursion.step(STATE._replace(Q=np.ones((3, 2))), R, 0.1, PLAIN), r"Q and K have shapes \(3, 2\)"),
         (

@@ -104,6 +104,7 @@ NAMES = ("W_Q", "W_K", "W_O", "r", "a", "b", "c", "d", "e_q", "n_plus", "n_minus
         ({"b": np.ones(5, int)}, "b has dtype int64; expected a floating dtype"),
         ({"c": np.array([1.0, 2, np.nan, 3])}, r"c\[2\] is nan"),
         ({"e_q": 0}, "e_q is 0; expected the query's sign, -1 or 1"),
+        ({"e_q": np.array([1, 1])}, r"e_q is array\(\[1, 1\]\); expected the query's sign, -1 or 1"),
         ({"n_plus": -1}, "n_plus is -1; expected at least 0"),
         ({"n_plus": 0, "n_minus": 0}, "n_plus and n_minus are both 0"),
     ],
@@ -193,6 +194,14 @@ def test_attention_is_the_closed_form(product):
     np.testing.assert_allclose(attn_plus, want, rtol=1e-13)
 
 
+@pytest.mark.parametrize("product, between", [(1e308, 1), (-1e308, 0)])
+def test_attention_of_huge_products_is_0_or_1(product, between):
+    """With none or all that match, attn_+ does not depend on the product."""
+    attn_plus, _ = theory.attention_law(4, "iid", product)
+    assert attn_plus.tolist() == [0, *3 * [between], 1]
+    assert theory.initial_attention(4, "balanced", product) == between
+
+
 def test_floor():
     np.testing.assert_allclose([theory.floor_error(L) for L in (1, 4)], [0.5, 0.0625])
     # half of the prompts with no match are all that is lost by a model which is right elsewhere: both are 2^-L together
@@ -262,6 +271,13 @@ def test_chance_of_failure():
         enough = theory.sufficient_sigma_0(0.3, K1, delta)
         assert enough == pytest.approx(0.3 * math.sqrt(2 * math.log(2 * K1 / delta)))
         assert K1 * theory.failure_probability(enough, 0.3) < delta
+
+
+def test_chances_of_failure_of_many():
+    sigma_0, sigma_1 = np.array([[0.02], [0.05]]), np.array([0.05, 0.1, 1e-9])
+    many = theory.failure_probability(sigma_0, sigma_1)
+    assert many.tolist() == [[theory.failure_probability(x, y) for y in sigma_1] for x in sigma_0[:, 0]]
+    assert theory.failure_probability(1e300, 1e-300) == 0 and isinstance(theory.failure_probability(1, 1), float)
 
 
 def test_chance_of_failure_is_the_rules():
@@ -403,6 +419,7 @@ def test_the_rule_with_weight_decay():
         (lambda: theory.succeeds(0.1, 0.1, 1, -1), "weight_decay is -1; expected a finite number of at least 0"),
         (lambda: theory.lambda_star(0, 1, 1, 1, 10), "sigma_0 is 0; expected a finite number above 0"),
         (lambda: theory.failure_probability(1, math.inf), "sigma_1 is inf; expected a finite number above 0"),
+        (lambda: theory.failure_probability([1, 0], 1), r"sigma_0\[1\] is 0; expected a finite number above 0"),
         (lambda: theory.sufficient_sigma_0(1, 1, 0), "delta is 0; expected a finite number between 0 and 1"),
         (lambda: theory.escape_step(math.nan, 0.1, 10), "T_b is nan; expected numbers above 0, inf for never"),
     ],

@@ -76,7 +76,7 @@ def closed_form(W_Q, W_K, W_O, r, a, b, c, d, e_q, n_plus, n_minus):
     """
     given = {"W_Q": W_Q, "W_K": W_K, "W_O": W_O, "r": r, "a": a, "b": b, "c": c, "d": d}
     W_Q, W_K, W_O, r, a, b, c, d = _checked(given)
-    if e_q not in (-1, 1):
+    if np.iterable(e_q) or e_q not in (-1, 1):
         raise ValueError(f"e_q is {e_q!r}; expected the query's sign, -1 or 1.")
     n_plus, n_minus = integer("n_plus", n_plus, 0), integer("n_minus", n_minus, 0)
     if n_plus + n_minus == 0:

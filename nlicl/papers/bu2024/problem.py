@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...checks import integer, real
+from ...model import are_finite
 from ...types import Params, as_array
 from .._memory import check_memory
 from .._seeds import generator, orthonormal
@@ -64,6 +65,7 @@ class Problem:
         lambda, gamma: eta_t = 2/(lambda (gamma + t)), L2 on trained blocks [recalled].
     learning_rate : float or None
         eta_0; 2/(lambda gamma) if None, in copies with another lambda or gamma too. Always eta_t = eta_0 gamma/(gamma + t).
+        lambda eta_0 < 2, so that |1 - lambda eta_t| < 1 and decay shrinks weights: gamma > 1 if None.
     batch, steps : int
         B, T.
 
@@ -138,9 +140,33 @@ class Problem:
                     "learning_rate is None with weight_decay = 0: eta_t = 2/(lambda (gamma + t)) has no value. Give one of "
                     "them a number greater than 0."
                 )
-            self._keep("learning_rate", _Derived(2 / (self.weight_decay * self.step_offset)))
+            self._derive_learning_rate()
         else:
             self._keep_real("learning_rate", "greater than 0", lambda x: x > 0)
+            if self.weight_decay * self.learning_rate >= 2:
+                raise ValueError(
+                    f"learning_rate is {self.learning_rate:g} with weight_decay = {self.weight_decay:g}: decay alone would "
+                    f"multiply weights by 1 - lambda eta_0 = {1 - self.weight_decay * self.learning_rate:g}, which does not "
+                    "shrink them. Expected lambda eta_0 < 2; lower one of them."
+                )
+
+    def _derive_learning_rate(self):
+        """eta_0 = 2/(lambda gamma), so that lambda eta_0 = 2/gamma."""
+        product = self.weight_decay * self.step_offset
+        eta = 2 / product if product > 0 else math.inf  # it may underflow
+        if not 0 < eta < math.inf:
+            raise ValueError(
+                f"weight_decay is {self.weight_decay:g} and step_offset {self.step_offset:g}: learning_rate = "
+                f"2/(weight_decay * step_offset) comes to {eta:g}. Expected a finite number greater than 0; "
+                f"{'raise' if eta else 'lower'} one of them, or give a learning_rate."
+            )
+        if self.step_offset <= 1:
+            raise ValueError(
+                f"step_offset is {self.step_offset:g}: with learning_rate = 2/(lambda gamma) decay alone would multiply "
+                f"weights by 1 - lambda eta_0 = {1 - 2 / self.step_offset:g}, which does not shrink them. Expected a "
+                "step_offset above 1, or a learning_rate with lambda eta_0 < 2."
+            )
+        self._keep("learning_rate", _Derived(eta))
 
     def _keep(self, name, value):
         object.__setattr__(self, name, value)
@@ -315,7 +341,10 @@ class Problem:
         noise = None
         if sigma_xi > 0:
             noise = rng.standard_normal((*shape, self.d))
-            noise *= sigma_xi
+            with np.errstate(over="ignore"):
+                noise *= sigma_xi
+            if not are_finite(noise):
+                raise ValueError(f"sigma_xi is {sigma_xi:g}: noise of that size overflows float64. Lower it.")
             noise[:, -1, self.d_x :] = 0  # a query has no label
         return CodedPrompts.unchecked(E, self.d_x, code, concept, signs, noise)
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...checks import integer
+from ...types import Params, kind_of
 from .closed import sigmoid
 from .theory import check_numbers, early_quantities
 
@@ -154,9 +155,17 @@ def start(o_c, o_d, sigma_0):
         raise ValueError(
             f"o_c and o_d have shapes {np.shape(o_c)} and {np.shape(o_d)}; expected (..., m), both the same."
         )
-    sigma_0 = check_numbers("sigma_0", sigma_0, "", np.isfinite)
-    block = np.multiply.outer(np.broadcast_to(sigma_0, o_c.shape[:-1]), np.eye(2))
+    sigma_0 = _each_run("sigma_0", check_numbers("sigma_0", sigma_0, "", np.isfinite), o_c.shape[:-1])
+    block = np.multiply.outer(sigma_0, np.eye(2))
     return State(o_c, o_d, block, block.copy())
+
+
+def _each_run(name, numbers, shape):
+    """`numbers` broadcast to one a run."""
+    try:
+        return np.broadcast_to(numbers, shape)
+    except ValueError:
+        raise ValueError(f"{name} has shape {np.shape(numbers)}; expected a number, or one a run, {shape}.") from None
 
 
 def random_start(width, sigma_0, sigma_1, seeds):
@@ -176,13 +185,16 @@ def random_start(width, sigma_0, sigma_1, seeds):
     r : ndarray (runs, m)
     """
     width = integer("width", width, 1)
+    if isinstance(seeds, str) or not np.iterable(seeds):
+        raise TypeError(f"seeds is {seeds!r}; expected a sequence of integers, one a run, for example range(3).")
     sigma_1 = check_numbers("sigma_1", sigma_1, "of at least 0", lambda x: x >= 0)
+    sigma_1 = _each_run("sigma_1", sigma_1, (len(seeds),))
     drawn = np.empty((3, len(seeds), width))
     for run_, seed in enumerate(seeds):
         rng = np.random.default_rng(integer("seeds", seed, 0))
         drawn[0, run_] = rng.choice([-1.0, 1.0], width) / width
         drawn[1:, run_] = rng.standard_normal((2, width))
-    o_c, o_d = drawn[1:] * np.asarray(sigma_1)[..., None]
+    o_c, o_d = drawn[1:] * sigma_1[:, None]
     return start(o_c, o_d, sigma_0), drawn[0]
 
 
@@ -204,9 +216,13 @@ def project(params, semantics, k):
 
     Raises
     ------
-    ValueError
-        Parameters of another shape; a concept that is not there.
+    TypeError, ValueError
+        Parameters of another kind or shape; a concept that is not there.
     """
+    if not isinstance(params, Params):
+        raise TypeError(f"params is a {kind_of(params)}; expected nlicl.Params, as problem.initialize() gives.")
+    if not all(hasattr(semantics, name) for name in "abcd"):
+        raise TypeError(f"semantics is a {kind_of(semantics)}; expected directions a, b, c, d: problem.semantics.")
     d_x, concepts = np.shape(semantics.a)
     k = integer("k", k, 0)
     if k >= concepts:
@@ -236,6 +252,10 @@ class _Runs:
     """
 
     def __init__(self, state, r, setting, eta):
+        if not isinstance(state, State):
+            raise TypeError(f"state is a {kind_of(state)}; expected State(o_c, o_d, Q, K), as recursion.start gives.")
+        if not isinstance(setting, Setting):
+            raise TypeError(f"setting is a {kind_of(setting)}; expected a recursion.Setting.")
         o_c, o_d, Q, K = map(np.asarray, state)
         r = np.asarray(r, float)
         if {x.shape[-1:] for x in (o_c, o_d, r)} != {r.shape[-1:] or (0,)}:
@@ -345,7 +365,7 @@ def run(state, r, setting, etas, record=None):
     etas : ndarray (T,) or (T, ...)
         Step sizes, time first: `theory.step_sizes`.
     record : sequence of int, optional
-        Steps t at which to observe, before the t-th update, from 0 to T; 0 and T if not given.
+        Steps t at which to observe, at least one, before the t-th update, from 0 to T; 0 and T if not given.
 
     Returns
     -------
@@ -362,8 +382,13 @@ def run(state, r, setting, etas, record=None):
             f"etas is {etas}; expected one step size a step, (T,). For constant ones: numpy.full(T, {etas})."
         )
     T = len(etas)
-    steps = sorted({integer("record", t, 0) for t in (record if record is not None else (0, T))})
-    if steps and steps[-1] > T:
+    record = (0, T) if record is None else record
+    if isinstance(record, str) or not np.iterable(record):
+        raise TypeError(f"record is {record!r}; expected a sequence of steps, for example [0, {T}].")
+    steps = sorted({integer("record", t, 0) for t in record})
+    if not steps:
+        raise ValueError(f"record is empty; expected steps from 0 to {T}, at least one. Leave it out for 0 and {T}.")
+    if steps[-1] > T:
         raise ValueError(f"record holds {steps[-1]}; expected steps from 0 to {T}, the number of step sizes.")
     runs = _Runs(state, r, setting, etas[0] if T else 0.0)
     wanted, seen = set(steps), []

@@ -46,6 +46,7 @@ __all__ = [
 
 RULES = ("at-least-one", "balanced", "iid", "conditioned")
 """What decides n_+, the number of demonstrations that have the query's sign: see `match_law`."""
+_SATURATED = 1e300  # a product beyond which attention does not change any more
 
 
 # ---- Geometry and schedule
@@ -198,7 +199,8 @@ def attention_law(length, match, product=0.0):
     product = real("product", product, "b^T W b", lambda x: True)
     with np.errstate(divide="ignore"):
         log_n = np.log(np.arange(len(probabilities)))
-    return sigmoid(log_n - log_n[::-1] + 2 * product), probabilities
+    gap = 2 * min(max(product, -_SATURATED), _SATURATED)  # finite: with n_+ = 0 or L the log-odds are infinite
+    return sigmoid(log_n - log_n[::-1] + gap), probabilities
 
 
 def initial_attention(length, match, product):
@@ -429,8 +431,20 @@ def lambda_star(sigma_0, norm_b, norm_d, concepts, width, m_plus=None):
 
 
 def failure_probability(sigma_0, sigma_1):
-    """Phi(-sigma_0/sigma_1): the chance that one concept fails at lambda = 0, over W_O at the start [derived]."""
-    return 0.5 * math.erfc(_positive("sigma_0", sigma_0) / _positive("sigma_1", sigma_1) / math.sqrt(2))
+    """Phi(-sigma_0/sigma_1): the chance that one concept fails at lambda = 0, over W_O at the start [derived].
+
+    Parameters
+    ----------
+    sigma_0, sigma_1 : float or array
+        Above 0.
+
+    Returns
+    -------
+    float or ndarray
+    """
+    with np.errstate(over="ignore"):
+        sigmas = np.divide(_positive("sigma_0", sigma_0), _positive("sigma_1", sigma_1))
+    return 0.5 * np.vectorize(math.erfc, otypes=[float])(sigmas / math.sqrt(2))[()]
 
 
 def sufficient_sigma_0(sigma_1, concepts, delta):
