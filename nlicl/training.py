@@ -250,7 +250,8 @@ def train(
             raise TypeError(f"{name} is {_short(given)}; expected a function.")
     start = _cast(_start(problem, params, seed), dtype)
     trained = _names(problem.trained if trained is None else trained, start)
-    masks = _masks(getattr(problem, "mask", {}) if mask is None else mask, start)
+    given = "params" if mask is None and params is not None else "mask"
+    masks = _masks(getattr(problem, "mask", {}) if mask is None else mask, start, given)
     draw = _prompts(problem, prompts, batch, seed, start)
     times = _times(measure, steps)
     settings = {
@@ -362,10 +363,12 @@ class _State:
 
 
 def _diverged(state, reason):
-    eta = state.settings["learning_rate"]
+    advice = f"The learning rate was {state.settings['learning_rate']:g}; try a tenth of it."
+    if state.t == 0 and isinstance(reason, NotFinite):  # which says what to scale down
+        advice = "No step was taken yet: the learning rate is not the cause."
     return Diverged(
-        f"training diverged at step {state.t}: {str(reason).rstrip('.')}. The learning rate was {eta:g}; try a tenth of it. "
-        "History and the last finite parameters are kept.",
+        f"training diverged at step {state.t}: {str(reason).rstrip('.')}. {advice} History and the last finite parameters are "
+        "kept.",
         state.run(),
     )
 
@@ -423,14 +426,20 @@ def _names(trained, params):
     return tuple(name for name in params._fields if name in names)
 
 
-def _masks(mask, params):
-    """The masks as numbers, 1 where a block trains and 0 where it stays."""
+def _masks(mask, params, given):
+    """The masks as numbers, 1 where a block trains and 0 where it stays; errors are about what was `given`, mask or params."""
     if not isinstance(mask, dict):
         raise TypeError(f"mask is {_short(mask)}; expected a dict of names to arrays of bool.")
     masks = {}
     for name, flags in mask.items():
         flags = np.asarray(flags)
         shape = getattr(params, name).shape if name in params._fields else None
+        if given == "params" and shape is not None and flags.ndim and flags.shape not in (shape, shape[-1:]):
+            expected = f"a last axis of {len(flags)}" if flags.ndim == 1 else f"shape {flags.shape}"
+            raise ValueError(
+                f"params.{name} has shape {shape}; expected {expected}, the problem's. Give parameters of this problem, as "
+                "problem.initialize() does."
+            )
         if shape is None or flags.dtype != bool or flags.shape not in (shape, shape[-1:]):
             raise ValueError(
                 f"mask holds {name!r}, of shape {flags.shape} and dtype {flags.dtype}; expected the name of a parameter, one "

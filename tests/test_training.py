@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import fields, replace
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import nlicl
 from nlicl import CodedPrompts, Params, reference
-from nlicl.papers import huang2023, li2024
+from nlicl.papers import bu2024, huang2023, li2024
 from nlicl.training import CHECKPOINT, History, InverseTime, Run, _pack, load_run
 
 SMALL = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=12, learning_rate=0.7)
@@ -391,6 +391,56 @@ def test_an_overflow_is_divergence():
         train(params=start._replace(W_O=start.W_O * 1e200, W_V=start.W_V * 1e200))
     with pytest.raises(nlicl.Diverged, match="a parameter is not finite after the update"):
         train(learning_rate=1e308, weight_decay=1e10)
+
+
+BU = bu2024.small
+
+
+@pytest.mark.parametrize(
+    ("problem", "what"),
+    [
+        (replace(BU, norm_x=1e200), "a score"),
+        (replace(BU, sigma_0=1e160), "a score"),
+        (replace(BU, norm_y=1e300), "W_Q"),
+    ],
+    ids=["prompts", "parameters", "gradient"],
+)
+def test_the_learning_rate_is_not_blamed_before_the_first_step(problem, what):
+    with pytest.raises(
+        nlicl.Diverged, match=rf"at step 0: .*{what} is not finite.* Scale parameters or prompts down"
+    ) as caught:
+        nlicl.train(problem, steps=1)
+    assert "the learning rate is not the cause" in str(caught.value) and "try a tenth" not in str(caught.value)
+
+
+def test_the_learning_rate_is_blamed_after_it():
+    for options in ({"problem": replace(BU, sigma_1=1e200)}, {"learning_rate": 1e308, "weight_decay": 1e10}):
+        with pytest.raises(nlicl.Diverged, match=r"try a tenth of it"):
+            train(**{"steps": 3, **options})
+
+
+class WholeMask(li2024.Problem):
+    """Its mask is of the whole block."""
+
+    mask: ClassVar = {"W_O": np.ones((7, 11), bool)}
+
+
+def test_parameters_of_another_size_are_named_and_not_the_mask():
+    """The problem's own mask, which nobody gave."""
+    whole = WholeMask(**{field.name: getattr(SMALL, field.name) for field in fields(SMALL)})
+    for problem, params, message in (
+        (
+            BU,
+            bu2024.Problem().initialize(),
+            r"params.W_Q has shape \(200, 260\); expected a last axis of 16, the problem's",
+        ),
+        (whole, SMALL.initialize(m=5), r"params.W_O has shape \(5, 11\); expected shape \(7, 11\), the problem's"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            nlicl.train(problem, params=params)
+    with pytest.raises(ValueError, match="mask holds 'W_Q'"):
+        nlicl.train(BU, params=BU.initialize(), mask={"W_Q": np.ones(3, bool)})
+    assert nlicl.train(BU, params=BU.initialize(m=3), steps=1).step == 1
 
 
 def changing_shape():
