@@ -40,6 +40,8 @@ RIGHT = {
     "saddle": 0.0,
     "saddle, error": 0.5,
     "decay": 0.5,
+    "escape": np.array([324.0, 440.0]),
+    "escape, decay": np.array([np.inf, np.inf]),
 }
 WRONG = {
     "T": ("there is T*", [np.nan, 320.0, 280.0]),
@@ -73,7 +75,7 @@ def right_answers():
     found = dict.fromkeys(composition.names(), 0.001)
     return found | {
         "home": 0.001, "flipped": 0.999, "new b": 0.45, "new b, attention": 0.53, "new d": 0.5, "b_1-b_2, d_1-d_2": 0.5,
-        "bWb": 3.4,
+        "bWb": 3.4, "escape": np.array([600.0, 500.0]),
     }  # fmt: skip
 
 
@@ -86,6 +88,108 @@ def test_each_claim_of_composition_can_fail(name):
     worse = found if name in ("new d", "b_1-b_2, d_1-d_2") else right_answers()  # these are claimed of most seeds
     theorem = composition.assemble(options, [0, 1, 2], [right_answers(), worse, found])
     assert theorem.ok == (name is None)
+
+
+# ---- Late seeds, broken conditions
+
+
+def assembled(found, seeds=None, **more):
+    options = {**THEOREMS["convergence"].options, "quick": False, **more}
+    return convergence.assemble(options, seeds or list(range(len(found))), found)
+
+
+def test_the_rule_is_that_of_the_recursion_and_is_late_for_seed_18():
+    steps = setting.escape_steps(bu2024.small, 18)
+    assert steps == pytest.approx([2044, 394], abs=1)
+    assert np.isinf(setting.escape_steps(bu2024.small, 13)).any()
+    assert np.isinf(setting.escape_steps(replace(bu2024.small, sigma_0=0.0), 0)).all()
+    assert np.isinf(setting.escape_steps(replace(bu2024.small, match="at-least-one", length=1), 0)).all()
+    heavy = replace(bu2024.small, weight_decay=1.0, learning_rate=None)
+    assert np.isinf(setting.escape_steps(heavy, 0)).all()
+
+
+def test_no_claim_is_made_of_a_late_seed_in_a_run():
+    theorem = result("convergence", seeds=[18], steps=400)
+    verdicts = [claim.holds for claim in theorem.claims]
+    assert verdicts[:8] == [None] * 8 and verdicts[8:] == [True, True]
+    assert "Late: 18 (step 2044)." in " ".join(theorem.notes) and not theorem.ok
+
+
+LATE = RIGHT | {
+    "T": [np.nan] * 3,
+    "error": 0.24,
+    "attention": 0.6,
+    "loss at T": np.nan,
+    "T, eps/4": np.nan,
+    "escape": np.array([2044.0, 394.0]),
+}
+
+
+def test_late_seeds_are_listed_and_left_out():
+    theorem = assembled([RIGHT, LATE, RIGHT], [4, 18, 5])
+    assert theorem.ok, str(theorem)
+    assert "each of the 2 early seeds" in theorem.claims[0].expected
+    assert len(theorem.claims[0].values) == 2
+    assert "early seeds, 2 of 3," in " ".join(theorem.notes) and "18 (step 2044)" in " ".join(theorem.notes)
+    row = theorem.conditions[-1]
+    assert "1 of 3 seeds late; delta = 0.05, T = 800" in row.here and row.holds is None
+
+
+def test_seeds_without_a_time_are_named():
+    theorem = assembled([RIGHT, RIGHT | {"T": [np.nan, 320.0, 280.0]}, LATE], [4, 7, 18])
+    claim = next(claim for claim in theorem.claims if "there is T*" in claim.claim)
+    assert claim.holds is False and claim.measured == "300; none for seed 7"
+
+
+@pytest.mark.parametrize(
+    ("late", "n", "verdict"), [(0, 1, None), (0, 10, None), (1, 10, None), (0, 80, True), (7, 30, False)]
+)
+def test_the_share_of_late_seeds_is_held_against_delta(late, n, verdict):
+    escape = np.array([[300.0, 400.0]] * (n - late) + [[2044.0, 400.0]] * late)
+    assert setting.late_condition(replace(bu2024.small, steps=800), escape).holds is verdict
+
+
+@pytest.mark.parametrize("broken", [{"sigma_0": 0.01}, {"weight_decay": 1.0}])
+@pytest.mark.parametrize("name", ["error", "attention", "decay"])
+def test_under_a_broken_condition_a_claim_that_does_not_hold_is_undetermined(broken, name):
+    bad = RIGHT | {name: 0.7 if name != "error" else 0.4}
+    theorem = assembled([bad, bad], **broken)
+    assert any(row.holds is False for row in theorem.conditions)
+    assert [claim.holds for claim in theorem.claims if not claim.holds] == [None]
+    assert all(row.holds in (True, False, None) for row in theorem.conditions)
+    assert [claim.holds for claim in assembled([bad, bad]).claims if not claim.holds] == [False]
+
+
+def test_a_control_that_escapes_or_starts_high_is_undetermined():
+    bad = RIGHT | {"decay": 0.8}
+    escaping = bad | {"escape, decay": np.array([300.0, np.inf])}
+    assert assembled([escaping]).claims[-1].holds is None
+    assert assembled([bad], steps=10).claims[-1].holds is None  # it starts at .67, and has not decayed
+    assert assembled([bad]).claims[-1].holds is False
+
+
+def test_few_steps_leave_no_seed_early():
+    bad = RIGHT | {"attention": 0.896}
+    theorem = assembled([bad, bad], steps=300)
+    assert not any(claim.holds is False for claim in theorem.claims)
+    assert theorem.claims[1].measured == "no early seed"
+
+
+def test_composition_leaves_late_seeds_out_too():
+    late = dict.fromkeys(composition.names(), 0.4) | {"home": 0.4, "escape": np.array([900.0, 500.0])}
+    options = {**THEOREMS["composition"].options, "quick": False}
+    found = [right_answers(), right_answers(), right_answers(), right_answers() | late]
+    assert composition.assemble(options, [0, 1, 2, 3], found).ok
+    alone = composition.assemble(options, [3], found[3:])
+    assert all(claim.holds is None for claim in alone.claims)
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [([], None), ([0.5], None), ([0.5, 0.5, 0.0], True), ([0.0, 0.0, 0.5], None), ([0.0] * 10, False)],
+)
+def test_what_is_read_by_chance_fails_only_by_more_than_chance(errors, verdict):
+    assert composition.seldom_small("", np.array(errors)).holds is verdict
 
 
 def test_the_measured_step_is_that_from_which_on_it_stays():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...experiment import Claim, Experiment, Training, every
+from ...experiment import Claim, Experiment, Training
 from ...model import forward
 from ...papers import bu2024
 from ...papers.bu2024 import mechanism
@@ -57,40 +57,53 @@ def measure(options, seed, runs):
         "bWb": bWb.min(),
         **{name: answers.error for name, answers in found.items()},
         "new b, attention": found["new b"].attention,
+        "escape": setting.escape_steps(problem, seed),
     }
 
 
 def assemble(options, seeds, found):
     problem, eps, of = setting.problem(options, BASE), options["eps"], together(found)
 
-    def errors(group):
-        return np.concatenate([of[name] for name in group])
+    early, promised = setting.early(problem, of["escape"]), setting.promised(problem)
 
-    claims = [every("0-1 error in distribution (bound eps)", of["home"], high=eps)]
-    claims += [every(f"{text}: 0-1 error (bound eps)", errors(group), high=eps) for text, group in PROMISED.items()]
+    def errors(group):
+        return np.stack([of[name] for name in group], axis=1)
+
+    def claim(text, values, low=-np.inf, high=np.inf, promised=promised):
+        return setting.of_seeds(text, values, early, low, high, promised=promised)
+
+    unlearnt = promised and setting.unlearnt_is_low(problem)
+    claims = [claim("0-1 error in distribution (bound eps)", of["home"], high=eps)]
+    claims += [claim(f"{text}: 0-1 error (bound eps)", errors(group), high=eps) for text, group in PROMISED.items()]
     claims += [
-        every(f"{text} [derived]: 0-1 error (bound eps)", errors(group), high=eps) for text, group in BEYOND.items()
+        claim(f"{text} [derived]: 0-1 error (bound eps)", errors(group), high=eps) for text, group in BEYOND.items()
     ]
     claims += [
-        every("labels flipped, d -> -d, not promised: every answer is wrong [derived]", of["flipped"], 1 - eps),
-        every("a new orthogonal b, not promised: near chance [derived]", of["new b"], 0.3, 0.7),
-        every("its correct attention weight stays where training began [derived]", of["new b, attention"], 0.45, 0.65),
+        claim("labels flipped, d -> -d, not promised: every answer is wrong [derived]", of["flipped"], 1 - eps),
+        claim("a new orthogonal b, not promised: near chance [derived]", of["new b"], 0.3, 0.7, unlearnt),
+        claim(
+            "its correct attention weight stays where training began [derived]",
+            of["new b, attention"], 0.45, 0.65, unlearnt,
+        ),
         *(
-            seldom_small(f"{text} [derived]: 0-1 error", of[name])
+            seldom_small(f"{text} [derived]: 0-1 error", of[name][early])
             for name, text in {
                 "new d": "a new orthogonal d, not promised: read by chance",
                 "b_1-b_2, d_1-d_2": "b_1-b_2 with d_1-d_2, not conic: the readout's sign is arbitrary",
             }.items()
         ),
-    ]
+    ]  # fmt: skip
     notes = [
         setting.UNKNOWN,
         "Prompts succeed where b*^T W b* is large and positive and the readout along d* has the learnt sign [derived]: so the "
         f"conic combination is needed of d*, not of b*. The smaller b_k^T W b_k after training: {span(of['bWb'])}.",
-        "`nlicl reproduce bu2024:ood` has these and more distributions. 'With high probability' is tested as 'in every seed'.",
+        "`nlicl reproduce bu2024:ood` has these and more distributions.",
+        setting.late_note(problem, seeds, of["escape"]),
+        setting.UNDETERMINED,
     ]
     conditions = [
         *setting.conditions(problem),
+        setting.late_condition(problem, of["escape"]),
         Condition("norms of the same order, noise not larger than in training [recalled]", "the same", True),
     ]
     return Theorem(
@@ -105,8 +118,13 @@ def assemble(options, seeds, found):
 
 
 def seldom_small(claim, errors):
-    """A claim that the error is small in few seeds only; of fewer than three seeds nothing can be said."""
-    holds = None if len(errors) < 3 else bool(np.mean(errors > 0.05) > 0.5)
+    """A claim that the error is small in few seeds only; of fewer than three seeds nothing can be said.
+
+    It fails where the error is small in more seeds than a fair coin would give.
+    """
+    large, n = int(np.sum(errors > 0.05)), len(errors)
+    small = n > 0 and setting.compared(large, n, 0.5)
+    holds = True if n >= 3 and 2 * large > n else False if small else None
     return Claim(claim, "above 0.05 in most seeds", f"{span(errors)}", holds, errors.tolist())
 
 

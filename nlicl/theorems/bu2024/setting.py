@@ -3,10 +3,12 @@
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from ...checks import real
-from ...experiment import Training
+from ...experiment import Claim, Training, every
 from ...model import forward
-from ...papers.bu2024 import mechanism, theory
+from ...papers.bu2024 import mechanism, recursion, theory
 from .. import Condition
 
 SIZES = (
@@ -15,6 +17,9 @@ SIZES = (
 )  # fmt: skip
 DELTA = 0.05  # the probability of failure that conditions are shown for
 MUCH = 10  # what "much larger" means
+WELL_BEFORE = 0.75  # of T: a seed is early if the rule has all its concepts escape by then
+LEVEL = 0.05  # of the binomial tests of shares of seeds
+LOW = 0.6  # attention that is not learnt, with room below .65
 
 UNKNOWN = (
     "The paper's conditions are known by kind only: suitable initialisation, small noise, a wide network [paper, "
@@ -77,11 +82,11 @@ def conditions(problem):
     rows = [
         Condition(
             "initialisation well-behaved [paper, second-hand]: sigma_0 >= sigma_1 sqrt(2 log(2 K1/delta)) [derived]",
-            f"sigma_0 = {p.sigma_0:g}; {needed:.3g} at delta = {DELTA:g}", p.sigma_0 >= needed,
+            f"sigma_0 = {p.sigma_0:g}; {needed:.3g} at delta = {DELTA:g}", bool(p.sigma_0 >= needed),
         ),
         Condition(
             "lambda small [recalled]: below lambda* = ||d|| ||b||^2 sigma_0 sqrt(m_+)/(pi K1 m), m_+ = m/2 [derived]",
-            f"lambda = {p.weight_decay:g}; lambda* = {star:.3g}", p.weight_decay < star,
+            f"lambda = {p.weight_decay:g}; lambda* = {star:.3g}", bool(p.weight_decay < star),
         ),
     ]  # fmt: skip
     if p.weight_decay > 0 and p.sigma_1 > 0:
@@ -110,3 +115,97 @@ def conditions(problem):
         ),
     ]  # fmt: skip
     return rows
+
+
+# ---- Seeds that the rule has escape well before T, and claims about them
+
+
+def escape_steps(problem, seed):
+    """The rule's escape step of each concept from the parameters that a seed starts from (K1,); inf for never."""
+    p, params = problem, problem.initialize(seed=seed)
+    norms = theory.norms(p.norm_x, p.norm_y, p.kappa_x, p.kappa_y)
+    rate = theory.early_rate(norms.b, norms.d, p.concepts, p.length, p.match)
+    if rate == 0:  # one demonstration: there is no attention to learn
+        return np.full(p.concepts, np.inf)
+    states = [recursion.project(params, p.semantics, k) for k in range(p.concepts)]
+    o_c, o_d = (np.stack([getattr(state, name) for state in states]) for name in ("o_c", "o_d"))
+    start = theory.early_quantities(params.a, o_c, o_d, p.sigma_0)
+    return theory.escape_step(theory.escape_time(start.R, start.X, rate), p.weight_decay, p.step_offset)
+
+
+def early(problem, escape):
+    """Which seeds have every concept's escape step well before T; `escape` is (seeds, K1)."""
+    return np.max(escape, axis=1) <= WELL_BEFORE * problem.steps
+
+
+def promised(problem):
+    """Whether no condition is known to be broken."""
+    return all(condition.holds is not False for condition in conditions(problem))
+
+
+def unlearnt_is_low(problem):
+    """Whether weight decay alone leaves the correct attention weight near 1/2 after T steps."""
+    p = problem
+    if p.step_offset <= 2:
+        return False  # the first steps overshoot 0
+    norm_b = theory.norms(p.norm_x, p.norm_y, p.kappa_x, p.kappa_y).b
+    left = (p.sigma_0 * norm_b * theory.decay(p.steps, p.step_offset)) ** 2
+    return theory.initial_attention(p.length, p.match, left) <= LOW
+
+
+def of_seeds(claim, values, chosen, low=-np.inf, high=np.inf, *, which="early", promised=True):
+    """A claim about the chosen seeds; undetermined for none, and where it neither holds nor is promised.
+
+    `values` is (seeds, ...), `chosen` a mask (seeds,), `which` what such seeds are called.
+    """
+    n = int(np.sum(chosen))
+    if n == 0:
+        return Claim(claim, f"of {which} seeds", f"no {which} seed", None)
+    found = every(claim, np.ravel(np.asarray(values)[chosen]), low, high)
+    whom = "every seed" if n == len(chosen) else f"each of the {n} {which} seed{'s' * (n > 1)}"
+    return replace(
+        found,
+        expected=found.expected.replace("every seed", whom),
+        holds=found.holds or (False if promised else None),
+    )
+
+
+def compared(count, n, share):
+    """Whether a share of seeds is below `share`: True or False by a binomial test at 5%, None if they are too few to say."""
+    from scipy.stats import binomtest
+
+    for side, verdict in (("less", True), ("greater", False)):
+        if binomtest(count, n, share, side).pvalue < LEVEL:
+            return verdict
+    return None
+
+
+def late_condition(problem, escape):
+    """With high probability: at most a share delta of the seeds is late."""
+    late, n = int(np.sum(~early(problem, escape))), len(escape)
+    return Condition(
+        f"T long: with probability 1 - delta a seed is early, the rule's escape step of all concepts at most {WELL_BEFORE:g} "
+        "T [derived]",
+        f"{late} of {n} seed{'s' * (n > 1)} late; delta = {DELTA:g}, T = {problem.steps}", compared(late, n, DELTA),
+    )  # fmt: skip
+
+
+def late_note(problem, seeds, escape):
+    """Which seeds are late, and the steps that the rule gives them."""
+    steps, on_time = np.max(escape, axis=1), early(problem, escape)
+    late = [
+        f"{seed} ({f'step {step:.0f}' if np.isfinite(step) else 'never'})"
+        for seed, step, ok in zip(seeds, steps, on_time, strict=True)
+        if not ok
+    ]
+    return (
+        f"Seeds leave the saddle at different steps. The rule `theory.escape_step` gives them from the initial parameters; "
+        f"early seeds, {int(on_time.sum())} of {len(seeds)}, do so in all concepts by {WELL_BEFORE:g} T = "
+        f"{WELL_BEFORE * problem.steps:g}, and claims about T are about them [derived]. Late: {', '.join(late) or 'none'}."
+    )
+
+
+UNDETERMINED = (
+    "'?' beside a claim: there is no seed to claim it of, or too few, or it does not hold and, a condition being broken, is "
+    "not promised."
+)
