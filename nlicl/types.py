@@ -245,7 +245,7 @@ class Prompts:
         if np.ndim(index) == 0 and not isinstance(index, slice):
             z = self.labels[index]
             return Prompt(self.tokens[index], z.item() if z.dtype.kind == "f" else z, self.query_attends)
-        return Prompts(self.tokens[index], self.labels[index], self.query_attends)
+        return type(self)(self.tokens[index], self.labels[index], self.query_attends)
 
     def __iter__(self):
         return (self[n] for n in range(len(self)))

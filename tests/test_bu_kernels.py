@@ -390,3 +390,14 @@ def test_the_more_prompts_the_more_merging_pays(B, d, m_a, m_b, m):
     if not apart.pays(B, d, m_a, m_b, m):
         assert not apart.pays(B + 1, d, m_a, m_b, m)
     assert apart.pays(B, d, d, d, d) == (d > B)  # B (5 + 3 + 3) d^2 against 6 d^3 + B (2 + 3) d^2
+
+
+def test_tokens_have_the_loss_of_their_codes():
+    problem = Problem(sigma_xi=0.0)
+    prompts, params = problem.sample(8, seed=0), problem.initialize(seed=1)
+    value = nlicl.loss_and_grad(params, prompts)[0]
+    assert (
+        nlicl.loss_and_grad(params, prompts.dense())[0] == value == nlicl.loss_and_grad(params, prompts, "logistic")[0]
+    )
+    assert nlicl.loss_and_grad(params, prompts.dense()[:3])[0] == nlicl.loss_and_grad(params, prompts[:3])[0]
+    assert nlicl.loss_and_grad(params, nlicl.Prompts(prompts.dense().tokens, prompts.labels))[0] != value  # the hinge

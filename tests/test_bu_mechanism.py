@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import nlicl
 from nlicl import Params
+from nlicl.papers import bu2024
 from nlicl.papers.bu2024 import Observer, Problem, mechanism, recursion, shifts, small, theory_case
 
 TINY = Problem(dictionary=6, d_x=9, d_y=7, p_z=0.3, m=5, sigma_xi=0.4)
@@ -258,3 +259,37 @@ def test_in_single_precision():
     one, other = Observer(TINY, n=50)(p), Observer(TINY, n=50)(drawn(TINY, 2))
     for name in ("loss", "attention", "specific", "beta_Q", "nu"):
         assert_close(one[name], other[name], 1e-5 * (1 + np.max(other[name])))
+
+
+def test_the_prediction_names_the_late_concept():
+    """Seed 18 of the small setting: by the rule its first concept leaves the saddle after 2000 steps, its second after 400."""
+    problem = bu2024.small
+    start = problem.initialize(seed=18)
+    found = bu2024.predict(problem, start)
+    np.testing.assert_allclose(found.step, [2044.3, 393.6], atol=0.1)
+    assert found.learns.all()
+    state = bu2024.recursion.project(start, problem.semantics, 0)
+    R, m_plus, X = bu2024.theory.early_quantities(start.a, state.o_c, state.o_d, problem.sigma_0)
+    np.testing.assert_allclose((found.R[0], found.m_plus[0], found.X[0]), (R, m_plus, X), rtol=1e-12)
+    history = nlicl.train(problem, seed=18, measure=[0, 600]).history
+    late, early = history["attention_k"][-1]
+    assert late < 0.7 and early > 0.95
+    np.testing.assert_allclose(history["R"][0], found.R, rtol=1e-12)
+    np.testing.assert_allclose(history["X"][0], found.X, rtol=1e-12)
+    too_much = dataclasses.replace(problem, weight_decay=2 * found.lambda_star.max())
+    assert not bu2024.predict(too_much, start).learns.any()
+
+
+def test_attention_by_concept_and_sign():
+    problem, observer = bu2024.small, bu2024.Observer(bu2024.small, n=200)
+    params = problem.initialize(seed=3)
+    attention = bu2024.mechanism.correct_attention(nlicl.forward(params, observer.prompts).attention, observer.prompts)
+    measured = observer(params)
+    for k in range(2):
+        for i, e in enumerate((1, -1)):
+            mine = [
+                a
+                for a, c, z in zip(attention, observer.prompts.concept, observer.prompts.labels, strict=True)
+                if (c, z) == (k, e)
+            ]
+            assert measured["attention_ke"][k, i] == pytest.approx(np.mean(mine), abs=1e-14)

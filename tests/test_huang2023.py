@@ -193,7 +193,7 @@ def test_the_dtype_given_is_the_dtype_returned():
 
 BAD_PARAMS = [
     (np.eye(6), TypeError, ["params is a ndarray", "huang2023.Params(Q)"]),
-    (nlicl.Params(*[np.eye(6)] * 5), TypeError, ["params is a nlicl.types.Params", "huang2023.Params(Q)"]),
+    (nlicl.Params(*[np.eye(6)] * 5), TypeError, ["params is a nlicl.Params", "huang2023.Params(Q)"]),
     (Params(np.eye(6, dtype=int)), TypeError, ["params.Q has dtype int"]),
     (Params(np.eye(6, dtype=np.float16)), TypeError, ["params.Q has dtype float16", "float32 or float64"]),
     (Params(np.eye(6, dtype=complex)), TypeError, ["params.Q has dtype complex128"]),

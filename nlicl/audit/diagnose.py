@@ -134,6 +134,7 @@ class _Search:
             found = self._some_entries(expected)
         else:
             found = self.factor(expected) or self._transposed(expected) + self._other_parameter()
+            found = found or self._decay(expected)
             found = found or self._edited(_ONE) or self._assumption(expected)
             found = found or self._edited(_TWO) or self._some_entries(expected)
             found = found or self._edited(_THREE) or self._parallel(expected)
@@ -239,6 +240,19 @@ class _Search:
                 if factor:
                     found.append(_item("wrong-parameter", _ANOTHER.format(name) + _with(factor)))
         return found
+
+    def _decay(self, expected):
+        """Whether lambda times the parameter is added, with one lambda on all draws."""
+        weights = [getattr(case.params, self.wrt) * s for case, s in zip(self.cases, self.smooth, strict=True)]
+        residuals = [given - e for given, e in zip(self.given, expected, strict=True)]
+        norm = sum((W * W).sum() for W in weights)
+        strength = sum((r * W).sum() for r, W in zip(residuals, weights, strict=True)) / norm if norm > 0 else 0.0
+        if not strength or not all(self._close(k, e + strength * weights[k]) for k, e in enumerate(expected)):
+            return []
+        detail = (
+            f"the L2 term is there, lambda {self.wrt} with lambda = {strength:.6g}: it is not part of a prompt's loss"
+        )
+        return [_item("extra-term", detail)]
 
     # -- a change of one to three factors of the paper's own formula
 

@@ -27,8 +27,9 @@ from . import closed, mechanism, recursion, reference, theory
 from ._shifts import Shift, shifts
 from .gradients import TITLE, block_subject, formulas, merged_subject, one_concept_subject, subject
 from .observer import Observer
+from .prediction import Prediction, predict
 from .problem import MATCHES, Problem, small, theory_case
-from .prompts import CodedPrompts, Prompt
+from .prompts import CodedPrompts, Prompt, Prompts
 from .semantics import Semantics
 
 problems = {"reference": Problem(), "small": small, "theory": theory_case}
@@ -40,8 +41,10 @@ __all__ = [
     "CodedPrompts",
     "Observer",
     "Params",
+    "Prediction",
     "Problem",
     "Prompt",
+    "Prompts",
     "Semantics",
     "Shift",
     "block_subject",
@@ -50,6 +53,7 @@ __all__ = [
     "mechanism",
     "merged_subject",
     "one_concept_subject",
+    "predict",
     "problems",
     "recursion",
     "reference",

@@ -5,62 +5,28 @@ import numpy as np
 from ...formula import Edit
 from .. import _transformer
 from . import reference
-from .problem import Problem
 
-_FULL = _transformer.edited("logistic")
-_OF_FULL = _transformer.edits("logistic")
-_DECAYS = {"the reference setting": Problem().weight_decay, "the small setting": 0.01}
+edited = _transformer.edited("logistic")
+edits = _transformer.edits("logistic")
 _BLOCKS = {"W_Qx": "W_Q", "W_Kx": "W_K", "W_Oy": "W_O"}  # the parameter each is a block of
-
-
-def _with_decay(edited):
-    """The same with lambda W added, where that is the edit: L2 belongs to training, not to the loss of one prompt."""
-
-    def evaluate(wrt, slots, params, prompt):
-        slots = dict(slots)
-        strength = slots.pop("decay", 0.0)
-        gradient = edited(wrt, slots, params, prompt)
-        return gradient if gradient is None else gradient + strength * getattr(params, wrt)
-
-    return evaluate
-
-
-def _decay(wrt):
-    return [
-        Edit("decay", strength, "extra-term", f"the L2 term is there, lambda {wrt} with lambda = {strength:g} of {setting}: "
-             "it is not part of a prompt's loss")
-        for setting, strength in _DECAYS.items()
-    ]  # fmt: skip
-
-
-# ---- All matrices
-
-edited = _with_decay(_FULL)
-
-
-def edits(wrt, query_attends):
-    """Mistakes of the transformer, of its logistic loss, of L2."""
-    return _OF_FULL(wrt, query_attends) + _decay(wrt)
 
 
 # ---- W_QK: of W_Q where W_K is the identity
 
 
-@_with_decay
 def edited_merged(wrt, slots, merged, prompt):
     """The gradient of W_QK with some of its factors replaced."""
-    return _FULL("W_Q", slots, reference.full_merged(merged), prompt)
+    return edited("W_Q", slots, reference.full_merged(merged), prompt)
 
 
 def edits_merged(wrt, query_attends):
     """Those that do not speak of W_Q or W_K."""
-    return [e for e in _OF_FULL("W_Q", query_attends) if e.slot not in ("W_K", "scores")] + _decay(wrt)
+    return [e for e in edits("W_Q", query_attends) if e.slot not in ("W_K", "scores")]
 
 
 # ---- Blocks
 
 
-@_with_decay
 def edited_blocks(wrt, slots, blocks, prompt):
     """The block of the gradient of all matrices; None where a transpose would meet another size, which blocks do not have."""
     params, d_x = reference.full(blocks), prompt.d_x
@@ -69,7 +35,7 @@ def edited_blocks(wrt, slots, blocks, prompt):
             return None
         rows = np.zeros((params.W_Q.shape[1] - d_x, params.W_Q.shape[1]))
         params = params._replace(W_Q=np.vstack([params.W_Q, rows]), W_K=np.vstack([params.W_K, rows]))
-    gradient = _FULL(_BLOCKS[wrt], slots, params, prompt)
+    gradient = edited(_BLOCKS[wrt], slots, params, prompt)
     return gradient if gradient is None or wrt == "W_Oy" else gradient[:d_x, :d_x]
 
 
@@ -77,18 +43,17 @@ def edits_blocks(wrt, query_attends):
     """Those of the matrix, in the paper's letters."""
     names = {"W_Q ": "W_Q^x ", "W_K ": "W_K^x ", "W_Q^T": "W_Q^xT", "W_K^T": "W_K^xT", "W_O(": "W_O^y("}
     found = []
-    for edit in _OF_FULL(_BLOCKS[wrt], query_attends):
+    for edit in edits(_BLOCKS[wrt], query_attends):
         detail = edit.detail
         for old, new in names.items():
             detail = detail.replace(old, new)
         found.append(edit._replace(detail=detail))
-    return found + _decay(wrt)
+    return found
 
 
 # ---- One concept, no noise: g 4 attn_+ attn_- G (W_Q^x x_q) b_k^T, and with W_K^x b_k and x_q
 
 
-@_with_decay
 def edited_one_concept(wrt, slots, blocks, prompt):
     """The closed form with some of its factors replaced."""
     W_Q, W_K, W_O, r = blocks
@@ -119,7 +84,7 @@ def edited_one_concept(wrt, slots, blocks, prompt):
 def edits_one_concept(wrt, query_attends):
     """Mistakes of the closed form."""
     mine, other, of = ("W_K^x", "W_Q^x", "b_k") if wrt == "W_Q1" else ("W_Q^x", "W_K^x", "x_q")
-    found = [e for e in _OF_FULL("W_Q", False) if e.slot == "sigmoid" or (e.slot, e.value) in
+    found = [e for e in edits("W_Q", False) if e.slot == "sigmoid" or (e.slot, e.value) in
              (("relu gate", "absent"), ("relu gate", "reversed"))]  # fmt: skip
     found += [
         Edit("e_q", "more", "wrong-factor", "the sign e_q = y_S is there once too often, or once too seldom"),
@@ -138,4 +103,4 @@ def edits_one_concept(wrt, query_attends):
         Edit("W", "transposed", "wrong-factor", f"a factor is another one: it agrees after {mine}^T {of} -> {mine} {of}; "
              f"invisible where {mine} is symmetric"),
     ]  # fmt: skip
-    return found + _decay(wrt)
+    return found

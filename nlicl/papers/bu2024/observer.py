@@ -4,7 +4,7 @@ import numpy as np
 
 from ...model import forward
 from .._seeds import generator
-from . import mechanism
+from . import mechanism, prediction
 
 __all__ = ["Observer"]
 
@@ -35,6 +35,8 @@ class Observer:
     | error                   | 0-1 loss; F = 0 is half an error                                          |
     | attention               | mean of attn_+, attention on demonstrations with the query's sign         |
     | attention_k (K1,)       | the same by the shared concept (NaN for one that no prompt has)           |
+    | attention_ke (K1, 2)    | by concept and sign of the query, + first                                 |
+    | R, X (K1,)              | of the early phase, see `theory.early_quantities`                         |
     | dead, zero              | share of neurons dead on all prompts; share of prompts with F = 0         |
     | the fields of `mechanism.Products` | maxima of products with concepts and noise                     |
     | alpha_Q, beta_Q, alpha_K, beta_K (K1,) | see `mechanism.Coefficients`                               |
@@ -52,9 +54,13 @@ class Observer:
         prompts, semantics = self.prompts, self.problem.semantics
         out = forward(params, prompts)
         attention = mechanism.correct_attention(out.attention, prompts)
-        of_concept = [attention[prompts.concept == k] for k in range(self.problem.concepts)]
+        concepts = range(self.problem.concepts)
+        sign = prompts.labels
         measured = mechanism.answers(out, prompts)._asdict() | {
-            "attention_k": np.array([np.mean(values) if len(values) else np.nan for values in of_concept]),
+            "attention_k": np.array([_mean(attention, prompts.concept == k) for k in concepts]),
+            "attention_ke": np.array(
+                [[_mean(attention, (prompts.concept == k) & (sign == e)) for e in (1, -1)] for k in concepts]
+            ),
             "dead": mechanism.dead_neurons(out.preactivation),
             "zero": np.mean(out.score == 0),
         }
@@ -62,4 +68,11 @@ class Observer:
         if params.W_Q.shape[0] == self.problem.d_x:
             along = mechanism.coefficients(params, semantics)
             measured |= {name: getattr(along, name) for name in ("alpha_Q", "beta_Q", "alpha_K", "beta_K")}
+            starts = [prediction.early(params, semantics, k) for k in concepts]
+            measured |= {name: np.array([getattr(one, name) for one in starts]) for name in ("R", "X")}
         return measured
+
+
+def _mean(values, chosen):
+    """The mean of those; NaN of none."""
+    return np.mean(values[chosen]) if np.any(chosen) else np.nan

@@ -7,10 +7,11 @@ import numpy as np
 
 from ...checks import integer
 from ...kernels import dense, sparse
-from ...types import Params, Prompts, as_array, check_finite, frozen, packed, real_array
+from ...types import Params, as_array, check_finite, frozen, packed, real_array
 from ...types import Prompt as AnyPrompt
+from ...types import Prompts as AnyPrompts
 
-__all__ = ["CodedPrompts", "Prompt"]
+__all__ = ["CodedPrompts", "Prompt", "Prompts"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,13 @@ class Prompt(AnyPrompt):
     def d(self):
         """d_k (d_y,), the semantic direction of the labels."""
         return (self.feature[self.d_x :, 0] - self.feature[self.d_x :, 1]) / 2
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prompts(AnyPrompts):
+    """Prompts as tokens (x_l; y_l), `nlicl.Prompts` whose loss is the logistic one where none is named."""
+
+    loss = "logistic"
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +224,8 @@ class CodedPrompts:
 
         Returns
         -------
-        nlicl.Prompts
+        Prompts
+            `nlicl.Prompts` with the same loss where none is named, the logistic one.
         """
         return Prompts(self._tokens(dtype), self.labels)
 
