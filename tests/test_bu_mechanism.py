@@ -209,8 +209,8 @@ def test_the_observer_measures_its_definitions(problem):
     along = mechanism.coefficients(p, problem.semantics)
     for name in ("alpha_Q", "beta_Q", "alpha_K", "beta_K"):
         np.testing.assert_array_equal(found[name], getattr(along, name))
-    assert set(found) == {"loss", "error", "attention", "attention_k", "dead", "zero", *FIELDS, "alpha_Q", "beta_Q",
-                          "alpha_K", "beta_K"}  # fmt: skip
+    assert set(found) == {"loss", "error", "attention", "attention_k", "attention_ke", "dead", "zero", *FIELDS, "alpha_Q",
+                          "beta_Q", "alpha_K", "beta_K", "R", "X"}  # fmt: skip
 
 
 def test_dead_neurons_are_chance_and_not_success():
@@ -287,9 +287,5 @@ def test_attention_by_concept_and_sign():
     measured = observer(params)
     for k in range(2):
         for i, e in enumerate((1, -1)):
-            mine = [
-                a
-                for a, c, z in zip(attention, observer.prompts.concept, observer.prompts.labels, strict=True)
-                if (c, z) == (k, e)
-            ]
+            mine = attention[(observer.prompts.concept == k) & (observer.prompts.signs[:, -1] == e)]
             assert measured["attention_ke"][k, i] == pytest.approx(np.mean(mine), abs=1e-14)
