@@ -289,3 +289,28 @@ def test_attention_by_concept_and_sign():
         for i, e in enumerate((1, -1)):
             mine = attention[(observer.prompts.concept == k) & (observer.prompts.signs[:, -1] == e)]
             assert measured["attention_ke"][k, i] == pytest.approx(np.mean(mine), abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"W_O": np.ones((20, 3))}, r"params has W_O \(20, 3\) .*expected \(m, 6\) and \(m_a, 16\)"),
+        ({"nu": np.ones(10)}, r"nu has shape \(10,\); expected \(10, n\)"),
+        ({"xi_y": np.ones((10, 4))}, r"xi_y has shape \(10, 4\); expected \(6, n\)"),
+    ],
+)
+def test_products_of_other_sizes_are_refused(change, message):
+    arrays = {"nu": np.ones((10, 2)), "xi_x": np.ones((10, 4)), "xi_y": np.ones((6, 4))}
+    params = small.initialize()
+    if "W_O" in change:
+        params = params._replace(**change)
+    else:
+        arrays |= change
+    with pytest.raises(ValueError, match=message):
+        mechanism.products(params, small.semantics, **arrays)
+
+
+@pytest.mark.parametrize("d_x", [-3, 0, 17])
+def test_words_are_columns(d_x):
+    with pytest.raises(ValueError, match=f"d_x is {d_x}; expected 1 to 16"):
+        mechanism.word_matrix(small.initialize(), d_x)

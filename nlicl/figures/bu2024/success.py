@@ -14,7 +14,7 @@ from ...papers.bu2024 import recursion, theory
 from .. import style
 from ..figure import Figure, Recipe, Series, listed, no_runs
 from .common import NO_CURVE, OURS
-from .law import MARKS
+from .law import HERE, MARKS
 
 SIZES = {"concepts": 1, "norm_a": 2.0, "norm_b": 1.5, "norm_c": 2.0, "norm_d": 1.5}
 K_0 = theory.early_rate(SIZES["norm_b"], SIZES["norm_d"], SIZES["concepts"])
@@ -97,7 +97,7 @@ def claims(options, found):
     off, slack = learned.mean(axis=1) - Phi, 0.1 * max(1, ENOUGH / runs) ** 0.5
     worst = np.argmax(abs(off))
     rows = [
-        fact(f"lambda = 0: share that learns less Phi(sigma_0/sigma_1), any cell, {runs} runs each ({OURS})",
+        fact(f"lambda = 0: share that learns less Phi(sigma_0/sigma_1), any cell, {runs} runs each ({OURS if runs >= ENOUGH else HERE})",
              abs(off[worst]) <= slack, f"{off[worst]:+.3f} {_where(at[worst])}", f"0 +-{slack:.3g}", off),
         *_agreement(f"lambda = 0, Phi < {OPEN}", at[Phi < OPEN], (learned == rule)[Phi < OPEN]),
     ]  # fmt: skip

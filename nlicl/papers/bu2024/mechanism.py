@@ -143,7 +143,11 @@ def dead_neurons(preactivation):
 
 
 def word_matrix(params, d_x):
-    """W = W_K^xT W_Q^x (d_x, d_x), of the word columns: scores are x_l^T W x_query."""
+    """W = W_K^xT W_Q^x (d_x, d_x), of the word columns: scores are x_l^T W x_query. ValueError for d_x out of range."""
+    if not 1 <= d_x <= params.W_Q.shape[1]:
+        raise ValueError(
+            f"d_x is {d_x}; expected 1 to {params.W_Q.shape[1]}, as params.W_Q has shape {params.W_Q.shape}."
+        )
     return params.W_K[:, :d_x].T @ params.W_Q[:, :d_x]
 
 
@@ -240,9 +244,23 @@ def products(params, semantics, nu, xi_x, xi_y):
     Returns
     -------
     Products
+
+    Raises
+    ------
+    ValueError
+        Arrays of other sizes.
     """
     a, b = semantics.a, semantics.b
-    W, W_O = word_matrix(params, len(a)), params.W_O
+    d_x, d_y = len(a), len(semantics.c)
+    if params.W_O.shape[1] != d_y or params.W_Q.shape[1] != d_x + d_y:
+        raise ValueError(
+            f"params has W_O {params.W_O.shape} and W_Q {params.W_Q.shape}; expected (m, {d_y}) and (m_a, {d_x + d_y}): rows "
+            "of W_O are compared with labels. Use initialize() without m_b, or measure=None."
+        )
+    for name, xi, d in (("nu", nu, d_x), ("xi_x", xi_x, d_x), ("xi_y", xi_y, d_y)):
+        if np.ndim(xi) != 2 or len(xi) != d:
+            raise ValueError(f"{name} has shape {np.shape(xi)}; expected ({d}, n), a vector a column.")
+    W, W_O = word_matrix(params, d_x), params.W_O
     mu = semantics.words()
     bWb = b.T @ W @ b
     to_mu, from_mu = W @ mu, W.T @ mu  # x^T W mu and mu^T W x are products of x with these
