@@ -95,9 +95,9 @@ def claims(options, found):
     runs = learned.shape[1]
     Phi = np.array([success(*cell[:2]) for cell in at])
     off, slack = learned.mean(axis=1) - Phi, 0.1 * max(1, ENOUGH / runs) ** 0.5
-    worst = np.argmax(abs(off))
+    worst, source = np.argmax(abs(off)), OURS if runs >= ENOUGH else HERE
     rows = [
-        fact(f"lambda = 0: share that learns less Phi(sigma_0/sigma_1), any cell, {runs} runs each ({OURS if runs >= ENOUGH else HERE})",
+        fact(f"lambda = 0: share that learns less Phi(sigma_0/sigma_1), any cell, {runs} runs each ({source})",
              abs(off[worst]) <= slack, f"{off[worst]:+.3f} {_where(at[worst])}", f"0 +-{slack:.3g}", off),
         *_agreement(f"lambda = 0, Phi < {OPEN}", at[Phi < OPEN], (learned == rule)[Phi < OPEN]),
     ]  # fmt: skip

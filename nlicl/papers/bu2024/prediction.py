@@ -67,6 +67,9 @@ def predict(problem, params):
     k_0 = theory.early_rate(norms.b, norms.d, p.concepts, p.length, p.match)
     found = [early(params, p.semantics, k) for k in range(p.concepts)]
     R, m_plus, X = (np.array(values, float) for values in zip(*found, strict=True))
+    if k_0 == 0 or p.sigma_0 == 0:  # one demonstration, or W_Q = W_K = 0: attention does not move
+        never = np.full(p.concepts, np.inf)
+        return Prediction(R, X, m_plus, np.zeros(p.concepts), np.zeros(p.concepts, bool), never)
     T_b = theory.escape_time(R, X, k_0)
     star = [theory.lambda_star(p.sigma_0, norms.b, norms.d, p.concepts, len(params.a), m) for m in m_plus]
     learns = theory.succeeds(R, X, k_0, p.weight_decay)

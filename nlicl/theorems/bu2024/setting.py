@@ -8,7 +8,7 @@ import numpy as np
 from ...checks import real
 from ...experiment import Claim, Training, every
 from ...model import forward
-from ...papers.bu2024 import mechanism, recursion, theory
+from ...papers.bu2024 import mechanism, predict, theory
 from .. import Condition
 
 SIZES = (
@@ -122,15 +122,7 @@ def conditions(problem):
 
 def escape_steps(problem, seed):
     """The rule's escape step of each concept from the parameters that a seed starts from (K1,); inf for never."""
-    p, params = problem, problem.initialize(seed=seed)
-    norms = theory.norms(p.norm_x, p.norm_y, p.kappa_x, p.kappa_y)
-    rate = theory.early_rate(norms.b, norms.d, p.concepts, p.length, p.match)
-    if rate == 0:  # one demonstration: there is no attention to learn
-        return np.full(p.concepts, np.inf)
-    states = [recursion.project(params, p.semantics, k) for k in range(p.concepts)]
-    o_c, o_d = (np.stack([getattr(state, name) for state in states]) for name in ("o_c", "o_d"))
-    start = theory.early_quantities(params.a, o_c, o_d, p.sigma_0)
-    return theory.escape_step(theory.escape_time(start.R, start.X, rate), p.weight_decay, p.step_offset)
+    return predict(problem, problem.initialize(seed=seed)).step
 
 
 def early(problem, escape):
