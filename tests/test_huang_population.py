@@ -649,6 +649,42 @@ def test_a_flow_of_a_very_rare_feature_ends():
     assert phases(run, 0.1)["T_4"].tau > 100 * theory.under_represented_bound(5, 0.1)
 
 
+@pytest.mark.parametrize("eps", [0.01, 0.1])
+def test_the_last_phase_is_right_at_the_largest_K(eps):
+    K = reduced.MOST_OF_FLOW
+    found = phases(reduced.flow(reduced.under_represented(K, 0.5), eps=eps), eps)
+    assert found["T_4"].tau - found["T_3"].tau == pytest.approx(
+        theory.leading_times(K, 0.5, eps)["T_4 - T_3"], rel=1e-3
+    )
+
+
+def test_an_integrator_that_gives_up_is_an_error(monkeypatch):
+    monkeypatch.setattr(reduced, "MOST_OF_FLOW", 10**16)
+    with pytest.raises(ArithmeticError, match=r"the integrator gave up at tau = .* Lower K, or raise eps"):
+        reduced.flow(reduced.balanced(10**16))
+
+
+def test_descents_and_small_eps_have_no_such_limits():
+    run = reduced.descend(reduced.under_represented(10**100, 0.5), steps=3)
+    assert run.A[-1] > 0 and np.isfinite(run.points).sum() > 0 and run.reached is None
+    run = reduced.flow(reduced.dominant(4, 0.5), eps=1e-30)
+    assert phases(run, 1e-30)["T_dom"].tau == pytest.approx(theory.dominant_time(4, 0.5, 1e-30), rel=1e-9)
+
+
+def test_whether_eps_was_reached_is_said():
+    query = reduced.under_represented(20, 0.5, 400)
+    least = reduced.ATTAINED * theory.missing_probability(query.p_k, 400)
+    assert reduced.flow(reduced.balanced(5), eps=0.9).reached is True  # at the start
+    for run, reached in (
+        (reduced.flow(query, eps=least), True),
+        (reduced.flow(query, eps=1e-12, end=1e3), False),
+        (reduced.descend(query, eta=5, steps=5, eps=0.01), False),
+        (reduced.descend(query, eta=5, steps=1000, eps=0.01), True),
+    ):
+        assert bool(run.reached) is reached and ("eps not reached" in repr(run)) is not reached
+        assert (run.eta is not None) or reached or run.tau[-1] == 1e3
+
+
 def test_not_reached_is_a_value():
     found = phases(reduced.flow(reduced.under_represented(20, 0.5, 100), end=2e4))
     assert math.isnan(found["T_4"].tau) and math.isnan(found["T_4"].point.A) and found["T_3"].tau < 2e4
@@ -718,6 +754,7 @@ def test_the_smoothness_constant_is_that_of_two_classes():
 HALF = np.full(2, 0.5)
 FLOW = reduced.flow(reduced.balanced(4))
 SOURCE = population.infinite(SKEW)
+RARE = reduced.under_represented(20, 0.5, 400)  # (1 - p_k)^N = 2.3e-5
 WRONG = [
     (lambda: population.enumerated([0.5, 0.6], 3), "p sums to 1.1; expected 1"),
     (lambda: population.enumerated([1.0], 3), r"p has shape \(1,\); expected \(K,\) with K at least 2"),
@@ -778,6 +815,16 @@ WRONG = [
     (lambda: reduced.descend(reduced.balanced(4), steps=1, eps=0), "eps is 0; expected a finite number between 0 and 1"),
     (lambda: reduced.descend("balanced", steps=1), "query is a str; expected a Query, as balanced, dominant and"),
     (lambda: reduced.flow(None), "query is a NoneType; expected a Query"),
+    (lambda: reduced.flow(reduced.balanced(10**13)), r"K is 1e\+13; expected at most 10\*\*12 for a flow: its last phase"),
+    (lambda: reduced.flow(reduced.under_represented(10**90, 0.5)), r"K is 1e\+90; expected at most 10\*\*12 for a flow"),
+    (lambda: reduced.balanced(10**200), r"K is above 2\*\*664; expected at most 10\*\*100: .* Lower K"),
+    (lambda: reduced.dominant(10**400, 0.5), r"K is above 2\*\*1328; expected at most 10\*\*100"),
+    (lambda: reduced.under_represented(10**5000, 0.5), r"K is above .*; expected at most 10\*\*100"),
+    (lambda: reduced.Query("balanced", 4, 0.1, 0.0, 10**400), r"G is above .*; expected at most 10\*\*100"),
+    (lambda: reduced.flow(RARE, eps=1e-12), r"eps is 1e-12: .* \(1-p_k\)\^N = 2.33e-05, .* at least 1.02 .* or give end"),
+    (lambda: reduced.flow(RARE, eps=2.33e-5), r"eps is 2.33e-05: .* expected eps of at least 1.02 \(1-p_k\)\^N = 2.38e-05"),
+    (lambda: reduced.flow(RARE, eps=1e-17, end=1), "eps is 1e-17; expected at least 1e-16 for a flow with N finite"),
+    (lambda: reduced.flow(reduced.balanced(4), eps=1e-300), "eps is 1e-300; expected at least 1e-100 .* N infinite"),
     (lambda: reduced.floor(4), "query is a int; expected a Query"),
     (lambda: reduced.balanced(1e8), "K is 100000000.0; expected an integer"),
     (lambda: reduced.balanced(4, 10**11), "N is 100000000000; expected at most 10000000000, or math.inf"),

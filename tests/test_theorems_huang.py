@@ -172,6 +172,16 @@ def test_counts_that_concentrate_are_a_condition_that_holds():
     assert list(states.values()) == [None, None, True]
 
 
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [(160_000, "at least 1 - 3e-07,"), (200_000, "at least 1 - 6e-09,"), (10**7, "at least 1 - 2e-16,")],
+)
+def test_a_probability_near_1_is_not_1(length, words):
+    options = {**THEOREMS["balanced"].options, "length": length}
+    (here,) = (one.here for one in convergence.conditions(options) if "event of the proof" in one.condition)
+    assert words in here
+
+
 def test_the_shortfall_is_that_of_the_score():
     """Against the scores of sampled prompts: how often c_k alone takes (1 - Attn_k)^2 above C eps."""
     query, eps, C = reduced.balanced(5, 60), 0.01, 3.0
@@ -191,7 +201,7 @@ def test_a_large_prompt_costs_nothing():
     ("name", "options", "message"),
     [
         ("balanced", {"length": 20}, "length is 20: .* at least 180"),
-        ("imbalanced", {"length": 200}, "length is 200: .* out of reach or nearly"),
+        ("imbalanced", {"length": 200}, "length is 200: .* of an under-represented query .* out of reach or nearly"),
         ("imbalanced", {"p_1": 0.01}, "p_1 is 0.01; expected a finite number between 1/K and 1"),
         ("balanced", {"learning_rate": 1000}, "learning_rate: eta is 1000 .* 6.49/max p = 129.8"),
         ("balanced", {"eps": 0}, "eps is 0"),

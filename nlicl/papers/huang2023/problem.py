@@ -223,7 +223,7 @@ class Problem:
         check_memory(
             f"K is {self.K}, d = {d}: training holds some {_ARRAYS} arrays of shape ({d}, {d})",
             _ARRAYS * 8 * d**2,
-            "Lower it; or see nlicl.papers.huang2023.reduced, which follows these dynamics exactly at any K.",
+            "Lower it; or see nlicl.papers.huang2023.reduced, which follows these dynamics exactly, flows at K up to 10**12.",
         )
 
     def settings(self):

@@ -28,6 +28,13 @@ __all__ = ["Query", "balanced", "descend", "dominant", "floor", "flow", "under_r
 
 NEGLIGIBLE = 1e-20  # terms of less weight are dropped
 LONGEST = 10**10  # prompts that are not infinite
+MOST = 10**100  # features: increments of order K^-3 are then still ordinary doubles
+MOST_OF_FLOW = 10**12  # features: the last phase of a flow is a share of about 1/K of its time, a double has 16 digits
+LEAST = {
+    "finite": 1e-16,
+    "infinite": 1e-100,
+}  # eps of a flow, by N: far above NEGLIGIBLE; checked against the exact law
+ATTAINED = 1.02  # eps over the infimum of missed, at least: a flow ends 1% below eps
 
 
 # ---- Queries
@@ -35,7 +42,7 @@ LONGEST = 10**10  # prompts that are not infinite
 
 def balanced(K, N=math.inf):
     """Any query of the balanced instance, p_k = 1/K."""
-    K = integer("K", K, 2)
+    K = _features("K", K, 2)
     return Query("balanced", K, 1 / K, 0.0, K - 1, N)
 
 
@@ -59,7 +66,7 @@ class Query:
     ----------
     kind : {"balanced", "dominant", "under-represented"}
     K : int
-        Number of features, 10**8 as well: no cost depends on it if N is infinite.
+        Number of features, at most 10**100 (10**12 for `flow`): no cost depends on it if N is infinite.
     p_k, p_1 : float
         Probability of its feature, and of the dominant feature if that is another one (else 0).
     G : int
@@ -84,7 +91,7 @@ class Query:
         if self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(map(repr, KINDS))}.")
         for name, least in {"K": 2, "G": 1}.items():
-            integer(name, getattr(self, name), least)
+            _features(name, getattr(self, name), least)
         real("p_k", self.p_k, "between 0 and 1, a probability", lambda x: 0 < x < 1)
         real("p_1", self.p_1, "from 0 to below 1 - p_k, a probability", lambda x: 0 <= x < 1 - self.p_k)
         if check_length(self.N) > LONGEST and not math.isinf(self.N):
@@ -176,7 +183,8 @@ def descend(query, *, eta=None, steps, eps=None):
     Returns
     -------
     Trajectory
-        Every step. How many it takes to come to eps, about: `flow(query, eps=eps).tau[-1] / eta`.
+        Every step; `.reached` is False if the steps ran out before eps. How many it takes to come to eps, about:
+        `flow(query, eps=eps).tau[-1] / eta`.
 
     Raises
     ------
@@ -193,49 +201,64 @@ def descend(query, *, eta=None, steps, eps=None):
     for step in range(steps + 1):
         point = query.point(A, B_1, B_o)
         points.append(point)
-        if step == steps or (eps is not None and point.missed <= eps):
+        reached = None if eps is None else point.missed <= eps
+        if step == steps or reached:
             break
         A, B_o = A + eta * point.alpha, B_o + eta * point.beta_o
         if query.p_1:
             B_1 += eta * point.beta_1
-    return Trajectory(query.kind, query.K, eta * np.arange(len(points)), Point(*np.array(points).T), eta)
+    return Trajectory(
+        query.kind, query.K, eta * np.arange(len(points)), Point(*np.array(points).T), eta, reached=reached
+    )
 
 
 def flow(query, *, eps=0.01, end=None):
     """Gradient flow from Q = 0 until the mean of (1 - Attn_k)^2 is below eps, by one percent of it.
 
-    Runge-Kutta of order 8 (scipy's DOP853), relative tolerance 1e-12; a few hundred steps at any K. Where it starts within
-    eps, the start is all there is.
+    Runge-Kutta of order 8 (scipy's DOP853), relative tolerance 1e-12; a few hundred steps at any K it takes. Where it starts
+    within eps, the start is all there is.
+
+    K is at most 10**12. The last phase takes a share of about 1/K of the time before it, and tau is a double: at K = 10**12
+    the length of phase IV (II if balanced) is right to 1e-3 for eps up to 0.1, at 10**10 to 1e-5 [derived]. `descend` has no
+    such limit.
 
     Parameters
     ----------
     query : Query
     eps : float in (0, 1)
+        At least 1e-100, or 1e-16 with N finite, where counts of probability below 1e-20 are left out. With N finite the mean
+        of (1 - Attn_k)^2 stays above (1 - p_k)^N, the chance of a prompt without v_k: unless `end` is given, eps is at least
+        1.02 times that.
     end : float, optional
         Flow time to stop at in any case; if not given, 100 times the recalled bound, and longer for p_k below 1/K. With N
-        finite eps may never be reached.
+        finite a late `end` takes long.
 
     Returns
     -------
     Trajectory
-        At the integrator's own steps; `.at(tau)` anywhere up to its end.
+        At the integrator's own steps; `.at(tau)` anywhere up to its end; `.reached` is False if `end` came before eps.
 
     Raises
     ------
     ValueError, TypeError
-        Settings out of range, named.
+        Settings out of range, named; eps that is never reached.
+    ArithmeticError
+        The integrator failed.
     """
     from scipy.integrate import solve_ivp
 
     _check_query(query)
     _check_eps(eps)
+    _check_flow(query, eps, end)
     if end is None:
         end = 100 * under_represented_bound(query.K, eps) / min(1, query.K * query.p_k) ** 2
     else:
         end = real("end", end, "above 0", lambda x: x > 0)
     start = query.point(0.0, 0.0, 0.0)
     if start.missed <= eps:
-        return Trajectory(query.kind, query.K, np.zeros(1), Point(*np.array([start]).T), interpolant=lambda tau: start)
+        return Trajectory(
+            query.kind, query.K, np.zeros(1), Point(*np.array([start]).T), interpolant=lambda tau: start, reached=True
+        )
 
     def speed(tau, weights):
         point = query.point(*weights)
@@ -250,9 +273,18 @@ def flow(query, *, eps=0.01, end=None):
     found = solve_ivp(
         speed, (0, end), np.zeros(3), "DOP853", dense_output=True, events=converged, rtol=1e-12, atol=tolerance
     )
-    points = [query.point(*weights) for weights in found.y.T]
+    if found.status < 0:
+        raise ArithmeticError(
+            f"the integrator gave up at tau = {found.t[-1]:.6g}, before eps = {eps:g} and end = {end:.6g}: "
+            f"{found.message} The flow of {query} cannot be followed in doubles. Lower K, or raise eps."
+        )
     return Trajectory(
-        query.kind, query.K, found.t, Point(*np.array(points).T), interpolant=lambda tau: query.point(*found.sol(tau))
+        query.kind,
+        query.K,
+        found.t,
+        Point(*np.array([query.point(*weights) for weights in found.y.T]).T),
+        interpolant=lambda tau: query.point(*found.sol(tau)),
+        reached=found.status == 1,
     )
 
 
@@ -321,7 +353,17 @@ def _binomial(N, p):
 
 
 def _imbalanced(K, p_1, least):
-    return integer("K", K, least), real("p_1", p_1, "between 0 and 1, a probability", lambda x: 0 < x < 1)
+    return _features("K", K, least), real("p_1", p_1, "between 0 and 1, a probability", lambda x: 0 < x < 1)
+
+
+def _features(name, value, least):
+    value = integer(name, value, least)
+    if value > MOST:
+        raise ValueError(
+            f"{name} is above 2**{value.bit_length() - 1}; expected at most 10**100: the weights' increments, of order "
+            "K^-3, are no doubles beyond it. Lower K."
+        )
+    return value
 
 
 def _check_query(query):
@@ -333,3 +375,25 @@ def _check_query(query):
 
 def _check_eps(eps):
     real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+
+
+def _check_flow(query, eps, end):
+    """ValueError for a flow that doubles cannot follow, or that has no end."""
+    if query.K > MOST_OF_FLOW:
+        raise ValueError(
+            f"K is {query.K:.6g}; expected at most 10**12 for a flow: its last phase is a share of about 1/K of its time, "
+            "which a double does not resolve beyond that. Lower K, or see the laws of `theory` (leading_times)."
+        )
+    length = "infinite" if math.isinf(query.N) else "finite"
+    if eps < LEAST[length]:
+        raise ValueError(
+            f"eps is {eps:g}; expected at least {LEAST[length]:g} for a flow with N {length}: doubles do not resolve a "
+            "smaller mean of (1 - Attn_k)^2 here. Raise eps."
+        )
+    missing = 0.0 if math.isinf(query.N) else missing_probability(query.p_k, query.N)
+    if end is None and eps < ATTAINED * missing:
+        raise ValueError(
+            f"eps is {eps:g}: a prompt lacks the query's feature with probability (1-p_k)^N = {missing:.3g}, and the mean of "
+            f"(1 - Attn_k)^2 stays above that; expected eps of at least {ATTAINED} (1-p_k)^N = {ATTAINED * missing:.3g}. "
+            "Raise eps, raise N, or give end, the flow time to stop at."
+        )

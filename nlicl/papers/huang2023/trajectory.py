@@ -58,6 +58,8 @@ class Trajectory:
         None for gradient flow.
     interpolant : callable or None
         tau -> Point between the points of a gradient flow; called through `at`. None for gradient descent.
+    reached : bool or None
+        Whether it came to the eps it was to stop at; None where none was given.
     """
 
     kind: str
@@ -66,6 +68,7 @@ class Trajectory:
     points: Point
     eta: float | None = None
     interpolant: Callable | None = None
+    reached: bool | None = None
 
     def at(self, tau):
         """The state anywhere on a gradient flow.
@@ -104,4 +107,5 @@ class Trajectory:
 
     def __repr__(self):
         how = "gradient flow" if self.eta is None else f"gradient descent, eta = {self.eta:g}"
-        return f"Trajectory({self.kind} query, K = {self.K}, {how}, {len(self.tau)} points to tau = {self.tau[-1]:.6g})"
+        short = ", eps not reached" if self.reached is False else ""
+        return f"Trajectory({self.kind} query, K = {self.K}, {how}, {len(self.tau)} points to tau = {self.tau[-1]:.6g}{short})"

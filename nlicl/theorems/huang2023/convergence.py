@@ -115,8 +115,9 @@ def check(options):
 def _check_length(query, eps):
     missing, needed = theory.missing_probability(query.p_k, query.N), math.log(eps / 100) / math.log1p(-query.p_k)
     if missing >= eps / 100:
+        article = "an" if query.kind == "under-represented" else "a"
         raise ValueError(
-            f"length is {query.N}: a prompt lacks the feature of a {query.kind} query with probability (1-p_k)^N = "
+            f"length is {query.N}: a prompt lacks the feature of {article} {query.kind} query with probability (1-p_k)^N = "
             f"{missing:.3g}, which puts eps = {eps:g} out of reach or nearly. The theorem asks for N >= poly(K) [recalled]; "
             f"expected (1-p_k)^N < eps/100 [derived], length of at least {math.ceil(needed)}."
         )
@@ -246,6 +247,12 @@ def assemble(options, seeds, found):
     return Theorem(name, STATEMENT[kind], settings, seeds, conditions(options), rows, NOTES)
 
 
+def _near_one(probability):
+    """A probability in words: 1 - 6e-09 where six digits would round it to 1."""
+    short = f"{probability:.6g}"
+    return short if short != "1" else f"1 - {max(1 - probability, float(np.finfo(float).eps)):.0e}"
+
+
 def conditions(options):
     """The theorem's conditions as they are met here, then those by which its claims are promised at these settings."""
     K, N, eps = (options[name] for name in ("K", "length", "eps"))
@@ -255,7 +262,7 @@ def conditions(options):
     else:
         asked, here = "p_k = Theta(1/K) for all k [paper]", f"p_k = 1/K = {1 / K:g}"
     held = theory.concentration_probability(K, N)
-    tail = f"at least {held:.6g}" if held else "not bounded"
+    tail = f"at least {_near_one(held)}" if held else "not bounded"
     return [
         Condition(
             "v_1 .. v_K orthonormal; y_i = <w, x_i>, no noise [paper]; E w = 0, E w w^T = I_d [recalled]",
