@@ -258,6 +258,7 @@ def train(
         "problem": _describe(problem),
         "steps": steps,
         "learning_rate": learning_rate,
+        "prompts": prompts if isinstance(prompts, (str, int)) else "given",  # before batch, of which it decides
         "batch": batch,
         "seed": seed,
         "loss": loss,
@@ -265,7 +266,6 @@ def train(
         "weight_decay": weight_decay,
         "mask": None if mask is None else {name: np.asarray(flags).tolist() for name, flags in mask.items()},
         "schedule": None if schedule is None else _describe(schedule),
-        "prompts": prompts if isinstance(prompts, (str, int)) else "given",
         "params": None if params is None else "given",
         "dtype": start[0].dtype.name,
         "measure": measure if measure is None or isinstance(measure, int) else list(times),
@@ -540,6 +540,8 @@ def load_run(path, params=None):
     FileNotFoundError, ValueError
         No such file; a file that is not a checkpoint of nlicl, or damaged; parameters with other names than in `params`.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path is {_short(path)}; expected a run's folder, or its checkpoint file.")
     path = Path(path)
     path = path / CHECKPOINT if path.is_dir() else path
     if not path.is_file():

@@ -408,3 +408,13 @@ def test_time_limits_are_positive(timeout, tmp_path, capsys):
 def test_a_folder_is_not_a_file_to_write(tmp_path, capsys):
     assert main(["audit", "--html", str(tmp_path)]) == 2
     assert "is a folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_a_full_disk_is_one_line():
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom nlicl.cli import main; sys.exit(main(['papers']))"
+    with open("/dev/full", "w") as full:
+        child = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (child.returncode, child.stderr) == (2, "nlicl: the output cannot be written: No space left on device\n")

@@ -633,3 +633,14 @@ def test_numbers_of_numpy_in_a_problem_are_kept_as_numbers(problem, tmp_path):
     numbers = {"length": np.int64(problem.length), "learning_rate": np.float32(0.5)}
     nlicl.train(replace(problem, **numbers), steps=1, out=tmp_path)
     assert nlicl.load_run(tmp_path).settings["problem"]["fields"]["length"] == problem.length
+
+
+def test_what_decides_of_the_batch_is_named(tmp_path):
+    nlicl.train(HUANG, steps=2, out=tmp_path)
+    with pytest.raises(ValueError, match="prompts is 'population' there and 'fresh' here"):
+        nlicl.train(HUANG, steps=3, out=tmp_path, resume=True, prompts="fresh")
+
+
+def test_a_run_is_at_a_path():
+    with pytest.raises(TypeError, match="path is 3; expected a run's folder, or its checkpoint file"):
+        load_run(3)

@@ -5,6 +5,7 @@ undetermined; 2 the command could not run, with one line on standard error.
 """
 
 import argparse
+import errno
 import os
 import sys
 
@@ -24,7 +25,9 @@ def main(arguments=None):
     """Run the command line; returns the exit status."""
     try:
         options = _parser().parse_args(arguments)
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
     except CannotRun as reason:
         print(f"nlicl: {reason}", file=sys.stderr)
         return 2
@@ -38,8 +41,19 @@ def main(arguments=None):
         print(f"nlicl: there is not enough memory: {reason or 'it is used up'}; lower the sizes", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as reason:
+        if reason.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        print(f"nlicl: the output cannot be written: {reason.strerror}", file=sys.stderr)
+        return 2
+
+
+def _drop_output():
+    """Nothing more is written, not even at the interpreter's end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser():
