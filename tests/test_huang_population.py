@@ -647,6 +647,8 @@ def test_the_closed_form_at_any_eps_and_at_K_2():
 def test_a_flow_of_a_very_rare_feature_ends():
     run = reduced.flow(reduced.under_represented(5, 0.99999), eps=0.1)
     assert phases(run, 0.1)["T_4"].tau > 100 * theory.under_represented_bound(5, 0.1)
+    run = reduced.flow(reduced.under_represented(10**6, 1 - 1e-8))
+    assert run.reached and len(run.tau) < 500  # rounding of 1 - p_1 kept the steps short
 
 
 @pytest.mark.parametrize("eps", [0.01, 0.1])

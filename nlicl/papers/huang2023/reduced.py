@@ -155,7 +155,8 @@ class Query:
         squares = a_1**2 + others
         r = squares - a_k * rest
         alpha = self.p_k * (weights @ (a_k * (squares + rest**2)))
-        beta_1 = self.p_k * (weights @ (a_1 * (r - a_1)))
+        # a_1 (r - a_1), where a_1 may be close to 1
+        beta_1 = self.p_k * (weights @ (a_1 * (others - a_k * rest - a_1 * (a_k + a_o))))
         beta_o = self.p_k * (weights @ (a_o * r - others)) / self.G
         Attn_1 = weights @ a_1
         if self.p_1 == 0:
