@@ -391,7 +391,7 @@ def _check_flow(query, eps, end):
             f"eps is {eps:g}; expected at least {LEAST[length]:g} for a flow with N {length}: doubles do not resolve a "
             "smaller mean of (1 - Attn_k)^2 here. Raise eps."
         )
-    missing = 0.0 if math.isinf(query.N) else missing_probability(query.p_k, query.N)
+    missing = missing_probability(query.p_k, query.N)
     if end is None and eps < ATTAINED * missing:
         raise ValueError(
             f"eps is {eps:g}: a prompt lacks the query's feature with probability (1-p_k)^N = {missing:.3g}, and the mean of "

@@ -48,7 +48,7 @@ SMOOTHNESS = 0.3082
 def missing_probability(p_k, N):
     """(1 - p_k)^N: the chance that no context carries the query's feature [derived]; 0 for N infinite."""
     _probability("p_k", p_k)
-    return (1 - p_k) ** check_length(N)
+    return 0.0 if math.isinf(check_length(N)) else math.exp(N * math.log1p(-p_k))
 
 
 def floor_bounds(p_k, N, K):

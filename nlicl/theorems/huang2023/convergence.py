@@ -108,7 +108,7 @@ def check(options):
         raise ValueError(
             f"eps is {eps:g}, learning_rate {eta:g}, K {K}: the {slowest} query takes about {steps:.2g} steps of gradient "
             f"descent to converge [derived]; expected at most {LONGEST}. Raise eps, raise learning_rate (at most "
-            f"6.49/max p = {2 * theory.step_size(largest):.4g}), or lower K. reduced.flow takes a second at any of them."
+            f"6.49/max p = {2 * theory.step_size(largest):.4g}), or lower K. reduced.flow takes a second up to K = 10^12."
         )
 
 

@@ -1,7 +1,7 @@
 """What the theorems come to at given settings: they speak of large K, and hide constants.
 
-The gradient flow with N infinite, a second at any K, and the leading-order laws say beforehand whether the phases come in
-their order, what constant C the bounds need, and where the exponents are to be seen; the binomial law of c_k says whether
+The gradient flow with N infinite, a second up to K = 10^12, and the leading-order laws say beforehand whether the phases come
+in their order, what constant C the bounds need, and where the exponents are to be seen; the binomial law of c_k says whether
 prompts are long enough. All of it is [derived].
 """
 
