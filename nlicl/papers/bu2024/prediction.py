@@ -34,9 +34,9 @@ class Prediction(NamedTuple):
 
 def early(params, semantics, k):
     """`theory.Early` of concept k, with beta = sqrt(beta_Q beta_K), 0 where the product is negative."""
-    state = recursion.project(params, semantics, k)
-    beta = np.sqrt(max(0.0, state.Q[1, 1] * state.K[1, 1]))
-    with np.errstate(over="ignore"):  # of parameters that have run away: infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # of parameters or prompts that have run away: not finite
+        state = recursion.project(params, semantics, k)
+        beta = np.sqrt(max(0.0, state.Q[1, 1] * state.K[1, 1]))
         return theory.early_quantities(params.a, state.o_c, state.o_d, beta)
 
 
