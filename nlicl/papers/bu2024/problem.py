@@ -12,13 +12,14 @@ from ...model import are_finite
 from ...types import Params, as_array
 from .._memory import check_memory
 from .._seeds import generator, orthonormal
+from . import theory
 from .observer import Observer
 from .prompts import CodedPrompts
 from .semantics import Semantics
 
 __all__ = ["MATCHES", "Problem", "small", "theory_case"]
 
-MATCHES = ("at-least-one", "balanced", "iid")
+MATCHES = tuple(rule for rule in theory.RULES if rule != "conditioned")  # those that prompts are drawn by
 _SAMPLE, _INITIALIZE, _WORDS, _LABELS = 1, 2, 3, 4  # purposes of random numbers
 _ARRAYS = 5  # of the dictionary's size, while directions are made orthogonal
 _MOST_SIGNS = 12  # demonstrations whose signs are enumerated
@@ -216,11 +217,9 @@ class Problem:
         )  # fmt: skip
         X = orthonormal(_WORDS, self.semantics_seed, self.d_x, self.dictionary)
         Y = orthonormal(_LABELS, self.semantics_seed, self.d_y, 2 * K1)
-        split = [(norm * math.sqrt((1 + kappa) / 2), norm * math.sqrt((1 - kappa) / 2))
-                 for norm, kappa in ((self.norm_x, self.kappa_x), (self.norm_y, self.kappa_y))]  # fmt: skip
-        (norm_a, norm_b), (norm_c, norm_d) = split
+        norms = theory.norms(self.norm_x, self.norm_y, self.kappa_x, self.kappa_y)
         semantics = Semantics(
-            norm_a * X[:, :K1], norm_b * X[:, K1 : 2 * K1], norm_c * Y[:, :K1], norm_d * Y[:, K1 : 2 * K1]
+            norms.a * X[:, :K1], norms.b * X[:, K1 : 2 * K1], norms.c * Y[:, :K1], norms.d * Y[:, K1 : 2 * K1]
         )
         return semantics, self.norm_x * X[:, 2 * K1 :]
 
