@@ -53,6 +53,11 @@ def relu(u):
     return np.where(u.real <= 0, 0, u)
 
 
+def logistic(t):
+    """log(1 + exp(-t)), without overflow."""
+    return np.log1p(np.exp(-t)) if t.real > 0 else np.log1p(np.exp(t)) - t
+
+
 def evaluate(params, prompt, loss="hinge"):
     """The loss of one prompt, and its margins: where it has kinks.
 
@@ -74,8 +79,7 @@ def evaluate(params, prompt, loss="hinge"):
     if loss == "hinge":
         return relu(1 - z * F)[()], np.append(u, 1 - z * F)
     if loss == "logistic":
-        t = z * F
-        return (np.log1p(np.exp(-t)) if t.real > 0 else np.log1p(np.exp(t)) - t), u
+        return logistic(z * F), u
     if loss == "squared":
         return (F - z) ** 2 / 2, u
     raise ValueError(f"loss is {loss!r}; expected 'hinge', 'logistic' or 'squared'.")

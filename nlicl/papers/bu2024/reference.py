@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...reference import logistic, relu
 from ...types import Params
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "forward",
     "full",
     "full_merged",
-    "logistic",
 ]
 
 
@@ -78,7 +78,7 @@ def forward(blocks, prompt):
     attn = _softmax(scores)
     v = prompt.y @ attn  # v = sum_l attn_l y_l
     h = W_Oy @ v
-    return Forward(r @ np.where(h.real <= 0, 0, h), attn, v, h)
+    return Forward(r @ relu(h), attn, v, h)
 
 
 def evaluate(blocks, prompt):
@@ -92,12 +92,7 @@ def evaluate_merged(merged, prompt):
     W_QK, W_V, W_O, a = merged
     p = prompt.keys
     h = W_O @ ((W_V @ p) @ _softmax(p.T @ (W_QK @ prompt.query)))  # s_l = p_l^T W_QK p_q
-    return logistic(prompt.z * (a @ np.where(h.real <= 0, 0, h))), h
-
-
-def logistic(t):
-    """log(1 + exp(-t)), without overflow."""
-    return np.log1p(np.exp(-t)) if t.real > 0 else np.log1p(np.exp(t)) - t
+    return logistic(prompt.z * (a @ relu(h))), h
 
 
 def full(blocks):
