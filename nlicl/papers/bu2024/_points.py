@@ -61,7 +61,7 @@ def _small_run(seed):
     """The initialisation, a point trained from it, and prompts on which neither is silent."""
     problem = _NOISY
     start = params = problem.initialize(seed=(seed, 1))
-    words = np.arange(problem.d) < problem.d_x
+    words = problem.mask["W_Q"]  # and of W_K
     for t in range(60):
         _, grads = loss_and_grad(params, problem.sample(16, seed=(seed, t)))
         params = params._replace(
