@@ -20,7 +20,7 @@ from . import attention, mlp
 from . import loss as losses
 from ._jit import kernel, launch
 from .counts import Counts
-from .products import add_large_product, add_product, transpose
+from .products import add_large_product, add_product, transposed
 
 _BLOCK = 32  # prompts whose small products are done together
 _WORTH_A_THREAD = 32 * 2**20  # bytes of matrices read by all prompts: some hundred microseconds
@@ -171,21 +171,16 @@ def merge(W_Q, W_K, W_V, W_O):
     m, d = W_O.shape[0], W_V.shape[1]
     QK = np.zeros((d, d), W_Q.dtype)
     OV = np.zeros((m, d), W_Q.dtype)
-    OV_T = np.empty((d, m), W_Q.dtype)
     add_large_product(QK, W_Q.T, W_K)
     add_large_product(OV, W_O, W_V)
-    transpose(OV_T, OV)
-    return QK, OV, OV_T
+    return QK, OV, transposed(OV)
 
 
 def split(dQK, dOV, W_Q, W_K, W_V, W_O):
     """dW_Q, dW_K, dW_V, dW_O from the gradients of the merged matrices: `merge` in reverse."""
     dW_Q, dW_K = np.zeros_like(W_Q), np.zeros_like(W_K)
     dW_V, dW_O = np.zeros_like(W_V), np.zeros_like(W_O)
-    dQK_T = np.empty_like(dQK)
-    W_V_T = np.empty((W_V.shape[1], W_V.shape[0]), W_V.dtype)
-    transpose(dQK_T, dQK)
-    transpose(W_V_T, W_V)
+    dQK_T, W_V_T = transposed(dQK), transposed(W_V)
     add_large_product(dW_O, dOV, W_V_T)  # OV = W_O W_V    =>  dW_O = dOV W_V^T
     add_large_product(dW_V, W_O.T, dOV)  #                     dW_V = W_O^T dOV
     add_large_product(dW_K, W_Q, dQK)  #   QK = W_Q^T W_K  =>  dW_K = W_Q dQK

@@ -28,7 +28,7 @@ from . import loss as losses
 from ._jit import kernel, launch
 from .counts import Counts
 from .dense import add_slabs, attend, probe
-from .products import add_large_product, add_product, transpose
+from .products import add_large_product, add_product, transposed
 
 _WORTH_A_THREAD = 1_000_000  # multiply-adds with their look-ups and exponentials: half a millisecond
 _SLAB_SHARE = 0.4  # of the counts' size, at most, goes into the chunks' gradients
@@ -273,10 +273,8 @@ def merge(V, Q):
 
 def split(dS_T, V):
     """dQ (d, d) from dS^T (K, K): `merge` in reverse."""
-    V_T = np.empty((V.shape[1], len(V)), V.dtype)
     right = np.zeros((V.shape[1], len(V)), dS_T.dtype)
     dQ = np.zeros((len(V), len(V)), dS_T.dtype)
-    transpose(V_T, V)
-    add_large_product(right, dS_T.T, V_T)
+    add_large_product(right, dS_T.T, transposed(V))
     add_large_product(dQ, V, right)  # S = V^T Q V  =>  dQ = V dS V^T
     return dQ
