@@ -15,6 +15,8 @@ from typing import NamedTuple
 import pytest
 from child import ROOT
 
+from nlicl.cli import main
+
 PAGES = [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|\b(?:nan|inf)\b")
@@ -87,6 +89,34 @@ def misquoted(block, name):
 def test_a_page_runs_and_prints_what_it_shows(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a page may write files
     run(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
+
+
+APPENDIX = ("audit", "li2024", "--formula", "appendix.py:grad", "--wrt", "W_K")
+AUDITS = [  # of the README: the command, its exit status, and what is changed in the formula shown there
+    (("audit", "li2024"), 0, {}),
+    (APPENDIX, 0, {}),
+    (APPENDIX, 2, {"np.outer(W_Q @ p_query": "np.outer(W_Q.T @ p_query"}),
+]
+ROUNDED = re.compile(r"\b(1\d\.\d|\d\.\de-(0[6-9]|1\d))\b")  # correct digits; errors near rounding, others elsewhere
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not PAGES, reason="installed: there is no README.md")
+@pytest.mark.parametrize("number", range(len(AUDITS)))
+def test_the_readme_shows_what_the_audit_says(number, tmp_path, monkeypatch, capsys):
+    page = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+    tables = [block.text for block in page if block.text.startswith("nlicl audit ")]
+    (code,) = (block.text for block in page if block.text.startswith("import numpy as np\n\ndef grad("))
+    arguments, expected, changes = AUDITS[number]
+    for old, new in changes.items():
+        assert old in code
+        code = code.replace(old, new)
+    (tmp_path / "appendix.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert len(tables) == len(AUDITS)
+    assert main([*arguments]) == expected
+    difference = differs(*(ROUNDED.sub("~", text) for text in ("".join(capsys.readouterr()), tables[number])))
+    assert difference is None, f"README.md: {difference}"
 
 
 SHOWN = "x is 0.66666667 1e-16 [7]"
