@@ -3,7 +3,7 @@
 ```python                          run
 ```python no-run                   not run
 ```python no-run from FILE         not run; its lines must stand in FILE, in this order
-```text                            not looked at
+```text                            not looked at, but for the audit's tables in README.md
 ```text checked                    what the block before it prints, up to rounding in the numbers
 """
 
