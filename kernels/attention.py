@@ -35,6 +35,8 @@ def backward(du, ds, attn, c, dc, keys):
     for lo in range(0, ds.shape[0], _TILE):
         hi = min(lo + _TILE, ds.shape[0])
         row_products(ds[lo:hi], keys[lo:hi], dc)  # c = sum_i attn_i p_i     =>  dattn_i = p_i . dc
+        if ds.shape[0] == 1:
+            mean = ds[0]  # one token: its softmax is constant, and ds = 0 to the last bit
         for i in range(lo, hi):
             ds[i] = attn[i] * (ds[i] - mean)  # attn = softmax(s)  =>  ds_i = attn_i (dattn_i - sum_r attn_r dattn_r)
         add_rows(du, ds[lo:hi], keys[lo:hi])  # s_i = p_i . u            =>  du = sum_i ds_i p_i

@@ -174,6 +174,8 @@ def attend_backward(dG, dg, ds, attn, C, dC, relevant, irrelevant, kappa, sign):
         mean = dC.dtype.type(0)
         for j in range(C.shape[1]):
             mean += C[n, j] * dC[n, j]  # sum_r attn_r dattn_r = c . dc
+        if attn.shape[1] == 1:
+            mean = ds[n, 0]  # one token: its softmax is constant, and ds = 0 to the last bit
         for t in range(attn.shape[1]):  # attn = softmax(s)  =>  ds_t = attn_t (dattn_t - sum_r attn_r dattn_r)
             ds[n, t] = attn[n, t] * (ds[n, t] - mean)
     dg[:] = 0

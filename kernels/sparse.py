@@ -162,6 +162,8 @@ def attend_backward(dG, dg, ds, attn, C, dC, starts, columns, lo):
             dattn = dC.dtype.type(0)
             for e in range(starts[row + t], starts[row + t + 1]):
                 dattn += dC[n, columns[e]]  # c = sum_t attn_t code_t  =>  dattn_t = code_t . dc
+            if keys == 1:
+                mean = dattn  # one token: its softmax is constant, and ds = 0 to the last bit
             ds[t] = attn[n, t] * (dattn - mean)  # attn = softmax(s)  =>  ds_t = attn_t (dattn_t - sum_r attn_r dattn_r)
             for e in range(starts[row + t], starts[row + t + 1]):
                 dg[columns[e]] += ds[t]  # s_t = g^T code_t  =>  dg

@@ -26,6 +26,8 @@ _WHERE = {
     "CodedPrompts": "nlicl.types",
     "forward": "nlicl.model",
     "loss_and_grad": "nlicl.model",
+    "to_device": "nlicl.devices",
+    "to_host": "nlicl.devices",
     "train": "nlicl.training",
     "load_run": "nlicl.training",
     "Diverged": "nlicl.training",

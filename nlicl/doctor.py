@@ -91,10 +91,21 @@ def _blas():
 
 
 def _cuda():
+    """The package, the GPU, and one gradient of its kernels; nothing here needs it, so that what is missing is a note."""
+    from . import devices
+
     version = _version("numba-cuda")
-    return Finding(
-        "ok", "CUDA", f"numba-cuda {version}" if version else "numba-cuda not installed; nothing here needs it"
-    )
+    found = devices.unavailable()
+    if found is not None:
+        why, fix = found
+        state = "ok" if version is None else "note"  # who has installed it wants to use it
+        return Finding(state, "CUDA", f"{why}; nothing but backend='cuda' needs it", "" if version is None else fix)
+    cuda = devices.kernels()
+    error = _error("cuda")
+    about = f"{cuda.device_name()}, numba-cuda {version or '(that of numba)'}"
+    if error < 1e-12:
+        return Finding("ok", "CUDA", f"{about}; kernels and definition agree to {error:.1e}")
+    return Finding("PROBLEM", "CUDA", f"{about}; kernels and definition differ by {error:.1e}", "report this, please")
 
 
 def _extras():
@@ -109,7 +120,15 @@ def _extras():
 
 
 def _gradient():
-    """One gradient of the compiled kernels against the complex step through the definition."""
+    error = _error("cpu")
+    if error < 1e-12:
+        return Finding("ok", "gradient", f"kernels and definition agree to {error:.1e}")
+    fix = "delete the cache folder above and report this, please"
+    return Finding("PROBLEM", "gradient", f"kernels and definition differ by {error:.1e}", fix)
+
+
+def _error(backend):
+    """The relative error of one gradient of the compiled kernels, against the complex step through the definition."""
     import numpy as np
 
     from . import reference
@@ -124,12 +143,8 @@ def _gradient():
     W_K, h = params.W_K.astype(complex), 1e-40
     W_K[2, 3] += 1j * h
     expected = reference.loss(params._replace(W_K=W_K), prompts[0]).imag / h
-    given = loss_and_grad(params, prompts)[1].W_K[2, 3]
-    error = abs(given - expected) / abs(expected)
-    if error < 1e-12:
-        return Finding("ok", "gradient", f"kernels and definition agree to {error:.1e}")
-    fix = "delete the cache folder above and report this, please"
-    return Finding("PROBLEM", "gradient", f"kernels and definition differ by {error:.1e}", fix)
+    given = loss_and_grad(params, prompts, backend=backend)[1].W_K[2, 3]
+    return abs(given - expected) / abs(expected)
 
 
 def _version(name):

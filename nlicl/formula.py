@@ -133,6 +133,9 @@ class Subject:
         What a row, the first index, of a parameter is, if it has a name: {"W_O": "neuron"}.
     computed_by : str
         What `gradient` is, for the report; {wrt} stands for the parameter.
+    on_gpu : mapping of str to callable
+        The library's gradients through each of its GPU kernels, as `gradient`, by a name that tells them apart; none where
+        the paper has no such kernels.
     """
 
     name: str
@@ -150,6 +153,7 @@ class Subject:
     parts: tuple["Subject", ...] = ()
     rows: Mapping[str, str] = field(default_factory=dict)
     computed_by: str = "mean over a batch, nlicl.loss_and_grad(...)[1].{wrt}"
+    on_gpu: Mapping[str, Callable] = field(default_factory=dict)
 
     @property
     def every(self):

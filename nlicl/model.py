@@ -1,7 +1,8 @@
 """The front door: what is given is checked here, once, and then one kernel is called.
 
 The model is that of Li et al. 2024 and Bu et al. 2024 (`nlicl.reference` defines it); its kernels are in
-`nlicl.kernels.dense`, for tokens, and `nlicl.kernels.coded`, for prompts that are codes. Prompts of a paper with another model
+`nlicl.kernels.dense`, for tokens, and `nlicl.kernels.coded`, for prompts that are codes; both have twins for a GPU in
+`nlicl.kernels.cuda`. Prompts of a paper with another model
 have `forward(params)` and `loss_and_grad(params, loss)` of their own, and are asked. `takes` of a class of prompts is the type
 of the parameters that go with them.
 """
@@ -10,10 +11,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import devices
+from .devices import on_device
 from .kernels import apart, coded, dense
 from .kernels import loss as losses
 from .kernels.products import finite
-from .types import CodedPrompts, Params, Prompt, Prompts, check_finite, kind_of, name_of, packed, real_array
+from .types import (
+    CodedPrompts,
+    Params,
+    Prompt,
+    Prompts,
+    check_finite,
+    kind_of,
+    name_of,
+    packed,
+    real_array,
+)
 
 __all__ = ["Forward", "NotFinite", "Params", "Prompt", "Prompts", "forward", "loss_and_grad"]
 
@@ -47,7 +60,7 @@ class Forward(NamedTuple):
     preactivation: np.ndarray
 
 
-def forward(params, prompts):
+def forward(params, prompts, backend="auto"):
     """Scores and what leads to them, for every prompt of a batch.
 
     Parameters
@@ -56,6 +69,8 @@ def forward(params, prompts):
         float32 or float64.
     prompts : Prompts or CodedPrompts
         Of the same dtype (coded prompts take that of `params`); or those of a paper with another model, with its `Params`.
+    backend : {"auto", "cpu", "cuda"}
+        As in `loss_and_grad`.
 
     Returns
     -------
@@ -68,6 +83,8 @@ def forward(params, prompts):
         As `loss_and_grad`.
     """
     _check_pair(params, prompts)
+    if devices.choose(backend, params, prompts) == "cuda":
+        return _forward_on_gpu(params, prompts)
     if hasattr(prompts, "loss_and_grad"):
         return prompts.forward(params)
     arrays, kernel, inputs, _, keys = _checked(params, prompts)
@@ -78,7 +95,7 @@ def forward(params, prompts):
     return out
 
 
-def loss_and_grad(params, prompts, loss=None):
+def loss_and_grad(params, prompts, loss=None, backend="auto"):
     """Mean loss over a batch and its gradient, by the handwritten backward pass.
 
     Parameters
@@ -89,6 +106,9 @@ def loss_and_grad(params, prompts, loss=None):
         Of the same dtype (coded prompts take that of `params`); or those of a paper with another model, with its `Params`.
     loss : {"hinge", "logistic", "squared"}, optional
         max(0, 1 - zF), log(1 + exp(-zF)) or (F - z)^2 / 2. The hinge if not given, or another model's own loss.
+    backend : {"auto", "cpu", "cuda"}
+        Where to compute: on a GPU through CUDA; on the CPU; or, "auto", on the GPU if parameters or prompts lie there (see
+        `nlicl.to_device`) and on the CPU if not. Arrays of the host are copied to the GPU and what comes out is copied back.
 
     Returns
     -------
@@ -96,30 +116,114 @@ def loss_and_grad(params, prompts, loss=None):
         (1/B) sum_n loss_n.
     grads : Params
         Its derivative with respect to each parameter, `a` included; at a kink of ReLU or hinge the derivative of the
-        flat side, 0.
+        flat side, 0. On the GPU, as arrays with `__cuda_array_interface__`, if parameters or prompts lie there.
 
     Raises
     ------
     TypeError
         Not a Params, Prompts or CodedPrompts; a dtype other than float32 and float64, or two different ones.
     ValueError
-        Shapes that do not fit together, NaN or infinity, an unknown loss, a loss or gradient that overflows.
+        Shapes that do not fit together, NaN or infinity, an unknown loss, a loss or gradient that overflows; a prompt that
+        does not fit into a GPU's shared memory.
+    nlicl.devices.Unavailable
+        backend="cuda" without a GPU, or without the package numba-cuda.
     """
     _check_pair(params, prompts)
+    on_gpu = devices.choose(backend, params, prompts) == "cuda"
+    if on_gpu:
+        _check_has_gpu_kernel(prompts)
     if hasattr(prompts, "loss_and_grad"):
         return prompts.loss_and_grad(params) if loss is None else prompts.loss_and_grad(params, loss)
     loss = getattr(prompts, "loss", "hinge") if loss is None else loss
-    if not isinstance(loss, str) or loss not in losses.NAMES:
-        raise ValueError(f"loss is {loss!r}; expected one of {', '.join(map(repr, losses.NAMES))}.")
+    kind = kind_of_loss(loss)
+    if on_gpu:
+        return _loss_and_grad_on_gpu(params, prompts, kind)
     arrays, kernel, inputs, labels, keys = _checked(params, prompts)
     with np.errstate(all="ignore"):  # overflow is found, and explained, below
-        value, *grads = kernel.step(*inputs, labels, keys, *arrays, losses.NAMES[loss])
+        value, *grads = kernel.step(*inputs, labels, keys, *arrays, kind)
     if not np.isfinite(value):
         _explain_not_finite("the loss", prompts, arrays.W_Q.dtype)
     if not are_finite(*grads):  # an infinite score may well have loss 0, but no gradient
-        name = next(name for name, grad in zip(Params._fields, grads, strict=True) if not are_finite(grad))
-        _explain_not_finite(f"the gradient of {name}", prompts, arrays.W_Q.dtype)
+        _explain_not_finite(f"the gradient of {_first_not_finite(grads, are_finite)}", prompts, arrays.W_Q.dtype)
     return value, Params(*grads)
+
+
+# ---- The same on a GPU
+
+
+def _forward_on_gpu(params, prompts):
+    _check_has_gpu_kernel(prompts)
+    cuda = devices.kernels()
+    arrays, kernel, inputs, _, keys = placed(params, prompts)
+    out = Forward(*getattr(cuda, f"{kernel}_forward")(*inputs, keys, *arrays))
+    if not cuda.all_finite(out.score):
+        _explain_not_finite("a score", prompts, arrays.W_Q.dtype)
+    return out if devices.any_there(params, prompts) else devices.to_host(out)
+
+
+def _loss_and_grad_on_gpu(params, prompts, kind):
+    cuda = devices.kernels()
+    arrays, kernel, inputs, labels, keys = placed(params, prompts)
+    whole, parts = cuda.gradients_of(arrays)
+    getattr(cuda, f"{kernel}_step")(whole, parts, *inputs, labels, keys, *arrays, kind)
+    value = whole[whole.size - 1 :].copy_to_host()[0]
+    if not np.isfinite(value):
+        _explain_not_finite("the loss", prompts, whole.dtype)
+    if not cuda.all_finite(whole):
+        _explain_not_finite(f"the gradient of {_first_not_finite(parts, cuda.all_finite)}", prompts, whole.dtype)
+    grads = Params(*(part.reshape(*array.shape) for part, array in zip(parts, arrays, strict=True)))
+    return value, grads if devices.any_there(params, prompts) else devices.to_host(grads)
+
+
+def placed(params, prompts):
+    """Parameters and prompts, checked, on the GPU as its kernels want them: `_checked` for these, copied where need be.
+
+    Returns parameters, and what `inputs_on_gpu` returns.
+    """
+    if not isinstance(prompts, (Prompts, CodedPrompts)):
+        prompts = prompts.dense(devices.fetch(params.W_Q).dtype)  # codes that only the CPU has a kernel for
+    arrays = check_params(Params(*(devices.shape_of(array) if on_device(array) else array for array in params)))
+    _check_fit(arrays, prompts)
+    for name, array in params._asdict().items():
+        if on_device(array):
+            check_finite(array, f"params.{name}")
+    arrays = Params(*map(devices.place, params))
+    kernel, inputs, labels, keys = inputs_on_gpu(prompts, arrays.a.dtype)
+    width = tuple(inputs[0].shape)[-1]  # d of tokens, K of a dictionary
+    devices.kernels().check_room(keys, width, arrays.a.size, arrays.a.dtype)
+    return arrays, kernel, inputs, labels, keys
+
+
+def inputs_on_gpu(prompts, dtype):
+    """ "dense" or "coded", prompts on the GPU as that kernel takes them, their labels, and the number of keys."""
+    cuda = devices.kernels()
+    keys = prompts.length + bool(prompts.query_attends)
+    if isinstance(prompts, Prompts):
+        return "dense", [devices.place(prompts.tokens)], devices.place(prompts.labels), keys
+    *inputs, labels = (
+        cuda.converted(devices.place(array), dtype) if array.dtype.kind == "f" else devices.place(array)
+        for array in prompts._arrays
+    )
+    return "coded", inputs, labels, keys
+
+
+def _check_has_gpu_kernel(prompts):
+    if hasattr(prompts, "loss_and_grad"):
+        raise TypeError(
+            f"backend is 'cuda', and prompts is a {kind_of(prompts)}, for whose model there are no GPU kernels; expected "
+            "prompts of Li et al. or Bu et al. Take backend='cpu'."
+        )
+
+
+def _first_not_finite(grads, are_finite):
+    return next(name for name, grad in zip(Params._fields, grads, strict=True) if not are_finite(grad))
+
+
+def kind_of_loss(loss):
+    """The number that kernels know a loss by; ValueError for an unknown one."""
+    if not isinstance(loss, str) or loss not in losses.NAMES:
+        raise ValueError(f"loss is {loss!r}; expected one of {', '.join(map(repr, losses.NAMES))}.")
+    return losses.NAMES[loss]
 
 
 def check_batch(prompts):
@@ -162,17 +266,27 @@ def _checked(params, prompts):
     Returns parameters, the kernel for such prompts, the prompts as it takes them, labels, and the number of keys.
     """
     arrays = params if _is_ready(params) else Params(*map(packed, check_params(params)))
-    dtype = arrays.W_Q.dtype
-    if dtype not in _DTYPES:
-        raise TypeError(f"params has dtype {dtype}; expected float32 or float64. Convert with .astype(numpy.float64).")
+    _check_fit(arrays, prompts)
     if not are_finite(*arrays):
         check_params(params)  # says which, and where
     if not isinstance(prompts, Prompts):  # codes, with a kernel of their own or that of Li et al.
+        kernel, (*inputs, labels) = getattr(prompts, "kernel", coded), prompts.packed(arrays.W_Q.dtype)
+    else:
+        kernel, inputs, labels = dense, [packed(prompts.tokens)], packed(prompts.labels)
+        if apart.pays(len(prompts), *arrays.W_Q.shape[::-1], len(arrays.W_V), len(arrays.a)):
+            kernel = apart
+    return arrays, kernel, inputs, labels, prompts.length + bool(prompts.query_attends)
+
+
+def _check_fit(arrays, prompts):
+    """TypeError, ValueError unless kernels take these parameters, and the prompts are of their dtype and width."""
+    dtype = arrays.W_Q.dtype
+    if dtype not in _DTYPES:
+        raise TypeError(f"params has dtype {dtype}; expected float32 or float64. Convert with .astype(numpy.float64).")
+    if not isinstance(prompts, Prompts):
         name, shape, d = "dictionary", prompts.dictionary.shape, prompts.dictionary.shape[0]
-        kernel, (*inputs, labels) = getattr(prompts, "kernel", coded), prompts.packed(dtype)
     else:
         name, shape, d = "tokens", prompts.tokens.shape, prompts.tokens.shape[2]
-        kernel, inputs, labels = dense, [packed(prompts.tokens)], packed(prompts.labels)
         if prompts.tokens.dtype != dtype:
             raise TypeError(
                 f"prompts.tokens has dtype {prompts.tokens.dtype}, params {dtype}; expected one dtype. "
@@ -183,9 +297,6 @@ def _checked(params, prompts):
             f"prompts.{name} has shape {shape}, width d = {d}; params.W_Q has shape "
             f"{arrays.W_Q.shape}, d = {arrays.W_Q.shape[1]}. Expected the same d in both."
         )
-    if kernel is dense and apart.pays(len(prompts), d, len(arrays.W_Q), len(arrays.W_V), len(arrays.a)):
-        kernel = apart
-    return arrays, kernel, inputs, labels, prompts.length + bool(prompts.query_attends)
 
 
 def are_finite(*arrays):

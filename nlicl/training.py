@@ -34,11 +34,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__
+from . import __version__, devices
 from .checks import integer, real
 from .files import write_whole
-from .model import NotFinite, are_finite, check_batch, loss_and_grad
-from .types import Params, kind_of, name_of
+from .model import NotFinite, are_finite, check_batch, inputs_on_gpu, kind_of_loss, loss_and_grad, placed
+from .types import CodedPrompts, Params, Prompts, kind_of, name_of
 
 __all__ = ["Diverged", "History", "InverseTime", "Run", "load_run", "train"]
 
@@ -47,6 +47,7 @@ _FORMAT = 1
 _POSITIVE = ("greater than 0", lambda x: x > 0)
 _NOT_NEGATIVE = ("at least 0", lambda x: x >= 0)
 _MAY_DIFFER = ("checkpoint", "steps")  # settings that a resumed run may have otherwise
+_CATCH_UP = 100  # steps after which a run on a GPU looks whether all is well
 _EXPLODED = 1e6  # times the first loss, or 1: beyond that a run only waits for the overflow
 
 
@@ -157,6 +158,7 @@ def train(
     prompts=None,
     params=None,
     dtype=np.float64,
+    backend="auto",
     measure=20,
     observe=None,
     until=None,
@@ -194,12 +196,15 @@ def train(
         Where to start; the problem's initialisation if not given.
     dtype : {numpy.float64, numpy.float32}
         To train in.
+    backend : {"auto", "cpu", "cuda"}
+        Where: on a GPU, where prompts are drawn if the problem can, and parameters and losses stay until a measurement, a
+        checkpoint or `until` asks for them; on the CPU; or, "auto", on a GPU only if `params` or `prompts` lie there.
     measure : int, sequence of int, or None
         When to measure: every so many steps and at the end, at these steps, or never.
     observe : callable, optional
         params -> dict of numbers and arrays of fixed shapes; the problem's observer if not given.
     until : callable, optional
-        Losses so far (t,) -> bool: whether to stop now, before T.
+        Losses so far (t,) -> bool: whether to stop now, before T. On a GPU it has them brought to the host every step.
     out : path, optional
         Folder for checkpoints (`checkpoint.npz`) and the measurements (`history.csv`); made if it is not there.
     checkpoint : int
@@ -207,7 +212,7 @@ def train(
     resume : bool
         Go on from the checkpoint in `out`, if there is one. Settings must be the same; `steps` may be larger.
     progress : callable, optional
-        (t, T, loss) -> None, called after every step.
+        (t, T, loss) -> None, called after every step; on a GPU whenever losses come to the host.
 
     Returns
     -------
@@ -222,8 +227,11 @@ def train(
         one.
     FileExistsError
         `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
+    nlicl.devices.Unavailable
+        backend="cuda" without a GPU, or without the package numba-cuda.
     """
     _check_problem(problem)
+    on_gpu = devices.choose(backend, params, prompts) == "cuda"
     if resume and out is None:
         raise ValueError("resume is set but out is None; expected the folder of the run to continue.")
     if out is not None and (not isinstance(out, (str, os.PathLike)) or not os.fspath(out)):
@@ -248,11 +256,12 @@ def train(
     for name, given in {"schedule": schedule, "observe": observe, "until": until, "progress": progress}.items():
         if given is not None and not callable(given):
             raise TypeError(f"{name} is {_short(given)}; expected a function.")
-    start = _cast(_start(problem, params, seed), dtype)
+    start = devices.to_host(_start(problem, params, seed)) if on_gpu else _start(problem, params, seed)
+    start = _cast(start, dtype)
     trained = _names(problem.trained if trained is None else trained, start)
     given = "params" if mask is None and params is not None else "mask"
     masks = _masks(getattr(problem, "mask", {}) if mask is None else mask, start, given)
-    draw = _prompts(problem, prompts, batch, seed, start)
+    draw = _prompts(problem, prompts, batch, seed, start, on_gpu)
     times = _times(measure, steps)
     settings = {
         "problem": _describe(problem),
@@ -268,6 +277,7 @@ def train(
         "schedule": None if schedule is None else _describe(schedule),
         "params": None if params is None else "given",
         "dtype": start[0].dtype.name,
+        "backend": "cuda" if on_gpu else "cpu",
         "measure": measure if measure is None or isinstance(measure, int) else list(times),
         "checkpoint": checkpoint,
     }
@@ -286,37 +296,95 @@ def train(
             write_whole(out / CHECKPOINT, _pack(run))
             run.history.to_csv(out / "history.csv")
 
+    descent = (_OnGpu if on_gpu else _OnCpu)(state, draw, loss, trained, weight_decay, masks)
     try:
         for t in range(state.t, steps):
             if t in times:
+                descent.catch_up()
                 state.record(t, observe(state.params))
             state.eta[t] = learning_rate * (
                 1.0 if schedule is None else real(f"schedule({t})", schedule(t), *_NOT_NEGATIVE)
             )
-            state.loss[t], grads = loss_and_grad(state.params, draw(t), loss)
-            with np.errstate(all="ignore"):  # overflow is looked for below
-                updated = _update(state.params, grads, trained, state.eta[t], weight_decay, masks)
-            if not are_finite(*(getattr(updated, name) for name in trained)):
-                raise _diverged(state, "a parameter is not finite after the update")
-            state.params, state.t = updated, t + 1
-            if state.loss[t] > _EXPLODED * max(1.0, abs(state.loss[0])):
-                raise _diverged(state, f"the loss is {state.loss[t]:.3g}, and was {state.loss[0]:.3g} at the start")
-            if progress is not None:
+            descent.step(t)
+            saving = (t + 1) % checkpoint == 0 and t + 1 < steps and out is not None
+            if saving or until is not None:
+                descent.catch_up()
+            if progress is not None and state.t == t + 1:
                 progress(t + 1, steps, state.loss[t])
             if until is not None and until(state.loss[: t + 1]):
                 break
-            if (t + 1) % checkpoint == 0 and t + 1 < steps:
+            if saving:
                 save()
+        descent.catch_up()
         if times and (state.t in times or state.t < steps):
             state.record(state.t, observe(state.params))
     except NotFinite as error:  # a loss, a gradient, or a score of the tests
         save()
         raise _diverged(state, error) from None
-    except (KeyboardInterrupt, Diverged):
+    except KeyboardInterrupt:
+        descent.catch_up()
+        save()
+        raise
+    except Diverged:
         save()
         raise
     save()
     return state.run()
+
+
+class _OnCpu:
+    """Steps of a run on the CPU: `state` is always what was reached."""
+
+    def __init__(self, state, draw, loss, trained, weight_decay, masks):
+        self.state, self.draw, self.loss = state, draw, loss
+        self.trained, self.weight_decay, self.masks = trained, weight_decay, masks
+
+    def step(self, t):
+        state = self.state
+        state.loss[t], grads = loss_and_grad(state.params, self.draw(t), self.loss)
+        with np.errstate(all="ignore"):  # overflow is looked for below
+            updated = _update(state.params, grads, self.trained, state.eta[t], self.weight_decay, self.masks)
+        if not are_finite(*(getattr(updated, name) for name in self.trained)):
+            raise _diverged(state, "a parameter is not finite after the update")
+        state.params, state.t = updated, t + 1
+        if state.loss[t] > _EXPLODED * max(1.0, abs(state.loss[0])):
+            raise _exploded(state)
+
+    def catch_up(self):
+        """Bring `state` up to what was reached."""
+
+
+class _OnGpu:
+    """Steps of a run on a GPU: `state` is what was reached when it last caught up, by itself every so many steps."""
+
+    def __init__(self, state, draw, loss, trained, weight_decay, masks):
+        self.state, self.draw, self.kind, self.kernels = state, draw, kind_of_loss(loss), devices.kernels()
+        if state.t < len(state.loss):
+            placed(state.params, draw(state.t))  # checks both
+        flags = [
+            np.broadcast_to(
+                masks.get(name, array.dtype.type(1)) if name in trained else array.dtype.type(0), array.shape
+            )
+            for name, array in state.params._asdict().items()
+        ]
+        self.descent = self.kernels.Descent(state.params, flags, weight_decay, state.loss, state.t, _EXPLODED)
+
+    def step(self, t):
+        dtype = self.descent.dtype
+        kernel, inputs, labels, keys = inputs_on_gpu(self.draw(t), dtype)
+        step = getattr(self.kernels, f"{kernel}_step")
+        self.descent.step(t, self.state.eta[t], step, inputs, labels, keys, self.kind)
+        if (t + 1) % _CATCH_UP == 0:
+            self.catch_up()
+
+    def catch_up(self):
+        state = self.state
+        state.t, wrong, params, state.loss[:] = self.descent.fetch()
+        state.params = state.params._replace(**dict(zip(state.params._fields, params, strict=True)))
+        if wrong == 1:
+            raise _diverged(state, "the loss, a gradient or a parameter is not finite")
+        if wrong == 2:
+            raise _exploded(state)
 
 
 def _update(params, grads, trained, eta, weight_decay, masks):
@@ -371,6 +439,10 @@ def _diverged(state, reason):
         "kept.",
         state.run(),
     )
+
+
+def _exploded(state):
+    return _diverged(state, f"the loss is {state.loss[state.t - 1]:.3g}, and was {state.loss[0]:.3g} at the start")
 
 
 # ---- Settings
@@ -459,13 +531,19 @@ def _times(measure, steps):
     return tuple(sorted({integer("measure", t, 0) for t in measure}))
 
 
-def _prompts(problem, prompts, batch, seed, start):
-    """step -> prompts of that step."""
+def _prompts(problem, prompts, batch, seed, start, on_gpu):
+    """step -> prompts of that step, on the GPU if they are to be there."""
+    if on_gpu and (not isinstance(start, Params) or (isinstance(prompts, str) and prompts == "population")):
+        what = f"the model of {_describe(problem)['type']}" if not isinstance(start, Params) else "prompts='population'"
+        raise TypeError(f"backend is 'cuda', and there are no GPU kernels for {what}. Take backend='cpu'.")
     if isinstance(prompts, str):
         if prompts not in ("fresh", "population"):
             raise ValueError(f"prompts is {prompts!r}; expected 'fresh', 'population', a number, or prompts.")
         if prompts == "fresh":
-            return lambda t: problem.sample(batch, seed=(seed, t))
+            if on_gpu and hasattr(problem, "device_sampler"):
+                sampler = problem.device_sampler(batch, start[0].dtype)
+                return lambda t: sampler((seed, t))
+            return _moving(lambda t: problem.sample(batch, seed=(seed, t)), start, on_gpu)
         if not hasattr(problem, "population"):
             raise ValueError(
                 f"prompts is 'population': {_describe(problem)['type']} has none to compute with. Expected 'fresh', a "
@@ -483,8 +561,26 @@ def _prompts(problem, prompts, batch, seed, start):
             "problem.sample() draws them."
         )
     if batch >= len(prompts):
-        return lambda t: prompts
-    return lambda t: prompts[np.random.default_rng([4, seed, t]).choice(len(prompts), batch, replace=False)]
+        whole = _moving(lambda t: prompts, start, on_gpu)(0)
+        return lambda t: whole
+    if on_gpu:
+        prompts = devices.to_host(prompts)  # whence the chosen ones are brought back
+    chosen = lambda t: np.random.default_rng([4, seed, t]).choice(len(prompts), batch, replace=False)  # noqa: E731
+    return _moving(lambda t: prompts[chosen(t)], start, on_gpu)
+
+
+def _moving(draw, start, on_gpu):
+    """The same draws, brought to the GPU if they are to be there, codes without a kernel as tokens of the run's dtype."""
+    if not on_gpu:
+        return draw
+
+    def moved(t):
+        prompts = draw(t)
+        return devices.to_device(
+            prompts if isinstance(prompts, (Prompts, CodedPrompts)) else prompts.dense(start[0].dtype)
+        )
+
+    return moved
 
 
 def _describe(thing):
@@ -586,6 +682,7 @@ def _unpack(path):
         measured = {name.removeprefix("measured/"): a for name, a in arrays.items() if name.startswith("measured/")}
         history = History(arrays["loss"], arrays["learning_rate"], arrays["steps"], measured)
         settings["problem"]["type"]  # what every run has
+        settings.setdefault("backend", "cpu")  # of runs from before there was another
     except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a checkpoint of nlicl, or is damaged ({error}). {anew}") from None
     if version != _FORMAT:

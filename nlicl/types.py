@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import devices
+from .devices import on_device
+
 __all__ = ["CodedPrompts", "Params", "Prompt", "Prompts"]
 
 
@@ -87,8 +90,9 @@ def all_finite(array):
 
 def check_finite(array, name):
     """Raise ValueError, with the first offending index, if `array` holds NaN or infinity."""
-    if all_finite(array):
+    if devices.all_finite(array) if on_device(array) else all_finite(array):
         return
+    array = devices.fetch(array)
     bad = np.argwhere(~np.isfinite(array))
     index = tuple(int(i) for i in bad[0])
     raise ValueError(
@@ -107,15 +111,28 @@ class _Writable:
 
 
 def packed(array):
-    """Contiguous, aligned, of a type the kernels are compiled for; a copy only if needed."""
-    if array.flags.carray and type(array) is np.ndarray:
+    """Contiguous, aligned, of a type the kernels are compiled for; a copy only if needed. One on a GPU as it is."""
+    if on_device(array) or (array.flags.carray and type(array) is np.ndarray):
         return array
     array = np.require(array, requirements=["C", "A"])
     return array if array.flags.writeable else np.asarray(_Writable(array))
 
 
+def _part(prompts, index):
+    """`prompts[index]` of prompts on a GPU: a slice stays there; one prompt, which formulas take, comes to the host."""
+    if not isinstance(index, slice):
+        found = devices.to_host(prompts)[index]
+        return found if isinstance(found, Prompt) else devices.to_device(found)
+    if index.step not in (None, 1) or not range(len(prompts))[index]:
+        raise IndexError(f"{index} of {len(prompts)} prompts on a GPU; expected a slice of step 1 that is not empty.")
+    whole = getattr(prompts, "dictionary", None)
+    return prompts.moved(lambda array: array if array is whole else array[index])
+
+
 def frozen(array):
-    """A read-only view of `array`."""
+    """A read-only view of `array`; one on a GPU as it is."""
+    if on_device(array):
+        return array
     view = array.view()
     view.flags.writeable = False
     return view
@@ -215,7 +232,9 @@ class Prompts:
     takes = Params  # the parameters of the model that such prompts are for
 
     def __post_init__(self):
-        tokens = real_array(self.tokens, "tokens", "(B, l+1, d)", complex_too=True)
+        there = on_device(self.tokens)
+        tokens = devices.shape_of(self.tokens) if there else self.tokens
+        tokens = real_array(tokens, "tokens", "(B, l+1, d)", complex_too=True)
         B, rows, d = tokens.shape
         if B == 0:
             raise ValueError(f"tokens has shape {tokens.shape}: an empty batch. Expected B >= 1 prompts.")
@@ -226,11 +245,28 @@ class Prompts:
             )
         if d == 0:
             raise ValueError(f"tokens has shape {tokens.shape}: tokens of width 0. Expected d >= 1.")
-        labels = _checked_labels(self.labels, B, tokens.dtype, "tokens")
+        labels = devices.fetch(self.labels)
+        labels = _checked_labels(labels, B, tokens.dtype, "tokens")
+        if there:
+            tokens, labels = devices.place(self.tokens), devices.place(labels)
         check_finite(tokens, "tokens")
+        self._set(tokens, labels, self.query_attends)
+
+    def _set(self, tokens, labels, query_attends):
         object.__setattr__(self, "tokens", tokens)
         object.__setattr__(self, "labels", frozen(labels))  # a copy: nothing checks labels again
-        object.__setattr__(self, "query_attends", bool(self.query_attends))
+        object.__setattr__(self, "query_attends", bool(query_attends))
+
+    @classmethod
+    def unchecked(cls, tokens, labels, query_attends):
+        """From arrays of the final dtypes that are right by construction. Nothing is looked at."""
+        made = object.__new__(cls)
+        made._set(tokens, labels, query_attends)
+        return made
+
+    def moved(self, move):
+        """The same prompts with their arrays moved elsewhere: `nlicl.to_device`, `nlicl.to_host`."""
+        return type(self).unchecked(move(self.tokens), move(self.labels), self.query_attends)
 
     @property
     def length(self):
@@ -242,6 +278,8 @@ class Prompts:
 
     def __getitem__(self, index):
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `Prompts`."""
+        if on_device(self.tokens):
+            return _part(self, index)
         if np.ndim(index) == 0 and not isinstance(index, slice):
             z = self.labels[index]
             return Prompt(self.tokens[index], z.item() if z.dtype.kind == "f" else z, self.query_attends)
@@ -299,6 +337,10 @@ class CodedPrompts:
     takes = Params
 
     def __post_init__(self):
+        if any(on_device(getattr(self, name)) for name in _CODES):  # checked on the host: codes are small beside tokens
+            checked = CodedPrompts(*(devices.fetch(getattr(self, name)) for name in _CODES), self.query_attends)
+            self._set(*map(devices.place, checked._arrays), self.query_attends)
+            return
         dictionary = real_array(self.dictionary, "dictionary", "(d, K)")
         kappa = real_array(self.kappa, "kappa", "(B, l+1)")
         B, rows = kappa.shape
@@ -336,7 +378,7 @@ class CodedPrompts:
 
     @classmethod
     def unchecked(cls, dictionary, relevant, irrelevant, kappa, sign, labels, query_attends):
-        """For samplers: from arrays of the final dtypes that are right by construction. Nothing is looked at."""
+        """From arrays of the final dtypes that are right by construction, as samplers make them. Nothing is looked at."""
         made = object.__new__(cls)
         made._set(dictionary, relevant, irrelevant, kappa, sign, labels, query_attends)
         return made
@@ -350,6 +392,10 @@ class CodedPrompts:
             packed(array.astype(dtype, copy=False) if array.dtype.kind == "f" else array) for array in self._arrays
         )
 
+    def moved(self, move):
+        """The same prompts with their arrays moved elsewhere: `nlicl.to_device`, `nlicl.to_host`."""
+        return type(self).unchecked(*map(move, self._arrays), self.query_attends)
+
     @property
     def length(self):
         """l, the number of contexts."""
@@ -360,6 +406,8 @@ class CodedPrompts:
 
     def __getitem__(self, index):
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
+        if on_device(self.kappa):
+            return _part(self, index)
         if np.ndim(index) == 0 and not isinstance(index, slice):
             return self[[index]].dense()[0]
         rows = (self.relevant[index], self.irrelevant[index], self.kappa[index], self.sign[index], self.labels[index])
@@ -377,6 +425,8 @@ class CodedPrompts:
         -------
         Prompts
         """
+        if on_device(self.kappa):
+            return devices.to_device(devices.to_host(self).dense(dtype))
         E = np.ascontiguousarray(self.dictionary.T, dtype)  # rows: one pattern each
         kappa, sign = self.kappa[..., None].astype(dtype), self.sign[..., None].astype(dtype)
         tokens = np.empty((*self.relevant.shape, E.shape[1]), dtype)

@@ -57,14 +57,15 @@ def test_the_imports_are_read():
 GROUND = ["nlicl.types"]
 ALLOWED = {
     "nlicl.kernels": ["nlicl.kernels"],
-    "nlicl.types": [],
+    "nlicl.devices": ["nlicl.kernels"],  # imported when a GPU is asked for
+    "nlicl.types": ["nlicl.devices"],
     "nlicl.checks": [],
     "nlicl.files": [],
     "nlicl.reference": GROUND,
     "nlicl.mechanism": GROUND,
-    "nlicl.model": [*GROUND, "nlicl.kernels"],
+    "nlicl.model": [*GROUND, "nlicl.devices", "nlicl.kernels"],
     "nlicl.baselines": GROUND,
-    "nlicl.training": [*GROUND, "nlicl.checks", "nlicl.files", "nlicl.model"],
+    "nlicl.training": [*GROUND, "nlicl.checks", "nlicl.devices", "nlicl.files", "nlicl.model"],
     "nlicl.pruning": [*GROUND, "nlicl.model"],
     "nlicl.experiment": ["nlicl.training"],
 }

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from .. import devices
 from ..checks import integer
 from ..formula import Formula, Subject
 from .answer import attributes
@@ -68,7 +69,7 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
     return AuditReport(subject.name, seed, draws, [bench.audit(formula, query_attends, timeout)])
 
 
-def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=None, progress=None):
+def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=None, backend="cpu", progress=None):
     """Audit every formula of a paper, the library's batched gradients and a negative control.
 
     Parameters
@@ -77,20 +78,36 @@ def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=Non
         As in `audit_formula`; `query_attends` overrules what formulas ask for.
     wrt : str, optional
         Only formulas of this parameter.
+    backend : {"cpu", "cuda"}
+        Whose gradients are the library's: those of its CPU kernels, or of each of its GPU kernels. The witnesses are on the
+        CPU in either case.
     progress : callable, optional
         progress(done, total, name), called before each formula.
 
     Returns
     -------
     AuditReport
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `audit_formula`; another backend, or a paper without GPU kernels.
+    nlicl.devices.Unavailable
+        backend="cuda" without a GPU, or without the package numba-cuda.
     """
     subject = _subject(paper)
     if wrt is not None:
         _check_parameter(wrt, subject)
+    if backend not in ("cpu", "cuda"):
+        raise ValueError(f"backend is {backend!r}; expected 'cpu' or 'cuda'.")
+    if backend == "cuda" and not subject.on_gpu:
+        raise ValueError(f"backend is 'cuda', and there are no GPU kernels for {subject.name}; expected 'cpu'.")
+    if backend == "cuda":
+        devices.kernels()  # or an error, before the work
     jobs = []
     for part in subject.every:
         chosen = [formula for formula in part.formulas.values() if wrt in (None, formula.wrt)]
-        jobs += _jobs(Bench(part, draws, seed, subject), chosen, query_attends, control=not jobs)
+        jobs += _jobs(Bench(part, draws, seed, subject, backend), chosen, query_attends, control=not jobs)
     reports = []
     for done, (name, job) in enumerate(jobs):
         if progress is not None:
@@ -105,8 +122,10 @@ def _jobs(bench, formulas, query_attends, control):
     jobs = [(formula.name, lambda f=formula: bench.audit(f, query_attends)) for formula in right]
     models = dict.fromkeys((f.wrt, f.query_attends if query_attends is None else query_attends) for f in right)
     for wrt, attends in models:
-        name = f"library {wrt}" + (" (query attends)" if attends and query_attends is None else "")
-        jobs.append((name, lambda w=wrt, q=attends, n=name: bench.audit_library(w, q, n)))
+        for through in bench.library:
+            remarks = [through] * bool(through) + ["query attends"] * bool(attends and query_attends is None)
+            name = f"library {wrt}" + (f" ({', '.join(remarks)})" if remarks else "")
+            jobs.append((name, lambda w=wrt, q=attends, n=name, t=through: bench.audit_library(w, q, n, t)))
     jobs += [(f.name, lambda f=f: bench.audit(f, query_attends)) for f in formulas if f.expected != "agree"]
     if control and right:
         jobs.append(("negative control", lambda: bench.audit(_broken(right[0]), query_attends)))
@@ -116,12 +135,13 @@ def _jobs(bench, formulas, query_attends, control):
 class Bench:
     """The draws of one audit; what witnesses find on them is kept, for all formulas of a paper share it."""
 
-    def __init__(self, subject, draws, seed, paper=None):
+    def __init__(self, subject, draws, seed, paper=None, backend="cpu"):
         draws = integer("draws", draws, LEAST_DRAWS)
         if draws > MOST_DRAWS:
             raise ValueError(f"draws is {draws}; expected at most {MOST_DRAWS}. Other draws come with another seed.")
         self.subject, self.draws, self.seed, self.paper = subject, draws, integer("seed", seed, 0), paper or subject
-        self._points, self._single, self._batched = {}, {}, {}
+        self.library = subject.on_gpu if backend == "cuda" else {"": subject.gradient}
+        self._points, self._single, self._batched, self._gradients = {}, {}, {}, {}
         self._others = lru_cache(None)(self._find_others)
 
     def points(self, attends):
@@ -164,13 +184,15 @@ class Bench:
         report.query_attends = bool(attends)
         return report
 
-    def audit_library(self, wrt, query_attends=None, name=None):
-        """The report on the library's own gradient of a batch."""
+    def audit_library(self, wrt, query_attends=None, name=None, through=""):
+        """The report on the library's own gradient of a batch, through the kernels of that name."""
         name = name or f"library {wrt}"
         formula = Formula(None, name, wrt, self.subject.computed_by.format(wrt=wrt), "nlicl's kernels")
 
         def call(case):
-            return getattr(self.subject.gradient(case.params, case.prompts), wrt)
+            if (through, id(case)) not in self._gradients:  # of all parameters at once
+                self._gradients[through, id(case)] = self.library[through](case.params, case.prompts)
+            return getattr(self._gradients[through, id(case)], wrt)
 
         report = judge(formula, self.batched(bool(query_attends)), call, self.subject)
         report.query_attends = bool(query_attends)

@@ -42,6 +42,12 @@ def add(commands):
         metavar="SECONDS",
         help="for a formula of your own on all draws together (default %(default)g)",
     )
+    audit.add_argument(
+        "--backend",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="whose gradients are the library's: its CPU kernels' (the default) or its GPU kernels'",
+    )
     audit.add_argument("--only-wrong", action="store_true", help="show only what is wrong, with the wrong entries")
     audit.add_argument(
         "--json",
@@ -68,6 +74,10 @@ def run(options):
             f"--formula needs --wrt NAME, the parameter it differentiates by, of {options.paper} one of {known}; for example "
             f"--wrt {first}"
         )
+    if options.formula and options.backend != "cpu":
+        raise CannotRun(
+            "--backend is whose gradients are the library's, and --formula judges yours; give one of the two"
+        )
     formula = _load_formula(options.formula, options.timeout) if options.formula else None
     from ..audit import audit_formula, audit_paper
     from ..audit.html import page
@@ -84,7 +94,7 @@ def run(options):
         if formula is not None:
             report = audit_formula(formula, paper=options.paper, wrt=options.wrt, timeout=options.timeout, **settings)
         else:
-            report = audit_paper(options.paper, wrt=options.wrt, progress=progress, **settings)
+            report = audit_paper(options.paper, wrt=options.wrt, backend=options.backend, progress=progress, **settings)
     if piped:
         print(to_json(report.to_dict()) if piped == ["--json"] else page(report), end="")
     else:

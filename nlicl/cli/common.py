@@ -97,11 +97,14 @@ class Bar:
 
 @contextmanager
 def progress_bar():
-    """A `Bar` for the work inside. Wrong settings, found there as ValueError or TypeError, end the command in one line."""
+    """A `Bar` for the work inside. Wrong settings, found there as ValueError or TypeError, end the command in one line, and so
+    does a GPU that is not there."""
+    from ..devices import Unavailable
+
     bar = Bar()
     try:
         yield bar
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, Unavailable) as error:
         raise CannotRun(" ".join(str(error).split())) from None
     except OverflowError as error:
         raise CannotRun(f"a setting is too large: {error}") from None

@@ -31,6 +31,7 @@ def add(commands):
     )
     train.add_argument("--steps", type=int, metavar="N", help="updates in all; the problem's if not given")
     train.add_argument("--seed", type=int, metavar="S", help="default 0")
+    train.add_argument("--backend", choices=("cpu", "cuda"), help="where to train: cpu, the default, or cuda, on a GPU")
     where = train.add_mutually_exclusive_group()
     where.add_argument("--out", type=folder_name, metavar="DIR", help="a folder for the run; made if it is not there")
     where.add_argument("--resume", type=folder_name, metavar="DIR", help="the folder of a run to continue")
@@ -48,6 +49,7 @@ def run(options):
         else:
             problem, chosen = _chosen(options)
             chosen["seed"] = 0 if options.seed is None else options.seed
+            chosen["backend"] = options.backend or "cpu"
             if options.out is not None:
                 check_folder("--out", options.out)
             if options.out is not None and (options.out / CHECKPOINT).exists():
@@ -167,6 +169,11 @@ def _resumed(options, load_run, paper_of):
         raise CannotRun(f"--resume {options.resume}: was started from Python with arrays of its own; resume it there")
     if options.seed is not None and options.seed != kept["seed"]:
         raise CannotRun(f"--seed {options.seed}: the run in {options.resume} has seed {kept['seed']}, and keeps it")
+    if options.backend not in (None, kept["backend"]):
+        raise CannotRun(
+            f"--backend {options.backend}: the run in {options.resume} is on {kept['backend']}, and stays there: "
+            "another's sums differ in their last digits"
+        )
     del kept["schedule"], kept["params"]
     return problem, kept
 

@@ -12,7 +12,7 @@ from ..kernels import dense
 from ..kernels import loss as losses
 from ..kernels._jit import source as source_of
 from ..model import loss_and_grad
-from ..types import Params, Prompts
+from ..types import CodedPrompts, Params, Prompts
 
 _SIZES = (3, 4, 5, 6, 7, 8)  # of d, l, m, m_a, m_b: five different ones a point
 
@@ -63,6 +63,30 @@ def gradient(loss, times=1):
         return loss_and_grad(params, prompts[list(range(len(prompts))) * times] if times > 1 else prompts, loss)[1]
 
     return evaluate
+
+
+def on_gpu(loss):
+    """The library's batched gradients through its GPU kernels: that for tokens and, of the same tokens, that for codes."""
+
+    def through(kind):
+        return lambda params, prompts: loss_and_grad(params, kind(prompts), loss, backend="cuda")[1]
+
+    return {"GPU, tokens": through(lambda prompts: prompts), "GPU, codes": through(as_codes)}
+
+
+def as_codes(prompts):
+    """Prompts as codes of all kinds: token = E_r + kappa v + sign q with any v, q and a column E_r for each token."""
+    B, rows, d = prompts.tokens.shape
+    rng = np.random.default_rng(0)
+    v, q = rng.standard_normal((2, d))
+    kappa, sign = rng.uniform(-1, 1, (B, rows)), rng.choice([-1, 0, 1], (B, rows))
+    sign[:, -1] = 0
+    own = (prompts.tokens - kappa[..., None] * v - sign[..., None] * q).reshape(-1, d)
+    relevant = np.arange(B * rows).reshape(B, rows)
+    irrelevant = np.full((B, rows), B * rows)
+    return CodedPrompts(
+        np.vstack([own, v, q]).T, relevant, irrelevant, kappa, sign, prompts.labels, prompts.query_attends
+    )
 
 
 def random_points(rng, query_attends):

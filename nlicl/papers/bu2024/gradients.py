@@ -215,4 +215,5 @@ subject = _subject(
     edits=_mistakes.edits,
     activity=_transformer.activity("logistic"),
     rows={"W_O": "neuron", "a": "neuron"},
+    on_gpu=_transformer.on_gpu("logistic"),
 )

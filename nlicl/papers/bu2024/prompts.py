@@ -229,6 +229,10 @@ class CodedPrompts:
         """
         return Prompts(self._tokens(dtype), self.labels)
 
+    def moved(self, move):
+        """The same prompts as tokens, moved elsewhere: a GPU has no kernel for these codes."""
+        return self.dense().moved(move)
+
     def _tokens(self, dtype):
         if self.tokens is not None:
             return self.tokens.astype(dtype, copy=False)

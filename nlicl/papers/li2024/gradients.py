@@ -249,4 +249,5 @@ subject = Subject(
     sizes=_sizes,
     activity=_transformer.activity("hinge"),
     rows={"W_O": "neuron", "a": "neuron"},
+    on_gpu=_transformer.on_gpu("hinge"),
 )

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from ... import devices
 from ...checks import integer, real
 from ...kernels.sampling import decode
 from ...types import CodedPrompts, Params
-from .._seeds import generator
+from .._seeds import generator, key
 from .observer import Observer
 
 __all__ = ["Problem", "condition_3_2", "cyclic_tasks", "sibling"]
@@ -258,6 +259,32 @@ class Problem:
         return CodedPrompts.unchecked(
             self._dictionary, relevant, irrelevant, kappa, sign, z.astype(kappa.dtype), self.query_attends
         )
+
+    def device_sampler(self, n, dtype=np.float64):
+        """Draw the prompts of `sample(n, seed=seed)` on a GPU, so that training need not bring them there.
+
+        Parameters
+        ----------
+        n : int
+            Number of prompts, B.
+        dtype : {numpy.float64, numpy.float32}
+            Of kappa and the labels.
+
+        Returns
+        -------
+        callable
+            seed -> CodedPrompts on the GPU, which hold until the next call. kappa is that of `sample` but for rounding.
+
+        Raises
+        ------
+        nlicl.devices.Unavailable
+            No GPU, or no package numba-cuda.
+        """
+        integer("n", n, 1)
+        settings = (n, self.length, self.alpha, self.M1, self.M2, self.K, np.dtype(dtype))
+        sampler = devices.kernels().Sampler(self._usual_tasks, *settings)
+        E = devices.place(self._dictionary.astype(dtype))
+        return lambda seed: CodedPrompts.unchecked(E, *sampler.draw(key(_SAMPLE, seed)), self.query_attends)
 
     def initialize(self, m=None, m_a=None, m_b=None, seed=0):
         """Initial parameters: W_Q, W_K, W_V a small multiple of the identity, W_O Gaussian [paper].

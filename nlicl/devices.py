@@ -1,0 +1,168 @@
+"""Where arrays lie: on the host, or on a GPU.
+
+On a GPU are arrays with `__cuda_array_interface__`: those of numba.cuda, CuPy, PyTorch (detached) or JAX. They are used where
+they lie. `nlicl.kernels.cuda` is imported when a GPU is asked for, and never before. Docs: docs/cuda.md.
+"""
+
+import importlib.util
+import os
+
+import numpy as np
+
+__all__ = ["BACKENDS", "Unavailable", "choose", "on_device", "to_device", "to_host", "unavailable"]
+
+BACKENDS = ("auto", "cpu", "cuda")
+
+
+class Unavailable(RuntimeError):
+    """A GPU was asked for, and cannot be had here; the message says why, and what to do."""
+
+
+def unavailable():
+    """Why nothing can run on a GPU here, and what to do about it; None if all is there.
+
+    Returns
+    -------
+    (str, str) or None
+    """
+    simulated = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+    if importlib.util.find_spec("numba_cuda") is None and not simulated:
+        return "the package numba-cuda is not installed", "python -m pip install 'nlicl[cuda]'"
+    try:
+        from .kernels import cuda
+    except ImportError as error:
+        return f"numba.cuda cannot be imported ({error})", "python -m pip install --upgrade 'nlicl[cuda]'"
+    return cuda.trouble()
+
+
+def kernels():
+    """The module `nlicl.kernels.cuda`; `Unavailable` if it cannot run here."""
+    found = unavailable()
+    if found is not None:
+        why, fix = found
+        raise Unavailable(f"there is no GPU to use: {why}. To mend it: {fix}. Or stay on the CPU: backend='cpu'.")
+    from .kernels import cuda
+
+    return cuda
+
+
+def on_device(array):
+    """Whether an array lies on a GPU. TypeError for one that does not show where, as a tensor that records gradients."""
+    if isinstance(array, np.ndarray):
+        return False
+    try:
+        return hasattr(array, "__cuda_array_interface__") or getattr(
+            array, "__cuda_ndarray__", False
+        )  # the simulator's
+    except RuntimeError as error:
+        raise TypeError(
+            f"a {type(array).__name__} cannot be used where it lies: {error} Give array.detach()."
+        ) from None
+
+
+def any_there(*things):
+    """The name of the first array of parameters or prompts that lies on a GPU; an empty string if none does."""
+    for thing in things:
+        if hasattr(thing, "_fields"):
+            named = [(f"params.{name}", array) for name, array in zip(thing._fields, thing, strict=True)]
+        else:
+            named = [(f"prompts.{name}", getattr(thing, name, None)) for name in ("tokens", "kappa")]
+        for name, array in named:
+            if on_device(array):
+                return name
+    return ""
+
+
+def choose(backend, *things):
+    """Which of "cpu" and "cuda" a backend means for these parameters and prompts: "auto" is where any of them lies.
+
+    Raises
+    ------
+    ValueError
+        No such backend.
+    TypeError
+        "cpu" with arrays that lie on a GPU.
+    """
+    if not isinstance(backend, str) or backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}.")
+    if backend == "cuda":
+        return backend
+    there = any_there(*things)
+    if there and backend == "cpu":
+        raise TypeError(
+            f"backend is 'cpu', but {there} lies on a GPU; expected arrays of the host. Bring it there by nlicl.to_host, or "
+            "take backend='auto'."
+        )
+    return "cuda" if there else "cpu"
+
+
+def place(array):
+    """An array on the GPU: itself if it is there, else a copy."""
+    return kernels().place(array)
+
+
+def fetch(array):
+    """An array on the host: itself if it is there, else a copy."""
+    return place(array).copy_to_host() if on_device(array) else array
+
+
+def shape_of(array):
+    """Zeros of the shape and dtype of an array on the GPU, which take no memory: to check both as if it were here."""
+    there = place(array)
+    return np.broadcast_to(np.zeros((), there.dtype), there.shape)
+
+
+def all_finite(array):
+    """Whether an array on the GPU holds neither NaN nor infinity."""
+    return kernels().all_finite(place(array))
+
+
+def to_device(thing):
+    """Copy parameters, prompts or an array to the GPU.
+
+    Parameters
+    ----------
+    thing : Params, Prompts, CodedPrompts or ndarray
+        Of Li et al. or Bu et al., whose coded prompts become `Prompts`.
+
+    Returns
+    -------
+    Params, Prompts, CodedPrompts or device array
+        Of the same kind and dtypes; what lies on a GPU already is not copied.
+
+    Raises
+    ------
+    nlicl.devices.Unavailable
+        No GPU, or no package numba-cuda.
+    TypeError
+        Prompts of another model, for which there are no GPU kernels, or something else.
+    """
+    kernels()
+    return _moved(thing, place)
+
+
+def to_host(thing):
+    """Copy parameters, prompts, an array, or what `nlicl.forward` gave from the GPU: `to_device` in reverse.
+
+    Parameters
+    ----------
+    thing : Params, Forward, Prompts, CodedPrompts or array
+
+    Returns
+    -------
+    The same with NumPy arrays; what is on the host already is not copied.
+    """
+    return _moved(thing, fetch)
+
+
+def _moved(thing, move):
+    if hasattr(thing, "_fields"):
+        return type(thing)(*map(move, thing))
+    if hasattr(thing, "moved") and not isinstance(thing, type):
+        return thing.moved(move)
+    if isinstance(thing, np.ndarray) or on_device(thing):
+        return move(thing)
+    raise TypeError(
+        f"a {type(thing).__name__} cannot be moved to or from a GPU; expected parameters, an array, or prompts of "
+        "Li et al. or Bu et al."
+    )
