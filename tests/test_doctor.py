@@ -92,8 +92,8 @@ def test_wrong_gradients_are_noticed(monkeypatch):
 
     right = model.loss_and_grad
 
-    def off(params, prompts):
-        loss, grads = right(params, prompts)
+    def off(params, prompts, **where):
+        loss, grads = right(params, prompts, **where)
         return loss, grads._replace(W_K=grads.W_K * (1 + 1e-9))
 
     monkeypatch.setattr(model, "loss_and_grad", off)
