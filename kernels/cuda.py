@@ -19,13 +19,14 @@ Derivation and numbers: docs/cuda.md.
 import functools
 import math
 import sys
+import threading
 
 import numpy as np
 from numba import config, cuda
 
 from . import loss as losses
 from . import sampling
-from ._jit import source
+from ._jit import cache_folder, source
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 if SIMULATED:
@@ -44,16 +45,26 @@ _MOST_RANGES = 64
 
 
 def _kernel(function):
-    """Compile a function for the GPU on first call. The simulator's NumPy warns of overflow; a GPU does not."""
-    if not SIMULATED:
-        return cuda.jit(function)
+    """Compile a function for the GPU on first call, and keep it with the CPU's kernels."""
+    if SIMULATED:
+        return cuda.jit(_quiet(function))
+    folder, before = cache_folder(), config.CACHE_DIR
+    try:
+        config.CACHE_DIR = str(folder or "")
+        return cuda.jit(function, cache=folder is not None)
+    finally:
+        config.CACHE_DIR = before
+
+
+def _quiet(function):
+    """The simulator's NumPy warns of overflow; a GPU does not."""
 
     @functools.wraps(function)
     def quiet(*arguments):
         with np.errstate(all="ignore"):
             function(*arguments)
 
-    return cuda.jit(quiet)
+    return quiet
 
 
 def _device(function):
@@ -453,8 +464,49 @@ def _blocks(n, size=THREADS):
     return -(-n // size)
 
 
+def _launch(kernel, blocks, *arguments, threads=THREADS, shared=0):
+    """Run a kernel on so many blocks, with so many bytes of shared memory. Numba would warn of few blocks: they are as many
+    as the problem has work for."""
+    before = config.CUDA_LOW_OCCUPANCY_WARNINGS
+    try:
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+        ready = kernel[blocks, threads, 0, shared]
+    finally:
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = before
+    ready(*arguments)
+
+
+def empty(shape, dtype):
+    return cuda.device_array(shape, dtype)
+
+
+class _Scratch(threading.local):
+    """Room for what a step needs on its way. Each thread keeps that of its last step for the next: to ask the GPU for memory
+    and to give it back makes it wait. Kernels run in the order of their launches, so that nothing is overwritten too soon."""
+
+    def __init__(self):
+        self.spare, self.used = {}, []
+
+    def __enter__(self):
+        self.used = []
+
+    def __exit__(self, *_):
+        self.spare = {}
+        for array in self.used:
+            self.spare.setdefault((array.size, array.dtype), []).append(array)
+        self.used = []
+
+    def __call__(self, size, dtype):
+        found = self.spare.get((size, np.dtype(dtype)))
+        self.used.append(found.pop() if found else empty(size, dtype))
+        return self.used[-1]
+
+
+_scratch = _Scratch()
+
+
 class Matrix:
-    """A matrix on the GPU: `array` flat, and where its rows, columns and entries are. `.T` is the same memory."""
+    """A matrix on the GPU: `array` flat, and how far apart its rows and its columns are. `.T` is the same memory."""
 
     def __init__(self, array, shape, strides=None):
         self.array, self.shape, self.strides = array, shape, strides or (shape[1], 1)
@@ -462,10 +514,6 @@ class Matrix:
     @property
     def T(self):
         return Matrix(self.array, self.shape[::-1], self.strides[::-1])
-
-
-def empty(shape, dtype):
-    return cuda.device_array(shape, dtype)
 
 
 def flat(array):
@@ -478,35 +526,29 @@ def matrix(array):
 
 
 def product(A, B, out=None, ranges=1):
-    """A B as a new `Matrix`, or written to the flat array `out`; over so many ranges of the inner index."""
+    """A B as a `Matrix`, in the flat array `out` or in scratch; over so many ranges of the inner index, added in order."""
     (rows, inner), columns = A.shape, B.shape[1]
     dtype = A.array.dtype
+    out = _scratch(rows * columns, dtype) if out is None else out
+    slabs = out if ranges == 1 else _scratch(ranges * rows * columns, dtype)
+    grid = (_blocks(rows, _TILE), _blocks(columns, _TILE), ranges)
+    shape = (rows, inner, columns, ranges)
+    room = 2 * _DEEP * _TILE * dtype.itemsize
+    _launch(_product, grid, slabs, A.array, *A.strides, B.array, *B.strides, *shape, threads=_SIDE * _SIDE, shared=room)
     if ranges > 1:
-        slabs = empty(ranges * rows * columns, dtype)
-        _multiply(slabs, A, B, rows, inner, columns, ranges)
-        return Matrix(column_sums(slabs, ranges, rows * columns, out), (rows, columns))
-    out = empty(rows * columns, dtype) if out is None else out
-    _multiply(out, A, B, rows, inner, columns, 1)
+        column_sums(out, slabs, ranges, rows * columns)
     return Matrix(out, (rows, columns))
 
 
-def _multiply(C, A, B, rows, inner, columns, ranges):
-    grid = (_blocks(rows, _TILE), _blocks(columns, _TILE), ranges)
-    room = 2 * _DEEP * _TILE * C.dtype.itemsize
-    _product[grid, _SIDE * _SIDE, 0, room](C, A.array, *A.strides, B.array, *B.strides, rows, inner, columns, ranges)
-
-
-def column_sums(X, rows, columns, out=None):
-    """Sums over the rows of X (rows, columns) flat, in two steps where there are many."""
+def column_sums(out, X, rows, columns):
+    """out (columns,) = the sums over the rows of X (rows, columns) flat, in two steps where there are many."""
     room = THREADS * X.dtype.itemsize
     ranges = _ranges(rows)
     if ranges > 1:
-        sums = empty(ranges * columns, X.dtype)
-        _column_sums[(_blocks(columns, _WIDE), ranges), THREADS, 0, room](sums, X, rows, columns, ranges)
+        sums = _scratch(ranges * columns, X.dtype)
+        _launch(_column_sums, (_blocks(columns, _WIDE), ranges), sums, X, rows, columns, ranges, shared=room)
         X, rows = sums, ranges
-    out = empty(columns, X.dtype) if out is None else out
-    _column_sums[(_blocks(columns, _WIDE), 1), THREADS, 0, room](out, X, rows, columns, 1)
-    return out
+    _launch(_column_sums, (_blocks(columns, _WIDE), 1), out, X, rows, columns, 1, shared=room)
 
 
 # ---- Arrays on the GPU
@@ -541,13 +583,11 @@ def place(array):
     """An array on the GPU: this one as it lies if it is there, else a copy. ValueError if it is there with gaps."""
     if isinstance(array, np.ndarray):
         return cuda.to_device(np.ascontiguousarray(array))
-    if SIMULATED or type(array).__module__.startswith("numba"):
-        return array
-    placed = cuda.as_cuda_array(array)
+    placed = array if hasattr(array, "copy_to_host") else cuda.as_cuda_array(array)
     if not placed.is_c_contiguous():
         raise ValueError(
-            f"an array of shape {placed.shape} lies on the GPU with gaps or transposed, strides {placed.strides}; expected it "
-            "row by row. Make a contiguous copy of it."
+            f"an array of shape {placed.shape} lies on the GPU transposed or with gaps; expected it row by row, without any. "
+            "Give a contiguous copy of it."
         )
     return placed
 
@@ -557,14 +597,14 @@ def converted(array, dtype):
     if array.dtype == dtype:
         return array
     out = empty(array.shape, dtype)
-    _convert[_blocks(array.size), THREADS](flat(out), flat(array))
+    _launch(_convert, _blocks(array.size), flat(out), flat(array))
     return out
 
 
 def all_finite(array):
     """Whether an array holds neither NaN nor infinity."""
     wrong = cuda.to_device(np.zeros(1, np.int32))
-    _finite[_blocks(array.size), THREADS](wrong, flat(array))
+    _launch(_finite, _blocks(array.size), wrong, flat(array))
     return wrong.copy_to_host()[0] == 0
 
 
@@ -602,34 +642,35 @@ def dense_forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
     """F (B,), attn (B, keys), C (B, d), U (B, m), as `dense.forward`, on the GPU."""
     B, rows, d = tokens.shape
     m, dtype = a.size, a.dtype
-    _, _, OV_T, probes = _dense_merge(tokens, W_Q, W_K, W_V, W_O, backward=False)
-    F, attn, C, U = (empty(shape, dtype) for shape in (B, (B, keys), (B, d), (B, m)))
+    F, attn, C, U = out = [empty(shape, dtype) for shape in (B, (B, keys), (B, d), (B, m))]
     stage = _stages(keys, d, m, dtype.itemsize)
-    _dense_forward[B, THREADS, 0, shared_bytes(keys, d, m, dtype.itemsize, stage)](
-        F, flat(attn), flat(C), flat(U), flat(tokens), rows, keys, d, probes.array, OV_T.array, a, stage
-    )
+    with _scratch:
+        _, _, OV_T, probes = _dense_merge(tokens, W_Q, W_K, W_V, W_O, backward=False)
+        arguments = (*map(flat, out), flat(tokens), rows, keys, d, probes.array, OV_T.array, a, stage)
+        _launch(_dense_forward, B, *arguments, shared=shared_bytes(keys, d, m, dtype.itemsize, stage))
     return F, attn, C, U
 
 
 def dense_step(whole, parts, tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
     """The gradients of the mean loss in parts, and the loss in the last entry of whole; both from `gradients_of`."""
-    B, rows, d = tokens.shape
-    m, dtype = a.size, a.dtype
-    queries, OV, OV_T, probes = _dense_merge(tokens, W_Q, W_K, W_V, W_O)
-    each, dU, C, dprobes = (empty(B * size, dtype) for size in (m + 1, m, d, d))
-    stage = _stages(keys, d, m, dtype.itemsize)
-    _dense_step[B, THREADS, 0, shared_bytes(keys, d, m, dtype.itemsize, stage)](
-        each, dU, C, dprobes, flat(tokens), labels, rows, keys, d, probes.array, OV.array, OV_T.array, a, kind, stage
-    )
-    dOV = product(Matrix(dU, (B, m)).T, Matrix(C, (B, d)), ranges=_ranges(B))  # u = OV c  =>  dOV = du c^T
-    dQK = product(queries.T, Matrix(dprobes, (B, d)), ranges=_ranges(B))  #  s_i = p_query^T QK p_i  =>  dQK
-    column_sums(each, B, m + 1, whole[whole.size - m - 1 :])  # da lies last, and then the loss
-    W_Q, W_K, W_V, W_O = map(matrix, (W_Q, W_K, W_V, W_O))
-    dW_Q, dW_K, dW_V, dW_O, _ = parts
-    product(dOV, W_V.T, dW_O)  # OV = W_O W_V    =>  dW_O = dOV W_V^T
-    product(W_O.T, dOV, dW_V)  #                     dW_V = W_O^T dOV
-    product(W_Q, dQK, dW_K)  #   QK = W_Q^T W_K  =>  dW_K = W_Q dQK
-    product(W_K, dQK.T, dW_Q)  #                     dW_Q = W_K dQK^T
+    with _scratch:
+        B, rows, d = tokens.shape
+        m, dtype = a.size, a.dtype
+        queries, OV, OV_T, probes = _dense_merge(tokens, W_Q, W_K, W_V, W_O)
+        each, dU, C, dprobes = (_scratch(B * size, dtype) for size in (m + 1, m, d, d))
+        stage = _stages(keys, d, m, dtype.itemsize)
+        arguments = (flat(tokens), labels, rows, keys, d, probes.array, OV.array, OV_T.array, a, kind, stage)
+        room = shared_bytes(keys, d, m, dtype.itemsize, stage)
+        _launch(_dense_step, B, each, dU, C, dprobes, *arguments, shared=room)
+        dOV = product(Matrix(dU, (B, m)).T, Matrix(C, (B, d)), ranges=_ranges(B))  # u = OV c  =>  dOV = du c^T
+        dQK = product(queries.T, Matrix(dprobes, (B, d)), ranges=_ranges(B))  # s_i = p_query^T QK p_i  =>  dQK
+        column_sums(whole[whole.size - m - 1 :], each, B, m + 1)  # da lies last, and then the loss
+        W_Q, W_K, W_V, W_O = map(matrix, (W_Q, W_K, W_V, W_O))
+        dW_Q, dW_K, dW_V, dW_O, _ = parts
+        product(dOV, W_V.T, dW_O)  # OV = W_O W_V    =>  dW_O = dOV W_V^T
+        product(W_O.T, dOV, dW_V)  #                     dW_V = W_O^T dOV
+        product(W_Q, dQK, dW_K)  #   QK = W_Q^T W_K  =>  dW_K = W_Q dQK
+        product(W_K, dQK.T, dW_Q)  #                     dW_Q = W_K dQK^T
 
 
 def _dense_merge(tokens, W_Q, W_K, W_V, W_O, backward=True):
@@ -645,36 +686,38 @@ def coded_forward(E, relevant, irrelevant, kappa, sign, keys, W_Q, W_K, W_V, W_O
     """F (B,), attn (B, keys), contexts (B, d), U (B, m), as `coded.forward`, on the GPU."""
     B, rows = relevant.shape
     (d, K), m, dtype = E.shape, a.size, a.dtype
-    E = matrix(E)
-    _, _, G, _, _, H_T = _coded_merge(E, W_Q, W_K, W_V, W_O, backward=False)
-    F, attn, C, U = (empty(shape, dtype) for shape in (B, (B, keys), (B, K), (B, m)))
-    codes = map(flat, (relevant, irrelevant, kappa, sign))
-    _coded_forward[B, THREADS, 0, shared_bytes(keys, K, m, dtype.itemsize)](
-        F, flat(attn), flat(C), flat(U), *codes, rows, keys, G.array, H_T.array, a, K
-    )
-    return F, attn, product(matrix(C), E.T).array.reshape(B, d), U  # sum_t attn_t p_t = E c
+    F, attn, contexts, U = (empty(shape, dtype) for shape in (B, (B, keys), (B, d), (B, m)))
+    with _scratch:
+        E, C = matrix(E), _scratch(B * K, dtype)
+        _, _, G, _, _, H_T = _coded_merge(E, W_Q, W_K, W_V, W_O, backward=False)
+        codes = map(flat, (relevant, irrelevant, kappa, sign))
+        arguments = (F, flat(attn), C, flat(U), *codes, rows, keys, G.array, H_T.array, a, K)
+        _launch(_coded_forward, B, *arguments, shared=shared_bytes(keys, K, m, dtype.itemsize))
+        product(Matrix(C, (B, K)), E.T, flat(contexts))  # sum_t attn_t p_t = E c
+    return F, attn, contexts, U
 
 
 def coded_step(whole, parts, E, relevant, irrelevant, kappa, sign, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
     """As `dense_step`, of codes over the dictionary E (d, K)."""
-    B, rows = relevant.shape
-    K, m, dtype = E.shape[1], a.size, a.dtype
-    E = matrix(E)
-    left, right, G, V, H, H_T = _coded_merge(E, W_Q, W_K, W_V, W_O)
-    each, dU, C, dg, queries = (empty(B * size, dtype) for size in (m + 1, m, K, K, K))
-    codes = map(flat, (relevant, irrelevant, kappa, sign))
-    _coded_step[B, THREADS, 0, shared_bytes(keys, K, m, dtype.itemsize)](
-        each, dU, C, dg, queries, *codes, labels, rows, keys, G.array, H.array, H_T.array, a, K, kind
-    )
-    dH = product(Matrix(dU, (B, m)).T, Matrix(C, (B, K)), ranges=_ranges(B))  # u = H c  =>  dH = du c^T
-    dG = product(Matrix(queries, (B, K)).T, Matrix(dg, (B, K)), ranges=_ranges(B))  # dG = code_query dg^T
-    column_sums(each, B, m + 1, whole[whole.size - m - 1 :])  # da lies last, and then the loss
-    W_O = matrix(W_O)
-    dW_Q, dW_K, dW_V, dW_O, _ = parts
-    product(dH, V.T, dW_O)  # H = W_O V   =>  dW_O = dH V^T
-    product(product(W_O.T, dH), E.T, dW_V)  # dV = W_O^T dH,  V = W_V E  =>  dW_V = dV E^T
-    product(product(left, dG), E.T, dW_K)  #  G = A^T B: dB = A dG,      B = W_K E  =>  dW_K = dB E^T
-    product(product(right, dG.T), E.T, dW_Q)  #          dA = B dG^T,    A = W_Q E  =>  dW_Q = dA E^T
+    with _scratch:
+        B, rows = relevant.shape
+        K, m, dtype = E.shape[1], a.size, a.dtype
+        E = matrix(E)
+        left, right, G, V, H, H_T = _coded_merge(E, W_Q, W_K, W_V, W_O)
+        each, dU, C, dg, queries = (_scratch(B * size, dtype) for size in (m + 1, m, K, K, K))
+        codes = map(flat, (relevant, irrelevant, kappa, sign))
+        arguments = (*codes, labels, rows, keys, G.array, H.array, H_T.array, a, K, kind)
+        room = shared_bytes(keys, K, m, dtype.itemsize)
+        _launch(_coded_step, B, each, dU, C, dg, queries, *arguments, shared=room)
+        dH = product(Matrix(dU, (B, m)).T, Matrix(C, (B, K)), ranges=_ranges(B))  # u = H c  =>  dH = du c^T
+        dG = product(Matrix(queries, (B, K)).T, Matrix(dg, (B, K)), ranges=_ranges(B))  # dG = code_query dg^T
+        column_sums(whole[whole.size - m - 1 :], each, B, m + 1)  # da lies last, and then the loss
+        W_O = matrix(W_O)
+        dW_Q, dW_K, dW_V, dW_O, _ = parts
+        product(dH, V.T, dW_O)  # H = W_O V   =>  dW_O = dH V^T
+        product(product(W_O.T, dH), E.T, dW_V)  # dV = W_O^T dH,  V = W_V E  =>  dW_V = dV E^T
+        product(product(left, dG), E.T, dW_K)  #  G = A^T B: dB = A dG,      B = W_K E  =>  dW_K = dB E^T
+        product(product(right, dG.T), E.T, dW_Q)  #          dA = B dG^T,    A = W_Q E  =>  dW_Q = dA E^T
 
 
 def _coded_merge(E, W_Q, W_K, W_V, W_O, backward=True):
@@ -755,9 +798,10 @@ class Descent:
         step(self.gradients, self.parts, *inputs, labels, keys, *self.params(self.W), kind)
         grid = _blocks(self.W.size)
         eta = self.dtype.type(eta)
-        _descend[grid, THREADS](self.new, self.W, self.gradients, self.mask, eta, self.decay, self.wrong)
-        _judge[1, 1](self.state, self.history, t, self.gradients[self.W.size :], self.most, self.wrong)
-        _commit[grid, THREADS](self.W, self.new, self.state, t)
+        _launch(_descend, grid, self.new, self.W, self.gradients, self.mask, eta, self.decay, self.wrong)
+        loss = self.gradients[self.W.size :]
+        _launch(_judge, 1, self.state, self.history, t, loss, self.most, self.wrong, threads=1)
+        _launch(_commit, grid, self.W, self.new, self.state, t)
 
     def fetch(self):
         """How many updates were made, 0 or what is wrong (1: not finite, 2: exploded), parameters and losses, on the host."""
@@ -912,8 +956,8 @@ class Sampler:
         state = np.random.PCG64(np.random.SeedSequence(key)).state["state"]
         words = [np.uint64(w) for value in (state["state"], state["inc"]) for w in (value >> 64, value & (2**64 - 1))]
         n, e = self.labels.size, self.relevant.size
-        _tasks[_blocks(n), THREADS](self.task, self.labels, self.again, self.pairs, *words)
-        _tasks_in_order[1, 1](self.task, self.used, self.again, self.pairs, *words, self.labels)
+        _launch(_tasks, _blocks(n), self.task, self.labels, self.again, self.pairs, *words)
+        _launch(_tasks_in_order, 1, self.task, self.used, self.again, self.pairs, *words, self.labels, threads=1)
         codes = map(flat, (self.relevant, self.irrelevant, self.kappa, self.sign))
-        _tokens[_blocks(e), THREADS](*codes, self.task, self.labels, self.used, *self.settings, *words)
+        _launch(_tokens, _blocks(e), *codes, self.task, self.labels, self.used, *self.settings, *words)
         return self.relevant, self.irrelevant, self.kappa, self.sign, self.labels
