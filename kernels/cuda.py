@@ -477,7 +477,17 @@ def _launch(kernel, blocks, *arguments, threads=THREADS, shared=0):
 
 
 def empty(shape, dtype):
-    return cuda.device_array(shape, dtype)
+    """An array on the GPU; MemoryError if there is no room for it."""
+    return _in_memory(lambda: cuda.device_array(shape, dtype), math.prod(np.atleast_1d(shape).tolist()), dtype)
+
+
+def _in_memory(make, size, dtype):
+    try:
+        return make()
+    except Exception as error:  # of the driver
+        if "OUT_OF_MEMORY" not in str(error):
+            raise
+    raise MemoryError(f"{size * np.dtype(dtype).itemsize} bytes more do not fit into the GPU's memory")
 
 
 class _Scratch(threading.local):
@@ -582,7 +592,7 @@ def device_name():
 def place(array):
     """An array on the GPU: this one as it lies if it is there, else a copy. ValueError if it is there with gaps."""
     if isinstance(array, np.ndarray):
-        return cuda.to_device(np.ascontiguousarray(array))
+        return _in_memory(lambda: cuda.to_device(np.ascontiguousarray(array)), array.size, array.dtype)
     placed = array if hasattr(array, "copy_to_host") else cuda.as_cuda_array(array)
     if not placed.is_c_contiguous():
         raise ValueError(
@@ -631,11 +641,13 @@ def _stages(keys, d, m, itemsize):
 
 
 def gradients_of(params):
-    """Room for gradients: one flat array, and its parts as flat arrays, one for each of the parameters."""
+    """Room for gradients: one flat array, the loss its last entry; and parts of it, flat too: one for each of the parameters,
+    and that of the last one, a, with the loss."""
     sizes = [array.size for array in params]
-    whole = empty(sum(sizes) + 1, params[0].dtype)  # and one for the loss, the last
+    whole = empty(sum(sizes) + 1, params[0].dtype)
     ends = np.cumsum(sizes).tolist()
-    return whole, [whole[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    parts = [whole[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    return whole, [*parts, whole[ends[-2] :]]
 
 
 def dense_forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
@@ -651,8 +663,9 @@ def dense_forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
     return F, attn, C, U
 
 
-def dense_step(whole, parts, tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
-    """The gradients of the mean loss in parts, and the loss in the last entry of whole; both from `gradients_of`."""
+def dense_step(parts, tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
+    """The gradients of the mean loss, and the loss, in the parts that `gradients_of` gives."""
+    dW_Q, dW_K, dW_V, dW_O, _, da_and_loss = parts
     with _scratch:
         B, rows, d = tokens.shape
         m, dtype = a.size, a.dtype
@@ -664,9 +677,8 @@ def dense_step(whole, parts, tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
         _launch(_dense_step, B, each, dU, C, dprobes, *arguments, shared=room)
         dOV = product(Matrix(dU, (B, m)).T, Matrix(C, (B, d)), ranges=_ranges(B))  # u = OV c  =>  dOV = du c^T
         dQK = product(queries.T, Matrix(dprobes, (B, d)), ranges=_ranges(B))  # s_i = p_query^T QK p_i  =>  dQK
-        column_sums(whole[whole.size - m - 1 :], each, B, m + 1)  # da lies last, and then the loss
+        column_sums(da_and_loss, each, B, m + 1)
         W_Q, W_K, W_V, W_O = map(matrix, (W_Q, W_K, W_V, W_O))
-        dW_Q, dW_K, dW_V, dW_O, _ = parts
         product(dOV, W_V.T, dW_O)  # OV = W_O W_V    =>  dW_O = dOV W_V^T
         product(W_O.T, dOV, dW_V)  #                     dW_V = W_O^T dOV
         product(W_Q, dQK, dW_K)  #   QK = W_Q^T W_K  =>  dW_K = W_Q dQK
@@ -697,8 +709,9 @@ def coded_forward(E, relevant, irrelevant, kappa, sign, keys, W_Q, W_K, W_V, W_O
     return F, attn, contexts, U
 
 
-def coded_step(whole, parts, E, relevant, irrelevant, kappa, sign, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
+def coded_step(parts, E, relevant, irrelevant, kappa, sign, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
     """As `dense_step`, of codes over the dictionary E (d, K)."""
+    dW_Q, dW_K, dW_V, dW_O, _, da_and_loss = parts
     with _scratch:
         B, rows = relevant.shape
         K, m, dtype = E.shape[1], a.size, a.dtype
@@ -711,9 +724,8 @@ def coded_step(whole, parts, E, relevant, irrelevant, kappa, sign, labels, keys,
         _launch(_coded_step, B, each, dU, C, dg, queries, *arguments, shared=room)
         dH = product(Matrix(dU, (B, m)).T, Matrix(C, (B, K)), ranges=_ranges(B))  # u = H c  =>  dH = du c^T
         dG = product(Matrix(queries, (B, K)).T, Matrix(dg, (B, K)), ranges=_ranges(B))  # dG = code_query dg^T
-        column_sums(whole[whole.size - m - 1 :], each, B, m + 1)  # da lies last, and then the loss
+        column_sums(da_and_loss, each, B, m + 1)
         W_O = matrix(W_O)
-        dW_Q, dW_K, dW_V, dW_O, _ = parts
         product(dH, V.T, dW_O)  # H = W_O V   =>  dW_O = dH V^T
         product(product(W_O.T, dH), E.T, dW_V)  # dV = W_O^T dH,  V = W_V E  =>  dW_V = dV E^T
         product(product(left, dG), E.T, dW_K)  #  G = A^T B: dB = A dG,      B = W_K E  =>  dW_K = dB E^T
@@ -785,7 +797,9 @@ class Descent:
             empty(self.W.size, self.dtype),
             cuda.to_device(np.append(history, np.nan)),
         )  # T may be 0
+        self.views = self.params(self.W)
         self.gradients, self.parts = gradients_of(params)
+        self.loss = self.gradients[self.W.size :]
         self.state, self.wrong = cuda.to_device(np.array([t, 0])), cuda.to_device(np.zeros(1, np.int32))
 
     def params(self, whole):
@@ -795,12 +809,11 @@ class Descent:
 
     def step(self, t, eta, step, inputs, labels, keys, kind):
         """W <- W - eta mask (dW + decay W), by the gradients of `dense_step` or `coded_step`; nothing comes to the host."""
-        step(self.gradients, self.parts, *inputs, labels, keys, *self.params(self.W), kind)
+        step(self.parts, *inputs, labels, keys, *self.views, kind)
         grid = _blocks(self.W.size)
         eta = self.dtype.type(eta)
         _launch(_descend, grid, self.new, self.W, self.gradients, self.mask, eta, self.decay, self.wrong)
-        loss = self.gradients[self.W.size :]
-        _launch(_judge, 1, self.state, self.history, t, loss, self.most, self.wrong, threads=1)
+        _launch(_judge, 1, self.state, self.history, t, self.loss, self.most, self.wrong, threads=1)
         _launch(_commit, grid, self.W, self.new, self.state, t)
 
     def fetch(self):

@@ -165,13 +165,13 @@ def _loss_and_grad_on_gpu(params, prompts, kind):
     cuda = devices.kernels()
     arrays, kernel, inputs, labels, keys = placed(params, prompts)
     whole, parts = cuda.gradients_of(arrays)
-    getattr(cuda, f"{kernel}_step")(whole, parts, *inputs, labels, keys, *arrays, kind)
+    getattr(cuda, f"{kernel}_step")(parts, *inputs, labels, keys, *arrays, kind)
     value = whole[whole.size - 1 :].copy_to_host()[0]
     if not np.isfinite(value):
         _explain_not_finite("the loss", prompts, whole.dtype)
     if not cuda.all_finite(whole):
-        _explain_not_finite(f"the gradient of {_first_not_finite(parts, cuda.all_finite)}", prompts, whole.dtype)
-    grads = Params(*(part.reshape(*array.shape) for part, array in zip(parts, arrays, strict=True)))
+        _explain_not_finite(f"the gradient of {_first_not_finite(parts[:5], cuda.all_finite)}", prompts, whole.dtype)
+    grads = Params(*(part.reshape(*array.shape) for part, array in zip(parts[:5], arrays, strict=True)))
     return value, grads if devices.any_there(params, prompts) else devices.to_host(grads)
 
 
@@ -195,7 +195,7 @@ def placed(params, prompts):
 
 
 def inputs_on_gpu(prompts, dtype):
-    """ "dense" or "coded", prompts on the GPU as that kernel takes them, their labels, and the number of keys."""
+    """The kernel for such prompts, "dense" or "coded", the prompts on the GPU as it takes them, labels, and number of keys."""
     cuda = devices.kernels()
     keys = prompts.length + bool(prompts.query_attends)
     if isinstance(prompts, Prompts):
