@@ -35,15 +35,21 @@ def unavailable():
     return cuda.trouble()
 
 
+_kernels = None  # the module, once it was found to run here
+
+
 def kernels():
     """The module `nlicl.kernels.cuda`; `Unavailable` if it cannot run here."""
-    found = unavailable()
-    if found is not None:
-        why, fix = found
-        raise Unavailable(f"there is no GPU to use: {why}. To mend it: {fix}. Or stay on the CPU: backend='cpu'.")
-    from .kernels import cuda
+    global _kernels
+    if _kernels is None:
+        found = unavailable()
+        if found is not None:
+            why, fix = found
+            raise Unavailable(f"there is no GPU to use: {why}. To mend it: {fix}. Or stay on the CPU: backend='cpu'.")
+        from .kernels import cuda
 
-    return cuda
+        _kernels = cuda
+    return _kernels
 
 
 def on_device(array):
