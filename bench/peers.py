@@ -95,27 +95,35 @@ def torch_tensor(array):
     return torch.from_numpy(array) if array.flags.writeable else torch.tensor(array)
 
 
+def torch_gradients(loss_formula, data, compiled, device="cpu"):
+    """A step whose results, tensors, stay on the device where it computes them."""
+    import torch
+
+    leaves = [torch.tensor(array, device=device).requires_grad_() for array in data.params]
+    arrays = [torch_tensor(array).to(device) for array in data.arrays]
+    functions = torch_functions()
+
+    def loss_of(*leaves):
+        return loss_formula(*leaves, *arrays, functions)
+
+    if compiled:
+        torch._dynamo.reset()
+        loss_of = torch.compile(loss_of, dynamic=False)
+
+    def step():
+        loss = loss_of(*leaves)
+        return loss.detach(), *torch.autograd.grad(loss, leaves)
+
+    return step
+
+
 def torch_step(loss_formula, compiled):
     def prepare(data, threads):
         import torch
 
         torch.set_num_threads(threads)
-        leaves = [torch.tensor(array).requires_grad_() for array in data.params]
-        arrays = [torch_tensor(array) for array in data.arrays]
-        functions = torch_functions()
-
-        def loss_of(*leaves):
-            return loss_formula(*leaves, *arrays, functions)
-
-        if compiled:
-            torch._dynamo.reset()
-            loss_of = torch.compile(loss_of, dynamic=False)
-
-        def step():
-            loss = loss_of(*leaves)
-            return loss.detach().numpy(), *(grad.numpy() for grad in torch.autograd.grad(loss, leaves))
-
-        return step
+        step = torch_gradients(loss_formula, data, compiled)
+        return lambda: tuple(tensor.numpy() for tensor in step())
 
     return prepare
 

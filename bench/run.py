@@ -30,6 +30,7 @@ def main():
     what.add_argument("--quick", action="store_true", help="the smallest cases, few runs, nothing that takes long")
     what.add_argument("--training", action="store_true", help="the whole training run alone")
     what.add_argument("--plots", metavar="DIR", help="pictures of time against every size and threads, instead")
+    parser.add_argument("--gpu", action="store_true", help="steps and a training run on a GPU, nothing else")
     parser.add_argument("--case", metavar="NAME", action="append", help="steps of this case alone; may be given again")
     parser.add_argument("--json", metavar="FILE", help="write the results to FILE")
     parser.add_argument("--compare", metavar="FILE", help="print ratios to the results in FILE, an earlier --json")
@@ -41,6 +42,8 @@ def main():
         fail(f"--json {options.json}: there is no folder {Path(options.json).absolute().parent}.")
     if options.case and (options.training or options.plots is not None):
         fail("--case chooses among the steps; it does not go with --training or --plots.")
+    if options.gpu and (options.training or options.plots is not None):
+        fail("--gpu has steps and a training run of its own; it does not go with --training or --plots.")
     if options.plots is not None:
         check_plots(options)
     earlier = read_results(options.compare) if options.compare else None
@@ -49,9 +52,11 @@ def main():
 
     if options.plots is not None:
         return make_plots(options.plots, options.threads)
+    if options.gpu:
+        check_gpu(options, earlier)
     results = measure(options)
     if earlier:
-        print_comparison(results["rows"], earlier)
+        print_comparison(results, earlier)
     if options.json:
         write_results(options.json, results)
     return 1 if any(row["note"].startswith("DISAGREES") for row in results["rows"]) else 0
@@ -67,6 +72,16 @@ def check_plots(options):
         Path(options.plots).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f"--plots {options.plots}: the folder cannot be made: {error.strerror}.")
+
+
+def check_gpu(options, earlier):
+    """That there is one, and numbers of one to compare with."""
+    import gpu
+
+    if why := gpu.not_measured():
+        fail(f"--gpu: not measured ({why}).")
+    if earlier and not earlier.get("gpu"):
+        fail(f"--compare {options.compare} has no rows of a GPU; expected a file that --json wrote where there is one.")
 
 
 def make_plots(folder, threads):
@@ -88,14 +103,18 @@ def measure(options):
 
     chosen = chosen_cases(options)
     timing.check_truths()
+    environment = describe(options.threads)
+    print_environment(environment)
+    results = {"environment": environment, "limits": None, "startup": None, "gpu": None, "not_installed": []}
+    if options.gpu:
+        results["gpu"], results["rows"] = measure_gpu(chosen, options)
+        return results
     known = {name: entry for case in chosen for name, entry in case.implementations.items()}
     names = [name for name, entry in known.items() if entry.installed()]
     missing = [name for name in known if name not in names]
-    environment = describe(options.threads)
-    print_environment(environment)
     if missing:
         print("not installed: " + ", ".join(missing))
-    results = {"environment": environment, "limits": None, "startup": None, "not_installed": missing, "rows": []}
+    results |= {"not_installed": missing, "rows": []}
     if options.quick:
         print("--quick: torch-compile, peak memory, the training run and start-up times are left out.")
         names = [name for name in names if "compile" not in name]
@@ -105,12 +124,29 @@ def measure(options):
         results["rows"] += measure_training(names, options.threads)
     if not options.quick and not options.case and not options.training:
         results["startup"] = measure_startup()
+    if not options.case and not options.training:
+        import gpu
+
+        if why := gpu.not_measured():
+            print(f"\nGPU: not measured ({why})")
+        else:
+            results["gpu"], rows = measure_gpu(gpu.QUICK if options.quick else gpu.CASES, options)
+            results["rows"] += rows
     return results
+
+
+def measure_gpu(chosen, options):
+    import gpu
+
+    return gpu.measure(chosen, options.threads, options.quick, train=not options.quick and not options.case)
 
 
 def chosen_cases(options):
     """Those that were named, else all, or the smallest."""
-    import cases
+    if options.gpu:
+        import gpu as cases
+    else:
+        import cases
 
     if not options.case:
         return cases.QUICK if options.quick else cases.CASES
@@ -254,23 +290,28 @@ def print_training(dtype, rows):
         )
 
 
-def print_comparison(rows, earlier):
+def print_comparison(results, earlier):
     """Seconds of this run over seconds of the earlier one, row by row."""
-    before = {tuple(row[key] for key in KEY): row["seconds"] for row in earlier}
+    before = {tuple(row[key] for key in KEY): row["seconds"] for row in earlier["rows"]}
     print("\nthis run / earlier run, below 1 is faster now")
-    for row in rows:
+    devices = [run["gpu"]["device"] for run in (earlier, results) if run.get("gpu")]
+    if len(set(devices)) > 1:
+        print("rows of a GPU: the earlier run had the {}, this run the {}".format(*devices))
+    for row in results["rows"]:
         key = tuple(row[name] for name in KEY)
         then = before.get(key)
         ratio = f"{row['seconds'] / then:8.2f}" if then and row["seconds"] else "       - (not timed in both)"
-        print(f"{key[0]:15}{key[1]:22}{key[2]:9}{key[3]:3} threads{ratio}")
+        print(f"{key[0]:19}{key[1]:22}{key[2]:9}{key[3]:3} threads{ratio}")
 
 
 def read_results(path):
     try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
-        for row in rows:
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+        for row in results["rows"]:
             _ = [row[key] for key in (*KEY, "seconds")]
-        return rows
+        if results.get("gpu"):
+            _ = results["gpu"]["device"]
+        return results
     except OSError as error:
         fail(f"--compare {path} cannot be read: {error.strerror}.")
     except (ValueError, KeyError, TypeError):
