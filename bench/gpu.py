@@ -12,6 +12,7 @@ import shutil
 import statistics
 import subprocess
 import time
+import warnings
 from collections.abc import Callable
 from importlib import metadata
 from typing import NamedTuple
@@ -21,6 +22,7 @@ import peers
 import timing
 import training
 import transformer
+from numba.core.errors import NumbaPerformanceWarning
 
 import nlicl
 from nlicl import devices
@@ -38,6 +40,7 @@ COLUMNS = 8192  # of a buffer, where it is read as a matrix
 MATRICES = (4096, 8192)  # sizes of torch's products
 TRIES = 10  # of what gives a limit
 MOST_COPIES = 64  # before a step: if they do not hide its launches, more will not
+ROUNDS = {False: 15, True: 5}  # turns, under --quick or not
 EACH = 3  # timed steps a turn
 
 MEASURED = (*timing.MEASURED, "call_seconds", "launches_hidden", "to_gpu_seconds", "to_host_seconds")
@@ -340,8 +343,8 @@ def fill_limits(rows, case, roofs):
 def counted_transfers():
     """A dict of how many arrays are brought to the host meanwhile, how many to the GPU, and of their bytes.
 
-    Every transfer of numba's is a method of its arrays, also those that a kernel's arguments cause. The simulator fills its
-    arrays otherwise: there those to the GPU are not seen.
+    Counted are the two methods of numba's arrays. A kernel that is given an array of the host copies it past them; numba warns
+    of that, and here it is an error. The simulator fills new arrays otherwise: there those to the GPU are not seen.
     """
     array = type(devices.kernels().empty(1, np.float64))
     counted, restored = dict.fromkeys(MOVED, 0), []
@@ -357,7 +360,9 @@ def counted_transfers():
         setattr(owner, method, counting)
         restored.append((owner, method, original))
     try:
-        yield counted
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", NumbaPerformanceWarning)
+            yield counted
     finally:
         for owner, method, original in restored:
             setattr(owner, method, original)
@@ -420,7 +425,7 @@ def measure(chosen, threads, quick=False, train=True):
         print_roofs(dtype, roofs)
         for case in chosen:
             clock.copies = 1
-            block = time_case(case, dtype, names, threads, 5 if quick else 15, clock, roofs)
+            block = time_case(case, dtype, names, threads, ROUNDS[quick], clock, roofs)
             print_case(case, dtype, block)
             rows += block
             if not trouble:

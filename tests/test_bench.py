@@ -3,6 +3,7 @@
 import csv
 import importlib
 import importlib.util
+import json
 import math
 import sys
 from pathlib import Path
@@ -376,6 +377,8 @@ def test_a_training_compiles_once(bench):
         (["--quick", "--training"], "not allowed with argument"),
         (["--training", "--case", "paper-256"], "--case chooses among the steps"),
         (["--plots", "x", "--case", "paper-256"], "--case chooses among the steps"),
+        (["--gpu", "--training"], "it does not go with --training or --plots"),
+        (["--gpu", "--plots", "x"], "it does not go with --training or --plots"),
         (["--threads", "0"], "--threads is 0; expected 1 or more"),
         (["--json", "nowhere/at/all.json"], "there is no folder"),
         (["--compare", "nowhere.json"], "cannot be read"),
@@ -390,7 +393,7 @@ def test_wrong_arguments_are_status_2(bench, monkeypatch, capsys, arguments, sai
 
 
 def options_of(**given):
-    return SimpleNamespace(**{"case": None, "quick": False, "training": False, "threads": 1, **given})
+    return SimpleNamespace(**{"case": None, "quick": False, "training": False, "gpu": False, "threads": 1, **given})
 
 
 def test_cases_are_chosen(bench, capsys):
@@ -456,3 +459,175 @@ def test_tables_are_printed(bench, tiny, capsys, monkeypatch):
     run.print_training("float64", [row, other])
     out = capsys.readouterr().out
     assert out.count("DISAGREES") == 2 and "500.000" in out and "0.25000000" in out and "0.50" in out
+
+
+# ---------------------------------------------------------------- a GPU
+
+SIMULATED = f"""
+import functools, importlib.util, json, sys, time
+sys.path.insert(0, {str(BENCH)!r})
+import numba.cuda
+import gpu, transformer
+from nlicl.papers.li2024 import Problem
+
+class Event:  # the simulator's know nothing of time; its launches return when they are done
+    def record(self): self.at = time.perf_counter()
+    def synchronize(self): pass
+    def elapsed_time(self, other): return 1e3 * (other.at - self.at)
+
+refused = gpu.not_measured()
+numba.cuda.event = Event
+gpu.BUFFER, gpu.COLUMNS, gpu.MATRICES, gpu.TRIES, gpu.EACH, gpu.MOST_COPIES = 64, 4, (4,), 1, 1, 2
+gpu.DTYPES, gpu.ROUNDS = ("float64",), {{True: 1}}
+if importlib.util.find_spec("torch") is not None:
+    gpu.TORCH, gpu.torch_not_timed = "cpu", lambda: ""
+problem = Problem(M1=3, M2=1, d_X=4, d_Y=2, m=2, length=2, batch=2)
+gpu.time_training = functools.partial(gpu.time_training, rounds=1, problem=problem, steps=2)
+case = transformer.Case("gpu-tiny", B=2, l=2, d=8, m=2, M1=3, M2=1)
+print(json.dumps([refused, *gpu.measure([case], 1, quick=True)]))
+"""
+
+
+@pytest.mark.compiled
+def test_a_gpu_is_measured_in_the_simulator():
+    """All that happens on a GPU, and nothing said of its times; torch, where it is installed, stands in on the CPU."""
+    out = python(SIMULATED, NUMBA_ENABLE_CUDASIM="1").splitlines()
+    refused, about, rows = json.loads(out[-1])
+    assert refused.startswith("NUMBA_ENABLE_CUDASIM is set")
+    assert about["device"] == "numba's simulator" and about["limits"]["float64"]["read_bytes"] > 0
+    torch = importlib.util.find_spec("torch") is not None
+    names = ["nlicl-dense", "nlicl-coded", *(["torch-eager-plain", "torch-eager-probe"] if torch else [])]
+    steps, training = rows[: len(names)], rows[len(names) :]
+    assert [row["implementation"] for row in steps] == names
+    for row in steps:
+        assert row["note"] == "" and row["seconds"] > 0 and row["call_seconds"] > 0
+        assert (
+            row["max_relative_error"] < 1e-12 and row["to_gpu_seconds"] > 0 and row["launches_hidden"] in (True, False)
+        )
+        assert bool(row["speedup_over_torch_probe"]) == bool(row["fraction_of_matrix"]) == torch
+    assert [(row["case"], row["implementation"]) for row in training] == [
+        ("gpu-training-2", "nlicl-coded"),
+        ("gpu-training-2", "nlicl-coded-cpu"),
+    ]
+    there, here = training
+    assert there["note"] == here["note"] == "" and there["max_relative_error"] < 1e-12
+    # one fetch, at the end: the state, the parameters, the losses and one entry more
+    size = sum(math.prod(shape) for shape in ((6, 6), (6, 6), (6, 6), (2, 6), (2,)))
+    assert (there["transfers_to_host"], there["bytes_to_host"]) == (3, 8 * (2 + size + 2 + 1))
+    assert here["transfers_to_host"] is None
+    assert any(line.startswith("gpu-tiny float64: B=2, l=2, d=8, m=2") for line in out)
+
+
+def test_shares_are_of_the_measured_rates(bench):
+    gpu = bench("gpu")
+    case = gpu.CASES[-1]
+    dense, coded = (case.counts("float32", given) for given in ("tokens", "codes"))
+    roofs = gpu.Roofs(copied_bytes=1e12, read_bytes=2e12, multiply_adds=1e13)
+    rows = [
+        {"implementation": name, "dtype": "float32", "seconds": seconds}
+        for name, seconds in (
+            ("nlicl-dense", 1e-3),
+            ("nlicl-coded", 1e-4),
+            ("torch-eager-plain", 2e-3),
+            ("torch-eager-probe", 4e-3),
+            ("torch-compile-probe", 3e-3),
+            ("torch-compile-plain", None),
+        )
+    ]
+    gpu.fill_limits(rows, case, roofs)
+    assert rows[0]["fraction_of_memory"] == pytest.approx(dense.bytes / 2e12 / 1e-3)
+    assert rows[0]["fraction_of_matrix"] == pytest.approx(dense.multiply_adds / 1e13 / 1e-3)
+    assert rows[0]["limit_seconds"] == dense.bytes / 2e12 == rows[2]["limit_seconds"] == rows[5]["limit_seconds"]
+    assert rows[1]["limit_seconds"] == max(coded.bytes / 2e12, coded.multiply_adds / 1e13)
+    assert [row.get("speedup_over_torch_probe") for row in rows] == pytest.approx([3, 30, 1.5, 0.75, 1, None])
+    gpu.fill_limits(rows[:1], case, roofs._replace(multiply_adds=None))
+    assert rows[0]["fraction_of_matrix"] is None and rows[0]["speedup_over_torch_probe"] is None
+
+
+def test_the_floors_of_the_page_are_what_is_counted(bench):
+    """At 3 TB/s, for the largest case."""
+    case = bench("gpu").CASES[-1]
+    table = (
+        (BENCH / "README.md").read_text(encoding="utf-8").split("at 3 TB/s, ms")[1].split("\n\n")[0].splitlines()[2:]
+    )
+    written = {tuple(line.split("|")[1].split()): line.split("|")[2:5] for line in table}
+    for given in ("tokens", "codes"):
+        for dtype in ("float32", "float64"):
+            counts = case.counts(dtype, given)
+            found = [f"{counts.bytes / 1e6:.0f}", f"{counts.multiply_adds / 1e9:.2f}", f"{counts.bytes / 3e9:.3f}"]
+            assert [cell.strip() for cell in written[given, dtype]] == found
+
+
+def test_launches_are_hidden_by_as_many_copies_as_it_takes(bench, monkeypatch):
+    gpu = bench("gpu")
+    clock = gpu.Clock.__new__(gpu.Clock)
+    clock.copies = 1
+    monkeypatch.setattr(clock, "seconds", lambda launch: (0.0, clock.copies >= 5), raising=False)
+    clock.hide(lambda: None)
+    assert clock.copies == 8
+    clock.hide(lambda: None)
+    assert clock.copies == 8
+    monkeypatch.setattr(clock, "seconds", lambda launch: (0.0, False), raising=False)
+    clock.hide(lambda: None)
+    assert clock.copies == gpu.MOST_COPIES
+
+
+def test_other_bits_are_found_out(bench):
+    gpu, one = bench("gpu"), 1 + 2.0**-52
+    row = {"dtype": "float64"}
+    assert gpu.check(row, [[1.0], [1.0]], [1.0], own=True) == "" and row["max_relative_error"] == 0
+    assert gpu.check(row, [[1.0], [one]], [1.0], own=True).startswith("DISAGREES: other bits")
+    assert gpu.check(row, [[1.0], [one]], [1.0], own=False) == ""
+    assert gpu.check(row, [[1 + 1e-11], [1 + 1e-11]], [1.0], own=True).startswith("DISAGREES: relative error")
+    assert gpu.check(row, [[1 + 1e-11], [1 + 1e-11]], [1.0], own=False) == ""
+
+
+@pytest.fixture
+def run_module(bench, monkeypatch):
+    """bench/run.py, whose main leaves this process as it is."""
+    run = bench("run")
+    monkeypatch.setattr(run, "thread_variables", lambda threads: {})
+    monkeypatch.setattr(run, "find_nlicl", lambda: None)
+    return run
+
+
+def test_without_a_gpu_everything_else_is_measured(bench, run_module, monkeypatch, capsys):
+    run, gpu = run_module, bench("gpu")
+    monkeypatch.setattr(gpu, "not_measured", lambda: "there is none")
+    monkeypatch.setattr(run, "measure_steps", lambda *_: ({}, []))
+    results = run.measure(options_of(quick=True))
+    assert results["gpu"] is None and capsys.readouterr().out.endswith("\nGPU: not measured (there is none)\n")
+    monkeypatch.setattr(sys, "argv", ["run.py", "--gpu"])
+    with pytest.raises(SystemExit) as stop:
+        run.main()
+    assert stop.value.code == 2 and "--gpu: not measured (there is none)." in capsys.readouterr().err
+
+
+def test_a_gpu_has_cases_of_its_own(bench, monkeypatch, capsys):
+    run, gpu = bench("run"), bench("gpu")
+    monkeypatch.setattr(gpu, "measure", lambda *given, train: ({"device": "one"}, [*given, train]))
+    results = run.measure(options_of(gpu=True, case=["gpu-4096"]))
+    assert results["rows"] == [[gpu.CASES[1]], 1, False, False] and results["gpu"] == {"device": "one"}
+    assert run.measure(options_of(gpu=True))["rows"] == [gpu.CASES, 1, False, True]
+    assert run.measure(options_of(gpu=True, quick=True))["rows"] == [gpu.QUICK, 1, True, False]
+    with pytest.raises(SystemExit):
+        run.measure(options_of(gpu=True, case=["paper-256"]))
+    assert "expected one of gpu-256, gpu-4096, gpu-65536." in capsys.readouterr().err
+
+
+def test_gpus_are_compared_with_gpus(bench, run_module, monkeypatch, capsys, tmp_path):
+    run, gpu = run_module, bench("gpu")
+    row = {"case": "gpu-256", "implementation": "nlicl-dense", "dtype": "float64", "threads": 1}
+    file = tmp_path / "before.json"
+    monkeypatch.setattr(gpu, "not_measured", lambda: "")
+    monkeypatch.setattr(sys, "argv", ["run.py", "--gpu", "--compare", str(file)])
+    now = {"gpu": {"device": "that"}, "rows": [{**row, "seconds": 1.0, "note": ""}]}
+    monkeypatch.setattr(run, "measure", lambda options: now)
+    file.write_text(json.dumps({"gpu": None, "rows": []}), encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        run.main()
+    assert stop.value.code == 2 and "has no rows of a GPU" in capsys.readouterr().err
+    file.write_text(json.dumps({"gpu": {"device": "this"}, "rows": [{**row, "seconds": 2.0}]}), encoding="utf-8")
+    assert run.main() == 0
+    out = capsys.readouterr().out
+    assert "the earlier run had the this, this run the that" in out and out.rstrip().endswith("1 threads    0.50")
