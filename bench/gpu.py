@@ -22,7 +22,6 @@ import peers
 import timing
 import training
 import transformer
-from numba.core.errors import NumbaPerformanceWarning
 
 import nlicl
 from nlicl import devices
@@ -361,7 +360,7 @@ def counted_transfers():
         restored.append((owner, method, original))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", NumbaPerformanceWarning)
+            warnings.filterwarnings("error", message="Host array used in CUDA kernel")
             yield counted
     finally:
         for owner, method, original in restored:
