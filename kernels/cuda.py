@@ -196,10 +196,9 @@ def _softmax(s, k, partial):
 @_device
 def _centred(ds, attn, mean, k):
     """ds_i <- attn_i (dattn_i - mean), where ds holds dattn: attn = softmax(s), backward."""
-    if k == 1:
-        mean = ds[0]  # one token: its softmax is constant, and ds = 0 to the last bit
     for i in range(cuda.threadIdx.x, k, THREADS):
-        ds[i] = attn[i] * (ds[i] - mean)
+        alone = k == 1  # its softmax is constant, and ds = 0 to the last bit
+        ds[i] = attn[i] * (ds[i] - (ds[i] if alone else mean))
     cuda.syncthreads()
 
 
@@ -284,10 +283,10 @@ def _dense_step(each, dU, C, dprobes, tokens, labels, rows, keys, d, probes, OV,
         each[n * (m + 1) + m] = _value(kind, F, labels[n]) / B
     g = _slope(kind, F, labels[n]) / B
     _mlp_backward(dc, each[n * (m + 1) :], dU[n * m :], a.dtype.type(g), u, OV, a, d, m, partial)
+    _copy(C[n * d :], c, d)
     mean = _dot(c, dc, d, partial)  # sum_r attn_r dattn_r = c . dc
     _row_products(ds, P, dc, keys, d, partial)  # c = sum_i attn_i p_i    =>  dattn_i = p_i . dc
     _centred(ds, attn, mean, keys)  #             attn = softmax(s)       =>  ds_i = attn_i (dattn_i - mean)
-    _copy(C[n * d :], c, d)
     _sum_of_rows(c, ds, P, keys, d, partial)  #   s_i = p_i . u           =>  dprobe = sum_i ds_i p_i
     _copy(dprobes[n * d :], c, d)
 
@@ -383,10 +382,10 @@ def _coded_step(each, dU, C, dg, queries, relevant, irrelevant, kappa, sign, lab
         each[n * (m + 1) + m] = _value(kind, F, labels[n]) / B
     g = _slope(kind, F, labels[n]) / B
     _mlp_backward(dc, each[n * (m + 1) :], dU[n * m :], a.dtype.type(g), u, H, a, K, m, partial)
+    _copy(C[n * K :], c, K)
     mean = _dot(c, dc, K, partial)  # sum_r attn_r dattn_r = c . dc
     _read(ds, dc, r, i, k, z, keys, K)  # c = sum_t attn_t code_t  =>  dattn_t
     _centred(ds, attn, mean, keys)  #     attn = softmax(s)        =>  ds_t = attn_t (dattn_t - mean)
-    _copy(C[n * K :], c, K)
     _spread(c, ds, r, i, k, z, keys, K, partial)  # s_t = g^T code_t  =>  dg = sum_t ds_t code_t
     _copy(dg[n * K :], c, K)
     for j in range(cuda.threadIdx.x, K, THREADS):
