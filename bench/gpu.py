@@ -47,13 +47,6 @@ MEASURED += ("fraction_of_memory", "fraction_of_matrix", "speedup_over_torch_pro
 MOVED = ("transfers_to_host", "bytes_to_host", "transfers_to_gpu", "bytes_to_gpu")  # in a training run
 
 
-def _cuda():
-    """numba.cuda, when there is a GPU and no sooner."""
-    from numba import cuda
-
-    return cuda
-
-
 def not_measured():
     """Why nothing is measured on a GPU here; an empty string if it can be."""
     found = devices.unavailable()
@@ -78,7 +71,7 @@ def torch_not_timed():
 def describe():
     """The GPU, its driver and the packages that use it."""
     out = {"device": devices.kernels().device_name(), "nvidia_smi": None}
-    out["cuda_runtime"] = ".".join(map(str, _cuda().runtime.get_version()))
+    out["cuda_runtime"] = devices.kernels().runtime_version()
     if shutil.which("nvidia-smi"):  # which tells what is not to be had from numba
         query = "name,driver_version,compute_cap,memory.total,clocks.max.sm,power.limit,utilization.gpu"
         command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
@@ -108,7 +101,7 @@ class Clock:
 
     def seconds(self, launch):
         """Of what `launch` gives the GPU to do; and whether all of it was launched before the GPU came to it."""
-        cuda = _cuda()
+        cuda = devices.kernels()
         begin, start, stop = (cuda.event() for _ in range(3))
         cuda.synchronize()
         before = time.perf_counter()
@@ -135,7 +128,7 @@ class Clock:
 
 def wall(call):
     """Seconds until all that a call asks of the GPU is done, and what it returns."""
-    cuda = _cuda()
+    cuda = devices.kernels()
     cuda.synchronize()
     start = time.perf_counter()
     result = call()

@@ -588,6 +588,21 @@ def device_name():
     return name.decode() if isinstance(name, bytes) else name
 
 
+def runtime_version():
+    """The version of CUDA that kernels are compiled with."""
+    return ".".join(map(str, cuda.runtime.get_version()))
+
+
+def event():
+    """A mark among what the GPU is given to do: `record()` sets it, `a.elapsed_time(b)` is in milliseconds."""
+    return cuda.event()
+
+
+def synchronize():
+    """Wait until the GPU has done what it was given to do."""
+    cuda.synchronize()
+
+
 def place(array):
     """An array on the GPU: this one as it lies if it is there, else a copy. ValueError if it is there with gaps."""
     if isinstance(array, np.ndarray):
@@ -814,6 +829,10 @@ class Descent:
         _launch(_descend, grid, self.new, self.W, self.gradients, self.mask, eta, self.decay, self.wrong)
         _launch(_judge, 1, self.state, self.history, t, self.loss, self.most, self.wrong, threads=1)
         _launch(_commit, grid, self.W, self.new, self.state, t)
+
+    def well(self):
+        """Whether nothing has stopped it so far: 16 bytes come to the host."""
+        return self.state.copy_to_host()[1] == 0
 
     def fetch(self):
         """How many updates were made, 0 or what is wrong (1: not finite, 2: exploded), parameters and losses, on the host."""

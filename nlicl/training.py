@@ -29,6 +29,7 @@ import json
 import os
 import re
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +48,7 @@ _FORMAT = 1
 _POSITIVE = ("greater than 0", lambda x: x > 0)
 _NOT_NEGATIVE = ("at least 0", lambda x: x >= 0)
 _MAY_DIFFER = ("checkpoint", "steps")  # settings that a resumed run may have otherwise
-_CATCH_UP = 100  # steps after which a run on a GPU looks whether all is well
+_LOOK = 100  # steps after which a run on a GPU looks whether all is well
 _EXPLODED = 1e6  # times the first loss, or 1: beyond that a run only waits for the overflow
 
 
@@ -307,7 +308,7 @@ def train(
             )
             descent.step(t)
             saving = (t + 1) % checkpoint == 0 and t + 1 < steps and out is not None
-            if saving or until is not None:
+            if saving or until is not None or (progress is not None and (t + 1) % _LOOK == 0):
                 descent.catch_up()
             if progress is not None and state.t == t + 1:
                 progress(t + 1, steps, state.loss[t])
@@ -322,7 +323,8 @@ def train(
         save()
         raise _diverged(state, error) from None
     except KeyboardInterrupt:
-        descent.catch_up()
+        with suppress(Diverged):  # then that is where it stopped
+            descent.catch_up()
         save()
         raise
     except Diverged:
@@ -355,7 +357,7 @@ class _OnCpu:
 
 
 class _OnGpu:
-    """Steps of a run on a GPU: `state` is what was reached when it last caught up, by itself every so many steps."""
+    """Steps of a run on a GPU: `state` is what was reached when it last caught up."""
 
     def __init__(self, state, draw, loss, trained, weight_decay, masks):
         self.state, self.draw, self.kind, self.kernels = state, draw, kind_of_loss(loss), devices.kernels()
@@ -374,7 +376,7 @@ class _OnGpu:
         kernel, inputs, labels, keys = inputs_on_gpu(self.draw(t), dtype)
         step = getattr(self.kernels, f"{kernel}_step")
         self.descent.step(t, self.state.eta[t], step, inputs, labels, keys, self.kind)
-        if (t + 1) % _CATCH_UP == 0:
+        if (t + 1) % _LOOK == 0 and not self.descent.well():
             self.catch_up()
 
     def catch_up(self):

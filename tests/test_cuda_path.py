@@ -660,7 +660,7 @@ def test_a_run_that_explodes_stops_where_the_cpu_stops(times, monkeypatch):
 
 
 def test_a_run_that_overflows_is_found_before_its_end(monkeypatch):
-    monkeypatch.setattr(training, "_CATCH_UP", 2)
+    monkeypatch.setattr(training, "_LOOK", 2)
     steps = []
     problem = dataclasses.replace(TINY)
     object.__setattr__(problem, "schedule", lambda t: steps.append(t) or 1.0)
