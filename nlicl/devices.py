@@ -162,13 +162,14 @@ def to_host(thing):
 
 
 def _moved(thing, move):
-    if hasattr(thing, "_fields"):
-        return type(thing)(*map(move, thing))
-    if hasattr(thing, "moved") and not isinstance(thing, type):
-        return thing.moved(move)
-    if isinstance(thing, np.ndarray) or on_device(thing):
-        return move(thing)
+    if not isinstance(thing, type):
+        if hasattr(thing, "_fields"):
+            return type(thing)(*map(move, thing))
+        if hasattr(thing, "moved"):
+            return thing.moved(move)
+        if isinstance(thing, np.ndarray) or on_device(thing):
+            return move(thing)
     raise TypeError(
-        f"a {type(thing).__name__} cannot be moved to or from a GPU; expected parameters, an array, or prompts of "
-        "Li et al. or Bu et al."
+        f"a {type(thing).__name__} cannot be moved to or from a GPU; expected parameters, an array, or prompts of Li et al. or "
+        "Bu et al."
     )
