@@ -170,6 +170,6 @@ def _moved(thing, move):
         if isinstance(thing, np.ndarray) or on_device(thing):
             return move(thing)
     raise TypeError(
-        f"a {type(thing).__name__} cannot be moved to or from a GPU; expected parameters, an array, or prompts of Li et al. or "
-        "Bu et al."
+        f"a {type(thing).__name__} cannot be moved to or from a GPU; expected parameters, an array, or prompts of Li et al. "
+        "or Bu et al."
     )
