@@ -31,6 +31,20 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "compiled" in item.keywords:
                 item.add_marker(skip)
+    for_gpu = [item for item in items if item.get_closest_marker("cuda")]
+    if for_gpu and (why := _no_gpu()):
+        for item in for_gpu:
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+def _no_gpu():
+    """Why there is no real GPU here; None if there is one."""
+    from nlicl import devices
+
+    found = devices.unavailable()
+    if found is None and devices.kernels().SIMULATED:
+        return "the simulator is no GPU"
+    return found and found[0]
 
 
 @pytest.fixture
