@@ -3,6 +3,8 @@
 Small and odd sizes, errors and training settings are test_cuda_path.py's, which runs there as well.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from cuda_memory import spoil
@@ -75,6 +77,14 @@ def test_the_bits_are_the_same_each_time_and_all_of_them_are_written(dtype, monk
                 value, grads = loss_and_grad(low, given, backend="cuda")
                 runs.append([value.tobytes(), *bits(grads), *bits(forward(low, given, backend="cuda"))])
         assert runs[0] == runs[1] == runs[2] == runs[3]
+
+
+def test_threads_of_the_caller_do_not_disturb_each_other():
+    (psi, given, _, _), (phi, coded, _, _) = tokens_and_codes(np.float32)
+    jobs = [(psi, given), (phi, coded), (psi, given[:700]), (phi, coded[:700])] * 4
+    want = [bits(loss_and_grad(*job, backend="cuda")[1]) for job in jobs[:4]] * 4
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda job: bits(loss_and_grad(*job, backend="cuda")[1]), jobs)) == want
 
 
 def test_the_reference_run_learns_and_is_that_of_the_cpu():

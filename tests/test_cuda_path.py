@@ -301,6 +301,62 @@ def test_a_gradient_that_overflows_where_the_loss_does_not_is_named_as_on_the_cp
     assert messages[0] == messages[1] and messages[0].startswith("the gradient of W_O is not finite")
 
 
+# ---------------------------------------------------------------- the parts of a step
+
+WIDTH = st.integers(1, TILE + 2)
+
+
+@hypothesis.settings(max_examples=8)
+@hypothesis.given(WIDTH, st.integers(1, 3 * cuda._DEEP), WIDTH, st.integers(1, 3), seeds, st.booleans(), st.booleans())
+def test_products_are_exact_where_numbers_are(rows, inner, columns, ranges, seed, turn_A, turn_B):
+    rng = np.random.default_rng(seed)
+    A, B = rng.integers(-9, 10, (rows, inner)) * 1.0, rng.integers(-9, 10, (inner, columns)) * 1.0
+    there = [
+        cuda.matrix(to_device(X.T.copy())).T if turn else cuda.matrix(to_device(X))
+        for X, turn in ((A, turn_A), (B, turn_B))
+    ]
+    with cuda._scratch:
+        made = cuda.product(*there, ranges=ranges)
+        assert made.shape == (rows, columns)
+        np.testing.assert_array_equal(made.array.copy_to_host().reshape(rows, columns), A @ B)
+        out = cuda.empty(rows * columns + 1, np.float64)
+        assert cuda.product(*there, out[:-1]).array.size == rows * columns
+    np.testing.assert_array_equal(out.copy_to_host(), [*(A @ B).ravel(), np.nan])
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (3, cuda._WIDE + 1), (cuda._TALL + 1, 2), (2 * RANGE + 1, 3)])
+def test_sums_of_columns_are_exact_where_numbers_are(rows, columns):
+    X = np.random.default_rng(rows).integers(-9, 10, (rows, columns)) * 1.0
+    out = cuda.empty(columns + 1, np.float64)
+    with cuda._scratch:
+        cuda.column_sums(out[:-1], to_device(X.ravel()), rows, columns)
+    np.testing.assert_array_equal(out.copy_to_host(), [*X.sum(axis=0), np.nan])
+
+
+def test_many_prompts_make_many_ranges_but_not_endlessly_many():
+    assert [cuda._ranges(n) for n in (1, RANGE, 2 * RANGE - 1, 2 * RANGE, 10**7)] == [1, 1, 1, 2, 64]
+    X = np.arange(66.0 * RANGE)
+    out = cuda.empty(1, np.float64)
+    with cuda._scratch:
+        cuda.column_sums(out, to_device(X), X.size, 1)
+    assert out.copy_to_host()[0] == X.sum()
+
+
+def test_a_step_asks_for_no_memory_that_the_last_one_left(monkeypatch):
+    size = Sizes(2, 2, 3, 2, 2, 4)
+    psi, asked, empty = to_device(params(size)), [], cuda.empty
+    monkeypatch.setattr(cuda, "empty", lambda shape, dtype: asked.append(shape) or empty(shape, dtype))
+    for given in (to_device(prompts(size)), to_device(codes(size, 4))):
+        counts = []
+        for _ in range(3):
+            asked.clear()
+            loss_and_grad(psi, given)
+            counts.append(len(asked))
+        assert counts[0] > counts[1] == counts[2] == 1  # the gradients
+        arrays = [id(array) for spare in cuda._scratch.spare.values() for array in spare]
+        assert len(set(arrays)) == len(arrays)
+
+
 # ---------------------------------------------------------------- where arrays lie
 
 
@@ -587,20 +643,21 @@ def test_the_same_run_gives_the_same_bits():
 
 
 def test_measurements_are_those_of_the_cpu():
-    seen = []
-
     def observe(psi):
         assert all(type(array) is np.ndarray for array in psi)
         return {"norm": float(np.linalg.norm(psi.W_O)), "a": psi.a.copy()}
 
-    cpu, gpu = both(
-        steps=4, measure=[0, 3, 4], observe=observe, progress=lambda t, steps, loss: seen.append((t, steps, loss))
-    )
+    cpu, gpu = both(steps=4, measure=[0, 3, 4], observe=observe)
     for name in ("norm", "a"):
         np.testing.assert_allclose(gpu.history[name], cpu.history[name], rtol=1e-12)
-    assert seen[-1] != (4, 4, None) and all(steps == 4 and np.isfinite(loss) for _, steps, loss in seen)
-    assert [t for t, _, _ in seen[:4]] == [1, 2, 3, 4]  # on the CPU every step
     both(steps=1, measure=1)  # the problem's own observer
+
+
+def test_progress_is_told_when_losses_come_to_the_host(tmp_path):
+    seen = []
+    settings = {"out": tmp_path, "checkpoint": 2, "progress": lambda *told: seen.append(told)}
+    run = nlicl.train(TINY, steps=5, backend="cuda", measure=None, **settings)
+    assert [told for told in seen if told[0] < 5] == [(t, 5, run.history.loss[t - 1]) for t in (2, 4)]
 
 
 def test_a_run_stops_when_it_is_told_to():
@@ -627,15 +684,16 @@ def test_a_resumed_run_has_the_bits_of_one_that_never_stopped(tmp_path):
     assert bits(done.params) == bits(whole.params)
 
 
-def test_a_checkpoint_holds_what_was_reached(tmp_path):
-    def stop(t, steps, loss):
-        if t == 4:
-            raise RuntimeError("killed")
+@pytest.mark.parametrize("error, kept", [(RuntimeError, 2), (KeyboardInterrupt, 3)])
+def test_a_checkpoint_holds_what_was_reached(error, kept, tmp_path):
+    def stop(losses):
+        if len(losses) == 3:
+            raise error
 
-    with pytest.raises(RuntimeError, match="killed"):
-        nlicl.train(TINY, steps=6, backend="cuda", measure=None, out=tmp_path, checkpoint=2, progress=stop)
-    left, whole = nlicl.load_run(tmp_path), nlicl.train(TINY, steps=2, backend="cuda", measure=None)
-    assert left.step == 2 and bits(left.params) == bits(whole.params)
+    with pytest.raises(error):
+        nlicl.train(TINY, steps=6, backend="cuda", measure=None, out=tmp_path, checkpoint=2, until=stop)
+    left, whole = nlicl.load_run(tmp_path), nlicl.train(TINY, steps=kept, backend="cuda", measure=None)
+    assert left.step == kept and bits(left.params) == bits(whole.params)
 
 
 def _diverges(**settings):
