@@ -486,8 +486,14 @@ def test_tokens_and_labels_on_a_gpu_are_checked_like_others():
         Prompts(to_device(given.tokens[0]), labels)
     with pytest.raises(TypeError, match=r"^tokens has dtype int"):
         Prompts(to_device(given.tokens.astype(np.int64)), labels)
+    assert type(Prompts(given.tokens, labels).labels) is np.ndarray
     with pytest.raises(TypeError, match=r"^prompts\.tokens has dtype float64, params float32"):
         loss_and_grad(params(Sizes(2, 2, 3, 2, 2, 4), dtype=np.float32), made)
+
+
+def test_complex_tokens_are_refused_on_a_gpu():
+    with pytest.raises(TypeError, match="tokens has dtype complex128"):
+        Prompts(to_device(np.ones((1, 2, 3), complex)), [1.0])
 
 
 def test_an_array_with_gaps_is_refused():
@@ -710,10 +716,15 @@ def _diverges(**settings):
     return errors
 
 
-@pytest.mark.parametrize("rate, loss", [(1e200, "hinge"), (1e307, "squared"), (1e90, "squared")])
-def test_a_run_that_overflows_stops_where_the_cpu_stops(rate, loss, monkeypatch):
+@pytest.mark.parametrize(
+    "rate, loss, decay, step",
+    [(1e200, "hinge", 0.0, 1), (1e90, "squared", 0.0, 1), (1e307, "hinge", 1e3, 0)],
+    ids=["scores", "loss", "update"],
+)
+def test_a_run_that_overflows_stops_where_the_cpu_stops(rate, loss, decay, step, monkeypatch):
     monkeypatch.setattr(training, "_EXPLODED", np.inf)
-    _, gpu = _diverges(steps=6, learning_rate=rate, loss=loss)
+    _, gpu = _diverges(steps=6, learning_rate=rate, loss=loss, weight_decay=decay)
+    assert gpu.run.step == step
     assert str(gpu).startswith(f"training diverged at step {gpu.run.step}: the loss, a gradient or a parameter is not")
     assert all(np.isfinite(array).all() for array in gpu.run.params)
 
