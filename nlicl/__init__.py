@@ -29,8 +29,8 @@ _WHERE = {
     "to_device": "nlicl.devices",
     "to_host": "nlicl.devices",
     "train": "nlicl.training",
-    "load_run": "nlicl.training",
-    "Diverged": "nlicl.training",
+    "load_run": "nlicl.runs",
+    "Diverged": "nlicl.runs",
     "audit_formula": "nlicl.audit",
     "audit_gradient": "nlicl.audit",
 }

@@ -60,6 +60,12 @@ def name_of(kind):
     return f"{above if offered else kind.__module__}.{kind.__name__}"
 
 
+def short(value):
+    """A value for an error: itself if that is short, or its type."""
+    text = repr(value)
+    return text if len(text) <= 80 and "\n" not in text else f"a {kind_of(value)}"
+
+
 def as_array(value, name):
     """`value` as an ndarray; ValueError for lists of unequal lengths."""
     try:

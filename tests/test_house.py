@@ -65,14 +65,25 @@ ALLOWED = {
     "nlicl.mechanism": GROUND,
     "nlicl.model": [*GROUND, "nlicl.devices", "nlicl.kernels"],
     "nlicl.baselines": GROUND,
-    "nlicl.training": [*GROUND, "nlicl.checks", "nlicl.devices", "nlicl.files", "nlicl.model"],
+    "nlicl.runs": [*GROUND, "nlicl.files", "nlicl.model"],
+    "nlicl.descent": [*GROUND, "nlicl.checks", "nlicl.devices", "nlicl.model", "nlicl.runs"],
+    "nlicl.training": [
+        *GROUND,
+        "nlicl.checks",
+        "nlicl.descent",
+        "nlicl.devices",
+        "nlicl.files",
+        "nlicl.model",
+        "nlicl.runs",
+    ],
     "nlicl.pruning": [*GROUND, "nlicl.model"],
     "nlicl.experiment": ["nlicl.training"],
 }
 UPSTAIRS = ["nlicl.cli", "nlicl.figures", "nlicl.theorems", "nlicl.sweep"]
+RUNS = ["nlicl.training", "nlicl.descent", "nlicl.runs"]
 FORBIDDEN = {
-    "nlicl.papers": [*UPSTAIRS, "nlicl.audit", "nlicl.experiment", "nlicl.training"],
-    "nlicl.audit": [*UPSTAIRS, "nlicl.experiment", "nlicl.training"],
+    "nlicl.papers": [*UPSTAIRS, "nlicl.audit", "nlicl.experiment", *RUNS],
+    "nlicl.audit": [*UPSTAIRS, "nlicl.experiment", *RUNS],
     "nlicl.figures": ["nlicl.cli", "nlicl.theorems", "nlicl.audit"],
     "nlicl.theorems": ["nlicl.cli", "nlicl.figures", "nlicl.audit"],
     "nlicl.sweep": ["nlicl.cli"],

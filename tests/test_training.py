@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 import nlicl
 from nlicl import CodedPrompts, Params, reference
 from nlicl.papers import bu2024, huang2023, li2024
-from nlicl.training import CHECKPOINT, History, InverseTime, Run, _pack, load_run
+from nlicl.runs import CHECKPOINT, History, Run, load_run, pack
+from nlicl.training import InverseTime
 
 SMALL = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=12, learning_rate=0.7)
 BLOCKS = ("W_Q", "W_K", "W_V", "W_O")
@@ -572,7 +573,7 @@ def test_a_run_of_a_problem_of_one_s_own(tmp_path):
 
     settings = {"problem": {"type": "mine.Problem"}}
     history = History(np.ones(1), np.ones(1), np.zeros(0, int), {})
-    (tmp_path / CHECKPOINT).write_bytes(_pack(Run(Mine(np.eye(2)), history, 1, settings)))
+    (tmp_path / CHECKPOINT).write_bytes(pack(Run(Mine(np.eye(2)), history, 1, settings)))
     assert isinstance(load_run(tmp_path, params=Mine).params, Mine)
     for wrong in ({}, {"params": Params}):
         with pytest.raises(
@@ -580,7 +581,7 @@ def test_a_run_of_a_problem_of_one_s_own(tmp_path):
         ):
             load_run(tmp_path, **wrong)
     settings["problem"]["type"] = "nlicl.papers.future.Problem"
-    (tmp_path / CHECKPOINT).write_bytes(_pack(Run(Mine(np.eye(2)), history, 1, settings)))
+    (tmp_path / CHECKPOINT).write_bytes(pack(Run(Mine(np.eye(2)), history, 1, settings)))
     with pytest.raises(ValueError, match=r"of a run of nlicl.papers.future.Problem; expected"):
         load_run(tmp_path)
 
@@ -621,7 +622,7 @@ def test_damaged_checkpoints_are_refused(tmp_path):
 
 
 def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("nlicl.training._FORMAT", 7)
+    monkeypatch.setattr("nlicl.runs._FORMAT", 7)
     train(out=tmp_path)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="has format 7; this nlicl reads 1"):

@@ -39,7 +39,8 @@ def add(commands):
 
 
 def run(options):
-    from ..training import CHECKPOINT, Diverged, load_run, paper_of, train
+    from ..runs import CHECKPOINT, Diverged, load_run, paper_of
+    from ..training import train
 
     if options.resume is not None and options.resume.name == CHECKPOINT:
         options.resume = options.resume.parent
