@@ -240,7 +240,7 @@ class Prompts:
     def __post_init__(self):
         there = on_device(self.tokens)
         tokens = devices.shape_of(self.tokens) if there else self.tokens
-        tokens = real_array(tokens, "tokens", "(B, l+1, d)", complex_too=True)
+        tokens = real_array(tokens, "tokens", "(B, l+1, d)", complex_too=not there)
         B, rows, d = tokens.shape
         if B == 0:
             raise ValueError(f"tokens has shape {tokens.shape}: an empty batch. Expected B >= 1 prompts.")
