@@ -237,7 +237,8 @@ def test_every_kernel_is_in_the_table_of_signatures():
 @pytest.mark.skipif(SIMULATED, reason="runs in the simulator already")
 def test_the_suite_passes_in_the_simulator():
     tests = Path(__file__).parent
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests / "test_cuda_path.py"]
+    files = tests / "test_cuda_path.py", tests / "test_cuda_races.py"
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *files]
     env = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
     done = subprocess.run([*map(str, command)], env=env, cwd=tests.parent, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
