@@ -41,7 +41,7 @@ _DEEP = 4 if SIMULATED else 16  # rows or columns that it reads at a time
 _WIDE = 2 if SIMULATED else 32  # columns that a block sums
 _TALL = THREADS // _WIDE
 _RANGE = 8 if SIMULATED else 512  # prompts to a range, at least
-_MOST_RANGES = 64
+_MOST_RANGES = 256
 
 
 def _kernel(function):
@@ -82,6 +82,12 @@ _value, _slope, _token = map(_scalar, (losses.value, losses.slope, sampling.toke
 
 
 # ---- What a block does together. All its threads call these, and what they write is there for all when they return.
+#
+# Inner loops count in 32 bits and index without a sign: of a signed index numba asks whether it counts from the end, and a
+# `range` counts in 64 bits. Together that took two thirds of all instructions. A prompt fits into shared memory, so that no
+# index within it comes near 2^31.
+
+_i, _u = np.int32, np.uint32
 
 
 @_device
@@ -120,8 +126,10 @@ def _largest(partial):
 def _dot(x, y, n, partial):
     """x . y of the first n entries."""
     total = partial.dtype.type(0)
-    for j in range(cuda.threadIdx.x, n, THREADS):
-        total += x[j] * y[j]
+    j, n = _i(cuda.threadIdx.x), _i(n)
+    while j < n:
+        total += x[_u(j)] * y[_u(j)]
+        j = _i(j + THREADS)
     partial[cuda.threadIdx.x] = total
     return _sum(partial)
 
@@ -130,45 +138,52 @@ def _dot(x, y, n, partial):
 def _row_products(s, P, u, k, n, partial):
     """s_i = P_i . u for s (k,), P (k, n) flat, u (n,): a few threads a row."""
     me = cuda.threadIdx.x
-    lane = me % _LANES
-    for first in range(0, k, THREADS // _LANES):
-        i = first + me // _LANES
+    lane, i = _i(me % _LANES), _i(me // _LANES)
+    turns = _i(-(-k // (THREADS // _LANES)))
+    k, n = _i(k), _i(n)
+    while turns > 0:
         total = partial.dtype.type(0)
         if i < k:
-            for j in range(lane, n, _LANES):
-                total += P[i * n + j] * u[j]
-        partial[me] = total
+            at, j = _i(i * n + lane), lane
+            while j < n:
+                total += P[_u(at)] * u[_u(j)]
+                at, j = _i(at + _LANES), _i(j + _LANES)
+        partial[_u(me)] = total
         cuda.syncthreads()
         if lane == 0 and i < k:
             for other in range(1, _LANES):
-                total += partial[me + other]
-            s[i] = total
+                total += partial[_u(me + other)]
+            s[_u(i)] = total
         cuda.syncthreads()
+        i, turns = _i(i + THREADS // _LANES), _i(turns - 1)
 
 
 @_device
 def _sum_of_rows(c, w, P, k, n, partial):
     """c = sum_i w_i P_i for c (n,), w (k,), P (k, n) flat: a thread a column, or several with a share of the rows each."""
-    me = cuda.threadIdx.x
-    parts = THREADS // n
+    me, parts = cuda.threadIdx.x, THREADS // n
+    k = _i(k)
     if parts < 2:
         for j in range(me, n, THREADS):
             total = partial.dtype.type(0)
-            for i in range(k):
-                total += w[i] * P[i * n + j]
+            i, at, step = _i(0), _i(j), _i(n)
+            while i < k:
+                total += w[_u(i)] * P[_u(at)]
+                i, at = _i(i + 1), _i(at + step)
             c[j] = total
     else:
-        part = me // n
         total = partial.dtype.type(0)
-        if part < parts:
-            for i in range(part, k, parts):
-                total += w[i] * P[i * n + me - part * n]
-        partial[me] = total
+        i, at, step = _i(me // n), _i(me), _i(parts * n)
+        if i < parts:
+            while i < k:
+                total += w[_u(i)] * P[_u(at)]
+                i, at = _i(i + parts), _i(at + step)
+        partial[_u(me)] = total
         cuda.syncthreads()
         if me < n:
             for other in range(1, parts):
-                total += partial[other * n + me]
-            c[me] = total
+                total += partial[_u(other * n + me)]
+            c[_u(me)] = total
     cuda.syncthreads()
 
 
@@ -229,8 +244,10 @@ def _mlp_backward(dc, da, dU, g, u, M, a, n, m, partial):
 
 @_device
 def _copy(y, x, n):
-    for j in range(cuda.threadIdx.x, n, THREADS):
-        y[j] = x[j]
+    j, n = _i(cuda.threadIdx.x), _i(n)
+    while j < n:
+        y[_u(j)] = x[_u(j)]
+        j = _i(j + THREADS)
     cuda.syncthreads()
 
 
@@ -277,7 +294,8 @@ def _dense_step(each, dU, C, dprobes, tokens, labels, rows, keys, d, probes, OV,
     if stage:
         _copy(u[m:], P, keys * d)
         P = u[m:]
-    _attend(attn, c, P, probes[n * d : (n + 1) * d], keys, d, partial)
+    _copy(dc, probes[n * d :], d)
+    _attend(attn, c, P, dc, keys, d, partial)
     F = _mlp(u, c, OV_T, a, d, m, partial)
     if cuda.threadIdx.x == 0:
         each[n * (m + 1) + m] = _value(kind, F, labels[n]) / B
@@ -298,7 +316,7 @@ def _dense_step(each, dU, C, dprobes, tokens, labels, rows, keys, d, probes, OV,
 def _read(s, x, relevant, irrelevant, kappa, sign, keys, K):
     """s_t = x^T code_t for s (keys,), x (K,)."""
     for t in range(cuda.threadIdx.x, keys, THREADS):
-        s[t] = x[relevant[t]] + kappa[t] * x[irrelevant[t]] + x.dtype.type(sign[t]) * x[K - 1]
+        s[t] = x[_u(relevant[t])] + kappa[t] * x[_u(irrelevant[t])] + x.dtype.type(sign[t]) * x[K - 1]
     cuda.syncthreads()
 
 
@@ -306,13 +324,17 @@ def _read(s, x, relevant, irrelevant, kappa, sign, keys, K):
 def _coefficient(w, j, first, step, relevant, irrelevant, kappa, sign, keys, K):
     """Entry j of sum_t w_t code_t over the tokens first, first + step, .."""
     total = w.dtype.type(0)
-    for t in range(first, keys, step):
-        if relevant[t] == j:
-            total += w[t]
-        if irrelevant[t] == j:
-            total += kappa[t] * w[t]
-        if j == K - 1:
-            total += w.dtype.type(sign[t]) * w[t]
+    of_label = j == K - 1
+    t, keys, j = _i(first), _i(keys), _i(j)
+    while t < keys:
+        at = _u(t)
+        if relevant[at] == j:
+            total += w[at]
+        if irrelevant[at] == j:
+            total += kappa[at] * w[at]
+        if of_label:
+            total += w.dtype.type(sign[at]) * w[at]
+        t = _i(t + step)
     return total
 
 
@@ -427,7 +449,7 @@ def _product(C, A, a_row, a_column, B, b_row, b_column, rows, inner, columns, ra
         for k in range(_DEEP):
             for p in range(_EACH):
                 for q in range(_EACH):
-                    mine[p, q] += left[k * _TILE + p * _SIDE + y] * right[k * _TILE + q * _SIDE + x]
+                    mine[p, q] += left[_u(k * _TILE + p * _SIDE + y)] * right[_u(k * _TILE + q * _SIDE + x)]
         cuda.syncthreads()
     for p in range(_EACH):
         for q in range(_EACH):
@@ -463,15 +485,18 @@ def _blocks(n, size=THREADS):
     return -(-n // size)
 
 
+_configuring = threading.Lock()
+
+
 def _launch(kernel, blocks, *arguments, threads=THREADS, shared=0):
     """Run a kernel on so many blocks, with so many bytes of shared memory. Numba would warn of few blocks: they are as many
     as the problem has work for."""
-    before = config.CUDA_LOW_OCCUPANCY_WARNINGS
-    try:
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
-        ready = kernel[blocks, threads, 0, shared]
-    finally:
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = before
+    with _configuring:
+        before, config.CUDA_LOW_OCCUPANCY_WARNINGS = config.CUDA_LOW_OCCUPANCY_WARNINGS, 0
+        try:
+            ready = kernel[blocks, threads, 0, shared]
+        finally:
+            config.CUDA_LOW_OCCUPANCY_WARNINGS = before
     ready(*arguments)
 
 
@@ -481,11 +506,13 @@ def empty(shape, dtype):
 
 
 def _in_memory(make, size, dtype):
-    try:
-        return make()
-    except Exception as error:  # of the driver
-        if "OUT_OF_MEMORY" not in str(error):
-            raise
+    for _ in range(2):
+        try:
+            return make()
+        except Exception as error:  # of the driver
+            if "OUT_OF_MEMORY" not in str(error):
+                raise
+            scratch.spare.clear()
     raise MemoryError(f"{size * np.dtype(dtype).itemsize} bytes more do not fit into the GPU's memory")
 
 
@@ -500,7 +527,7 @@ class _Scratch(threading.local):
         self.used = []
 
     def __exit__(self, *_):
-        self.spare = {}
+        self.spare = {}  # what this step did not need is let go
         for array in self.used:
             self.spare.setdefault((array.size, array.dtype), []).append(array)
         self.used = []
@@ -511,7 +538,7 @@ class _Scratch(threading.local):
         return self.used[-1]
 
 
-_scratch = _Scratch()
+scratch = _Scratch()
 
 
 class Matrix:
@@ -538,8 +565,8 @@ def product(A, B, out=None, ranges=1):
     """A B as a `Matrix`, in the flat array `out` or in scratch; over so many ranges of the inner index, added in order."""
     (rows, inner), columns = A.shape, B.shape[1]
     dtype = A.array.dtype
-    out = _scratch(rows * columns, dtype) if out is None else out
-    slabs = out if ranges == 1 else _scratch(ranges * rows * columns, dtype)
+    out = scratch(rows * columns, dtype) if out is None else out
+    slabs = out if ranges == 1 else scratch(ranges * rows * columns, dtype)
     grid = (_blocks(rows, _TILE), _blocks(columns, _TILE), ranges)
     shape = (rows, inner, columns, ranges)
     room = 2 * _DEEP * _TILE * dtype.itemsize
@@ -554,7 +581,7 @@ def column_sums(out, X, rows, columns):
     room = THREADS * X.dtype.itemsize
     ranges = _ranges(rows)
     if ranges > 1:
-        sums = _scratch(ranges * columns, X.dtype)
+        sums = scratch(ranges * columns, X.dtype)
         _launch(_column_sums, (_blocks(columns, _WIDE), ranges), sums, X, rows, columns, ranges, shared=room)
         X, rows = sums, ranges
     _launch(_column_sums, (_blocks(columns, _WIDE), 1), out, X, rows, columns, 1, shared=room)
@@ -569,15 +596,27 @@ def trouble():
         return None
     try:
         if not cuda.is_available():
-            why = str(cuda.cuda_error() or "").strip().replace("\n", " ")
-            return (
-                f"no GPU can be used ({why or 'none was found'})",
-                "install the driver of an NVIDIA GPU and see nvidia-smi",
-            )
+            why = cuda.cuda_error()
+            if why is None:  # the driver is well: what is missing is the compiler
+                return "numba-cuda's compiler cannot be found", "python -m pip install 'nlicl[cuda]'"
+            mend = "see that nvidia-smi lists a GPU, and that CUDA_VISIBLE_DEVICES does not hide it"
+            return f"no GPU can be used ({_one_line(why)})", mend
         cuda.current_context()
     except Exception as error:  # of the driver, or of finding its parts: whatever it is, it is in the way
-        return f"the GPU cannot be used ({error})", "see nvidia-smi, and whether another program has taken the GPU"
+        return (
+            f"the GPU cannot be used ({_one_line(error)})",
+            "see nvidia-smi, and whether another program has taken the GPU",
+        )
+    try:
+        all_finite(empty(1, np.float32))
+    except Exception as error:  # of the compiler, or of a driver that is older than what it makes
+        mend = "python -m pip install --upgrade 'nlicl[cuda]', or nlicl[cuda12] for a driver older than 580"
+        return f"a kernel does not run on the GPU ({_one_line(error)})", mend
     return None
+
+
+def _one_line(error):
+    return " ".join(str(error).split())
 
 
 def device_name():
@@ -606,7 +645,10 @@ def synchronize():
 def place(array):
     """An array on the GPU: this one as it lies if it is there, else a copy. ValueError if it is there with gaps."""
     if isinstance(array, np.ndarray):
-        return _in_memory(lambda: cuda.to_device(np.ascontiguousarray(array)), array.size, array.dtype)
+        whole = np.ascontiguousarray(array).reshape(
+            -1
+        )  # of an axis of length 1 strides may be anything, and would stay so
+        return _in_memory(lambda: cuda.to_device(whole), array.size, array.dtype).reshape(*array.shape)
     placed = array if hasattr(array, "copy_to_host") else cuda.as_cuda_array(array)
     if not placed.is_c_contiguous():
         raise ValueError(
@@ -625,10 +667,11 @@ def converted(array, dtype):
     return out
 
 
-def all_finite(array):
-    """Whether an array holds neither NaN nor infinity."""
+def all_finite(*arrays):
+    """Whether these arrays hold neither NaN nor infinity."""
     wrong = cuda.to_device(np.zeros(1, np.int32))
-    _launch(_finite, _blocks(array.size), wrong, flat(array))
+    for array in arrays:
+        _launch(_finite, _blocks(array.size), wrong, flat(array))
     return wrong.copy_to_host()[0] == 0
 
 
@@ -670,7 +713,7 @@ def dense_forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
     m, dtype = a.size, a.dtype
     F, attn, C, U = out = [empty(shape, dtype) for shape in (B, (B, keys), (B, d), (B, m))]
     stage = _stages(keys, d, m, dtype.itemsize)
-    with _scratch:
+    with scratch:
         _, _, OV_T, probes = _dense_merge(tokens, W_Q, W_K, W_V, W_O, backward=False)
         arguments = (*map(flat, out), flat(tokens), rows, keys, d, probes.array, OV_T.array, a, stage)
         _launch(_dense_forward, B, *arguments, shared=shared_bytes(keys, d, m, dtype.itemsize, stage))
@@ -680,11 +723,11 @@ def dense_forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
 def dense_step(parts, tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
     """The gradients of the mean loss, and the loss, in the parts that `gradients_of` gives."""
     dW_Q, dW_K, dW_V, dW_O, _, da_and_loss = parts
-    with _scratch:
+    with scratch:
         B, rows, d = tokens.shape
         m, dtype = a.size, a.dtype
         queries, OV, OV_T, probes = _dense_merge(tokens, W_Q, W_K, W_V, W_O)
-        each, dU, C, dprobes = (_scratch(B * size, dtype) for size in (m + 1, m, d, d))
+        each, dU, C, dprobes = (scratch(B * size, dtype) for size in (m + 1, m, d, d))
         stage = _stages(keys, d, m, dtype.itemsize)
         arguments = (flat(tokens), labels, rows, keys, d, probes.array, OV.array, OV_T.array, a, kind, stage)
         room = shared_bytes(keys, d, m, dtype.itemsize, stage)
@@ -713,8 +756,8 @@ def coded_forward(E, relevant, irrelevant, kappa, sign, keys, W_Q, W_K, W_V, W_O
     B, rows = relevant.shape
     (d, K), m, dtype = E.shape, a.size, a.dtype
     F, attn, contexts, U = (empty(shape, dtype) for shape in (B, (B, keys), (B, d), (B, m)))
-    with _scratch:
-        E, C = matrix(E), _scratch(B * K, dtype)
+    with scratch:
+        E, C = matrix(E), scratch(B * K, dtype)
         _, _, G, _, _, H_T = _coded_merge(E, W_Q, W_K, W_V, W_O, backward=False)
         codes = map(flat, (relevant, irrelevant, kappa, sign))
         arguments = (F, flat(attn), C, flat(U), *codes, rows, keys, G.array, H_T.array, a, K)
@@ -726,12 +769,12 @@ def coded_forward(E, relevant, irrelevant, kappa, sign, keys, W_Q, W_K, W_V, W_O
 def coded_step(parts, E, relevant, irrelevant, kappa, sign, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
     """As `dense_step`, of codes over the dictionary E (d, K)."""
     dW_Q, dW_K, dW_V, dW_O, _, da_and_loss = parts
-    with _scratch:
+    with scratch:
         B, rows = relevant.shape
         K, m, dtype = E.shape[1], a.size, a.dtype
         E = matrix(E)
         left, right, G, V, H, H_T = _coded_merge(E, W_Q, W_K, W_V, W_O)
-        each, dU, C, dg, queries = (_scratch(B * size, dtype) for size in (m + 1, m, K, K, K))
+        each, dU, C, dg, queries = (scratch(B * size, dtype) for size in (m + 1, m, K, K, K))
         codes = map(flat, (relevant, irrelevant, kappa, sign))
         arguments = (*codes, labels, rows, keys, G.array, H.array, H_T.array, a, K, kind)
         room = shared_bytes(keys, K, m, dtype.itemsize)

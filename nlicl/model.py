@@ -169,7 +169,7 @@ def _loss_and_grad_on_gpu(params, prompts, kind):
     value = whole[whole.size - 1 :].copy_to_host()[0]
     if not np.isfinite(value):
         _explain_not_finite("the loss", prompts, whole.dtype)
-    if not cuda.all_finite(whole):
+    if not cuda.all_finite(whole):  # the loss, its last entry, may well be
         _explain_not_finite(f"the gradient of {_first_not_finite(parts[:5], cuda.all_finite)}", prompts, whole.dtype)
     grads = Params(*(part.reshape(*array.shape) for part, array in zip(parts[:5], arrays, strict=True)))
     return value, grads if devices.any_there(params, prompts) else devices.to_host(grads)
@@ -184,10 +184,11 @@ def placed(params, prompts):
         prompts = prompts.dense(devices.fetch(params.W_Q).dtype)  # codes that only the CPU has a kernel for
     arrays = check_params(Params(*(devices.shape_of(array) if on_device(array) else array for array in params)))
     _check_fit(arrays, prompts)
-    for name, array in params._asdict().items():
-        if on_device(array):
-            check_finite(array, f"params.{name}")
     arrays = Params(*map(devices.place, params))
+    there = {f"params.{name}": array for name, array in params._asdict().items() if on_device(array)}
+    if there and not devices.kernels().all_finite(*map(devices.place, there.values())):
+        for name, array in there.items():
+            check_finite(array, name)  # says which, and where
     kernel, inputs, labels, keys = inputs_on_gpu(prompts, arrays.a.dtype)
     width = tuple(inputs[0].shape)[-1]  # d of tokens, K of a dictionary
     devices.kernels().check_room(keys, width, arrays.a.size, arrays.a.dtype)

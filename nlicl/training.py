@@ -224,7 +224,8 @@ def train(
             )
             descent.step(t)
             saving = (t + 1) % checkpoint == 0 and t + 1 < steps and out is not None
-            if saving or until is not None or (progress is not None and (t + 1) % descent.every == 0):
+            telling = progress is not None and ((t + 1) % descent.every == 0 or t + 1 in times or t + 1 == steps)
+            if saving or telling or until is not None:
                 descent.catch_up()
             if progress is not None and state.t == t + 1:
                 progress(t + 1, steps, state.loss[t])

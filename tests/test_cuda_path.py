@@ -315,7 +315,7 @@ def test_products_are_exact_where_numbers_are(rows, inner, columns, ranges, seed
         cuda.matrix(to_device(X.T.copy())).T if turn else cuda.matrix(to_device(X))
         for X, turn in ((A, turn_A), (B, turn_B))
     ]
-    with cuda._scratch:
+    with cuda.scratch:
         made = cuda.product(*there, ranges=ranges)
         assert made.shape == (rows, columns)
         np.testing.assert_array_equal(made.array.copy_to_host().reshape(rows, columns), A @ B)
@@ -328,16 +328,16 @@ def test_products_are_exact_where_numbers_are(rows, inner, columns, ranges, seed
 def test_sums_of_columns_are_exact_where_numbers_are(rows, columns):
     X = np.random.default_rng(rows).integers(-9, 10, (rows, columns)) * 1.0
     out = cuda.empty(columns + 1, np.float64)
-    with cuda._scratch:
+    with cuda.scratch:
         cuda.column_sums(out[:-1], to_device(X.ravel()), rows, columns)
     np.testing.assert_array_equal(out.copy_to_host(), [*X.sum(axis=0), np.nan])
 
 
 def test_many_prompts_make_many_ranges_but_not_endlessly_many():
-    assert [cuda._ranges(n) for n in (1, RANGE, 2 * RANGE - 1, 2 * RANGE, 10**7)] == [1, 1, 1, 2, 64]
+    assert [cuda._ranges(n) for n in (1, RANGE, 2 * RANGE - 1, 2 * RANGE, 10**7)] == [1, 1, 1, 2, 256]
     X = np.arange(66.0 * RANGE)
     out = cuda.empty(1, np.float64)
-    with cuda._scratch:
+    with cuda.scratch:
         cuda.column_sums(out, to_device(X), X.size, 1)
     assert out.copy_to_host()[0] == X.sum()
 
@@ -353,7 +353,7 @@ def test_a_step_asks_for_no_memory_that_the_last_one_left(monkeypatch):
             loss_and_grad(psi, given)
             counts.append(len(asked))
         assert counts[0] > counts[1] == counts[2] == 1  # the gradients
-        arrays = [id(array) for spare in cuda._scratch.spare.values() for array in spare]
+        arrays = [id(array) for spare in cuda.scratch.spare.values() for array in spare]
         assert len(set(arrays)) == len(arrays)
 
 
@@ -407,6 +407,17 @@ def test_prompts_of_bu_et_al_go_there_as_tokens():
     (want, grads), (value, got) = (loss_and_grad(psi, given, backend=backend) for backend in ("cpu", "cuda"))
     np.testing.assert_allclose(value, want, rtol=1e-13)
     assert_grads_close(got, grads, bounds(psi, given.dense()).grads)
+
+
+def test_what_is_copied_has_plain_strides(monkeypatch):
+    """NumPy says "contiguous" of an axis of length 1 whatever its stride, numba copies strides, and then types them otherwise."""
+    handed, copy = [], cuda.cuda.to_device
+    monkeypatch.setattr(cuda.cuda, "to_device", lambda array: handed.append(array.strides) or copy(array))
+    x = np.arange(6.0).reshape(2, 3)
+    for array in (x[None], np.broadcast_to(x, (1, 2, 3)), x.T, x[:1], x[:, :1]):
+        there = to_device(array)
+        assert there.shape == array.shape and np.array_equal(to_host(there), array)
+    assert all(strides == (8,) for strides in handed) and len(handed) == 5
 
 
 @pytest.mark.parametrize("thing", [3.0, [1.0], "array", None, Params], ids=repr)
@@ -670,6 +681,21 @@ def test_progress_is_told_when_losses_come_to_the_host(tmp_path):
 def test_a_run_stops_when_it_is_told_to():
     _, gpu = both(steps=6, until=lambda losses: len(losses) == 2)
     assert gpu.step == 2
+
+
+def test_progress_is_told_whenever_losses_come_to_the_host(monkeypatch):
+    monkeypatch.setattr(descent, "_LOOK", 3)
+    for backend, told in (("cpu", [1, 2, 3, 4, 5]), ("cuda", [2, 3, 4, 5])):
+        steps = []
+        run = nlicl.train(
+            TINY,
+            steps=5,
+            backend=backend,
+            measure=2,
+            observe=lambda params: {"one": 1},
+            progress=lambda t, total, loss: steps.append((t, total, loss)),
+        )
+        assert steps == [(t, 5, run.history.loss[t - 1]) for t in told]
 
 
 def test_no_step():
