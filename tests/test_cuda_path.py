@@ -410,7 +410,7 @@ def test_prompts_of_bu_et_al_go_there_as_tokens():
 
 
 def test_what_is_copied_has_plain_strides(monkeypatch):
-    """NumPy says "contiguous" of an axis of length 1 whatever its stride, numba copies strides, and then types them otherwise."""
+    """An axis of length 1 may have any stride to NumPy; numba would copy it, and then have another type of array."""
     handed, copy = [], cuda.cuda.to_device
     monkeypatch.setattr(cuda.cuda, "to_device", lambda array: handed.append(array.strides) or copy(array))
     x = np.arange(6.0).reshape(2, 3)
@@ -687,14 +687,12 @@ def test_progress_is_told_whenever_losses_come_to_the_host(monkeypatch):
     monkeypatch.setattr(descent, "_LOOK", 3)
     for backend, told in (("cpu", [1, 2, 3, 4, 5]), ("cuda", [2, 3, 4, 5])):
         steps = []
-        run = nlicl.train(
-            TINY,
-            steps=5,
-            backend=backend,
-            measure=2,
-            observe=lambda params: {"one": 1},
-            progress=lambda t, total, loss: steps.append((t, total, loss)),
-        )
+        settings = {
+            "measure": 2,
+            "observe": lambda params: {"one": 1},
+            "progress": lambda *said, to=steps: to.append(said),
+        }
+        run = nlicl.train(TINY, steps=5, backend=backend, **settings)
         assert steps == [(t, 5, run.history.loss[t - 1]) for t in told]
 
 
