@@ -5,6 +5,8 @@ four threads.
 """
 
 import dataclasses
+import re
+from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -827,3 +829,21 @@ def test_doctor_tries_a_kernel():
 
     found = doctor._cuda()
     assert found.state == "ok" and "kernels and definition agree" in found.found
+
+
+@pytest.mark.skipif(not cuda.SIMULATED, reason="a GPU has these sizes anyway")
+def test_blocks_of_a_real_size(monkeypatch):
+    """The sizes that a GPU's blocks have, which are too large for the rest of this file."""
+    sizes = re.findall(r"^(\w+) = \d+ if SIMULATED else (\d+)", Path(cuda.__file__).read_text("utf-8"), re.M)
+    real = {name: int(value) for name, value in sizes}
+    assert real.keys() == {"THREADS", "_LANES", "_SIDE", "_DEEP", "_WIDE", "_RANGE"}
+    real |= {"_TILE": real["_SIDE"] * cuda._EACH, "_TALL": real["THREADS"] // real["_WIDE"]}
+    for name, value in real.items():
+        monkeypatch.setattr(cuda, name, value)
+    launch = cuda._launch
+    monkeypatch.setattr(cuda, "_launch", lambda *a, **more: launch(*a, **{"threads": real["THREADS"]} | more))
+    monkeypatch.setattr(cuda._blocks, "__defaults__", (real["THREADS"],))
+    size = Sizes(1, 19, 70, 3, 4, 9)  # a thread has all rows of its column
+    check(params(size, 1), prompts(size, 1), both=False)
+    size = Sizes(1, 19, 5, 3, 4, 9)  # many share them
+    check(params(size, 1), codes(size, 7, 1), both=False)
