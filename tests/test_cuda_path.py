@@ -7,6 +7,7 @@ four threads.
 import dataclasses
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import numpy as np
@@ -696,6 +697,55 @@ def test_progress_is_told_whenever_losses_come_to_the_host(monkeypatch):
         }
         run = nlicl.train(TINY, steps=5, backend=backend, **settings)
         assert steps == [(t, 5, run.history.loss[t - 1]) for t in told]
+
+
+def test_a_full_gpu_is_a_memory_error_once_scratch_was_let_go(monkeypatch):
+    with cuda.scratch:
+        cuda.scratch(3, np.float64)
+    tries = []
+
+    def full(*_):
+        tries.append(dict(cuda.scratch.spare))
+        raise RuntimeError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
+
+    stub = SimpleNamespace(device_array=full, to_device=full)
+    monkeypatch.undo()
+    monkeypatch.setattr(cuda, "cuda", stub)
+    for make in (lambda: cuda.empty((5, 2), np.float32), lambda: cuda.place(np.zeros(10, np.float32))):
+        tries.clear()
+        with pytest.raises(MemoryError, match="40 bytes more do not fit into the GPU's memory"):
+            make()
+        assert len(tries) == 2 and tries[1] == {}
+    stub.device_array = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        cuda.empty(3, np.float32)
+
+
+@pytest.mark.parametrize(
+    "available, error, context, kernel, said",
+    [
+        (False, "no driver\nat all", None, None, ("no GPU can be used (no driver at all)", "CUDA_VISIBLE_DEVICES")),
+        (False, None, None, None, ("compiler cannot be found", "nlicl[cuda]")),
+        (True, None, OSError("taken\n"), None, ("the GPU cannot be used (taken)", "nvidia-smi")),
+        (True, None, None, OSError("PTX is\n too new"), ("does not run on the GPU (PTX is too new)", "nlicl[cuda12]")),
+        (True, None, None, None, None),
+    ],
+)
+def test_what_is_in_the_way_is_said_before_the_first_step(monkeypatch, available, error, context, kernel, said):
+    def raising(what):
+        def call(*_):
+            if what is not None:
+                raise what
+
+        return call
+
+    stub = SimpleNamespace(is_available=lambda: available, cuda_error=lambda: error, current_context=raising(context))
+    monkeypatch.setattr(cuda, "SIMULATED", False)
+    monkeypatch.setattr(cuda, "cuda", stub)
+    monkeypatch.setattr(cuda, "empty", lambda *_: None)
+    monkeypatch.setattr(cuda, "all_finite", raising(kernel))
+    found = cuda.trouble()
+    assert found is said or all(part in text and "\n" not in text for part, text in zip(said, found, strict=True))
 
 
 def test_no_step():
