@@ -1,5 +1,6 @@
 """The GPU path without a GPU: what is said then; that nothing of it is loaded unasked; its suite, in the simulator."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -235,6 +236,7 @@ def test_every_kernel_is_in_the_table_of_signatures():
 
 @pytest.mark.compiled  # on the CPU, with which it is compared; as plain Python that takes minutes
 @pytest.mark.skipif(SIMULATED, reason="runs in the simulator already")
+@pytest.mark.skipif(importlib.util.find_spec("numba.cuda") is None, reason="this numba has no simulator of its own")
 def test_the_suite_passes_in_the_simulator():
     tests = Path(__file__).parent
     files = tests / "test_cuda_path.py", tests / "test_cuda_races.py"
