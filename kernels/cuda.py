@@ -590,33 +590,29 @@ def column_sums(out, X, rows, columns):
 # ---- Arrays on the GPU
 
 
-def trouble():
-    """Why kernels cannot run here, and what to do about it; None if they can."""
+def trouble(install):
+    """Why kernels cannot run here, and what to do about it, such as to `install` something; None if they can."""
     if SIMULATED:
         return None
     try:
         if not cuda.is_available():
             why = cuda.cuda_error()
             if why is None:  # the driver is well: what is missing is the compiler
-                return "numba-cuda's compiler cannot be found", "python -m pip install 'nlicl[cuda]'"
-            mend = "see that nvidia-smi lists a GPU, and that CUDA_VISIBLE_DEVICES does not hide it"
-            return f"no GPU can be used ({_one_line(why)})", mend
+                return "numba-cuda's compiler cannot be found", install
+            mend = "install the driver of an NVIDIA GPU; nvidia-smi lists it, and CUDA_VISIBLE_DEVICES must not hide it"
+            return _one_line(why), mend
         cuda.current_context()
     except Exception as error:  # of the driver, or of finding its parts: whatever it is, it is in the way
-        return (
-            f"the GPU cannot be used ({_one_line(error)})",
-            "see nvidia-smi, and whether another program has taken the GPU",
-        )
+        return _one_line(error), "see nvidia-smi, and whether another program has taken the GPU"
     try:
         all_finite(empty(1, np.float32))
     except Exception as error:  # of the compiler, or of a driver that is older than what it makes
-        mend = "python -m pip install --upgrade 'nlicl[cuda]', or nlicl[cuda12] for a driver older than 580"
-        return f"a kernel does not run on the GPU ({_one_line(error)})", mend
+        return f"a kernel does not run on it ({_one_line(error)})", install
     return None
 
 
 def _one_line(error):
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()).rstrip(" .:")
 
 
 def device_name():
@@ -648,7 +644,7 @@ def place(array):
         whole = np.ascontiguousarray(array).reshape(
             -1
         )  # of an axis of length 1 strides may be anything, and would stay so
-        return _in_memory(lambda: cuda.to_device(whole), array.size, array.dtype).reshape(*array.shape)
+        return _in_memory(lambda: cuda.to_device(whole), array.size, array.dtype).reshape(array.shape)
     placed = array if hasattr(array, "copy_to_host") else cuda.as_cuda_array(array)
     if not placed.is_c_contiguous():
         raise ValueError(
@@ -689,7 +685,8 @@ def check_room(keys, width, m, dtype):
     if needed > SHARED_BYTES:
         raise ValueError(
             f"prompts of {keys} keys of width {width}, with m = {m} neurons in {dtype}, take {needed} bytes of a GPU's shared "
-            f"memory; expected at most {SHARED_BYTES}. Take backend='cpu'."
+            f"memory; expected at most {SHARED_BYTES}. Take backend='cpu', and bring what lies on a GPU to the host by "
+            "nlicl.to_host."
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 __all__ = ["BACKENDS", "Unavailable", "choose", "on_device", "to_device", "to_host", "unavailable"]
 
 BACKENDS = ("auto", "cpu", "cuda")
+INSTALL = "python -m pip install --upgrade 'numba-cuda[cu13]', which is nlicl's extra cuda; [cu12] for a driver older than 580"
 
 
 class Unavailable(RuntimeError):
@@ -27,12 +28,12 @@ def unavailable():
     """
     simulated = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
     if importlib.util.find_spec("numba_cuda") is None and not simulated:
-        return "the package numba-cuda is not installed", "python -m pip install 'nlicl[cuda]'"
+        return "the package numba-cuda is not installed", INSTALL
     try:
         from .kernels import cuda
     except ImportError as error:
-        return f"numba.cuda cannot be imported ({error})", "python -m pip install --upgrade 'nlicl[cuda]'"
-    return cuda.trouble()
+        return f"numba.cuda cannot be imported ({error})", INSTALL
+    return cuda.trouble(INSTALL)
 
 
 _kernels = None  # the module, once it was found to run here
@@ -96,8 +97,7 @@ def choose(backend, *things):
     there = any_there(*things)
     if there and backend == "cpu":
         raise TypeError(
-            f"backend is 'cpu', but {there} lies on a GPU; expected arrays of the host. Bring it there by nlicl.to_host, or "
-            "take backend='auto'."
+            f"backend is 'cpu', but {there} lies on a GPU; expected arrays of the host. Bring it there by nlicl.to_host."
         )
     return "cuda" if there else "cpu"
 
@@ -164,12 +164,16 @@ def to_host(thing):
 def _moved(thing, move):
     if not isinstance(thing, type):
         if hasattr(thing, "_fields"):
+            for name, value in zip(thing._fields, thing, strict=True):
+                if not isinstance(value, np.ndarray) and not on_device(value):
+                    kind = type(thing).__name__
+                    raise TypeError(f"{name} of these {kind} is a {type(value).__name__}; expected an array.")
             return type(thing)(*map(move, thing))
         if hasattr(thing, "moved"):
             return thing.moved(move)
         if isinstance(thing, np.ndarray) or on_device(thing):
             return move(thing)
     raise TypeError(
-        f"a {type(thing).__name__} cannot be moved to or from a GPU; expected parameters, an array, or prompts of Li et al. "
-        "or Bu et al."
+        f"a {type(thing).__name__} cannot be moved to or from a GPU; expected parameters, what nlicl.forward gives, an "
+        "array, or prompts of Li et al. or Bu et al."
     )

@@ -182,10 +182,10 @@ def placed(params, prompts):
     """
     if not isinstance(prompts, (Prompts, CodedPrompts)):
         prompts = prompts.dense(devices.fetch(params.W_Q).dtype)  # codes that only the CPU has a kernel for
-    arrays = check_params(Params(*(devices.shape_of(array) if on_device(array) else array for array in params)))
-    _check_fit(arrays, prompts)
-    arrays = Params(*map(devices.place, params))
     there = {f"params.{name}": array for name, array in params._asdict().items() if on_device(array)}
+    checked = check_params(Params(*(devices.shape_of(array) if on_device(array) else array for array in params)))
+    _check_fit(checked, prompts)
+    arrays = Params(*(devices.place(a if on_device(a) else b) for a, b in zip(params, checked, strict=True)))
     if there and not devices.kernels().all_finite(*map(devices.place, there.values())):
         for name, array in there.items():
             check_finite(array, name)  # says which, and where
@@ -211,8 +211,8 @@ def inputs_on_gpu(prompts, dtype):
 def _check_has_gpu_kernel(prompts):
     if hasattr(prompts, "loss_and_grad"):
         raise TypeError(
-            f"backend is 'cuda', and prompts is a {kind_of(prompts)}, for whose model there are no GPU kernels; expected "
-            "prompts of Li et al. or Bu et al. Take backend='cpu'."
+            f"prompts is a {kind_of(prompts)}, for whose model there are no GPU kernels; expected prompts of Li et al. or Bu "
+            "et al. Take backend='cpu', and bring what lies on a GPU to the host by nlicl.to_host."
         )
 
 

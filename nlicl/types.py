@@ -125,12 +125,11 @@ def packed(array):
 
 
 def _part(prompts, index):
-    """`prompts[index]` of prompts on a GPU: a slice stays there; one prompt, which formulas take, comes to the host."""
-    if not isinstance(index, slice):
-        found = devices.to_host(prompts)[index]
+    """`prompts[index]` of prompts on a GPU: a slice of step 1 is cut there, other choices go by way of the host; one prompt,
+    which formulas take, stays there."""
+    if not isinstance(index, slice) or index.step not in (None, 1) or not range(len(prompts))[index]:
+        found = devices.to_host(prompts)[index]  # of no prompts an error that says so
         return found if isinstance(found, Prompt) else devices.to_device(found)
-    if index.step not in (None, 1) or not range(len(prompts))[index]:
-        raise IndexError(f"{index} of {len(prompts)} prompts on a GPU; expected a slice of step 1 that is not empty.")
     whole = getattr(prompts, "dictionary", None)
     return prompts.moved(lambda array: array if array is whole else array[index])
 

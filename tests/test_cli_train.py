@@ -17,6 +17,7 @@ from nlicl.cli import main
 from nlicl.experiment import Experiment, Training, every
 from nlicl.figures.figure import Figure, Recipe, Series
 from nlicl.papers import li2024
+from nlicl.runs import pack
 
 SMALL = ["--set", "M1=4", "--set", "M2=3", "--set", "d_X=8", "--set", "d_Y=3", "--set", "m=7", "--set", "length=5",
          "--set", "batch=6"]  # fmt: skip
@@ -414,3 +415,17 @@ def test_theorem_prints_and_writes(run, monkeypatch, tmp_path):
 def test_papers_lists_what_there_is(run):
     status, out, _ = run("papers")
     assert status == 0 and "nlicl reproduce li2024:NAME" in out and "fig2a" in out and "calibrated, sibling" in out
+
+
+def test_a_run_of_a_gpu_is_not_resumed_without_one(run, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    run("train", "li2024", "--steps", 1, "--set", "batch=2", "--set", "measure=None", "--out", folder)
+    there = nlicl.load_run(folder)
+    there.settings["backend"] = "cuda"
+    (folder / "checkpoint.npz").write_bytes(pack(there))
+    monkeypatch.setattr("nlicl.devices.unavailable", lambda: ("the cat sits on it", "lift the cat"))
+    status, out, err = run("train", "li2024", "--steps", 2, "--resume", folder)
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert "the cat sits on it. To mend it: lift the cat. On the CPU, start one anew with --out" in err
+    status, out, err = run("train", "li2024", "--steps", 2, "--resume", folder, "--backend", "cpu")
+    assert (status, out) == (2, "") and "is on cuda, and stays there" in err

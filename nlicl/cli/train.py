@@ -175,6 +175,15 @@ def _resumed(options, load_run, paper_of):
             f"--backend {options.backend}: the run in {options.resume} is on {kept['backend']}, and stays there: "
             "another's sums differ in their last digits"
         )
+    if kept["backend"] == "cuda":
+        from ..devices import unavailable
+
+        found = unavailable()
+        if found is not None:
+            raise CannotRun(
+                f"--resume {options.resume}: the run is on a GPU and goes on there only; here there is none: {found[0]}. "
+                f"To mend it: {found[1]}. On the CPU, start one anew with --out"
+            )
     del kept["schedule"], kept["params"]
     return problem, kept
 
