@@ -255,8 +255,7 @@ def time_case(case, dtype, names, threads, rounds, clock, roofs):
     truth = of_cpu(data)
     rows, steps = [], {}
     for name in names:
-        row = {"case": case.name, "implementation": name, "dtype": dtype, "threads": threads}
-        row |= {**dict.fromkeys(MEASURED), "note": ""}
+        row = timing.blank(case.name, name, dtype, threads, MEASURED)
         rows.append(row)
         try:
             step = IMPLEMENTATIONS[name].prepare(data)
@@ -377,8 +376,7 @@ def time_training(dtype, threads, rounds=3, problem=None, steps=STEPS):
     truth = end(run("cpu", "float64"))
     rows, timed = [], {}
     for name, backend in (("nlicl-coded", "cuda"), ("nlicl-coded-cpu", "cpu")):
-        row = {"case": f"gpu-training-{steps}", "implementation": name, "dtype": dtype, "threads": threads}
-        row |= {**dict.fromkeys((*MEASURED, *MOVED)), "note": ""}
+        row = timing.blank(f"gpu-training-{steps}", name, dtype, threads, (*MEASURED, *MOVED))
         rows.append(row)
         try:
             first = end(run(backend))  # compiles

@@ -18,6 +18,12 @@ MEASURED = ("seconds", "mad", "best", "runs", "prompts_per_second", "ratio_to_nl
 MEASURED += ("fraction_of_limit", "max_relative_error", "peak_bytes")
 
 
+def blank(case, implementation, dtype, threads, measured=MEASURED):
+    """A row of which nothing is known yet."""
+    key = {"case": case, "implementation": implementation, "dtype": dtype, "threads": threads}
+    return key | dict.fromkeys(measured) | {"note": ""}
+
+
 def check_truth(tiny):
     """Hold a model's NumPy step, by which all others are judged, against its definition: values and slopes of one prompt.
 
@@ -54,8 +60,7 @@ def time_case(case, dtype, names, threads, rounds, roofs=None):
     truth = case.numpy_step(params, *(array.astype(np.float64) for array in data.arrays))
     rows, steps = [], {}
     for name in names:
-        row = {"case": case.name, "implementation": name, "dtype": dtype, "threads": threads}
-        row |= {**dict.fromkeys(MEASURED), "note": ""}
+        row = blank(case.name, name, dtype, threads)
         rows.append(row)
         try:
             step = case.implementations[name].prepare(data, threads)

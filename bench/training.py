@@ -170,9 +170,8 @@ def time_training(dtype, names, threads, steps, problem=None, rounds=ROUNDS):
 
     rows, timed = [], {}
     for name in names:
-        row = {"case": f"training-{steps}", "implementation": name, "dtype": dtype, "threads": threads}
-        row |= dict.fromkeys((*timing.MEASURED, "sampling_seconds", "steps_seconds", "final_loss"))
-        row["note"] = ""
+        measured = (*timing.MEASURED, "sampling_seconds", "steps_seconds", "final_loss")
+        row = timing.blank(f"training-{steps}", name, dtype, threads, measured)
         rows.append(row)
         try:
             train = IMPLEMENTATIONS[name][1](threads)

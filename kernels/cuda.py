@@ -91,35 +91,33 @@ _i, _u = np.int32, np.uint32
 
 
 @_device
-def _sum(partial):
-    """The sum of partial (THREADS,), by a tree; partial is overwritten."""
+def _fold(partial, largest):
+    """The largest entry of partial (THREADS,), or the sum of all, by a tree; partial is overwritten."""
     me = cuda.threadIdx.x
     cuda.syncthreads()
     half = THREADS // 2
     while half > 0:
         if me < half:
-            partial[me] += partial[me + half]
+            other = partial[me + half]
+            if not largest:
+                partial[me] += other
+            elif other > partial[me]:
+                partial[me] = other
         cuda.syncthreads()
         half //= 2
-    total = partial[0]
+    found = partial[0]
     cuda.syncthreads()
-    return total
+    return found
+
+
+@_device
+def _sum(partial):
+    return _fold(partial, False)
 
 
 @_device
 def _largest(partial):
-    """The largest of partial (THREADS,); partial is overwritten."""
-    me = cuda.threadIdx.x
-    cuda.syncthreads()
-    half = THREADS // 2
-    while half > 0:
-        if me < half and partial[me + half] > partial[me]:
-            partial[me] = partial[me + half]
-        cuda.syncthreads()
-        half //= 2
-    top = partial[0]
-    cuda.syncthreads()
-    return top
+    return _fold(partial, True)
 
 
 @_device

@@ -51,8 +51,11 @@ def draws(problem, prompts, batch, seed, start, on_gpu):
         return lambda t: whole
     if on_gpu:
         prompts = devices.to_host(prompts)  # whence the chosen ones are brought back
-    chosen = lambda t: np.random.default_rng([4, seed, t]).choice(len(prompts), batch, replace=False)  # noqa: E731
-    return _moving(lambda t: prompts[chosen(t)], start, on_gpu)
+
+    def chosen(t):
+        return prompts[np.random.default_rng([4, seed, t]).choice(len(prompts), batch, replace=False)]
+
+    return _moving(chosen, start, on_gpu)
 
 
 def _moving(draw, start, on_gpu):

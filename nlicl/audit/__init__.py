@@ -122,7 +122,7 @@ def _jobs(bench, formulas, query_attends, control):
     jobs = [(formula.name, lambda f=formula: bench.audit(f, query_attends)) for formula in right]
     models = dict.fromkeys((f.wrt, f.query_attends if query_attends is None else query_attends) for f in right)
     for wrt, attends in models:
-        for through in bench.library:
+        for through in bench.through:
             remarks = [through] * bool(through) + ["query attends"] * bool(attends and query_attends is None)
             name = f"library {wrt}" + (f" ({', '.join(remarks)})" if remarks else "")
             jobs.append((name, lambda w=wrt, q=attends, n=name, t=through: bench.audit_library(w, q, n, t)))
@@ -140,7 +140,7 @@ class Bench:
         if draws > MOST_DRAWS:
             raise ValueError(f"draws is {draws}; expected at most {MOST_DRAWS}. Other draws come with another seed.")
         self.subject, self.draws, self.seed, self.paper = subject, draws, integer("seed", seed, 0), paper or subject
-        self.library = subject.on_gpu if backend == "cuda" else {"": subject.gradient}
+        self.through = subject.on_gpu if backend == "cuda" else {"": subject.gradient}
         self._points, self._single, self._batched, self._gradients = {}, {}, {}, {}
         self._others = lru_cache(None)(self._find_others)
 
@@ -191,7 +191,7 @@ class Bench:
 
         def call(case):
             if (through, id(case)) not in self._gradients:  # of all parameters at once
-                self._gradients[through, id(case)] = self.library[through](case.params, case.prompts)
+                self._gradients[through, id(case)] = self.through[through](case.params, case.prompts)
             return getattr(self._gradients[through, id(case)], wrt)
 
         report = judge(formula, self.batched(bool(query_attends)), call, self.subject)
