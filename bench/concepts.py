@@ -11,9 +11,10 @@ from functools import partial
 import numpy as np
 import peers
 import transformer
-from nlicl.kernels import apart, dense, sparse
 
-from nlicl import Params, Prompts, reference
+from nlicl import Params, Prompts
+from nlicl.kernels.steps import dense, multihot, unmerged
+from nlicl.models.transformer import reference
 from nlicl.papers.bu2024 import Problem
 
 numpy_step = partial(transformer.numpy_step, loss=transformer.LOGISTIC)
@@ -75,8 +76,8 @@ class Case:
         """What a step has to do, as far as is known: with codes if it is given codes, else with tokens, whoever does it."""
         itemsize, d, rows = np.dtype(dtype).itemsize, self.d_x + self.d_y, {"m_a": self.d_x, "m_b": self.d_y}
         if given == "codes":
-            return sparse.counts(self.B, self.L, d, self.m, self.K, itemsize, columns=self.columns, **rows)
-        kernel = apart if apart.pays(self.B, d, self.d_x, self.d_y, self.m) else dense
+            return multihot.counts(self.B, self.L, d, self.m, self.K, itemsize, columns=self.columns, **rows)
+        kernel = unmerged if unmerged.pays(self.B, d, self.d_x, self.d_y, self.m) else dense
         return kernel.counts(self.B, self.L, d, self.m, itemsize, **rows)
 
     def make(self, dtype, seed=0):

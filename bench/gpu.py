@@ -25,7 +25,7 @@ import transformer
 
 import nlicl
 from nlicl import devices
-from nlicl.model import kind_of_loss, placed
+from nlicl.models.front import kind_of_loss, placed
 from nlicl.papers.li2024 import Problem
 
 CASES = tuple(transformer.Case(f"gpu-{B}", B=B, l=100, d=60, m=64) for B in (256, 4096, 65536))

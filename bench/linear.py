@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import peers
-from nlicl.kernels import linear
 
+from nlicl.kernels.steps import regression
 from nlicl.papers.huang2023 import Params, Problem, reference
 
 
@@ -107,9 +107,9 @@ class Case:
         """
         itemsize = np.dtype(dtype).itemsize
         if given == "tokens":
-            return linear.counts(self.B, self.N, self.d, itemsize)
+            return regression.counts(self.B, self.N, self.d, itemsize)
         present = float((1 - (1 - self.problem.frequencies) ** self.N).sum())
-        counts = linear.coded_counts(self.B, self.K, self.d, itemsize, present=present)
+        counts = regression.coded_counts(self.B, self.K, self.d, itemsize, present=present)
         if given == "features":  # instead of counts features are read, and each context adds 1 to a count
             features = 4 * self.B * (self.N + 1)
             less = self.B * (self.K * itemsize + 4)

@@ -1,8 +1,9 @@
 """Compiled loops of one kind of work each, done `times` over: what `limits` times. Indices are unsigned, as the kernels'."""
 
 import numpy as np
-from nlicl.kernels._jit import kernel
-from nlicl.kernels.attention import softmax
+
+from nlicl.kernels.compile import kernel
+from nlicl.kernels.layers.attention import softmax
 from nlicl.kernels.products import add_product
 
 

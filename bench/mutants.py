@@ -18,9 +18,10 @@ import numpy as np
 
 import nlicl
 from nlicl.audit import Bench
-from nlicl.formula import Formula
-from nlicl.papers import _transformer, bu2024, li2024
-from nlicl.types import Params, Prompts
+from nlicl.audit.subject import Formula
+from nlicl.models.transformer import audited
+from nlicl.models.transformer.prompts import Params, Prompts
+from nlicl.papers import bu2024, li2024
 
 WRT = Params._fields
 
@@ -53,7 +54,7 @@ def wild_point(rng, query_attends):
     sizes = {"W_Q": match / tokens, "W_K": 1 / (match * tokens), "W_V": value, "W_O": output, "a": 1.0}
     params = Params(**{k: sizes[k] * rng.standard_normal(shapes[k]) / np.sqrt(shapes[k][-1]) for k in shapes})
     prompts = Prompts(tokens * rng.standard_normal((3, length + 1, d)), np.ones(3), query_attends)
-    return _transformer.placed(f"wild (d={d}, l={length}, m_a={m_a}, m_b={m_b}, m={m})", params, prompts)
+    return audited.placed(f"wild (d={d}, l={length}, m_a={m_a}, m_b={m_b}, m={m})", params, prompts)
 
 
 # ---- Right formulas, written in different but equal ways

@@ -79,8 +79,8 @@ def draw(rows):
     """A picture of one curve's rows; beside it a thin line of slope 1, or -1 against threads."""
     import numpy as np
 
-    from nlicl.figures import style
-    from nlicl.figures.figure import Series
+    from nlicl.experiments import style
+    from nlicl.experiments.figure import Series
 
     figure, axes = style.new()
     axis = rows[0]["axis"]
@@ -113,8 +113,8 @@ def draw(rows):
 
 def write(folder, rows):
     """DIR/scaling.csv and DIR/scaling-AXIS.png; returns their paths."""
-    from nlicl.figures import style
-    from nlicl.files import write_whole
+    from nlicl.core.files import write_whole
+    from nlicl.experiments import style
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 import peers
-from nlicl.kernels import coded, dense
 
-from nlicl import Params, reference
+from nlicl import Params
+from nlicl.kernels.steps import coded, dense
+from nlicl.models.transformer import reference
 from nlicl.papers.li2024 import Problem
 
 

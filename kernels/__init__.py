@@ -1,4 +1,4 @@
-"""Compiled array code of nlicl: forward and backward passes by hand. Imports nothing of nlicl.
+"""Compiled array code of nlicl: forward and backward passes by hand. Imports nothing of nlicl but its errors.
 
 Legend, for every file of this folder
     B      prompts in the batch            b      prompts in a block, worked on together
@@ -10,9 +10,9 @@ function works in the dtype of the arrays it is given and branches on real parts
 specialisation carries a derivative in the imaginary part.
 """
 
-from . import _jit
+from . import compile
 
-with _jit.cache_directory():
-    from . import apart, attention, coded, dense, linear, loss, mlp, products, sampling, sparse
+with compile.cache_directory():
+    from . import layers, products, sampling, steps
 
-__all__ = ["apart", "attention", "coded", "dense", "linear", "loss", "mlp", "products", "sampling", "sparse"]
+__all__ = ["compile", "layers", "products", "sampling", "steps"]

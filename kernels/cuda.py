@@ -24,9 +24,10 @@ import threading
 import numpy as np
 from numba import config, cuda
 
-from . import loss as losses
+from ..core.errors import InvalidValue
 from . import sampling
-from ._jit import cache_folder, source
+from .compile import cache_folder, source
+from .layers import loss as losses
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 if SIMULATED:
@@ -645,7 +646,7 @@ def place(array):
         return _in_memory(lambda: cuda.to_device(whole), array.size, array.dtype).reshape(array.shape)
     placed = array if hasattr(array, "copy_to_host") else cuda.as_cuda_array(array)
     if not placed.is_c_contiguous():
-        raise ValueError(
+        raise InvalidValue(
             f"an array of shape {placed.shape} lies on the GPU transposed or with gaps; expected it row by row, without any. "
             "Give a contiguous copy of it."
         )
@@ -681,7 +682,7 @@ def check_room(keys, width, m, dtype):
     """ValueError if a prompt does not fit into a block's shared memory."""
     needed = shared_bytes(keys, width, m, dtype.itemsize)
     if needed > SHARED_BYTES:
-        raise ValueError(
+        raise InvalidValue(
             f"prompts of {keys} keys of width {width}, with m = {m} neurons in {dtype}, take {needed} bytes of a GPU's shared "
             f"memory; expected at most {SHARED_BYTES}. Take backend='cpu', and bring what lies on a GPU to the host by "
             "nlicl.to_host."

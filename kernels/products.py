@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import vectors
-from ._jit import kernel, launch
+from .compile import kernel, launch
 
 _TILE = 8  # rows that a product takes at a time
 _WORTH_A_THREAD = 2_000_000  # multiply-adds: a tenth of a millisecond
@@ -77,3 +77,9 @@ def finite(x):
     for i in range(x.shape[0]):
         total += x[i] * x.dtype.type(0)
     return total == 0
+
+
+def are_finite(*arrays):
+    """Whether these packed arrays of float32 or float64 hold neither NaN nor infinity."""
+    with np.errstate(invalid="ignore"):  # 0 times infinity, where kernels run as plain Python
+        return all(finite(array.reshape(-1)) for array in arrays)

@@ -4,7 +4,7 @@ Legend   n prompts, l+1 tokens each;   M1 relevant patterns, then M2 irrelevant 
          task (n, 2): patterns a and b of each prompt;   z (n,): +1 where the query carries mu_a, -1 where mu_b
 """
 
-from ._jit import kernel
+from .compile import kernel
 
 
 @kernel

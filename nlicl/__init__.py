@@ -9,28 +9,25 @@
     >>> report = nlicl.audit_formula(li2024.formulas["W_Q"])
 
 Names below are loaded on first use, so that `import nlicl` costs nothing and the definition
-(`nlicl.reference`) can be used without the compiler.
+(`nlicl.models.transformer.reference`) can be used without the compiler.
 """
 
 import importlib
-import importlib.util
-import sys
-from pathlib import Path
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Params": "nlicl.types",
-    "Prompt": "nlicl.types",
-    "Prompts": "nlicl.types",
-    "CodedPrompts": "nlicl.types",
-    "forward": "nlicl.model",
-    "loss_and_grad": "nlicl.model",
+    "Params": "nlicl.models.transformer.prompts",
+    "Prompt": "nlicl.models.transformer.prompts",
+    "Prompts": "nlicl.models.transformer.prompts",
+    "CodedPrompts": "nlicl.models.transformer.prompts",
+    "forward": "nlicl.models.front",
+    "loss_and_grad": "nlicl.models.front",
     "to_device": "nlicl.devices",
     "to_host": "nlicl.devices",
-    "train": "nlicl.training",
-    "load_run": "nlicl.runs",
-    "Diverged": "nlicl.runs",
+    "train": "nlicl.training.loop",
+    "load_run": "nlicl.training.runs",
+    "Diverged": "nlicl.training.runs",
     "audit_formula": "nlicl.audit",
     "audit_gradient": "nlicl.audit",
 }
@@ -45,27 +42,3 @@ def __getattr__(name):
 
 def __dir__():
     return sorted(__all__)
-
-
-def _find_kernels_of_a_checkout():
-    """Make `nlicl.kernels` importable when this folder is the checkout's own, where `kernels/` lies beside it.
-
-    An installed package has the kernels inside; there is nothing to do then. But Python prefers the checkout to
-    the installed package when it is started in the checkout's top folder (`python -m pytest`, say).
-    """
-    here = Path(__file__).resolve().parent
-    beside = here.parent / "kernels" / "__init__.py"
-    if (here / "kernels").exists() or not beside.exists() or "nlicl.kernels" in sys.modules:
-        return
-
-    class Finder:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            if name != "nlicl.kernels":
-                return None
-            return importlib.util.spec_from_file_location(name, beside, submodule_search_locations=[str(beside.parent)])
-
-    sys.meta_path.insert(0, Finder)
-
-
-_find_kernels_of_a_checkout()

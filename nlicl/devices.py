@@ -9,6 +9,9 @@ import os
 
 import numpy as np
 
+from .core import arrays
+from .core.errors import InvalidType, InvalidValue
+
 __all__ = ["BACKENDS", "Unavailable", "choose", "on_device", "to_device", "to_host", "unavailable"]
 
 BACKENDS = ("auto", "cpu", "cuda")
@@ -62,7 +65,7 @@ def on_device(array):
             array, "__cuda_ndarray__", False
         )  # the simulator's
     except RuntimeError as error:
-        raise TypeError(
+        raise InvalidType(
             f"a {type(array).__name__} cannot be used where it lies: {error} Give array.detach()."
         ) from None
 
@@ -91,12 +94,12 @@ def choose(backend, *things):
         "cpu" with arrays that lie on a GPU.
     """
     if not isinstance(backend, str) or backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}.")
+        raise InvalidValue(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}.")
     if backend == "cuda":
         return backend
     there = any_there(*things)
     if there and backend == "cpu":
-        raise TypeError(
+        raise InvalidType(
             f"backend is 'cpu', but {there} lies on a GPU; expected arrays of the host. Bring it there by nlicl.to_host."
         )
     return "cuda" if there else "cpu"
@@ -121,6 +124,12 @@ def shape_of(array):
 def all_finite(array):
     """Whether an array on the GPU holds neither NaN nor infinity."""
     return kernels().all_finite(place(array))
+
+
+def check_finite(array, name):
+    """Raise ValueError, with the first offending index, if an array on the GPU holds NaN or infinity."""
+    if not all_finite(array):
+        arrays.check_finite(fetch(array), name)
 
 
 def to_device(thing):
@@ -167,13 +176,13 @@ def _moved(thing, move):
             for name, value in zip(thing._fields, thing, strict=True):
                 if not isinstance(value, np.ndarray) and not on_device(value):
                     kind = type(thing).__name__
-                    raise TypeError(f"{name} of these {kind} is a {type(value).__name__}; expected an array.")
+                    raise InvalidType(f"{name} of these {kind} is a {type(value).__name__}; expected an array.")
             return type(thing)(*map(move, thing))
         if hasattr(thing, "moved"):
             return thing.moved(move)
         if isinstance(thing, np.ndarray) or on_device(thing):
             return move(thing)
-    raise TypeError(
+    raise InvalidType(
         f"a {type(thing).__name__} cannot be moved to or from a GPU; expected parameters, what nlicl.forward gives, an "
         "array, or prompts of Li et al. or Bu et al."
     )

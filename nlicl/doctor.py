@@ -46,10 +46,10 @@ def _versions():
 def _threads():
     import numba
 
-    from .kernels import _jit
+    from .kernels import compile
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = _jit.THREADS
+    threads = compile.THREADS
     origin = (
         "set by NUMBA_NUM_THREADS" if "NUMBA_NUM_THREADS" in os.environ else "the default; NUMBA_NUM_THREADS sets it"
     )
@@ -68,9 +68,9 @@ def _cache():
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        from .kernels import _jit
+        from .kernels import compile
 
-    folder = _jit.cache_folder()
+    folder = compile.cache_folder()
     if folder is None:
         reason = str(caught[0].message) if caught else "no writable folder"
         return Finding(
@@ -131,9 +131,9 @@ def _error(backend):
     """The relative error of one gradient of the compiled kernels, against the complex step through the definition."""
     import numpy as np
 
-    from . import reference
-    from .model import loss_and_grad
-    from .types import Params, Prompts
+    from .models.front import loss_and_grad
+    from .models.transformer import reference
+    from .models.transformer.prompts import Params, Prompts
 
     rng = np.random.default_rng(0)
     params = Params(*(rng.standard_normal(shape) for shape in ((4, 5), (4, 5), (3, 5), (6, 3), (6,))))

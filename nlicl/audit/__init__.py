@@ -13,12 +13,13 @@ from functools import lru_cache
 import numpy as np
 
 from .. import devices
-from ..checks import integer
-from ..formula import Formula, Subject
+from ..core.checks import integer
+from ..core.errors import InvalidType, InvalidValue
 from .answer import attributes
 from .general import GradientReport, audit_gradient
-from .judge import judge
-from .report import AuditReport, FormulaReport
+from .report.table import AuditReport, FormulaReport
+from .subject import Formula, Subject
+from .verdict import judge
 from .witnesses import Case
 
 __all__ = ["AuditReport", "FormulaReport", "GradientReport", "audit_formula", "audit_gradient", "audit_paper"]
@@ -35,7 +36,7 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
         f(params, prompt) -> array: the gradient of the loss of one prompt, of the parameter's shape. It may be written
         with NumPy alone, as it stands in the paper. What parameters and prompts are is the paper's: see its page.
     paper : str or Subject
-        Whose model, loss and draws: a paper's name, or a `nlicl.formula.Subject` of your own.
+        Whose model, loss and draws: a paper's name, or a `nlicl.audit.subject.Subject` of your own.
     wrt : str, optional
         The parameter, one of `subject.parameters` of the paper; needed unless the formula says so itself. Where a paper
         has several losses, it says which.
@@ -64,7 +65,7 @@ def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_
     subject = _subject(paper)
     formula = _formula(formula, wrt, subject)
     if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout is {timeout}; expected a number of seconds greater than 0, or None for no limit.")
+        raise InvalidValue(f"timeout is {timeout}; expected a number of seconds greater than 0, or None for no limit.")
     bench = Bench(_part(formula, subject), draws, seed, subject)
     return AuditReport(subject.name, seed, draws, [bench.audit(formula, query_attends, timeout)])
 
@@ -99,9 +100,9 @@ def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=Non
     if wrt is not None:
         _check_parameter(wrt, subject)
     if backend not in ("cpu", "cuda"):
-        raise ValueError(f"backend is {backend!r}; expected 'cpu' or 'cuda'.")
+        raise InvalidValue(f"backend is {backend!r}; expected 'cpu' or 'cuda'.")
     if backend == "cuda" and not subject.on_gpu:
-        raise ValueError(f"backend is 'cuda', and there are no GPU kernels for {subject.name}; expected 'cpu'.")
+        raise InvalidValue(f"backend is 'cuda', and there are no GPU kernels for {subject.name}; expected 'cpu'.")
     if backend == "cuda":
         devices.kernels()  # or an error, before the work
     jobs = []
@@ -138,7 +139,7 @@ class Bench:
     def __init__(self, subject, draws, seed, paper=None, backend="cpu"):
         draws = integer("draws", draws, LEAST_DRAWS)
         if draws > MOST_DRAWS:
-            raise ValueError(f"draws is {draws}; expected at most {MOST_DRAWS}. Other draws come with another seed.")
+            raise InvalidValue(f"draws is {draws}; expected at most {MOST_DRAWS}. Other draws come with another seed.")
         self.subject, self.draws, self.seed, self.paper = subject, draws, integer("seed", seed, 0), paper or subject
         self.through = subject.on_gpu if backend == "cuda" else {"": subject.gradient}
         self._points, self._single, self._batched, self._gradients = {}, {}, {}, {}
@@ -175,7 +176,7 @@ class Bench:
             note = f"judged where it is defined, {formula.domain}: {len(inside)} of {len(cases)} draws"
             cases = inside
         if not cases:
-            raise ValueError(
+            raise InvalidValue(
                 f"formula {formula.name} is defined on none of {self.draws} draws ({formula.domain}); use more draws."
             )
         report = judge(
@@ -254,13 +255,13 @@ def _part(formula, subject):
 def _formula(formula, wrt, subject):
     if isinstance(formula, Formula):
         if wrt is not None and wrt != formula.wrt:
-            raise ValueError(f"wrt is {wrt!r}, but formula {formula.name} is with respect to {formula.wrt!r}.")
+            raise InvalidValue(f"wrt is {wrt!r}, but formula {formula.name} is with respect to {formula.wrt!r}.")
         return formula
     if not callable(formula):
-        raise TypeError(f"formula is a {type(formula).__name__}; expected a function f(params, prompt) -> array.")
+        raise InvalidType(f"formula is a {type(formula).__name__}; expected a function f(params, prompt) -> array.")
     if wrt is None:
         names = ", ".join(map(repr, subject.parameters))
-        raise ValueError(f"wrt is not given; expected the parameter the formula differentiates by, one of {names}.")
+        raise InvalidValue(f"wrt is not given; expected the parameter the formula differentiates by, one of {names}.")
     _check_parameter(wrt, subject)
     name = getattr(formula, "__name__", "formula")
     text = (inspect.getdoc(formula) or name).strip().splitlines()
@@ -278,4 +279,4 @@ def _code(function):
 
 def _check_parameter(wrt, subject):
     if wrt not in subject.parameters:
-        raise ValueError(f"wrt is {wrt!r}; expected one of {', '.join(map(repr, subject.parameters))}.")
+        raise InvalidValue(f"wrt is {wrt!r}; expected one of {', '.join(map(repr, subject.parameters))}.")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..core.errors import InvalidType, InvalidValue
 from .witnesses import taylor_slope
 
 __all__ = ["ArgumentReport", "GradientReport", "audit_gradient"]
@@ -181,31 +182,31 @@ class _Problem:
     def __init__(self, loss, gradient, x, names):
         for name, function in (("loss", loss), ("gradient", gradient)):
             if not callable(function):
-                raise TypeError(f"{name} is a {type(function).__name__}; expected a function of x.")
+                raise InvalidType(f"{name} is a {type(function).__name__}; expected a function of x.")
         self._named = type(x) if hasattr(x, "_fields") else None
         several = isinstance(x, (list, tuple))
         self.several = several
         arrays = list(x) if several else [x]
         if not arrays:
-            raise ValueError("x is empty; expected at least one array.")
+            raise InvalidValue("x is empty; expected at least one array.")
         default = x._fields if self._named else [f"x[{k}]" for k in range(len(arrays))] if several else ["x"]
         self.names = list(default if names is None else names)
         if len(self.names) != len(arrays):
-            raise ValueError(f"names has {len(self.names)} entries; expected {len(arrays)}, one for each array of x.")
+            raise InvalidValue(f"names has {len(self.names)} entries; expected {len(arrays)}, one for each array of x.")
         self.x = [self._floating(array, name) for array, name in zip(arrays, self.names, strict=True)]
         self._loss, self._gradient = loss, gradient
         self.base = self.loss(*self.x)
         if np.ndim(self.base) != 0 or np.asarray(self.base).dtype.kind != "f" or not np.isfinite(self.base):
-            raise ValueError(f"loss returns {self.base!r}; expected one finite real number.")
+            raise InvalidValue(f"loss returns {self.base!r}; expected one finite real number.")
 
     @staticmethod
     def _floating(array, name):
         array = np.array(array)
         if array.dtype.kind != "f" or array.size == 0:
-            raise TypeError(f"{name} has dtype {array.dtype}, shape {array.shape}; expected floating numbers. Convert it by "
+            raise InvalidType(f"{name} has dtype {array.dtype}, shape {array.shape}; expected floating numbers. Convert it by "
                             ".astype(float).")  # fmt: skip
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds NaN or infinity; expected finite numbers.")
+            raise InvalidValue(f"{name} holds NaN or infinity; expected finite numbers.")
         return array.astype(np.float64)
 
     def _call(self, function, *arrays):
@@ -221,11 +222,13 @@ class _Problem:
         value = self._call(self._gradient, *arrays)
         parts = list(value) if self.several else [value]
         if len(parts) != len(self.x):
-            raise ValueError(f"gradient returns {len(parts)} arrays; expected {len(self.x)}, one for each array of x.")
+            raise InvalidValue(
+                f"gradient returns {len(parts)} arrays; expected {len(self.x)}, one for each array of x."
+            )
         parts = [np.asarray(part) for part in parts]
         for part, array, name in zip(parts, self.x, self.names, strict=True):
             if part.shape != array.shape:
-                raise ValueError(f"gradient returns shape {part.shape} for {name}; expected {array.shape}.")
+                raise InvalidValue(f"gradient returns shape {part.shape} for {name}; expected {array.shape}.")
         return parts
 
     def moved(self, k, by):
@@ -381,7 +384,7 @@ class _Problem:
             for k, part in enumerate(parts):
                 part = np.asarray(part, float)
                 if part.shape != self.x[k].shape:
-                    raise ValueError(
+                    raise InvalidValue(
                         f"hessian_vector returns shape {part.shape} for {self.names[k]}; expected {self.x[k].shape}."
                     )
                 expected = self._gradient_slope(k, v)

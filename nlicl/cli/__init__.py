@@ -78,9 +78,9 @@ def _parser():
 
 
 def _papers(options):
-    from ..figures import load as load_figures
+    from ..experiments.registry import figures as load_figures
+    from ..experiments.registry import theorems as load_theorems
     from ..papers import NAMES
-    from ..theorems import load as load_theorems
 
     for name in NAMES if options.paper is None else [options.paper]:
         paper = load_paper(name)

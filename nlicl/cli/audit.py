@@ -80,9 +80,9 @@ def run(options):
         )
     formula = _load_formula(options.formula, options.timeout) if options.formula else None
     from ..audit import audit_formula, audit_paper
-    from ..audit.html import page
-    from ..audit.report import table
-    from ..files import to_json
+    from ..audit.report.html import page
+    from ..audit.report.table import table
+    from ..core.files import to_json
 
     settings = {"draws": options.draws, "seed": options.seed, "query_attends": options.query_attends}
     with progress_bar() as bar:

@@ -80,7 +80,7 @@ def _count(text):
 
 def _execute(options, table, given=None):
     """(experiment, result) of what PAPER[:NAME] asks for, one by one."""
-    from ..experiment import execute
+    from ..experiments.experiment import execute
 
     paper, name = split_name(options.paper)
     load_paper(paper)
@@ -106,9 +106,9 @@ def _execute(options, table, given=None):
 
 
 def run_figures(options):
-    from ..figures import load
-    from ..figures.page import page
-    from ..files import write_whole
+    from ..core.files import write_whole
+    from ..experiments.page import page
+    from ..experiments.registry import figures as known_figures
 
     kinds = options.format.split(",")
     if not set(kinds) <= {"png", "pdf", "svg"}:
@@ -118,7 +118,7 @@ def run_figures(options):
     name, _ = split_name(options.paper)
     title = load_paper(name).TITLE
     figures = []
-    for recipe, figure in _execute(options, load):
+    for recipe, figure in _execute(options, known_figures):
         figures.append(figure)
         try:
             options.out.mkdir(parents=True, exist_ok=True)
@@ -143,14 +143,15 @@ def run_figures(options):
 
 
 def run_theorems(options):
-    from ..files import to_json, write_whole
-    from ..theorems import load, report
+    from ..core.files import to_json, write_whole
+    from ..experiments.registry import theorems as known_theorems
+    from ..experiments.theorem import report
 
     piped = options.json == Path("-")  # to standard output, without the reports
     if not piped:
         check_files({"--json": options.json})
     results = []
-    for _, theorem in _execute(options, load, settings(options.set)):
+    for _, theorem in _execute(options, known_theorems, settings(options.set)):
         results.append(theorem)
         if not piped:
             print(report(theorem) + "\n", flush=True)

@@ -39,8 +39,8 @@ def add(commands):
 
 
 def run(options):
-    from ..runs import CHECKPOINT, Diverged, load_run, paper_of
-    from ..training import train
+    from ..training.loop import train
+    from ..training.runs import CHECKPOINT, Diverged, load_run, paper_of
 
     if options.resume is not None and options.resume.name == CHECKPOINT:
         options.resume = options.resume.parent

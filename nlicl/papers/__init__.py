@@ -2,11 +2,13 @@
 
 import importlib
 
+from ..core.errors import InvalidValue
+
 NAMES = ("li2024", "huang2023", "bu2024")
 
 
 def load(name):
     """The module of the paper called `name`; ValueError, with the names there are, for any other name."""
     if name not in NAMES:
-        raise ValueError(f"paper is {name!r}; expected one of {', '.join(map(repr, NAMES))}.")
+        raise InvalidValue(f"paper is {name!r}; expected one of {', '.join(map(repr, NAMES))}.")
     return importlib.import_module(f"{__name__}.{name}")

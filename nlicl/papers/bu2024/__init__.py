@@ -22,7 +22,7 @@ quotation. No number of the paper's experiments is known: every default is ours.
 | correct attention weight             | `mechanism.correct_attention` [paper]                                         |
 """
 
-from ...types import Params
+from ...models.transformer.prompts import Params
 from . import closed, mechanism, recursion, reference, theory
 from ._shifts import Shift, shifts
 from .gradients import TITLE, block_subject, formulas, merged_subject, one_concept_subject, subject

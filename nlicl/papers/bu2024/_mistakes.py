@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from ...formula import Edit
-from .. import _transformer
+from ...audit.subject import Edit
+from ...models.transformer import audited
 from . import reference
 
-edited = _transformer.edited("logistic")
-edits = _transformer.edits("logistic")
+edited = audited.edited("logistic")
+edits = audited.edits("logistic")
 _BLOCKS = {"W_Qx": "W_Q", "W_Kx": "W_K", "W_Oy": "W_O"}  # the parameter each is a block of
 
 

@@ -6,14 +6,14 @@ and a trained point. Prompts whose neurons are all dead prove nothing, nor do th
 
 import numpy as np
 
-from ...formula import Point, fill
-from ...kernels import apart, sparse
-from ...kernels import loss as losses
-from ...kernels._jit import source as source_of
-from ...model import loss_and_grad
-from ...reference import forward
-from ...types import Params, Prompts
-from .. import _transformer
+from ...audit.subject import Point, fill
+from ...kernels.compile import source as source_of
+from ...kernels.layers import loss as losses
+from ...kernels.steps import multihot, unmerged
+from ...models.front import loss_and_grad
+from ...models.transformer import audited
+from ...models.transformer.prompts import Params, Prompts
+from ...models.transformer.reference import forward
 from . import reference
 from .problem import Problem
 from .prompts import CodedPrompts
@@ -44,7 +44,7 @@ def sizes(params, prompt):
 def all_matrices(draws, seed, query_attends):
     """Random ones of all sizes, the paper's initialisation, a trained point, a pruned neuron."""
     rng = np.random.default_rng([3, seed])
-    random = _transformer.random_points(rng, query_attends)
+    random = audited.random_points(rng, query_attends)
     start, trained, prompts = _small_run(seed)
     tokens = prompts.dense().tokens
     run = [
@@ -54,7 +54,7 @@ def all_matrices(draws, seed, query_attends):
             ("trained for 60 steps", trained, slice(2, 4)),
         )
     ]
-    return fill([next(random), next(random), *run, _transformer.pruned_point(rng, query_attends)], random, draws)
+    return fill([next(random), next(random), *run, audited.pruned_point(rng, query_attends)], random, draws)
 
 
 def _small_run(seed):
@@ -90,14 +90,14 @@ def _tells(params, prompt):
 def merged(draws, seed, query_attends):
     """Random ones: W_QK is not symmetric, and no two sizes are equal."""
     rng = np.random.default_rng([6, seed])
-    random = _transformer.random_points(rng, query_attends)
+    random = audited.random_points(rng, query_attends)
 
     def endless():
         while True:
             _, params, prompts, _ = next(random)
             d = params.W_Q.shape[1]
             W_QK = rng.standard_normal((d, d)) / d
-            found = _transformer.placed(
+            found = audited.placed(
                 f"random (d={d}, l={prompts.length})",
                 reference.full_merged(reference.Merged(W_QK, params.W_V, params.W_O, params.a)),
                 prompts,
@@ -111,7 +111,7 @@ def merged(draws, seed, query_attends):
 
 def merged_kernel(source=False):
     """Mean loss of a batch through the step for few prompts, with W_K the identity."""
-    evaluate = _transformer.source("logistic", apart.step) if source else _transformer.kernel("logistic", apart.step)
+    evaluate = audited.source("logistic", unmerged.step) if source else audited.kernel("logistic", unmerged.step)
     return lambda merged, prompts: evaluate(reference.full_merged(merged), prompts)
 
 
@@ -167,7 +167,7 @@ def _blocks_of(params):
 
 def block_kernel(source=False):
     """Mean loss of a batch through the step for codes, where they are all there is to a prompt, or for few prompts."""
-    on_codes, on_tokens = (source_of(step) if source else step for step in (sparse.step, apart.step))
+    on_codes, on_tokens = (source_of(step) if source else step for step in (multihot.step, unmerged.step))
 
     def evaluate(blocks, prompts):
         params = reference.full(blocks)

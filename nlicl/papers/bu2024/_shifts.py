@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...types import kind_of
+from ...core.arrays import kind_of
+from ...core.errors import InvalidType, InvalidValue
 from .problem import Problem
 
 __all__ = ["Shift", "shifts"]
@@ -62,9 +63,9 @@ def shifts(problem, seed=0):
         No problem of this paper; another number of concepts; no room for new directions; a seed that is none.
     """
     if not isinstance(problem, Problem):
-        raise TypeError(f"problem is a {kind_of(problem)}; expected a bu2024.Problem.")
+        raise InvalidType(f"problem is a {kind_of(problem)}; expected a bu2024.Problem.")
     if problem.concepts != 2:
-        raise ValueError(
+        raise InvalidValue(
             f"concepts is {problem.concepts}; expected a problem of two: these shifts combine two concepts."
         )
     s = problem.semantics

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...checks import integer
-from ...types import check_finite, real_array
+from ...core.arrays import check_finite, real_array
+from ...core.checks import integer
+from ...core.errors import InvalidValue
 
 __all__ = ["ClosedForm", "closed_form", "sigmoid"]
 
@@ -77,10 +78,10 @@ def closed_form(W_Q, W_K, W_O, r, a, b, c, d, e_q, n_plus, n_minus):
     given = {"W_Q": W_Q, "W_K": W_K, "W_O": W_O, "r": r, "a": a, "b": b, "c": c, "d": d}
     W_Q, W_K, W_O, r, a, b, c, d = _checked(given)
     if np.iterable(e_q) or e_q not in (-1, 1):
-        raise ValueError(f"e_q is {e_q!r}; expected the query's sign, -1 or 1.")
+        raise InvalidValue(f"e_q is {e_q!r}; expected the query's sign, -1 or 1.")
     n_plus, n_minus = integer("n_plus", n_plus, 0), integer("n_minus", n_minus, 0)
     if n_plus + n_minus == 0:
-        raise ValueError("n_plus and n_minus are both 0; expected a demonstration at least.")
+        raise InvalidValue("n_plus and n_minus are both 0; expected a demonstration at least.")
 
     x_q = a + e_q * b
     key, query = W_K @ b, W_Q @ x_q
@@ -124,7 +125,7 @@ def _checked(given):
         for letter, size in zip(shape.strip("(,)").split(", "), array.shape, strict=True):
             first, expected = sizes.setdefault(letter, (name, size))
             if size != expected:
-                raise ValueError(
+                raise InvalidValue(
                     f"{name} has shape {array.shape}; expected {shape} with {letter} = {expected}, as {first} has."
                 )
         check_finite(array, name)

@@ -11,10 +11,10 @@ subjects, one with parts: all matrices; W_Q and W_K merged; word and label block
 
 import numpy as np
 
-from ...formula import Formula, Subject
-from ...kernels import apart
-from ...reference import forward
-from .. import _transformer
+from ...audit.subject import Formula, Subject
+from ...kernels.steps import unmerged
+from ...models.transformer import audited
+from ...models.transformer.reference import forward
 from . import _mistakes, _points, reference
 from .closed import sigmoid
 
@@ -207,13 +207,13 @@ subject = _subject(
     ("W_Q", "W_K", "W_V", "W_O", "a"),
     parts=(merged_subject, block_subject, one_concept_subject),
     points=_points.all_matrices,
-    definition=_transformer.definition("logistic"),
-    kernel=_transformer.kernel("logistic", apart.step),
-    source=_transformer.source("logistic", apart.step),
-    gradient=_transformer.gradient("logistic"),
+    definition=audited.definition("logistic"),
+    kernel=audited.kernel("logistic", unmerged.step),
+    source=audited.source("logistic", unmerged.step),
+    gradient=audited.gradient("logistic"),
     edited=_mistakes.edited,
     edits=_mistakes.edits,
-    activity=_transformer.activity("logistic"),
+    activity=audited.activity("logistic"),
     rows={"W_O": "neuron", "a": "neuron"},
-    on_gpu=_transformer.on_gpu("logistic"),
+    on_gpu=audited.on_gpu("logistic"),
 )

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...types import real_array
+from ...core.arrays import real_array
+from ...core.errors import InvalidType, InvalidValue
 from .prompts import CodedPrompts
 
 __all__ = [
@@ -46,14 +47,14 @@ def correct_attention(attention, prompts):
         Prompts without signs; attention of other prompts, by its shape.
     """
     if not isinstance(prompts, CodedPrompts):
-        raise TypeError(
+        raise InvalidType(
             f"prompts is a {type(prompts).__name__}; expected bu2024.CodedPrompts, as problem.sample gives them: they say the "
             "sign of a demonstration."
         )
     attention = real_array(attention, "attention", "(B, L)")
     expected = (len(prompts), prompts.length)
     if attention.shape != expected:
-        raise ValueError(
+        raise InvalidValue(
             f"attention has shape {attention.shape}; expected {expected} of these prompts. Take it from "
             "nlicl.forward(params, prompts).attention."
         )
@@ -80,7 +81,7 @@ def error(score, labels):
     """
     score, labels = np.asarray(score), np.asarray(labels)
     if score.ndim != 1 or score.shape != labels.shape:
-        raise ValueError(f"score and labels have shapes {score.shape} and {labels.shape}; expected (B,), the same.")
+        raise InvalidValue(f"score and labels have shapes {score.shape} and {labels.shape}; expected (B,), the same.")
     margin = score * labels
     return float(np.mean(~(margin >= 0)) + np.mean(margin == 0) / 2)
 
@@ -105,7 +106,7 @@ def answers(out, prompts):
 
     Parameters
     ----------
-    out : nlicl.model.Forward
+    out : nlicl.models.front.Forward
         As `nlicl.forward(params, prompts)` returns it.
     prompts : CodedPrompts
         The same.
@@ -145,7 +146,7 @@ def dead_neurons(preactivation):
 def word_matrix(params, d_x):
     """W = W_K^xT W_Q^x (d_x, d_x), of the word columns: scores are x_l^T W x_query. ValueError for d_x out of range."""
     if not 1 <= d_x <= params.W_Q.shape[1]:
-        raise ValueError(
+        raise InvalidValue(
             f"d_x is {d_x}; expected 1 to {params.W_Q.shape[1]}, as params.W_Q has shape {params.W_Q.shape}."
         )
     return params.W_K[:, :d_x].T @ params.W_Q[:, :d_x]
@@ -191,7 +192,7 @@ def coefficients(params, semantics):
     a, b, c, d = semantics.a, semantics.b, semantics.c, semantics.d
     d_x, d_y = len(a), len(c)
     if params.W_Q.shape[0] != d_x or params.W_O.shape[1] != d_y or params.W_Q.shape[1] != d_x + d_y:
-        raise ValueError(
+        raise InvalidValue(
             f"params has W_Q {params.W_Q.shape} and W_O {params.W_O.shape}; expected ({d_x}, {d_x + d_y}) and (m, {d_y}): the "
             "decomposition is of square word blocks and of label rows."
         )
@@ -253,13 +254,13 @@ def products(params, semantics, nu, xi_x, xi_y):
     a, b = semantics.a, semantics.b
     d_x, d_y = len(a), len(semantics.c)
     if params.W_O.shape[1] != d_y or params.W_Q.shape[1] != d_x + d_y:
-        raise ValueError(
+        raise InvalidValue(
             f"params has W_O {params.W_O.shape} and W_Q {params.W_Q.shape}; expected (m, {d_y}) and (m_a, {d_x + d_y}): rows "
             "of W_O are compared with labels. Use initialize() without m_b, or measure=None."
         )
     for name, xi, d in (("nu", nu, d_x), ("xi_x", xi_x, d_x), ("xi_y", xi_y, d_y)):
         if np.ndim(xi) != 2 or len(xi) != d:
-            raise ValueError(f"{name} has shape {np.shape(xi)}; expected ({d}, n), a vector a column.")
+            raise InvalidValue(f"{name} has shape {np.shape(xi)}; expected ({d}, n), a vector a column.")
     W, W_O = word_matrix(params, d_x), params.W_O
     mu = semantics.words()
     bWb = b.T @ W @ b

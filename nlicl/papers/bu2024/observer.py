@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ...model import forward
-from .._seeds import generator
+from ...core.seeds import generator
+from ...models.front import forward
 from . import mechanism, prediction
 
 __all__ = ["Observer"]

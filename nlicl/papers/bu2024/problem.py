@@ -7,11 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...checks import integer, real
-from ...model import are_finite
-from ...types import Params, as_array
-from .._memory import check_memory
-from .._seeds import generator, orthonormal
+from ...core.arrays import as_array
+from ...core.checks import integer, real
+from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_memory
+from ...core.seeds import generator, orthonormal
+from ...kernels.products import are_finite
+from ...models.transformer.prompts import Params
 from . import theory
 from .observer import Observer
 from .prompts import CodedPrompts
@@ -125,19 +127,21 @@ class Problem:
         _check_match(self.match, self.length)
         K, K1 = self.dictionary, self.concepts
         if K < 2 * K1:
-            raise ValueError(f"dictionary is {K} with {K1} concepts of two words each; expected K >= 2 K1 = {2 * K1}.")
+            raise InvalidValue(
+                f"dictionary is {K} with {K1} concepts of two words each; expected K >= 2 K1 = {2 * K1}."
+            )
         if self.d_x < K:
-            raise ValueError(
+            raise InvalidValue(
                 f"d_x is {self.d_x} with a dictionary of K = {K}: no {K} orthogonal directions fit. Expected d_x >= K; raise "
                 "d_x or lower dictionary."
             )
         if self.d_y < 2 * K1:
-            raise ValueError(
+            raise InvalidValue(
                 f"d_y is {self.d_y} with {K1} concepts: no {2 * K1} orthogonal directions fit. Expected d_y >= 2 K1."
             )
         if self.learning_rate is None or isinstance(self.learning_rate, _Derived):
             if self.weight_decay == 0:
-                raise ValueError(
+                raise InvalidValue(
                     "learning_rate is None with weight_decay = 0: eta_t = 2/(lambda (gamma + t)) has no value. Give one of "
                     "them a number greater than 0."
                 )
@@ -145,7 +149,7 @@ class Problem:
         else:
             self._keep_real("learning_rate", "greater than 0", lambda x: x > 0)
             if self.weight_decay * self.learning_rate >= 2:
-                raise ValueError(
+                raise InvalidValue(
                     f"learning_rate is {self.learning_rate:g} with weight_decay = {self.weight_decay:g}: decay alone would "
                     f"multiply weights by 1 - lambda eta_0 = {1 - self.weight_decay * self.learning_rate:g}, which does not "
                     "shrink them. Expected lambda eta_0 < 2; lower one of them."
@@ -156,13 +160,13 @@ class Problem:
         product = self.weight_decay * self.step_offset
         eta = 2 / product if product > 0 else math.inf  # it may underflow
         if not 0 < eta < math.inf:
-            raise ValueError(
+            raise InvalidValue(
                 f"weight_decay is {self.weight_decay:g} and step_offset {self.step_offset:g}: learning_rate = "
                 f"2/(weight_decay * step_offset) comes to {eta:g}. Expected a finite number greater than 0; "
                 f"{'raise' if eta else 'lower'} one of them, or give a learning_rate."
             )
         if self.step_offset <= 1:
-            raise ValueError(
+            raise InvalidValue(
                 f"step_offset is {self.step_offset:g}: with learning_rate = 2/(lambda gamma) decay alone would multiply "
                 f"weights by 1 - lambda eta_0 = {1 - 2 / self.step_offset:g}, which does not shrink them. Expected a "
                 "step_offset above 1, or a learning_rate with lambda eta_0 < 2."
@@ -258,13 +262,13 @@ class Problem:
             Another name; dimensions with no room for new directions; a seed that is none.
         """
         if direction not in ("a", "b", "c", "d"):
-            raise ValueError(f"direction is {direction!r}; expected 'a', 'b', 'c' or 'd'.")
+            raise InvalidValue(f"direction is {direction!r}; expected 'a', 'b', 'c' or 'd'.")
         old = getattr(self.semantics, direction)
         of_words = direction in ("a", "b")
         taken = self.M if of_words else self.Q_labels[:, : 2 * self.concepts]
         name = "d_x" if of_words else "d_y"
         if len(taken) < taken.shape[1] + self.concepts:
-            raise ValueError(
+            raise InvalidValue(
                 f"{name} is {len(taken)}: {taken.shape[1]} directions are taken and {self.concepts} new ones asked for. "
                 f"Expected {name} >= {taken.shape[1] + self.concepts}."
             )
@@ -343,7 +347,7 @@ class Problem:
             with np.errstate(over="ignore"):
                 noise *= sigma_xi
             if not are_finite(noise):
-                raise ValueError(f"sigma_xi is {sigma_xi:g}: noise of that size overflows float64. Lower it.")
+                raise InvalidValue(f"sigma_xi is {sigma_xi:g}: noise of that size overflows float64. Lower it.")
             noise[:, -1, self.d_x :] = 0  # a query has no label
         return CodedPrompts.unchecked(E, self.d_x, code, concept, signs, noise)
 
@@ -369,7 +373,7 @@ class Problem:
             Noise, or other concepts (sigma_xi > 0, p_z > 0); L > 12 unless signs are balanced.
         """
         if self.sigma_xi > 0 or self.presence > 0:
-            raise ValueError(
+            raise InvalidValue(
                 f"sigma_xi is {self.sigma_xi:g} and p_z {self.presence:g}: there is no end of different prompts. Expected "
                 "both 0 for the population; or train on fresh prompts."
             )
@@ -377,7 +381,7 @@ class Problem:
         if self.match == "balanced":
             matching = [L // 2]  # number of demonstrations with the query's sign, once for each equally likely case
         elif L > _MOST_SIGNS:
-            raise ValueError(f"length is {L}: 2^{L} signs are too many to enumerate. Expected at most {_MOST_SIGNS}.")
+            raise InvalidValue(f"length is {L}: 2^{L} signs are too many to enumerate. Expected at most {_MOST_SIGNS}.")
         else:
             matching = [j for j in range(L + 1) for _ in range(math.comb(L, j))]
             if self.match == "at-least-one":
@@ -393,9 +397,9 @@ class Problem:
 
     def _check_semantics(self, semantics):
         if not isinstance(semantics, Semantics):
-            raise TypeError(f"semantics is a {type(semantics).__name__}; expected bu2024.Semantics(a, b, c, d).")
+            raise InvalidType(f"semantics is a {type(semantics).__name__}; expected bu2024.Semantics(a, b, c, d).")
         if (len(semantics.a), len(semantics.c)) != (self.d_x, self.d_y):
-            raise ValueError(
+            raise InvalidValue(
                 f"semantics has d_x = {len(semantics.a)} and d_y = {len(semantics.c)}; expected the problem's, {self.d_x} and "
                 f"{self.d_y}."
             )
@@ -463,18 +467,18 @@ class Problem:
 
 def _check_match(match, length):
     if not isinstance(match, str) or match not in MATCHES:
-        raise ValueError(f"match is {match!r}; expected one of {', '.join(map(repr, MATCHES))}.")
+        raise InvalidValue(f"match is {match!r}; expected one of {', '.join(map(repr, MATCHES))}.")
     if match == "balanced" and length % 2:
-        raise ValueError(f"length is {length} with match 'balanced'; expected an even number, half of each sign.")
+        raise InvalidValue(f"length is {length} with match 'balanced'; expected an even number, half of each sign.")
 
 
 def _checked_weights(weights, K1):
     expected = f"expected {K1} probabilities of sum 1, one for each concept of the semantics drawn from"
     array = as_array(weights, "concept_weights")
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"concept_weights is {weights!r}; {expected}.")
+        raise InvalidType(f"concept_weights is {weights!r}; {expected}.")
     if array.shape != (K1,) or not np.all(array >= 0) or abs(array.sum() - 1) > 1e-9:
-        raise ValueError(f"concept_weights is {weights!r}; {expected}.")
+        raise InvalidValue(f"concept_weights is {weights!r}; {expected}.")
     return array / array.sum()
 
 

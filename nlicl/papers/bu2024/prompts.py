@@ -5,11 +5,13 @@ from functools import cached_property
 
 import numpy as np
 
-from ...checks import integer
-from ...kernels import dense, sparse
-from ...types import Params, as_array, check_finite, frozen, packed, real_array
-from ...types import Prompt as AnyPrompt
-from ...types import Prompts as AnyPrompts
+from ...core.arrays import as_array, check_finite, frozen, packed, real_array
+from ...core.checks import integer
+from ...core.errors import InvalidValue
+from ...kernels.steps import dense, multihot
+from ...models.transformer.prompts import Params
+from ...models.transformer.prompts import Prompt as AnyPrompt
+from ...models.transformer.prompts import Prompts as AnyPrompts
 
 __all__ = ["CodedPrompts", "Prompt", "Prompts"]
 
@@ -82,7 +84,7 @@ class CodedPrompts:
     """A batch of prompts whose words and labels are sparse codes: x = M z, y = Q z, and noise on top where there is any.
 
     A token is the sum of the dictionary's columns that its code z names; the query's has no label. Without noise the kernels
-    work on codes alone (`nlicl.kernels.sparse`). Noise has as many coordinates as the token and no shorter code: with it
+    work on codes alone (`nlicl.kernels.steps.multihot`). Noise has as many coordinates as the token and no shorter code: with it
     the tokens are kept, and the kernels for tokens are exact on them.
 
     Attributes
@@ -125,31 +127,31 @@ class CodedPrompts:
         d, K = dictionary.shape
         d_x = integer("d_x", self.d_x, 1)
         if d_x >= d:
-            raise ValueError(f"d_x is {d_x}; expected an integer from 1 to d - 1 = {d - 1}: words, then labels.")
+            raise InvalidValue(f"d_x is {d_x}; expected an integer from 1 to d - 1 = {d - 1}: words, then labels.")
         code, concept, signs = (as_array(getattr(self, name), name) for name in ("code", "concept", "signs"))
         if code.dtype != bool or code.ndim != 3 or code.shape[2] != K or min(code.shape) < 1 or code.shape[1] < 2:
-            raise ValueError(
+            raise InvalidValue(
                 f"code has shape {code.shape} and dtype {code.dtype}; expected (B, L+1, {K}) of bool: B >= 1 prompts of "
                 "L >= 1 demonstrations and the query, a flag for each column of the dictionary."
             )
         if concept.shape != code.shape[:1] or concept.dtype.kind not in "iu":
-            raise ValueError(
+            raise InvalidValue(
                 f"concept has shape {concept.shape} and dtype {concept.dtype}; expected ({len(code)},) integers."
             )
         if concept.min() < 0 or 2 * int(concept.max()) + 1 >= K:
-            raise ValueError(
+            raise InvalidValue(
                 f"concept holds {concept.min()} to {concept.max()}; expected 0 to {K // 2 - 1}: columns 2k and 2k+1 of the "
                 f"dictionary, of {K}, are the words of concept k."
             )
         if signs.shape != code.shape[:2] or signs.dtype.kind not in "iuf" or not np.all(abs(signs) == 1):
-            raise ValueError(
+            raise InvalidValue(
                 f"signs has shape {signs.shape} and dtype {signs.dtype}; expected {code.shape[:2]}, each -1 or +1."
             )
         tokens = self.tokens
         if tokens is not None:
             tokens = real_array(tokens, "tokens", "(B, L+1, d)")
             if tokens.shape != (*code.shape[:2], d):
-                raise ValueError(f"tokens has shape {tokens.shape}; expected {(*code.shape[:2], d)}.")
+                raise InvalidValue(f"tokens has shape {tokens.shape}; expected {(*code.shape[:2], d)}.")
             check_finite(tokens, "tokens")
         self._set(dictionary, d_x, code, concept, signs.astype(np.int8, copy=False), tokens)
 
@@ -182,7 +184,7 @@ class CodedPrompts:
     @property
     def kernel(self):
         """The kernels' module for these prompts: for codes, or for tokens where there is noise, or too little to sum up."""
-        return sparse if self.tokens is None and len(self) >= self.dictionary.shape[1] else dense
+        return multihot if self.tokens is None and len(self) >= self.dictionary.shape[1] else dense
 
     def packed(self, dtype):
         """What that kernel takes, floating numbers in `dtype`: its arrays for prompts, and last the labels."""
@@ -192,7 +194,7 @@ class CodedPrompts:
         return *self.codes(dtype), labels
 
     def codes(self, dtype):
-        """Of prompts without noise, what `nlicl.kernels.sparse` takes: both dictionaries in `dtype`, starts and columns."""
+        """Of prompts without noise, what `nlicl.kernels.steps.multihot` takes: both dictionaries in `dtype`, starts and columns."""
         E = np.ascontiguousarray(self.dictionary, dtype)
         return E, self._without_labels(E), *self._columns
 
@@ -203,7 +205,7 @@ class CodedPrompts:
 
     @cached_property
     def _columns(self):
-        """starts (B (L+1) + 1,), columns (n,): see `nlicl.kernels.sparse`."""
+        """starts (B (L+1) + 1,), columns (n,): see `nlicl.kernels.steps.multihot`."""
         flags = self.code.reshape(-1, self.code.shape[2])
         starts = np.zeros(len(flags) + 1, np.int64)
         np.cumsum(flags.sum(axis=1), out=starts[1:])
@@ -212,7 +214,7 @@ class CodedPrompts:
     def _add_tokens(self, tokens):
         E = np.ascontiguousarray(self.dictionary, tokens.dtype)
         rows = (np.ascontiguousarray(each.T) for each in (E, self._without_labels(E)))
-        sparse.tokens(tokens, *self._columns, *rows)
+        multihot.tokens(tokens, *self._columns, *rows)
 
     def dense(self, dtype=np.float64):
         """The same prompts as arrays of tokens, noise included.

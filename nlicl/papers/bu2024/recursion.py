@@ -19,8 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...checks import integer
-from ...types import Params, kind_of
+from ...core.arrays import kind_of
+from ...core.checks import integer
+from ...core.errors import InvalidType, InvalidValue
+from ...models.transformer.prompts import Params
 from .closed import sigmoid
 from .theory import check_numbers, early_quantities
 
@@ -152,7 +154,7 @@ def start(o_c, o_d, sigma_0):
     """
     o_c, o_d = check_numbers("o_c", o_c, "", np.isfinite), check_numbers("o_d", o_d, "", np.isfinite)
     if np.ndim(o_c) == 0 or np.shape(o_c) != np.shape(o_d):
-        raise ValueError(
+        raise InvalidValue(
             f"o_c and o_d have shapes {np.shape(o_c)} and {np.shape(o_d)}; expected (..., m), both the same."
         )
     sigma_0 = _each_run("sigma_0", check_numbers("sigma_0", sigma_0, "", np.isfinite), o_c.shape[:-1])
@@ -165,7 +167,7 @@ def _each_run(name, numbers, shape):
     try:
         return np.broadcast_to(numbers, shape)
     except ValueError:
-        raise ValueError(f"{name} has shape {np.shape(numbers)}; expected a number, or one a run, {shape}.") from None
+        raise InvalidValue(f"{name} has shape {np.shape(numbers)}; expected a number, or one a run, {shape}.") from None
 
 
 def random_start(width, sigma_0, sigma_1, seeds):
@@ -186,7 +188,7 @@ def random_start(width, sigma_0, sigma_1, seeds):
     """
     width = integer("width", width, 1)
     if isinstance(seeds, str) or not np.iterable(seeds):
-        raise TypeError(f"seeds is {seeds!r}; expected a sequence of integers, one a run, for example range(3).")
+        raise InvalidType(f"seeds is {seeds!r}; expected a sequence of integers, one a run, for example range(3).")
     sigma_1 = check_numbers("sigma_1", sigma_1, "of at least 0", lambda x: x >= 0)
     sigma_1 = _each_run("sigma_1", sigma_1, (len(seeds),))
     drawn = np.empty((3, len(seeds), width))
@@ -220,16 +222,16 @@ def project(params, semantics, k):
         Parameters of another kind or shape; a concept that is not there.
     """
     if not isinstance(params, Params):
-        raise TypeError(f"params is a {kind_of(params)}; expected nlicl.Params, as problem.initialize() gives.")
+        raise InvalidType(f"params is a {kind_of(params)}; expected nlicl.Params, as problem.initialize() gives.")
     if not all(hasattr(semantics, name) for name in "abcd"):
-        raise TypeError(f"semantics is a {kind_of(semantics)}; expected directions a, b, c, d: problem.semantics.")
+        raise InvalidType(f"semantics is a {kind_of(semantics)}; expected directions a, b, c, d: problem.semantics.")
     d_x, concepts = np.shape(semantics.a)
     k = integer("k", k, 0)
     if k >= concepts:
-        raise ValueError(f"k is {k}; expected a concept, 0 to {concepts - 1}.")
+        raise InvalidValue(f"k is {k}; expected a concept, 0 to {concepts - 1}.")
     d_y = len(semantics.c)
     if len(params.W_Q) != d_x or params.W_Q.shape != params.W_K.shape or params.W_O.shape[1] != d_y:
-        raise ValueError(
+        raise InvalidValue(
             f"W_Q, W_K and W_O have shapes {params.W_Q.shape}, {params.W_K.shape} and {params.W_O.shape}; expected "
             f"({d_x}, d), ({d_x}, d) and (m, {d_y}): attention of m_a = d_x rows, labels as values."
         )
@@ -253,17 +255,17 @@ class _Runs:
 
     def __init__(self, state, r, setting, eta):
         if not isinstance(state, State):
-            raise TypeError(f"state is a {kind_of(state)}; expected State(o_c, o_d, Q, K), as recursion.start gives.")
+            raise InvalidType(f"state is a {kind_of(state)}; expected State(o_c, o_d, Q, K), as recursion.start gives.")
         if not isinstance(setting, Setting):
-            raise TypeError(f"setting is a {kind_of(setting)}; expected a recursion.Setting.")
+            raise InvalidType(f"setting is a {kind_of(setting)}; expected a recursion.Setting.")
         o_c, o_d, Q, K = map(np.asarray, state)
         r = np.asarray(r, float)
         if {x.shape[-1:] for x in (o_c, o_d, r)} != {r.shape[-1:] or (0,)}:
-            raise ValueError(
+            raise InvalidValue(
                 f"o_c, o_d and r have shapes {o_c.shape}, {o_d.shape} and {r.shape}; expected (..., m), one m for all."
             )
         if Q.shape[-2:] != (2, 2) or K.shape[-2:] != (2, 2):
-            raise ValueError(f"Q and K have shapes {Q.shape} and {K.shape}; expected (..., 2, 2).")
+            raise InvalidValue(f"Q and K have shapes {Q.shape} and {K.shape}; expected (..., 2, 2).")
         shapes = [x.shape[:-1] for x in (o_c, o_d, r)] + [x.shape[:-2] for x in (Q, K)]
         self.shape = np.broadcast_shapes(*shapes, *map(np.shape, (*setting.numbers, eta)))
         width = r.shape[-1]
@@ -378,24 +380,24 @@ def run(state, r, setting, etas, record=None):
     """
     etas = np.asarray(check_numbers("etas", etas, "of at least 0", lambda x: x >= 0))
     if etas.ndim == 0:
-        raise ValueError(
+        raise InvalidValue(
             f"etas is {etas}; expected one step size a step, (T,). For constant ones: numpy.full(T, {etas})."
         )
     T = len(etas)
     record = (0, T) if record is None else record
     if isinstance(record, str) or not np.iterable(record):
-        raise TypeError(f"record is {record!r}; expected a sequence of steps, for example [0, {T}].")
+        raise InvalidType(f"record is {record!r}; expected a sequence of steps, for example [0, {T}].")
     steps = sorted({integer("record", t, 0) for t in record})
     if not steps:
-        raise ValueError(f"record is empty; expected steps from 0 to {T}, at least one. Leave it out for 0 and {T}.")
+        raise InvalidValue(f"record is empty; expected steps from 0 to {T}, at least one. Leave it out for 0 and {T}.")
     if steps[-1] > T:
-        raise ValueError(f"record holds {steps[-1]}; expected steps from 0 to {T}, the number of step sizes.")
+        raise InvalidValue(f"record holds {steps[-1]}; expected steps from 0 to {T}, the number of step sizes.")
     runs = _Runs(state, r, setting, etas[0] if T else 0.0)
     wanted, seen = set(steps), []
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(T + 1):
             if (t in wanted or t == T) and not runs.are_finite():
-                raise ValueError(
+                raise InvalidValue(
                     f"the state is not finite at step {t}, with step sizes up to {etas.max():g}; lower etas."
                 )
             if t in wanted:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...checks import integer
-from ...types import as_array, check_finite, frozen, real_array
+from ...core.arrays import as_array, check_finite, frozen, real_array
+from ...core.checks import integer
+from ...core.errors import InvalidType, InvalidValue
 
 __all__ = ["Semantics"]
 
@@ -41,11 +42,11 @@ class Semantics:
             object.__setattr__(self, name, frozen(array))
         for name, like in (("b", "a"), ("d", "c")):
             if getattr(self, name).shape != getattr(self, like).shape:
-                raise ValueError(
+                raise InvalidValue(
                     f"{name} has shape {getattr(self, name).shape}; expected that of {like}, {getattr(self, like).shape}."
                 )
         if self.a.shape[1] != self.c.shape[1] or self.a.size == 0 or self.c.size == 0:
-            raise ValueError(
+            raise InvalidValue(
                 f"a has shape {self.a.shape} and c {self.c.shape}; expected a column for each concept, as many in both."
             )
 
@@ -75,10 +76,10 @@ class Semantics:
         for name, given in {"a": a, "b": b, "c": c, "d": d}.items():
             coefficients = np.eye(self.concepts) if given is None else as_array(given, name)
             if coefficients.dtype.kind not in "fiu":
-                raise TypeError(f"{name} has dtype {coefficients.dtype}; expected coefficients, real numbers.")
+                raise InvalidType(f"{name} has dtype {coefficients.dtype}; expected coefficients, real numbers.")
             check_finite(coefficients, name)
             if coefficients.ndim != 2 or len(coefficients) != self.concepts:
-                raise ValueError(
+                raise InvalidValue(
                     f"{name} has shape {coefficients.shape}; expected ({self.concepts}, K1'): a row for each old concept, a "
                     "column for each new one."
                 )

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...checks import integer, real
+from ...core.checks import integer, real
+from ...core.errors import InvalidType, InvalidValue
 from .closed import sigmoid
 
 __all__ = [
@@ -167,7 +168,9 @@ def match_law(length, match):
     L = integer("length", length, 1)
     if match == "balanced":
         if L % 2:
-            raise ValueError(f"length is {L} with match 'balanced'; expected an even number: half of the signs are +1.")
+            raise InvalidValue(
+                f"length is {L} with match 'balanced'; expected an even number: half of the signs are +1."
+            )
         return (np.arange(L + 1) == L // 2).astype(float)
     law = np.array([math.comb(L, j) / 2**L for j in range(L + 1)])
     if match == "at-least-one":
@@ -177,7 +180,7 @@ def match_law(length, match):
         law[0] = 0
         law /= law.sum()
     elif match != "iid":
-        raise ValueError(f"match is {match!r}; expected one of {', '.join(map(repr, RULES))}.")
+        raise InvalidValue(f"match is {match!r}; expected one of {', '.join(map(repr, RULES))}.")
     return law
 
 
@@ -246,7 +249,7 @@ def early_quantities(r, o_c, o_d, beta):
     """
     r, o_c, o_d = map(np.atleast_1d, (_finite("r", r), _finite("o_c", o_c), _finite("o_d", o_d)))
     if len({x.shape[-1] for x in (r, o_c, o_d)}) > 1:
-        raise ValueError(
+        raise InvalidValue(
             f"r, o_c and o_d have shapes {r.shape}, {o_c.shape} and {o_d.shape}; expected (..., m), one m for all."
         )
     beta = _finite("beta", beta)
@@ -322,7 +325,7 @@ def early_flow(R, X, etas, k_0, weight_decay=0.0, source=0.0):
     R, X, source = (_finite(name, x) for name, x in (("R", R), ("X", X), ("source", source)))
     etas, k_0 = np.asarray(_positive("etas", etas)), _positive("k_0", k_0)
     if etas.ndim == 0:
-        raise ValueError(
+        raise InvalidValue(
             f"etas is {etas}; expected one step size a step, (T,). For constant ones: numpy.full(T, {etas})."
         )
     lam = _weight_decay(weight_decay)
@@ -469,7 +472,7 @@ def escape_step(T_b, weight_decay, step_offset):
     """
     T_b = np.asarray(T_b, float)
     if not (T_b > 0).all():
-        raise ValueError(f"T_b is {T_b}; expected numbers above 0, inf for never, as escape_time gives.")
+        raise InvalidValue(f"T_b is {T_b}; expected numbers above 0, inf for never, as escape_time gives.")
     left = 1 - _positive("weight_decay", weight_decay) * T_b
     with np.errstate(divide="ignore"):
         return (_positive("step_offset", step_offset) * (np.maximum(left, 0) ** -0.5 - 1))[()]
@@ -490,13 +493,13 @@ def check_numbers(name, value, condition, holds):
     """
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} is {value!r}; expected finite numbers{condition and ' '}{condition}.")
+        raise InvalidType(f"{name} is {value!r}; expected finite numbers{condition and ' '}{condition}.")
     array = array.astype(float)
     wrong = ~(np.isfinite(array) & holds(array))
     if wrong.any():
         index = tuple(map(int, np.argwhere(wrong)[0]))
         where = f"{name}{list(index)}" if index else name
-        raise ValueError(f"{where} is {array[index]:g}; expected a finite number{condition and ' '}{condition}.")
+        raise InvalidValue(f"{where} is {array[index]:g}; expected a finite number{condition and ' '}{condition}.")
     return array[()]
 
 

@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from ...formula import Edit
+from ...audit.subject import Edit
 
 
 def absent(slot, what, value="absent"):

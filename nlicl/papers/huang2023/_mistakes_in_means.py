@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...formula import Edit
+from ...audit.subject import Edit
 from . import population as populations
 from ._mistakes import absent, centring, common, doubled, extra, missing, other, turned, wrong
 

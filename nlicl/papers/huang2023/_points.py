@@ -6,12 +6,12 @@ nowhere to hide. Runs from Q = 0 are symmetric for equal frequencies, and are no
 
 import numpy as np
 
-from ...formula import Point, fill
-from ...kernels import linear
-from ...kernels._jit import source as source_of
+from ...audit.subject import Point, fill
+from ...kernels.compile import source as source_of
+from ...kernels.steps import regression
+from ...models.regression.prompts import CodedPrompts, Params, Prompts
 from . import population as populations
 from .problem import Problem
-from .prompts import CodedPrompts, Params, Prompts
 from .reference import Counted, Population, PopulationWeights, Weights
 
 _SCALE = (1.0, 3.0)  # of the scores v_n^T Q v_k
@@ -94,7 +94,7 @@ def sizes(params, prompt):
 
 def prompt_kernel(source=False):
     """Mean loss of a batch through the step for tokens or for codes, compiled or as plain Python."""
-    step, coded_step = (source_of(f) if source else f for f in (linear.step, linear.coded_step))
+    step, coded_step = (source_of(f) if source else f for f in (regression.step, regression.coded_step))
 
     def evaluate(params, prompts):
         Q = np.ascontiguousarray(params.Q)
@@ -174,13 +174,13 @@ def _of_counted(step, S, prompts):
 
 def task_averaged_kernel(source=False):
     """Mean loss of several `Counted` through the step for codes."""
-    step = source_of(linear.coded_step) if source else linear.coded_step
+    step = source_of(regression.coded_step) if source else regression.coded_step
     return lambda weights, prompts: _of_counted(step, weights.S, prompts)[0]
 
 
 def task_averaged_gradient(weights, prompts):
     """Its gradient, by the kernel's backward pass."""
-    return Weights(_of_counted(linear.coded_step, weights.S, prompts)[1])
+    return Weights(_of_counted(regression.coded_step, weights.S, prompts)[1])
 
 
 # ---- The population
@@ -213,7 +213,7 @@ def _random_populations(rng, query_attends):
 
 def population_kernel(source=False):
     """Mean population loss through the step for codes, on all count vectors, weighted."""
-    step = source_of(linear.coded_step) if source else linear.coded_step
+    step = source_of(regression.coded_step) if source else regression.coded_step
 
     def of(AB, law):
         counts, weights = populations.enumerated(law.p, law.length)

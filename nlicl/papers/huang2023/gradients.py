@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ...formula import Formula, Subject
+from ...audit.subject import Formula, Subject
 from . import _mistakes, _mistakes_in_means, _points, reference
 
 TITLE = "In-Context Convergence of Transformers (Huang, Cheng, Liang, ICML 2024)"
@@ -156,7 +156,7 @@ task_averaged_subject = _subject(
     points=_points.of_counts,
     gradient=_points.task_averaged_gradient,
     sizes=lambda weights, counted: {"N": counted.counts.sum(), "K": len(weights.S)},
-    computed_by="mean over tasks, nlicl.kernels.linear.coded_step with V = I",
+    computed_by="mean over tasks, nlicl.kernels.steps.regression.coded_step with V = I",
 )
 """The audit's subject for losses of one prompt averaged over its task: formulas f(weights, counted), parameter S."""
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core.errors import InvalidType, InvalidValue
+from ...models.regression.prompts import Params, check_loss, check_params
 from . import population
-from .prompts import Params, check_loss, check_params
 from .theory import check_array
 
 __all__ = ["Law"]
@@ -41,7 +42,7 @@ class Law:
         object.__setattr__(self, "V", check_array("V", self.V, "(d, K)"))
         object.__setattr__(self, "p", population.check_law(self.p, self.source))
         if self.V.shape[1] != len(self.p):
-            raise ValueError(
+            raise InvalidValue(
                 f"V has shape {self.V.shape}; expected (d, {len(self.p)}), the columns being the features of p."
             )
 
@@ -76,7 +77,9 @@ class Law:
         params = check_params(params)
         d = len(self.V)
         if params.Q.shape != (d, d):
-            raise ValueError(f"params.Q has shape {params.Q.shape}; expected ({d}, {d}), as the features have d = {d}.")
+            raise InvalidValue(
+                f"params.Q has shape {params.Q.shape}; expected ({d}, {d}), as the features have d = {d}."
+            )
         S = self.V.T @ params.Q.astype(float) @ self.V
         value, D = population.loss_and_increments(S, self.p, self.source)
         dtype = params.Q.dtype.type
@@ -84,4 +87,4 @@ class Law:
 
     def forward(self, params):
         """There is nothing to predict: TypeError."""
-        raise TypeError("a Law has no single prompts to predict; expected prompts, as problem.sample(n) draws them.")
+        raise InvalidType("a Law has no single prompts to predict; expected prompts, as problem.sample(n) draws them.")

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from ...core.errors import InvalidValue
+from ...models.regression.prompts import check_params
 from . import population
-from .prompts import check_params
 
 __all__ = ["Observer"]
 
@@ -47,7 +48,7 @@ class Observer:
         Q = check_params(params).Q.astype(float)
         d = len(self.V)
         if Q.shape != (d, d):
-            raise ValueError(
+            raise InvalidValue(
                 f"params.Q has shape {Q.shape}; expected ({d}, {d}), as the features of the problem have d = {d}."
             )
         S = self.V.T @ Q @ self.V

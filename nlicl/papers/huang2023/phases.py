@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...checks import real
+from ...core.checks import real
+from ...core.errors import InvalidType
 from .trajectory import Point, Trajectory
 
 __all__ = ["Moment", "phases"]
@@ -70,7 +71,7 @@ def phases(trajectory, eps=0.01):
         eps out of range; something that is no trajectory.
     """
     if not isinstance(trajectory, Trajectory):
-        raise TypeError(
+        raise InvalidType(
             f"trajectory is a {type(trajectory).__name__}; expected a Trajectory, as reduced.flow, reduced.descend and "
             "population.descend make it."
         )

@@ -18,8 +18,9 @@ from itertools import combinations
 
 import numpy as np
 
-from ...checks import integer, real
-from .._seeds import key
+from ...core.checks import integer, real
+from ...core.errors import InvalidType, InvalidValue
+from ...core.seeds import key
 from .theory import check_array, check_p, check_step_size
 from .trajectory import Point, Trajectory
 
@@ -67,17 +68,17 @@ class Source(namedtuple("Source", ["counts", "weights"])):
         counts, weights = check_array("counts", counts, "(M, K)"), check_array("weights", weights, "(M,)")
         M, K = counts.shape
         if M < 1 or K < 2:
-            raise ValueError(
+            raise InvalidValue(
                 f"counts has shape {counts.shape}; expected (M, K), M >= 1 count vectors of K >= 2 features."
             )
         if np.any(counts < 0) or not np.all(counts.any(axis=1)):
-            raise ValueError(
+            raise InvalidValue(
                 "counts has negative entries, or a row of zeros; expected how often each feature is there."
             )
         if weights.shape != (M,):
-            raise ValueError(f"weights has shape {weights.shape}; expected ({M},), one for each row of counts.")
+            raise InvalidValue(f"weights has shape {weights.shape}; expected ({M},), one for each row of counts.")
         if np.any(weights < 0) or abs(weights.sum() - 1) > 1e-9:
-            raise ValueError(
+            raise InvalidValue(
                 f"weights goes from {weights.min():g} to {weights.max():g} with the sum {weights.sum():.12g}; expected "
                 "probabilities of sum 1. Divide them by their sum."
             )
@@ -107,7 +108,7 @@ def enumerated(p, N):
     K = len(p)
     number = math.comb(N + K - 1, K - 1)
     if number > MOST or N > LONGEST:
-        raise ValueError(
+        raise InvalidValue(
             f"N = {N} contexts of K = {K} features have {number} count vectors; expected at most {MOST}, and N at most "
             f"{LONGEST}. Use sampled(p, N, M, seed), or nlicl.papers.huang2023.reduced, which is exact at any size."
         )
@@ -287,7 +288,7 @@ def gradient(Q, V, p, source, masked=True):
     """
     Q, V = check_array("Q", Q, "(d, d)"), check_array("V", V, "(d, K)")
     if Q.shape != (len(V), len(V)):
-        raise ValueError(f"Q has shape {Q.shape}, V {V.shape}; expected (d, d) and (d, K).")
+        raise InvalidValue(f"Q has shape {Q.shape}, V {V.shape}; expected (d, d) and (d, K).")
     return -V @ increments(V.T @ Q @ V, p, source, masked) @ V.T
 
 
@@ -324,7 +325,7 @@ def descend(k, p, source, *, eta, steps, eps=None, masked=True):
     K = len(p)
     k, steps = integer("k", k, 0), integer("steps", steps, 0)
     if k >= K:
-        raise ValueError(f"k is {k}; expected a feature from 0 to K - 1 = {K - 1}.")
+        raise InvalidValue(f"k is {k}; expected a feature from 0 to K - 1 = {K - 1}.")
     eta = check_step_size(eta, p.max())
     if eps is not None:
         real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
@@ -332,7 +333,7 @@ def descend(k, p, source, *, eta, steps, eps=None, masked=True):
     others = np.ones(K, bool)
     others[[0, k] if separate else [k]] = False
     if not others.any():
-        raise ValueError("K is 2 with a dominant feature: there is no other feature. Expected K of at least 3.")
+        raise InvalidValue("K is 2 with a dominant feature: there is no other feature. Expected K of at least 3.")
     s = np.zeros(K)
     points = []
     for step in range(steps + 1):
@@ -357,13 +358,13 @@ def check_law(p, source):
     """`p` as an array (K,) of probabilities, of as many features as the source has; TypeError or ValueError otherwise."""
     p, K = check_p(p), _checked_source(source).counts.shape[1]
     if len(p) != K:
-        raise ValueError(f"p has {len(p)} features, source {K}; expected the same number.")
+        raise InvalidValue(f"p has {len(p)} features, source {K}; expected the same number.")
     return p
 
 
 def _checked_source(source):
     if not isinstance(source, Source):
-        raise TypeError(
+        raise InvalidType(
             f"source is a {type(source).__name__}; expected a Source, as enumerated, sampled and infinite make it."
         )
     return source
@@ -372,7 +373,7 @@ def _checked_source(source):
 def _checked_S(S, source):
     S, K = check_array("S", S, "(K, K)"), _checked_source(source).counts.shape[1]
     if S.shape != (K, K):
-        raise ValueError(
+        raise InvalidValue(
             f"S has shape {S.shape}; expected ({K}, {K}), row key and column query, for a source of {K} features."
         )
     return S

@@ -6,13 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...checks import integer, real
-from .._memory import check_memory
-from .._seeds import generator, key, orthonormal
+from ...core.checks import integer, real
+from ...core.errors import InvalidValue
+from ...core.memory import check_memory
+from ...core.seeds import generator, key, orthonormal
+from ...models.regression.prompts import CodedPrompts, Params
 from . import population
 from .law import Law
 from .observer import Observer
-from .prompts import CodedPrompts, Params
 from .theory import check_step_size
 
 __all__ = ["Problem"]
@@ -83,19 +84,19 @@ class Problem:
         if self.d is not None:
             integer("d", self.d, 1)
             if self.d < self.K:
-                raise ValueError(
+                raise InvalidValue(
                     f"d is {self.d} with K = {self.K}: no {self.K} orthonormal features fit into {self.d} dimensions. "
                     f"Expected d >= K; raise d or lower K."
                 )
         if self.counts not in _COUNTS:
-            raise ValueError(f"counts is {self.counts!r}; expected one of {', '.join(map(repr, _COUNTS))}.")
+            raise InvalidValue(f"counts is {self.counts!r}; expected one of {', '.join(map(repr, _COUNTS))}.")
         real("learning_rate", self.learning_rate, "greater than 0", lambda x: x > 0)
         if self.p is not None:
             object.__setattr__(self, "p", _checked_p(self.p, self.K))
         elif self.p_1 is not None:
             real("p_1", self.p_1, "between 0 and 1, a frequency", lambda x: 0 < x < 1)
             if self.p_1 < 1 / self.K:
-                raise ValueError(
+                raise InvalidValue(
                     f"p_1 is {self.p_1} with K = {self.K}: the first feature is not dominant. Expected at least 1/K = "
                     f"{1 / self.K:g}; or p_1 = None, the balanced case; or frequencies of your own in p."
                 )
@@ -202,7 +203,7 @@ class Problem:
             check_step_size(learning_rate, self._frequencies.max())
         except ValueError as error:
             reason = str(error).replace("eta is", "learning_rate is", 1)
-            raise ValueError(f"{reason} Lower it, or train on prompts='fresh'.") from None
+            raise InvalidValue(f"{reason} Lower it, or train on prompts='fresh'.") from None
 
     def initialize(self, seed=0):
         """Q = 0 [recalled]: attention is uniform, whatever the seed.
@@ -242,8 +243,10 @@ def _checked_p(p, K):
     """`p` as a tuple of K positive floats of sum 1; or a clear error."""
     p = tuple(np.asarray(p).tolist()) if np.ndim(p) == 1 else p
     if not isinstance(p, tuple) or len(p) != K:
-        raise ValueError(f"p has shape {np.shape(p)}; expected K = {K} frequencies, or None for those that p_1 gives.")
+        raise InvalidValue(
+            f"p has shape {np.shape(p)}; expected K = {K} frequencies, or None for those that p_1 gives."
+        )
     p = tuple(real(f"p[{k}]", p[k], "greater than 0, a frequency", lambda x: x > 0) for k in range(K))
     if abs(sum(p) - 1) > 1e-9:
-        raise ValueError(f"p sums to {sum(p):.12g}; expected 1. Divide it by its sum.")
+        raise InvalidValue(f"p sums to {sum(p):.12g}; expected 1. Divide it by its sum.")
     return p

@@ -20,7 +20,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ...checks import integer, real
+from ...core.checks import integer, real
+from ...core.errors import InvalidType, InvalidValue
 from .theory import check_length, check_step_size, missing_probability, step_size, under_represented_bound
 from .trajectory import KINDS, Point, Trajectory
 
@@ -89,13 +90,13 @@ class Query:
 
     def __post_init__(self):
         if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(map(repr, KINDS))}.")
+            raise InvalidValue(f"kind is {self.kind!r}; expected one of {', '.join(map(repr, KINDS))}.")
         for name, least in {"K": 2, "G": 1}.items():
             _features(name, getattr(self, name), least)
         real("p_k", self.p_k, "between 0 and 1, a probability", lambda x: 0 < x < 1)
         real("p_1", self.p_1, "from 0 to below 1 - p_k, a probability", lambda x: 0 <= x < 1 - self.p_k)
         if check_length(self.N) > LONGEST and not math.isinf(self.N):
-            raise ValueError(
+            raise InvalidValue(
                 f"N is {self.N}; expected at most {LONGEST}, or math.inf, from which longer prompts differ by a relative "
                 "1/(N p_k)."
             )
@@ -142,7 +143,7 @@ class Query:
         counts, spread, weights = self._terms
         scores = np.array([A, B_1 if self.p_1 else A, B_o], float)
         if not np.isfinite(scores).all():
-            raise ValueError(f"(A, B_1, B_o) is {(A, B_1, B_o)}; expected finite numbers.")
+            raise InvalidValue(f"(A, B_1, B_o) is {(A, B_1, B_o)}; expected finite numbers.")
         scores -= scores.max()
         if scores.min() > -500:  # no exponential underflows: the largest score need not be that of a present feature
             e = counts * np.exp(scores)[:, None]
@@ -360,7 +361,7 @@ def _imbalanced(K, p_1, least):
 def _features(name, value, least):
     value = integer(name, value, least)
     if value > MOST:
-        raise ValueError(
+        raise InvalidValue(
             f"{name} is above 2**{value.bit_length() - 1}; expected at most 10**100: the weights' increments, of order "
             "K^-3, are no doubles beyond it. Lower K."
         )
@@ -369,7 +370,7 @@ def _features(name, value, least):
 
 def _check_query(query):
     if not isinstance(query, Query):
-        raise TypeError(
+        raise InvalidType(
             f"query is a {type(query).__name__}; expected a Query, as balanced, dominant and under_represented make it."
         )
 
@@ -381,19 +382,19 @@ def _check_eps(eps):
 def _check_flow(query, eps, end):
     """ValueError for a flow that doubles cannot follow, or that has no end."""
     if query.K > MOST_OF_FLOW:
-        raise ValueError(
+        raise InvalidValue(
             f"K is {query.K:.6g}; expected at most 10**12 for a flow: its last phase is a share of about 1/K of its time, "
             "which a double does not resolve beyond that. Lower K, or see the laws of `theory` (leading_times)."
         )
     length = "infinite" if math.isinf(query.N) else "finite"
     if eps < LEAST[length]:
-        raise ValueError(
+        raise InvalidValue(
             f"eps is {eps:g}; expected at least {LEAST[length]:g} for a flow with N {length}: doubles do not resolve a "
             "smaller mean of (1 - Attn_k)^2 here. Raise eps."
         )
     missing = missing_probability(query.p_k, query.N)
     if end is None and eps < ATTAINED * missing:
-        raise ValueError(
+        raise InvalidValue(
             f"eps is {eps:g}: a prompt lacks the query's feature with probability (1-p_k)^N = {missing:.3g}, and the mean of "
             f"(1 - Attn_k)^2 stays above that; expected eps of at least {ATTAINED} (1-p_k)^N = {ATTAINED * missing:.3g}. "
             "Raise eps, raise N, or give end, the flow time to stop at."

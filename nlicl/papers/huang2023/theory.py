@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
-from ...checks import integer, real
-from ...types import check_finite
+from ...core.arrays import check_finite
+from ...core.checks import integer, real
+from ...core.errors import InvalidType, InvalidValue
 
 __all__ = [
     "F",
@@ -113,7 +114,7 @@ def check_step_size(eta, largest):
     """
     eta, usual = _positive("eta", eta), step_size(largest)
     if eta > 2 * usual:
-        raise ValueError(
+        raise InvalidValue(
             f"eta is {eta:g} with max p = {largest:g}; expected at most 6.49/max p = {2 * usual:.4g}: L is 0.3082 max "
             f"p-smooth [derived], and a longer step can raise it. Half of that, 3.24/max p = {usual:.4g}, is a safe choice."
         )
@@ -164,7 +165,7 @@ def phase_bounds(kind, K, eps, eta=1.0, C=1.0):
         return {"T_dom": dominant_bound(eps, eta, C)}
     if kind == "under-represented":
         return {"T_1": growth(1.98), "T_2": growth(2), "T_3": growth(1.5), "T_4": convergence}
-    raise ValueError(f"kind is {kind!r}; expected 'balanced', 'dominant' or 'under-represented'.")
+    raise InvalidValue(f"kind is {kind!r}; expected 'balanced', 'dominant' or 'under-represented'.")
 
 
 # ---- Exact law of balanced and dominant queries: N infinite, gradient flow
@@ -314,7 +315,7 @@ def _numbers(name, value, wanted, holds):
     found = _floats(name, value, f"numbers {wanted}")
     right = np.isfinite(found) & holds(found)
     if not np.all(right):
-        raise ValueError(f"{name} is {found[~right][0]:.6g}; expected finite numbers {wanted}.")
+        raise InvalidValue(f"{name} is {found[~right][0]:.6g}; expected finite numbers {wanted}.")
     return found
 
 
@@ -322,7 +323,7 @@ def check_array(name, value, form):
     """`value` as an array of finite floats with the axes named in `form`, "(K, K)"; TypeError or ValueError otherwise."""
     found = _floats(name, value, f"an array {form} of numbers")
     if found.ndim != len([axis for axis in form.strip("()").split(",") if axis]):
-        raise ValueError(f"{name} has shape {found.shape}; expected {form}.")
+        raise InvalidValue(f"{name} has shape {found.shape}; expected {form}.")
     check_finite(found, name)
     return found
 
@@ -331,9 +332,9 @@ def _floats(name, value, wanted):
     try:
         found = np.asarray(value)
     except ValueError:
-        raise ValueError(f"{name} has rows of unequal lengths; expected {wanted}.") from None
+        raise InvalidValue(f"{name} has rows of unequal lengths; expected {wanted}.") from None
     if found.dtype.kind not in "fiu":
-        raise TypeError(f"{name} has dtype {found.dtype}; expected {wanted}.")
+        raise InvalidType(f"{name} has dtype {found.dtype}; expected {wanted}.")
     return found.astype(float)
 
 
@@ -346,10 +347,10 @@ def check_p(p):
     """`p` as an array (K,) of at least two positive probabilities of sum 1; TypeError or ValueError for anything else."""
     p = _floats("p", p, "the probabilities of the features")
     if p.ndim != 1 or len(p) < 2:
-        raise ValueError(f"p has shape {p.shape}; expected (K,) with K at least 2.")
+        raise InvalidValue(f"p has shape {p.shape}; expected (K,) with K at least 2.")
     if not np.all(p > 0):  # nan as well
         k = int(np.argmin(p > 0))
-        raise ValueError(f"p[{k}] is {p[k]}; expected positive probabilities.")
+        raise InvalidValue(f"p[{k}] is {p[k]}; expected positive probabilities.")
     if not abs(p.sum() - 1) <= 1e-9:
-        raise ValueError(f"p sums to {p.sum():.12g}; expected 1. Divide it by its sum.")
+        raise InvalidValue(f"p sums to {p.sum():.12g}; expected 1. Divide it by its sum.")
     return p

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...checks import real
+from ...core.checks import real
+from ...core.errors import InvalidValue
 
 __all__ = ["KINDS", "Point", "Trajectory"]
 
@@ -89,7 +90,7 @@ class Trajectory:
             A time outside the trajectory; gradient descent, which has no points between its steps.
         """
         if self.interpolant is None:
-            raise ValueError(
+            raise InvalidValue(
                 "this is gradient descent, which has no points between steps; expected a gradient flow. Take A[step], "
                 "L_k[step] and so on."
             )

@@ -18,7 +18,7 @@ runs. Only [paper] is the paper's own statement.
 | S_1                  | sum of an ODR pattern's coefficients in the IDR basis                         |
 """
 
-from ...types import Params
+from ...models.transformer.prompts import Params
 from .gradients import TITLE, formulas, subject
 from .observer import Observer
 from .problem import Problem, condition_3_2, cyclic_tasks, sibling

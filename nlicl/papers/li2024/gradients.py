@@ -10,11 +10,11 @@ I_i = 1[u_i > 0], g = -z 1[1 - z F > 0].
 
 import numpy as np
 
-from ...formula import Formula, Point, Subject, fill
-from ...model import loss_and_grad
-from ...reference import forward
-from ...types import Params
-from .. import _transformer
+from ...audit.subject import Formula, Point, Subject, fill
+from ...models.front import loss_and_grad
+from ...models.transformer import audited
+from ...models.transformer.prompts import Params
+from ...models.transformer.reference import forward
 from .problem import Problem
 
 TITLE = "How Do Nonlinear Transformers Learn and Generalize in In-Context Learning? (Li et al., ICML 2024)"
@@ -188,10 +188,10 @@ formulas = {
 def points(draws, seed, query_attends):
     """Places to judge formulas at: two random ones, the paper's initialisation, a briefly trained point, a pruned neuron."""
     rng = np.random.default_rng([3, seed])
-    random = _transformer.random_points(rng, query_attends)
+    random = audited.random_points(rng, query_attends)
     first, second = next(random), next(random)
     start, trained = _small_run(rng, seed, query_attends)
-    fixed = [first, second, start, trained, _transformer.pruned_point(rng, query_attends)]
+    fixed = [first, second, start, trained, audited.pruned_point(rng, query_attends)]
     return fill(fixed, random, draws)
 
 
@@ -208,7 +208,7 @@ def _small_run(rng, seed, query_attends):
     start, params, prompts = _rotated(start, params, prompts, rng)
     scores = np.array([forward(params, prompt).score for prompt in prompts])
     answered = np.argsort(-abs(scores), kind="stable")[:3]  # where neurons are on: few are, after so short a training
-    trained = _transformer.placed("trained for 60 steps", params, prompts[answered])
+    trained = audited.placed("trained for 60 steps", params, prompts[answered])
     initial = Point("the paper's initialisation", start, prompts[:2])
     return initial, trained or initial
 
@@ -230,7 +230,7 @@ def _rotated(start, params, prompts, rng):
 def _sizes(params, prompt):
     """The constants by which a formula may be off; beta is the same on all draws and so fits no better than its value."""
     beta = Problem().beta
-    return _transformer.sizes(params, prompt) | {"beta": beta, "beta^2": beta**2}
+    return audited.sizes(params, prompt) | {"beta": beta, "beta^2": beta**2}
 
 
 subject = Subject(
@@ -238,16 +238,14 @@ subject = Subject(
     title=TITLE,
     formulas=formulas,
     points=points,
-    definition=_transformer.definition("hinge"),
-    kernel=_transformer.kernel("hinge"),
-    source=_transformer.source("hinge"),
-    gradient=_transformer.gradient(
-        "hinge", times=16
-    ),  # as many as are worth merged matrices: the step of a training run
-    edited=_transformer.edited("hinge"),
-    edits=_transformer.edits("hinge"),
+    definition=audited.definition("hinge"),
+    kernel=audited.kernel("hinge"),
+    source=audited.source("hinge"),
+    gradient=audited.gradient("hinge", times=16),  # as many as are worth merged matrices: the step of a training run
+    edited=audited.edited("hinge"),
+    edits=audited.edits("hinge"),
     sizes=_sizes,
-    activity=_transformer.activity("hinge"),
+    activity=audited.activity("hinge"),
     rows={"W_O": "neuron", "a": "neuron"},
-    on_gpu=_transformer.on_gpu("hinge"),
+    on_gpu=audited.on_gpu("hinge"),
 )

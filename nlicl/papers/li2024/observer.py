@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ... import mechanism
-from ...model import forward
+from ...models.front import forward
+from . import mechanism
 
 __all__ = ["Observer"]
 
@@ -33,7 +33,7 @@ class Observer:
     | attention_TEST                        | mean attention on contexts with the query's pattern             |
     | query_norm, query_component           | mean of ||W_Q p_query||, of its part along the query's pattern  |
     | key_norm, key_component               | mean of ||W_K p_i|| over contexts, of its part along p_i's pattern |
-    | norm, feature, label, feature_angle, label_angle (m,) | of the neurons, see `nlicl.mechanism.Neurons`   |
+    | norm, feature, label, feature_angle, label_angle (m,) | of the neurons, see `nlicl.papers.li2024.mechanism.Neurons`   |
     | lucky_positive, lucky_negative        | number of neurons in W(t) and U(t), see `lucky_neurons`         |
 
     Projections and lucky neurons are measured on training tasks. The components need m_a = d and are absent otherwise.

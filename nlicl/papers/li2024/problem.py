@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from ... import devices
-from ...checks import integer, real
+from ...core.checks import integer, real
+from ...core.errors import InvalidType, InvalidValue
+from ...core.seeds import generator, key
 from ...kernels.sampling import decode
-from ...types import CodedPrompts, Params
-from .._seeds import generator, key
+from ...models.transformer.prompts import CodedPrompts, Params
 from .observer import Observer
 
 __all__ = ["Problem", "condition_3_2", "cyclic_tasks", "sibling"]
@@ -102,14 +103,14 @@ class Problem:
             real(name, getattr(self, name), "at least 0", lambda x: x >= 0)
         _check_alpha(self.alpha, self.M1)
         if not isinstance(self.query_attends, (bool, np.bool_)):
-            raise TypeError(f"query_attends is {self.query_attends!r}; expected True or False.")
+            raise InvalidType(f"query_attends is {self.query_attends!r}; expected True or False.")
         if self.a_scale not in ("2/m", "1/sqrt(m)"):
-            raise ValueError(f"a_scale is {self.a_scale!r}; expected '2/m' or '1/sqrt(m)'.")
+            raise InvalidValue(f"a_scale is {self.a_scale!r}; expected '2/m' or '1/sqrt(m)'.")
         if self.coefficients is not None:
             object.__setattr__(self, "coefficients", _checked_coefficients(self.coefficients, self.M1))
         basis = self._basis_size
         if basis + self.M2 > self.d_X:
-            raise ValueError(
+            raise InvalidValue(
                 f"M1 + M2 = {basis} + {self.M2} patterns do not fit orthogonally into d_X = {self.d_X} dimensions; "
                 f"expected M1 + M2 <= d_X. Raise d_X to at least {basis + self.M2} or lower M2."
             )
@@ -191,12 +192,12 @@ class Problem:
                 "all": everything,
             }
             if which not in sets:
-                raise ValueError(f"tasks is {which!r}; expected 'train', 'unseen', 'all' or a list of pairs (a, b).")
+                raise InvalidValue(f"tasks is {which!r}; expected 'train', 'unseen', 'all' or a list of pairs (a, b).")
             chosen = sets[which]
         else:
             chosen = _checked_tasks(which, self.M1, "tasks")
         if not chosen:
-            raise ValueError(
+            raise InvalidValue(
                 f"tasks is {which!r}, an empty set: |T| = {len(everything)}, |T_tr| = {len(self.training_tasks)}."
             )
         return chosen
@@ -241,7 +242,7 @@ class Problem:
         integer("length", length, 1)
         _check_alpha(alpha, self.M1)
         if sampling not in ("iid", "at-least"):
-            raise ValueError(f"sampling is {sampling!r}; expected 'iid' or 'at-least'.")
+            raise InvalidValue(f"sampling is {sampling!r}; expected 'iid' or 'at-least'.")
         pairs = self._usual_tasks if tasks is None else np.array(self.tasks(tasks))
         rng = generator(_SAMPLE, seed)
         task = pairs[rng.integers(len(pairs), size=n)]  # (n, 2): a, b
@@ -354,13 +355,13 @@ class Problem:
             With the same irrelevant patterns (in their span, as Theorem 3.4 asks [paper]) and no training tasks.
         """
         if self.coefficients is not None:
-            raise ValueError("this problem is out of domain already; call out_of_domain on the in-domain problem.")
+            raise InvalidValue("this problem is out of domain already; call out_of_domain on the in-domain problem.")
         if coefficients is None:
             bound = "at most sqrt(2) = 1.4142 in absolute value: S_1 = c + s with c^2 + s^2 = 1"
             real("S_1", S_1, bound, lambda x: abs(x) <= math.sqrt(2))
             integer("M1", M1, 2)
             if 2 * M1 > self.M1:
-                raise ValueError(
+                raise InvalidValue(
                     f"M1' = {M1} ODR patterns need {2 * M1} IDR patterns in disjoint pairs; there are {self.M1}. "
                     f"Lower M1' to at most {self.M1 // 2}, or give coefficients of your own."
                 )
@@ -371,7 +372,7 @@ class Problem:
         else:
             rows = np.array(coefficients, dtype=float)
             if rows.ndim != 2 or rows.shape[1] != self.M1:
-                raise ValueError(
+                raise InvalidValue(
                     f"coefficients has shape {rows.shape}; expected (M1', {self.M1}), rows in the IDR basis."
                 )
         # with two patterns there is no other one to draw: alpha' must be 1
@@ -394,7 +395,9 @@ def cyclic_tasks(M1=6, shifts=1):
     integer("M1", M1, 2)
     integer("shifts", shifts, 1)
     if shifts > M1 - 1:
-        raise ValueError(f"shifts is {shifts}; expected at most M1 - 1 = {M1 - 1}: there are M1 (M1 - 1) tasks in all.")
+        raise InvalidValue(
+            f"shifts is {shifts}; expected at most M1 - 1 = {M1 - 1}: there are M1 (M1 - 1) tasks in all."
+        )
     return tuple((i, (i + s) % M1) for s in range(1, shifts + 1) for i in range(M1))
 
 
@@ -429,35 +432,35 @@ def condition_3_2(tasks, M1):
 def _check_alpha(alpha, M1):
     real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
     if M1 == 2 and alpha != 1:
-        raise ValueError(f"alpha is {alpha} with M1 = 2: there is no other pattern for the rest. Expected alpha = 1.")
+        raise InvalidValue(f"alpha is {alpha} with M1 = 2: there is no other pattern for the rest. Expected alpha = 1.")
 
 
 def _checked_tasks(tasks, M1, name):
     try:
         pairs = tuple(tuple(task) for task in tasks)
     except TypeError:
-        raise TypeError(f"{name} is {tasks!r}; expected pairs (a, b) of integers.") from None
+        raise InvalidType(f"{name} is {tasks!r}; expected pairs (a, b) of integers.") from None
     for task in pairs:
         if len(task) != 2 or any(isinstance(j, bool) or not isinstance(j, (int, np.integer)) for j in task):
-            raise ValueError(f"{name} holds {task}; expected pairs (a, b) of integers.")
+            raise InvalidValue(f"{name} holds {task}; expected pairs (a, b) of integers.")
         if task[0] == task[1] or not all(0 <= j < M1 for j in task):
-            raise ValueError(f"{name} holds {task}; expected a != b, both from 0 to M1 - 1 = {M1 - 1}.")
+            raise InvalidValue(f"{name} holds {task}; expected a != b, both from 0 to M1 - 1 = {M1 - 1}.")
     return tuple((int(a), int(b)) for a, b in pairs)
 
 
 def _checked_coefficients(coefficients, M1):
     rows = np.array(coefficients, dtype=float)
     if rows.ndim != 2 or len(rows) != M1:
-        raise ValueError(f"coefficients has shape {rows.shape}; expected ({M1}, number of IDR patterns).")
+        raise InvalidValue(f"coefficients has shape {rows.shape}; expected ({M1}, number of IDR patterns).")
     gram = rows @ rows.T
     if not np.allclose(np.diag(gram), 1, rtol=0, atol=1e-9):
-        raise ValueError(
+        raise InvalidValue(
             f"coefficients has rows of norm {np.sqrt(np.diag(gram)).round(4).tolist()}; expected 1 for each: "
             "ODR patterns have the norm beta of the IDR patterns."
         )
     if not np.allclose(gram, np.eye(M1), rtol=0, atol=1e-9):
         i, j = np.unravel_index(np.argmax(abs(gram - np.eye(M1))), gram.shape)
-        raise ValueError(f"coefficients has rows {i} and {j} with cosine {gram[i, j]:.4f}; expected orthogonal rows.")
+        raise InvalidValue(f"coefficients has rows {i} and {j} with cosine {gram[i, j]:.4f}; expected orthogonal rows.")
     return tuple(map(tuple, rows.tolist()))
 
 

@@ -1,0 +1,48 @@
+"""Losses of one score F and one label z: value and derivative, scalar functions.
+
+    HINGE      max(0, 1 - z F)              Li et al. 2024
+    LOGISTIC   log(1 + exp(-z F))           Bu et al. 2024
+    SQUARED    (F - z)^2 / 2                Huang et al. 2023, z any real number
+
+At the hinge's kink, 1 - z F = 0, the derivative is 0. NaN scores give NaN losses.
+"""
+
+import numpy as np
+
+from ..compile import kernel
+
+HINGE, LOGISTIC, SQUARED = 0, 1, 2
+NAMES = {"hinge": HINGE, "logistic": LOGISTIC, "squared": SQUARED}
+
+
+@kernel
+def value(kind, F, z):
+    """The loss of score F under label z, both of one floating or complex dtype."""
+    if kind == HINGE:
+        margin = 1 - z * F
+        if margin.real <= 0:
+            margin = margin * 0
+        return margin
+    if kind == LOGISTIC:
+        t = z * F
+        if t.real > 0:
+            return np.log1p(np.exp(-t))
+        return np.log1p(np.exp(t)) - t  # the same, without overflow
+    return (F - z) * (F - z) / 2
+
+
+@kernel
+def slope(kind, F, z):
+    """g = dloss/dF."""
+    if kind == HINGE:
+        margin = 1 - z * F
+        if margin.real <= 0:
+            return z * 0
+        return -z  # g = -z 1[1 - z F > 0]
+    if kind == LOGISTIC:
+        t = z * F
+        if t.real > 0:
+            e = np.exp(-t)
+            return -z * e / (1 + e)  # g = -z sigmoid(-z F)
+        return -z / (1 + np.exp(t))
+    return F - z

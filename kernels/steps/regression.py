@@ -1,0 +1,281 @@
+"""In-context regression of Huang et al. 2023: softmax attention with one trained matrix Q, labels of linear functions.
+
+    u = (Q x_query, 0)      attn_i = softmax_i(p_i . u)      c = sum_i attn_i p_i      yhat = the last entry of c
+    loss = (yhat - y_query)^2 / 2
+
+A token is p_i = (x_i, y_i), the query (x_query, 0) with label y_query. So this is `attention` with a probe that is blind to
+labels and dc = (0, .., 0, yhat - y_query); rows of Q belong to keys, columns to the query. Prompts are split into chunks as in
+`dense`.
+
+Where inputs are columns v_1 .. v_K of a matrix V, a prompt is how often each occurs, c_m, its label omega_m, and the query's
+column k (`coded_step`). Scores are look-ups in S = V^T Q V (K, K), row key, column query, and a prompt costs O(K), whatever
+its length:
+
+    Attn_m = c_m exp(S[m,k]) / sum_r c_r exp(S[r,k])         yhat = sum_m Attn_m omega_m         dQ = V dS V^T
+
+Exact for any V, orthonormal or not.
+
+Legend   d width of an input, a token has d + 1;   D = d + 1;   K columns of V;   counts, omega (B, K);   query (B,)
+         S_T the transpose of S: a query's scores lie in a row;   attends 1 if the query is one of its keys, label 0; else 0
+
+Derivation and numbers: docs/linear.md.
+"""
+
+import numpy as np
+
+from ..compile import kernel, launch
+from ..costs import Counts
+from ..layers import attention
+from ..layers import loss as losses
+from ..products import add_large_product, add_product, transposed
+from . import dense
+from .dense import add_slabs, attend, probe
+
+_WORTH_A_THREAD = 1_000_000  # multiply-adds with their look-ups and exponentials: half a millisecond
+_SLAB_SHARE = 0.4  # of the counts' size, at most, goes into the chunks' gradients
+_MOST_CHUNKS = 64
+
+
+# ---- Tokens
+
+
+def counts(B, keys, d, itemsize):
+    """What `step` does, as `Counts`. Half of its multiply-adds would do, since only the last entries of c and dc matter; to
+    read the tokens takes longer than either."""
+    D = d + 1
+    prompt = 2 * D * D + 4 * keys * D  # probe and its outer product, attention
+    prompt += keys + D + 1  # element by element
+    return Counts(
+        bytes=itemsize * (B * ((keys + 1) * D + 1) + 2 * d * d),
+        multiply_adds=B * prompt,
+        exponentials=B * keys,
+        look_ups=0,
+    )
+
+
+def forward(tokens, keys, Q):
+    """Predictions yhat (B,) and attention (B, keys).
+
+    tokens (B, N+1, d+1), the query last; the first `keys` tokens are attended to: N, or N+1 with the query.
+    """
+    B = len(tokens)
+    chunks, block, _ = dense.plan(tokens.shape, 0, tokens.itemsize)
+    yhat = np.empty(B, tokens.dtype)
+    attn = np.empty((B, keys), tokens.dtype)
+    launch(forward_chunks, chunks, yhat, attn, tokens, widened(Q), chunks, block)
+    return yhat, attn
+
+
+def step(tokens, labels, keys, Q):
+    """Mean loss over the batch and its gradient: loss, dQ (d, d)."""
+    B, _, D = tokens.shape
+    chunks, block, near = dense.plan(tokens.shape, 0, tokens.itemsize)
+    loss = np.zeros(chunks, tokens.dtype)
+    dQ_T = np.zeros((chunks, D, D), tokens.dtype)
+    launch(step_chunks, chunks, loss, dQ_T, tokens, labels, keys, widened(Q), block, near)
+    return loss.sum() / B, np.ascontiguousarray(add_slabs(dQ_T)[:-1, :-1].T)
+
+
+def widened(Q):
+    """Q^T (d, d) with a row and a column of zeros (D, D): (x, y) -> (Q x, 0) for tokens as rows."""
+    d = len(Q)
+    Q_T = np.zeros((d + 1, d + 1), Q.dtype)
+    Q_T[:d, :d] = Q.T
+    return Q_T
+
+
+@kernel
+def forward_chunks(first, last, yhat, attn, tokens, Q_T, chunks, block):
+    """yhat (B,) and attn (B, keys) of the prompts in chunks first .. last - 1."""
+    B, _, D = tokens.shape
+    queries = np.empty((block, D), tokens.dtype)
+    probes = np.empty((block, D), tokens.dtype)
+    C = np.empty((block, D), tokens.dtype)
+    for chunk in range(first, last):
+        end = (chunk + 1) * B // chunks
+        for lo in range(chunk * B // chunks, end, block):
+            hi = min(lo + block, end)
+            b = hi - lo
+            probe(probes[:b], queries[:b], tokens[lo:hi], Q_T)  # u = (Q x_query, 0)
+            attend(attn[lo:hi], C[:b], tokens[lo:hi], probes[:b])  # c = sum_i attn_i p_i
+            for n in range(b):
+                yhat[lo + n] = C[n, -1]
+
+
+@kernel
+def step_chunks(first, last, loss, dQ_T, tokens, labels, keys, Q_T, block, near):
+    """Chunks first .. last - 1: a chunk adds its sum of losses to its entry of loss (chunks,), and its share of the mean's
+    gradient to its slab of dQ_T (chunks, D, D)."""
+    B, _, D = tokens.shape
+    chunks = loss.shape[0]
+    attn = np.empty((near, keys), tokens.dtype)
+    ds = np.empty(keys, tokens.dtype)
+    queries = np.empty((block, D), tokens.dtype)
+    probes = np.empty((block, D), tokens.dtype)
+    C = np.empty((near, D), tokens.dtype)
+    dc = np.zeros(D, tokens.dtype)
+    for chunk in range(first, last):
+        end = (chunk + 1) * B // chunks
+        for lo in range(chunk * B // chunks, end, block):
+            hi = min(lo + block, end)
+            b = hi - lo
+            probe(probes[:b], queries[:b], tokens[lo:hi], Q_T)
+            dprobes = probes
+            for i in range(0, b, near):  # forward and backward while their tokens are in the cache
+                j = min(i + near, b)
+                n = j - i
+                attend(attn[:n], C[:n], tokens[lo + i : lo + j], probes[i:j])
+                for p in range(n):
+                    y = labels[lo + i + p]
+                    loss[chunk] += losses.value(losses.SQUARED, C[p, -1], y)  # yhat = the last entry of c
+                    dc[-1] = losses.slope(losses.SQUARED, C[p, -1], y) / B  #  =>  dc = (0, .., 0, yhat - y_query)
+                    attention.backward(dprobes[i + p], ds, attn[p], C[p], dc, tokens[lo + i + p, :keys])
+            add_product(dQ_T[chunk], queries[:b].T, dprobes[:b])  # u = Q x_query  =>  dQ = du x_query^T
+
+
+# ---- Counts
+
+
+def coded_counts(B, K, d, itemsize, *, present=None):
+    """What `coded_step` does, as `Counts`, once features have been counted and where the query is not a key; a prompt has
+    `present` of the K features, all where it is not given."""
+    present = K if present is None else present
+    merged = 2 * d * d * K + 2 * d * K * K  # merge and split
+    prompt = present + 5 * K + 5  # element by element
+    return Counts(
+        bytes=B * (2 * K * itemsize + 4) + itemsize * (d * K + 2 * d * d),
+        multiply_adds=merged + B * prompt,
+        exponentials=B * present,
+        look_ups=0,
+    )
+
+
+def coded_plan(B, K, itemsize):
+    """Into how many chunks a batch is split: a function of the sizes alone."""
+    work = B * K * 20
+    chunks = 1
+    while (
+        2 * chunks <= min(_MOST_CHUNKS, B)
+        and work // (2 * chunks) >= _WORTH_A_THREAD // 2
+        and 2 * chunks * K <= _SLAB_SHARE * 2 * B
+    ):
+        chunks *= 2
+    return chunks
+
+
+def coded_forward(counts, omega, query, attends, V, Q):
+    """Predictions yhat (B,), attention on one token of each feature (B, K), on the query token (B,).
+
+    Attn_m is counts times the second. Counts and omega in the dtype of Q, query int32.
+    """
+    B, K = counts.shape
+    chunks = coded_plan(B, K, counts.itemsize)
+    yhat, own = np.empty(B, Q.dtype), np.empty(B, Q.dtype)
+    each = np.empty((B, K), Q.dtype)
+    launch(coded_forward_chunks, chunks, yhat, each, own, counts, omega, query, attends, merge(V, Q), chunks)
+    return yhat, each, own
+
+
+def coded_step(counts, omega, query, attends, V, Q):
+    """Mean loss over the batch and its gradient: loss, dQ (d, d)."""
+    B, K = counts.shape
+    chunks = coded_plan(B, K, counts.itemsize)
+    loss = np.zeros(chunks, Q.dtype)
+    dS_T = np.zeros((chunks, K, K), Q.dtype)
+    launch(coded_step_chunks, chunks, loss, dS_T, counts, omega, query, attends, merge(V, Q))
+    return loss.sum() / B, split(add_slabs(dS_T), V)
+
+
+@kernel
+def coded_forward_chunks(first, last, yhat, each, own, counts, omega, query, attends, S_T, chunks):
+    """yhat (B,), each (B, K), own (B,) of the prompts in chunks first .. last - 1."""
+    B, K = counts.shape
+    s = np.empty(K + 1, each.dtype)
+    for chunk in range(first, last):
+        for n in range(chunk * B // chunks, (chunk + 1) * B // chunks):
+            own[n] = share(each[n], s, S_T[query[n]], counts[n], query[n], attends)
+            yhat[n] = omega[n, query[n]] + residual(each[n], own[n], counts[n], omega[n], query[n])
+
+
+@kernel
+def coded_step_chunks(first, last, loss, dS_T, counts, omega, query, attends, S_T):
+    """Chunks first .. last - 1: loss (chunks,) gets the sum of a chunk's losses; its share of the mean's gradient is added to
+    its slab of dS_T (chunks, K, K)."""
+    B, K = counts.shape
+    chunks = loss.shape[0]
+    s = np.empty(K + 1, S_T.dtype)
+    each = np.empty(K, S_T.dtype)
+    one = S_T.dtype.type(1)
+    for chunk in range(first, last):
+        dS = dS_T[chunk]
+        for n in range(chunk * B // chunks, (chunk + 1) * B // chunks):
+            k = query[n]
+            y = omega[n, k]
+            own = share(each, s, S_T[k], counts[n], k, attends)  # Attn_m = c_m each_m
+            res = residual(each, own, counts[n], omega[n], k)  # yhat - y_query
+            loss[chunk] += res * res / 2
+            g = res * (one / S_T.dtype.type(B))
+            for m in range(K):  # dS[m,k] = res Attn_m (omega_m - yhat)
+                dS[k, m] += g * counts[n, m] * each[m] * (omega[n, m] - y - res)
+            dS[k, k] -= g * own * (y + res)  # the query token's label is 0: its summand is res attn (0 - yhat)
+
+
+@kernel
+def share(each, s, row, counts, k, attends):
+    """each (K,), attention on one token of a feature, 0 where it has none; returns that on the query token, 0 unless it is a
+    key. row (K,): scores of the features for query k; s (K+1,): room."""
+    n = 0
+    for m in range(row.shape[0]):
+        if counts[m].real > 0:
+            s[n] = row[m]
+            n += 1
+    if attends:
+        s[n] = row[k]
+        n += 1
+    attention.softmax(
+        s[:n]
+    )  # the largest score of those that are there is subtracted: others may be larger, and overflow
+    own = s.dtype.type(0)
+    if attends:
+        own = s[n - 1]
+    total = own
+    n = 0
+    for m in range(row.shape[0]):
+        if counts[m].real > 0:
+            each[m] = s[n]
+            total += counts[m] * s[n]  # sum_r c_r exp(S[r,k]), up to the softmax's factor
+            n += 1
+        else:
+            each[m] = 0
+    for m in range(row.shape[0]):
+        each[m] = each[m] / total
+    return own / total
+
+
+@kernel
+def residual(each, own, counts, omega, k):
+    """yhat - omega_k = sum_m Attn_m (omega_m - omega_k), since attention sums to 1: small when attention is right, without
+    cancellation. The query token's label is 0."""
+    y = omega[k]
+    total = -own * y
+    for m in range(each.shape[0]):
+        total += counts[m] * each[m] * (omega[m] - y)
+    return total
+
+
+def merge(V, Q):
+    """S^T = V^T Q^T V (K, K)."""
+    A = np.zeros((len(Q), V.shape[1]), Q.dtype)
+    S_T = np.zeros((V.shape[1], V.shape[1]), Q.dtype)
+    add_large_product(A, Q, V)
+    add_large_product(S_T, A.T, V)
+    return S_T
+
+
+def split(dS_T, V):
+    """dQ (d, d) from dS^T (K, K): `merge` in reverse."""
+    right = np.zeros((V.shape[1], len(V)), dS_T.dtype)
+    dQ = np.zeros((len(V), len(V)), dS_T.dtype)
+    add_large_product(right, dS_T.T, transposed(V))
+    add_large_product(dQ, V, right)  # S = V^T Q V  =>  dQ = V dS V^T
+    return dQ

@@ -1,0 +1,242 @@
+"""From a formula and its cases to a verdict."""
+
+import numpy as np
+
+from . import kinks
+from .answer import Answer
+from .diagnose import diagnose
+from .report.table import FormulaReport
+from .witnesses import taylor_slope
+
+# Tolerances on |given - expected|, entry by entry, relative to the larger of |expected| and a thousandth of the largest
+# entry: rounding in a right formula reaches 1e-13 of the largest entry; a relative error of 1e-9 must be caught.
+TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.longdouble): 1e-10, np.dtype(np.float32): 3e-4}
+WITNESSES_AGREE = 1e-11  # between the two complex steps, relative to the largest entry
+DIFFERENCES_AGREE = 1e-5  # of central differences, likewise
+EXTENDED_AGREE = 1e-9  # of longdouble differences along a direction, likewise
+SLOPE_AT_LEAST = 1.9  # 2 is a right gradient, 1 a wrong one
+# Relative error of the negative control, in one entry. Not derived from the tolerances: it is there to notice a wide one.
+CONTROL = {np.dtype(np.float64): 1e-6, np.dtype(np.longdouble): 1e-6, np.dtype(np.float32): 3e-3}
+_STEPS = 2.0 ** -np.arange(6).astype(np.longdouble)
+
+
+@np.errstate(all="ignore")  # a formula may return infinities; they are reported, not warned about
+def judge(formula, cases, call, subject, domain_note="", timeout=None, elsewhere=None):
+    """Hold one formula against the witnesses on all cases.
+
+    Parameters
+    ----------
+    formula : Formula
+    cases : list of Case
+    call : callable
+        call(case) -> what the formula returns there.
+    subject : Subject
+    domain_note : str
+        What to say of draws that were left out.
+    timeout : float, optional
+        Seconds for all calls together, in a child process; no limit and no child if not given.
+    elsewhere : callable, optional
+        elsewhere("params" or "prompt", name) -> the parameters whose formulas are given one with an attribute `name`.
+
+    Returns
+    -------
+    FormulaReport
+    """
+    answer = Answer(formula, cases, call, timeout, elsewhere)
+    report = FormulaReport.of(formula, draws=len(cases), note=domain_note)
+    report.activity = _activity(cases, subject)
+    report.error = answer.error(formula.name, cases)
+    if not answer.arrays:
+        report.verdict = "disagree" if answer.shapes else "undetermined"
+        report.diagnosis = diagnose(formula, cases, answer, subject)
+        return report
+
+    measured = _Measured(formula.wrt, cases, answer)
+    report.max_relative_error = measured.norm_error
+    report.digits = round(float(np.clip(-np.log10(max(measured.norm_error, 1e-300)), 0.0, 17.0)), 1) + 0.0
+    report.cosine = measured.cosine
+    report.worst = measured.worst
+    report.wrong_draws = measured.wrong_draws
+    report.witnesses = measured.witnesses()
+    report.wrong_entries = measured.wrong_entries()
+    report.taylor, report.heat_map = measured.taylor, measured.heat_map()
+    report.control_caught = measured.control_caught()
+    report.verdict, report.reason = _verdict(measured, answer, report)
+    if report.verdict == "disagree":
+        report.diagnosis = diagnose(formula, cases, answer, subject)
+    return report
+
+
+def _verdict(measured, answer, report):
+    witnesses = report.witnesses
+    if answer.problems:
+        return "disagree", ""
+    if measured.conflict > WITNESSES_AGREE:
+        return "undetermined", f"the witnesses disagree among themselves by {measured.conflict:.1e}"
+    if measured.entry_error > measured.tolerance:
+        return "disagree", ""
+    if not measured.active:
+        return "undetermined", "the gradient is zero on every draw: nothing was active, so nothing was tested"
+    late = [
+        name
+        for name, value, bound in (
+            ("central differences", witnesses["finite_difference"], max(DIFFERENCES_AGREE, measured.tolerance)),
+            ("longdouble differences", witnesses["extended"], max(EXTENDED_AGREE, measured.tolerance)),
+        )
+        if value is not None and not value <= bound
+    ]
+    slope = witnesses["taylor_slope"]
+    if slope is not None and slope < SLOPE_AT_LEAST and measured.tolerance < 1e-8:
+        late.append("the Taylor slope")
+    if late:
+        return "undetermined", f"it agrees with the complex step, but not with {' and '.join(late)}"
+    if not report.control_caught:
+        return "undetermined", "the negative control was not caught"
+    return "agree", ""
+
+
+def _activity(cases, subject):
+    shares = [subject.activity(case.params, prompt) for case in cases for prompt in case.each]
+    mean = {name: round(float(np.mean([share[name] for share in shares])), 3) for name in sorted(shares[0])}
+    margins = np.concatenate([case.margins for case in cases])
+    return mean | ({"kink_margin": float(abs(margins[margins != 0]).min())} if margins.any() else {})
+
+
+class _Measured:
+    """Errors of the given arrays against the witnesses."""
+
+    def __init__(self, wrt, cases, answer):
+        self.wrt, self.cases, self.given = wrt, cases, answer.arrays
+        self.expected = {n: cases[n].complex_step(wrt)[0] for n in self.given}
+        sizes = {n: abs(e).max() for n, e in self.expected.items()}
+        self.active = any(size > 0 for size in sizes.values())
+        typical = float(np.median([size for size in sizes.values() if size > 0])) if self.active else 1.0
+        self.scale = {n: size if size > 0 else typical for n, size in sizes.items()}
+        dtype = np.result_type(*{array.dtype for array in self.given.values()})
+        self.tolerance, self.control = TOLERANCE.get(dtype, 3e-2), CONTROL.get(dtype, 0.3)
+        self._compare()
+
+    def errors(self, n, given):
+        """|given - expected| of every entry, one-sided on kinks; NaN counts as infinite."""
+        case, expected = self.cases[n], self.expected[n]
+        with np.errstate(all="ignore"):
+            error = abs(given.astype(float) - expected)
+        for index in np.argwhere(self.on_kink(n)):
+            low, high = case.sides(self.wrt, tuple(index))
+            slack = 1e-5 * self.scale[n]  # the sides are taken a little away from the kink
+            value = float(given[tuple(index)])
+            error[tuple(index)] = max(low - slack - value, value - high - slack, 0.0)
+        return np.where(np.isnan(error), np.inf, error)
+
+    def on_kink(self, n):
+        """Which entries of draw n sit on a kink."""
+        return kinks.on_kink(self.cases[n].margins, self.cases[n].complex_step(self.wrt)[1])
+
+    def entry_errors(self, n, given):
+        return self.errors(n, given) / np.maximum(abs(self.expected[n]), 1e-3 * self.scale[n])
+
+    def _compare(self):
+        self.norm_error, self.entry_error, self.worst, self.wrong_draws = 0.0, -1.0, None, []
+        dot = given_2 = expected_2 = 0.0
+        for n, given in self.given.items():
+            errors, entry = self.errors(n, given), self.entry_errors(n, given)
+            self.norm_error = max(self.norm_error, float(errors.max() / self.scale[n]))
+            index = tuple(int(i) for i in np.unravel_index(np.argmax(entry), entry.shape))
+            if entry[index] > self.tolerance:
+                self.wrong_draws.append(n)
+            if entry[index] > self.entry_error:
+                self.entry_error = float(entry[index])
+                self.worst = {"index": list(index), "given": float(given[index]),
+                              "expected": float(self.expected[n][index]), "draw": n}  # fmt: skip
+            g, e = given.astype(float) / self.scale[n], self.expected[n] / self.scale[n]
+            dot, given_2, expected_2 = dot + (g * e).sum(), given_2 + (g * g).sum(), expected_2 + (e * e).sum()
+        norm = np.sqrt(given_2 * expected_2)
+        self.cosine = float(dot / norm) if norm > 0 and np.isfinite(norm) else None
+
+    @property
+    def conflict(self):
+        """Largest difference between the complex step through the definition and through the kernel."""
+        return max(
+            float(abs(self.cases[n].kernel_step(self.wrt) - self.expected[n]).max() / self.scale[n]) for n in self.given
+        )
+
+    def witnesses(self):
+        return {
+            "complex_step": self._largest(self._from_kernel),
+            "complex_step_reference": self._largest(lambda n: self.errors(n, self.given[n]).max()),
+            "finite_difference": self._largest(self._from_differences),
+            "extended": self._largest(self._from_extended),
+            "taylor_slope": self._slope(),
+        }
+
+    def _largest(self, error):
+        values = [error(n) / self.scale[n] for n in self.given]
+        values = [float(value) for value in values if not np.isnan(value)]
+        return max(values) if values else None
+
+    def _from_kernel(self, n):
+        """Against the complex step through the kernel, where the entry is not on a kink."""
+        case = self.cases[n]
+        smooth = ~kinks.on_kink(case.margins, case.complex_step(self.wrt)[1])
+        return _largest_finite(abs(self.given[n] - case.kernel_step(self.wrt))[smooth], np.inf)
+
+    def _from_differences(self, n):
+        differences = self.cases[n].differences(self.wrt)
+        return _largest_finite(abs(self.given[n] - differences)[~np.isnan(differences)], np.inf)
+
+    def _from_extended(self, n):
+        v, reach, extended = self.cases[n].direction(self.wrt)
+        return abs((self.given[n].astype(float) * v).sum() - extended) / np.linalg.norm(v) if reach > 0 else np.nan
+
+    def _slope(self):
+        """One slope from the remainders of all cases, each relative to its case's scale."""
+        self.taylor = None
+        reaches = [(n, *self.cases[n].direction(self.wrt)[:2]) for n in self.given]
+        # Cases near a kink allow small steps only: leave out the nearest tenth rather than shorten all the others.
+        reach = np.quantile([r for _, _, r in reaches if r > 0] or [0.0], 0.1)
+        if reach == 0:
+            return None
+        steps, total, noise = reach * _STEPS, np.zeros(len(_STEPS)), np.zeros(len(_STEPS))
+        for n, v, r in reaches:
+            if r >= reach and np.isfinite(self.given[n]).all():
+                remainder, floor = self.cases[n].remainders(self.wrt, self.given[n], v, steps)
+                unit = self.scale[n] * np.linalg.norm(v)
+                total, noise = total + remainder / unit, noise + floor / unit
+        if not total.any():  # no draw could be used
+            return None
+        self.taylor = {"steps": steps.astype(float).tolist(), "remainders": total.astype(float).tolist()}
+        slope = taylor_slope(total, noise, steps)
+        return None if slope is None else round(slope, 3)
+
+    def wrong_entries(self, most=20):
+        """The worst of the wrong entries."""
+        found = []
+        for n in self.wrong_draws:
+            errors = self.entry_errors(n, self.given[n])
+            for index in map(tuple, np.argwhere(errors > self.tolerance)):
+                place = {"draw": n, "index": [int(i) for i in index]}
+                values = {"given": float(self.given[n][index]), "expected": float(self.expected[n][index])}
+                found.append((float(errors[index]), place | values))
+        return [entry for _, entry in sorted(found, key=lambda pair: -pair[0])[:most]]
+
+    def heat_map(self):
+        """Errors of every entry on the worst draw, relative to its largest expected entry."""
+        n = self.worst["draw"]
+        return {"draw": n, "errors": (self.errors(n, self.given[n]) / self.scale[n]).tolist()}
+
+    def control_caught(self):
+        """Whether the same comparison catches a copy of the formula with its largest entry a little off."""
+        smooth = {n: abs(e) * ~self.on_kink(n) for n, e in self.expected.items()}  # on a kink it might pass
+        n = max(self.given, key=lambda n: smooth[n].max())
+        if not np.isfinite(self.given[n]).all():
+            return True
+        broken = np.array(self.given[n], float)
+        index = np.unravel_index(np.argmax(smooth[n]), broken.shape)
+        broken[index] = self.expected[n][index] * (1 + self.control)
+        return self.active and bool(self.entry_errors(n, broken)[index] > self.tolerance)
+
+
+def _largest_finite(values, instead):
+    if not len(values):
+        return np.nan
+    return instead if np.isnan(values).any() else values.max()

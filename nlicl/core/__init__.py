@@ -1,0 +1,1 @@
+"""What everything stands on: errors, checks, arrays, seeds, files, memory. Knows no model and no paper."""

@@ -1,0 +1,22 @@
+"""Errors of their own for what a caller gave: whatever else is raised is a bug of nlicl.
+
+Each is the ValueError or TypeError that it says, so that callers need not know of them.
+"""
+
+__all__ = ["InvalidInput", "InvalidType", "InvalidValue", "NotFinite"]
+
+
+class InvalidInput(Exception):
+    """What was given is refused; the message names it, says what was expected, and how to mend it."""
+
+
+class InvalidValue(InvalidInput, ValueError):
+    """A value, a shape or a name that is none of those expected."""
+
+
+class InvalidType(InvalidInput, TypeError):
+    """A type or dtype that is none of those expected."""
+
+
+class NotFinite(InvalidValue):
+    """The loss or a gradient overflows although parameters and prompts are finite."""

@@ -1,0 +1,1 @@
+"""Experiments over seeds: figures, theorems, their claims and pages."""

@@ -1,0 +1,1 @@
+"""Figures and theorems of Bu et al. 2024."""

@@ -1,0 +1,76 @@
+"""What the figures of Bu et al. 2024 share: claims with where their numbers come from, and notes.
+
+A claim here is about the mean over seeds unless it says otherwise: single seeds differ.
+"""
+
+import numpy as np
+
+from ... import style
+from ...experiment import fact
+
+OURS = "our reference run"
+DERIVED = "derived"
+SMALL = "our range, small setting"
+
+NO_CURVE = (
+    "No number and no curve of the paper's experiments is known: the settings are ours, and there is nothing of the paper's "
+    "to compare with."
+)
+MARKS = (
+    "A claim says where its number comes from: 'our reference run', computed by us before this code and apart from it; "
+    "'derived', ours and checked numerically; 'our range, small setting' in a quick run. None of them is a quotation. "
+    "Means are over seeds."
+)
+QUICK = "A quick run: the small setting, fewer seeds, wider tolerances. Its claims are not those of the figure itself."
+
+
+def mean_near(claim, values, expected, slack, source):
+    """A claim that the mean over seeds is the expected value up to `slack`; the text names its source."""
+    mean = np.mean(values)
+    holds = abs(mean - expected) <= slack
+    return fact(f"{claim} ({source})", holds, _seeds(values), f"mean {expected:g} +-{slack:.4g}", values)
+
+
+def mean_from(claim, values, source, low=-np.inf, high=np.inf):
+    """A claim that the mean over seeds lies from `low` to `high`; the text names its source."""
+    bounds = [f"at least {low:g}"] * (low > -np.inf) + [f"at most {high:g}"] * (high < np.inf)
+    expected = f"mean {', '.join(bounds)}"
+    return fact(f"{claim} ({source})", low <= np.mean(values) <= high, _seeds(values), expected, values)
+
+
+def _seeds(values):
+    values = np.asarray(values, float)
+    return f"{values.mean():.4g}, seeds {values.min():.4g} to {values.max():.4g}"
+
+
+def label_ends(axes, curves, gap=0.085):
+    """Write each curve's label right of its end, in its colour; labels that would overlap are moved apart.
+
+    Parameters
+    ----------
+    axes : matplotlib axes
+        With their final limits and scale.
+    curves : list of (Series, str)
+        In the order they were drawn by `style.curve`, from 0.
+    gap : float
+        Between labels at least, as a share of the axes' height.
+    """
+    ends = [_height(axes, series.y[-1]) for series, _ in curves]
+    order = np.argsort(ends, kind="stable")
+    places = np.array(ends)[order]
+    for _ in range(100):  # neighbours push each other until none overlap
+        overlap = np.maximum(0, gap - np.diff(places))
+        places[:-1] -= overlap / 2
+        places[1:] += overlap / 2
+    for i, place in zip(order.tolist(), places.tolist(), strict=True):
+        axes.annotate(
+            curves[i][1], (1.02, place), xycoords="axes fraction", color=style.COLOURS[i % len(style.COLOURS)],
+            fontsize=6.5, va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def _height(axes, y):
+    """Where y is, as a share of the axes' height: 0 if below them, 1 if above."""
+    low, high = axes.get_ylim()
+    transform = axes.transScale + axes.transLimits
+    return float(transform.transform((axes.get_xlim()[1], np.clip(y, low, high)))[1])

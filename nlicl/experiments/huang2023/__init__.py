@@ -1,0 +1,1 @@
+"""Figures and theorems of Huang et al. 2023."""

@@ -1,0 +1,83 @@
+"""What the figures of Huang et al. 2023 share: recorded runs, claims with where their numbers come from, notes.
+
+They need no training runs and but for sampled counts no seeds: `measure` does the dynamics, once a process.
+"""
+
+import numpy as np
+
+from ....papers.huang2023.phases import phases
+from ....papers.huang2023.trajectory import Point
+from ...experiment import fact
+from ...figure import Series, listed
+
+OURS = "our reference run"
+LAW = "derived law"
+IDENTITY = "derived identity"
+BOUND = "recalled bound"
+EPS = 0.01
+
+NO_CURVE = (
+    "No curve of the paper is known: the figure and its settings are ours, and there is nothing of the paper's to compare "
+    "with. Its one figure is a schematic of the four phases [recalled]."
+)
+MARKS = (
+    "A claim says where its number comes from: 'our reference run', computed by us before this code and apart from it; "
+    "'derived', ours and checked numerically; 'recalled', from memory of the paper's theorems, the numbers uncertain. None of "
+    "them is a quotation."
+)
+DETERMINISTIC = "Nothing is drawn at random: every seed gives the same."
+STOP = (
+    "The last phase ends where the mean of (1 - Attn_k)^2 is eps = 0.01, not where the loss is within eps of its floor."
+)
+
+
+def recorded(run, tau=None, eps=EPS):
+    """A trajectory as plain numbers: tau, the `Point` of arrays there, and its `Moment`s by name.
+
+    A flow is looked at at the times `tau`, gradient descent at every step.
+    """
+    points = run.points if tau is None else Point(*np.transpose([run.at(each) for each in tau]))
+    return {"tau": run.tau if tau is None else tau, "points": points, "times": phases(run, eps)}
+
+
+def time(one, name):
+    """The flow time of that name in what `recorded` returned."""
+    return one["times"][name].tau
+
+
+def step(one, name):
+    """The step of that name in what `recorded` returned."""
+    return one["times"][name].step
+
+
+def curve(name, x, y):
+    """A series of numbers without spread."""
+    return Series(name, np.asarray(x, float), np.asarray(y, float))
+
+
+def agree(claim, values, expected, source, *, share=0.0, slack=0.0):
+    """A claim that each value is the expected one, up to a share of it, to `slack`, or to the larger of both.
+
+    The claim's text names the source of the expected values.
+    """
+    values, expected = np.atleast_1d(np.asarray(values, float)), np.atleast_1d(np.asarray(expected, float))
+    holds = np.all(np.abs(values - expected) <= np.maximum(share * np.abs(expected), slack))
+    allowed = " or ".join([f"{slack:g}"] * (slack > 0) + [f"{100 * share:g}%"] * (share > 0))
+    return fact(
+        f"{claim} ({source})",
+        holds,
+        listed(values),
+        f"{listed(expected)}{',' * (len(expected) > 1)} +-{allowed}",
+        values,
+    )
+
+
+def at_most(claim, values, bound, source):
+    """A claim that no value exceeds `bound`; the largest is shown."""
+    largest = np.max(values)
+    return fact(f"{claim} ({source})", largest <= bound, f"{largest:.3g}", f"at most {bound:g}", values)
+
+
+def increasing(claim, values, source):
+    """A claim that the values are in strictly increasing order."""
+    return fact(f"{claim} ({source})", np.all(np.diff(values) > 0), listed(values), "increasing", values)

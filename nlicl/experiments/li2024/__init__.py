@@ -1,0 +1,1 @@
+"""Figures and theorems of Li et al. 2024."""

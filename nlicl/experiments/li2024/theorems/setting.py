@@ -1,0 +1,232 @@
+"""What the theorems of Li et al. 2024 share: options made into a problem, refusals, training runs, conditions, tests.
+
+Options are the names and defaults of `nlicl.papers.li2024.Problem` and some more; a wrong value is refused by `Problem`
+itself wherever it breaks the data model, and here where a theorem promises nothing for it.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ....core.errors import InvalidType, InvalidValue
+from ....models.front import forward
+from ....papers import li2024
+from ...common import span
+from ...experiment import Training
+from ...theorem import Condition
+
+SIZES = ("M1", "M2", "d_X", "K", "alpha", "beta", "length", "m", "learning_rate")
+TESTS = {"alpha_test": 0.8, "length_test": 20}
+OUT_OF_DOMAIN = {"S_1": 1.1, "K_test": 0.5, "M1_test": 3}
+MARGIN = 2.0  # hinge of a wrong answer given with margin 1
+AVERAGED = 10  # steps the training hinge is averaged over
+
+CONSTANTS = (
+    "An Omega, Theta or O has an unknown constant: the table shows the formula with constant 1, undecided ('?')."
+)
+
+
+def options(base=None, **more):
+    """Names and defaults of what a user may set: sizes of the problem, T, eps, and `more`."""
+    base = li2024.Problem() if base is None else base
+    return {name: getattr(base, name) for name in SIZES} | {"steps": None, "eps": 0.1} | more
+
+
+def problem(options, base=None, shifts=1, **changes):
+    """The problem that options describe, in domain, with T by Theorem 3.3 and B large enough for eps.
+
+    At the defaults it equals `base`, so that runs are shared with the figures.
+
+    Parameters
+    ----------
+    options : dict
+    base : Problem, optional
+        Where the rest comes from.
+    shifts : int
+        Cyclic shifts of the training tasks, M1 tasks each.
+    changes
+        Fields of Problem set otherwise, for a variant of the experiment.
+    """
+    base = li2024.Problem() if base is None else base
+    found = replace(base, **{name: options[name] for name in SIZES}, training_tasks=None)
+    found = replace(found, training_tasks=li2024.cyclic_tasks(found.M1, shifts), **changes)
+    steps = options["steps"]
+    if steps is None:
+        constant = base.steps / formula_of_T(base)
+        steps = math.ceil(constant * formula_of_T(found) * (0.75 if options["quick"] else 1) - 1e-9)
+    batch = 64 if options["quick"] else max(base.batch, math.floor(li2024.batch_size(found.M1, options["eps"])) + 1)
+    return replace(found, steps=steps, batch=batch)
+
+
+def more_shifts(M1):
+    """Three cyclic shifts, 18 tasks of M1 = 6; fewer where tasks must be left to test on."""
+    return max(1, min(3, M1 - 2))
+
+
+def formula_of_T(problem):
+    """eta^-1 M1 alpha^(-2/3) beta^(-2/3) sqrt(log M1): Theorem 3.3 with constant 1."""
+    return li2024.number_of_steps(problem.alpha, M1=problem.M1, beta=problem.beta, learning_rate=problem.learning_rate)
+
+
+# ---- Refusals
+
+
+def check(options, base=None, theorem="Theorem 3.3"):
+    """Refuse settings that break the data model, or for which the theorem promises nothing; returns the problem."""
+    _real("eps", options["eps"], "in (0, 1)", lambda x: 0 < x < 1)
+    found = problem(options, base)
+    if found.K > 0.5:
+        raise InvalidValue(
+            f"K is {found.K}; {theorem} speaks of kappa ~ U(-K, K) with K <= 1/2 in domain [recalled]. "
+            "Expected K of at most 0.5; K_test, where there is one, may be larger."
+        )
+    if found.learning_rate > 1:
+        raise InvalidValue(f"learning_rate is {found.learning_rate}; {theorem} asks for eta <= 1 [paper].")
+    if found.M1 == 2:
+        raise InvalidValue(
+            f"M1 is 2; {theorem} is about tasks not trained on, and the two tasks of two patterns are both in T_tr "
+            "(Condition 3.2). Expected M1 of at least 3."
+        )
+    return found
+
+
+def check_tests(options, found, theorem="Theorem 3.3", ood=False):
+    """Refuse wrong test prompts: alpha' and l_ts, and those out of domain where there are any."""
+    tested = found
+    if ood:
+        for S_1 in np.atleast_1d(options["S_1"]).tolist():
+            tested = outside(options, found, S_1)
+            if S_1 < 1:
+                raise InvalidValue(
+                    f"S_1 is {S_1}; {theorem} promises a small error for S_1 >= 1 only [paper]. Expected S_1 from 1 to "
+                    "sqrt(2). What happens below 1 is measured by Theorem 3.4 at any setting, without a promise."
+                )
+    try:
+        tested.sample(1, length=options["length_test"], alpha=options["alpha_test"])
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"alpha_test, length_test: {error}") from None
+    if options["length_test"] * options["alpha_test"] < 1:
+        raise InvalidValue(
+            f"length_test is {options['length_test']}; {theorem} asks for l_ts >= 1/alpha' = {1 / options['alpha_test']:g} "
+            "[paper]."
+        )
+
+
+def outside(options, found, S_1, K=None):
+    """The out-of-domain problem of the options; Problem's error where there is none, with the names of the options."""
+    try:
+        return found.out_of_domain(S_1=S_1, K=options["K_test"] if K is None else K, M1=options["M1_test"])
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"out of domain (S_1, K_test, M1_test): {error}") from None
+
+
+def _real(name, value, wanted, holds):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidType(f"{name} is {value!r}; expected a number {wanted}.")
+    if not holds(value):
+        raise InvalidValue(f"{name} is {value}; expected a number {wanted}.")
+
+
+# ---- Training
+
+
+@dataclass(frozen=True)
+class Below:
+    """Stops a run when the hinge of the last steps' prompts is below `level` on average."""
+
+    level: float
+
+    def __call__(self, losses):
+        return len(losses) >= AVERAGED and np.mean(losses[-AVERAGED:]) < self.level
+
+
+def level(problem, eps):
+    """eps, and what no predictor can avoid: the hinge of prompts without a context of the query's pattern [derived]."""
+    return eps + MARGIN * li2024.no_match_probability(problem.alpha, problem.length)
+
+
+def reached(run, level):
+    """The first step at which the mean hinge of ten batches of training prompts is below `level`; nan if there is none."""
+    means = np.convolve(run.history.loss, np.ones(AVERAGED) / AVERAGED, "valid")
+    below = np.flatnonzero(means < level)
+    return float(below[0] + AVERAGED) if len(below) else np.nan
+
+
+def watched(options, problem):
+    """A run with the problem's own measurements: every 20 steps, as the figures have it."""
+    return Training(problem, measure=50) if options["quick"] else Training(problem)
+
+
+def errors(params, prompts):
+    """Hinge and 0-1 error on prompts: the theorems are about the first [paper]."""
+    margin = prompts.labels * forward(params, prompts).score
+    return float(np.mean(np.maximum(0, 1 - margin))), float(np.mean(margin <= 0))
+
+
+# ---- Conditions
+
+
+def conditions(options, problem, steps_reached, tests=False):
+    """The conditions of Theorem 3.3 as they are met by a training problem, one `Condition` each.
+
+    steps_reached (seeds,) says when the training hinge fell below eps; `tests` adds the condition on l_ts.
+    """
+    M1, alpha, eps = problem.M1, problem.alpha, options["eps"]
+    tasks = problem.training_tasks
+    complaints = li2024.condition_3_2(tasks, M1)
+    unit = formula_of_T(problem)
+    steps = np.asarray(steps_reached, float)
+    found = (
+        f"hinge below eps at step {span(steps)}: C = {span(steps / unit)}"
+        if np.isfinite(steps).all()
+        else f"the hinge did not fall below eps in {np.isnan(steps).sum()} of {len(steps)} seeds"
+    )
+    rows = [
+        Condition(
+            "Condition 3.2: training tasks cover all IDR patterns and both labels uniformly [paper]; precisely, each "
+            "pattern gets each label in |T_tr|/M1 of them [recalled]",
+            complaints[0]
+            if complaints
+            else f"{len(tasks)} of {M1 * (M1 - 1)} tasks; {len(tasks) // M1} for each pattern and label",
+            not complaints,
+        ),
+        Condition(
+            "x = mu_j + kappa nu_k, IDR and IDI patterns orthogonal [paper], kappa ~ U(-K, K), K <= 1/2 [recalled]",
+            f"K = {problem.K:g}; all patterns orthogonal, of norm beta = {problem.beta:g}",
+            problem.K <= 0.5,
+        ),
+        Condition(
+            "(i) m >= Omega(M1^2 log M1) [paper]",
+            f"m = {problem.m}; M1^2 log M1 = {li2024.number_of_neurons(M1):.4g}",
+            None,
+        ),
+        Condition(
+            "(ii) B > Omega(max{eps^-2, M1} log M1) [paper]",
+            f"B = {problem.batch}; formula at eps = {eps:g}: {li2024.batch_size(M1, eps):.4g}"
+            + (" (quick run: not met)" if options["quick"] else ""),
+            None,
+        ),
+        Condition(
+            "(iii) l_tr >= Omega(1/alpha) [paper], with factors log M1 [recalled]",
+            f"l_tr = {problem.length}; 1/alpha = {li2024.context_length(alpha):.4g}",
+            None,
+        ),
+        Condition(
+            "(iv) T = Theta(alpha^(-2/3)) [paper], = Theta(eta^-1 M1 alpha^(-2/3) beta^(-2/3) sqrt(log M1)) [summary], "
+            "eta <= 1 [paper]",
+            f"T = {problem.steps} = {problem.steps / unit:.3g} x {unit:.3g}, eta = {problem.learning_rate:g}; {found}",
+            None,
+        ),
+    ]
+    if tests:
+        a, l = options["alpha_test"], options["length_test"]
+        rows.insert(
+            5,
+            Condition(
+                "(iii) l_ts >= 1/alpha' [paper], at least alpha'/2 of the contexts with the query's pattern [paper]",
+                f"l_ts = {l} and {math.ceil(1 / a)}; 1/alpha' = {1 / a:.4g}; drawn so, and independently",
+                l * a >= 1,
+            ),
+        )
+    return rows

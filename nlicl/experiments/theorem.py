@@ -1,0 +1,136 @@
+"""The papers' theorems as experiments: condition, prediction, measurement, verdict.
+
+`nlicl.experiments.theorem.PAPER` holds `THEOREMS`, a dict of number to `Experiment`; `nlicl theorem PAPER:NUMBER` does them.
+"""
+
+import textwrap
+from dataclasses import asdict, dataclass, field
+
+__all__ = ["Condition", "Theorem", "report"]
+
+WIDTH = 118
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a theorem asks for, and what the experiment has.
+
+    Attributes
+    ----------
+    condition : str
+        As the theorem states it, with its mark.
+    here : str
+        What it comes to in the experiment; an unknown constant is 1.
+    holds : bool or None
+        None where it cannot be decided (an unknown constant).
+    """
+
+    condition: str
+    here: str
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """A theorem tested: its statement, its conditions as they are met here, and claims measured over seeds.
+
+    Attributes
+    ----------
+    name, statement : str
+    settings : dict
+    seeds : list of int
+    conditions : list of Condition
+    claims : list of Claim
+        One whose `holds` is None is undetermined: it does not hold, and the theorem does not promise it at these settings.
+    notes : list of str
+    """
+
+    name: str
+    statement: str
+    settings: dict
+    seeds: list
+    conditions: list
+    claims: list
+    notes: list = field(default_factory=list)
+
+    @property
+    def ok(self):
+        """Whether every claim holds."""
+        return all(claim.holds for claim in self.claims)
+
+    def to_dict(self):
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self):
+        return report(self)
+
+
+def report(theorem):
+    """A theorem as text for a terminal, at most 118 columns: statement, conditions, claims, notes, settings.
+
+    Parameters
+    ----------
+    theorem : Theorem
+
+    Returns
+    -------
+    str
+        Lines without trailing spaces, no newline at the end.
+    """
+    states = {True: "yes", False: "NO", None: "?"}
+    verdicts = {True: "holds", False: "FAILS", None: "?"}
+    seeds = theorem.seeds
+    conditions = [(c.condition, c.here, states[c.holds]) for c in theorem.conditions]
+    claims = [(f"{c.claim}: {c.expected}", c.measured, verdicts[c.holds]) for c in theorem.claims]
+    held, undetermined = (sum(claim.holds is state for claim in theorem.claims) for state in (True, None))
+    also = f", {undetermined} {'is' if undetermined == 1 else 'are'} undetermined (?)" if undetermined else ""
+    settings = ", ".join(f"{name} {_value(value)} [{mark}]" for name, (value, mark) in theorem.settings.items())
+    parts = [
+        [theorem.name, "=" * len(theorem.name)],
+        _wrapped(theorem.statement),
+        _table(("condition", "here", "holds"), conditions),
+        _table(("prediction", "measured", "verdict"), claims),
+        [line for note in theorem.notes for line in _wrapped(note, "- ", "  ")],
+        _wrapped(settings, "Settings: ", "  "),
+        [
+            f"{held} of {len(theorem.claims)} claims hold{also}; {len(seeds)} seed{'s' * (len(seeds) != 1)}: {_runs(seeds)}."
+        ],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _wrapped(text, first="", rest="", width=WIDTH):
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+
+
+def _table(heads, rows):
+    """Lines of a table of three columns, cells wrapped; none without rows."""
+    if not rows:
+        return []
+    widths = (62, WIDTH - 62 - 7 - 2 * 2, 7)
+    lines = []
+    for row in (heads, *rows):
+        cells = [
+            _wrapped(cell, rest="  " * (i < 2), width=width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for i in range(max(map(len, cells))):
+            parts = (cell[i] if i < len(cell) else "" for cell in cells)
+            lines.append("  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip())
+        if row is heads:
+            lines.append("-" * WIDTH)
+    return lines
+
+
+def _value(value):
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(map(_value, value)) + ")"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _runs(seeds):
+    """0-9 for a range, otherwise the list."""
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ", ".join(map(str, seeds))

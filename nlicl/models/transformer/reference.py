@@ -1,0 +1,97 @@
+"""The definition: the model and its losses on one prompt, in plain NumPy, a line an equation.
+
+It works in any floating or complex dtype (ReLU and hinge branch on real parts), shares no code with the kernels,
+and is what everything else is judged by. Sums over i run over the columns of `prompt.keys`: the contexts, or the
+contexts and the query where the query attends to itself.
+
+Source: Li et al. 2024, the model of Section 4 of our specification as seen in the authors' slides; Bu et al. 2024
+use the same forward pass with another loss.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...core.errors import InvalidValue
+
+__all__ = ["Forward", "evaluate", "forward", "loss", "margins"]
+
+
+class Forward(NamedTuple):
+    """What the model computes on one prompt: score F, attention (l,), context (d,), preactivation (m,)."""
+
+    score: complex
+    attention: np.ndarray
+    context: np.ndarray
+    preactivation: np.ndarray
+
+
+def forward(params, prompt):
+    """F(Psi; P) = a^T relu(W_O sum_i W_V p_i attn(Psi; P, i)).
+
+    Parameters
+    ----------
+    params : Params
+        Of any floating or complex dtype.
+    prompt : Prompt
+        One prompt, columns p_i = prompt.keys[:, i].
+
+    Returns
+    -------
+    Forward
+        In the dtype NumPy's promotion gives.
+    """
+    p, p_query = prompt.keys, prompt.query
+    scores = (params.W_K @ p).T @ (params.W_Q @ p_query)  # (W_K p_i)^T W_Q p_query
+    exps = np.exp(scores - scores.real.max())
+    attn = exps / exps.sum()  # attn(Psi; P, i) = softmax_i(scores)
+    u = params.W_O @ ((params.W_V @ p) @ attn)  # u = W_O sum_i W_V p_i attn_i
+    F = params.a @ relu(u)  # F = a^T relu(u)
+    return Forward(F, attn, p @ attn, u)
+
+
+def relu(u):
+    """max(0, u) by the real part; NaN stays NaN."""
+    return np.where(u.real <= 0, 0, u)
+
+
+def logistic(t):
+    """log(1 + exp(-t)), without overflow."""
+    return np.log1p(np.exp(-t)) if t.real > 0 else np.log1p(np.exp(t)) - t
+
+
+def evaluate(params, prompt, loss="hinge"):
+    """The loss of one prompt, and its margins: where it has kinks.
+
+    Parameters
+    ----------
+    params : Params
+    prompt : Prompt
+    loss : {"hinge", "logistic", "squared"}
+        max(0, 1 - zF), log(1 + exp(-zF)) or (F - z)^2 / 2.
+
+    Returns
+    -------
+    loss : scalar
+    margins : ndarray
+        The pre-activations u_1 .. u_m and, for the hinge, 1 - zF. The loss is smooth around `params` if none is zero.
+    """
+    out = forward(params, prompt)
+    F, z, u = out.score, prompt.z, out.preactivation
+    if loss == "hinge":
+        return relu(1 - z * F)[()], np.append(u, 1 - z * F)
+    if loss == "logistic":
+        return logistic(z * F), u
+    if loss == "squared":
+        return (F - z) ** 2 / 2, u
+    raise InvalidValue(f"loss is {loss!r}; expected 'hinge', 'logistic' or 'squared'.")
+
+
+def loss(params, prompt, loss="hinge"):
+    """The loss of one prompt, as `evaluate`."""
+    return evaluate(params, prompt, loss)[0]
+
+
+def margins(params, prompt, loss="hinge"):
+    """The margins of one prompt, as `evaluate`."""
+    return evaluate(params, prompt, loss)[1]

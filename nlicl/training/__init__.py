@@ -1,0 +1,1 @@
+"""Training by gradient descent: plan, loop, optimizers, runs and their checkpoints."""

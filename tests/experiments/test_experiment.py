@@ -1,0 +1,169 @@
+"""Experiments: claims say what they mean, runs are shared, and neither seeds nor processes change a result."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from child import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nlicl.experiments.experiment import Experiment, Training, every, execute, fact, interval, mean_within
+from nlicl.papers import li2024
+
+SMALL = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=8, learning_rate=0.7)
+
+
+# ---------------------------------------------------------------- claims
+
+
+def test_a_claim_about_every_seed():
+    claim = every("it is small", [0.1, 0.2, 0.3], high=0.3)
+    assert claim.holds and claim.expected == "at most 0.3 for every seed" and claim.values == [0.1, 0.2, 0.3]
+    assert claim.measured == "0.1 to 0.3, mean 0.2"
+    assert not every("it is small", [0.1, 0.31], high=0.3).holds
+    assert not every("it is large", [0.1, 0.31], low=0.2).holds
+    assert every("it is large", [0.5], low=0.2).expected == "at least 0.2 for every seed"
+    assert not every("it is a number", [np.nan, 0.1], high=1).holds
+
+
+def test_a_claim_about_the_mean():
+    """Its whole 95% interval must lie inside: one seed proves nothing."""
+    values = [0.9, 1.0, 1.1]
+    mean, low, high = interval(values)
+    assert mean == pytest.approx(1) and (low, high) == pytest.approx(
+        (1 - 4.3027 * 0.1 / 3**0.5, 1 + 4.3027 * 0.1 / 3**0.5), rel=1e-4
+    )
+    assert mean_within("one", values, 0.7, 1.3).holds
+    assert not mean_within("one", values, 0.8, 1.3).holds and not mean_within("one", values, 0.7, 1.2).holds
+    assert not mean_within("one", [1.0], 0, 2).holds
+    assert interval([3.0]) == (3.0, -np.inf, np.inf)
+    assert mean_within("exactly", [1.0, 1.0], 1, 1).holds
+    assert not fact("so it is", False, "no", "yes").holds
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=6), st.floats(-5, 5))
+def test_intervals_shift_with_their_values(values, shift):
+    moved = interval(np.array(values) + shift)
+    np.testing.assert_allclose(moved, np.array(interval(values)) + shift, atol=1e-9)
+
+
+# ---------------------------------------------------------------- execution
+
+
+def runs(options):
+    return {"small": Training(replace(SMALL, alpha=options["alpha"]), steps=4 if options["quick"] else 8)}
+
+
+def measure(options, seed, runs):
+    return {"seed": seed, "last": runs["small"].history.loss[-1], "process": os.getpid()}
+
+
+def assemble(options, seeds, found):
+    assert [one["seed"] for one in found] == seeds
+    return [one["last"] for one in found], {one["process"] for one in found}, options
+
+
+def refuse(options):
+    if options["alpha"] > 1:
+        raise ValueError(f"alpha is {options['alpha']}; the theorem speaks of shares.")
+
+
+ONE = Experiment("one", "the first", runs, measure, assemble, {"alpha": 0.8}, refuse)
+TWO = Experiment("two", "the second", runs, measure, assemble, {"alpha": 0.8})
+
+
+def test_runs_are_made_once_and_results_come_one_by_one():
+    told = []
+    results = execute([ONE, TWO], [0, 3], progress=lambda *line: told.append(line))
+    first, (losses, processes, options) = next(results)
+    assert first is ONE and options == {"alpha": 0.8, "quick": False} and processes == {os.getpid()}
+    assert losses == [Training(SMALL).run(seed).history.loss[-1] for seed in (0, 3)]
+    before = len(told)
+    second, (again, _, _) = next(results)
+    assert second is TWO and again == losses
+    assert [text for _, _, text in told[before:]] == ["two", *["two: measuring"] * 2]  # nothing is trained again
+    assert told[-1][:2] == (6, 6)
+
+
+def test_quick_and_options_reach_the_experiment():
+    [(_, (losses, _, options))] = execute([ONE], [1], quick=True, options={"alpha": 0.5})
+    assert options == {"alpha": 0.5, "quick": True}
+    assert losses == [Training(replace(SMALL, alpha=0.5), steps=4).run(1).history.loss[-1]]
+
+
+def test_processes_do_not_change_results():
+    environment = dict(os.environ)
+    [(_, (alone, _, _))] = execute([ONE], [0, 1, 2])
+    [(_, (shared, processes, _))] = execute([ONE], [0, 1, 2], jobs=2)
+    assert shared == alone and os.getpid() not in processes
+    assert dict(os.environ) == environment
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": 1}, "one has no setting 'beta'; it has alpha"),
+        ({"alpha": 2}, "alpha is 2; the theorem speaks of shares"),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_work(options, message):
+    with pytest.raises(ValueError, match=message):
+        next(execute([ONE], [0], options=options, progress=lambda *_: pytest.fail("it began")))
+
+
+SLOW = """
+import os, signal, time
+from nlicl.experiment import Experiment, execute
+
+def runs(options):
+    return {}
+
+def measure(options, seed, runs):
+    os.write(1, b"%d " % os.getpid())
+    time.sleep(300)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    list(execute([Experiment("slow", "slow", runs, measure, max)], [0, 1, 2], jobs=2))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_no_worker_outlives_the_work(tmp_path, name):
+    """The signal reaches the parent alone, while its workers are busy for minutes."""
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    parent = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    text = b""
+    while text.count(b" ") < 2:
+        chunk = os.read(parent.stdout.fileno(), 100)
+        assert chunk, "it ended early"
+        text += chunk
+    parent.send_signal(getattr(signal, name))
+    assert parent.wait(timeout=30) != 0
+    parent.stdout.close()
+    workers, deadline = [Path("/proc") / pid.decode() for pid in text.split()], time.monotonic() + 30
+    while any(map(running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(map(running, workers))
+
+
+def running(process):
+    """Whether it is there and no zombie, which an init process may leave for a while."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

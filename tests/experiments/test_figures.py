@@ -1,0 +1,201 @@
+"""Figures as data and as files; the paper's curves; Figure 2's claims hold on what is known and fail on what is wrong."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from nlicl.experiments.experiment import every
+from nlicl.experiments.figure import Figure, Series, compare, paper_curves, spread
+from nlicl.experiments.li2024.figures import training
+from nlicl.experiments.registry import figures as load
+
+FIGURES = load("li2024")
+
+
+def example(**changes):
+    settings = {"M1": [6, "summary"], "K": [float("nan"), "recalled"], "tasks": [((0, 1),), "set here"]}
+    series = [spread("ours, all", [0, 1, 2], [[1.0, 2, 3], [3, 4, 5]]), Series("one", np.arange(2.0), np.ones(2))]
+    claims = [every("it is one", [1, 1], 1, 1)]
+    fields = {
+        "name": "test-fig",
+        "title": "A test",
+        "settings": settings,
+        "seeds": [0, 1],
+        "series": series,
+        "claims": claims,
+    }
+    return Figure(
+        **{
+            **fields,
+            "reference": [Series("theirs", np.arange(3.0), np.array([2, 3, 8.0]))],
+            "notes": ["why"],
+            **changes,
+        }
+    )
+
+
+# ---------------------------------------------------------------- data
+
+
+def test_spread_is_the_mean_between_the_extremes():
+    series = example().series[0]
+    assert series.y.tolist() == [2, 3, 4] and series.low.tolist() == [1, 2, 3] and series.high.tolist() == [3, 4, 5]
+    assert example()["one"].name == "one"
+    with pytest.raises(KeyError, match="'two' is no series of test-fig; there are ours, all, one"):
+        example()["two"]
+
+
+def test_comparison_finds_the_worst_factor_at_shared_points():
+    ours = Series("ours", np.array([0, 1, 2, 5.0]), np.array([1, 2, 3, 100.0]))
+    theirs = Series("theirs", np.array([1, 2, 3.0]), np.array([1, 12, 1.0]))
+    found = compare(ours, theirs)
+    assert (found.factor, found.at, found.ours, found.theirs) == (4, 2, 3, 12)
+    assert compare(ours, Series("far", np.array([9.0]), np.array([1.0]))) is None
+    zero = compare(Series("zero", np.array([1.0]), np.array([0.0])), theirs)
+    assert zero.factor == np.inf
+
+
+@pytest.mark.parametrize("name", ["2a", "2b", "2c", "2d", "3a", "3b", "4a", "5a"])
+def test_the_papers_curves_are_in_the_package(name):
+    curves = paper_curves(f"li2024-fig{name}")
+    assert curves and all(len(curve.x) == len(curve.y) > 0 and np.isfinite(curve.y).all() for curve in curves)
+    assert len({curve.name for curve in curves}) == len(curves)
+    assert not any(curve.name.startswith('"') for curve in curves)
+
+
+def test_json_is_that_of_the_contract():
+    data = json.loads(json.dumps(example().to_dict(), default=lambda array: array.tolist()))
+    assert {"figure", "settings", "seeds", "series", "reference", "claims"} <= set(data)
+    for row in [*data["series"], *data["reference"]]:
+        assert set(row) == {"name", "x", "y", "low", "high"} and len(row["x"]) == len(row["low"]) == len(row["high"])
+    assert {"claim", "measured", "expected", "holds"} <= set(data["claims"][0])
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_files_are_written_and_say_the_same(tmp_path):
+    pytest.importorskip("matplotlib")
+    figure = example()
+    draw = lambda data: training.draw_2c(FIGURE_2C())  # noqa: E731
+    files = figure.write(tmp_path, draw, ("png", "pdf", "svg"))
+    assert [path.name for path in files] == [f"test-fig.{kind}" for kind in ("json", "csv", "png", "pdf", "svg")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in files)
+    data = json.loads(files[0].read_text())
+    assert data["settings"]["K"] == ["nan", "recalled"] and data["settings"]["tasks"][0] == [[0, 1]]
+    rows = list(csv.reader(io.StringIO(files[1].read_text())))
+    assert rows[0] == ["series", "x", "y", "low", "high"] and rows[1] == ["ours, all", "0.0", "2.0", "1.0", "3.0"]
+    assert rows[-1] == ["paper: theirs", "2.0", "8.0", "8.0", "8.0"] and len(rows) == 1 + 3 + 2 + 3
+    heads = [path.read_bytes()[:5] for path in files[2:]]
+    assert heads == [b"\x89PNG\r", b"%PDF-", b"<?xml"]
+    before = [path.read_bytes() for path in files]
+    figure.write(tmp_path, draw, ("png", "pdf", "svg"))
+    assert [path.read_bytes() for path in files] == before  # the same data give the same files
+
+
+def test_a_drawing_that_fails_writes_nothing(tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ZeroDivisionError):
+        example().write(tmp_path, lambda data: 1 / 0)
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- Figure 2
+
+
+STEPS = np.arange(0, 401, 20)
+
+
+def rise(start, end):
+    """A curve from start to end that has arrived at step 200."""
+    return np.interp(STEPS, [0, 100, 200], [start, start, end])
+
+
+def found_2a(end=1.77):
+    norm, part = rise(0.416, end), rise(0.4, 1.54)
+    return {"steps": STEPS, **dict(zip(training._CURVES, (norm, part, norm, part), strict=True))}
+
+
+def found_2b(six=0.84):
+    return {"steps": STEPS, "6 tasks": rise(0.437, six), "18 tasks": rise(0.437, 0.977), "in-domain": rise(0.44, 0.965)}
+
+
+def found_neurons(sign=1.0, label=1.02):
+    """64 neurons: 30 of each sign that turn, four that stay small."""
+    a = np.repeat([1.0, -1.0], 32) / 32
+    small = np.isin(np.arange(64), (30, 31, 62, 63))
+
+    def turn(start, end):
+        path = start + np.multiply.outer(rise(0, 1), (end - start) * np.ones(64))
+        return np.where(small, start, path)
+
+    toward = np.where(a * sign > 0, 0.05, np.pi - 0.05)
+    return {
+        "steps": STEPS,
+        "a": a,
+        "norm": turn(0.155, 0.48 + 0.001 * np.arange(64)),
+        "feature": turn(0.022, 0.54),
+        "label": turn(0.022, label),
+        "feature_angle": turn(np.pi / 2, 0.09),
+        "label_angle": turn(np.pi / 2, toward),
+    }
+
+
+def FIGURE_2C():
+    return training.assemble_2c({}, [0], [found_neurons()])
+
+
+CASES = [
+    ("fig2a", found_2a, {"end": 1.85}, "norm of W_Q p_query at step 300"),
+    ("fig2b", found_2b, {"six": 0.6}, "at step 300, 6 training tasks"),
+    ("fig2c", found_neurons, None, None),
+    ("fig2d", found_neurons, {"sign": -1.0}, "angle to"),
+    ("fig2d", found_neurons, {"label": 0.3}, "at step 300"),
+]
+
+
+@pytest.mark.parametrize(("name", "found", "wrong", "claim"), CASES)
+def test_claims_hold_on_what_is_known_and_fail_on_what_is_wrong(name, found, wrong, claim):
+    recipe = FIGURES[name]
+    figure = recipe.assemble({"quick": False}, [0, 1], [found(), found()])
+    assert figure.ok, [c for c in figure.claims if not c.holds]
+    assert figure.reference and figure.notes and figure.name == f"li2024-{name}"
+    if wrong is not None:
+        broken = recipe.assemble({"quick": False}, [0, 1], [found(), found(**wrong)])
+        failing = [c.claim for c in broken.claims if not c.holds]
+        assert failing and all(claim in text for text in failing), failing
+
+
+@pytest.mark.parametrize("name", ["fig2a", "fig2b", "fig2c", "fig2d"])
+def test_figure_2_is_drawn(name):
+    pytest.importorskip("matplotlib")
+    from nlicl.experiments.style import render
+
+    found = {"fig2a": found_2a, "fig2b": found_2b}.get(name, found_neurons)
+    recipe = FIGURES[name]
+    picture = render(recipe.draw, recipe.assemble({"quick": False}, [0, 1], [found(), found()]), "png")
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+
+
+def test_what_is_measured_is_the_history():
+    from nlicl.experiments.experiment import Training
+    from nlicl.papers import li2024
+
+    problem = li2024.Problem(M1=6, M2=3, d_X=9, d_Y=3, m=7, length=5, batch=6, steps=4)
+    runs = {"6 tasks": Training(problem, measure=2).run(0), "18 tasks": Training(problem, measure=2).run(1)}
+    found = training.measure_2a({}, 0, runs)
+    assert found["steps"].tolist() == [0, 2, 4]
+    np.testing.assert_array_equal(found["W_K p_i"], runs["6 tasks"].history["key_norm"])
+    found = training.measure_2b({}, 0, runs)
+    np.testing.assert_array_equal(found["18 tasks"], runs["18 tasks"].history["attention_ood"])
+    found = training.measure_neurons({}, 0, runs)
+    np.testing.assert_array_equal(found["label_angle"], runs["6 tasks"].history["label_angle"])
+    assert [recipe.runs({}).keys() for recipe in training.RECIPES][1] == {"6 tasks", "18 tasks"}
+
+
+def test_other_papers_have_no_figures():
+    with pytest.raises(ValueError, match="paper is 'nobody'; expected one of 'li2024'"):
+        load("nobody")

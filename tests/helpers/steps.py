@@ -1,0 +1,48 @@
+"""The kernels that compute a step of the one-layer transformer, under one signature: that of `dense`, on tokens."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from nlicl import Params
+from nlicl.kernels import compile
+from nlicl.kernels.layers.loss import NAMES as KIND
+from nlicl.kernels.steps import dense, multihot, unmerged
+
+
+def halves(tokens, keys):
+    """Tokens as codes: each is the sum of two columns, its halves, that are in no other; exact in binary numbers."""
+    if keys == tokens.shape[1]:  # the query is a key, too
+        tokens = np.concatenate([tokens, tokens[:, -1:]], axis=1)
+    E = tokens.reshape(-1, tokens.shape[2]).T / 2
+    n = E.shape[1]
+    E = np.ascontiguousarray(np.hstack([E, E]))
+    return E, E, 2 * np.arange(n + 1), np.arange(2 * n, dtype=np.int32).reshape(2, n).T.ravel()
+
+
+def on_codes(step, forward):
+    """`sparse` where tokens are given."""
+    return SimpleNamespace(
+        step=lambda tokens, labels, keys, *rest: step(*halves(tokens, keys), labels, keys, *rest),
+        forward=lambda tokens, keys, *params: forward(*halves(tokens, keys), keys, *params),
+    )
+
+
+STEPS = {"dense": dense, "apart": unmerged, "sparse": on_codes(multihot.step, multihot.forward)}
+SOURCES = {
+    name: SimpleNamespace(step=compile.source(module.step)) for name, module in (("dense", dense), ("apart", unmerged))
+}
+SOURCES["sparse"] = on_codes(compile.source(multihot.step), None)
+
+
+def a_step(loss, params, prompts, kernel="dense", among=STEPS):
+    """Mean loss and its gradients as `Params`."""
+    keys = prompts.tokens.shape[1] if prompts.query_attends else prompts.length
+    value, *grads = among[kernel].step(prompts.tokens, prompts.labels, keys, *params, KIND[loss])
+    return value, Params(*grads)
+
+
+def a_forward(params, prompts, kernel="dense"):
+    """Scores, attention, contexts, pre-activations."""
+    keys = prompts.tokens.shape[1] if prompts.query_attends else prompts.length
+    return STEPS[kernel].forward(prompts.tokens, keys, *params)
