@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Params": "nlicl.models.transformer.prompts",
-    "Prompt": "nlicl.models.transformer.prompts",
+    "Prompt": "nlicl.models.prompt",
     "Prompts": "nlicl.models.transformer.prompts",
     "CodedPrompts": "nlicl.models.transformer.prompts",
     "forward": "nlicl.models.front",

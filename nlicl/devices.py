@@ -6,23 +6,54 @@ they lie. `nlicl.kernels.cuda` is imported when a GPU is asked for, and never be
 
 import importlib.util
 import os
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from .core import arrays
+from .core import arrays as host
 from .core.errors import InvalidType, InvalidValue
 
-__all__ = ["BACKENDS", "Unavailable", "choose", "on_device", "to_device", "to_host", "unavailable"]
+__all__ = [
+    "BACKENDS",
+    "INSTALL",
+    "Movable",
+    "Place",
+    "Unavailable",
+    "all_finite",
+    "check_finite",
+    "choose",
+    "fetch",
+    "kernels",
+    "named",
+    "on_device",
+    "place",
+    "shape_of",
+    "to_device",
+    "to_host",
+    "unavailable",
+]
 
 BACKENDS = ("auto", "cpu", "cuda")
 INSTALL = "python -m pip install --upgrade 'numba-cuda[cu13]', which is nlicl's extra cuda; [cu12] for a driver older than 580"
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A batch of prompts: its arrays by name, and the same batch with each of them moved elsewhere."""
+
+    @property
+    def arrays(self) -> Mapping[str, Any]: ...
+
+    def moved(self, move: Callable[[Any], Any]) -> Any: ...
 
 
 class Unavailable(RuntimeError):
     """A GPU was asked for, and cannot be had here; the message says why, and what to do."""
 
 
-def unavailable():
+def unavailable() -> tuple[str, str] | None:
     """Why nothing can run on a GPU here, and what to do about it; None if all is there.
 
     Returns
@@ -42,7 +73,7 @@ def unavailable():
 _kernels = None  # the module, once it was found to run here
 
 
-def kernels():
+def kernels() -> ModuleType:
     """The module `nlicl.kernels.cuda`; `Unavailable` if it cannot run here."""
     global _kernels
     if _kernels is None:
@@ -56,7 +87,7 @@ def kernels():
     return _kernels
 
 
-def on_device(array):
+def on_device(array: Any) -> bool:
     """Whether an array lies on a GPU. TypeError for one that does not show where, as a tensor that records gradients."""
     if isinstance(array, np.ndarray):
         return False
@@ -70,21 +101,23 @@ def on_device(array):
         ) from None
 
 
-def any_there(*things):
-    """The name of the first array of parameters or prompts that lies on a GPU; an empty string if none does."""
-    for thing in things:
-        if hasattr(thing, "_fields"):
-            named = [(f"params.{name}", array) for name, array in zip(thing._fields, thing, strict=True)]
-        else:
-            named = [(f"prompts.{name}", getattr(thing, name, None)) for name in ("tokens", "kappa")]
-        for name, array in named:
-            if on_device(array):
-                return name
-    return ""
+class Place(NamedTuple):
+    """Where something is computed: "cpu" or "cuda"; and whether what comes out stays on the GPU."""
+
+    device: str
+    stays: bool
 
 
-def choose(backend, *things):
-    """Which of "cpu" and "cuda" a backend means for these parameters and prompts: "auto" is where any of them lies.
+def named(params: Any = None, batch: Any = None) -> dict[str, Any]:
+    """The arrays of parameters and prompts by the names that errors call them; whatever is neither has none."""
+    found = {f"params.{name}": array for name, array in params._asdict().items()} if hasattr(params, "_asdict") else {}
+    if isinstance(batch, Movable):
+        found |= {f"prompts.{name}": array for name, array in batch.arrays.items()}
+    return found
+
+
+def choose(backend: str, arrays: Mapping[str, Any]) -> Place:
+    """Where a backend means, for arrays with these names: "auto" is on the GPU if any of them lies there.
 
     Raises
     ------
@@ -95,44 +128,42 @@ def choose(backend, *things):
     """
     if not isinstance(backend, str) or backend not in BACKENDS:
         raise InvalidValue(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}.")
-    if backend == "cuda":
-        return backend
-    there = any_there(*things)
+    there = next((name for name, array in arrays.items() if on_device(array)), "")
     if there and backend == "cpu":
         raise InvalidType(
             f"backend is 'cpu', but {there} lies on a GPU; expected arrays of the host. Bring it there by nlicl.to_host."
         )
-    return "cuda" if there else "cpu"
+    return Place("cuda" if there or backend == "cuda" else "cpu", bool(there))
 
 
-def place(array):
+def place(array: Any) -> Any:
     """An array on the GPU: itself if it is there, else a copy."""
     return kernels().place(array)
 
 
-def fetch(array):
+def fetch(array: Any) -> Any:
     """An array on the host: itself if it is there, else a copy."""
     return place(array).copy_to_host() if on_device(array) else array
 
 
-def shape_of(array):
+def shape_of(array: Any) -> np.ndarray:
     """Zeros of the shape and dtype of an array on the GPU, which take no memory: to check both as if it were here."""
     there = place(array)
     return np.broadcast_to(np.zeros((), there.dtype), there.shape)
 
 
-def all_finite(array):
+def all_finite(array: Any) -> bool:
     """Whether an array on the GPU holds neither NaN nor infinity."""
     return kernels().all_finite(place(array))
 
 
-def check_finite(array, name):
+def check_finite(array: Any, name: str) -> None:
     """Raise ValueError, with the first offending index, if an array on the GPU holds NaN or infinity."""
     if not all_finite(array):
-        arrays.check_finite(fetch(array), name)
+        host.check_finite(fetch(array), name)
 
 
-def to_device(thing):
+def to_device(thing: Any) -> Any:
     """Copy parameters, prompts or an array to the GPU.
 
     Parameters
@@ -156,7 +187,7 @@ def to_device(thing):
     return _moved(thing, place)
 
 
-def to_host(thing):
+def to_host(thing: Any) -> Any:
     """Copy parameters, prompts, an array, or what `nlicl.forward` gave from the GPU: `to_device` in reverse.
 
     Parameters
@@ -170,7 +201,7 @@ def to_host(thing):
     return _moved(thing, fetch)
 
 
-def _moved(thing, move):
+def _moved(thing: Any, move: Callable[[Any], Any]) -> Any:
     if not isinstance(thing, type):
         if hasattr(thing, "_fields"):
             for name, value in zip(thing._fields, thing, strict=True):
@@ -178,7 +209,7 @@ def _moved(thing, move):
                     kind = type(thing).__name__
                     raise InvalidType(f"{name} of these {kind} is a {type(value).__name__}; expected an array.")
             return type(thing)(*map(move, thing))
-        if hasattr(thing, "moved"):
+        if isinstance(thing, Movable):
             return thing.moved(move)
         if isinstance(thing, np.ndarray) or on_device(thing):
             return move(thing)

@@ -28,9 +28,14 @@ def name_of(kind):
     """A type's name for an error: those of this library as a reader imports them, others without their module."""
     if not kind.__module__.startswith("nlicl."):
         return kind.__name__
-    above = kind.__module__.rpartition(".")[0]  # nlicl.papers.huang2023 for nlicl.models.regression.prompts
-    offered = getattr(sys.modules.get(above), kind.__name__, None) is kind
-    return f"{above if offered else kind.__module__}.{kind.__name__}"
+    offering = [
+        name
+        for name, module in list(sys.modules.items())
+        if (name == "nlicl" or name.startswith("nlicl."))
+        and kind.__name__ in getattr(module, "__all__", ())
+        and getattr(module, kind.__name__, None) is kind
+    ]
+    return f"{min([*offering, kind.__module__], key=len)}.{kind.__name__}"
 
 
 def short(value):

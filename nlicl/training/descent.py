@@ -6,11 +6,12 @@ A run's `State` holds what was reached. On the CPU that is always so; on a GPU i
 import numpy as np
 
 from .. import devices
-from ..core.arrays import kind_of, name_of
 from ..core.checks import integer
 from ..core.errors import InvalidType, InvalidValue
+from ..kernels.layers import loss as losses
 from ..kernels.products import are_finite
-from ..models.front import check_batch, inputs_on_gpu, kind_of_loss, loss_and_grad, placed
+from ..models.front import check_batch, loss_and_grad
+from ..models.model import find, step_of
 from ..models.transformer.prompts import CodedPrompts, Params, Prompts
 from .runs import describe, diverged
 
@@ -43,12 +44,7 @@ def draws(problem, prompts, batch, seed, start, on_gpu):
     if isinstance(prompts, (int, np.integer)):
         prompts = problem.sample(integer("prompts", prompts, 1), seed=(seed, 1, 0))
     check_batch(prompts)
-    takes = getattr(prompts, "takes", type(start))
-    if not isinstance(start, takes):
-        raise InvalidType(
-            f"prompts is a {kind_of(prompts)}, which goes with {name_of(takes)}; expected prompts for a {kind_of(start)}, as "
-            "problem.sample() draws them."
-        )
+    step_of(find(start, prompts), prompts, "cpu")
     if batch >= len(prompts):
         whole = _moving(lambda t: prompts, start, on_gpu)(0)
         return lambda t: whole
@@ -118,22 +114,25 @@ class OnGpu:
 
     def __init__(self, state, draw, loss, trained, weight_decay, masks):
         self.every = _LOOK
-        self.state, self.draw, self.kind, self.kernels = state, draw, kind_of_loss(loss), devices.kernels()
+        self.state, self.draw, self.kind = state, draw, losses.NAMES[loss]
+        self.model = find(state.params)
         if state.t < len(state.loss):
-            placed(state.params, draw(state.t))  # checks both
+            prompts = draw(state.t)
+            step_of(self.model, prompts, "cuda").checked(state.params, prompts)
         flags = [
             np.broadcast_to(
                 masks.get(name, array.dtype.type(1)) if name in trained else array.dtype.type(0), array.shape
             )
             for name, array in state.params._asdict().items()
         ]
-        self.descent = self.kernels.Descent(state.params, flags, weight_decay, state.loss, state.t, _EXPLODED)
+        self.descent = devices.kernels().Descent(state.params, flags, weight_decay, state.loss, state.t, _EXPLODED)
 
     def step(self, t):
-        dtype = self.descent.dtype
-        kernel, inputs, labels, keys = inputs_on_gpu(self.draw(t), dtype)
-        step = getattr(self.kernels, f"{kernel}_step")
-        self.descent.step(t, self.state.eta[t], step, inputs, labels, keys, self.kind)
+        prompts = self.draw(t)
+        step = step_of(self.model, prompts, "cuda")
+        inputs, labels = step.operands(prompts, self.descent.dtype)
+        n_keys = prompts.length + bool(prompts.query_attends)
+        self.descent.step(t, self.state.eta[t], step.kernel.step, inputs, labels, n_keys, self.kind)
         if (t + 1) % self.every == 0 and not self.descent.well():
             self.catch_up()
 

@@ -148,7 +148,7 @@ def train(
         backend="cuda" without a GPU, or without the package numba-cuda.
     """
     _check_problem(problem)
-    on_gpu = devices.choose(backend, params, prompts) == "cuda"
+    on_gpu = devices.choose(backend, devices.named(params, prompts)).device == "cuda"
     if resume and out is None:
         raise InvalidValue("resume is set but out is None; expected the folder of the run to continue.")
     if out is not None and (not isinstance(out, (str, os.PathLike)) or not os.fspath(out)):

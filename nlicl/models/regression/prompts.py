@@ -1,4 +1,4 @@
-"""Parameters and prompts of Huang et al. 2023, and the front door to their kernels. Notation: see the package's docstring."""
+"""Parameters and prompts of Huang et al. 2023. Notation: see the docstring of `nlicl.papers.huang2023`."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,14 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...core.arrays import check_finite, frozen, kind_of, packed, real_array
-from ...core.errors import InvalidType, InvalidValue, NotFinite
-from ...kernels.steps import regression
-from ..transformer import prompts
+from ...core.arrays import check_finite, frozen, packed, real_array
+from ...core.errors import InvalidType, InvalidValue
+from .. import prompt
+from ..model import Batch
 
-__all__ = ["Code", "CodedPrompts", "Forward", "Params", "Prompt", "Prompts", "check_params"]
-
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+__all__ = ["Code", "CodedPrompts", "Params", "Prompt", "Prompts"]
 
 
 class Params(NamedTuple):
@@ -31,24 +29,6 @@ class Params(NamedTuple):
         return f"Params(Q {np.shape(self.Q)}, {getattr(self.Q, 'dtype', '?')})"
 
 
-class Forward(NamedTuple):
-    """What the model computes on a batch.
-
-    Attributes
-    ----------
-    score : ndarray (B,)
-        yhat, the prediction of y_query.
-    attention : ndarray (B, N)
-        attn_i on every context ((B, N+1) where the query attends to itself).
-    Attn : ndarray (B, K) or None
-        Attn_k, the sum of attn_i over the contexts with x_i = v_k; of coded prompts only.
-    """
-
-    score: np.ndarray
-    attention: np.ndarray
-    Attn: np.ndarray | None
-
-
 class Code(NamedTuple):
     """One prompt by its distinct inputs: columns of `V` (d, K), how often each is a context, its label, the query's column.
 
@@ -62,7 +42,7 @@ class Code(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Prompt(prompts.Prompt):
+class Prompt(prompt.Prompt):
     """One prompt with its label, in column notation: P is E(P) (d+1, N+1), with columns (x_i, y_i), last (x_query, 0).
 
     Attributes
@@ -109,84 +89,12 @@ class Prompt(prompts.Prompt):
         return Code(distinct.T, np.bincount(which[:-1], minlength=len(distinct)), labels[first], int(which[-1]))
 
 
-class _Batch:
-    """What both kinds of batches have in common."""
-
-    takes = Params
-
-    def __iter__(self):
-        return (self[n] for n in range(len(self)))
-
-    def _is_one(self, index):
-        return np.ndim(index) == 0 and not isinstance(index, slice)
-
-    def _check_width(self, d, name, shape, params):
-        if params.Q.shape[0] != d:
-            raise InvalidValue(
-                f"prompts.{name} has shape {shape}, d = {d}; params.Q has shape {params.Q.shape}. Expected Q of shape "
-                f"({d}, {d})."
-            )
-
-    def forward(self, params):
-        """Predictions and attention for every prompt.
-
-        Parameters
-        ----------
-        params : Params
-            float32 or float64; `Prompts` of the same dtype, `CodedPrompts` take it.
-
-        Returns
-        -------
-        Forward
-            In the dtype given.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `loss_and_grad`.
-        """
-        params = self._checked(params)
-        with np.errstate(all="ignore"):  # overflow is found, and explained, below
-            found = self._forward(params)
-        if not np.isfinite(found.score).all():
-            _explain_not_finite("a prediction", params.Q.dtype)
-        return found
-
-    def loss_and_grad(self, params, loss="squared"):
-        """Mean loss and its gradient, by the handwritten backward pass.
-
-        Parameters
-        ----------
-        params : Params
-            As in `forward`.
-        loss : {"squared"}
-            (yhat - y_query)^2 / 2, the only one this model has.
-
-        Returns
-        -------
-        loss : floating scalar
-        grads : Params
-
-        Raises
-        ------
-        TypeError
-            Not this paper's Params; a dtype other than float32 and float64, or another than the prompts'.
-        ValueError
-            Shapes that do not fit, NaN or infinity, another loss, a loss or gradient that overflows.
-        """
-        check_loss(loss)
-        params = self._checked(params)
-        with np.errstate(all="ignore"):
-            value, dQ = self._step(params)
-        if not np.isfinite(value):
-            _explain_not_finite("the loss", params.Q.dtype)
-        if not np.isfinite(dQ).all():
-            _explain_not_finite("the gradient of Q", params.Q.dtype)
-        return value, Params(dQ)
+def _is_one(index):
+    return np.ndim(index) == 0 and not isinstance(index, slice)
 
 
 @dataclass(frozen=True, eq=False)
-class Prompts(_Batch):
+class Prompts(Batch):
     """A batch of prompts of one length.
 
     Parameters
@@ -240,7 +148,7 @@ class Prompts(_Batch):
 
     def __getitem__(self, index):
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `Prompts`."""
-        if self._is_one(index):
+        if _is_one(index):
             z = self.labels[index]
             return Prompt(self.tokens[index], z.item() if z.dtype.kind == "f" else z, self.query_attends)
         return Prompts(self.tokens[index], self.labels[index], self.query_attends)
@@ -250,29 +158,9 @@ class Prompts(_Batch):
         attends = ", query_attends=True" if self.query_attends else ""
         return f"Prompts(B={B}, N={rows - 1}, d={width - 1}, {self.tokens.dtype}{attends})"
 
-    def _checked(self, params):
-        params = check_params(params)
-        self._check_width(self.tokens.shape[2] - 1, "tokens", self.tokens.shape, params)
-        if self.tokens.dtype != params.Q.dtype:
-            raise InvalidType(
-                f"prompts.tokens has dtype {self.tokens.dtype}, params.Q {params.Q.dtype}; expected one dtype. Convert one of "
-                f"them, for example tokens.astype(numpy.{params.Q.dtype})."
-            )
-        return params
-
-    @property
-    def _keys(self):
-        return self.length + self.query_attends
-
-    def _forward(self, params):
-        return Forward(*regression.forward(packed(self.tokens), self._keys, params.Q), None)
-
-    def _step(self, params):
-        return regression.step(packed(self.tokens), packed(self.labels), self._keys, params.Q)
-
 
 @dataclass(frozen=True, eq=False)
-class CodedPrompts(_Batch):
+class CodedPrompts(Batch):
     """A batch of prompts whose inputs are columns of V: x_i = v_{features[i]}, y_i = omega_{features[i]}.
 
     Parameters
@@ -358,7 +246,7 @@ class CodedPrompts(_Batch):
 
     def __getitem__(self, index):
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
-        if self._is_one(index):
+        if _is_one(index):
             return self[[index]].dense()[0]
         return CodedPrompts(self.V, self.features[index], self.omega[index], self.query_attends)
 
@@ -386,47 +274,6 @@ class CodedPrompts(_Batch):
         attends = ", query_attends=True" if self.query_attends else ""
         return f"CodedPrompts(B={len(self)}, N={self.length}, K={K}, d={d}{attends})"
 
-    def _checked(self, params):
-        params = check_params(params)
-        self._check_width(self.V.shape[0], "V", self.V.shape, params)
-        return params
-
-    def _arrays(self, dtype):
-        """What the coded kernels take, floating numbers in `dtype`."""
-        V, omega = (packed(array.astype(dtype, copy=False)) for array in (self.V, self.omega))
-        return self.counts.astype(dtype), omega, np.ascontiguousarray(self.query), int(self.query_attends), V
-
-    def _forward(self, params):
-        score, each, own = regression.coded_forward(*self._arrays(params.Q.dtype), params.Q)
-        attention = np.take_along_axis(each, self.features[:, : self.length], axis=1)
-        if self.query_attends:
-            attention = np.concatenate([attention, own[:, None]], axis=1)
-        return Forward(score, attention, self.counts.astype(each.dtype) * each)
-
-    def _step(self, params):
-        return regression.coded_step(*self._arrays(params.Q.dtype), params.Q)
-
-
-def check_loss(loss):
-    """ValueError for any loss but this model's."""
-    if not isinstance(loss, str) or loss != "squared":
-        raise InvalidValue(f"loss is {loss!r}; expected 'squared', the loss of huang2023: labels are real numbers.")
-
-
-def check_params(params):
-    """`params` as a Params with a packed, finite, square Q of float32 or float64; a clear error otherwise."""
-    if not isinstance(params, Params):
-        raise InvalidType(f"params is a {kind_of(params)}; expected nlicl.papers.huang2023.Params(Q).")
-    Q = real_array(params.Q, "params.Q", "(d, d)")
-    if Q.dtype not in _DTYPES:
-        raise InvalidType(
-            f"params.Q has dtype {Q.dtype}; expected float32 or float64. Convert with .astype(numpy.float64)."
-        )
-    if Q.shape[0] != Q.shape[1] or Q.size == 0:
-        raise InvalidValue(f"params.Q has shape {Q.shape}; expected (d, d) with d >= 1.")
-    check_finite(Q, "params.Q")
-    return Params(packed(Q))
-
 
 def _numbers(value, name, shape, dtype, what):
     """`value` as a new array of finite numbers in `dtype`; or a clear error."""
@@ -438,10 +285,3 @@ def _numbers(value, name, shape, dtype, what):
         raise InvalidValue(f"{name} has shape {array.shape}; expected {shape}, {what}.")
     check_finite(array, name)
     return array.astype(dtype)
-
-
-def _explain_not_finite(what, dtype):
-    raise NotFinite(
-        f"{what} is not finite although parameters and prompts are: products of them overflow {dtype}. "
-        "Scale parameters or prompts down" + (", or use float64." if dtype == np.float32 else ".")
-    )

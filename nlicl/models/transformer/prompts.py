@@ -8,7 +8,7 @@
 | z                           | the query's label, `Prompt.z`; of a batch `Prompts.labels` (B,)    |
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ from ... import devices
 from ...core.arrays import as_array, check_finite, frozen, packed, real_array
 from ...core.errors import InvalidType, InvalidValue
 from ...devices import on_device
+from ..model import Batch
+from ..prompt import Prompt
 
 __all__ = ["CodedPrompts", "Params", "Prompt", "Prompts"]
 
@@ -84,47 +86,8 @@ def _integers(value, name, shape):
     return array
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """One prompt with its label, in the paper's column notation.
-
-    Attributes
-    ----------
-    tokens : ndarray (l+1, d)
-        Tokens as rows, the query last.
-    z : float
-        Label of the query, -1 or +1.
-    query_attends : bool
-        Whether the query is one of the tokens it attends to (the l+1 model); default no.
-    """
-
-    tokens: np.ndarray = field(repr=False)
-    z: float
-    query_attends: bool = False
-
-    @property
-    def P(self):
-        """The prompt matrix P (d, l+1): columns p_1 .. p_l, p_query."""
-        return self.tokens.T
-
-    @property
-    def contexts(self):
-        """p_1 .. p_l as columns (d, l)."""
-        return self.tokens[:-1].T
-
-    @property
-    def keys(self):
-        """What the query attends to, as columns: the contexts (d, l), or all of P (d, l+1) if it attends to itself."""
-        return self.P if self.query_attends else self.contexts
-
-    @property
-    def query(self):
-        """p_query (d,)."""
-        return self.tokens[-1]
-
-
 @dataclass(frozen=True, eq=False)
-class Prompts:
+class Prompts(Batch):
     """A batch of prompts of one length.
 
     Parameters
@@ -147,8 +110,6 @@ class Prompts:
     tokens: np.ndarray
     labels: np.ndarray
     query_attends: bool = False
-
-    takes = Params  # the parameters of the model that such prompts are for
 
     def __post_init__(self):
         there = on_device(self.tokens)
@@ -185,6 +146,10 @@ class Prompts:
         made._set(tokens, labels, query_attends)
         return made
 
+    @property
+    def arrays(self):
+        return {"tokens": self.tokens, "labels": self.labels}
+
     def moved(self, move):
         """The same prompts with their arrays moved elsewhere: `nlicl.to_device`, `nlicl.to_host`."""
         return type(self).unchecked(move(self.tokens), move(self.labels), self.query_attends)
@@ -206,9 +171,6 @@ class Prompts:
             return Prompt(self.tokens[index], z.item() if z.dtype.kind == "f" else z, self.query_attends)
         return type(self)(self.tokens[index], self.labels[index], self.query_attends)
 
-    def __iter__(self):
-        return (self[n] for n in range(len(self)))
-
     def __repr__(self):
         B, rows, d = self.tokens.shape
         attends = ", query_attends=True" if self.query_attends else ""
@@ -219,7 +181,7 @@ _CODES = ("dictionary", "relevant", "irrelevant", "kappa", "sign", "labels")
 
 
 @dataclass(frozen=True, eq=False)
-class CodedPrompts:
+class CodedPrompts(Batch):
     """A batch of prompts as sparse codes over a dictionary: token = E[relevant] + kappa E[irrelevant] + sign E[label].
 
     Parameters
@@ -254,8 +216,6 @@ class CodedPrompts:
     sign: np.ndarray
     labels: np.ndarray
     query_attends: bool = False
-
-    takes = Params
 
     def __post_init__(self):
         if any(on_device(getattr(self, name)) for name in _CODES):  # checked on the host: codes are small beside tokens
@@ -314,6 +274,10 @@ class CodedPrompts:
         return tuple(
             packed(array.astype(dtype, copy=False) if array.dtype.kind == "f" else array) for array in self._arrays
         )
+
+    @property
+    def arrays(self):
+        return dict(zip(_CODES, self._arrays, strict=True))
 
     def moved(self, move):
         """The same prompts with their arrays moved elsewhere: `nlicl.to_device`, `nlicl.to_host`."""

@@ -9,9 +9,11 @@ from ...core.arrays import as_array, check_finite, frozen, packed, real_array
 from ...core.checks import integer
 from ...core.errors import InvalidValue
 from ...kernels.steps import dense, multihot
-from ...models.transformer.prompts import Params
-from ...models.transformer.prompts import Prompt as AnyPrompt
+from ...models.model import Batch
+from ...models.prompt import Prompt as AnyPrompt
+from ...models.transformer.checks import check_fit
 from ...models.transformer.prompts import Prompts as AnyPrompts
+from ...models.transformer.steps import TRANSFORMER, OnCpu, TokensOnGpu
 
 __all__ = ["CodedPrompts", "Prompt", "Prompts"]
 
@@ -80,7 +82,7 @@ class Prompts(AnyPrompts):
 
 
 @dataclass(frozen=True, eq=False)
-class CodedPrompts:
+class CodedPrompts(Batch):
     """A batch of prompts whose words and labels are sparse codes: x = M z, y = Q z, and noise on top where there is any.
 
     A token is the sum of the dictionary's columns that its code z names; the query's has no label. Without noise the kernels
@@ -117,7 +119,6 @@ class CodedPrompts:
     signs: np.ndarray
     tokens: np.ndarray | None = None
 
-    takes = Params
     loss = "logistic"
     query_attends = False
 
@@ -181,18 +182,6 @@ class CodedPrompts:
         """L, the number of demonstrations."""
         return self.code.shape[1] - 1
 
-    @property
-    def kernel(self):
-        """The kernels' module for these prompts: for codes, or for tokens where there is noise, or too little to sum up."""
-        return multihot if self.tokens is None and len(self) >= self.dictionary.shape[1] else dense
-
-    def packed(self, dtype):
-        """What that kernel takes, floating numbers in `dtype`: its arrays for prompts, and last the labels."""
-        labels = self.signs[:, -1].astype(dtype)
-        if self.kernel is dense:
-            return packed(self._tokens(dtype)), labels
-        return *self.codes(dtype), labels
-
     def codes(self, dtype):
         """Of prompts without noise, what `nlicl.kernels.steps.multihot` takes: both dictionaries in `dtype`, starts and columns."""
         E = np.ascontiguousarray(self.dictionary, dtype)
@@ -231,6 +220,10 @@ class CodedPrompts:
         """
         return Prompts(self._tokens(dtype), self.labels)
 
+    @property
+    def arrays(self):
+        return {"dictionary": self.dictionary, "tokens": self.tokens}
+
     def moved(self, move):
         """The same prompts as tokens, moved elsewhere: a GPU has no kernel for these codes."""
         return self.dense().moved(move)
@@ -257,10 +250,25 @@ class CodedPrompts:
         tokens = None if self.tokens is None else self.tokens[index]
         return CodedPrompts(self.dictionary, self.d_x, self.code[index], self.concept[index], self.signs[index], tokens)
 
-    def __iter__(self):
-        return (self[n] for n in range(len(self)))
-
     def __repr__(self):
         d, K = self.dictionary.shape
         noise = "no noise" if self.tokens is None else "with noise"
         return f"CodedPrompts(B={len(self)}, L={self.length}, d={d}, K={K}, {noise})"
+
+
+class _OnCpu(OnCpu):
+    """Through the kernels for codes, or for tokens where there is noise, or where prompts are too few to sum up."""
+
+    def check(self, params, batch):
+        check_fit(params, "dictionary", batch.dictionary.shape, batch.dictionary.shape[0])
+
+    def operands(self, params, batch):
+        dtype = params.W_Q.dtype
+        labels = batch.signs[:, -1].astype(dtype)
+        if batch.tokens is None and len(batch) >= batch.dictionary.shape[1]:
+            return multihot, batch.codes(dtype), labels
+        return dense, (packed(batch.dense(dtype).tokens),), labels
+
+
+TRANSFORMER.steps[CodedPrompts, "cpu"] = _OnCpu()
+TRANSFORMER.steps[CodedPrompts, "cuda"] = TokensOnGpu()

@@ -23,7 +23,8 @@ quotation. No experiment of the paper is known: every default is ours.
 | L; L_k                            | (1/2) E (yhat - y_query)^2 [1/2 recalled]; the same given x_query = v_k           |
 """
 
-from ...models.regression.prompts import CodedPrompts, Forward, Params, Prompt, Prompts
+from ...models.regression.prompts import CodedPrompts, Params, Prompt, Prompts
+from ...models.regression.steps import Forward
 from . import phases, population, reduced, reference, theory
 from .gradients import TITLE, formulas, population_subject, subject, task_averaged_subject
 from .law import Law

@@ -9,6 +9,7 @@ import numpy as np
 from ...audit.subject import Point, fill
 from ...kernels.compile import source as source_of
 from ...kernels.steps import regression
+from ...models.front import loss_and_grad
 from ...models.regression.prompts import CodedPrompts, Params, Prompts
 from . import population as populations
 from .problem import Problem
@@ -68,7 +69,7 @@ def _small_run(seed, query_attends):
     problem = Problem(K=4, d=6, length=9, p=(0.4, 0.3, 0.2, 0.1), V_seed=seed)
     start = params = problem.initialize()
     for t in range(60):
-        params = Params(params.Q - 2 * problem.sample(64, seed=(seed, t)).loss_and_grad(params)[1].Q)
+        params = Params(params.Q - 2 * loss_and_grad(params, problem.sample(64, seed=(seed, t)))[1].Q)
     x = problem.sample(6, seed=(seed, 60))
     prompts = CodedPrompts(x.V, x.features, x.omega, query_attends)
     initial = Point("the initialisation Q = 0", start, prompts[:3], _FEATURES)

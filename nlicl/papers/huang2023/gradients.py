@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from ...audit.subject import Formula, Subject
+from ...models.front import loss_and_grad
 from . import _mistakes, _mistakes_in_means, _points, reference
 
 TITLE = "In-Context Convergence of Transformers (Huang, Cheng, Liang, ICML 2024)"
@@ -180,7 +181,7 @@ subject = _subject(
     _mistakes.edited_Q,
     _mistakes.edits_Q,
     points=_points.of_prompts,
-    gradient=lambda params, prompts: prompts.loss_and_grad(params)[1],
+    gradient=lambda params, prompts: loss_and_grad(params, prompts)[1],
     sizes=_points.sizes,
     parts=(task_averaged_subject, population_subject),
 )

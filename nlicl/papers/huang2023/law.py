@@ -1,11 +1,14 @@
 """The population as something to train on: its loss and gradient in the place of a batch's. All is [derived]."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...core.errors import InvalidType, InvalidValue
-from ...models.regression.prompts import Params, check_loss, check_params
+from ...models.model import Batch
+from ...models.regression.prompts import Params
+from ...models.regression.steps import REGRESSION, check_params
 from . import population
 from .theory import check_array
 
@@ -13,7 +16,7 @@ __all__ = ["Law"]
 
 
 @dataclass(frozen=True, eq=False)
-class Law:
+class Law(Batch):
     """All prompts at once: every task vector, and counts as a source has them; for gradient descent on the population loss.
 
     What `Problem.population` makes. With sampled counts, a problem's default, it is an approximation of the population: the
@@ -53,38 +56,25 @@ class Law:
         d, K = self.V.shape
         return f"Law(K={K}, d={d}, {len(self.source.counts)} count vectors)"
 
-    def loss_and_grad(self, params, loss="squared"):
-        """L(Q) and its gradient -V D V^T.
 
-        Parameters
-        ----------
-        params : Params
-            float32 or float64; computed in float64.
-        loss : {"squared"}
+class _OnPopulation:
+    """The step for a `Law`: L(Q) and its gradient -V D V^T, computed in float64, in the dtype of `params`."""
 
-        Returns
-        -------
-        loss : floating scalar
-        grads : Params
-            In the dtype of `params`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `Prompts.loss_and_grad`.
-        """
-        check_loss(loss)
+    def loss_and_grad(self, params: Any, batch: Law, loss: str) -> tuple[Any, Params]:
         params = check_params(params)
-        d = len(self.V)
+        d = len(batch.V)
         if params.Q.shape != (d, d):
             raise InvalidValue(
                 f"params.Q has shape {params.Q.shape}; expected ({d}, {d}), as the features have d = {d}."
             )
-        S = self.V.T @ params.Q.astype(float) @ self.V
-        value, D = population.loss_and_increments(S, self.p, self.source)
+        S = batch.V.T @ params.Q.astype(float) @ batch.V
+        value, D = population.loss_and_increments(S, batch.p, batch.source)
         dtype = params.Q.dtype.type
-        return dtype(value), Params((-self.V @ D @ self.V.T).astype(dtype))
+        return dtype(value), Params((-batch.V @ D @ batch.V.T).astype(dtype))
 
-    def forward(self, params):
+    def forward(self, params: Any, batch: Law) -> Any:
         """There is nothing to predict: TypeError."""
         raise InvalidType("a Law has no single prompts to predict; expected prompts, as problem.sample(n) draws them.")
+
+
+REGRESSION.steps[Law, "cpu"] = _OnPopulation()

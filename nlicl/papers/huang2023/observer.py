@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...core.errors import InvalidValue
-from ...models.regression.prompts import check_params
+from ...models.regression.steps import check_params
 from . import population
 
 __all__ = ["Observer"]

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...models.regression.reference import forward, loss, softmax
+
 __all__ = [
     "Counted",
     "Population",
@@ -58,24 +60,7 @@ class Population(NamedTuple):
     query_attends: bool = False
 
 
-# ---- One prompt
-
-
-def forward(params, prompt):
-    """Prediction yhat and attention attn (N,), or (N+1,) where the query attends to itself.
-
-    attn_i = exp(x_i^T Q x_query) / sum_j exp(x_j^T Q x_query), yhat = sum_i attn_i y_i; the query's own label is 0.
-    """
-    keys = prompt.keys
-    X, y = keys[:-1], keys[-1]
-    attn = _softmax(X.T @ (params.Q @ prompt.x_query))
-    return attn @ y, attn
-
-
-def loss(params, prompt):
-    """(yhat - y_query)^2 / 2; the factor 1/2 is [recalled]."""
-    yhat, _ = forward(params, prompt)
-    return (yhat - prompt.z) ** 2 / 2
+# ---- One prompt, through the full transformer
 
 
 def transformer(params, prompt):
@@ -89,7 +74,7 @@ def transformer(params, prompt):
     W_KQ, W_V = np.zeros((d + 1, d + 1), params.Q.dtype), np.zeros((d + 1, d + 1))
     W_KQ[:d, :d], W_V[d, d] = params.Q, 1
     scores = prompt.keys.T @ W_KQ @ E
-    attn = np.stack([_softmax(column) for column in scores.T], axis=1)
+    attn = np.stack([softmax(column) for column in scores.T], axis=1)
     return (W_V @ prompt.keys @ attn)[-1, -1]
 
 
@@ -140,10 +125,5 @@ def _sequences(K, N):
 def _feature_scores(column, features, k, K, attends):
     """Attn_m (K,) for scores column[m] of contexts with these features."""
     scores = column[features]
-    attn = _softmax(np.append(scores, column[k]) if attends else scores)
+    attn = softmax(np.append(scores, column[k]) if attends else scores)
     return np.array([attn[: len(features)][features == m].sum() for m in range(K)])
-
-
-def _softmax(scores):
-    exps = np.exp(scores - scores.real.max())
-    return exps / exps.sum()

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core.errors import InvalidType, InvalidValue
-from ...models.front import check_params, forward
+from ...models.front import forward
+from ...models.transformer.checks import check_params
 
 __all__ = ["ORDERS", "PruningCurve", "curve", "number_removed", "order", "prune", "scores", "small_neurons"]
 

@@ -1,0 +1,229 @@
+"""What a model and its prompts must offer, and the register of models.
+
+A model is a definition, which is NumPy and any dtype, and a table of steps: one for each kind of batch on each device. The
+type of the parameters says which model is meant. Where several models have the same parameters, the first one registered is
+meant unless another is named: `nlicl.loss_and_grad(params, prompts, model="linear-attention")`.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..core.arrays import kind_of, name_of
+from ..core.errors import InvalidType, InvalidValue
+
+__all__ = ["Batch", "Model", "Step", "find", "load", "model_of", "names", "register", "step_of"]
+
+
+class Batch:
+    """Prompts that a model takes together. A batch type inherits from it, and defines what raises NotImplementedError.
+
+    Attributes
+    ----------
+    loss : str or None
+        The loss where none is named; None: the model's first one.
+    query_attends : bool
+        Whether the query is among the tokens it attends to.
+    """
+
+    loss: ClassVar[str | None] = None
+    query_attends: bool = False
+
+    @property
+    def length(self) -> int:
+        """The number of contexts of each prompt."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        """The number of prompts, at least 1."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: Any) -> Any:
+        """`batch[i]` is one prompt, as definitions and formulas take it; a slice or a list of numbers gives a batch."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[n] for n in range(len(self)))
+
+    @property
+    def arrays(self) -> Mapping[str, Any]:
+        """The arrays that may lie on a GPU, by name; none where the model has no GPU kernels."""
+        return {}
+
+    def moved(self, move: Callable[[Any], Any]) -> "Batch":
+        """The same batch with every array moved elsewhere by `move`. TypeError where no GPU kernel takes it."""
+        raise InvalidType(
+            f"a {kind_of(self)} cannot be moved to or from a GPU: its model has no GPU kernels. Take backend='cpu'."
+        )
+
+
+class Step(Protocol):
+    """How one kind of batch goes through a model on one device. Both methods check what they are given."""
+
+    def forward(self, params: Any, batch: Any) -> Any:
+        """A NamedTuple with `score` (B,) and whatever leads to it, in the dtype of the parameters."""
+        ...
+
+    def loss_and_grad(self, params: Any, batch: Any, loss: str) -> tuple[Any, Any]:
+        """The mean loss over the batch, and its gradient as parameters of the same type."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A model: what `nlicl.forward`, `nlicl.loss_and_grad` and `nlicl.train` ask for.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the register.
+    Params : type
+        A NamedTuple of arrays.
+    losses : tuple of str
+        The names of its losses, the usual one first.
+    steps : dict of (type, str) to Step
+        For a batch type and a device, "cpu" or "cuda", the step. A paper adds its own kind of prompts:
+        `transformer.steps[CodedPrompts, "cpu"] = ...`.
+    """
+
+    name: str
+    Params: type
+    losses: tuple[str, ...]
+    steps: MutableMapping[tuple[type, str], Step]
+
+    def definition(self, params: Any, prompt: Any, loss: str) -> tuple[Any, np.ndarray]:
+        """The loss of one prompt, and its margins: the numbers whose zeros are its kinks. NumPy, of any dtype."""
+        ...
+
+
+_MODELS: dict[str, Model] = {}
+
+
+def register(model: Model) -> Model:
+    """Add a model to the register.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    Model
+        The same.
+
+    Raises
+    ------
+    TypeError
+        It lacks something that every model has, or its `Params` is no NamedTuple.
+    ValueError
+        Another model has its name.
+    """
+    lacking = [name for name in ("name", "Params", "losses", "steps", "definition") if not hasattr(model, name)]
+    if lacking or isinstance(model, type):
+        what = f"it has no {lacking[0]}" if lacking else "it is a class"
+        raise InvalidType(
+            f"model is {kind_of(model)}, and {what}; expected an object as nlicl.models.model.Model says."
+        )
+    if not hasattr(model.Params, "_fields"):
+        raise InvalidType(f"model.Params is {model.Params!r}; expected a NamedTuple of arrays.")
+    if _MODELS.setdefault(model.name, model) is not model:
+        raise InvalidValue(f"a model is called {model.name!r} already; expected another name.")
+    return model
+
+
+def names() -> list[str]:
+    """The names of all models: the library's, and those registered since."""
+    found = [
+        module.name for module in pkgutil.iter_modules(importlib.import_module(__package__).__path__) if module.ispkg
+    ]
+    return list(dict.fromkeys([*found, *_MODELS]))
+
+
+def load(name: str) -> Model:
+    """The model of that name; ValueError, with the names there are, for any other."""
+    if name not in _MODELS and name in names():
+        importlib.import_module(f"{__package__}.{name}.steps")
+    if not isinstance(name, str) or name not in _MODELS:
+        raise InvalidValue(f"model is {name!r}; expected one of {', '.join(map(repr, names()))}.")
+    return _MODELS[name]
+
+
+def model_of(params: Any) -> Model | None:
+    """The first model registered whose parameters these are; None if there is none."""
+    return next((model for model in _MODELS.values() if isinstance(params, model.Params)), None)
+
+
+def find(params: Any, batch: Any = None, model: "Model | str | None" = None) -> Model:
+    """The model that these parameters belong to, and that a batch is for.
+
+    Parameters
+    ----------
+    params : NamedTuple
+        Parameters.
+    batch : Batch, optional
+        The prompts that go with them, for the error where they do not.
+    model : Model or str, optional
+        The model, or its name; by the type of the parameters if not given.
+
+    Raises
+    ------
+    TypeError
+        Parameters of no model, or of another one; something that is no model.
+    ValueError
+        An unknown name.
+    """
+    if model is None:
+        found = model_of(params)
+        if found is not None and (batch is None or _takes(found, type(batch)) or not _takers(type(batch))):
+            return found
+        takers = _takers(type(batch))
+        wanted = takers or list(_MODELS.values())
+        goes = f", which go with prompts of type {kind_of(batch)}, as given" if takers else ""
+    else:
+        chosen = load(model) if isinstance(model, str) else model
+        if not isinstance(chosen, Model) or isinstance(chosen, type):
+            raise InvalidType(
+                f"model is a {kind_of(model)}; expected a model, or the name of one: {', '.join(names())}."
+            )
+        if isinstance(params, chosen.Params):
+            return chosen
+        wanted, goes = [chosen], f", the parameters of the model {chosen.name}"
+    kinds = dict.fromkeys(each.Params for each in wanted)
+    expected = " or ".join(f"{name_of(kind)}({', '.join(kind._fields)})" for kind in kinds)
+    raise InvalidType(f"params is a {kind_of(params)}; expected {expected}{goes}.")
+
+
+def step_of(model: Model, batch: Any, device: str) -> Step:
+    """The step of a model for such a batch on a device, "cpu" or "cuda".
+
+    Raises
+    ------
+    TypeError
+        No prompts at all, prompts of another model, or a kind of prompts that this device has no kernels for.
+    """
+    found = _entry(model, type(batch), device)
+    if found is not None:
+        return found
+    if _takes(model, type(batch)):
+        raise InvalidType(
+            f"prompts is a {kind_of(batch)}, for whose model there are no GPU kernels; expected prompts of Li et al. or Bu "
+            "et al. Take backend='cpu', and bring what lies on a GPU to the host by nlicl.to_host."
+        )
+    taken = ", ".join(dict.fromkeys(name_of(kind) for kind, _ in model.steps))
+    raise InvalidType(f"prompts is a {kind_of(batch)}; expected prompts of the model {model.name}: {taken}.")
+
+
+def _entry(model: Model, kind: type, device: str) -> Step | None:
+    """The table's entry for a batch type, or for the nearest type it inherits from."""
+    return next((model.steps[each, device] for each in kind.__mro__ if (each, device) in model.steps), None)
+
+
+def _takes(model: Model, kind: type) -> bool:
+    return any(issubclass(kind, known) for known, _ in model.steps)
+
+
+def _takers(kind: type) -> list[Model]:
+    return [model for model in _MODELS.values() if _takes(model, kind)]
