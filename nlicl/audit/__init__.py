@@ -15,6 +15,7 @@ import numpy as np
 from .. import devices
 from ..core.checks import integer
 from ..core.errors import InvalidType, InvalidValue
+from ..core.registry import PAPERS
 from .answer import attributes
 from .general import GradientReport, audit_gradient
 from .report.table import AuditReport, FormulaReport
@@ -240,9 +241,7 @@ def _broken(formula):
 def _subject(paper):
     if isinstance(paper, Subject):
         return paper
-    from ..papers import load
-
-    return load(paper).subject
+    return PAPERS.load(paper).subject
 
 
 def _part(formula, subject):

@@ -80,11 +80,11 @@ def _parser():
 def _papers(options):
     from ..experiments.registry import figures as load_figures
     from ..experiments.registry import theorems as load_theorems
-    from ..papers import NAMES
+    from ..papers import names
 
-    for name in NAMES if options.paper is None else [options.paper]:
+    for name in names() if options.paper is None else [options.paper]:
         paper = load_paper(name)
-        print(f"{name}: {paper.TITLE}")
+        print(f"{name}: {paper.title}")
         for formula in paper.formulas.values():
             print(f"\n  {formula.name:12} d loss / d {formula.wrt}, expected to {formula.expected}")
             print(f"               {formula.equation}")
@@ -96,6 +96,8 @@ def _papers(options):
             ("Figures", "reproduce", load_figures(name)),
             ("Theorems", "theorem", load_theorems(name)),
         ):
+            if not entries:
+                continue
             print(f"\n  {what}, by nlicl {command} {name}:NAME, all by nlicl {command} {name}")
             for entry in entries.values():
                 print(f"    {entry.name:12} {entry.title}")

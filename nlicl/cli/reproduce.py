@@ -85,6 +85,8 @@ def _execute(options, table, given=None):
     paper, name = split_name(options.paper)
     load_paper(paper)
     known = table(paper)
+    if not known:
+        raise CannotRun(f"{paper} has none; nlicl papers {paper} lists what it has")
     if name is not None and name not in known:
         raise CannotRun(f"{options.paper}: {paper} has no {name!r}; it has {', '.join(known)}")
     if given and name is None:
@@ -116,7 +118,7 @@ def run_figures(options):
     needs("matplotlib", "plot")
     check_folder("--out", options.out)
     name, _ = split_name(options.paper)
-    title = load_paper(name).TITLE
+    title = load_paper(name).title
     figures = []
     for recipe, figure in _execute(options, known_figures):
         figures.append(figure)

@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ..core.files import to_json, write_whole
 from .experiment import Experiment
 
-__all__ = ["Comparison", "Figure", "Recipe", "Series", "compare", "listed", "no_runs", "paper_curves", "spread"]
+__all__ = ["Comparison", "Figure", "Recipe", "Series", "compare", "listed", "no_runs", "read_curves", "spread"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +42,9 @@ def spread(name, x, values):
     return Series(name, np.asarray(x, float), values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 
 
-def paper_curves(figure):
-    """The paper's curves of a figure ("li2024-fig2a"), read off its published bitmap: a list of Series."""
-    with (files(__package__) / "curves" / f"{figure}.csv").open(encoding="utf-8", newline="") as file:
+def read_curves(path: Path | Traversable) -> list[Series]:
+    """A paper's own curves of a figure, from a CSV file with the columns series, x, y."""
+    with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     names = dict.fromkeys(row["series"] for row in rows)
     points = {name: [(float(row["x"]), float(row["y"])) for row in rows if row["series"] == name] for name in names}

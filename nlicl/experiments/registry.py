@@ -1,19 +1,22 @@
-"""Where a paper's figures and theorems are: each paper may have some, and need not."""
+"""Where a paper's figures and theorems are. A paper may have some, and need not."""
 
 import importlib
+from collections.abc import Mapping
 
-from ..papers import load as load_paper
+from ..papers import load
+from .experiment import Experiment
+from .figure import Recipe
 
 __all__ = ["figures", "theorems"]
 
 
-def figures(paper):
-    """name -> Recipe of the paper's figures."""
-    load_paper(paper)
-    return importlib.import_module(f"nlicl.experiments.{paper}.figures").FIGURES
+def figures(paper: str) -> Mapping[str, Recipe]:
+    """name -> Recipe of a paper's figures; none if it has none. ValueError for an unknown paper."""
+    module = load(paper).figures
+    return importlib.import_module(module).FIGURES if module else {}
 
 
-def theorems(paper):
-    """number -> Experiment of the paper's theorems."""
-    load_paper(paper)
-    return importlib.import_module(f"nlicl.experiments.{paper}.theorems").THEOREMS
+def theorems(paper: str) -> Mapping[str, Experiment]:
+    """number -> Experiment of a paper's theorems; none if it has none. ValueError for an unknown paper."""
+    module = load(paper).theorems
+    return importlib.import_module(module).THEOREMS if module else {}

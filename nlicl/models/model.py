@@ -5,17 +5,16 @@ type of the parameters says which model is meant. Where several models have the 
 meant unless another is named: `nlicl.loss_and_grad(params, prompts, model="linear-attention")`.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..core.arrays import kind_of, name_of
-from ..core.errors import InvalidType, InvalidValue
+from ..core.errors import InvalidType
+from ..core.registry import MODELS
 
-__all__ = ["Batch", "Model", "Step", "find", "load", "model_of", "names", "register", "step_of"]
+__all__ = ["Batch", "Model", "Step", "find", "model_of", "register", "step_of"]
 
 
 class Batch:
@@ -99,9 +98,6 @@ class Model(Protocol):
         ...
 
 
-_MODELS: dict[str, Model] = {}
-
-
 def register(model: Model) -> Model:
     """Add a model to the register.
 
@@ -129,31 +125,12 @@ def register(model: Model) -> Model:
         )
     if not hasattr(model.Params, "_fields"):
         raise InvalidType(f"model.Params is {model.Params!r}; expected a NamedTuple of arrays.")
-    if _MODELS.setdefault(model.name, model) is not model:
-        raise InvalidValue(f"a model is called {model.name!r} already; expected another name.")
-    return model
-
-
-def names() -> list[str]:
-    """The names of all models: the library's, and those registered since."""
-    found = [
-        module.name for module in pkgutil.iter_modules(importlib.import_module(__package__).__path__) if module.ispkg
-    ]
-    return list(dict.fromkeys([*found, *_MODELS]))
-
-
-def load(name: str) -> Model:
-    """The model of that name; ValueError, with the names there are, for any other."""
-    if name not in _MODELS and name in names():
-        importlib.import_module(f"{__package__}.{name}.steps")
-    if not isinstance(name, str) or name not in _MODELS:
-        raise InvalidValue(f"model is {name!r}; expected one of {', '.join(map(repr, names()))}.")
-    return _MODELS[name]
+    return MODELS.register(model)
 
 
 def model_of(params: Any) -> Model | None:
     """The first model registered whose parameters these are; None if there is none."""
-    return next((model for model in _MODELS.values() if isinstance(params, model.Params)), None)
+    return next((model for model in MODELS if isinstance(params, model.Params)), None)
 
 
 def find(params: Any, batch: Any = None, model: "Model | str | None" = None) -> Model:
@@ -180,13 +157,13 @@ def find(params: Any, batch: Any = None, model: "Model | str | None" = None) -> 
         if found is not None and (batch is None or _takes(found, type(batch)) or not _takers(type(batch))):
             return found
         takers = _takers(type(batch))
-        wanted = takers or list(_MODELS.values())
+        wanted = takers or list(MODELS)
         goes = f", which go with prompts of type {kind_of(batch)}, as given" if takers else ""
     else:
-        chosen = load(model) if isinstance(model, str) else model
+        chosen = MODELS.load(model) if isinstance(model, str) else model
         if not isinstance(chosen, Model) or isinstance(chosen, type):
             raise InvalidType(
-                f"model is a {kind_of(model)}; expected a model, or the name of one: {', '.join(names())}."
+                f"model is a {kind_of(model)}; expected a model, or the name of one: {', '.join(MODELS.names())}."
             )
         if isinstance(params, chosen.Params):
             return chosen
@@ -226,4 +203,4 @@ def _takes(model: Model, kind: type) -> bool:
 
 
 def _takers(kind: type) -> list[Model]:
-    return [model for model in _MODELS.values() if _takes(model, kind)]
+    return [model for model in MODELS if _takes(model, kind)]

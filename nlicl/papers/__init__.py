@@ -1,14 +1,16 @@
-"""The papers, one module each. Each has `Problem`, `formulas`, `subject` (what the audit needs) and its constants."""
+"""The papers, one package each; and the register of them.
 
-import importlib
+A paper of this library is a package in this folder. Any other paper is found where its distribution declares it,
 
-from ..core.errors import InvalidValue
+    [project.entry-points."nlicl.papers"]
+    toy = "toy:PAPER"
 
-NAMES = ("li2024", "huang2023", "bu2024")
+or is registered by hand: `nlicl.papers.register(PAPER)`.
+"""
 
+from ..core.registry import PAPERS
+from .paper import Paper, register
 
-def load(name):
-    """The module of the paper called `name`; ValueError, with the names there are, for any other name."""
-    if name not in NAMES:
-        raise InvalidValue(f"paper is {name!r}; expected one of {', '.join(map(repr, NAMES))}.")
-    return importlib.import_module(f"{__name__}.{name}")
+__all__ = ["Paper", "load", "names", "register"]
+
+load, names = PAPERS.load, PAPERS.names

@@ -7,7 +7,6 @@ import pytest
 
 from nlicl import forward
 from nlicl.experiments.experiment import Training
-from nlicl.experiments.figure import paper_curves
 from nlicl.experiments.li2024.figures import pruning
 from nlicl.experiments.li2024.figures.pruning import COUNTS, MEASURES, ORDERS, REMOVED, TABLE
 from nlicl.papers import li2024
@@ -124,7 +123,7 @@ def test_comparisons_are_with_the_published_curves():
 
 
 def test_the_published_curves_are_read():
-    curves = {series.name: series for series in paper_curves("li2024-fig5a")}
+    curves = {series.name: series for series in published("fig5a")}
     removed = [library.number_removed(percent / 100, 64) for percent in range(0, 41, 5)]
     for name in ("magnitude", "random"):
         assert curves[f"{name} pruning (neurons removed of 64)"].x.tolist() == removed

@@ -23,6 +23,7 @@ quotation. No number of the paper's experiments is known: every default is ours.
 """
 
 from ...models.transformer.prompts import Params
+from ..paper import Paper, register
 from . import closed, mechanism, recursion, reference, theory
 from ._shifts import Shift, shifts
 from .gradients import TITLE, block_subject, formulas, merged_subject, one_concept_subject, subject
@@ -36,6 +37,7 @@ problems = {"reference": Problem(), "small": small, "theory": theory_case}
 """Named settings, the default first."""
 
 __all__ = [
+    "PAPER",
     "MATCHES",
     "TITLE",
     "CodedPrompts",
@@ -63,3 +65,28 @@ __all__ = [
     "theory",
     "theory_case",
 ]
+
+PAPER = register(
+    Paper(
+        name="bu2024",
+        title=TITLE,
+        subject=subject,
+        Problem=Problem,
+        Params=Params,
+        problems=problems,
+        notation={
+            "eta": "learning_rate",
+            "T": "steps",
+            "B": "batch",
+            "L": "length",
+            "lambda": "weight_decay",
+            "gamma": "step_offset",
+            "K1": "concepts",
+            "K": "dictionary",
+            "d_X": "d_x",
+            "d_Y": "d_y",
+        },
+        figures="nlicl.experiments.bu2024.figures",
+        theorems="nlicl.experiments.bu2024.theorems",
+    )
+)

@@ -25,6 +25,7 @@ quotation. No experiment of the paper is known: every default is ours.
 
 from ...models.regression.prompts import CodedPrompts, Params, Prompt, Prompts
 from ...models.regression.steps import Forward
+from ..paper import Paper, register
 from . import phases, population, reduced, reference, theory
 from .gradients import TITLE, formulas, population_subject, subject, task_averaged_subject
 from .law import Law
@@ -35,6 +36,7 @@ problems = {"imbalanced": Problem(), "balanced": Problem.balanced()}
 """Named settings, the default first."""
 
 __all__ = [
+    "PAPER",
     "TITLE",
     "CodedPrompts",
     "Forward",
@@ -55,3 +57,17 @@ __all__ = [
     "task_averaged_subject",
     "theory",
 ]
+
+PAPER = register(
+    Paper(
+        name="huang2023",
+        title=TITLE,
+        subject=subject,
+        Problem=Problem,
+        Params=Params,
+        problems=problems,
+        notation={"eta": "learning_rate", "T": "steps", "B": "batch", "N": "length"},
+        figures="nlicl.experiments.huang2023.figures",
+        theorems="nlicl.experiments.huang2023.theorems",
+    )
+)

@@ -19,6 +19,7 @@ runs. Only [paper] is the paper's own statement.
 """
 
 from ...models.transformer.prompts import Params
+from ..paper import Paper, register
 from .gradients import TITLE, formulas, subject
 from .observer import Observer
 from .problem import Problem, condition_3_2, cyclic_tasks, sibling
@@ -28,6 +29,7 @@ problems = {"calibrated": Problem(), "sibling": sibling}
 """Named settings, the default first."""
 
 __all__ = [
+    "PAPER",
     "TITLE",
     "Observer",
     "Params",
@@ -44,3 +46,17 @@ __all__ = [
     "sibling",
     "subject",
 ]
+
+PAPER = register(
+    Paper(
+        name="li2024",
+        title=TITLE,
+        subject=subject,
+        Problem=Problem,
+        Params=Params,
+        problems=problems,
+        notation={"eta": "learning_rate", "T": "steps", "B": "batch", "l": "length"},
+        figures="nlicl.experiments.li2024.figures",
+        theorems="nlicl.experiments.li2024.theorems",
+    )
+)

@@ -22,7 +22,8 @@ from ....papers.li2024 import baselines
 from ....papers.li2024.theory import no_match_probability
 from ... import style
 from ...experiment import every, fact
-from ...figure import Figure, Recipe, Series, compare, paper_curves, spread
+from ...figure import Figure, Recipe, Series, compare, spread
+from .published import published
 from .training import SIX, six_tasks
 
 IN, OUT, WIDE = "in domain", "out of domain", "out of domain, wide kappa'"
@@ -205,7 +206,7 @@ OOD_MISSED = (
 
 
 def assemble_4a(options, seeds, found):
-    figure = assembled("fig4a", 0.8, options, seeds, found, paper_curves("li2024-fig4a"), WHY)
+    figure = assembled("fig4a", 0.8, options, seeds, found, published("fig4a"), WHY)
     return replace(figure, notes=[*figure.notes, factors(figure)])
 
 

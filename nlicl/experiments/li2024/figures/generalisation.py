@@ -22,7 +22,8 @@ from ....papers.li2024 import mechanism
 from ....papers.li2024.theory import no_match_probability
 from ... import style
 from ...experiment import Training, every, fact
-from ...figure import Figure, Recipe, Series, compare, paper_curves, spread
+from ...figure import Figure, Recipe, Series, compare, spread
+from .published import published
 
 PROBLEM = li2024.sibling
 PUBLISHED = (0.5, 0.7, 0.9, 1.1, 1.3)  # S_1 of Figure 3a [paper]
@@ -145,7 +146,7 @@ def assemble_3a(options, seeds, found):
         every("sign F is the vote of the contexts' labels weighed by attention: share of prompts, any S_1 and l",
               values["vote"].reshape(len(seeds), -1).min(axis=1), low=0.995),
     ]  # fmt: skip
-    reference = paper_curves("li2024-fig3a")
+    reference = published("fig3a")
     series = [
         spread(f"{kind}, S_1={S:g}", x, values[key][:, i])
         for key, kind in (("error", "0-1 error"), ("hinge", "hinge"))
@@ -286,7 +287,7 @@ def assemble_3b(options, seeds, found):
         _falls("0-1 error falls as alpha' grows, l = 2 to 8", np.moveaxis(error[:, ::-1, short], 1, -1)),
         _falls("hinge falls as alpha' grows, l = 2 to 20", np.moveaxis(hinge[:, ::-1], 1, -1)),
     ]  # fmt: skip
-    reference = paper_curves("li2024-fig3b")
+    reference = published("fig3b")
     series = [
         spread(f"{prefix}alpha'={alpha:.1f} {domain}", x, values[key][:, d, a])
         for key, prefix in (("error", ""), ("hinge", "hinge, "))

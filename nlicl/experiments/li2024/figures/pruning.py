@@ -14,7 +14,8 @@ from ....papers import li2024
 from ....papers.li2024 import pruning
 from ... import style
 from ...experiment import every, fact
-from ...figure import Figure, Recipe, Series, compare, paper_curves, spread
+from ...figure import Figure, Recipe, Series, compare, spread
+from .published import published
 from .training import six_tasks
 
 TRAINED = li2024.Problem()
@@ -109,7 +110,7 @@ def assemble_5a(options, seeds, found):
         spread("||W_O(i,.)||, ascending", COUNTS[:-1], norms),
     ]
     ours = {one.name: one for one in series}
-    reference = paper_curves("li2024-fig5a")
+    reference = published("fig5a")
     theirs = {one.name: one for one in reference}
     pairs = [
         (f"{measure}, {name}, alpha' = {PUBLISHED}", f"{how} pruning (neurons removed of 64)")

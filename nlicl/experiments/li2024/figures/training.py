@@ -9,7 +9,8 @@ import numpy as np
 from ....papers import li2024
 from ... import style
 from ...experiment import Training, every
-from ...figure import Figure, Recipe, Series, compare, paper_curves, spread
+from ...figure import Figure, Recipe, Series, compare, spread
+from .published import published
 
 SIX = li2024.Problem()
 EIGHTEEN = li2024.Problem(training_tasks=li2024.cyclic_tasks(6, shifts=3))
@@ -52,7 +53,7 @@ def assemble_2a(options, seeds, found):
     steps = found[0]["steps"]
     values = {name: np.array([one[name] for one in found]) for name in _CURVES}
     series = [spread(name, steps, values[name]) for name in _CURVES]
-    reference = paper_curves("li2024-fig2a")
+    reference = published("fig2a")
     at = lambda name, step: values[name][:, steps == step].ravel()  # noqa: E731
     query, part = "W_Q p_query", "pattern component of W_Q p_query"
     claims = [
@@ -118,7 +119,7 @@ def assemble_2b(options, seeds, found):
             spread(f"same ODR pattern, {name}", steps, values[name]),
             spread(f"other, {name}", steps, 1 - values[name]),
         ]
-    reference = paper_curves("li2024-fig2b")
+    reference = published("fig2b")
     at = lambda name, step: values[name][:, steps == step].ravel()  # noqa: E731
     claims = [
         every("attention on the query's ODR pattern at step 0", at("6 tasks", 0), 0.427, 0.447),
@@ -203,7 +204,7 @@ def assemble_2c(options, seeds, found):
         seeds,
         series,
         claims,
-        paper_curves("li2024-fig2c"),
+        published("fig2c"),
         [],
         [
             f"Drawn: the five largest neurons of seed {seeds[0]}, a point each 20 steps. Claims: all seeds.",
@@ -259,7 +260,7 @@ def assemble_2d(options, seeds, found):
         seeds,
         series,
         claims,
-        paper_curves("li2024-fig2d"),
+        published("fig2d"),
         [],
         [
             f"Drawn: five large neurons of each sign and the two smallest of seed {seeds[0]}. Claims: means over the "

@@ -1,0 +1,91 @@
+"""What a paper hands to nlicl: one object, by which it registers itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ..audit.subject import Formula, Subject
+from ..core.arrays import kind_of
+from ..core.errors import InvalidType
+from ..core.registry import PAPERS
+
+__all__ = ["Paper", "register"]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper: its problem, its formulas, and where its figures and theorems are, if it has any.
+
+    A paper's module ends with `PAPER = register(Paper(...))`. docs/adding-a-paper.md shows one from beginning to end.
+
+    Attributes
+    ----------
+    name : str
+        As on the command line: "li2024".
+    title : str
+        The paper in one line.
+    subject : Subject
+        What the audit needs to know; its formulas are the paper's.
+    Problem : type
+        The frozen dataclass of sizes, distribution and training settings.
+    Params : type
+        The NamedTuple of the model's parameters.
+    problems : mapping of str to Problem
+        Named settings, the default first: `nlicl train NAME:SETTINGS`.
+    notation : mapping of str to str
+        The paper's letters for fields of the problem, for errors about unknown settings: {"l": "length"}.
+    figures, theorems : str
+        Module with `FIGURES`, a dict of name to Recipe, and module with `THEOREMS`, a dict of number to Experiment. They are
+        imported when they are asked for. An empty text: the paper has none.
+    """
+
+    name: str
+    title: str
+    subject: Subject
+    Problem: type
+    Params: type
+    problems: Mapping[str, Any] = field(default_factory=dict)
+    notation: Mapping[str, str] = field(default_factory=dict)
+    figures: str = ""
+    theorems: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.problems:
+            object.__setattr__(self, "problems", {"default": self.Problem()})
+        for name, given in (("subject", self.subject), ("name", self.name), ("title", self.title)):
+            kind = Subject if name == "subject" else str
+            if not isinstance(given, kind):
+                raise InvalidType(f"{name} of a Paper is a {kind_of(given)}; expected a {kind.__name__}.")
+
+    @property
+    def formulas(self) -> Mapping[str, Formula]:
+        """The formulas of all the paper's losses, by name."""
+        return MappingProxyType({f.name: f for part in self.subject.every for f in part.formulas.values()})
+
+    def __repr__(self) -> str:
+        return f"Paper({self.name!r}, {self.title!r})"
+
+
+def register(paper: Paper) -> Paper:
+    """Add a paper to those that `nlicl.papers.load`, the audit and the command line know.
+
+    Parameters
+    ----------
+    paper : Paper
+
+    Returns
+    -------
+    Paper
+        The same.
+
+    Raises
+    ------
+    TypeError
+        Something else than a Paper.
+    ValueError
+        Another paper has its name.
+    """
+    if not isinstance(paper, Paper):
+        raise InvalidType(f"paper is a {kind_of(paper)}; expected a nlicl.papers.paper.Paper.")
+    return PAPERS.register(paper)
