@@ -104,7 +104,9 @@ def check_loss(model: Model, prompts: Batch, loss: str | None) -> str:
     if loss is None:
         loss = prompts.loss or model.losses[0]
     if not isinstance(loss, str) or loss not in model.losses:
-        raise InvalidValue(f"loss is {loss!r}; expected one of {', '.join(map(repr, model.losses))}.")
+        known = ", ".join(map(repr, model.losses))
+        few = f"{known}, the only loss of the model {model.name}" if len(model.losses) == 1 else f"one of {known}"
+        raise InvalidValue(f"loss is {loss!r}; expected {few}.")
     return loss
 
 

@@ -120,7 +120,7 @@ def test_wrong_settings_are_refused_before_any_work(options, message):
 
 SLOW = """
 import os, signal, time
-from nlicl.experiment import Experiment, execute
+from nlicl.experiments.experiment import Experiment, execute
 
 def runs(options):
     return {}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from nlicl.experiments.experiment import every
-from nlicl.experiments.figure import Figure, Series, compare, paper_curves, spread
+from nlicl.experiments.figure import Figure, Series, compare, spread
 from nlicl.experiments.li2024.figures import training
+from nlicl.experiments.li2024.figures.published import published
 from nlicl.experiments.registry import figures as load
 
 FIGURES = load("li2024")
@@ -60,7 +61,7 @@ def test_comparison_finds_the_worst_factor_at_shared_points():
 
 @pytest.mark.parametrize("name", ["2a", "2b", "2c", "2d", "3a", "3b", "4a", "5a"])
 def test_the_papers_curves_are_in_the_package(name):
-    curves = paper_curves(f"li2024-fig{name}")
+    curves = published(f"fig{name}")
     assert curves and all(len(curve.x) == len(curve.y) > 0 and np.isfinite(curve.y).all() for curve in curves)
     assert len({curve.name for curve in curves}) == len(curves)
     assert not any(curve.name.startswith('"') for curve in curves)
@@ -197,5 +198,5 @@ def test_what_is_measured_is_the_history():
 
 
 def test_other_papers_have_no_figures():
-    with pytest.raises(ValueError, match="paper is 'nobody'; expected one of 'li2024'"):
+    with pytest.raises(ValueError, match="paper is 'nobody'; expected one of 'bu2024', 'huang2023', 'li2024'"):
         load("nobody")

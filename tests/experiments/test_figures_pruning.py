@@ -9,6 +9,7 @@ from nlicl import forward
 from nlicl.experiments.experiment import Training
 from nlicl.experiments.li2024.figures import pruning
 from nlicl.experiments.li2024.figures.pruning import COUNTS, MEASURES, ORDERS, REMOVED, TABLE
+from nlicl.experiments.li2024.figures.published import published
 from nlicl.papers import li2024
 from nlicl.papers.li2024 import pruning as library
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import nlicl
 from nlicl.core import memory
 from nlicl.kernels.steps import dense, multihot
+from nlicl.models.transformer.steps import TRANSFORMER
 from nlicl.papers import bu2024
 from nlicl.papers.bu2024 import CodedPrompts, Problem, Semantics, shifts, small, theory, theory_case
 
@@ -448,7 +449,9 @@ def test_which_kernel_serves_which_prompts():
     """Codes where they are many; tokens where there is noise, or too few codes to sum up: the numbers agree."""
     p = CLEAN.initialize(seed=1)
     many, few = CLEAN.sample(6, seed=2), CLEAN.sample(5, seed=2)
-    assert many.kernel is multihot and few.kernel is dense and TINY.sample(50).kernel is dense
+    step = TRANSFORMER.steps[CodedPrompts, "cpu"]
+    kernels = [step.operands(p, x)[0] for x in (many, few, TINY.sample(50))]
+    assert kernels == [multihot, dense, dense]
     for x in (many, few, TINY.sample(7)):
         value, grads = nlicl.loss_and_grad(p, x)
         want, others = nlicl.loss_and_grad(p, x.dense(), "logistic")
