@@ -213,7 +213,7 @@ def test_a_run_has_learned_when_ten_steps_say_so():
     assert not scaling.learned(np.array([0.0] * 20 + [0.11] * 10))
 
 
-def test_the_sweeps_are_those_of_the_specification():
+def test_the_sweeps_are_those_that_the_page_tells():
     runs = scaling.runs(FULL)
     assert len(runs) == 11 and len(scaling.runs(QUICK)) == 6
     for name, run in runs.items():

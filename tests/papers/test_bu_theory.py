@@ -1,4 +1,4 @@
-"""Closed forms and theory of the third paper: every number of the specification, and the equations by which it was found."""
+"""Closed forms and theory of the third paper: every number of docs/bu2024.md, and the equations by which it was found."""
 
 import itertools
 import math

@@ -4,8 +4,8 @@ It works in any floating or complex dtype (ReLU and hinge branch on real parts),
 and is what everything else is judged by. Sums over i run over the columns of `prompt.keys`: the contexts, or the
 contexts and the query where the query attends to itself.
 
-Source: Li et al. 2024, the model of Section 4 of our specification as seen in the authors' slides; Bu et al. 2024
-use the same forward pass with another loss.
+Source: Li et al. 2024, the model equation on the authors' slides (docs/li2024.md, Model); Bu et al. 2024 use the same
+forward pass with another loss (docs/bu2024.md).
 """
 
 from typing import NamedTuple
