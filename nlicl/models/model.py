@@ -88,10 +88,17 @@ class Model(Protocol):
         `transformer.steps[CodedPrompts, "cpu"] = ...`.
     """
 
-    name: str
-    Params: type
-    losses: tuple[str, ...]
-    steps: MutableMapping[tuple[type, str], Step]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def Params(self) -> Any: ...
+
+    @property
+    def losses(self) -> tuple[str, ...]: ...
+
+    @property
+    def steps(self) -> MutableMapping[tuple[type, str], Step]: ...
 
     def definition(self, params: Any, prompt: Any, loss: str) -> tuple[Any, np.ndarray]:
         """The loss of one prompt, and its margins: the numbers whose zeros are its kinks. NumPy, of any dtype."""

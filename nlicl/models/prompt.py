@@ -26,21 +26,21 @@ class Prompt:
     query_attends: bool = False
 
     @property
-    def P(self):
+    def P(self) -> np.ndarray:
         """The prompt matrix P (d, l+1): columns p_1 .. p_l, p_query."""
         return self.tokens.T
 
     @property
-    def contexts(self):
+    def contexts(self) -> np.ndarray:
         """p_1 .. p_l as columns (d, l)."""
         return self.tokens[:-1].T
 
     @property
-    def keys(self):
+    def keys(self) -> np.ndarray:
         """What the query attends to, as columns: the contexts (d, l), or all of P (d, l+1) if it attends to itself."""
         return self.P if self.query_attends else self.contexts
 
     @property
-    def query(self):
+    def query(self) -> np.ndarray:
         """p_query (d,)."""
         return self.tokens[-1]

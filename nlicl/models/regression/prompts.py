@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ...core.arrays import check_finite, frozen, packed, real_array
 from ...core.errors import InvalidType, InvalidValue
@@ -25,7 +26,7 @@ class Params(NamedTuple):
 
     Q: np.ndarray
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Params(Q {np.shape(self.Q)}, {getattr(self.Q, 'dtype', '?')})"
 
 
@@ -56,22 +57,22 @@ class Prompt(prompt.Prompt):
     """
 
     @property
-    def X(self):
+    def X(self) -> np.ndarray:
         """The contexts' inputs x_i as columns (d, N)."""
         return self.tokens[:-1, :-1].T
 
     @property
-    def y(self):
+    def y(self) -> np.ndarray:
         """The contexts' labels y_i (N,)."""
         return self.tokens[:-1, -1]
 
     @property
-    def x_query(self):
+    def x_query(self) -> np.ndarray:
         """(d,)."""
         return self.tokens[-1, :-1]
 
     @property
-    def code(self):
+    def code(self) -> Code:
         """The prompt as a `Code`, its features numbered anew: the inputs that occur, in lexicographic order.
 
         ValueError if equal inputs have different labels, which no function gives.
@@ -89,7 +90,7 @@ class Prompt(prompt.Prompt):
         return Code(distinct.T, np.bincount(which[:-1], minlength=len(distinct)), labels[first], int(which[-1]))
 
 
-def _is_one(index):
+def _is_one(index: Any) -> bool:
     return np.ndim(index) == 0 and not isinstance(index, slice)
 
 
@@ -118,7 +119,7 @@ class Prompts(Batch):
     labels: np.ndarray
     query_attends: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         tokens = real_array(self.tokens, "tokens", "(B, N+1, d+1)", complex_too=True)
         B, rows, width = tokens.shape
         if B == 0 or rows < 2 or width < 2:
@@ -139,21 +140,21 @@ class Prompts(Batch):
         object.__setattr__(self, "query_attends", bool(self.query_attends))
 
     @property
-    def length(self):
+    def length(self) -> int:
         """N, the number of contexts."""
         return self.tokens.shape[1] - 1
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `Prompts`."""
         if _is_one(index):
             z = self.labels[index]
             return Prompt(self.tokens[index], z.item() if z.dtype.kind == "f" else z, self.query_attends)
         return Prompts(self.tokens[index], self.labels[index], self.query_attends)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         B, rows, width = self.tokens.shape
         attends = ", query_attends=True" if self.query_attends else ""
         return f"Prompts(B={B}, N={rows - 1}, d={width - 1}, {self.tokens.dtype}{attends})"
@@ -187,7 +188,7 @@ class CodedPrompts(Batch):
     omega: np.ndarray
     query_attends: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         V = real_array(self.V, "V", "(d, K)")
         if min(V.shape) < 1:
             raise InvalidValue(f"V has shape {V.shape}; expected (d, K) with d, K >= 1.")
@@ -220,37 +221,37 @@ class CodedPrompts(Batch):
         object.__setattr__(self, "query_attends", bool(self.query_attends))
 
     @property
-    def length(self):
+    def length(self) -> int:
         """N, the number of contexts."""
         return self.features.shape[1] - 1
 
     @cached_property
-    def counts(self):
+    def counts(self) -> np.ndarray:
         """c_k = |V_k|, how many contexts carry each feature (B, K)."""
         B, K = self.omega.shape
         places = self.features[:, :-1] + K * np.arange(B)[:, None]
         return frozen(np.bincount(places.ravel(), minlength=B * K).reshape(B, K))
 
     @property
-    def query(self):
+    def query(self) -> np.ndarray:
         """The queries' features (B,)."""
         return self.features[:, -1]
 
     @property
-    def labels(self):
+    def labels(self) -> np.ndarray:
         """y_query = omega_k of the query's feature (B,)."""
         return frozen(np.take_along_axis(self.omega, self.features[:, -1:], axis=1)[:, 0])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.features)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
         if _is_one(index):
             return self[[index]].dense()[0]
         return CodedPrompts(self.V, self.features[index], self.omega[index], self.query_attends)
 
-    def dense(self, dtype=np.float64):
+    def dense(self, dtype: DTypeLike = np.float64) -> Prompts:
         """The same prompts as arrays of tokens.
 
         Parameters
@@ -269,13 +270,13 @@ class CodedPrompts(Batch):
         tokens[:, -1, d] = 0
         return Prompts(tokens, self.labels, self.query_attends)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         d, K = self.V.shape
         attends = ", query_attends=True" if self.query_attends else ""
         return f"CodedPrompts(B={len(self)}, N={self.length}, K={K}, d={d}{attends})"
 
 
-def _numbers(value, name, shape, dtype, what):
+def _numbers(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype, what: str) -> np.ndarray:
     """`value` as a new array of finite numbers in `dtype`; or a clear error."""
     array = np.asarray(value)
     kinds = "fiuc" if dtype.kind == "c" else "fiu"

@@ -72,7 +72,7 @@ class _OnCpu:
 class _TokensOnCpu(_OnCpu):
     """`Prompts`."""
 
-    def check(self, params, batch):
+    def check(self, params: Params, batch: Any) -> None:
         _check_width(batch.tokens.shape[2] - 1, "tokens", batch.tokens.shape, params)
         if batch.tokens.dtype != params.Q.dtype:
             raise InvalidType(
@@ -80,11 +80,12 @@ class _TokensOnCpu(_OnCpu):
                 f"them, for example tokens.astype(numpy.{params.Q.dtype})."
             )
 
-    def run_forward(self, params, batch):
+    def run_forward(self, params: Params, batch: Any) -> Forward:
         n_keys = batch.length + batch.query_attends
-        return Forward(*regression.forward(packed(batch.tokens), n_keys, params.Q), None)
+        score, attention = regression.forward(packed(batch.tokens), n_keys, params.Q)
+        return Forward(score, attention, None)
 
-    def run_step(self, params, batch):
+    def run_step(self, params: Params, batch: Any) -> tuple[Any, np.ndarray]:
         n_keys = batch.length + batch.query_attends
         return regression.step(packed(batch.tokens), packed(batch.labels), n_keys, params.Q)
 
@@ -92,24 +93,25 @@ class _TokensOnCpu(_OnCpu):
 class _CountsOnCpu(_OnCpu):
     """`CodedPrompts`: counts, queries and omega are all that model and loss depend on."""
 
-    def check(self, params, batch):
+    def check(self, params: Params, batch: Any) -> None:
         _check_width(batch.V.shape[0], "V", batch.V.shape, params)
 
-    def run_forward(self, params, batch):
-        score, each, own = regression.coded_forward(*_operands(batch, params.Q.dtype), params.Q)
+    def run_forward(self, params: Params, batch: Any) -> Forward:
+        score, each, own = regression.coded_forward(*_operands(params, batch))
         attention = np.take_along_axis(each, batch.features[:, : batch.length], axis=1)
         if batch.query_attends:
             attention = np.concatenate([attention, own[:, None]], axis=1)
         return Forward(score, attention, batch.counts.astype(each.dtype) * each)
 
-    def run_step(self, params, batch):
-        return regression.coded_step(*_operands(batch, params.Q.dtype), params.Q)
+    def run_step(self, params: Params, batch: Any) -> tuple[Any, np.ndarray]:
+        return regression.coded_step(*_operands(params, batch))
 
 
-def _operands(batch: CodedPrompts, dtype: np.dtype) -> tuple[Any, ...]:
-    """What the kernels for counts take, floating numbers in `dtype`."""
+def _operands(params: Params, batch: CodedPrompts) -> tuple[Any, ...]:
+    """What the kernels for counts take, floating numbers in the parameters' dtype."""
+    dtype = params.Q.dtype
     V, omega = (packed(array.astype(dtype, copy=False)) for array in (batch.V, batch.omega))
-    return batch.counts.astype(dtype), omega, np.ascontiguousarray(batch.query), int(batch.query_attends), V
+    return batch.counts.astype(dtype), omega, np.ascontiguousarray(batch.query), int(batch.query_attends), V, params.Q
 
 
 def _check_width(d: int, name: str, shape: tuple[int, ...], params: Params) -> None:
@@ -145,11 +147,10 @@ def _explain_not_finite(what: str, dtype: np.dtype) -> None:
 class Regression:
     """Softmax attention with the one matrix Q on linear tasks, squared loss; `reference` is its definition."""
 
-    name = "regression"
-    Params = Params
-    losses = ("squared",)
-
     def __init__(self) -> None:
+        self.name = "regression"
+        self.Params = Params
+        self.losses = ("squared",)
         self.steps: dict[tuple[type, str], Step] = {
             (Prompts, "cpu"): _TokensOnCpu(),
             (CodedPrompts, "cpu"): _CountsOnCpu(),

@@ -43,7 +43,7 @@ def check_params(params: Any) -> Params:
             raise InvalidValue(
                 f"params.{name} has shape {array.shape}; expected {_SHAPES[name]} with every size at least 1."
             )
-    sizes = {}  # letter -> (size, who said so first)
+    sizes: dict[str, tuple[int, str]] = {}  # letter -> (size, who said so first)
     for name, array in arrays._asdict().items():
         for letter, size in zip(_letters(_SHAPES[name]), array.shape, strict=True):
             known, who = sizes.setdefault(letter, (size, name))

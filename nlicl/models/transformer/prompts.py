@@ -8,10 +8,12 @@
 | z                           | the query's label, `Prompt.z`; of a batch `Prompts.labels` (B,)    |
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ... import devices
 from ...core.arrays import as_array, check_finite, frozen, packed, real_array
@@ -44,12 +46,12 @@ class Params(NamedTuple):
     W_O: np.ndarray
     a: np.ndarray
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arrays = ", ".join(f"{name} {np.shape(value)}" for name, value in self._asdict().items())
         return f"Params({arrays}, {getattr(self.W_Q, 'dtype', '?')})"
 
 
-def _part(prompts, index):
+def _part(prompts: Any, index: Any) -> Any:
     """`prompts[index]` of prompts on a GPU: a slice of step 1 is cut there, other choices go by way of the host; one prompt,
     which formulas take, stays there."""
     if not isinstance(index, slice) or index.step not in (None, 1) or not range(len(prompts))[index]:
@@ -59,7 +61,7 @@ def _part(prompts, index):
     return prompts.moved(lambda array: array if array is whole else array[index])
 
 
-def _checked_labels(labels, B, dtype, of):
+def _checked_labels(labels: Any, B: int, dtype: np.dtype, of: str) -> np.ndarray:
     """`labels` as a new array (B,) of -1 and +1 in `dtype`; or a clear error."""
     labels = np.asarray(labels)
     if labels.shape != (B,):
@@ -74,7 +76,7 @@ def _checked_labels(labels, B, dtype, of):
     return labels.astype(dtype)
 
 
-def _integers(value, name, shape):
+def _integers(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """`value` as an integer ndarray of a shape; or a clear error."""
     array = as_array(value, name)
     if array.dtype.kind not in "iu":
@@ -111,7 +113,7 @@ class Prompts(Batch):
     labels: np.ndarray
     query_attends: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         there = on_device(self.tokens)
         tokens = devices.shape_of(self.tokens) if there else self.tokens
         tokens = real_array(tokens, "tokens", "(B, l+1, d)", complex_too=not there)
@@ -132,7 +134,7 @@ class Prompts(Batch):
         (devices.check_finite if there else check_finite)(tokens, "tokens")
         self._set(tokens, labels, self.query_attends)
 
-    def _set(self, tokens, labels, query_attends):
+    def _set(self, tokens: Any, labels: Any, query_attends: Any) -> None:
         object.__setattr__(self, "tokens", tokens)
         object.__setattr__(
             self, "labels", labels if on_device(labels) else frozen(labels)
@@ -140,29 +142,29 @@ class Prompts(Batch):
         object.__setattr__(self, "query_attends", bool(query_attends))
 
     @classmethod
-    def unchecked(cls, tokens, labels, query_attends):
+    def unchecked(cls, tokens: Any, labels: Any, query_attends: bool) -> "Prompts":
         """From arrays of the final dtypes that are right by construction. Nothing is looked at."""
         made = object.__new__(cls)
         made._set(tokens, labels, query_attends)
         return made
 
     @property
-    def arrays(self):
+    def arrays(self) -> Mapping[str, Any]:
         return {"tokens": self.tokens, "labels": self.labels}
 
-    def moved(self, move):
+    def moved(self, move: Callable[[Any], Any]) -> "Prompts":
         """The same prompts with their arrays moved elsewhere: `nlicl.to_device`, `nlicl.to_host`."""
         return type(self).unchecked(move(self.tokens), move(self.labels), self.query_attends)
 
     @property
-    def length(self):
+    def length(self) -> int:
         """l, the number of contexts."""
         return self.tokens.shape[1] - 1
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `Prompts`."""
         if on_device(self.tokens):
             return _part(self, index)
@@ -171,7 +173,7 @@ class Prompts(Batch):
             return Prompt(self.tokens[index], z.item() if z.dtype.kind == "f" else z, self.query_attends)
         return type(self)(self.tokens[index], self.labels[index], self.query_attends)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         B, rows, d = self.tokens.shape
         attends = ", query_attends=True" if self.query_attends else ""
         return f"Prompts(B={B}, l={rows - 1}, d={d}, {self.tokens.dtype}{attends})"
@@ -216,11 +218,13 @@ class CodedPrompts(Batch):
     sign: np.ndarray
     labels: np.ndarray
     query_attends: bool = False
+    _packed: ClassVar[Mapping[str, Any]]  # of each instance: the same arrays as kernels take them
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if any(on_device(getattr(self, name)) for name in _CODES):  # checked on the host: codes are small beside tokens
-            checked = CodedPrompts(*(devices.fetch(getattr(self, name)) for name in _CODES), self.query_attends)
-            self._set(*map(devices.place, checked._arrays), self.query_attends)
+            here = {name: devices.fetch(getattr(self, name)) for name in _CODES}
+            checked = CodedPrompts(**here, query_attends=self.query_attends)
+            self._set(checked.moved(devices.place).arrays, self.query_attends)
             return
         dictionary = real_array(self.dictionary, "dictionary", "(d, K)")
         kappa = real_array(self.kappa, "kappa", "(B, l+1)")
@@ -248,50 +252,57 @@ class CodedPrompts(Batch):
             )
         relevant, irrelevant = (codes[name].astype(np.int32, copy=False) for name in ("relevant", "irrelevant"))
         labels = _checked_labels(self.labels, B, kappa.dtype, "kappa")
-        self._set(dictionary, relevant, irrelevant, kappa, sign.astype(np.int8, copy=False), labels, self.query_attends)
-
-    def _set(self, dictionary, relevant, irrelevant, kappa, sign, labels, query_attends):
+        sign = sign.astype(np.int8, copy=False)
         arrays = (dictionary, relevant, irrelevant, kappa, sign, labels)
-        there = on_device(kappa)
-        arrays = arrays if there else tuple(map(packed, arrays))
-        for name, array in zip(_CODES, arrays, strict=True):
+        self._set(dict(zip(_CODES, arrays, strict=True)), self.query_attends)
+
+    def _set(self, arrays: Mapping[str, Any], query_attends: Any) -> None:
+        there = on_device(arrays["kappa"])
+        arrays = arrays if there else {name: packed(array) for name, array in arrays.items()}
+        for name, array in arrays.items():
             object.__setattr__(self, name, array if there else frozen(array))
         object.__setattr__(self, "query_attends", bool(query_attends))
-        object.__setattr__(self, "_arrays", arrays)
+        object.__setattr__(self, "_packed", arrays)
 
     @classmethod
-    def unchecked(cls, dictionary, relevant, irrelevant, kappa, sign, labels, query_attends):
+    def unchecked(
+        cls, dictionary: Any, relevant: Any, irrelevant: Any, kappa: Any, sign: Any, labels: Any, query_attends: bool
+    ) -> "CodedPrompts":
         """From arrays of the final dtypes that are right by construction, as samplers make them. Nothing is looked at."""
         made = object.__new__(cls)
-        made._set(dictionary, relevant, irrelevant, kappa, sign, labels, query_attends)
+        arrays = (dictionary, relevant, irrelevant, kappa, sign, labels)
+        made._set(dict(zip(_CODES, arrays, strict=True)), query_attends)
         return made
 
-    def packed(self, dtype):
+    def packed(self, dtype: DTypeLike) -> tuple[np.ndarray, ...]:
         """What the coded kernels take: (dictionary, relevant, irrelevant, kappa, sign, labels), floating numbers in `dtype`.
 
         Not to be written to: what needs no conversion is these prompts' own memory.
         """
         return tuple(
-            packed(array.astype(dtype, copy=False) if array.dtype.kind == "f" else array) for array in self._arrays
+            packed(array.astype(dtype, copy=False) if array.dtype.kind == "f" else array)
+            for array in self._packed.values()
         )
 
     @property
-    def arrays(self):
-        return dict(zip(_CODES, self._arrays, strict=True))
+    def arrays(self) -> Mapping[str, Any]:
+        return self._packed
 
-    def moved(self, move):
+    def moved(self, move: Callable[[Any], Any]) -> "CodedPrompts":
         """The same prompts with their arrays moved elsewhere: `nlicl.to_device`, `nlicl.to_host`."""
-        return type(self).unchecked(*map(move, self._arrays), self.query_attends)
+        made = object.__new__(type(self))
+        made._set({name: move(array) for name, array in self._packed.items()}, self.query_attends)
+        return made
 
     @property
-    def length(self):
+    def length(self) -> int:
         """l, the number of contexts."""
         return self.relevant.shape[1] - 1
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.relevant)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
         if on_device(self.kappa):
             return _part(self, index)
@@ -300,7 +311,7 @@ class CodedPrompts(Batch):
         rows = (self.relevant[index], self.irrelevant[index], self.kappa[index], self.sign[index], self.labels[index])
         return CodedPrompts(self.dictionary, *rows, self.query_attends)
 
-    def dense(self, dtype=np.float64):
+    def dense(self, dtype: DTypeLike = np.float64) -> Prompts:
         """The same prompts as arrays of tokens.
 
         Parameters
@@ -328,7 +339,7 @@ class CodedPrompts(Batch):
             out += np.multiply(sign[block], E[-1], out=term)
         return Prompts(tokens, self.labels, self.query_attends)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         d, K = self.dictionary.shape
         attends = ", query_attends=True" if self.query_attends else ""
         return f"CodedPrompts(B={len(self)}, l={self.length}, d={d}, {K} patterns{attends})"

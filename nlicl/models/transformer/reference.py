@@ -8,11 +8,13 @@ Source: Li et al. 2024, the model equation on the authors' slides (docs/li2024.m
 forward pass with another loss (docs/bu2024.md).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...core.errors import InvalidValue
+from ..prompt import Prompt
+from .prompts import Params
 
 __all__ = ["Forward", "evaluate", "forward", "loss", "margins"]
 
@@ -26,7 +28,7 @@ class Forward(NamedTuple):
     preactivation: np.ndarray
 
 
-def forward(params, prompt):
+def forward(params: Params, prompt: Prompt) -> Forward:
     """F(Psi; P) = a^T relu(W_O sum_i W_V p_i attn(Psi; P, i)).
 
     Parameters
@@ -50,17 +52,17 @@ def forward(params, prompt):
     return Forward(F, attn, p @ attn, u)
 
 
-def relu(u):
+def relu(u: Any) -> Any:
     """max(0, u) by the real part; NaN stays NaN."""
     return np.where(u.real <= 0, 0, u)
 
 
-def logistic(t):
+def logistic(t: Any) -> Any:
     """log(1 + exp(-t)), without overflow."""
     return np.log1p(np.exp(-t)) if t.real > 0 else np.log1p(np.exp(t)) - t
 
 
-def evaluate(params, prompt, loss="hinge"):
+def evaluate(params: Params, prompt: Prompt, loss: str = "hinge") -> tuple[Any, np.ndarray]:
     """The loss of one prompt, and its margins: where it has kinks.
 
     Parameters
@@ -87,11 +89,11 @@ def evaluate(params, prompt, loss="hinge"):
     raise InvalidValue(f"loss is {loss!r}; expected 'hinge', 'logistic' or 'squared'.")
 
 
-def loss(params, prompt, loss="hinge"):
+def loss(params: Params, prompt: Prompt, loss: str = "hinge") -> Any:
     """The loss of one prompt, as `evaluate`."""
     return evaluate(params, prompt, loss)[0]
 
 
-def margins(params, prompt, loss="hinge"):
+def margins(params: Params, prompt: Prompt, loss: str = "hinge") -> np.ndarray:
     """The margins of one prompt, as `evaluate`."""
     return evaluate(params, prompt, loss)[1]

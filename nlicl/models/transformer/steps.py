@@ -94,21 +94,22 @@ class OnCpu:
 class _TokensOnCpu(OnCpu):
     """`Prompts`: through merged matrices, or through the four as they are where prompts are few."""
 
-    def check(self, params, batch):
+    def check(self, params: Params, batch: Any) -> None:
         check_tokens_fit(params, batch.tokens)
 
-    def operands(self, params, batch):
-        few = unmerged.pays(len(batch), *params.W_Q.shape[::-1], len(params.W_V), len(params.a))
+    def operands(self, params: Params, batch: Any) -> tuple[ModuleType, tuple[np.ndarray, ...], np.ndarray]:
+        m_a, d = params.W_Q.shape
+        few = unmerged.pays(len(batch), d, m_a, len(params.W_V), len(params.a))
         return unmerged if few else dense, (packed(batch.tokens),), packed(batch.labels)
 
 
 class _CodesOnCpu(OnCpu):
     """`CodedPrompts`."""
 
-    def check(self, params, batch):
+    def check(self, params: Params, batch: Any) -> None:
         check_fit(params, "dictionary", batch.dictionary.shape, batch.dictionary.shape[0])
 
-    def operands(self, params, batch):
+    def operands(self, params: Params, batch: Any) -> tuple[ModuleType, tuple[np.ndarray, ...], np.ndarray]:
         *inputs, labels = batch.packed(params.W_Q.dtype)
         return coded, tuple(inputs), labels
 
@@ -177,14 +178,14 @@ class TokensOnGpu(OnGpu):
     """`Prompts`, and whatever has a method `dense(dtype)` that gives them: codes that only the CPU has a kernel for."""
 
     @property
-    def kernel(self):
+    def kernel(self) -> Any:
         return devices.kernels().dense
 
-    def check(self, params, batch):
+    def check(self, params: Params, batch: Any) -> None:
         if isinstance(batch, Prompts):
             check_tokens_fit(params, batch.tokens)
 
-    def operands(self, batch, dtype):
+    def operands(self, batch: Any, dtype: np.dtype) -> tuple[tuple[Any, ...], Any]:
         batch = batch if isinstance(batch, Prompts) else batch.dense(dtype)
         return (devices.place(batch.tokens),), devices.place(batch.labels)
 
@@ -193,13 +194,13 @@ class _CodesOnGpu(OnGpu):
     """`CodedPrompts`."""
 
     @property
-    def kernel(self):
+    def kernel(self) -> Any:
         return devices.kernels().coded
 
-    def check(self, params, batch):
+    def check(self, params: Params, batch: Any) -> None:
         check_fit(params, "dictionary", batch.dictionary.shape, batch.dictionary.shape[0])
 
-    def operands(self, batch, dtype):
+    def operands(self, batch: Any, dtype: np.dtype) -> tuple[tuple[Any, ...], Any]:
         cuda = devices.kernels()
         placed = map(devices.place, batch.arrays.values())
         *inputs, labels = (cuda.converted(array, dtype) if array.dtype.kind == "f" else array for array in placed)
@@ -228,11 +229,10 @@ def _explain_not_finite(what: str, batch: Any, dtype: np.dtype) -> None:
 class Transformer:
     """The one-layer transformer F(Psi; P) = a^T relu(W_O sum_i W_V p_i attn_i); `reference` is its definition."""
 
-    name = "transformer"
-    Params = Params
-    losses = tuple(losses.NAMES)  # the hinge where none is named
-
     def __init__(self) -> None:
+        self.name = "transformer"
+        self.Params = Params
+        self.losses = tuple(losses.NAMES)  # the hinge where none is named
         self.steps: dict[tuple[type, str], Step] = {
             (Prompts, "cpu"): _TokensOnCpu(),
             (CodedPrompts, "cpu"): _CodesOnCpu(),
