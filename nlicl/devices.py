@@ -7,7 +7,7 @@ they lie. `nlicl.kernels.cuda` is imported when a GPU is asked for, and never be
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -26,7 +26,6 @@ __all__ = [
     "choose",
     "fetch",
     "kernels",
-    "named",
     "on_device",
     "place",
     "shape_of",
@@ -108,16 +107,11 @@ class Place(NamedTuple):
     stays: bool
 
 
-def named(params: Any = None, batch: Any = None) -> dict[str, Any]:
-    """The arrays of parameters and prompts by the names that errors call them; whatever is neither has none."""
-    found = {f"params.{name}": array for name, array in params._asdict().items()} if hasattr(params, "_asdict") else {}
-    if isinstance(batch, Movable):
-        found |= {f"prompts.{name}": array for name, array in batch.arrays.items()}
-    return found
+_HOST = Place("cpu", False)
 
 
-def choose(backend: str, arrays: Mapping[str, Any]) -> Place:
-    """Where a backend means, for arrays with these names: "auto" is on the GPU if any of them lies there.
+def choose(backend: str, params: Any = (), arrays: Mapping[str, Any] = MappingProxyType({})) -> Place:
+    """Where a backend means, for parameters and for the arrays of prompts by name: "auto" is on the GPU if any lies there.
 
     Raises
     ------
@@ -126,9 +120,15 @@ def choose(backend: str, arrays: Mapping[str, Any]) -> Place:
     TypeError
         "cpu" with arrays that lie on a GPU.
     """
+    params = params if isinstance(params, tuple) else ()  # anything else is refused by whoever takes it
+    if backend != "cuda" and all(type(array) is np.ndarray for group in (params, arrays.values()) for array in group):
+        if backend in ("auto", "cpu"):  # as a rule, in a microsecond
+            return _HOST
     if not isinstance(backend, str) or backend not in BACKENDS:
         raise InvalidValue(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}.")
-    there = next((name for name, array in arrays.items() if on_device(array)), "")
+    named = {f"params.{name}": array for name, array in zip(getattr(params, "_fields", ()), params, strict=False)}
+    named |= {f"prompts.{name}": array for name, array in arrays.items()}
+    there = next((name for name, array in named.items() if on_device(array)), "")
     if there and backend == "cpu":
         raise InvalidType(
             f"backend is 'cpu', but {there} lies on a GPU; expected arrays of the host. Bring it there by nlicl.to_host."

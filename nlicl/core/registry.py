@@ -42,7 +42,7 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Those registered so far, in the order in which they were."""
-        return iter(list(self._things.values()))
+        return iter(self._things.values())
 
     def register(self, thing: T) -> T:
         """Add one, and return it; ValueError if another has its name."""

@@ -9,7 +9,7 @@ from typing import Any
 from .. import devices
 from ..core.arrays import kind_of, name_of
 from ..core.errors import InvalidType, InvalidValue
-from .model import Batch, Model, Step, find, step_of
+from .model import Batch, Model, enter
 from .regression.steps import REGRESSION
 from .transformer.steps import TRANSFORMER
 
@@ -43,7 +43,9 @@ def forward(params: Any, prompts: Any, model: Model | str | None = None, backend
     TypeError, ValueError
         As `loss_and_grad`.
     """
-    _, step, place = _enter(params, prompts, model, backend)
+    check_batch(prompts)
+    place = devices.choose(backend, params, prompts.arrays)
+    _, step = enter(params, prompts, model, place.device)
     out = step.forward(params, prompts)
     return out if place.stays or place.device == "cpu" else devices.to_host(out)
 
@@ -86,17 +88,11 @@ def loss_and_grad(
     nlicl.devices.Unavailable
         backend="cuda" without a GPU, or without the package numba-cuda.
     """
-    found, step, place = _enter(params, prompts, model, backend)
+    check_batch(prompts)
+    place = devices.choose(backend, params, prompts.arrays)
+    found, step = enter(params, prompts, model, place.device)
     value, grads = step.loss_and_grad(params, prompts, check_loss(found, prompts, loss))
     return value, grads if place.stays or place.device == "cpu" else devices.to_host(grads)
-
-
-def _enter(params: Any, prompts: Any, model: Model | str | None, backend: str) -> tuple[Model, Step, devices.Place]:
-    """The model that is meant, the step that these go through, and where."""
-    check_batch(prompts)
-    found = find(params, prompts, model)
-    place = devices.choose(backend, devices.named(params, prompts))
-    return found, step_of(found, prompts, place.device), place
 
 
 def check_loss(model: Model, prompts: Batch, loss: str | None) -> str:

@@ -14,7 +14,7 @@ from ..core.arrays import kind_of, name_of
 from ..core.errors import InvalidType
 from ..core.registry import MODELS
 
-__all__ = ["Batch", "Model", "Step", "find", "model_of", "register", "step_of"]
+__all__ = ["Batch", "Model", "Step", "enter", "find", "register", "step_of"]
 
 
 class Batch:
@@ -135,11 +135,6 @@ def register(model: Model) -> Model:
     return MODELS.register(model)
 
 
-def model_of(params: Any) -> Model | None:
-    """The first model registered whose parameters these are; None if there is none."""
-    return next((model for model in MODELS if isinstance(params, model.Params)), None)
-
-
 def find(params: Any, batch: Any = None, model: "Model | str | None" = None) -> Model:
     """The model that these parameters belong to, and that a batch is for.
 
@@ -160,7 +155,7 @@ def find(params: Any, batch: Any = None, model: "Model | str | None" = None) -> 
         An unknown name.
     """
     if model is None:
-        found = model_of(params)
+        found = next((each for each in MODELS if isinstance(params, each.Params)), None)
         if found is not None and (batch is None or _takes(found, type(batch)) or not _takers(type(batch))):
             return found
         takers = _takers(type(batch))
@@ -178,6 +173,19 @@ def find(params: Any, batch: Any = None, model: "Model | str | None" = None) -> 
     kinds = dict.fromkeys(each.Params for each in wanted)
     expected = " or ".join(f"{name_of(kind)}({', '.join(kind._fields)})" for kind in kinds)
     raise InvalidType(f"params is a {kind_of(params)}; expected {expected}{goes}.")
+
+
+def enter(params: Any, batch: Any, model: "Model | str | None", device: str) -> tuple[Model, Step]:
+    """The model that is meant, as `find`, and its step for such a batch on a device, as `step_of`."""
+    if model is None:
+        for found in MODELS:
+            if type(params) is found.Params:
+                step = found.steps.get((type(batch), device))  # as a rule, in a microsecond
+                if step is not None:
+                    return found, step
+                break
+    found = find(params, batch, model)
+    return found, step_of(found, batch, device)
 
 
 def step_of(model: Model, batch: Any, device: str) -> Step:

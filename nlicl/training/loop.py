@@ -34,6 +34,7 @@ from ..core.arrays import kind_of, short
 from ..core.checks import integer, real
 from ..core.errors import InvalidType, InvalidValue, NotFinite
 from ..core.files import write_whole
+from ..models.model import Batch
 from .descent import OnCpu, OnGpu, draws
 from .runs import CHECKPOINT, Diverged, State, describe, diverged, pack, unpack
 
@@ -148,7 +149,12 @@ def train(
         backend="cuda" without a GPU, or without the package numba-cuda.
     """
     _check_problem(problem)
-    on_gpu = devices.choose(backend, devices.named(params, prompts)).device == "cuda"
+    on_gpu = (
+        devices.choose(
+            backend, () if params is None else params, prompts.arrays if isinstance(prompts, Batch) else {}
+        ).device
+        == "cuda"
+    )
     if resume and out is None:
         raise InvalidValue("resume is set but out is None; expected the folder of the run to continue.")
     if out is not None and (not isinstance(out, (str, os.PathLike)) or not os.fspath(out)):

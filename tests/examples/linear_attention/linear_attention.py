@@ -1,0 +1,155 @@
+"""Linear attention in the place of softmax: another model on the parameters and prompts of Li et al.
+
+    F = a^T relu(W_O W_V c),      c = sum_i s_i p_i / n,      s_i = (W_K p_i)^T W_Q p_query,      n keys
+
+In reverse, with g = dF of the mean, dh = g a 1[h > 0], dc = W_V^T W_O^T dh:
+
+    ds_i = p_i . dc / n,    du = sum_i ds_i p_i,    dW_K = (W_Q p_q) du^T,    dW_Q = (W_K du) p_q^T
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nlicl import CodedPrompts, Params, Prompts, loss_and_grad
+from nlicl.audit.subject import Formula, Subject, fill
+from nlicl.experiments.figure import Figure, Recipe, spread
+from nlicl.experiments.claims import every
+from nlicl.experiments.experiment import Training
+from nlicl.models.model import register
+from nlicl.models.transformer import audited
+from nlicl.models.transformer.checks import check_params, check_tokens_fit
+from nlicl.papers import Paper
+from nlicl.papers import register as register_paper
+from nlicl.papers.li2024 import Problem
+
+
+class Forward(NamedTuple):
+    score: np.ndarray
+    attention: np.ndarray
+
+
+# ---- The definition: one prompt, any dtype
+
+
+def definition(params, prompt, loss):
+    W_Q, W_K, W_V, W_O, a = params
+    p = prompt.keys
+    s = (W_K @ p).T @ (W_Q @ prompt.query)
+    h = W_O @ (W_V @ (p @ s / p.shape[1]))
+    F = a @ np.where(h.real > 0, h, 0)
+    return (F - prompt.z) ** 2 / 2, h
+
+
+# ---- The step: a batch, forward and backward by hand
+
+
+class Step:
+    def _forward(self, params, batch):
+        W_Q, W_K, W_V, W_O, a = params
+        P, p_q = batch.tokens[:, : batch.length + batch.query_attends], batch.tokens[:, -1]
+        k = p_q @ W_Q.T  # k = W_Q p_query
+        s = np.einsum("bid,bd->bi", P, k @ W_K) / P.shape[1]  # s_i = p_i . W_K^T k, over n
+        c = np.einsum("bi,bid->bd", s, P)
+        v = c @ W_V.T
+        h = v @ W_O.T
+        return P, p_q, k, s, c, v, h, np.maximum(h, 0) @ a  # F = a^T relu(h)
+
+    def checked(self, params, batch):
+        params = check_params(params)
+        batch = batch if isinstance(batch, Prompts) else batch.dense(params.W_Q.dtype)
+        check_tokens_fit(params, batch.tokens)
+        return params, batch
+
+    def forward(self, params, batch):
+        *_, s, _, _, _, F = self._forward(*self.checked(params, batch))
+        return Forward(F, s)
+
+    def loss_and_grad(self, params, batch, loss):
+        params, batch = self.checked(params, batch)
+        P, p_q, k, s, c, v, h, F = self._forward(params, batch)
+        W_Q, W_K, W_V, W_O, a = params
+        g = (F - batch.labels) / len(F)  # loss = (F - z)^2 / 2
+        dh = g[:, None] * a * (h > 0)  # F = a^T relu(h)
+        dv = dh @ W_O  # h = W_O v
+        dc = dv @ W_V  # v = W_V c
+        ds = np.einsum("bid,bd->bi", P, dc) / P.shape[1]  # c = sum_i s_i p_i
+        du = np.einsum("bi,bid->bd", ds, P)  # s_i = p_i . u / n
+        dk = du @ W_K.T  # u = W_K^T k
+        grads = Params(dk.T @ p_q, k.T @ du, dv.T @ c, dh.T @ v, np.maximum(h, 0).T @ g)
+        return ((F - batch.labels) ** 2).mean() / 2, grads
+
+
+class LinearAttention:
+    name = "linear-attention"
+    Params = Params
+    losses = ("squared",)
+
+    def __init__(self):
+        self.steps = {(Prompts, "cpu"): Step(), (CodedPrompts, "cpu"): Step()}
+
+    def definition(self, params, prompt, loss):
+        return definition(params, prompt, loss)
+
+
+MODEL = register(LinearAttention())
+
+
+def gradients(params, prompts):
+    return loss_and_grad(params, prompts, model=MODEL)[1]
+
+
+# ---- Its formulas, judged by the audit
+
+
+def dW_K(params, prompt):
+    """g (W_Q p_query) (sum_i (p_i . dc) p_i / n)^T, dc = W_V^T W_O^T (a 1[h > 0])."""
+    W_Q, W_K, W_V, W_O, a = params
+    p, k, n = prompt.keys, params.W_Q @ prompt.query, prompt.keys.shape[1]
+    h = W_O @ W_V @ (p @ ((W_K @ p).T @ k) / n)
+    dc = W_V.T @ W_O.T @ (a * (h > 0))
+    return (a @ np.maximum(h, 0) - prompt.z) * np.outer(k, p @ (p.T @ dc) / n)
+
+
+def mean_loss(params, prompts):
+    return sum(definition(params, prompt, "squared")[0] for prompt in prompts) / len(prompts)
+
+
+subject = Subject(
+    name="linear-attention",
+    title="Linear attention on Li et al.'s prompts",
+    formulas={"W_K": Formula(dW_K, "W_K", "W_K", "g (W_Q p_q) du^T", "derived")},
+    points=lambda draws, seed, attends: fill([], audited.random_points(np.random.default_rng([3, seed]), attends), draws),
+    definition=lambda params, prompt: definition(params, prompt, "squared"),
+    kernel=mean_loss,
+    source=mean_loss,
+    gradient=gradients,
+)
+
+
+# ---- A figure
+
+
+def assemble(options, seeds, found):
+    losses = np.array([one["loss"] for one in found])
+    claims = [every("the loss falls", losses[:, -1] / losses[:, 0], high=0.9)]
+    series = [spread("loss", np.arange(losses.shape[1]), losses)]
+    return Figure("linear-attention-loss", "Training with linear attention", {}, seeds, series, claims)
+
+
+def runs(options):
+    return {"run": Training(Problem(), steps=20, batch=32, learning_rate=0.3, measure=None, model=MODEL.name)}
+
+
+def measure(options, seed, runs):
+    return {"loss": runs["run"].history.loss}
+
+
+def draw(figure):
+    from nlicl.experiments import style
+
+    return style.lines(figure) if hasattr(style, "lines") else None
+
+
+FIGURES = {"loss": Recipe("loss", "The loss", runs, measure, assemble, draw=draw)}
+PAPER = register_paper(Paper("linear-attention", subject.title, subject, Problem, Params, figures=__name__))
