@@ -10,7 +10,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -218,7 +218,8 @@ class CodedPrompts(Batch):
     sign: np.ndarray
     labels: np.ndarray
     query_attends: bool = False
-    _packed: ClassVar[Mapping[str, Any]]  # of each instance: the same arrays as kernels take them
+    if TYPE_CHECKING:
+        _packed: Mapping[str, Any]  # the same arrays as kernels take them; no field
 
     def __post_init__(self) -> None:
         if any(on_device(getattr(self, name)) for name in _CODES):  # checked on the host: codes are small beside tokens

@@ -1,0 +1,180 @@
+"""The register of models, the table of steps, and what happens to whatever is in neither."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import nlicl
+from nlicl.core.registry import MODELS, Registry
+from nlicl.models.model import Batch, find, register, step_of
+from nlicl.models.regression.steps import REGRESSION
+from nlicl.models.transformer.steps import TRANSFORMER
+from nlicl.papers import huang2023, li2024
+
+
+class Weights(NamedTuple):
+    w: np.ndarray
+
+
+class Points(Batch):
+    """x (B,), labels (B,)."""
+
+    length = 1
+
+    def __init__(self, x, labels):
+        self.x, self.labels = np.asarray(x, float), np.asarray(labels, float)
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        return Points(np.atleast_1d(self.x[index]), np.atleast_1d(self.labels[index]))
+
+
+class Through(NamedTuple):
+    """A step that multiplies."""
+
+    factor: float
+
+    def forward(self, params, batch):
+        return Answer(self.factor * params[0] * batch.x)
+
+    def loss_and_grad(self, params, batch, loss):
+        return self.factor, params
+
+
+class Answer(NamedTuple):
+    score: np.ndarray
+
+
+def model(name, Params=Weights, losses=("squared", "other"), **steps):
+    class Model:
+        def definition(self, params, prompt, loss):
+            return (params.w * prompt.x - prompt.labels) ** 2, np.empty(0)
+
+    made = Model()
+    made.name, made.Params, made.losses = name, Params, losses
+    made.steps = {(Points, device): step for device, step in steps.items()}
+    return made
+
+
+@pytest.fixture
+def registered():
+    """Models that are forgotten after the test."""
+    before = dict(MODELS._things)
+    yield register
+    MODELS._things.clear()
+    MODELS._things.update(before)
+
+
+PARAMS, POINTS = Weights(np.array(2.0)), Points([1.0, 2.0], [1.0, -1.0])
+
+
+def test_a_model_is_found_by_its_parameters(registered):
+    mine = registered(model("mine", cpu=Through(3.0)))
+    assert find(PARAMS) is mine and nlicl.loss_and_grad(PARAMS, POINTS)[0] == 3
+    assert nlicl.forward(PARAMS, POINTS).score.tolist() == [6, 12]
+    assert find(li2024.Problem().initialize()) is TRANSFORMER
+    assert find(huang2023.Problem().initialize()) is REGRESSION
+
+
+def test_the_first_with_these_parameters_is_meant_unless_told(registered):
+    registered(model("first", cpu=Through(1.0)))
+    second = registered(model("second", cpu=Through(2.0)))
+    assert nlicl.loss_and_grad(PARAMS, POINTS)[0] == 1
+    assert nlicl.loss_and_grad(PARAMS, POINTS, model="second")[0] == 2
+    assert nlicl.loss_and_grad(PARAMS, POINTS, model=second)[0] == 2
+    assert nlicl.forward(PARAMS, POINTS, model="second").score[0] == 4
+
+
+def test_a_model_need_not_be_registered_to_be_used():
+    assert nlicl.loss_and_grad(PARAMS, POINTS, model=model("free", cpu=Through(5.0)))[0] == 5
+    with pytest.raises(TypeError, match=r"params is a Weights; expected nlicl\.Params\(W_Q, W_K, W_V, W_O, a\)"):
+        nlicl.loss_and_grad(PARAMS, POINTS)
+
+
+def test_the_same_tokens_through_another_model(registered):
+    """The transformer's parameters and prompts, another model's step: neither knows of it."""
+    other = model("other", Params=nlicl.Params)
+    other.steps[nlicl.Prompts, "cpu"] = Through(7.0)
+    registered(other)
+    problem = li2024.Problem()
+    params, prompts = problem.initialize(), problem.sample(3).dense()
+    assert nlicl.loss_and_grad(params, prompts, model="other")[0] == 7
+    assert nlicl.loss_and_grad(params, prompts)[0] == nlicl.loss_and_grad(params, prompts, model="transformer")[0] != 7
+
+
+def test_a_kind_of_prompts_inherits_its_step_and_may_have_its_own():
+    class More(Points):
+        pass
+
+    mine = model("mine", cpu=Through(1.0))
+    assert nlicl.loss_and_grad(PARAMS, More([1.0], [1.0]), model=mine)[0] == 1
+    mine.steps[More, "cpu"] = Through(2.0)
+    assert nlicl.loss_and_grad(PARAMS, More([1.0], [1.0]), model=mine)[0] == 2
+    assert nlicl.loss_and_grad(PARAMS, POINTS, model=mine)[0] == 1
+
+
+def test_the_loss_is_the_prompts_own_or_the_models_first():
+    class Asks(NamedTuple):
+        def loss_and_grad(self, params, batch, loss):
+            return loss, params
+
+    class Own(Points):
+        loss = "other"
+
+    mine = model("mine", cpu=Asks())
+    assert nlicl.loss_and_grad(PARAMS, POINTS, model=mine)[0] == "squared"
+    assert nlicl.loss_and_grad(PARAMS, Own([1.0], [1.0]), model=mine)[0] == "other"
+    assert nlicl.loss_and_grad(PARAMS, Own([1.0], [1.0]), "squared", model=mine)[0] == "squared"
+    with pytest.raises(ValueError, match="loss is 'hinge'; expected one of 'squared', 'other'"):
+        nlicl.loss_and_grad(PARAMS, POINTS, "hinge", model=mine)
+
+
+def test_what_is_no_model_is_refused(registered):
+    with pytest.raises(TypeError, match="it has no definition; expected an object as nlicl.models.model.Model says"):
+        register(type("Half", (), dict.fromkeys(["name", "Params", "losses", "steps"]))())
+    with pytest.raises(TypeError, match="it is a class"):
+        register(type(model("mine")))
+    with pytest.raises(TypeError, match="expected a NamedTuple of arrays"):
+        register(model("mine", Params=dict))
+    first = registered(model("mine"))
+    assert register(first) is first
+    with pytest.raises(ValueError, match="a model is called 'mine' already; expected another name"):
+        register(model("mine"))
+    with pytest.raises(ValueError, match="model is 'nothing'; expected one of 'regression', 'transformer', .*'mine'"):
+        nlicl.loss_and_grad(PARAMS, POINTS, model="nothing")
+    with pytest.raises(
+        TypeError, match="model is a int; expected a model, or the name of one: regression, transformer"
+    ):
+        nlicl.loss_and_grad(PARAMS, POINTS, model=3)
+
+
+def test_what_a_model_does_not_take_is_refused():
+    mine = model("mine", cpu=Through(1.0))
+    problem = li2024.Problem()
+    with pytest.raises(
+        TypeError, match=r"prompts is a nlicl\.CodedPrompts; expected prompts of the model mine: Points"
+    ):
+        nlicl.loss_and_grad(PARAMS, problem.sample(2), model=mine)
+    with pytest.raises(TypeError, match=r"expected Weights\(w\), the parameters of the model mine"):
+        nlicl.loss_and_grad(problem.initialize(), POINTS, model=mine)
+    with pytest.raises(TypeError, match="no GPU kernels"):
+        step_of(mine, POINTS, "cuda")
+    with pytest.raises(TypeError, match="a Points cannot be moved to or from a GPU"):
+        POINTS.moved(lambda array: array)
+
+
+def test_a_batch_says_what_is_missing():
+    class Bare(Batch):
+        pass
+
+    for attempt in (len, list, lambda batch: batch.length, lambda batch: batch[0]):
+        with pytest.raises(NotImplementedError):
+            attempt(Bare())
+
+
+def test_a_register_finds_what_belongs_to_the_library():
+    fresh = Registry("paper", "nlicl.papers")
+    assert fresh.names() == ["bu2024", "huang2023", "li2024"] and list(fresh) == []
