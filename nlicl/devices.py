@@ -121,9 +121,9 @@ def choose(backend: str, params: Any = (), arrays: Mapping[str, Any] = MappingPr
         "cpu" with arrays that lie on a GPU.
     """
     params = params if isinstance(params, tuple) else ()  # anything else is refused by whoever takes it
-    if backend != "cuda" and all(type(array) is np.ndarray for group in (params, arrays.values()) for array in group):
-        if backend in ("auto", "cpu"):  # as a rule, in a microsecond
-            return _HOST
+    here = all(type(array) is np.ndarray for group in (params, arrays.values()) for array in group)
+    if here and backend in ("auto", "cpu"):  # as a rule, in a microsecond
+        return _HOST
     if not isinstance(backend, str) or backend not in BACKENDS:
         raise InvalidValue(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}.")
     named = {f"params.{name}": array for name, array in zip(getattr(params, "_fields", ()), params, strict=False)}

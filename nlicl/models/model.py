@@ -126,10 +126,10 @@ def register(model: Model) -> Model:
     """
     lacking = [name for name in ("name", "Params", "losses", "steps", "definition") if not hasattr(model, name)]
     if lacking or isinstance(model, type):
-        what = f"it has no {lacking[0]}" if lacking else "it is a class"
-        raise InvalidType(
-            f"model is {kind_of(model)}, and {what}; expected an object as nlicl.models.model.Model says."
+        given = (
+            f"the class {name_of(model)}" if isinstance(model, type) else f"a {kind_of(model)}, and has no {lacking[0]}"
         )
+        raise InvalidType(f"model is {given}; expected an object with all that nlicl.models.model.Model says.")
     if not hasattr(model.Params, "_fields"):
         raise InvalidType(f"model.Params is {model.Params!r}; expected a NamedTuple of arrays.")
     return MODELS.register(model)

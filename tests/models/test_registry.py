@@ -90,7 +90,7 @@ def test_the_first_with_these_parameters_is_meant_unless_told(registered):
 
 def test_a_model_need_not_be_registered_to_be_used():
     assert nlicl.loss_and_grad(PARAMS, POINTS, model=model("free", cpu=Through(5.0)))[0] == 5
-    with pytest.raises(TypeError, match=r"params is a Weights; expected nlicl\.Params\(W_Q, W_K, W_V, W_O, a\)"):
+    with pytest.raises(TypeError, match=r"params is a Weights; expected .*nlicl\.Params\(W_Q, W_K, W_V, W_O, a\)"):
         nlicl.loss_and_grad(PARAMS, POINTS)
 
 
@@ -133,9 +133,9 @@ def test_the_loss_is_the_prompts_own_or_the_models_first():
 
 
 def test_what_is_no_model_is_refused(registered):
-    with pytest.raises(TypeError, match="it has no definition; expected an object as nlicl.models.model.Model says"):
+    with pytest.raises(TypeError, match="model is a Half, and has no definition; expected an object with all"):
         register(type("Half", (), dict.fromkeys(["name", "Params", "losses", "steps"]))())
-    with pytest.raises(TypeError, match="it is a class"):
+    with pytest.raises(TypeError, match="model is the class Model"):
         register(type(model("mine")))
     with pytest.raises(TypeError, match="expected a NamedTuple of arrays"):
         register(model("mine", Params=dict))
@@ -143,7 +143,7 @@ def test_what_is_no_model_is_refused(registered):
     assert register(first) is first
     with pytest.raises(ValueError, match="a model is called 'mine' already; expected another name"):
         register(model("mine"))
-    with pytest.raises(ValueError, match="model is 'nothing'; expected one of 'regression', 'transformer', .*'mine'"):
+    with pytest.raises(ValueError, match=r"model is 'nothing'; expected one of 'regression', 'transformer', .*'mine'"):
         nlicl.loss_and_grad(PARAMS, POINTS, model="nothing")
     with pytest.raises(
         TypeError, match="model is a int; expected a model, or the name of one: regression, transformer"

@@ -76,8 +76,8 @@ class _TokensOnCpu(_OnCpu):
         _check_width(batch.tokens.shape[2] - 1, "tokens", batch.tokens.shape, params)
         if batch.tokens.dtype != params.Q.dtype:
             raise InvalidType(
-                f"prompts.tokens has dtype {batch.tokens.dtype}, params.Q {params.Q.dtype}; expected one dtype. Convert one of "
-                f"them, for example tokens.astype(numpy.{params.Q.dtype})."
+                f"prompts.tokens has dtype {batch.tokens.dtype}, params.Q {params.Q.dtype}; expected one dtype. Convert one "
+                f"of them, for example tokens.astype(numpy.{params.Q.dtype})."
             )
 
     def run_forward(self, params: Params, batch: Any) -> Forward:

@@ -37,8 +37,8 @@ problems = {"reference": Problem(), "small": small, "theory": theory_case}
 """Named settings, the default first."""
 
 __all__ = [
-    "PAPER",
     "MATCHES",
+    "PAPER",
     "TITLE",
     "CodedPrompts",
     "Observer",

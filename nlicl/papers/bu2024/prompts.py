@@ -86,8 +86,8 @@ class CodedPrompts(Batch):
     """A batch of prompts whose words and labels are sparse codes: x = M z, y = Q z, and noise on top where there is any.
 
     A token is the sum of the dictionary's columns that its code z names; the query's has no label. Without noise the kernels
-    work on codes alone (`nlicl.kernels.steps.multihot`). Noise has as many coordinates as the token and no shorter code: with it
-    the tokens are kept, and the kernels for tokens are exact on them.
+    work on codes alone (`nlicl.kernels.steps.multihot`). Noise has as many coordinates as the token and no shorter code:
+    with it the tokens are kept, and the kernels for tokens are exact on them.
 
     Attributes
     ----------
@@ -183,7 +183,7 @@ class CodedPrompts(Batch):
         return self.code.shape[1] - 1
 
     def codes(self, dtype):
-        """Of prompts without noise, what `nlicl.kernels.steps.multihot` takes: both dictionaries in `dtype`, starts and columns."""
+        """Of prompts without noise, what the step `multihot` takes: both dictionaries in `dtype`, starts and columns."""
         E = np.ascontiguousarray(self.dictionary, dtype)
         return E, self._without_labels(E), *self._columns
 

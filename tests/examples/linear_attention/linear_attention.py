@@ -10,12 +10,12 @@ In reverse, with g = dF of the mean, dh = g a 1[h > 0], dc = W_V^T W_O^T dh:
 from typing import NamedTuple
 
 import numpy as np
+from nlicl.experiments.claims import every
 
 from nlicl import CodedPrompts, Params, Prompts, loss_and_grad
 from nlicl.audit.subject import Formula, Subject, fill
-from nlicl.experiments.figure import Figure, Recipe, spread
-from nlicl.experiments.claims import every
 from nlicl.experiments.experiment import Training
+from nlicl.experiments.figure import Figure, Recipe, spread
 from nlicl.models.model import register
 from nlicl.models.transformer import audited
 from nlicl.models.transformer.checks import check_params, check_tokens_fit
@@ -119,7 +119,9 @@ subject = Subject(
     name="linear-attention",
     title="Linear attention on Li et al.'s prompts",
     formulas={"W_K": Formula(dW_K, "W_K", "W_K", "g (W_Q p_q) du^T", "derived")},
-    points=lambda draws, seed, attends: fill([], audited.random_points(np.random.default_rng([3, seed]), attends), draws),
+    points=lambda draws, seed, attends: fill(
+        [], audited.random_points(np.random.default_rng([3, seed]), attends), draws
+    ),
     definition=lambda params, prompt: definition(params, prompt, "squared"),
     kernel=mean_loss,
     source=mean_loss,
