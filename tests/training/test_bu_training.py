@@ -216,7 +216,7 @@ REFERENCE = {  # t: ranges over seeds of error, correct attention and loss
 
 
 def test_the_reference_table():
-    """Our reference run (docs/bu2024.md), on a quarter of its test prompts: 4.5 standard deviations of a count more of error."""
+    """Our reference run, on a quarter of its test prompts: 4.5 standard deviations of a count more of error."""
     for seed in (0, 1):
         history = nlicl.train(Problem(), steps=800, measure=list(REFERENCE), seed=seed).history
         for t, (errors, attentions, losses) in REFERENCE.items():

@@ -3,8 +3,8 @@
     attn_l = softmax_l( (W_K^x x_l)^T W_Q^x x_q )      v = sum_l attn_l y_l      h = W_O^y v      F = r^T relu(h)
 
 The same function as `nlicl.models.transformer.reference` has with W_Q = [W_Q^x 0], W_K = [W_K^x 0], W_V = [0 I],
-W_O = W_O^y, a = r, which `full` makes. Softmax over the demonstrations, no 1/sqrt(d), no bias [recalled]; logistic loss [paper]. Any dtype, complex
-included.
+W_O = W_O^y, a = r, which `full` makes. Softmax over the demonstrations, no 1/sqrt(d), no bias [recalled]; logistic loss
+[paper]. Any dtype, complex included.
 """
 
 from typing import NamedTuple

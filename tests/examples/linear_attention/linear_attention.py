@@ -67,8 +67,8 @@ class Step:
 
     def loss_and_grad(self, params, batch, loss):
         params, batch = self.checked(params, batch)
-        P, p_q, k, s, c, v, h, F = self._forward(params, batch)
-        W_Q, W_K, W_V, W_O, a = params
+        P, p_q, k, _, c, v, h, F = self._forward(params, batch)
+        _, W_K, W_V, W_O, a = params
         g = (F - batch.labels) / len(F)  # loss = (F - z)^2 / 2
         dh = g[:, None] * a * (h > 0)  # F = a^T relu(h)
         dv = dh @ W_O  # h = W_O v
@@ -104,7 +104,7 @@ def gradients(params, prompts):
 
 def dW_K(params, prompt):
     """g (W_Q p_query) (sum_i (p_i . dc) p_i / n)^T, dc = W_V^T W_O^T (a 1[h > 0])."""
-    W_Q, W_K, W_V, W_O, a = params
+    _, W_K, W_V, W_O, a = params
     p, k, n = prompt.keys, params.W_Q @ prompt.query, prompt.keys.shape[1]
     h = W_O @ W_V @ (p @ ((W_K @ p).T @ k) / n)
     dc = W_V.T @ W_O.T @ (a * (h > 0))
