@@ -80,7 +80,7 @@ def draw(rows):
     import numpy as np
 
     from nlicl.experiments import style
-    from nlicl.experiments.figure import Series
+    from nlicl.experiments.series import Series
 
     figure, axes = style.new()
     axis = rows[0]["axis"]

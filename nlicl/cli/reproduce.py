@@ -175,5 +175,5 @@ def run_theorems(options):
 def print_claims(claims):
     """Claims as lines: verdict, claim, what was expected, what was measured."""
     for claim in claims:
-        print(f"  {'holds' if claim.holds else 'FAILS'}  {claim.claim}")
+        print(f"  {claim.verdict:5}  {claim.claim}")
         print(f"         expected {claim.expected}; measured {claim.measured}")

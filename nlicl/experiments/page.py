@@ -1,11 +1,15 @@
 """All figures of a run on one page of Markdown: pictures, claims, comparisons, notes, settings."""
 
+from collections.abc import Sequence
+
 from .. import __version__
+from .claims import Claim
+from .figure import Figure
 
 __all__ = ["page"]
 
 
-def page(paper, title, figures, quick=False):
+def page(paper: str, title: str, figures: Sequence[Figure], quick: bool = False) -> str:
     """The page, as text.
 
     Parameters
@@ -22,6 +26,7 @@ def page(paper, title, figures, quick=False):
     str
     """
     claims = [claim for figure in figures for claim in figure.claims]
+    held = sum(claim.holds is True for claim in claims)
     seeds = ", ".join(map(str, figures[0].seeds))
     theirs = (
         "The paper's own curves, read off its published figures, are thin and grey; they are compared, never a claim."
@@ -31,7 +36,7 @@ def page(paper, title, figures, quick=False):
         f"# {paper}: figures",
         "",
         f"{title}. Made by `nlicl reproduce {paper}{' --quick' if quick else ''}`, nlicl {__version__}, seeds {seeds}. "
-        f"{sum(claim.holds for claim in claims)} of {len(claims)} claims hold. Bands go from the lowest to the highest seed. "
+        f"{held} of {len(claims)} claims hold. Bands go from the lowest to the highest seed. "
         + (theirs if known else "No curve of the paper is known."),
         "",
     ]
@@ -40,11 +45,11 @@ def page(paper, title, figures, quick=False):
     return "\n".join(lines)
 
 
-def _section(figure):
+def _section(figure: Figure) -> list[str]:
     lines = [f"## {figure.name}: {figure.title}", "", f"![{figure.name}]({figure.name}.png)", ""]
     lines += ["| | claim | expected | measured |", "|---|---|---|---|"]
     for claim in figure.claims:
-        cells = ("holds" if claim.holds else "**FAILS**", claim.claim, claim.expected, claim.measured)
+        cells = (_verdict(claim), claim.claim, claim.expected, claim.measured)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines.append("")
     if figure.comparisons:
@@ -64,3 +69,8 @@ def _section(figure):
         said = ", ".join(f"{name} = {value} [{mark}]" for name, (value, mark) in figure.settings.items())
         lines += [f"<details><summary>Settings</summary>\n\n{said}\n\n</details>", ""]
     return lines
+
+
+def _verdict(claim: Claim) -> str:
+    """In bold if it fails."""
+    return f"**{claim.verdict}**" if claim.holds is False else claim.verdict

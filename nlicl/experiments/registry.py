@@ -2,21 +2,27 @@
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..papers import load
-from .experiment import Experiment
+from .experiment import Experiment, by_name
 from .figure import Recipe
 
 __all__ = ["figures", "theorems"]
 
 
 def figures(paper: str) -> Mapping[str, Recipe]:
-    """name -> Recipe of a paper's figures; none if it has none. ValueError for an unknown paper."""
-    module = load(paper).figures
-    return importlib.import_module(module).FIGURES if module else {}
+    """name -> Recipe of a paper's figures; none if it has none. ValueError for an unknown paper, or for a name given twice.
+
+    Here the recipes learn the paper's name: a figure is called PAPER-NAME whatever its module says.
+    """
+    found = load(paper)
+    recipes = importlib.import_module(found.figures).FIGURES.values() if found.figures else ()
+    return by_name(replace(recipe, paper=found.name) for recipe in recipes)
 
 
 def theorems(paper: str) -> Mapping[str, Experiment]:
-    """number -> Experiment of a paper's theorems; none if it has none. ValueError for an unknown paper."""
+    """name -> Experiment of a paper's theorems; none if it has none. ValueError for an unknown paper, or for a name given
+    twice."""
     module = load(paper).theorems
-    return importlib.import_module(module).THEOREMS if module else {}
+    return by_name(importlib.import_module(module).THEOREMS.values()) if module else {}

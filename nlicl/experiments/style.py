@@ -5,17 +5,42 @@ curves are thin, hollow and grey.
 """
 
 import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["band", "curve", "legend", "new", "render", "theirs"]
+from .series import Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+else:
+    Axes = Canvas = Any  # matplotlib is imported when something is drawn
+
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "PAPER",
+    "STYLES",
+    "Axes",
+    "Canvas",
+    "band",
+    "curve",
+    "legend",
+    "legend_below",
+    "new",
+    "render",
+    "theirs",
+]
 
 # dark to light, so that they keep their order in grey: near black, blue, vermilion, green, orange, sky
 COLOURS = ("#1b1b1b", "#1f4e8c", "#b5402a", "#2f8f6b", "#d08a1d", "#79b4dc")
-STYLES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)))
+STYLES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PAPER = "#8a8a8a"
-SETTINGS = {
+SETTINGS: Any = {  # of matplotlib
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -39,7 +64,7 @@ SETTINGS = {
 }
 
 
-def new(columns=1, width=3.5, height=2.7, rows=1, **options):
+def new(columns: int = 1, width: float = 3.5, height: float = 2.7, rows: int = 1, **options: Any) -> tuple[Canvas, Any]:
     """A matplotlib figure without a window, and its axes (one, or an array of them); `width` and `height` are of one."""
     from matplotlib.figure import Figure
 
@@ -47,34 +72,58 @@ def new(columns=1, width=3.5, height=2.7, rows=1, **options):
     return figure, figure.subplots(rows, columns, **options)
 
 
-def curve(axes, series, i, *, label=None, floor=None, every=1):
+def curve(
+    axes: Axes,
+    series: Series,
+    i: int,
+    *,
+    label: str | None = None,
+    floor: float | None = None,
+    every: int | tuple[int, int] = 1,
+) -> None:
     """Draw a series as the i-th curve, with a band from its lowest to its highest seed; `floor` lifts zeros on log axes."""
-    lift = (lambda y: np.maximum(y, floor)) if floor is not None else (lambda y: y)
+
+    def lift(y: NDArray) -> NDArray:
+        return y if floor is None else np.maximum(y, floor)
+
     k = i % len(COLOURS)
     axes.plot(series.x, lift(series.y), color=COLOURS[k], linestyle=STYLES[k], marker=MARKERS[k], markevery=every,
               label=series.name if label is None else label, zorder=3)  # fmt: skip
-    if series.low is not None:
+    if series.low is not None and series.high is not None:
         band(axes, series.x, lift(series.low), lift(series.high), COLOURS[k])
 
 
-def band(axes, x, low, high, colour):
+def band(axes: Axes, x: NDArray, low: NDArray, high: NDArray, colour: str) -> None:
     """The spread over seeds."""
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
 
 
-def theirs(axes, series, i, *, label=None):
+def theirs(axes: Axes, series: Series, i: int, *, label: str | None = None) -> None:
     """Draw one of the paper's curves: thin, grey, hollow markers of the shape ours has."""
     k = i % len(COLOURS)
     axes.plot(series.x, series.y, color=PAPER, linestyle=":", linewidth=0.8, marker=MARKERS[k], markerfacecolor="none",
               markeredgewidth=0.7, label=f"paper: {series.name}" if label is None else label, zorder=1)  # fmt: skip
 
 
-def legend(axes, **options):
+def legend(axes: Axes, **options: Any) -> None:
     """A legend without a frame, in small print."""
     axes.legend(**{"handlelength": 2.6, "labelspacing": 0.3, **options})
 
 
-def render(draw, data, kind):
+def legend_below(canvas: Canvas, *panels: Axes, columns: int | None = None, **options: Any) -> None:
+    """One legend below all panels, in one row if not told otherwise; of entries with one name the first counts."""
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    options = {"handlelength": 2.6, "ncols": columns or len(entries), **options}
+    canvas.legend(list(entries.values()), list(entries), loc="outside lower center", **options)
+
+
+Data = TypeVar("Data")
+
+
+def render(draw: Callable[[Data], Canvas], data: Data, kind: str) -> bytes:
     """The picture of a figure's data as bytes of a PNG, PDF or SVG file, without a date: the same data, the same file."""
     import matplotlib
 

@@ -1,10 +1,16 @@
-"""The papers' theorems as experiments: condition, prediction, measurement, verdict.
+"""A theorem as an experiment's result: condition, prediction, measurement, verdict; and as text.
 
-`nlicl.experiments.theorem.PAPER` holds `THEOREMS`, a dict of number to `Experiment`; `nlicl theorem PAPER:NUMBER` does them.
+A paper's module of theorems holds `THEOREMS`, a dict of name to `Experiment`. `nlicl theorem PAPER:NAME` does one of them.
 """
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .claims import Claim, all_hold
+from .experiment import Seeds
+from .settings import Settings
 
 __all__ = ["Condition", "Theorem", "report"]
 
@@ -41,32 +47,32 @@ class Theorem:
     seeds : list of int
     conditions : list of Condition
     claims : list of Claim
-        One whose `holds` is None is undetermined: it does not hold, and the theorem does not promise it at these settings.
+        One whose `holds` is None is undetermined: the theorem does not promise it at these settings.
     notes : list of str
     """
 
     name: str
     statement: str
-    settings: dict
-    seeds: list
-    conditions: list
-    claims: list
-    notes: list = field(default_factory=list)
+    settings: Settings
+    seeds: Seeds
+    conditions: list[Condition]
+    claims: list[Claim]
+    notes: list[str] = field(default_factory=list)
 
     @property
-    def ok(self):
-        """Whether every claim holds."""
-        return all(claim.holds for claim in self.claims)
+    def ok(self) -> bool:
+        """Whether every claim holds; one that is undetermined does not."""
+        return all_hold(self.claims)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return report(self)
 
 
-def report(theorem):
+def report(theorem: Theorem) -> str:
     """A theorem as text for a terminal, at most 118 columns: statement, conditions, claims, notes, settings.
 
     Parameters
@@ -79,10 +85,9 @@ def report(theorem):
         Lines without trailing spaces, no newline at the end.
     """
     states = {True: "yes", False: "NO", None: "?"}
-    verdicts = {True: "holds", False: "FAILS", None: "?"}
     seeds = theorem.seeds
     conditions = [(c.condition, c.here, states[c.holds]) for c in theorem.conditions]
-    claims = [(f"{c.claim}: {c.expected}", c.measured, verdicts[c.holds]) for c in theorem.claims]
+    claims = [(f"{c.claim}: {c.expected}", c.measured, c.verdict) for c in theorem.claims]
     held, undetermined = (sum(claim.holds is state for claim in theorem.claims) for state in (True, None))
     also = f", {undetermined} {'is' if undetermined == 1 else 'are'} undetermined (?)" if undetermined else ""
     settings = ", ".join(f"{name} {_value(value)} [{mark}]" for name, (value, mark) in theorem.settings.items())
@@ -100,11 +105,11 @@ def report(theorem):
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _wrapped(text, first="", rest="", width=WIDTH):
+def _wrapped(text: str, first: str = "", rest: str = "", width: int = WIDTH) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
 
 
-def _table(heads, rows):
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines of a table of three columns, cells wrapped; none without rows."""
     if not rows:
         return []
@@ -123,13 +128,13 @@ def _table(heads, rows):
     return lines
 
 
-def _value(value):
+def _value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "(" + ", ".join(map(_value, value)) + ")"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _runs(seeds):
+def _runs(seeds: Seeds) -> str:
     """0-9 for a range, otherwise the list."""
     if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
         return f"{seeds[0]}-{seeds[-1]}"

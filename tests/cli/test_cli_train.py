@@ -14,8 +14,10 @@ from child import ROOT
 
 import nlicl
 from nlicl.cli import main
-from nlicl.experiments.experiment import Experiment, Training, every
-from nlicl.experiments.figure import Figure, Recipe, Series
+from nlicl.experiments.claims import every
+from nlicl.experiments.experiment import Experiment, Training
+from nlicl.experiments.figure import Figure, Recipe
+from nlicl.experiments.series import Series
 from nlicl.papers import li2024
 from nlicl.training.runs import pack
 
@@ -307,9 +309,7 @@ def measure(options, seed, runs):
 def assemble(options, seeds, found):
     values = [one["loss"] for one in found]
     claims = [every("the loss is a number", values, 0, 100), every("it is small", values, 0, options["bound"])]
-    return Figure(
-        "li2024-figx", "A small figure", {}, seeds, [Series("s", np.arange(2), np.arange(2))], claims, notes=["so"]
-    )
+    return Figure("A small figure", {}, seeds, [Series("s", np.arange(2), np.arange(2))], claims, notes=["so"])
 
 
 def draw(figure):
@@ -325,8 +325,9 @@ def one_figure(monkeypatch):
     pytest.importorskip("matplotlib")
 
     def put(bound=100, needs=()):
-        recipe = Recipe("figx", "small", runs, measure, assemble, {"bound": bound}, needs=needs, draw=draw)
-        monkeypatch.setattr("nlicl.experiments.figures.load", lambda paper: {"figx": recipe, "again": recipe})
+        options = {"bound": bound}
+        recipe = Recipe("figx", "small", runs, measure, assemble, options, needs=needs, draw=draw, paper="li2024")
+        monkeypatch.setattr("nlicl.experiments.registry.figures", lambda paper: {"figx": recipe, "again": recipe})
 
     return put
 
@@ -396,7 +397,7 @@ def test_theorem_prints_and_writes(run, monkeypatch, tmp_path):
         )
 
     theorem = Experiment("9.9", "losses", runs, measure, assemble, {"eps": 100.0})
-    monkeypatch.setattr("nlicl.experiments.theorem.load", lambda paper: {"9.9": theorem})
+    monkeypatch.setattr("nlicl.experiments.registry.theorems", lambda paper: {"9.9": theorem})
     file = tmp_path / "t.json"
     status, out, err = run("theorem", "li2024:9.9", "--seeds", 2, "--jobs", 1, "--json", file)
     assert (status, err) == (0, "") and "Theorem 9.9" in out and out.endswith("Every claim holds.\n")

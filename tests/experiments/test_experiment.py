@@ -14,7 +14,9 @@ from child import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlicl.experiments.experiment import Experiment, Training, every, execute, fact, interval, mean_within
+from nlicl.core.errors import InvalidValue
+from nlicl.experiments.claims import all_hold, every, fact, if_promised, interval, mean_within
+from nlicl.experiments.experiment import Experiment, Training, by_name, execute, no_runs
 from nlicl.papers import li2024
 
 SMALL = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=8, learning_rate=0.7)
@@ -46,6 +48,16 @@ def test_a_claim_about_the_mean():
     assert interval([3.0]) == (3.0, -np.inf, np.inf)
     assert mean_within("exactly", [1.0, 1.0], 1, 1).holds
     assert not fact("so it is", False, "no", "yes").holds
+
+
+def test_what_does_not_hold_and_is_not_promised_is_undetermined():
+    good, bad = every("it is small", [0.1], high=1), every("it is small", [2.0], high=1)
+    assert if_promised(good, False) is good and if_promised(bad, True) is bad
+    unknown = if_promised(bad, False)
+    assert unknown.holds is None and unknown.measured == bad.measured
+    assert if_promised(unknown, False) == unknown
+    assert [claim.verdict for claim in (good, bad, unknown)] == ["holds", "FAILS", "?"]
+    assert all_hold([good, good]) and not all_hold([good, bad]) and not all_hold([good, unknown])
 
 
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=6), st.floats(-5, 5))
@@ -116,6 +128,23 @@ def test_processes_do_not_change_results():
 def test_wrong_settings_are_refused_before_any_work(options, message):
     with pytest.raises(ValueError, match=message):
         next(execute([ONE], [0], options=options, progress=lambda *_: pytest.fail("it began")))
+
+
+def picky(options, seed, runs):
+    raise InvalidValue(f"eps is {seed}; expected more.")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_refused_while_measuring_keeps_its_type(jobs):
+    """In a worker, too: a bug has another type, and is shown in another way."""
+    with pytest.raises(InvalidValue, match=r"^eps is 3; expected more\.$"):
+        list(execute([Experiment("picky", "refuses", no_runs, picky, assemble)], [3], jobs=jobs))
+
+
+def test_two_experiments_of_one_name_are_refused():
+    assert by_name([ONE, TWO, ONE]) == {"one": ONE, "two": TWO}
+    with pytest.raises(InvalidValue, match="two experiments are called 'one'; expected another name for one of them"):
+        by_name([ONE, TWO, replace(TWO, name="one")])
 
 
 SLOW = """

@@ -3,15 +3,19 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nlicl.experiments.experiment import every
-from nlicl.experiments.figure import Figure, Series, compare, spread
+from nlicl.experiments.claims import every, if_promised
+from nlicl.experiments.experiment import no_runs
+from nlicl.experiments.figure import Figure, Recipe
 from nlicl.experiments.li2024.figures import training
 from nlicl.experiments.li2024.figures.published import published
+from nlicl.experiments.page import page
 from nlicl.experiments.registry import figures as load
+from nlicl.experiments.series import Series, compare, read_curves, spread
 
 FIGURES = load("li2024")
 
@@ -73,6 +77,39 @@ def test_json_is_that_of_the_contract():
     for row in [*data["series"], *data["reference"]]:
         assert set(row) == {"name", "x", "y", "low", "high"} and len(row["x"]) == len(row["low"]) == len(row["high"])
     assert {"claim", "measured", "expected", "holds"} <= set(data["claims"][0])
+
+
+@pytest.mark.parametrize("paper", ["li2024", "huang2023", "bu2024"])
+def test_recipes_know_their_paper_and_their_names(paper):
+    """What a module of figures says does not matter: the register has one name for a figure and its files."""
+    recipes = load(paper)
+    assert recipes and all(recipe.name == name and recipe.paper == paper for name, recipe in recipes.items())
+
+
+def test_a_recipe_names_its_figure():
+    unnamed = example(name="")
+    assert unnamed.name == ""
+    recipe = Recipe("fig1", "a title", no_runs, None, lambda options, seeds, found: unnamed, draw=None)
+    assert recipe.result({}, [0], []).name == "fig1"
+    assert replace(recipe, paper="toy").result({}, [0], []).name == "toy-fig1"
+    with pytest.raises(KeyError, match="'two' is no series of 'A test'"):
+        unnamed["two"]
+
+
+def test_curves_are_read_from_any_file(tmp_path):
+    file = tmp_path / "curves.csv"
+    file.write_text('series,x,y\r\n"one, all",1,2\r\nother,5,6\r\n"one, all",3,4\r\n', encoding="utf-8", newline="")
+    one, other = read_curves(file)
+    assert (one.name, one.x.tolist(), one.y.tolist()) == ("one, all", [1, 3], [2, 4])
+    assert (other.name, other.x.tolist(), other.y.tolist()) == ("other", [5], [6])
+
+
+def test_an_undetermined_claim_is_shown_as_one_and_is_no_success():
+    claims = [every("it is one", [1], 1, 1), every("it is two", [1], 2, 2), if_promised(every("so", [1], 2), False)]
+    assert example(claims=claims[:1]).ok and not example(claims=claims[::2]).ok
+    text = page("toy", "A title", [example(claims=claims)])
+    assert "1 of 3 claims hold." in text
+    assert "| holds | it is one |" in text and "| **FAILS** | it is two |" in text and "| ? | so |" in text
 
 
 # ---------------------------------------------------------------- files
@@ -161,11 +198,11 @@ CASES = [
 @pytest.mark.parametrize(("name", "found", "wrong", "claim"), CASES)
 def test_claims_hold_on_what_is_known_and_fail_on_what_is_wrong(name, found, wrong, claim):
     recipe = FIGURES[name]
-    figure = recipe.assemble({"quick": False}, [0, 1], [found(), found()])
+    figure = recipe.result({"quick": False}, [0, 1], [found(), found()])
     assert figure.ok, [c for c in figure.claims if not c.holds]
     assert figure.reference and figure.notes and figure.name == f"li2024-{name}"
     if wrong is not None:
-        broken = recipe.assemble({"quick": False}, [0, 1], [found(), found(**wrong)])
+        broken = recipe.result({"quick": False}, [0, 1], [found(), found(**wrong)])
         failing = [c.claim for c in broken.claims if not c.holds]
         assert failing and all(claim in text for text in failing), failing
 
@@ -177,7 +214,7 @@ def test_figure_2_is_drawn(name):
 
     found = {"fig2a": found_2a, "fig2b": found_2b}.get(name, found_neurons)
     recipe = FIGURES[name]
-    picture = render(recipe.draw, recipe.assemble({"quick": False}, [0, 1], [found(), found()]), "png")
+    picture = render(recipe.draw, recipe.result({"quick": False}, [0, 1], [found(), found()]), "png")
     assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
 
 

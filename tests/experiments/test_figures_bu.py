@@ -9,8 +9,8 @@ import pytest
 import nlicl
 from nlicl.experiments.bu2024.figures import common, dynamics, ood
 from nlicl.experiments.experiment import Training, execute
-from nlicl.experiments.figure import Series
 from nlicl.experiments.registry import figures as load
+from nlicl.experiments.series import Series
 from nlicl.experiments.style import new, render
 from nlicl.papers import bu2024
 
@@ -98,7 +98,7 @@ FOUND = {"dynamics": found_dynamics, "ood": found_ood, "floor": found_floor}
 def assemble(name, options=FULL, wrong=None, seeds=SEEDS, of=None):
     """`wrong` in the first `of` seeds, in all of them by default."""
     found = [FOUND[name](options, wrong if of is None or seed < of else None) for seed in seeds]
-    return FIGURES[name].assemble(options, seeds, found)
+    return FIGURES[name].result(options, seeds, found)
 
 
 # ---------------------------------------------------------------- claims

@@ -8,10 +8,11 @@ import pytest
 import nlicl
 from nlicl.experiments.bu2024.figures import law, success
 from nlicl.experiments.experiment import execute
+from nlicl.experiments.registry import figures as load
 from nlicl.papers import bu2024
 from nlicl.papers.bu2024 import recursion, theory
 
-RECIPES = {recipe.name: recipe for recipe in law.RECIPES + success.RECIPES}
+RECIPES = {recipe.name: load("bu2024")[recipe.name] for recipe in law.RECIPES + success.RECIPES}
 FULL, QUICK = {"quick": False}, {"quick": True}
 T = law.STEPS
 
@@ -67,7 +68,7 @@ MADE = {
 
 
 def failing(name, found, options=FULL):
-    figure = RECIPES[name].assemble(options, list(range(len(found))), found)
+    figure = RECIPES[name].result(options, list(range(len(found))), found)
     return [claim.claim for claim in figure.claims if not claim.holds]
 
 
@@ -77,7 +78,7 @@ def failing(name, found, options=FULL):
 @pytest.mark.parametrize("name", RECIPES)
 def test_claims_hold_on_what_is_expected(name):
     found = MADE[name]()
-    figure = RECIPES[name].assemble(FULL, list(range(len(found))), found)
+    figure = RECIPES[name].result(FULL, list(range(len(found))), found)
     assert figure.ok, [claim for claim in figure.claims if not claim.holds]
     assert figure.name == f"bu2024-{name}" and not figure.reference
     assert len({series.name for series in figure.series}) == len(figure.series)
@@ -110,12 +111,12 @@ def test_each_set_of_runs_is_held_to_it():
     """The mean over all has a slope in the range, its second half has not."""
     found = law_found(5) + law_found(5, mean=0.8 * np.exp(-0.02 * T))
     assert [text for text in failing("exponential", found) if text.startswith("slope")]
-    figure = RECIPES["exponential"].assemble(FULL, list(range(10)), found)
+    figure = RECIPES["exponential"].result(FULL, list(range(10)), found)
     assert "2 sets of 150 runs" in figure.claims[0].claim and len(figure.claims[0].values) == 2
 
 
 def test_fewer_runs_are_held_to_less_and_say_so():
-    figure = RECIPES["exponential"].assemble(FULL, [0, 1], law_found(2, mean=0.8 * np.exp(-0.018 * T)))
+    figure = RECIPES["exponential"].result(FULL, [0, 1], law_found(2, mean=0.8 * np.exp(-0.018 * T)))
     assert figure.ok and "60 runs (our range)" in figure.claims[0].claim
     found = cases_found(9, level=0.93)
     assert not failing("independence", found) and len(failing("independence", found + found)) == 1
@@ -263,7 +264,7 @@ def test_executed_quickly(monkeypatch):
 def test_figures_are_drawn_and_written(name, tmp_path):
     pytest.importorskip("matplotlib")
     found = MADE[name]()
-    figure = RECIPES[name].assemble(FULL, list(range(len(found))), found)
+    figure = RECIPES[name].result(FULL, list(range(len(found))), found)
     files = figure.write(tmp_path, RECIPES[name].draw)
     assert [path.suffix for path in files] == [".json", ".csv", ".png"]
     assert files[2].read_bytes().startswith(b"\x89PNG") and files[2].stat().st_size > 10_000

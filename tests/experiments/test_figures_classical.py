@@ -6,12 +6,13 @@ import pytest
 from nlicl.experiments.experiment import Training
 from nlicl.experiments.li2024.figures import classical
 from nlicl.experiments.li2024.figures.classical import IN, METHODS, OUT, WIDE
+from nlicl.experiments.registry import figures as load
 from nlicl.models.front import forward
 from nlicl.papers import li2024
 from nlicl.papers.li2024 import baselines
 
 QUICK = {"quick": True}
-RECIPES = {recipe.name: recipe for recipe in classical.RECIPES}
+RECIPES = {recipe.name: load("li2024")[recipe.name] for recipe in classical.RECIPES}
 LENGTHS = np.array(classical.lengths({"quick": False}))
 
 
@@ -33,7 +34,7 @@ def found(name, where=None, **wrong):
 
 
 def assemble(name, *each):
-    return RECIPES[name].assemble({"quick": False}, list(range(len(each))), list(each))
+    return RECIPES[name].result({"quick": False}, list(range(len(each))), list(each))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -120,7 +121,7 @@ def test_measuring_twice_gives_the_same(name, small):
     assert one[IN].shape == (8, 2) and one[WIDE].shape == (9, 2)
     if name == "fig4b":
         assert one[f"{OUT}, alpha' = 0.8"].shape == (8, 1)
-    figure = RECIPES[name].assemble(QUICK, [3, 4], [one, other])
+    figure = RECIPES[name].result(QUICK, [3, 4], [one, other])
     assert len(figure.claims) == (10 if name == "fig4a" else 13)
 
 

@@ -55,7 +55,7 @@ def pointed(one, name, key, **fields):
 
 
 def failing(name, one, options=FULL):
-    figure = FIGURES[name].assemble(options, [0, 1], [one, one])
+    figure = FIGURES[name].result(options, [0, 1], [one, one])
     return [claim.claim for claim in figure.claims if not claim.holds]
 
 
@@ -65,7 +65,7 @@ def failing(name, one, options=FULL):
 @pytest.mark.parametrize("name", FIGURES)
 def test_claims_hold_on_what_is_known(name):
     one = found(name)
-    figure = FIGURES[name].assemble(FULL, [0, 1], [one, one])
+    figure = FIGURES[name].result(FULL, [0, 1], [one, one])
     assert figure.ok, [claim for claim in figure.claims if not claim.holds]
     assert figure.name == f"huang2023-{name}" and not figure.reference and not figure.comparisons
     assert len({series.name for series in figure.series}) == len(figure.series)
@@ -168,7 +168,7 @@ def test_deterministic_figures_are_computed_once():
 
 
 def test_what_is_drawn_is_what_was_run():
-    figure = FIGURES["phases"].assemble(FULL, [0], [found("phases")])
+    figure = FIGURES["phases"].result(FULL, [0], [found("phases")])
     run = reduced.flow(reduced.under_represented(100, 0.8))
     A = figure[f"A_k / log K, {OTHER}"]
     np.testing.assert_allclose(A.y[100] * np.log(100), run.at(A.x[100] * 100**2).A, rtol=1e-12)
@@ -176,7 +176,7 @@ def test_what_is_drawn_is_what_was_run():
     assert next(series.name for series in figure.series if "cross" in series.name).startswith(
         "cross, T_1, T_2, T_3, T_4"
     )
-    figure = FIGURES["loss"].assemble(FULL, [0], [found("loss")])
+    figure = FIGURES["loss"].result(FULL, [0], [found("loss")])
     assert figure["L, balanced"].y[10] == reduced.descend(reduced.balanced(20, 400), eta=5, steps=10).L_k[-1]
 
 
@@ -202,7 +202,7 @@ def test_a_quick_run_holds_and_not_reached_is_no_error(monkeypatch):
 def test_figures_are_drawn_and_written(name, tmp_path):
     pytest.importorskip("matplotlib")
     one = found(name)
-    figure = FIGURES[name].assemble(FULL, [0, 1], [one, one])
+    figure = FIGURES[name].result(FULL, [0, 1], [one, one])
     files = figure.write(tmp_path, FIGURES[name].draw)
     assert [path.suffix for path in files] == [".json", ".csv", ".png"]
     assert files[2].read_bytes().startswith(b"\x89PNG") and files[2].stat().st_size > 10_000

@@ -10,11 +10,12 @@ from nlicl.experiments.experiment import Training
 from nlicl.experiments.li2024.figures import pruning
 from nlicl.experiments.li2024.figures.pruning import COUNTS, MEASURES, ORDERS, REMOVED, TABLE
 from nlicl.experiments.li2024.figures.published import published
+from nlicl.experiments.registry import figures as load
 from nlicl.papers import li2024
 from nlicl.papers.li2024 import pruning as library
 
 QUICK = {"quick": True}
-RECIPES = {recipe.name: recipe for recipe in pruning.RECIPES}
+RECIPES = {recipe.name: load("li2024")[recipe.name] for recipe in pruning.RECIPES}
 SHARES = COUNTS / 64
 
 
@@ -43,7 +44,7 @@ FOUND = {"fig5a": found_5a, "fig5b": found_5b}
 
 def assemble(name, *each):
     each = each or [FOUND[name](), FOUND[name]()]
-    return RECIPES[name].assemble({"quick": False}, list(range(len(each))), list(each))
+    return RECIPES[name].result({"quick": False}, list(range(len(each))), list(each))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -161,7 +162,7 @@ def test_measuring_twice_gives_the_same(name, runs):
     one, two, other = (RECIPES[name].measure(QUICK, seed, runs) for seed in (3, 3, 4))
     assert one.keys() == two.keys() and all(np.array_equal(one[key], two[key]) for key in one)
     assert not all(np.array_equal(one[key], other[key]) for key in one)
-    figure = RECIPES[name].assemble(QUICK, [3, 4], [one, other])
+    figure = RECIPES[name].result(QUICK, [3, 4], [one, other])
     assert len(figure.claims) == (14 if name == "fig5a" else 7)
     assert figure.settings["test prompts per seed"][0] == 1000
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from nlicl.core.files import to_json
-from nlicl.experiments.experiment import Training, every, execute
+from nlicl.experiments.claims import every
+from nlicl.experiments.experiment import Training, execute
 from nlicl.experiments.li2024.figures.training import EIGHTEEN, SIX
 from nlicl.experiments.li2024.theorems import generalization, identities, mechanism, setting
 from nlicl.experiments.li2024.theorems import pruning as theorem_3_7

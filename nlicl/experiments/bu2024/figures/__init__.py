@@ -3,7 +3,10 @@
 No curve of the paper is known: all of them are ours.
 """
 
+from ...experiment import by_name
 from . import dynamics, law, ood, success
 
+__all__ = ["FIGURES"]
+
 _MODULES = (dynamics, ood, law, success)
-FIGURES = {recipe.name: recipe for module in _MODULES for recipe in module.RECIPES}
+FIGURES = by_name(recipe for module in _MODULES for recipe in module.RECIPES)

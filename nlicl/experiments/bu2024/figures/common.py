@@ -3,10 +3,16 @@
 A claim here is about the mean over seeds unless it says otherwise: single seeds differ.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ... import style
-from ...experiment import fact
+from ...claims import Claim, fact
+from ...series import Series
+
+__all__ = ["DERIVED", "MARKS", "NO_CURVE", "OURS", "QUICK", "SMALL", "label_ends", "mean_from", "mean_near"]
 
 OURS = "our reference run"
 DERIVED = "derived"
@@ -24,26 +30,28 @@ MARKS = (
 QUICK = "A quick run: the small setting, fewer seeds, wider tolerances. Its claims are not those of the figure itself."
 
 
-def mean_near(claim, values, expected, slack, source):
+def mean_near(claim: str, values: ArrayLike, expected: float, slack: float, source: str) -> Claim:
     """A claim that the mean over seeds is the expected value up to `slack`; the text names its source."""
-    mean = np.mean(values)
+    mean = np.mean(np.asarray(values, float))
     holds = abs(mean - expected) <= slack
     return fact(f"{claim} ({source})", holds, _seeds(values), f"mean {expected:g} +-{slack:.4g}", values)
 
 
-def mean_from(claim, values, source, low=-np.inf, high=np.inf):
+def mean_from(claim: str, values: ArrayLike, source: str, low: float = -np.inf, high: float = np.inf) -> Claim:
     """A claim that the mean over seeds lies from `low` to `high`; the text names its source."""
     bounds = [f"at least {low:g}"] * (low > -np.inf) + [f"at most {high:g}"] * (high < np.inf)
     expected = f"mean {', '.join(bounds)}"
-    return fact(f"{claim} ({source})", low <= np.mean(values) <= high, _seeds(values), expected, values)
+    return fact(
+        f"{claim} ({source})", low <= np.mean(np.asarray(values, float)) <= high, _seeds(values), expected, values
+    )
 
 
-def _seeds(values):
+def _seeds(values: ArrayLike) -> str:
     values = np.asarray(values, float)
     return f"{values.mean():.4g}, seeds {values.min():.4g} to {values.max():.4g}"
 
 
-def label_ends(axes, curves, gap=0.085):
+def label_ends(axes: style.Axes, curves: Sequence[tuple[Series, str]], gap: float = 0.085) -> None:
     """Write each curve's label right of its end, in its colour; labels that would overlap are moved apart.
 
     Parameters
@@ -69,7 +77,7 @@ def label_ends(axes, curves, gap=0.085):
         )  # fmt: skip
 
 
-def _height(axes, y):
+def _height(axes: style.Axes, y: float) -> float:
     """Where y is, as a share of the axes' height: 0 if below them, 1 if above."""
     low, high = axes.get_ylim()
     transform = axes.transScale + axes.transLimits

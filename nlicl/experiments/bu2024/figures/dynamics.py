@@ -8,9 +8,14 @@ import numpy as np
 from ....papers import bu2024
 from ....papers.bu2024 import theory
 from ... import style
-from ...experiment import Training
-from ...figure import Figure, Recipe, spread
+from ...claims import Claim
+from ...experiment import Found, Measured, Options, Runs, Seeds, Training
+from ...figure import Figure, Recipe
+from ...series import spread
+from ...settings import set_here
 from .common import DERIVED, MARKS, NO_CURVE, OURS, QUICK, SMALL, label_ends, mean_from, mean_near
+
+__all__ = ["RECIPES"]
 
 EVERY = 25  # steps between measurements
 PROMPTS = 4000
@@ -81,21 +86,21 @@ BOUNDS = {  # step, quantity, lowest and highest mean
 MANY, XI_OF_FEW = 10, 0.33
 
 
-def setting(options):
+def setting(options: Options) -> tuple[bu2024.Problem, str]:
     """The problem, and where the claims' numbers come from."""
     return (bu2024.small, SMALL) if options["quick"] else (bu2024.problems["reference"], OURS)
 
 
-def watch(problem, seed):
+def watch(problem: bu2024.Problem, seed: int) -> bu2024.Observer:
     return bu2024.Observer(problem, n=PROMPTS, seed=seed)
 
 
-def runs(options):
+def runs(options: Options) -> dict[str, Training]:
     problem, _ = setting(options)
     return {"run": Training(problem, steps=1500, measure=EVERY, observe=watch)}
 
 
-def measure(options, seed, runs):
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     history = runs["run"].history
     batches = history.loss.reshape(-1, EVERY).mean(axis=1)
     return {"steps": history.steps, "batches": batches, **{
@@ -103,11 +108,11 @@ def measure(options, seed, runs):
     }}  # fmt: skip
 
 
-def claims(options, found):
+def claims(options: Options, found: Found) -> list[Claim]:
     problem, source = setting(options)
     steps = found[0]["steps"]
 
-    def at(step, quantity):
+    def at(step: int, quantity: str) -> list[float]:
         """A quantity, or a ratio of two, of every seed."""
         over, _, under = quantity.partition(" / ")
         rows = [one[over] / one[under] if under else one[over] for one in found]
@@ -134,7 +139,7 @@ def claims(options, found):
     return [claim for key in order for claim in rows[key]]
 
 
-def assemble(options, seeds, found):
+def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     problem, source = setting(options)
     steps = found[0]["steps"]
     names = {"loss": "test loss", "error": "test 0-1 error", "attention": "attn_+"}
@@ -161,15 +166,12 @@ def assemble(options, seeds, found):
         MARKS,
         *((QUICK,) if options["quick"] else ()),
     ]  # fmt: skip
-    settings = problem.settings() | {
-        "steps": [int(steps[-1]), "set here"],
-        "test prompts a seed": [PROMPTS, "set here"],
-    }
+    settings = problem.settings() | set_here({"steps": int(steps[-1]), "test prompts a seed": PROMPTS})
     where = "small setting" if source == SMALL else "reference setting"
-    return Figure("bu2024-dynamics", f"Training, {where}", settings, seeds, series, claims(options, found), notes=notes)
+    return Figure(f"Training, {where}", settings, seeds, series, claims(options, found), notes=notes)
 
 
-def draw(figure):
+def draw(figure: Figure) -> style.Canvas:
     canvas, ((losses, attention), (products, mlp)) = style.new(columns=2, rows=2, width=3.5, height=2.3, sharex=True)
     panels = (
         (losses, {"training loss": "training loss", "test loss": "test loss", "test 0-1 error": "0-1 error"}),

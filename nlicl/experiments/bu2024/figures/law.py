@@ -6,19 +6,27 @@ the shape: log mean error is linear in t at last, the mean being over runs of SG
 figures is a block of runs.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....models.front import forward
 from ....papers import bu2024
 from ....papers.bu2024 import mechanism
 from ....training.loop import train
 from ... import style
-from ...experiment import fact
-from ...figure import Figure, Recipe, Series, listed, no_runs, spread
+from ...claims import Claim, fact
+from ...experiment import Found, Measured, Options, Runs, Seeds, no_runs
+from ...figure import Figure, Recipe
+from ...series import Series, spread
+from ...settings import Settings, set_here
+from ...summary import listed
 from .common import NO_CURVE, OURS
+
+__all__ = ["HERE", "MARKS", "RECIPES"]
 
 PROBLEM = bu2024.small
 TESTED = 300  # test prompts of a run
@@ -32,7 +40,7 @@ MARKS = (
 )
 
 
-def trained(problem, seed, runs, start=None):
+def trained(problem: bu2024.Problem, seed: int, runs: int, start: int | None = None) -> dict[str, NDArray]:
     """Loss, 0-1 error and attn_+ (runs, times) of the runs that a seed stands for, on test prompts of each run's own.
 
     All runs start from the parameters of seed `start`, if it is given.
@@ -45,18 +53,16 @@ def trained(problem, seed, runs, start=None):
     return {name: np.array([history[name] for history in histories]) for name in ("loss", "error", "attention")}
 
 
-def _observer(problem, seed):
+def _observer(problem: bu2024.Problem, seed: int) -> Callable[[bu2024.Params], Measured]:
     """Less than `problem.observer` measures, on fewer prompts: with its products, tests would take as long as training."""
     prompts = problem.sample(TESTED, seed=(seed, 0, 0))
 
     return lambda params: mechanism.answers(forward(params, prompts), prompts)._asdict()
 
 
-def _settings(**more):
-    return PROBLEM.settings() | {
-        "test prompts a run": [TESTED, "set here"],
-        **{name.replace("_", " "): [value, "set here"] for name, value in more.items()},
-    }
+def _settings(**more: object) -> Settings:
+    named = {name.replace("_", " "): value for name, value in more.items()}
+    return PROBLEM.settings() | set_here({"test prompts a run": TESTED, **named})
 
 
 # ---- exponential
@@ -78,12 +84,12 @@ class Line(NamedTuple):
     R2: float
 
 
-def line(x, y):
+def line(x: NDArray, y: NDArray) -> Line:
     slope, intercept = np.polyfit(x, y, 1)
     return Line(float(slope), float(intercept), float(np.corrcoef(x, y)[0, 1] ** 2))
 
 
-def log_mean(error, times=1):
+def log_mean(error: NDArray, times: NDArray | int = 1) -> NDArray:
     """Log of the mean over runs (runs, times), each taken as often as `times` (..., runs) says, once if not given.
 
     Where there is no error at all it is that of half a prompt.
@@ -92,20 +98,20 @@ def log_mean(error, times=1):
     return np.log(np.maximum(np.broadcast_to(times, (*np.shape(times)[:-1], n)) @ error / n, 0.5 / (n * TESTED)))
 
 
-def laws(error):
+def laws(error: NDArray) -> tuple[Line, Line]:
     """The lines through log mean error (runs, times) against t and against log t."""
     y = log_mean(error)[TAIL]
     return line(STEPS[TAIL], y), line(np.log(STEPS[TAIL]), y)
 
 
-def slope_interval(error, draws=1000):
+def slope_interval(error: NDArray, draws: int = 1000) -> NDArray:
     """The 95% interval of the slope against t, over runs drawn anew."""
     n, x = len(error), STEPS[TAIL] - STEPS[TAIL].mean()
     times = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=draws)
     return np.quantile(log_mean(error[:, TAIL], times) @ x / (x @ x), [0.025, 0.975])
 
 
-def crossings(error):
+def crossings(error: NDArray) -> NDArray:
     """When the mean error (runs, times) first falls to each of `LEVELS`, its log interpolated; NaN for never."""
     y, times = log_mean(error), []
     for level in np.log(LEVELS):
@@ -118,13 +124,13 @@ def crossings(error):
     return np.array(times)
 
 
-def measure_law(options, seed, runs):
+def measure_law(options: Options, seed: int, runs: Runs) -> Measured:
     many, single = RUNS[options["quick"]]
     starts = [trained(PROBLEM, seed, single, start)["error"] for start in STARTS]
     return trained(PROBLEM, seed, many) | {"starts": np.array(starts)}
 
 
-def claims_law(error, loss, starts):
+def claims_law(error: NDArray, loss: NDArray, starts: NDArray) -> list[Claim]:
     """Of `error` and `loss` (runs, times), and errors from single `starts` (starts, runs, times)."""
     n = len(error)
     (low, high), least, source = ((-0.017, -0.006), 0.93, OURS) if n >= SET else ((-0.025, -0.003), 0.8, HERE)
@@ -149,7 +155,7 @@ def claims_law(error, loss, starts):
     ]  # fmt: skip
 
 
-def assemble_law(options, seeds, found):
+def assemble_law(options: Options, seeds: Seeds, found: Found) -> Figure:
     error, loss = (np.concatenate([one[name] for one in found]) for name in ("error", "loss"))
     starts = np.concatenate([one["starts"] for one in found], axis=1)
     many, single = RUNS[options["quick"]]
@@ -190,14 +196,14 @@ def assemble_law(options, seeds, found):
     ]
     title = "Exponential convergence of the 0-1 error, small setting"
     settings = _settings(runs_a_seed=many, single_starts=STARTS, runs_a_seed_and_start=single)
-    return Figure("bu2024-exponential", title, settings, seeds, series, claims_law(error, loss, starts), notes=notes)
+    return Figure(title, settings, seeds, series, claims_law(error, loss, starts), notes=notes)
 
 
-def _from(start):
+def _from(start: int) -> str:
     return f"mean 0-1 error from start {start}"
 
 
-def draw_law(figure):
+def draw_law(figure: Figure) -> style.Canvas:
     canvas, panels = style.new(columns=3, width=2.7, height=2.8, sharey=True)
     mean = figure["mean 0-1 error"].y
     low = mean[mean > 0].min() / 40
@@ -217,13 +223,13 @@ def draw_law(figure):
     return canvas
 
 
-def _draw_mean(axes, figure, against, low):
+def _draw_mean(axes: style.Axes, figure: Figure, against: str, low: float) -> None:
     """The mean over starts with its line, and what it is made of."""
     mean, fit = figure["mean 0-1 error"], figure[f"line in {against}"]
     late = mean.y[-len(fit.y) :]
     R2 = np.corrcoef(np.log(fit.y[late > 0]), np.log(late[late > 0]))[0, 1] ** 2
     mean = _shown(mean)
-    style.band(axes, mean.x, np.maximum(mean.low, low), mean.high, style.COLOURS[0])
+    style.band(axes, mean.x, np.maximum(mean.ends[0], low), mean.ends[1], style.COLOURS[0])
     axes.plot(mean.x, mean.y, color=style.COLOURS[0], linestyle="none", marker="o", label="mean over starts", zorder=4)
     axes.plot(fit.x, fit.y, color=style.COLOURS[2], label=f"line: $R^2 = {R2:.3f}$", zorder=3)
     for i, name, label in ((1, "median 0-1 error", "median run"), (4, WAITING, f"share of runs above {AT_SADDLE}")):
@@ -232,7 +238,7 @@ def _draw_mean(axes, figure, against, low):
     axes.set(title=rf"all starts, against ${against.replace('log', chr(92) + 'log')}$")
 
 
-def _shown(series):
+def _shown(series: Series) -> Series:
     """What a series has on logarithmic axes."""
     keep = (series.x > 0) & (series.y > 0)
     ends = (None if end is None else end[keep] for end in (series.low, series.high))
@@ -246,18 +252,18 @@ RUNS_OF_CASE = {False: 3, True: 2}  # quick: runs of a seed
 ENOUGH = 30  # runs of a case in our reference, for which the ranges are
 
 
-def case_name(case):
+def case_name(case: tuple[int, int]) -> str:
     return "L = {}, B = {}".format(*case)
 
 
-def measure_cases(options, seed, runs):
+def measure_cases(options: Options, seed: int, runs: Runs) -> Measured:
     return {
         case_name((L, B)): trained(replace(PROBLEM, length=L, batch=B), seed, RUNS_OF_CASE[options["quick"]])
         for L, B in CASES
     }  # fmt: skip
 
 
-def claims_cases(joined):
+def claims_cases(joined: Mapping[str, Mapping[str, NDArray]]) -> list[Claim]:
     """`joined`: case -> what `trained` returns, of all seeds."""
     runs = len(next(iter(joined.values()))["error"])
     (low, high), apart, most, source = (
@@ -277,7 +283,7 @@ def claims_cases(joined):
     ]  # fmt: skip
 
 
-def assemble_cases(options, seeds, found):
+def assemble_cases(options: Options, seeds: Seeds, found: Found) -> Figure:
     names = [case_name(case) for case in CASES]
     series = [
         spread(f"{quantity}, {name}", STEPS, [one[name][key].mean(axis=0) for one in found])
@@ -305,10 +311,10 @@ def assemble_cases(options, seeds, found):
     ]
     settings = _settings(L_and_B=CASES, runs_a_seed=runs)
     title = "Length of prompts and batch size, small setting"
-    return Figure("bu2024-independence", title, settings, seeds, series, claims_cases(joined), notes=notes)
+    return Figure(title, settings, seeds, series, claims_cases(joined), notes=notes)
 
 
-def draw_cases(figure):
+def draw_cases(figure: Figure) -> style.Canvas:
     canvas, (left, right) = style.new(columns=2, width=3.5, height=2.8)
     for i, case in enumerate(CASES):
         label = "$L = {}, B = {}$".format(*case)

@@ -4,18 +4,26 @@ Panels as the paper's Figure 3 has them in kind: other lengths, skewed concepts,
 those that fail, are ours.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....models.front import forward
 from ....papers import bu2024
 from ....papers.bu2024 import mechanism, theory
 from ... import style
-from ...experiment import Training
-from ...figure import Figure, Recipe, Series, spread
+from ...claims import Claim
+from ...experiment import Found, Measured, Options, Runs, Seeds, Training
+from ...figure import Figure, Recipe
+from ...series import Series, spread
+from ...settings import Settings, set_here
 from .common import DERIVED, MARKS, NO_CURVE, OURS, QUICK, SMALL, mean_from, mean_near
+
+__all__ = ["RECIPES"]
 
 QUICK_PROBLEM = replace(bu2024.small, match="at-least-one")
 STEPS, EVERY = 1000, 50
@@ -42,7 +50,9 @@ PANELS = {  # shifts that are drawn, with their titles
     "b_1-b_2, d_1-d_2": r"$b_1{-}b_2$ with $d_1{-}d_2$",
 }
 EXACT = ("conic", "b_1-b_2", "b_1+b_2, d_1", "tilted")  # no error at all in our reference runs
-BETWEEN = {  # shift, quantity: the expected mean with a tolerance, or None and bounds of the mean
+BETWEEN: dict[
+    str, dict[tuple[str, str], tuple[Any, ...]]
+] = {  # shift, quantity: the expected mean with a tolerance, or None and bounds of the mean
     OURS: {
         ("flipped", "error"): (None, 0.99),
         ("new b", "error"): (None, 0.3, 0.55),
@@ -66,17 +76,17 @@ MANY = 10  # seeds for a claim on its mean: one seed may have any error
 named_shifts = cache(bu2024.shifts)
 
 
-def setting(options):
+def setting(options: Options) -> tuple[bu2024.Problem, str]:
     """The problem, and where the claims' numbers come from."""
     return (QUICK_PROBLEM, SMALL) if options["quick"] else (bu2024.problems["reference"], OURS)
 
 
-def tested(params, prompts):
+def tested(params: bu2024.Params, prompts: bu2024.CodedPrompts) -> NDArray:
     """0-1 error, mean attn_+ and mean loss on prompts: (3,), as `QUANTITIES`."""
     return np.array(mechanism.answers(forward(params, prompts), prompts))
 
 
-def final(params, problem, seed, number, draw):
+def final(params: bu2024.Params, problem: bu2024.Problem, seed: int, number: int, draw: Mapping[str, Any]) -> NDArray:
     """The same on as many prompts as a claim needs, drawn in chunks; `number` sets one distribution's draws apart."""
     length = draw.get("length", problem.length)
     n = TESTED if length < LONG else TESTED_LONG
@@ -90,32 +100,30 @@ def final(params, problem, seed, number, draw):
 class Watch:
     """What training does to prompts of several distributions, each drawn once."""
 
-    def __init__(self, problem, seed):
+    def __init__(self, problem: bu2024.Problem, seed: int) -> None:
         draws = {name: named_shifts(problem)[name].draw for name in PANELS} | {rule: {"match": rule} for rule in FLOOR}
         self.prompts = {
             name: problem.sample(WATCHED, seed=(seed, 1, i), **draw) for i, (name, draw) in enumerate(draws.items())
         }
 
-    def __call__(self, params):
+    def __call__(self, params: bu2024.Params) -> dict[str, NDArray]:
         return {name: tested(params, prompts) for name, prompts in self.prompts.items()}
 
 
-def runs(options):
+def runs(options: Options) -> dict[str, Training]:
     problem, _ = setting(options)
     return {"run": Training(problem, steps=STEPS, measure=EVERY, observe=Watch)}
 
 
-def shared_settings(problem):
-    return problem.settings() | {
-        "steps": [STEPS, "set here"],
-        "test prompts a seed": [f"{TESTED}; {TESTED_LONG} for L* >= {LONG}; {WATCHED} while training", "set here"],
-    }
+def shared_settings(problem: bu2024.Problem) -> Settings:
+    prompts = f"{TESTED}; {TESTED_LONG} for L* >= {LONG}; {WATCHED} while training"
+    return problem.settings() | set_here({"steps": STEPS, "test prompts a seed": prompts})
 
 
 # ---- ood
 
 
-def measure_ood(options, seed, runs):
+def measure_ood(options: Options, seed: int, runs: Runs) -> Measured:
     problem, _ = setting(options)
     run = runs["run"]
     shifts = named_shifts(problem)
@@ -127,14 +135,14 @@ def measure_ood(options, seed, runs):
     }
 
 
-def claims_ood(options, seeds, found):
+def claims_ood(options: Options, seeds: Seeds, found: Found) -> list[Claim]:
     problem, source = setting(options)
     most, none = MOST[source]
 
-    def at(name, quantity):
+    def at(name: str, quantity: str) -> list[float]:
         return [one["final"][name][QUANTITIES.index(quantity)] for one in found]
 
-    def error(shift):
+    def error(shift: bu2024.Shift) -> str:
         return f"0-1 error, {shift.name}" + (f": {shift.about}" if "semantics" in shift.draw else "")
 
     shifts = named_shifts(problem)
@@ -148,7 +156,8 @@ def claims_ood(options, seeds, found):
         if middle is None:
             rows.append(mean_from(text, at(name, quantity), source, *ends))
         else:
-            rows.append(mean_near(text, at(name, quantity), middle, *ends, source))
+            [slack] = ends
+            rows.append(mean_near(text, at(name, quantity), middle, slack, source))
     wrong = at(ARBITRARY, "error")
     if len(seeds) >= MANY:
         rows.append(mean_near(f"{error(shifts[ARBITRARY])}: symmetric about 1/2", wrong, 0.5, 0.25, DERIVED))
@@ -157,7 +166,7 @@ def claims_ood(options, seeds, found):
     return rows
 
 
-def assemble_ood(options, seeds, found):
+def assemble_ood(options: Options, seeds: Seeds, found: Found) -> Figure:
     problem, source = setting(options)
     steps = found[0]["steps"]
     series = [
@@ -189,14 +198,14 @@ def assemble_ood(options, seeds, found):
     where = "small setting" if source == SMALL else "reference setting"
     title = f"Out of distribution: trained at L = {problem.length}, {where}"
     settings, rows = shared_settings(problem), claims_ood(options, seeds, found)
-    return Figure("bu2024-ood", title, settings, seeds, series, rows, notes=notes)
+    return Figure(title, settings, seeds, series, rows, notes=notes)
 
 
 _ROWS = ("other lengths", "other concepts", "these fail")
 _LABELS = ("0-1 error", r"attn$_+$", "loss")
 
 
-def draw_ood(figure):
+def draw_ood(figure: Figure) -> style.Canvas:
     canvas, panels = style.new(columns=4, rows=3, width=1.8, height=1.55, sharex=True, sharey=True)
     for axes, (name, title) in zip(panels.flat, PANELS.items(), strict=True):
         for i, (quantity, label) in enumerate(zip(QUANTITIES, _LABELS, strict=True)):
@@ -209,8 +218,7 @@ def draw_ood(figure):
     panels[0, 0].set(xlim=(0, STEPS), ylim=(0, 1.2))
     for axes in panels[-1]:
         axes.set_xlabel("SGD step $t$")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=2.6)
+    style.legend_below(canvas, panels[0, 0])
     canvas.suptitle(f"{figure.title}. Right of a title: 0-1 error at the end", fontsize=8.5)
     return canvas
 
@@ -218,11 +226,11 @@ def draw_ood(figure):
 # ---- floor
 
 
-def lengths(rule):
+def lengths(rule: str) -> list[int]:
     return [length for length in LENGTHS if rule != "balanced" or length % 2 == 0]
 
 
-def measure_floor(options, seed, runs):
+def measure_floor(options: Options, seed: int, runs: Runs) -> Measured:
     problem, _ = setting(options)
     run = runs["run"]
     first = len(named_shifts(problem))
@@ -238,7 +246,7 @@ def measure_floor(options, seed, runs):
     }  # fmt: skip
 
 
-def assemble_floor(options, seeds, found):
+def assemble_floor(options: Options, seeds: Seeds, found: Found) -> Figure:
     problem, source = setting(options)
     series = [spread(f"error, {rule}", lengths(rule), [one[rule]["final"] for one in found]) for rule in FLOOR]
     series += [
@@ -270,13 +278,13 @@ def assemble_floor(options, seeds, found):
     ]  # fmt: skip
     where = "small setting" if source == SMALL else "reference setting"
     title = f"The floor of independent signs, {where}"
-    return Figure("bu2024-floor", title, shared_settings(problem), seeds, series, claims, notes=notes)
+    return Figure(title, shared_settings(problem), seeds, series, claims, notes=notes)
 
 
 _RULES = {"iid": "independent signs", "at-least-one": "at least one match", "balanced": "balanced signs"}
 
 
-def draw_floor(figure):
+def draw_floor(figure: Figure) -> style.Canvas:
     canvas, (left, right) = style.new(columns=2, width=3.4, height=2.6)
     least = 0.5 / (len(figure.seeds) * TESTED)
     floor = figure["floor 2^-L"]
@@ -290,8 +298,7 @@ def draw_floor(figure):
     right.axhline(theory.floor_error(4), color=style.PAPER, linewidth=1.5, zorder=1)
     right.set(xlabel="SGD step $t$", xlim=(0, STEPS), ylim=(0, 0.65), title="0-1 error in training, $L^* = 4$")
     right.text(0.98 * STEPS, theory.floor_error(4) + 0.015, "$2^{-4}$", ha="right", fontsize=6.5)
-    handles, labels = left.get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=2.6)
+    style.legend_below(canvas, left)
     canvas.suptitle(figure.title, fontsize=8.5)
     return canvas
 

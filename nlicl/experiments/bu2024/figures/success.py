@@ -5,18 +5,27 @@ to the right demonstrations at the end, `recursion.Observed.learned`. The 0-1 er
 fails may at last attend to the wrong ones, read them turned around, and be right.
 """
 
+from collections.abc import Iterator, Mapping
 from itertools import product
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ....papers.bu2024 import recursion, theory
 from ... import style
-from ...experiment import fact
-from ...figure import Figure, Recipe, Series, listed, no_runs
+from ...claims import Claim, fact
+from ...experiment import Found, Measured, Options, Runs, Seeds, no_runs
+from ...figure import Figure, Recipe
+from ...series import Series
+from ...settings import set_here
+from ...summary import listed
 from .common import NO_CURVE, OURS
 from .law import HERE, MARKS
 
-SIZES = {"concepts": 1, "norm_a": 2.0, "norm_b": 1.5, "norm_c": 2.0, "norm_d": 1.5}
+__all__ = ["RECIPES"]
+
+SIZES: dict[str, Any] = {"concepts": 1, "norm_a": 2.0, "norm_b": 1.5, "norm_c": 2.0, "norm_d": 1.5}
 K_0 = theory.early_rate(SIZES["norm_b"], SIZES["norm_d"], SIZES["concepts"])
 WIDTH, ETA = 40, 1.0
 MAPS = {"scales": (6000, 30), "decay": (5000, 8)}  # steps, and runs of a seed in a cell
@@ -31,35 +40,35 @@ LEAST = 0.95  # of runs, of which the rule is to be right
 STARTS = 1000  # of which the rule's curves are
 
 
-def scales(options):
+def scales(options: Options) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The values of sigma_0 and of sigma_1 of the first map."""
     return (QUICK, QUICK) if options["quick"] else (SIGMA_0, SIGMA_1)
 
 
-def cells(options, name):
+def cells(options: Options, name: str) -> NDArray:
     """sigma_0, sigma_1, lambda/lambda* of every cell of a map (k, 3)."""
     if name == "decay":
         return np.array([(*sigmas, ratio) for sigmas, ratio in product(DECAYED, RATIOS)])
     return np.array([(*sigmas, 0.0) for sigmas in product(*scales(options))])
 
 
-def success(sigma_0, sigma_1):
+def success(sigma_0: float, sigma_1: float) -> float:
     """Phi(sigma_0/sigma_1)."""
     return 1 - theory.failure_probability(sigma_0, sigma_1)
 
 
-def weight_decay(sigma_0, ratio):
+def weight_decay(sigma_0: ArrayLike, ratio: ArrayLike) -> NDArray:
     """lambda, of lambda/lambda*."""
     return ratio * theory.lambda_star(sigma_0, SIZES["norm_b"], SIZES["norm_d"], SIZES["concepts"], WIDTH)
 
 
-def predicted(state, r, decay):
+def predicted(state: recursion.State, r: NDArray, decay: ArrayLike) -> NDArray:
     """Whether the rule says that a run learns: of its start and lambda alone."""
     early = theory.early_quantities(r, state.o_c, state.o_d, state.Q[..., 1, 1])
     return theory.succeeds(early.R, early.X, K_0, decay)
 
 
-def outcomes(cells, seeds, steps):
+def outcomes(cells: NDArray, seeds: ArrayLike, steps: int) -> tuple[NDArray, NDArray]:
     """Whether runs have learnt after that many steps, and whether the rule says so: two arrays of bool (k, runs).
 
     The runs of cell i (k, 3) start from the seeds in row i (k, runs).
@@ -68,12 +77,12 @@ def outcomes(cells, seeds, steps):
     sigma_0, sigma_1, ratio = np.repeat(cells, shape[1], axis=0).T
     decay = weight_decay(sigma_0, ratio)
     state, r = recursion.random_start(WIDTH, sigma_0, sigma_1, np.ravel(seeds).tolist())
-    setting = recursion.Setting(**SIZES, weight_decay=decay)
+    setting = recursion.Setting(**{**SIZES, "weight_decay": decay})
     run = recursion.run(state, r, setting, np.full(steps, ETA), [steps])
     return run.observed.learned[-1].reshape(shape), predicted(state, r, decay).reshape(shape)
 
 
-def measure(options, seed, runs):
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     found = {}
     for name, (steps, n) in MAPS.items():
         of = cells(options, name)
@@ -85,12 +94,12 @@ def measure(options, seed, runs):
 # ---- Claims
 
 
-def joined(found, name):
+def joined(found: Found, name: str) -> Iterator[NDArray]:
     """What `outcomes` returned, of all seeds: learned, rule (k, runs)."""
     return (np.concatenate(parts, axis=1) for parts in zip(*(one[name] for one in found), strict=True))
 
 
-def claims(options, found):
+def claims(options: Options, found: Found) -> list[Claim]:
     at, (learned, rule) = cells(options, "scales"), joined(found, "scales")
     runs = learned.shape[1]
     Phi = np.array([success(*cell[:2]) for cell in at])
@@ -113,7 +122,7 @@ def claims(options, found):
     ]
 
 
-def _agreement(where, cells, agree):
+def _agreement(where: str, cells: NDArray, agree: NDArray) -> tuple[Claim, Claim]:
     """Claims about runs (k, runs) for which the rule is right: all of them together, and in the worst cell."""
     text, shares, runs = f"{where}: share of runs of which the rule is right", agree.mean(axis=1), agree.shape[1]
     least = LEAST - 3 * (LEAST * (1 - LEAST) / runs) ** 0.5
@@ -125,7 +134,7 @@ def _agreement(where, cells, agree):
     )  # fmt: skip
 
 
-def _where(cell):
+def _where(cell: NDArray) -> str:
     sigma_0, sigma_1, ratio = cell
     return f"at sigma_0 = {sigma_0:g}, sigma_1 = {sigma_1:g}" + (f", {ratio:g} lambda*" if ratio else "")
 
@@ -133,15 +142,15 @@ def _where(cell):
 # ---- The figure
 
 
-def _scale_name(what, sigma_1):
+def _scale_name(what: str, sigma_1: float) -> str:
     return f"{what}, sigma_1 = {sigma_1:g}"
 
 
-def _decay_name(what, sigma_0, sigma_1):
+def _decay_name(what: str, sigma_0: float, sigma_1: float) -> str:
     return f"{what} against lambda/lambda*, sigma_0 = {sigma_0:g}, sigma_1 = {sigma_1:g}"
 
 
-def rule_curve(sigma_0, sigma_1):
+def rule_curve(sigma_0: float, sigma_1: float) -> Series:
     """The share of starts that learn by the rule, against lambda/lambda*."""
     ratios = np.linspace(0.05, 2.1, 42)
     state, r = recursion.random_start(WIDTH, sigma_0, sigma_1, range(STARTS))
@@ -149,7 +158,7 @@ def rule_curve(sigma_0, sigma_1):
     return Series(_decay_name("rule", sigma_0, sigma_1), ratios, shares)
 
 
-def assemble(options, seeds, found):
+def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     first, second = scales(options)
     learned, rule = (of.mean(axis=1).reshape(len(first), len(second)) for of in joined(found, "scales"))
     series = []
@@ -164,13 +173,13 @@ def assemble(options, seeds, found):
     for sigmas, row in zip(DECAYED, share, strict=True):
         series += [Series(_decay_name("share", *sigmas), np.array(RATIOS), row), rule_curve(*sigmas)]
     runs = {name: len(found) * n for name, (_, n) in MAPS.items()}
-    settings = {
-        **{name: [value, "set here"] for name, value in SIZES.items()},
-        "m": [WIDTH, "set here"],
-        "eta": [ETA, "set here"],
-        "steps": [f"{MAPS['scales'][0]}; {MAPS['decay'][0]} for lambda > 0", "set here"],
-        "runs in a cell": [f"{runs['scales']}; {runs['decay']} for lambda > 0", "set here"],
-    }  # fmt: skip
+    settings = set_here({
+        **SIZES,
+        "m": WIDTH,
+        "eta": ETA,
+        "steps": f"{MAPS['scales'][0]}; {MAPS['decay'][0]} for lambda > 0",
+        "runs in a cell": f"{runs['scales']}; {runs['decay']} for lambda > 0",
+    })  # fmt: skip
     notes = [
         NO_CURVE,
         "Runs of the reduced recursion, one concept, each from a start of its own. A seed stands for "
@@ -191,13 +200,13 @@ def assemble(options, seeds, found):
         *(("A quick run: fewer cells and runs, tolerances as much wider as fewer runs ask for.",) if options["quick"] else ()),
     ]  # fmt: skip
     title = "Which starts learn: scales at the start, and weight decay"
-    return Figure("bu2024-success-map", title, settings, seeds, series, claims(options, found), notes=notes)
+    return Figure(title, settings, seeds, series, claims(options, found), notes=notes)
 
 
 CONTOURS = (0.55, 0.6, 0.7, 0.8, 0.9, 0.99)
 
 
-def draw(figure):
+def draw(figure: Figure) -> style.Canvas:
     canvas, (left, middle, right) = style.new(columns=3, width=2.9, height=2.7)
     rows = {each.name.split(" = ")[1]: each for each in figure.series if each.name.startswith("share, ")}
     _draw_map(left, rows)
@@ -207,7 +216,7 @@ def draw(figure):
     return canvas
 
 
-def _draw_map(axes, rows):
+def _draw_map(axes: style.Axes, rows: Mapping[str, Series]) -> None:
     """Shares as a map over (sigma_0, sigma_1), with contours of Phi, which are straight lines."""
     from scipy.special import ndtri
 
@@ -238,14 +247,14 @@ def _draw_map(axes, rows):
     axes.grid(False)
 
 
-def _edges(values):
+def _edges(values: NDArray) -> NDArray:
     """Borders of cells about values on a logarithmic axis."""
     logs = np.log(values)
     between = (logs[1:] + logs[:-1]) / 2
     return np.exp([2 * logs[0] - between[0], *between, 2 * logs[-1] - between[-1]])
 
 
-def _draw_collapse(axes, rows):
+def _draw_collapse(axes: style.Axes, rows: Mapping[str, Series]) -> None:
     """The same shares against sigma_0/sigma_1 alone."""
     ratios = [series.x / float(name) for name, series in rows.items()]
     z = np.geomspace(np.min(ratios) / 1.2, np.max(ratios) * 1.2, 200)
@@ -258,7 +267,7 @@ def _draw_collapse(axes, rows):
     style.legend(axes, loc="lower right")
 
 
-def _draw_decay(axes, figure):
+def _draw_decay(axes: style.Axes, figure: Figure) -> None:
     for i, (sigma_0, sigma_1) in enumerate(DECAYED):
         line, points = (figure[_decay_name(what, sigma_0, sigma_1)] for what in ("rule", "share"))
         axes.plot(line.x, line.y, color=style.COLOURS[i], linestyle=style.STYLES[i], linewidth=0.9)

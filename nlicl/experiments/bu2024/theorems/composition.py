@@ -1,14 +1,22 @@
 """The second theorem (or proposition) of Bu et al. 2024: prompts out of distribution."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ....models.front import forward
 from ....papers import bu2024
 from ....papers.bu2024 import mechanism
-from ...common import number, settings, span, together
-from ...experiment import Claim, Experiment, Training
+from ...claims import Claim
+from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, Training
+from ...settings import of_problem
+from ...summary import span, stacked
 from ...theorem import Condition, Theorem
 from . import setting
+
+__all__ = ["COMPOSITION"]
 
 STATEMENT = (
     "The same holds for prompts of another distribution D*: (i) of any length L*; (ii) with any skewed distribution of "
@@ -29,7 +37,7 @@ BEYOND = {
 }
 
 
-def names():
+def names() -> list[str]:
     return [name for group in (PROMISED | BEYOND).values() for name in group] + [
         "flipped",
         "new b",
@@ -38,15 +46,16 @@ def names():
     ]
 
 
-def runs(options):
+def runs(options: Options) -> dict[str, Training]:
     return {"main": Training(setting.problem(options, BASE), measure=None)}
 
 
-def measure(options, seed, runs):
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     problem, params = setting.problem(options, BASE), runs["main"].params
-    shifts, n = bu2024.shifts(problem), number(options, 4000, 1000)
+    shifts = bu2024.shifts(problem)
+    n = 1000 if options["quick"] else 4000
 
-    def answers(number, draw):
+    def answers(number: int, draw: Mapping[str, Any]) -> mechanism.Answers:
         prompts = problem.sample(n, seed=(seed, 0, 41, number), **draw)
         return mechanism.answers(forward(params, prompts), prompts)
 
@@ -61,15 +70,17 @@ def measure(options, seed, runs):
     }
 
 
-def assemble(options, seeds, found):
-    problem, eps, of = setting.problem(options, BASE), options["eps"], together(found)
+def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
+    problem, eps, of = setting.problem(options, BASE), options["eps"], stacked(found)
 
     early, promised = setting.early(problem, of["escape"]), setting.promised(problem)
 
-    def errors(group):
+    def errors(group: Iterable[str]) -> NDArray:
         return np.stack([of[name] for name in group], axis=1)
 
-    def claim(text, values, low=-np.inf, high=np.inf, promised=promised):
+    def claim(
+        text: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf, promised: bool = promised
+    ) -> Claim:
         return setting.of_seeds(text, values, early, low, high, promised=promised)
 
     unlearnt = promised and setting.unlearnt_is_low(problem)
@@ -109,7 +120,7 @@ def assemble(options, seeds, found):
     return Theorem(
         "Prompts out of distribution",
         STATEMENT,
-        settings(problem, options),
+        of_problem(problem, options),
         seeds,
         conditions,
         claims,
@@ -117,7 +128,7 @@ def assemble(options, seeds, found):
     )
 
 
-def seldom_small(claim, errors):
+def seldom_small(claim: str, errors: NDArray) -> Claim:
     """A claim that the error is small in few seeds only; of fewer than three seeds nothing can be said.
 
     It fails where the error is small in more seeds than a fair coin would give.
@@ -128,7 +139,7 @@ def seldom_small(claim, errors):
     return Claim(claim, "above 0.05 in most seeds", f"{span(errors)}", holds, errors.tolist())
 
 
-def check(options):
+def check(options: Options) -> None:
     bu2024.shifts(setting.check(options, BASE))  # refuses what has no shifts
 
 

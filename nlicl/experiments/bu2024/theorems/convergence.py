@@ -3,14 +3,20 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ....core.errors import InvalidValue
 from ....papers import bu2024
 from ....papers.bu2024 import theory
-from ...common import settings, span, together
-from ...experiment import Experiment, every
+from ....training.runs import Run
+from ...claims import Claim, every
+from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, Training
+from ...settings import of_problem
+from ...summary import span, stacked
 from ...theorem import Theorem
 from . import setting
+
+__all__ = ["CONVERGENCE"]
 
 STATEMENT = (
     "For any eps there is T* = T_hat + O(log(1/eps)) such that the 0-1 loss is at most eps for T >= T*, with high probability "
@@ -24,7 +30,7 @@ OTHERS = ("longer", "larger batches")
 TOO_MUCH = 4  # times lambda*
 
 
-def variants(options):
+def variants(options: Options) -> dict[str, bu2024.Problem]:
     """name -> Problem: the setting, and what one change makes of it."""
     main = setting.problem(options, BASE)
     norms = theory.norms(main.norm_x, main.norm_y, main.kappa_x, main.kappa_y)
@@ -40,21 +46,21 @@ def variants(options):
     }
 
 
-def runs(options):
+def runs(options: Options) -> dict[str, Training]:
     return {
         name: setting.run(problem, 5 * EVERY if options["quick"] else EVERY)
         for name, problem in variants(options).items()
     }
 
 
-def reached(run, level):
+def reached(run: Run, level: float) -> float:
     """The first measured step from which on the error stays at most `level`; nan if it does not."""
     above = np.flatnonzero(run.history["error"] > level)
     first = 0 if not len(above) else above[-1] + 1
     return float(run.history.steps[first]) if first < len(run.history.steps) else np.nan
 
 
-def measure(options, seed, runs):
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     eps, main = options["eps"], runs["main"].history
     first, problems = reached(runs["main"], eps), variants(options)
     loss = main["loss"][main.steps == first]
@@ -73,12 +79,12 @@ def measure(options, seed, runs):
     }
 
 
-def assemble(options, seeds, found):
-    main, eps, of = setting.problem(options, BASE), options["eps"], together(found)
+def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
+    main, eps, of = setting.problem(options, BASE), options["eps"], stacked(found)
     T, escape = of["T"], of["escape"]
     early, promised = setting.early(main, escape), setting.promised(main)
 
-    def claim(text, values, low=-np.inf, high=np.inf):
+    def claim(text: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Claim:
         return setting.of_seeds(text, values, early, low, high, promised=promised)
 
     claims = [
@@ -112,7 +118,7 @@ def assemble(options, seeds, found):
     return Theorem(
         "Theorem 1, exponential convergence of the 0-1 loss",
         STATEMENT,
-        settings(main, options),
+        of_problem(main, options),
         seeds,
         [*setting.conditions(main), setting.late_condition(main, escape)],
         claims,
@@ -120,7 +126,7 @@ def assemble(options, seeds, found):
     )
 
 
-def there_is(T, steps, seeds, early, promised):
+def there_is(T: NDArray, steps: int, seeds: Seeds, early: NDArray, promised: bool) -> Claim:
     """The claim that early seeds have a T*; it names those that have none."""
     text = "there is T*, from which on the error is at most eps"
     found = setting.of_seeds(text, T, early, high=steps, promised=promised)
@@ -132,7 +138,7 @@ def there_is(T, steps, seeds, early, promised):
     return found
 
 
-def check(options):
+def check(options: Options) -> None:
     found = setting.check(options, BASE)
     if found.sigma_0 == 0:
         raise InvalidValue(

@@ -1,16 +1,39 @@
 """What the theorems of Bu et al. 2024 share: options made into a problem, refusals, conditions with stand-ins of ours."""
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ....core.checks import real
 from ....core.errors import InvalidValue
 from ....models.front import forward
+from ....papers import bu2024
 from ....papers.bu2024 import mechanism, predict, theory
-from ...experiment import Claim, Training, every
+from ...claims import Claim, every, if_promised
+from ...experiment import Measured, Options, Seeds, Training
 from ...theorem import Condition
+
+__all__ = [
+    "UNDETERMINED",
+    "UNKNOWN",
+    "check",
+    "compared",
+    "conditions",
+    "early",
+    "escape_steps",
+    "late_condition",
+    "late_note",
+    "of_seeds",
+    "options",
+    "problem",
+    "promised",
+    "run",
+    "unlearnt_is_low",
+]
 
 SIZES = (
     "concepts", "dictionary", "d_x", "d_y", "norm_x", "norm_y", "kappa_x", "kappa_y", "sigma_xi", "p_z", "length", "match",
@@ -28,17 +51,17 @@ UNKNOWN = (
 )
 
 
-def options(base, **more):
+def options(base: bu2024.Problem, **more: object) -> dict[str, Any]:
     """Names and defaults of what a user may set: sizes of the problem, and `more`."""
     return {name: getattr(base, name) for name in SIZES} | more
 
 
-def problem(options, base, **changes):
+def problem(options: Options, base: bu2024.Problem, **changes: Any) -> bu2024.Problem:
     """The problem that options describe; its learning rate follows from lambda and gamma."""
     return replace(base, learning_rate=None, **{name: options[name] for name in SIZES}, **changes)
 
 
-def check(options, base):
+def check(options: Options, base: bu2024.Problem) -> bu2024.Problem:
     """Refuse settings that break the data model, or at which the theorem promises nothing; returns the problem."""
     eps = real("eps", options["eps"], "between 0 and 1/2: chance is 1/2", lambda x: 0 < x < 0.5)
     real("weight_decay", options["weight_decay"], "greater than 0: eta_t = 2/(lambda (gamma + t))", lambda x: x > 0)
@@ -52,29 +75,23 @@ def check(options, base):
     return found
 
 
-def run(problem, every, n=2000, **more):
+def run(problem: bu2024.Problem, every: int, n: int = 2000) -> Training:
     """A training run of which loss, error and attention on n test prompts are kept."""
-    return Training(problem, measure=every, observe=Watch(n), **more)
+    return Training(problem, measure=every, observe=Watch(n))
 
 
+@dataclass(frozen=True)
 class Watch:
-    """What `Training.observe` takes: (problem, seed) -> (params -> error, attention and loss on test prompts)."""
+    """What `Training.observe` takes: (problem, seed) -> (params -> error, attention and loss on n test prompts)."""
 
-    def __init__(self, n):
-        self.n = n
+    n: int
 
-    def __call__(self, problem, seed):
+    def __call__(self, problem: bu2024.Problem, seed: int) -> Callable[[bu2024.Params], Measured]:
         prompts = problem.sample(self.n, seed=(seed, 0, 40))
         return lambda params: mechanism.answers(forward(params, prompts), prompts)._asdict()
 
-    def __eq__(self, other):
-        return isinstance(other, Watch) and self.n == other.n
 
-    def __hash__(self):
-        return hash(self.n)
-
-
-def conditions(problem):
+def conditions(problem: bu2024.Problem) -> list[Condition]:
     """Of initialisation, decay, step sizes, noise, width and match: kinds of the paper's, inequalities of ours."""
     p = problem
     norms = theory.norms(p.norm_x, p.norm_y, p.kappa_x, p.kappa_y)
@@ -121,22 +138,22 @@ def conditions(problem):
 # ---- Seeds that the rule has escape well before T, and claims about them
 
 
-def escape_steps(problem, seed):
+def escape_steps(problem: bu2024.Problem, seed: int) -> NDArray:
     """The rule's escape step of each concept from the parameters that a seed starts from (K1,); inf for never."""
     return predict(problem, problem.initialize(seed=seed)).step
 
 
-def early(problem, escape):
+def early(problem: bu2024.Problem, escape: NDArray) -> NDArray:
     """Which seeds have every concept's escape step well before T; `escape` is (seeds, K1)."""
     return np.max(escape, axis=1) <= WELL_BEFORE * problem.steps
 
 
-def promised(problem):
+def promised(problem: bu2024.Problem) -> bool:
     """Whether no condition is known to be broken."""
     return all(condition.holds is not False for condition in conditions(problem))
 
 
-def unlearnt_is_low(problem):
+def unlearnt_is_low(problem: bu2024.Problem) -> bool:
     """Whether weight decay alone leaves the correct attention weight near 1/2 after T steps."""
     p = problem
     if p.step_offset <= 2:
@@ -146,7 +163,16 @@ def unlearnt_is_low(problem):
     return theory.initial_attention(p.length, p.match, left) <= LOW
 
 
-def of_seeds(claim, values, chosen, low=-np.inf, high=np.inf, *, which="early", promised=True):
+def of_seeds(
+    claim: str,
+    values: ArrayLike,
+    chosen: NDArray,
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    which: str = "early",
+    promised: bool = True,
+) -> Claim:
     """A claim about the chosen seeds; undetermined for none, and where it neither holds nor is promised.
 
     `values` is (seeds, ...), `chosen` a mask (seeds,), `which` what such seeds are called.
@@ -156,14 +182,10 @@ def of_seeds(claim, values, chosen, low=-np.inf, high=np.inf, *, which="early", 
         return Claim(claim, f"of {which} seeds", f"no {which} seed", None)
     found = every(claim, np.ravel(np.asarray(values)[chosen]), low, high)
     whom = "every seed" if n == len(chosen) else f"each of the {n} {which} seed{'s' * (n > 1)}"
-    return replace(
-        found,
-        expected=found.expected.replace("every seed", whom),
-        holds=found.holds or (False if promised else None),
-    )
+    return if_promised(replace(found, expected=found.expected.replace("every seed", whom)), promised)
 
 
-def compared(count, n, share):
+def compared(count: int, n: int, share: float) -> bool | None:
     """Whether a share of seeds is below `share`: True or False by a binomial test at 5%, None if they are too few to say."""
     from scipy.stats import binomtest
 
@@ -173,7 +195,7 @@ def compared(count, n, share):
     return None
 
 
-def late_condition(problem, escape):
+def late_condition(problem: bu2024.Problem, escape: NDArray) -> Condition:
     """With high probability: at most a share delta of the seeds is late."""
     late, n = int(np.sum(~early(problem, escape))), len(escape)
     return Condition(
@@ -183,7 +205,7 @@ def late_condition(problem, escape):
     )  # fmt: skip
 
 
-def late_note(problem, seeds, escape):
+def late_note(problem: bu2024.Problem, seeds: Seeds, escape: NDArray) -> str:
     """Which seeds are late, and the steps that the rule gives them."""
     steps, on_time = np.max(escape, axis=1), early(problem, escape)
     late = [

@@ -3,12 +3,36 @@
 They need no training runs and but for sampled counts no seeds: `measure` does the dynamics, once a process.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ....papers.huang2023.phases import phases
-from ....papers.huang2023.trajectory import Point
-from ...experiment import fact
-from ...figure import Series, listed
+from ....papers.huang2023.trajectory import Point, Trajectory
+from ...claims import Claim, fact
+from ...experiment import Measured
+from ...series import Series
+from ...summary import listed
+
+__all__ = [
+    "BOUND",
+    "DETERMINISTIC",
+    "EPS",
+    "IDENTITY",
+    "LAW",
+    "MARKS",
+    "NO_CURVE",
+    "OURS",
+    "STOP",
+    "agree",
+    "at_most",
+    "curve",
+    "increasing",
+    "recorded",
+    "step",
+    "time",
+]
 
 OURS = "our reference run"
 LAW = "derived law"
@@ -31,7 +55,7 @@ STOP = (
 )
 
 
-def recorded(run, tau=None, eps=EPS):
+def recorded(run: Trajectory, tau: NDArray | None = None, eps: float = EPS) -> dict[str, Any]:
     """A trajectory as plain numbers: tau, the `Point` of arrays there, and its `Moment`s by name.
 
     A flow is looked at at the times `tau`, gradient descent at every step.
@@ -40,22 +64,24 @@ def recorded(run, tau=None, eps=EPS):
     return {"tau": run.tau if tau is None else tau, "points": points, "times": phases(run, eps)}
 
 
-def time(one, name):
+def time(one: Measured, name: str) -> float:
     """The flow time of that name in what `recorded` returned."""
     return one["times"][name].tau
 
 
-def step(one, name):
+def step(one: Measured, name: str) -> float:
     """The step of that name in what `recorded` returned."""
     return one["times"][name].step
 
 
-def curve(name, x, y):
+def curve(name: str, x: ArrayLike, y: ArrayLike) -> Series:
     """A series of numbers without spread."""
     return Series(name, np.asarray(x, float), np.asarray(y, float))
 
 
-def agree(claim, values, expected, source, *, share=0.0, slack=0.0):
+def agree(
+    claim: str, values: ArrayLike, expected: ArrayLike, source: str, *, share: float = 0.0, slack: float = 0.0
+) -> Claim:
     """A claim that each value is the expected one, up to a share of it, to `slack`, or to the larger of both.
 
     The claim's text names the source of the expected values.
@@ -72,12 +98,12 @@ def agree(claim, values, expected, source, *, share=0.0, slack=0.0):
     )
 
 
-def at_most(claim, values, bound, source):
+def at_most(claim: str, values: ArrayLike, bound: float, source: str) -> Claim:
     """A claim that no value exceeds `bound`; the largest is shown."""
     largest = np.max(values)
     return fact(f"{claim} ({source})", largest <= bound, f"{largest:.3g}", f"at most {bound:g}", values)
 
 
-def increasing(claim, values, source):
+def increasing(claim: str, values: ArrayLike, source: str) -> Claim:
     """A claim that the values are in strictly increasing order."""
     return fact(f"{claim} ({source})", np.all(np.diff(values) > 0), listed(values), "increasing", values)

@@ -3,16 +3,24 @@
 Exact, by the reduction; and for 2000 sampled count vectors a seed, with which each query is followed in all K weights.
 """
 
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....papers.huang2023 import population, reduced, theory
 from ....papers.huang2023.phases import phases
+from ....papers.huang2023.trajectory import Trajectory
 from ... import style
-from ...experiment import every, fact
-from ...figure import Figure, Recipe, Series, no_runs
+from ...claims import Claim, every, fact
+from ...experiment import Found, Measured, Options, Runs, Seeds, no_runs
+from ...figure import Figure, Recipe
+from ...series import Series
+from ...settings import set_here
 from .common import EPS, MARKS, NO_CURVE, OURS, STOP, agree, curve
+
+__all__ = ["RECIPES"]
 
 K, ETA, P_1, STEPS = 20, 5.0, 0.5, 3000
 TABLE = {  # N: T_dom; balanced T_1, T_2; under-represented T_1 .. T_4, nan: never. Our reference runs
@@ -34,21 +42,26 @@ SAMPLED = {  # name, N: the range that every sampled run must lie in, about the 
 }
 
 
-def query(kind, N):
+def query(kind: str, N: int) -> reduced.Query:
     if kind == "dominant":
         return reduced.dominant(K, P_1, N)
     return reduced.balanced(K, N) if kind == "balanced" else reduced.under_represented(K, P_1, N)
 
 
-def lengths(options):
+def lengths(options: Options) -> tuple[int, ...]:
     return (100, 200, 400) if options["quick"] else tuple(sorted({*TABLE, *BETWEEN}))
 
 
-def sampled_lengths(options):
+def sampled_lengths(options: Options) -> tuple[int, ...]:
     return (200, 400) if options["quick"] else tuple(TABLE)
 
 
-def _steps(runs):
+def count_vectors(options: Options) -> int:
+    """Drawn for each seed."""
+    return 500 if options["quick"] else 2000
+
+
+def _steps(runs: Iterable[Trajectory]) -> NDArray:
     """Steps of all times (7,) of the runs of the three kinds; nan: not reached."""
     found = [phases(run, EPS) for run in runs]
     dominant, balanced, rare = found
@@ -59,7 +72,7 @@ def _steps(runs):
 
 
 @cache
-def exact(ns):
+def exact(ns: tuple[int, ...]) -> dict[int, dict[str, NDArray]]:
     """N -> steps (7,), and floors (3,) of the three kinds."""
     found = {}
     for N in ns:
@@ -69,7 +82,7 @@ def exact(ns):
     return found
 
 
-def sampled(ns, seed, M):
+def sampled(ns: tuple[int, ...], seed: int, M: int) -> dict[int, NDArray]:
     """N -> steps (7,) on M count vectors of that seed."""
     imbalanced = np.r_[P_1, np.full(K - 1, (1 - P_1) / (K - 1))]
     cases = ((0, imbalanced), (1, np.full(K, 1 / K)), (1, imbalanced))
@@ -83,12 +96,14 @@ def sampled(ns, seed, M):
     return found
 
 
-def measure(options, seed, runs):
-    M = 500 if options["quick"] else 2000
-    return {"exact": exact(lengths(options)), "sampled": sampled(sampled_lengths(options), seed, M)}
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
+    return {
+        "exact": exact(lengths(options)),
+        "sampled": sampled(sampled_lengths(options), seed, count_vectors(options)),
+    }
 
 
-def claims(options, found):
+def claims(options: Options, found: Found) -> list[Claim]:
     one = found[0]["exact"]
     rows = []
     for N, expected in TABLE.items():
@@ -125,7 +140,7 @@ def claims(options, found):
     return rows
 
 
-def assemble(options, seeds, found):
+def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     one = found[0]["exact"]
     ns, drawn = list(one), list(found[0]["sampled"])
     series = []
@@ -143,14 +158,8 @@ def assemble(options, seeds, found):
         series += [
             curve(f"{side} bound, {kind}", ns, bound) for side, bound in zip(("lower", "upper"), bounds, strict=True)
         ]
-    settings = {
-        "K": [K, "set here"],
-        "p_1": [P_1, "set here"],
-        "eta": [ETA, "set here"],
-        "eps": [EPS, "set here"],
-        "steps at most": [STEPS, "set here"],
-        "count vectors a seed": [500 if options["quick"] else 2000, "set here"],
-    }
+    settings = set_here({"K": K, "p_1": P_1, "eta": ETA, "eps": EPS, "steps at most": STEPS})
+    settings |= set_here({"count vectors a seed": count_vectors(options)})
     notes = [
         NO_CURVE,
         MARKS,
@@ -162,26 +171,26 @@ def assemble(options, seeds, found):
         "Exact curves do not depend on seeds; sampled counts do.",
     ]
     title = f"Finite N: times and floors, K = {K}"
-    return Figure("huang2023-finite", title, settings, seeds, series, claims(options, found), notes=notes)
+    return Figure(title, settings, seeds, series, claims(options, found), notes=notes)
 
 
 _DRAWN = {"T_dom": "$T_{dom}$", "balanced T_2": "balanced $T_2$", "T_1": "$T_1$", "T_3": "$T_3$", "T_4": "$T_4$"}
 
 
-def draw(figure):
+def draw(figure: Figure) -> style.Canvas:
     canvas, (left, right) = style.new(columns=2, width=3.6, height=3.0)
     for i, (name, label) in enumerate(_DRAWN.items()):
         style.curve(left, figure[f"{name}, exact"], i, label=label)
         series = figure[f"{name}, sampled"]
-        low, high = (np.where(np.isfinite(end), end, STEPS) for end in (series.low, series.high))
+        low, high = (np.where(np.isfinite(end), end, STEPS) for end in series.ends)
         left.errorbar(
             series.x, low, [0 * low, high - low], fmt="none", ecolor=style.COLOURS[i], capsize=2, linewidth=0.8
         )
     left.set(xscale="log", yscale="log", xlabel="$N$", ylabel=r"step, $\eta = 5$", title="exact; bars: sampled counts")
     for i, kind in enumerate(KINDS[1:]):
         style.curve(right, figure[f"floor, {kind}"], i, label=f"floor, {kind}")
-        low, high = (figure[f"{side} bound, {kind}"] for side in ("lower", "upper"))
-        style.band(right, low.x, low.y, high.y, style.COLOURS[i])
+        lower, upper = (figure[f"{side} bound, {kind}"] for side in ("lower", "upper"))
+        style.band(right, lower.x, lower.y, upper.y, style.COLOURS[i])
     right.axhline(EPS, color=style.PAPER, linewidth=0.8, label=r"$\epsilon$")
     right.set(
         xscale="log", yscale="log", ylim=(1e-12, 1), xlabel="$N$", ylabel="loss", title="floors between their bounds"

@@ -1,14 +1,20 @@
 """The loss of each kind of query along gradient descent, K = 20, N = 400, eta = 5, by the exact reduction."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from ....papers.huang2023 import reduced, theory
 from ... import style
-from ...experiment import fact
-from ...figure import Figure, Recipe, listed, no_runs
+from ...claims import Claim, fact
+from ...experiment import Found, Measured, Options, Runs, Seeds, no_runs
+from ...figure import Figure, Recipe
+from ...settings import set_here
+from ...summary import listed
 from .common import DETERMINISTIC, EPS, MARKS, NO_CURVE, OURS, STOP, agree, at_most, curve, recorded, step
+
+__all__ = ["RECIPES"]
 
 K, N, ETA, P_1, STEPS = 20, 400, 5.0, 0.5, 1200
 QUERIES = {
@@ -20,18 +26,18 @@ STARTS = {"L_1, dominant": 0.1325, "L_k, under-represented": 0.6062, "L, balance
 
 
 @cache
-def computed():
+def computed() -> dict[str, dict[str, Any]]:
     found = {}
     for name, query in QUERIES.items():
         found[name] = recorded(reduced.descend(query, eta=ETA, steps=STEPS)) | {"floor": reduced.floor(query)}
     return found
 
 
-def measure(options, seed, runs):
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     return computed()
 
 
-def claims(found):
+def claims(found: Measured) -> list[Claim]:
     dominant, rare, balanced = found.values()
     rows = [
         at_most(f"{name} never increases: its largest rise", np.diff(one["points"].L_k), 0, "derived step size")
@@ -62,7 +68,7 @@ def claims(found):
     return rows
 
 
-def assemble(options, seeds, found):
+def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     one = found[0]
     series = []
     for name, run in one.items():
@@ -75,13 +81,7 @@ def assemble(options, seeds, found):
         reached = {key: moment for key, moment in run["times"].items() if key != "cross" and np.isfinite(moment.step)}
         x, y = [m.step for m in reached.values()], [m.point.L_k for m in reached.values()]
         series.append(curve(f"{name}: {', '.join(reached)}", x, y))
-    settings = {
-        "K": [K, "set here"],
-        "N": [N, "set here"],
-        "p_1": [P_1, "set here"],
-        "eta": [ETA, "set here"],
-        "eps": [EPS, "set here"],
-    }
+    settings = set_here({"K": K, "N": N, "p_1": P_1, "eta": ETA, "eps": EPS})
     floors = listed([one[name]["floor"] for name in QUERIES])
     notes = [
         NO_CURVE,
@@ -92,10 +92,10 @@ def assemble(options, seeds, found):
         DETERMINISTIC,
     ]
     title = f"Loss of each query under gradient descent, K = {K}, N = {N}"
-    return Figure("huang2023-loss", title, settings, seeds, series, claims(one), notes=notes)
+    return Figure(title, settings, seeds, series, claims(one), notes=notes)
 
 
-def draw(figure):
+def draw(figure: Figure) -> style.Canvas:
     canvas, axes = style.new(width=4.4, height=3.0)
     for i, name in enumerate(QUERIES):
         label = name.replace("L_1", "$L_1$").replace("L_k", "$L_k$").replace("L,", "$L$,")

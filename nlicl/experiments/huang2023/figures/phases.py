@@ -5,12 +5,18 @@ roles within phase I, and at .8, where they do within phase II.
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....papers.huang2023 import reduced, theory
+from ....papers.huang2023.trajectory import Point
 from ... import style
-from ...figure import Figure, Recipe, no_runs
+from ...claims import Claim
+from ...experiment import Found, Measured, Options, Runs, Seeds, no_runs
+from ...figure import Figure, Recipe
+from ...settings import set_here
 from .common import (
     DETERMINISTIC,
     EPS,
@@ -28,6 +34,8 @@ from .common import (
     time,
 )
 
+__all__ = ["RECIPES"]
+
 K = 100
 P_1 = (0.5, 0.8)
 SHARES = {  # A_k / log K, B_{k,1} / log K, Attn_k, Attn_1 at T_1 .. T_4: our reference runs
@@ -43,16 +51,16 @@ TIMES = {  # T_dom; T_1, cross, T_2, T_3 over K^2; (T_4 - T_3) / K: our referenc
 FOUR = ("T_1", "T_2", "T_3", "T_4")
 
 
-def dominant(p_1):
+def dominant(p_1: float) -> str:
     return f"dominant, p_1 = {p_1:g}"
 
 
-def rare(p_1):
+def rare(p_1: float) -> str:
     return f"under-represented, p_1 = {p_1:g}"
 
 
 @cache
-def computed():
+def computed() -> dict[str, dict[str, Any]]:
     queries = {"balanced": reduced.balanced(K)}
     queries |= {dominant(p_1): reduced.dominant(K, p_1) for p_1 in P_1}
     queries |= {rare(p_1): reduced.under_represented(K, p_1) for p_1 in P_1}
@@ -64,16 +72,16 @@ def computed():
     return found
 
 
-def measure(options, seed, runs):
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     return computed()
 
 
-def _sum_of_weights(name, points):
+def _sum_of_weights(name: str, points: Point) -> NDArray:
     others = K - 2 if name.startswith("under") else K - 1
     return points.A + np.nan_to_num(points.B_1) + others * points.B_o
 
 
-def claims(found):
+def claims(found: Measured) -> list[Claim]:
     log_K, balanced = np.log(K), found["balanced"]
     T_1, T_2 = (time(balanced, name) for name in ("T_1", "T_2"))
     ends = [balanced["times"][name].point for name in ("T_1", "T_2")]
@@ -114,7 +122,7 @@ def claims(found):
     return rows
 
 
-def assemble(options, seeds, found):
+def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     one = found[0]
     series = []
     for name, run in one.items():
@@ -129,13 +137,7 @@ def assemble(options, seeds, found):
         moments = sorted(run["times"].items(), key=lambda item: item[1].tau)
         x = [moment.tau / K**2 for _, moment in moments]
         series.append(curve(f"{', '.join(key for key, _ in moments)}, {name}", x, np.ones(len(x))))
-    settings = {
-        "K": [K, "set here"],
-        "p_1": [P_1, "set here"],
-        "N": ["infinite", "set here"],
-        "eps": [EPS, "set here"],
-        "dynamics": ["gradient flow", "set here"],
-    }
+    settings = set_here({"K": K, "p_1": P_1, "N": "infinite", "eps": EPS, "dynamics": "gradient flow"})
     notes = [
         NO_CURVE,
         MARKS,
@@ -145,7 +147,7 @@ def assemble(options, seeds, found):
         DETERMINISTIC,
     ]
     title = f"Phases of training, K = {K}, population gradient flow"
-    return Figure("huang2023-phases", title, settings, seeds, series, claims(one), notes=notes)
+    return Figure(title, settings, seeds, series, claims(one), notes=notes)
 
 
 _CURVES = (  # weight, score, label of both
@@ -156,7 +158,7 @@ _CURVES = (  # weight, score, label of both
 _TIMES = {"cross": r"$\alpha_k = |\beta_{k,1}|$", "T_dom": r"$T_{dom}$"}
 
 
-def draw(figure):
+def draw(figure: Figure) -> style.Canvas:
     names = ("balanced", dominant(0.5), rare(0.5), rare(0.8))
     canvas, panels = style.new(columns=len(names), width=2.4, height=2.2, rows=2, sharey="row", sharex="col")
     series = {one.name: one for one in figure.series}
@@ -181,8 +183,7 @@ def draw(figure):
     panels[0, 0].set(ylabel=r"weight / $\log K$")
     panels[1, 0].set(ylabel="attention on a feature")
     canvas.suptitle(figure.title, fontsize=8.5)
-    handles, labels = panels[0, -1].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=3, handlelength=2.6)
+    style.legend_below(canvas, panels[0, -1], columns=3)
     return canvas
 
 

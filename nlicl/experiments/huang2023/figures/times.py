@@ -3,13 +3,18 @@
 from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ....papers.huang2023 import reduced, theory
 from ....papers.huang2023.phases import phases
 from ... import style
-from ...experiment import fact
-from ...figure import Figure, Recipe, no_runs
+from ...claims import Claim, fact
+from ...experiment import Found, Measured, Options, Runs, Seeds, no_runs
+from ...figure import Figure, Recipe
+from ...settings import set_here
 from .common import BOUND, DETERMINISTIC, EPS, LAW, MARKS, NO_CURVE, OURS, STOP, agree, curve
+
+__all__ = ["RECIPES"]
 
 P_1, C = 0.5, 10.0
 SIZES = (10**3, 10**4, 10**5, 10**6, 10**8)
@@ -29,7 +34,7 @@ IN_EPS = {"T_dom": (0.975, 1.0), "balanced T_2 - T_1": (0.975, 1.0)}  # in 1/eps
 
 
 @cache
-def computed():
+def computed() -> dict[str, dict[str, NDArray]]:
     """Names of times -> (sizes,) against K, and (eps,) against 1/eps."""
     rows = []
     for K in SIZES:
@@ -55,16 +60,16 @@ def computed():
     }
 
 
-def measure(options, seed, runs):
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     return computed()
 
 
-def exponent(x, y):
+def exponent(x: ArrayLike, y: ArrayLike) -> float:
     """Slope of the straight line through log y against log x."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def bounds(K, eps):
+def bounds(K: int, eps: float) -> dict[str, float]:
     """Name of a time -> its bound with C = 10; T_2 and T_2 - T_1 share that of phase II, of which T_1 is a part."""
     bound = theory.phase_bounds("under-represented", K, eps, C=C)
     balanced = theory.phase_bounds("balanced", K, eps, C=C)
@@ -77,7 +82,7 @@ def bounds(K, eps):
     }  # fmt: skip
 
 
-def claims(found):
+def claims(found: Measured) -> list[Claim]:
     rows = []
     for x, key, table, against in ((SIZES, "K", EXPONENTS, "K"), (1 / np.array(STRICT), "eps", IN_EPS, "1/eps")):
         slopes = {name: exponent(x, found[key][name]) for name in table}
@@ -94,24 +99,17 @@ def claims(found):
     return rows
 
 
-def _below(claim, shares):
+def _below(claim: str, shares: ArrayLike) -> Claim:
     holds = np.all(np.array(shares) < 1)
     source = "derived bound" if claim.startswith("T_3 - T_2") else BOUND
     return fact(f"{claim} ({source})", holds, f"at most {np.max(shares):.3g}", "below 1", shares)
 
 
-def assemble(options, seeds, found):
+def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     one = found[0]
     series = [curve(name, SIZES, values) for name, values in one["K"].items()]
     series += [curve(f"{name} against 1/eps", 1 / np.array(STRICT), values) for name, values in one["eps"].items()]
-    settings = {
-        "K": [SIZES, "set here"],
-        "p_1": [P_1, "set here"],
-        "N": ["infinite", "set here"],
-        "eps": [EPS, "set here"],
-        "eps of the last panel": [STRICT, "set here"],
-        "C": [C, "derived"],
-    }
+    settings = set_here({"K": SIZES, "p_1": P_1, "N": "infinite", "eps": EPS, "eps of the last panel": STRICT})
     notes = [
         NO_CURVE,
         MARKS,
@@ -122,7 +120,7 @@ def assemble(options, seeds, found):
         DETERMINISTIC,
     ]
     title = "Times of the phases, population gradient flow"
-    return Figure("huang2023-times", title, settings, seeds, series, claims(one), notes=notes)
+    return Figure(title, settings | {"C": [C, "derived"]}, seeds, series, claims(one), notes=notes)
 
 
 _LABELS = {
@@ -131,7 +129,7 @@ _LABELS = {
 }  # fmt: skip
 
 
-def draw(figure):
+def draw(figure: Figure) -> style.Canvas:
     canvas, (left, right) = style.new(columns=2, width=3.6, height=3.0)
     for i, (name, label) in enumerate(_LABELS.items()):
         series = figure[name]

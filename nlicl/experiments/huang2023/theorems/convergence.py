@@ -8,16 +8,21 @@ does not hold fails where it is promised, and is undetermined where it is not.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ....core.checks import integer, real
 from ....core.errors import InvalidValue
 from ....papers.huang2023 import reduced, theory
 from ....papers.huang2023.phases import phases
-from ...experiment import Experiment, every
+from ...claims import Claim, every, if_promised
+from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, no_runs
+from ...settings import set_here
+from ...summary import stacked
 from ...theorem import Condition, Theorem
 from .promises import (
     LARGE,
@@ -33,6 +38,8 @@ from .promises import (
     queries,
     shortfall,
 )
+
+__all__ = ["BALANCED", "IMBALANCED"]
 
 OPTIONS = {"K": 20, "length": 2000, "learning_rate": 5.0, "eps": 0.01, "C": 10.0}
 PROMPTS = 2000
@@ -76,12 +83,7 @@ NOTES = [
 # ---- Settings
 
 
-def no_runs(options):
-    """Gradient descent here is exact, not `nlicl.train`: no runs are needed."""
-    return {}
-
-
-def check(options):
+def check(options: Options) -> None:
     """Refuse settings that make no instance, of which the theorem promises nothing, or that take too long."""
     K, N = integer("K", options["K"], 3), integer("length", options["length"], 1)
     if N > reduced.LONGEST:
@@ -113,7 +115,7 @@ def check(options):
         )
 
 
-def _check_length(query, eps):
+def _check_length(query: reduced.Query, eps: float) -> None:
     missing, needed = theory.missing_probability(query.p_k, query.N), math.log(eps / 100) / math.log1p(-query.p_k)
     if missing >= eps / 100:
         article = "an" if query.kind == "under-represented" else "a"
@@ -128,7 +130,7 @@ def _check_length(query, eps):
 
 
 @cache
-def descended(query, eta, eps):
+def descended(query: reduced.Query, eta: float, eps: float) -> tuple[dict[str, float], tuple[float, float, float]]:
     """Steps of the phases, the first one with the loss within eps of its floor, what holds on the way, the last weights."""
     steps = math.ceil(SPARE * converged(query, eps) / eta) + 10
     run = reduced.descend(query, eta=eta, steps=steps, eps=eps)
@@ -147,26 +149,26 @@ def descended(query, eta, eps):
 
 
 @cache
-def exponents(few, many, eps):
+def exponents(few: reduced.Query, many: reduced.Query, eps: float) -> dict[str, float]:
     """Two-point slopes of log time against log K, of the flow's times of two queries."""
     T, U = (flow_times(query, eps) for query in (few, many))
     return {f"exponent {name}": math.log(U[name] / T[name]) / math.log(many.K / few.K) for name in T}
 
 
-def share(query, weights, level, seed, M):
+def share(query: reduced.Query, weights: tuple[float, float, float], level: float, seed: int, M: int) -> float:
     """Of M sampled prompts, those with (1 - Attn_k)^2 of at most `level`."""
     rng = np.random.default_rng([seed, query.K, len(query.kind)])
-    counts = rng.multinomial(query.N, [query.p_k, query.p_1, 1 - query.p_k - query.p_1], size=M)
+    counts = rng.multinomial(int(query.N), [query.p_k, query.p_1, 1 - query.p_k - query.p_1], size=M)
     e = counts * np.exp(np.array(weights) - max(weights))
     missed = (e[:, 1] + e[:, 2]) / e.sum(axis=1)
     return float(np.mean(missed**2 <= level))
 
 
-def measure(options, seed, runs):
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     eta, eps, C = (options[name] for name in ("learning_rate", "eps", "C"))
     M = PROMPTS // 4 if options["quick"] else PROMPTS
     few, many = (queries(options, K, math.inf) for K in LARGE)
-    found = {}
+    found: dict[str, float] = {}
     for kind, query in queries(options).items():
         one, weights = descended(query, eta, eps)
         slopes = exponents(few[kind], many[kind], eps if kind == "dominant" else min(eps, SMALL))
@@ -179,18 +181,23 @@ def measure(options, seed, runs):
 
 SYMBOL = {"balanced": "L", "dominant": "L_1", "under-represented": "L_k"}
 WHOLE = {"balanced": "T^*", "dominant": "its bound", "under-represented": "T_k"}
-EXPONENTS = {"balanced": {"T_1": 2}, "dominant": {"T_dom": 0}, "under-represented": {"T_1": 1.98, "T_2": 2, "T_3": 2}}
+EXPONENTS: dict[str, dict[str, float]] = {
+    "balanced": {"T_1": 2},
+    "dominant": {"T_dom": 0},
+    "under-represented": {"T_1": 1.98, "T_2": 2, "T_3": 2},
+}
 
 
-def claimed(text, values, low=-np.inf, high=np.inf, promised=True):
+def claimed(text: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf, promised: bool = True) -> Claim:
     """A claim about every seed; where it is not promised and does not hold, it is undetermined."""
     claim = every(text, values, low, high)
-    measured = claim.measured if np.all(np.isfinite(values)) else "not reached"
-    return replace(claim, measured=measured, holds=claim.holds or (False if promised else None))
+    if not np.all(np.isfinite(values)):
+        claim = replace(claim, measured="not reached")
+    return if_promised(claim, promised)
 
 
-def claims(options, kind, query, of):
-    """What the theorem says of one kind of query; `of`: name -> (seeds,)."""
+def claims(options: Options, kind: str, query: reduced.Query, of: Mapping[str, NDArray]) -> list[Claim]:
+    """What the theorem says of one kind of query; `of`: what was measured, name -> (seeds,)."""
     eps, C = options["eps"], options["C"]
     bound, L = bounds(kind, options), SYMBOL[kind]
     covered = {name: SPARE * taken <= 1 for name, taken in flow_shares(kind, query, options).items()}
@@ -198,14 +205,14 @@ def claims(options, kind, query, of):
     last = list(bound)[-1]
     text = f"{kind} query: steps to converge, {last}, over {WHOLE[kind]} with constant C"
     rows = [
-        claimed(text, of(last) / whole, 0, 1, covered["whole"]),
+        claimed(text, of[last] / whole, 0, 1, covered["whole"]),
         claimed(
-            f"{kind} query: steps until {L} - {L}^* <= eps, over the same", of("near") / whole, 0, 1, covered["whole"]
+            f"{kind} query: steps until {L} - {L}^* <= eps, over the same", of["near"] / whole, 0, 1, covered["whole"]
         ),
-        claimed(f"{kind} query: {L} - {L}^* at {last}", of("loss above floor"), 0, eps),
+        claimed(f"{kind} query: {L} - {L}^* at {last}", of["loss above floor"], 0, eps),
     ]
     if len(bound) > 1:
-        lengths = np.diff([0 * of(last), *(of(name) for name in bound)], axis=0)
+        lengths = np.diff([0 * of[last], *(of[name] for name in bound)], axis=0)
         for phase, length, (name, limit) in zip(("I", "II", "III", "IV"), lengths, bound.items(), strict=False):
             text = f"{kind} query: length of phase {phase} over its bound with C"
             rows.append(claimed(text, length / limit, 0, 1, phases_come and covered[name]))
@@ -215,46 +222,48 @@ def claims(options, kind, query, of):
     large = kind != "under-represented" or is_large(options["p_1"], eps)
     for name, exponent in EXPONENTS[kind].items():
         text = f"{kind} query: exponent of {name} in K, of the flow, K = 1e6 to 1e8"
-        rows.append(claimed(text, of(f"exponent {name}"), exponent - 0.05, exponent + 0.05, large))
+        rows.append(claimed(text, of[f"exponent {name}"], exponent - 0.05, exponent + 0.05, large))
     return [
         *rows,
         claimed(
             f"{kind} query: share of prompts with (1 - Attn_k)^2 <= C eps = {C * eps:g} at {last} ({SHARE:g}: our choice)",
-            of("share"), SHARE, promised=shortfall(query, eps, C) <= RARE,
+            of["share"], SHARE, promised=shortfall(query, eps, C) <= RARE,
         ),
-        claimed(f"{kind} query: largest rise of the loss in a step", of("loss rises"), high=0),
-        claimed(f"{kind} query: largest fall of A_k in a step", of("A falls"), high=0),
-        claimed(f"{kind} query: |A_k + sum_n B_{{k,n}}|, any step", of("sum"), high=1e-9),
+        claimed(f"{kind} query: largest rise of the loss in a step", of["loss rises"], high=0),
+        claimed(f"{kind} query: largest fall of A_k in a step", of["A falls"], high=0),
+        claimed(f"{kind} query: |A_k + sum_n B_{{k,n}}|, any step", of["sum"], high=1e-9),
     ]  # fmt: skip
 
 
-def assemble(options, seeds, found):
+def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
     kind = "imbalanced" if "p_1" in options else "balanced"
-    of = lambda name: np.array([one[name] for one in found])  # noqa: E731
-    rows, all_queries = [], queries(options)
+    of, all_queries = stacked(found), queries(options)
+    rows = []
     for name, query in all_queries.items():
-        rows += claims(options, name, query, lambda what, name=name: of(f"{name} {what}"))
+        begin = f"{name} "
+        own = {what.removeprefix(begin): values for what, values in of.items() if what.startswith(begin)}
+        rows += claims(options, name, query, own)
     if kind == "imbalanced":
         T_dom, T_k = (converged(query, options["eps"]) for query in all_queries.values())
         rows.append(
             claimed(
                 "the dominant query is first: steps from T_dom to T_4 = T_k",
-                of("under-represented T_4") - of("dominant T_dom"), 1,
+                of["under-represented T_4"] - of["dominant T_dom"], 1,
                 promised=T_k - T_dom >= SPARE * options["learning_rate"],
             )
         )  # fmt: skip
-    settings = {name: [value, "set here"] for name, value in options.items() if name != "quick" or value}
+    settings = set_here({name: value for name, value in options.items() if name != "quick" or value})
     name = f"The {kind} theorem of Huang et al. 2023"
     return Theorem(name, STATEMENT[kind], settings, seeds, conditions(options), rows, NOTES)
 
 
-def _near_one(probability):
+def _near_one(probability: float) -> str:
     """A probability in words: 1 - 6e-09 where six digits would round it to 1."""
     short = f"{probability:.6g}"
     return short if short != "1" else f"1 - {max(1 - probability, float(np.finfo(float).eps)):.0e}"
 
 
-def conditions(options):
+def conditions(options: Options) -> list[Condition]:
     """The theorem's conditions as they are met here, then those by which its claims are promised at these settings."""
     K, N, eps = (options[name] for name in ("K", "length", "eps"))
     largest = max(query.largest for query in queries(options).values())

@@ -13,14 +13,30 @@ import numpy as np
 
 from ....papers.huang2023 import reduced, theory
 from ....papers.huang2023.phases import phases
+from ...experiment import Options
 from ...theorem import Condition
+
+__all__ = [
+    "LARGE",
+    "RARE",
+    "SPARE",
+    "bounds",
+    "converged",
+    "flow_shares",
+    "flow_times",
+    "in_phases",
+    "is_large",
+    "promises",
+    "queries",
+    "shortfall",
+]
 
 LARGE = (10**6, 10**8)  # K, of the exponents
 SPARE = 2.0  # what finite N and finite steps may cost, as a factor on the times of the flow with N infinite
 RARE = 0.001  # a share of prompts too small to be seen where 99% are asked for
 
 
-def queries(options, K=None, N=None):
+def queries(options: Options, K: int | None = None, N: float | None = None) -> dict[str, reduced.Query]:
     """Names and `Query`s that the theorem speaks of, at the options' K and N if not given."""
     K, N = (options["K"] if K is None else K), (options["length"] if N is None else N)
     if "p_1" not in options:
@@ -30,18 +46,18 @@ def queries(options, K=None, N=None):
 
 
 @cache
-def flow_times(query, eps):
+def flow_times(query: reduced.Query, eps: float) -> dict[str, float]:
     """Flow times of the ends of the phases, N infinite; nan where a threshold is not reached before (1 - Attn_k)^2 = eps."""
     run = reduced.flow(replace(query, N=math.inf), eps=eps)
     return {name: moment.tau for name, moment in phases(run, eps).items() if name != "cross"}
 
 
-def converged(query, eps):
+def converged(query: reduced.Query, eps: float) -> float:
     """Flow time at which (1 - Attn_k)^2 = eps, N infinite."""
     return list(flow_times(query, eps).values())[-1]
 
 
-def bounds(kind, options, eta=None):
+def bounds(kind: str, options: Options, eta: float | None = None) -> dict[str, float]:
     """The theorem's bounds, on the length of each phase by the name of its end, and on the "whole"."""
     K, eps, C = (options[name] for name in ("K", "eps", "C"))
     eta = options["learning_rate"] if eta is None else eta
@@ -50,14 +66,14 @@ def bounds(kind, options, eta=None):
     return {**found, "whole": whole}
 
 
-def flow_shares(kind, query, options):
+def flow_shares(kind: str, query: reduced.Query, options: Options) -> dict[str, float]:
     """What the flow takes of each of the theorem's `bounds`."""
     times = flow_times(query, options["eps"])
     took = {**dict(zip(times, np.diff([0.0, *times.values()]), strict=True)), "whole": converged(query, options["eps"])}
     return {name: took[name] / bound for name, bound in bounds(kind, options, eta=1.0).items()}
 
 
-def shortfall(query, eps, C):
+def shortfall(query: reduced.Query, eps: float, C: float) -> float:
     """How likely c_k is so far below its mean that (1 - Attn_k)^2, eps at the mean, exceeds C eps."""
     from scipy.stats import binom
 
@@ -67,13 +83,13 @@ def shortfall(query, eps, C):
     return float(binom.cdf(math.ceil(query.N * odds / (1 + odds)) - 1, query.N, query.p_k))
 
 
-def in_phases(query, options):
+def in_phases(query: reduced.Query, options: Options) -> bool:
     """Whether the flow has its thresholds one after another, two steps of descent or more apart."""
     lengths = np.diff([0.0, *flow_times(query, options["eps"]).values()])
     return bool(np.all(lengths >= SPARE * options["learning_rate"]))
 
 
-def is_large(p_1, eps):
+def is_large(p_1: float, eps: float) -> bool:
     """Whether K = 1e6 is large for this p_1: the leading-order law has T_1 < T_2, and phase III short."""
     law = theory.leading_times(LARGE[0], p_1, eps)
     return law["T_1"] < 0.9 * law["T_2"] and law["T_3 - T_2"] < 0.2 * law["T_2"]
@@ -82,7 +98,7 @@ def is_large(p_1, eps):
 # ---- As conditions
 
 
-def promises(options):
+def promises(options: Options) -> list[Condition]:
     """Whether K, C and N are large enough at these settings for the claims that need it."""
     eps, C = options["eps"], options["C"]
     rows = []

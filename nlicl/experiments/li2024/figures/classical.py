@@ -13,18 +13,27 @@ A match is a context with the query's pattern. Without one the label of the quer
 such prompts is (1 - alpha'/2)^l.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....models.front import forward
+from ....models.transformer.prompts import CodedPrompts
+from ....papers import li2024
 from ....papers.li2024 import baselines
 from ....papers.li2024.theory import no_match_probability
 from ... import style
-from ...experiment import every, fact
-from ...figure import Figure, Recipe, Series, compare, spread
+from ...claims import Claim, every, fact
+from ...experiment import Found, Measured, Options, Runs, Seeds
+from ...figure import Figure, Recipe
+from ...series import Series, compare, spread
+from ...summary import stacked
 from .published import published
 from .training import SIX, six_tasks
+
+__all__ = ["RECIPES"]
 
 IN, OUT, WIDE = "in domain", "out of domain", "out of domain, wide kappa'"
 DOMAINS = {IN: SIX, OUT: SIX.out_of_domain(S_1=1.1), WIDE: SIX.out_of_domain(S_1=1.3, K=1.5)}
@@ -39,16 +48,16 @@ MISSED = {(IN, 0.8): 0.002, (IN, 0.6): 0.002, (OUT, 0.8): 0.002, (OUT, 0.6): 0.0
 """Bounds on ICL's error given a match. Out of domain at alpha' = .6 means over 5 to 10 seeds are .0014 to .0021 [measured]."""
 
 
-def lengths(options):
+def lengths(options: Options) -> tuple[int, ...]:
     return (6, 12, 20) if options["quick"] else tuple(range(6, 21, 2))
 
 
-def sizes(options):
+def sizes(options: Options) -> tuple[int, int]:
     """Test prompts a point and seed: for the cheap methods, and for the others."""
     return (1000, 250) if options["quick"] else (2000, 1000)
 
 
-def methods(domain):
+def methods(domain: str) -> tuple[str, ...]:
     """Those tested, in order."""
     return (*METHODS, WEAK) if domain == WIDE else METHODS
 
@@ -56,7 +65,7 @@ def methods(domain):
 # ---- Measuring
 
 
-def wrong(method, params, problem, prompts):
+def wrong(method: str, params: li2024.Params, problem: li2024.Problem, prompts: CodedPrompts) -> NDArray:
     """Whether a method errs, on each prompt. An ICL score of 0 is an error."""
     if method == "ICL":
         return forward(params, prompts).score * prompts.labels <= 0
@@ -64,7 +73,7 @@ def wrong(method, params, problem, prompts):
     return baselines.predictions(name, prompts, problem.d_X, C=C) != prompts.labels
 
 
-def tested(options, seed, params, domain, alpha, length):
+def tested(options: Options, seed: int, params: li2024.Params, domain: str, alpha: float, length: int) -> list[float]:
     """Errors of all methods, then those of ICL and of 1-NN given a match."""
     problem, (n, few) = DOMAINS[domain], sizes(options)
     draw = {"seed": (seed, 3, length, list(DOMAINS).index(domain)), "tasks": "unseen" if domain == IN else "all"}
@@ -74,7 +83,7 @@ def tested(options, seed, params, domain, alpha, length):
     return [*(np.mean(each) for each in errs.values()), *(np.mean(errs[name][match]) for name in ("ICL", "1-NN"))]
 
 
-def measured(options, seed, runs, alpha, up_to=np.inf):
+def measured(options: Options, seed: int, runs: Runs, alpha: float, up_to: float = np.inf) -> dict[str, NDArray]:
     """domain -> array (methods + 2, lengths)."""
     ls = [length for length in lengths(options) if length <= up_to]
     params = runs["6 tasks"].params
@@ -84,11 +93,11 @@ def measured(options, seed, runs, alpha, up_to=np.inf):
     }
 
 
-def measure_4a(options, seed, runs):
+def measure_4a(options: Options, seed: int, runs: Runs) -> Measured:
     return measured(options, seed, runs, 0.8)
 
 
-def measure_4b(options, seed, runs):
+def measure_4b(options: Options, seed: int, runs: Runs) -> Measured:
     easier = measured(options, seed, runs, 0.8, up_to=SHORT)
     return measured(options, seed, runs, 0.6) | {f"{domain}, alpha' = 0.8": rows for domain, rows in easier.items()}
 
@@ -96,7 +105,7 @@ def measure_4b(options, seed, runs):
 # ---- Claims
 
 
-def means(claim, values, low=-np.inf, high=np.inf):
+def means(claim: str, values: NDArray, low: float = -np.inf, high: float = np.inf) -> Claim:
     """A claim about each of several means over seeds."""
     at_most = np.isinf(low)
     expected = f"at most {high:.4g}" if at_most else f"at least {low:.4g}"
@@ -106,7 +115,7 @@ def means(claim, values, low=-np.inf, high=np.inf):
     )
 
 
-def claims(ls, alpha, errors):
+def claims(ls: Sequence[int], alpha: float, errors: Mapping[str, NDArray]) -> list[Claim]:
     """What is claimed in and out of domain; of the wide kappa' nothing is. `errors`: domain -> (seeds, methods + 2, l)."""
     row = {name: i for i, name in enumerate(METHODS)}
     short = np.array(ls) <= SHORT
@@ -134,9 +143,11 @@ def claims(ls, alpha, errors):
 # ---- Figures
 
 
-def assembled(name, alpha, options, seeds, found, reference, notes):
+def assembled(
+    alpha: float, options: Options, seeds: Seeds, found: Found, reference: list[Series], notes: list[str]
+) -> Figure:
     ls = lengths(options)
-    errors = {domain: np.array([one[domain] for one in found]) for domain in DOMAINS}
+    errors = stacked(found)
     series = [
         spread(f"{method}, {domain}", ls, errors[domain][:, i])
         for domain in DOMAINS
@@ -162,7 +173,6 @@ def assembled(name, alpha, options, seeds, found, reference, notes):
         "1e-4."
     )
     return Figure(
-        f"li2024-{name}",
         f"ICL against classical methods, alpha' = {alpha:g}",
         settings,
         seeds,
@@ -174,7 +184,7 @@ def assembled(name, alpha, options, seeds, found, reference, notes):
     )
 
 
-def factors(figure):
+def factors(figure: Figure) -> str:
     """The largest factors between our curves and the published ones, in words."""
     found = {comparison.series: comparison.factor for comparison in figure.comparisons}
     rows = [
@@ -205,13 +215,13 @@ OOD_MISSED = (
 )
 
 
-def assemble_4a(options, seeds, found):
-    figure = assembled("fig4a", 0.8, options, seeds, found, published("fig4a"), WHY)
+def assemble_4a(options: Options, seeds: Seeds, found: Found) -> Figure:
+    figure = assembled(0.8, options, seeds, found, published("fig4a"), WHY)
     return replace(figure, notes=[*figure.notes, factors(figure)])
 
 
-def assemble_4b(options, seeds, found):
-    figure = assembled("fig4b", 0.6, options, seeds, found, [], [OOD_MISSED])
+def assemble_4b(options: Options, seeds: Seeds, found: Found) -> Figure:
+    figure = assembled(0.6, options, seeds, found, [], [OOD_MISSED])
     short = np.array(lengths(options)) <= SHORT
     for domain in DOMAINS:
         harder = np.mean([one[domain] for one in found], axis=0)[: len(METHODS), short]
@@ -221,7 +231,7 @@ def assemble_4b(options, seeds, found):
     return figure
 
 
-def draw(figure):
+def draw(figure: Figure) -> style.Canvas:
     canvas, panels = style.new(columns=len(DOMAINS), width=2.45, height=3.0, sharey=True)
     no_match = figure["no match"]
     for axes, (domain, problem) in zip(panels, DOMAINS.items(), strict=True):
@@ -244,8 +254,7 @@ def draw(figure):
     ticks = [10.0**k for k in range(-4, 0)]
     panels[0].set_yticks(ticks, [r"$\leq 10^{-4}$", *(f"$10^{{{k}}}$" for k in range(-3, 0))])
     canvas.suptitle(f"{figure.name[-2:].upper()}  {figure.title}", fontsize=8.5)
-    handles, labels = panels[-1].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=2.6, columnspacing=1.2)
+    style.legend_below(canvas, panels[-1], columnspacing=1.2)
     return canvas
 
 

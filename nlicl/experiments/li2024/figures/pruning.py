@@ -7,16 +7,26 @@ The theorem is about the hinge loss; the published axis is an error. Both are co
 prediction +1 where F > cut, -1 where F < cut, F = cut an error.
 """
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ....models.front import forward
+from ....models.transformer.prompts import Prompts
 from ....papers import li2024
 from ....papers.li2024 import pruning
 from ... import style
-from ...experiment import every, fact
-from ...figure import Figure, Recipe, Series, compare, spread
+from ...claims import Claim, every, fact
+from ...experiment import Found, Measured, Options, Runs, Seeds
+from ...figure import Figure, Recipe
+from ...series import Comparison, Series, compare, spread
+from ...settings import Settings
 from .published import published
 from .training import six_tasks
+
+__all__ = ["RECIPES"]
 
 TRAINED = li2024.Problem()
 S_1 = 1.1  # of the OOD patterns, not stated in the figure
@@ -38,30 +48,30 @@ TABLE = {
 WITHIN = {"smallest first": 0.05, "random": 0.05, "largest first": 0.1}
 
 
-def errors(params, prompts, order):
+def errors(params: li2024.Params, prompts: Prompts, order: NDArray) -> NDArray:
     """Hinge loss, 0-1 error, and 0-1 error at the cut 1/2 after every number of removals (3, m+1)."""
     F, z = pruning.scores(params, prompts, order, COUNTS), prompts.labels
     losses = [np.maximum(0, 1 - z * F), z * F <= 0, z * (F - CUT) <= 0]
     return np.array([loss.mean(axis=1) for loss in losses])
 
 
-def orders(params, seed, how, quick):
+def orders(params: li2024.Params, seed: int, how: str, quick: bool) -> list[NDArray]:
     """The orders whose curves are averaged: five at random, or the one there is."""
     repeats = (2 if quick else 5) if how == "random" else 1
     return [pruning.order(params, how, seed=(seed, j)) for j in range(repeats)]
 
 
-def test_prompts(quick):
+def test_prompts(quick: bool) -> int:
     return 1000 if quick else 4000
 
 
-def prompts_at(alpha, seed, quick):
+def prompts_at(alpha: float, seed: int, quick: bool) -> Prompts:
     """Test prompts out of domain; of one seed the same for both figures."""
     problem = TRAINED.out_of_domain(S_1=S_1)
     return problem.sample(test_prompts(quick), alpha=alpha, seed=(seed, 4, round(10 * alpha))).dense()
 
 
-def settings(alphas, quick):
+def settings(alphas: Sequence[float], quick: bool) -> Settings:
     return TRAINED.settings() | {
         "S_1": [S_1, "set here"],
         "alpha'": [alphas, "derived"],
@@ -79,7 +89,7 @@ STEPS = (
 # ---- 5A
 
 
-def measure_5a(options, seed, runs):
+def measure_5a(options: Options, seed: int, runs: Runs) -> Measured:
     params, quick = runs["6 tasks"].params, options["quick"]
     small = pruning.small_neurons(params)
     found = {"norms": np.sort(np.linalg.norm(params.W_O, axis=1)), "small": small.sum()}
@@ -94,8 +104,8 @@ def measure_5a(options, seed, runs):
     return found
 
 
-def assemble_5a(options, seeds, found):
-    def values(measure, name, alpha=CLAIMED):
+def assemble_5a(options: Options, seeds: Seeds, found: Found) -> Figure:
+    def values(measure: str, name: str, alpha: float = CLAIMED) -> NDArray:
         return np.array([one[f"{name}, {alpha}"][MEASURES.index(measure)] for one in found])
 
     series = [
@@ -118,9 +128,8 @@ def assemble_5a(options, seeds, found):
         for name, how in (("smallest first", "magnitude"), ("random", "random"))
     ]
     pairs.append(("||W_O(i,.)||, ascending", "neuron magnitude, ascending rank"))
-    comparisons = [compare(ours[one], theirs[other]) for one, other in pairs]
+    comparisons = [c for one, other in pairs if (c := compare(ours[one], theirs[other]))]
     return Figure(
-        "li2024-fig5a",
         "Small neurons can go, large ones cannot",
         settings([PUBLISHED, CLAIMED], options["quick"]),
         seeds,
@@ -132,7 +141,7 @@ def assemble_5a(options, seeds, found):
     )
 
 
-def claims_5a(values, found):
+def claims_5a(values: Callable[[str, str], NDArray], found: Found) -> list[Claim]:
     """Theorem 3.7 in numbers, at alpha' = 0.8."""
     smallest, random, largest = (values("hinge", name) for name in ORDERS)
     rows, small = np.arange(len(found)), np.array([one["small"] for one in found])
@@ -162,7 +171,7 @@ def claims_5a(values, found):
     return claims
 
 
-def notes_5a(comparisons, small):
+def notes_5a(comparisons: Iterable[Comparison], small: Sequence[int]) -> list[str]:
     factor = {one.series.partition(", alpha'")[0]: one.factor for one in comparisons}
     near = lambda measure: " and ".join(f"{factor[f'{measure}, {name}']:.1f}" for name in ("smallest first", "random"))  # noqa: E731
     return [
@@ -193,20 +202,19 @@ def notes_5a(comparisons, small):
     ]
 
 
-def _shown(series):
+def _shown(series: Series) -> Series:
     """What the published figure shows of it: up to 26 removed."""
-    rows = (series.x, series.y, series.low, series.high)
-    return Series(series.name, *(row[:SHOWN] for row in rows))
+    return Series(series.name, *(row[:SHOWN] for row in (series.x, series.y, *series.ends)))
 
 
-def _thin(axes, series, i, floor=0.0):
+def _thin(axes: style.Axes, series: Series, i: int, floor: float = 0.0) -> None:
     """The error by the sign of F, beside the i-th curve of another cut: thin, one entry in the legend for all."""
     label = "thin: $+1$ if $F > 0$" if i == 0 else None
-    look = {"color": style.COLOURS[i], "linestyle": style.STYLES[i], "linewidth": 0.7}
+    look: dict[str, Any] = {"color": style.COLOURS[i], "linestyle": style.STYLES[i], "linewidth": 0.7}
     axes.plot(series.x, np.maximum(series.y, floor), label=label, **look)
 
 
-def draw_5a(figure):
+def draw_5a(figure: Figure) -> style.Canvas:
     canvas, (left, right) = style.new(2, width=3.5, height=2.9)
     bars = left.twinx()
     heights = next(series for series in figure.series if "ascending, seed" in series.name)
@@ -251,13 +259,13 @@ ALPHAS = (0.6, 0.8, 1.0)
 LOWEST = 1e-5  # where a log axis draws an error of 0
 
 
-def measure_5b(options, seed, runs):
+def measure_5b(options: Options, seed: int, runs: Runs) -> Measured:
     params, quick = runs["6 tasks"].params, options["quick"]
     order = pruning.order(params)
     return {f"{alpha}": errors(params, prompts_at(alpha, seed, quick), order) for alpha in ALPHAS}
 
 
-def assemble_5b(options, seeds, found):
+def assemble_5b(options: Options, seeds: Seeds, found: Found) -> Figure:
     values = {
         (measure, alpha): np.array([one[f"{alpha}"][i] for one in found])[:, :SHOWN]
         for i, measure in enumerate(MEASURES)
@@ -276,7 +284,6 @@ def assemble_5b(options, seeds, found):
             every(f"hinge loss with 26 removed minus hinge loss with none, alpha' = {alpha}", cost, 0.05, 0.4)
         )
     return Figure(
-        "li2024-fig5b",
         "With more relevant contexts pruning costs less",
         settings(list(ALPHAS), options["quick"]),
         seeds,
@@ -293,7 +300,7 @@ def assemble_5b(options, seeds, found):
     )
 
 
-def draw_5b(figure):
+def draw_5b(figure: Figure) -> style.Canvas:
     canvas, (left, right) = style.new(2, width=3.5, height=2.9)
     for i, alpha in enumerate(ALPHAS):
         label, name = rf"$\alpha' = {alpha:g}$", f"alpha' = {alpha}"

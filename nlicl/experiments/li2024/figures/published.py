@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from ...figure import Series, read_curves
+from ...series import Series, read_curves
 
 __all__ = ["published"]
 

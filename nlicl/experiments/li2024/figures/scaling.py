@@ -10,14 +10,24 @@ eta times the advantage that attention gives the query's pattern at initialisati
 (long prompts, kappa = 0), so that T = C / (eta Delta) up to logarithms: alpha^-1 and beta^-2 where both are small.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ....papers import li2024
+from ....training.runs import Run
 from ... import style
-from ...experiment import Training, every, fact, interval
-from ...figure import Figure, Recipe, Series, spread
+from ...claims import every, fact, interval
+from ...experiment import Found, Measured, Options, Runs, Seeds, Training
+from ...figure import Figure, Recipe
+from ...series import Series, spread
+from ...settings import Settings
+from ...summary import stacked
+
+__all__ = ["RECIPES"]
 
 LEVEL, WINDOW = 0.1, 10
 STEPS = 4000  # a run that needs more is a failure
@@ -26,13 +36,13 @@ VARIED = {
     "alpha": replace(SMALL_START, length=40, learning_rate=0.2),
     "beta": replace(SMALL_START, length=20, learning_rate=0.1),
 }
-VALUES = {"alpha": (0.2, 0.3, 0.45, 0.6, 0.8, 1.0), "beta": (1.0, 1.5, 2.0, 3.0, 4.0)}
-QUICK = {"alpha": (0.3, 0.55, 1.0), "beta": (1.5, 2.5, 4.0)}
-EXPECTED = {"alpha": (-0.85, 0.15), "beta": (-2.0, 0.2)}  # exponent, tolerance: spec 11.2 [measured]
+VALUES: dict[str, tuple[float, ...]] = {"alpha": (0.2, 0.3, 0.45, 0.6, 0.8, 1.0), "beta": (1.0, 1.5, 2.0, 3.0, 4.0)}
+QUICK: dict[str, tuple[float, ...]] = {"alpha": (0.3, 0.55, 1.0), "beta": (1.5, 2.5, 4.0)}
+EXPECTED = {"alpha": (-0.85, 0.15), "beta": (-2.0, 0.2)}  # exponent, tolerance [measured]
 THEOREM = -2 / 3
 
 
-def learned(losses):
+def learned(losses: NDArray) -> bool:
     """Whether the mean loss of the last 10 steps is below 0.1."""
     return len(losses) >= WINDOW and float(np.mean(losses[-WINDOW:])) < LEVEL
 
@@ -50,44 +60,49 @@ NOTES = [
 ]
 
 
-def _values(options):
+def _values(options: Options) -> dict[str, tuple[float, ...]]:
     return QUICK if options["quick"] else VALUES
 
 
-def runs(options):
+def runs(options: Options) -> dict[str, Training]:
     return {
-        f"{name}={value:g}": Training(replace(problem, **{name: value}), steps=STEPS, measure=None, until=learned)
-        for name, problem in VARIED.items()
+        f"{name}={value:g}": Training(_varied(name, value), steps=STEPS, measure=None, until=learned)
+        for name in VARIED
         for value in _values(options)[name]
     }
 
 
-def measure(options, seed, runs):
+def _varied(name: str, value: float) -> li2024.Problem:
+    changes: dict[str, Any] = {name: value}
+    return replace(VARIED[name], **changes)
+
+
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     return {
         name: np.array([_steps(runs[f"{name}={value:g}"]) for value in values])
         for name, values in _values(options).items()
     }
 
 
-def _steps(run):
+def _steps(run: Run) -> float:
     return float(run.step) if learned(run.history.loss) else np.nan
 
 
-def exponents(x, steps):
+def exponents(x: NDArray, steps: ArrayLike) -> NDArray:
     """Slopes of log steps against log x by least squares, one a row of `steps` (seeds, k); NaN where a run failed."""
     x = _centred(np.log(x))
     return np.log(np.asarray(steps, float)) @ x / (x @ x)
 
 
-def advantage(alpha, beta, delta):
+def advantage(alpha: float | NDArray, beta: float | NDArray, delta: float) -> NDArray:
     """Delta: initial attention on the query's pattern less that on the task's other one [derived]."""
     gain = alpha / 2 * np.expm1((delta * beta) ** 2)
     return gain / (1 + gain)
 
 
-def assemble(options, seeds, found):
+def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     values = {name: np.array(x) for name, x in _values(options).items()}
-    steps = {name: np.array([one[name] for one in found]) for name in values}  # (seeds, k)
+    steps = stacked(found)  # (seeds, k)
     slopes = {name: exponents(values[name], steps[name]) for name in values}
     early = {name: _early(name, x) for name, x in values.items()}  # eta Delta
     C = np.concatenate([steps[name].mean(axis=0) * early[name] for name in values])
@@ -113,23 +128,22 @@ def assemble(options, seeds, found):
             Series(f"C / (eta Delta) against {name}", x, C.mean() / early[name]),
             Series(f"theorem's slope in {name}", x, ours.y[0] * (x / x[0]) ** THEOREM),
         ]
-    return Figure("li2024-scaling", "Steps to learn against alpha and beta (ours)", _settings(options), seeds, series, claims,
+    return Figure("Steps to learn against alpha and beta (ours)", _settings(options), seeds, series, claims,
                   notes=[*_found(slopes, values, steps), *NOTES])  # fmt: skip
 
 
-def _early(name, x):
+def _early(name: str, x: NDArray) -> NDArray:
     """eta Delta along a sweep."""
     problem = VARIED[name]
-    return problem.learning_rate * advantage(
-        **{"alpha": problem.alpha, "beta": problem.beta, name: x}, delta=problem.delta
-    )
+    of: dict[str, Any] = {"alpha": problem.alpha, "beta": problem.beta, name: x}
+    return problem.learning_rate * advantage(of["alpha"], of["beta"], problem.delta)
 
 
-def _centred(x):
+def _centred(x: NDArray) -> NDArray:
     return x - x.mean()
 
 
-def _found(slopes, values, steps):
+def _found(slopes: Mapping[str, NDArray], values: Mapping[str, NDArray], steps: Mapping[str, NDArray]) -> Iterator[str]:
     """Exponents with their 95% intervals over seeds, in words; for alpha also of its two halves."""
     for name, of in slopes.items():
         mean, low, high = interval(of)
@@ -142,7 +156,7 @@ def _found(slopes, values, steps):
         yield f"In alpha it is {low:.2f} up to .45 and {high:.2f} from there on: no pure power [measured]."
 
 
-def _settings(options):
+def _settings(options: Options) -> Settings:
     differing = {name: [[getattr(problem, name) for problem in VARIED.values()], "set here: alpha sweep, beta sweep"]
                  for name in ("length", "learning_rate")}  # fmt: skip
     swept = {name: [list(x), "set here"] for name, x in _values(options).items()}
@@ -151,7 +165,7 @@ def _settings(options):
     }  # fmt: skip
 
 
-def draw(figure):
+def draw(figure: Figure) -> style.Canvas:
     from matplotlib.ticker import LogLocator
 
     canvas, panels = style.new(columns=2)

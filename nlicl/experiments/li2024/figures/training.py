@@ -4,13 +4,21 @@
 pattern, out of domain; 2C and 2D: feature and label parts of rows of W_O W_V, angle and magnitude.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ....papers import li2024
 from ... import style
-from ...experiment import Training, every
-from ...figure import Figure, Recipe, Series, compare, spread
+from ...claims import every
+from ...experiment import Found, Measured, Options, Runs, Seeds, Training
+from ...figure import Figure, Recipe
+from ...series import Series, compare, spread
+from ...summary import stacked
 from .published import published
+
+__all__ = ["RECIPES", "SIX", "six_tasks"]
 
 SIX = li2024.Problem()
 EIGHTEEN = li2024.Problem(training_tasks=li2024.cyclic_tasks(6, shifts=3))
@@ -26,11 +34,11 @@ EPOCHS = (
 )
 
 
-def six_tasks(options):
+def six_tasks(options: Options) -> dict[str, Training]:
     return {"6 tasks": Training(SIX)}
 
 
-def six_and_eighteen(options):
+def six_and_eighteen(options: Options) -> dict[str, Training]:
     return {"6 tasks": Training(SIX), "18 tasks": Training(EIGHTEEN)}
 
 
@@ -44,14 +52,14 @@ _CURVES = {
 }
 
 
-def measure_2a(options, seed, runs):
+def measure_2a(options: Options, seed: int, runs: Runs) -> Measured:
     history = runs["6 tasks"].history
     return {"steps": history.steps, **{name: history[key] for name, key in _CURVES.items()}}
 
 
-def assemble_2a(options, seeds, found):
+def assemble_2a(options: Options, seeds: Seeds, found: Found) -> Figure:
     steps = found[0]["steps"]
-    values = {name: np.array([one[name] for one in found]) for name in _CURVES}
+    values = stacked(found)
     series = [spread(name, steps, values[name]) for name in _CURVES]
     reference = published("fig2a")
     at = lambda name, step: values[name][:, steps == step].ravel()  # noqa: E731
@@ -66,7 +74,6 @@ def assemble_2a(options, seeds, found):
         ratio = values[f"pattern component of {W}"] / values[W]
         claims.append(every(f"{W} lies along its pattern: component / norm, any step", ratio.ravel(), 0.8, 1.0))
     return Figure(
-        "li2024-fig2a",
         "The trained attention layer projects on the pattern",
         SIX.settings(),
         seeds,
@@ -86,7 +93,7 @@ _LABELS_2A = (
 )
 
 
-def draw_2a(figure):
+def draw_2a(figure: Figure) -> style.Canvas:
     canvas, axes = style.new()
     for i, (series, label) in enumerate(zip(figure.series, _LABELS_2A, strict=True)):
         style.curve(axes, series, i, label=label, every=(i, 4))
@@ -101,7 +108,7 @@ def draw_2a(figure):
 # ---- 2B
 
 
-def measure_2b(options, seed, runs):
+def measure_2b(options: Options, seed: int, runs: Runs) -> Measured:
     history = {name: run.history for name, run in runs.items()}
     return {
         "steps": history["6 tasks"].steps,
@@ -110,9 +117,9 @@ def measure_2b(options, seed, runs):
     }
 
 
-def assemble_2b(options, seeds, found):
+def assemble_2b(options: Options, seeds: Seeds, found: Found) -> Figure:
     steps = found[0]["steps"]
-    values = {name: np.array([one[name] for one in found]) for name in ("6 tasks", "18 tasks", "in-domain")}
+    values = stacked(found)
     series = []
     for name in ("6 tasks", "18 tasks"):
         series += [
@@ -133,7 +140,6 @@ def assemble_2b(options, seeds, found):
         "alpha'": [0.8, "derived"],
     }
     return Figure(
-        "li2024-fig2b",
         "Attention concentrates on the query's ODR pattern",
         settings,
         seeds,
@@ -150,7 +156,7 @@ def assemble_2b(options, seeds, found):
     )
 
 
-def draw_2b(figure):
+def draw_2b(figure: Figure) -> style.Canvas:
     canvas, axes = style.new()
     for i, tasks in enumerate(("6 tasks", "18 tasks")):
         style.curve(axes, figure[f"same ODR pattern, {tasks}"], i, label=f"same ODR pattern, {tasks}", every=(2 * i, 4))
@@ -166,7 +172,7 @@ def draw_2b(figure):
 # ---- 2C and 2D
 
 
-def measure_neurons(options, seed, runs):
+def measure_neurons(options: Options, seed: int, runs: Runs) -> Measured:
     run = runs["6 tasks"]
     history = run.history
     return {"steps": history.steps, "a": run.params.a, **{
@@ -174,18 +180,18 @@ def measure_neurons(options, seed, runs):
     }}  # fmt: skip
 
 
-def _largest(one, count, sign=None):
+def _largest(one: Measured, count: int, sign: int | None = None) -> NDArray:
     """The neurons with the largest ||W_O(i,.)|| at the end, of one sign of a_i if given."""
     order = np.argsort(-one["norm"][-1], kind="stable")
     return order[:count] if sign is None else order[np.sign(one["a"][order]) == sign][:count]
 
 
-def _trajectories(one, part, neurons, label):
+def _trajectories(one: Measured, part: str, neurons: NDArray, label: str) -> list[Series]:
     """A series for each neuron: magnitude against angle / pi, a point a measured step."""
     return [Series(f"{label} {i}", one[f"{part}_angle"][:, i] / np.pi, one[part][:, i]) for i in neurons.tolist()]
 
 
-def assemble_2c(options, seeds, found):
+def assemble_2c(options: Options, seeds: Seeds, found: Found) -> Figure:
     steps = found[0]["steps"]
     mean = lambda key, step: [one[key][steps == step][0][_largest(one, LARGE)].mean() for one in found]  # noqa: E731
     claims = [
@@ -198,7 +204,6 @@ def assemble_2c(options, seeds, found):
     angles = np.array([[row[_largest(one, LARGE)].mean() for row in one["feature_angle"]] for one in found])
     series.append(spread(f"mean angle / pi of the {LARGE} largest against step", steps, angles / np.pi))
     return Figure(
-        "li2024-fig2c",
         "Feature parts of large neurons turn to mu-bar",
         SIX.settings(),
         seeds,
@@ -215,17 +220,17 @@ def assemble_2c(options, seeds, found):
     )  # fmt: skip
 
 
-def assemble_2d(options, seeds, found):
+def assemble_2d(options: Options, seeds: Seeds, found: Found) -> Figure:
     steps = found[0]["steps"]
 
-    def mean(key, step, sign):
+    def mean(key: str, step: int, sign: int) -> NDArray:
         return np.array([one[key][steps == step][0][_largest(one, LARGE // 2, sign)].mean() for one in found])
 
-    def large(one):
+    def large(one: Measured) -> NDArray:
         norm = one["norm"][steps == 300][0]
         return norm >= 0.5 * np.median(norm)
 
-    def carried(sign):
+    def carried(sign: int) -> list[float]:
         sides = [large(one) & (one["a"] * sign > 0) for one in found]
         return [
             np.sum(np.abs(one["a"]) * one["label"][steps == 300][0], where=side)
@@ -254,7 +259,6 @@ def assemble_2d(options, seeds, found):
         *_trajectories(one, "label", np.argsort(one["norm"][-1], kind="stable")[:2], "unlucky neuron"),
     ]
     return Figure(
-        "li2024-fig2d",
         "Label parts turn to +q or -q by the sign of a_i",
         SIX.settings(),
         seeds,
@@ -272,7 +276,7 @@ def assemble_2d(options, seeds, found):
     )
 
 
-def _draw_parts(figure, title, direction, ends):
+def _draw_parts(figure: Figure, title: str, direction: str, ends: Iterable[float]) -> style.Canvas:
     """Trajectories in the plane of angle and magnitude; `ends`: the paper's final angles / pi, with what they are of."""
     canvas, axes = style.new()
     neurons = [series for series in figure.series if "neuron" in series.name]
@@ -295,16 +299,16 @@ def _draw_parts(figure, title, direction, ends):
     return canvas
 
 
-def _final_angles(figure):
+def _final_angles(figure: Figure) -> list[float]:
     """The paper's angles / pi at the last epoch it is read at."""
     return [s.y[np.argmax(s.x)] for s in figure.reference if s.name.startswith("angle") and s.x.max() == 400]
 
 
-def draw_2c(figure):
+def draw_2c(figure: Figure) -> style.Canvas:
     return _draw_parts(figure, r"2C  Feature parts turn to $\bar\mu$", r"$\bar\mu$", _final_angles(figure))
 
 
-def draw_2d(figure):
+def draw_2d(figure: Figure) -> style.Canvas:
     return _draw_parts(figure, "2D  Label parts turn to $+q$ or $-q$", "$q$", _final_angles(figure))
 
 

@@ -1,10 +1,12 @@
 """The theorems of Li et al. 2024 as experiments."""
 
+from ...experiment import by_name
 from . import generalization, identities, mechanism, pruning
 
-THEOREMS = {
-    experiment.name: experiment
-    for experiment in (
+__all__ = ["THEOREMS"]
+
+THEOREMS = by_name(
+    [
         generalization.IN_DOMAIN,
         generalization.OUT_OF_DOMAIN,
         pruning.PRUNING,
@@ -12,5 +14,5 @@ THEOREMS = {
         mechanism.CONCENTRATION,
         mechanism.ALIGNMENT,
         identities.IDENTITIES,
-    )
-}
+    ]
+)

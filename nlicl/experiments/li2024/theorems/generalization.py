@@ -6,13 +6,18 @@ from dataclasses import replace
 import numpy as np
 
 from ....models.front import forward
+from ....models.transformer.prompts import CodedPrompts
 from ....papers import li2024
 from ....papers.li2024 import mechanism
-from ...common import least, number, plain, settings, span, together
-from ...experiment import Experiment, every, fact
+from ...claims import every, fact
+from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, Training
+from ...settings import of_problem
+from ...summary import least, span, stacked
 from ...theorem import Condition, Theorem
 from . import setting
-from .setting import CONSTANTS, MARGIN, errors, reached
+from .setting import CONSTANTS, MARGIN, errors, reached, unmeasured
+
+__all__ = ["IN_DOMAIN", "OUT_OF_DOMAIN"]
 
 # ---- 3.3 In domain
 
@@ -27,7 +32,7 @@ FEW_NEURONS = 4
 SMALL_BATCH, TINY_BATCH = 8, 2
 
 
-def runs_3_3(options):
+def runs_3_3(options: Options) -> dict[str, Training]:
     trained = setting.problem(options)
     M1 = trained.M1
     half = setting.problem({**options, "alpha": trained.alpha / 2})
@@ -35,22 +40,23 @@ def runs_3_3(options):
     star = tuple((0, j) for j in range(1, M1))
     return {
         "main": setting.watched(options, trained),
-        "half alpha": plain(replace(half, steps=2 * trained.steps), until=setting.Below(escaped)),
-        "one task missing": plain(replace(trained, training_tasks=trained.training_tasks[:-1])),
-        "one label a pattern": plain(replace(trained, training_tasks=star)),
-        "one context": plain(replace(trained, length=1)),
-        "few neurons": plain(replace(trained, m=FEW_NEURONS)),
-        "small batch": plain(trained, batch=SMALL_BATCH),
-        "tiny batch": plain(trained, batch=TINY_BATCH),
+        "half alpha": unmeasured(replace(half, steps=2 * trained.steps), until=setting.Below(escaped)),
+        "one task missing": unmeasured(replace(trained, training_tasks=trained.training_tasks[:-1])),
+        "one label a pattern": unmeasured(replace(trained, training_tasks=star)),
+        "one context": unmeasured(replace(trained, length=1)),
+        "few neurons": unmeasured(replace(trained, m=FEW_NEURONS)),
+        "small batch": unmeasured(trained, batch=SMALL_BATCH),
+        "tiny batch": unmeasured(trained, batch=TINY_BATCH),
     }
 
 
-def measure_3_3(options, seed, runs):
+def measure_3_3(options: Options, seed: int, runs: Runs) -> Measured:
     trained = setting.problem(options)
-    n, alpha, l = number(options, 4000, 1000), options["alpha_test"], options["length_test"]
+    n = 1000 if options["quick"] else 4000
+    alpha, l = options["alpha_test"], options["length_test"]
     shortest = math.ceil(1 / alpha)
 
-    def hinge(name, problem=trained, length=l, sampling="at-least"):
+    def hinge(name: str, problem: li2024.Problem = trained, length: int = l, sampling: str = "at-least") -> float:
         test = problem.sample(n, length=length, alpha=alpha, seed=(seed, 0, 20), tasks="unseen", sampling=sampling)
         return errors(runs[name].params, test)[0]
 
@@ -69,9 +75,9 @@ def measure_3_3(options, seed, runs):
     }
 
 
-def assemble_3_3(options, seeds, found):
+def assemble_3_3(options: Options, seeds: Seeds, found: Found) -> Theorem:
     trained, eps = setting.problem(options), options["eps"]
-    of = together(found)
+    of = stacked(found)
     alpha, l = options["alpha_test"], options["length_test"]
     shortest = math.ceil(1 / alpha)
     unavoidable = li2024.no_match_probability(alpha, l)
@@ -120,7 +126,7 @@ def assemble_3_3(options, seeds, found):
     return Theorem(
         "Theorem 3.3, in-domain generalization",
         STATEMENT_3_3,
-        settings(trained, options),
+        of_problem(trained, options),
         seeds,
         setting.conditions(options, trained, of["steps"], tests=True),
         claims,
@@ -128,7 +134,7 @@ def assemble_3_3(options, seeds, found):
     )
 
 
-def check_3_3(options):
+def check_3_3(options: Options) -> None:
     setting.check_tests(options, setting.check(options))
 
 
@@ -145,21 +151,22 @@ UNPROMISED = (0.9, 0.7, 0.5, 0.0, -0.5)
 WIDE = 2.0
 
 
-def runs_3_4(options):
+def runs_3_4(options: Options) -> dict[str, Training]:
     return {"main": setting.watched(options, setting.problem(options, li2024.sibling))}
 
 
-def measure_3_4(options, seed, runs):
+def measure_3_4(options: Options, seed: int, runs: Runs) -> Measured:
     trained, params = setting.problem(options, li2024.sibling), runs["main"].params
-    n, alpha, l = number(options, 4000, 1000), options["alpha_test"], options["length_test"]
+    n = 1000 if options["quick"] else 4000
+    alpha, l = options["alpha_test"], options["length_test"]
     known = trained.sample(2000, seed=(seed, 0, 30))
     W, U = mechanism.lucky_neurons(params, forward(params, known).preactivation, known.labels)
 
-    def test(S_1, K=None, length=l, sampling="iid"):
+    def test(S_1: float, K: float | None = None, length: int = l, sampling: str = "iid") -> CodedPrompts:
         problem = setting.outside(options, trained, S_1, K)
         return problem.sample(n, length=length, alpha=alpha, seed=(seed, 0, 31), sampling=sampling)
 
-    def firing(S_1):
+    def firing(S_1: float) -> float:
         prompts = test(S_1)
         on = forward(params, prompts).preactivation > 0
         return least(np.r_[on[prompts.labels > 0][:, W].mean(axis=0), on[prompts.labels < 0][:, U].mean(axis=0)])
@@ -179,9 +186,9 @@ def measure_3_4(options, seed, runs):
     }
 
 
-def assemble_3_4(options, seeds, found):
+def assemble_3_4(options: Options, seeds: Seeds, found: Found) -> Theorem:
     trained, eps = setting.problem(options, li2024.sibling), options["eps"]
-    of = together(found)
+    of = stacked(found)
     promised = np.atleast_1d(options["S_1"]).tolist()
     alpha, l = options["alpha_test"], options["length_test"]
     below = dict(zip(UNPROMISED, of["hinge, below"].T, strict=True))
@@ -239,7 +246,7 @@ def assemble_3_4(options, seeds, found):
     return Theorem(
         "Theorem 3.4, out-of-domain generalization",
         STATEMENT_3_4,
-        settings(trained, options),
+        of_problem(trained, options),
         seeds,
         conditions,
         claims,
@@ -247,7 +254,7 @@ def assemble_3_4(options, seeds, found):
     )
 
 
-def check_3_4(options):
+def check_3_4(options: Options) -> None:
     found = setting.check(options, li2024.sibling, "Theorem 3.4")
     setting.check_tests(options, found, "Theorem 3.4", ood=True)
 

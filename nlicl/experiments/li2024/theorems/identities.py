@@ -1,16 +1,22 @@
 """What training of Li et al. 2024 conserves exactly, measured along a run: none of it is the paper's statement."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from ....models.front import forward, loss_and_grad
-from ....models.transformer.prompts import Params
+from ....models.transformer.prompts import CodedPrompts, Params
+from ....papers import li2024
 from ....papers.li2024 import mechanism
-from ...common import settings, span, together
-from ...experiment import Experiment, every
+from ...claims import every
+from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, Training
+from ...settings import of_problem
+from ...summary import span, stacked
 from ...theorem import Condition, Theorem
 from . import setting
+
+__all__ = ["IDENTITIES"]
 
 STATEMENT = (
     "1. Every in-domain token has one IDR pattern, so W_K [mu-bar; 0] never changes [derived]. 2. With m_a = d, the columns "
@@ -22,18 +28,18 @@ STATEMENT = (
 EARLY = (20, 100)
 
 
-def watch(problem, seed):
+def watch(problem: li2024.Problem, seed: int) -> Callable[[Params], Measured]:
     """An `observe` for training: the parameters themselves."""
     return lambda params: params._asdict()
 
 
-def runs(options):
+def runs(options: Options) -> dict[str, Training]:
     few = setting.problem(options)
-    early = setting.Training(replace(few, steps=max(EARLY)), measure=EARLY, observe=watch)
+    early = Training(replace(few, steps=max(EARLY)), measure=EARLY, observe=watch)
     return {"few": setting.watched(options, few), "early": early}
 
 
-def measure(options, seed, runs):
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     problem, run = setting.problem(options), runs["few"]
     start, end = problem.initialize(seed=seed), run.params
     d_X = problem.d_X
@@ -59,7 +65,7 @@ def measure(options, seed, runs):
     return found
 
 
-def balance(params, prompts):
+def balance(params: Params, prompts: CodedPrompts) -> float:
     """The largest relative violation of identity 4 on a batch."""
     _, d = loss_and_grad(params, prompts, "hinge")
     score = forward(params, prompts).score
@@ -70,11 +76,11 @@ def balance(params, prompts):
         (np.vdot(params.W_Q, d.W_Q), np.vdot(params.W_K, d.W_K)),
         *((np.vdot(W, dW), gF) for W, dW in ((params.W_O, d.W_O), (params.W_V, d.W_V), (params.a, d.a))),
     ]
-    return max(np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in pairs)
+    return float(max(np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in pairs))
 
 
-def assemble(options, seeds, found):
-    of = together(found)
+def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
+    of = stacked(found)
     claims = [
         every("1. drift of W_K [mu-bar; 0] over the whole run, relative", of["W_K mu-bar"], high=1e-12),
         every("2. label columns of W_Q, label rows of W_Q and W_K, largest entry", of["zero block"], high=0),
@@ -103,7 +109,7 @@ def assemble(options, seeds, found):
         ),
     ]  # fmt: skip
     name = "Identities of training [derived]"
-    return Theorem(name, STATEMENT, settings(few, options), seeds, conditions, claims, notes)
+    return Theorem(name, STATEMENT, of_problem(few, options), seeds, conditions, claims, notes)
 
 
 IDENTITIES = Experiment(

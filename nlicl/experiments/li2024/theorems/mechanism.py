@@ -1,24 +1,32 @@
 """How the trained model of Li et al. 2024 works: Proposition 4.1, Corollary 4.3, the second proposition (4.4)."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....core.errors import InvalidValue
 from ....models.front import forward
+from ....papers import li2024
 from ....papers.li2024 import mechanism, pruning
-from ...common import greatest, least, mean, number, settings, span, together
-from ...experiment import Experiment, every, fact
+from ....training.runs import Run
+from ...claims import Claim, every, fact
+from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, Training
+from ...settings import of_problem
+from ...summary import greatest, least, mean, span, stacked
 from ...theorem import Theorem
 from . import setting
 from .setting import reached
+
+__all__ = ["ALIGNMENT", "CONCENTRATION", "PROJECTION"]
 
 S_1 = 1.2  # of the out-of-domain tests, with alpha' = .8: as in Figure 2B
 CONDITIONS = "The conditions are those of Theorem 3.3 [recalled]; of its sizes see there."
 
 
-def runs(options):
+def runs(options: Options) -> dict[str, Training]:
     """Trained on M1 cyclic tasks and on three times as many, as for Figure 2."""
     few = setting.problem(options)
     return {
@@ -27,35 +35,43 @@ def runs(options):
     }
 
 
-def few_runs(options):
+def few_runs(options: Options) -> dict[str, Training]:
     return {"few": setting.watched(options, setting.problem(options))}
 
 
-def problems(options):
+def problems(options: Options) -> dict[str, li2024.Problem]:
     few = setting.problem(options)
     return {"few": few, "many": setting.problem(options, shifts=setting.more_shifts(few.M1))}
 
 
-def outside(problem):
+def outside(problem: li2024.Problem) -> li2024.Problem:
     """The out-of-domain problem of the tests: up to three ODR patterns; alpha' = 1 where there are only two."""
     found = problem.out_of_domain(S_1=S_1, M1=min(3, problem.M1 // 2))
     return replace(found, alpha=1.0 if found.M1 == 2 else 0.8)
 
 
-def steps(options, run, problem):
+def steps(options: Options, run: Run, problem: li2024.Problem) -> dict[str, float]:
     return {"steps": reached(run, setting.level(problem, options["eps"]))}
 
 
-def theorem(name, statement, options, seeds, of, claims, notes):
+def theorem(
+    name: str,
+    statement: str,
+    options: Options,
+    seeds: Seeds,
+    of: Mapping[str, NDArray],
+    claims: list[Claim],
+    notes: list[str],
+) -> Theorem:
     few = setting.problem(options)
     rows = setting.conditions(options, few, of["steps"])
     rows = [rows[0], rows[1], rows[-1]]  # tasks, data, T
     return Theorem(
-        name, statement, settings(few, options), seeds, rows, claims, [setting.CONSTANTS, CONDITIONS, *notes]
+        name, statement, of_problem(few, options), seeds, rows, claims, [setting.CONSTANTS, CONDITIONS, *notes]
     )
 
 
-def check(options):
+def check(options: Options) -> None:
     found = setting.check(options, theorem="the analysis of the mechanism")
     if found.M1 < 4:
         raise InvalidValue(
@@ -71,8 +87,9 @@ STATEMENT_4_1 = (
 )
 
 
-def measure_4_1(options, seed, runs):
-    few, n = setting.problem(options), number(options, 400, 200)
+def measure_4_1(options: Options, seed: int, runs: Runs) -> Measured:
+    few = setting.problem(options)
+    n = 200 if options["quick"] else 400
     found = steps(options, runs["few"], few)
     for name, problem in problems(options).items():
         ood = outside(problem)
@@ -89,7 +106,7 @@ def measure_4_1(options, seed, runs):
     return found
 
 
-def parts_of(W, tokens, mu, problem):
+def parts_of(W: NDArray, tokens: NDArray, mu: NDArray, problem: li2024.Problem) -> dict[str, float]:
     """Means over tokens: norm of W p, its parts along its own pattern, other relevant, irrelevant patterns and labels."""
     image = tokens @ W.T
     norm, own = mechanism.projection(W, tokens, mu)
@@ -106,8 +123,8 @@ def parts_of(W, tokens, mu, problem):
     }
 
 
-def assemble_4_1(options, seeds, found):
-    of, few = together(found), setting.problem(options)
+def assemble_4_1(options: Options, seeds: Seeds, found: Found) -> Theorem:
+    of, few = stacked(found), setting.problem(options)
     claims = []
     for domain, where in (("in", "unseen tasks"), ("ood", f"out of domain, S_1 = {S_1:g}")):
         for name, problem in problems(options).items():
@@ -149,7 +166,7 @@ STATEMENT_4_3 = (
 TIMES = (0.5, 1.0)  # shares of T
 
 
-def measure_4_3(options, seed, runs):
+def measure_4_3(options: Options, seed: int, runs: Runs) -> Measured:
     found = steps(options, runs["few"], setting.problem(options))
     for name, run in runs.items():
         history = run.history
@@ -159,8 +176,8 @@ def measure_4_3(options, seed, runs):
     return found
 
 
-def assemble_4_3(options, seeds, found):
-    of, few = together(found), setting.problem(options)
+def assemble_4_3(options: Options, seeds: Seeds, found: Found) -> Theorem:
+    of, few = stacked(found), setting.problem(options)
     many = len(problems(options)["many"].training_tasks)
     tasks = len(few.training_tasks)
     claims = [
@@ -207,9 +224,10 @@ STATEMENT_4_4 = (
 )
 
 
-def measure_4_4(options, seed, runs):
+def measure_4_4(options: Options, seed: int, runs: Runs) -> Measured:
     problem, run = setting.problem(options), runs["few"]
-    n, params = number(options, 2000, 1000), run.params
+    n = 1000 if options["quick"] else 2000
+    params = run.params
     known = problem.sample(n, seed=(seed, 0, 60))
     W, U = mechanism.lucky_neurons(params, forward(params, known).preactivation, known.labels)
     lucky = W | U
@@ -250,8 +268,8 @@ def measure_4_4(options, seed, runs):
     return found
 
 
-def assemble_4_4(options, seeds, found):
-    of = together(found)
+def assemble_4_4(options: Options, seeds: Seeds, found: Found) -> Theorem:
+    of = stacked(found)
     claims = [
         every("share of lucky neurons, W(T) and U(T) of all m", of["lucky"], 0.7, 0.97),
         every("lucky and 'row above half the median norm' are the same, share of neurons", of["lucky and large"], 0.95),
@@ -286,7 +304,13 @@ def assemble_4_4(options, seeds, found):
     )
 
 
-def _experiment(number, title, runs, measure, assemble, check=check):
+def _experiment(
+    number: str,
+    title: str,
+    runs: Callable[[Options], dict[str, Training]],
+    measure: Callable[[Options, int, Runs], Measured],
+    assemble: Callable[[Options, Seeds, Found], Theorem],
+) -> Experiment:
     return Experiment(number, title, runs, measure, assemble, setting.options(), check)
 
 

@@ -1,17 +1,26 @@
 """Theorem 3.7 of Li et al. 2024: removing small neurons costs nothing, removing a share R of the large ones Omega(R)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....core.errors import InvalidType
 from ....models.front import forward
+from ....models.transformer.prompts import Prompts
+from ....papers import li2024
 from ....papers.li2024 import pruning
-from ...common import greatest, number, plain, settings, span, together
-from ...experiment import Experiment, every, fact
+from ...claims import every, fact
+from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, Training
+from ...settings import of_problem
+from ...summary import greatest, span, stacked
 from ...theorem import Condition, Theorem
 from . import setting
-from .setting import reached
+from .setting import reached, unmeasured
+
+__all__ = ["PRUNING"]
 
 STATEMENT = (
     "(1) A constant fraction of the rows of W_O^(T) is large, the rest small [paper]: there is L subset [m], |L| = Omega(m), "
@@ -29,19 +38,19 @@ INSTEAD = 0.2  # hinge >= this x share, when as many large neurons go as there a
 HARMLESS = 0.2  # up to this R no order moves the 0-1 error
 
 
-def runs(options):
+def runs(options: Options) -> dict[str, Training]:
     six = setting.problem(options)
     return {
         "main": setting.watched(options, six),
         "more tasks": setting.watched(options, setting.problem(options, shifts=setting.more_shifts(six.M1))),
-        "half m": plain(replace(six, m=max(1, six.m // 2))),
-        "double m": plain(replace(six, m=2 * six.m)),
+        "half m": unmeasured(replace(six, m=max(1, six.m // 2))),
+        "double m": unmeasured(replace(six, m=2 * six.m)),
     }
 
 
-def measure(options, seed, runs):
+def measure(options: Options, seed: int, runs: Runs) -> Measured:
     trained = setting.problem(options)
-    n = number(options, 4000, 1000)
+    n = 1000 if options["quick"] else 4000
     l, alpha = options["length_test"], options["alpha_test"]
     outside = setting.outside(options, trained, options["S_1"]).sample(n, length=l, alpha=alpha, seed=(seed, 0, 40))
     more = runs["more tasks"].params
@@ -65,7 +74,7 @@ def measure(options, seed, runs):
     }
 
 
-def pruned(params, prompts, seed):
+def pruned(params: li2024.Params, prompts: Prompts, seed: int) -> dict[str, Any]:
     """Hinge and 0-1 error when all small neurons go, as many of the large, and shares of the large in three orders."""
     small = np.flatnonzero(pruning.small_neurons(params))
     upwards = pruning.order(params)
@@ -88,19 +97,19 @@ def pruned(params, prompts, seed):
     }
 
 
-def least_ratio(of, test):
+def least_ratio(of: Mapping[str, NDArray], test: str) -> NDArray:
     """The least hinge / R of the three orders (seeds, shares); nan where R is no neuron at all."""
     return np.min([of[f"{order}, {test}"] / positive(of[f"shares, {test}"]) for order in ORDERS], axis=0)
 
 
-def positive(values):
+def positive(values: NDArray) -> NDArray:
     """`values`, nan in place of 0."""
     return np.where(values > 0, values, np.nan)
 
 
-def assemble(options, seeds, found):
+def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
     trained, eps = setting.problem(options), options["eps"]
-    of = together(found)
+    of = stacked(found)
     tested = {FEW_FROM: np.array(SHARES) >= FEW_FROM, MANY_FROM: np.array(SHARES) >= MANY_FROM}
     slack = {test: of[f"largest first, {test}"] - of[f"shares, {test}"] for test in TESTS}
     left = {test: (1 - of[f"shares, {test}"]) * of[f"margin, {test}"][:, None] for test in TESTS}
@@ -175,7 +184,7 @@ def assemble(options, seeds, found):
     return Theorem(
         "Theorem 3.7, magnitude pruning",
         STATEMENT,
-        settings(trained, options),
+        of_problem(trained, options),
         seeds,
         conditions,
         claims,
@@ -183,7 +192,7 @@ def assemble(options, seeds, found):
     )
 
 
-def check(options):
+def check(options: Options) -> None:
     if not isinstance(options["S_1"], (int, float)):
         raise InvalidType(f"S_1 is {options['S_1']!r}; expected one number.")
     found = setting.check(options, theorem="Theorem 3.7")

@@ -6,19 +6,44 @@ itself wherever it breaks the data model, and here where a theorem promises noth
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from ....core.errors import InvalidType, InvalidValue
+from ....core.checks import real
+from ....core.errors import InvalidValue
 from ....models.front import forward
+from ....models.transformer.prompts import CodedPrompts
 from ....papers import li2024
-from ...common import span
-from ...experiment import Training
+from ....training.runs import Run
+from ...experiment import Options, Training
+from ...summary import span
 from ...theorem import Condition
 
+__all__ = [
+    "CONSTANTS",
+    "MARGIN",
+    "OUT_OF_DOMAIN",
+    "TESTS",
+    "Below",
+    "check",
+    "check_tests",
+    "conditions",
+    "errors",
+    "level",
+    "more_shifts",
+    "options",
+    "outside",
+    "problem",
+    "reached",
+    "unmeasured",
+    "watched",
+]
+
 SIZES = ("M1", "M2", "d_X", "K", "alpha", "beta", "length", "m", "learning_rate")
-TESTS = {"alpha_test": 0.8, "length_test": 20}
-OUT_OF_DOMAIN = {"S_1": 1.1, "K_test": 0.5, "M1_test": 3}
+TESTS: dict[str, Any] = {"alpha_test": 0.8, "length_test": 20}
+OUT_OF_DOMAIN: dict[str, Any] = {"S_1": 1.1, "K_test": 0.5, "M1_test": 3}
 MARGIN = 2.0  # hinge of a wrong answer given with margin 1
 AVERAGED = 10  # steps the training hinge is averaged over
 
@@ -27,13 +52,13 @@ CONSTANTS = (
 )
 
 
-def options(base=None, **more):
+def options(base: li2024.Problem | None = None, **more: object) -> dict[str, Any]:
     """Names and defaults of what a user may set: sizes of the problem, T, eps, and `more`."""
     base = li2024.Problem() if base is None else base
     return {name: getattr(base, name) for name in SIZES} | {"steps": None, "eps": 0.1} | more
 
 
-def problem(options, base=None, shifts=1, **changes):
+def problem(options: Options, base: li2024.Problem | None = None, shifts: int = 1, **changes: Any) -> li2024.Problem:
     """The problem that options describe, in domain, with T by Theorem 3.3 and B large enough for eps.
 
     At the defaults it equals `base`, so that runs are shared with the figures.
@@ -59,12 +84,12 @@ def problem(options, base=None, shifts=1, **changes):
     return replace(found, steps=steps, batch=batch)
 
 
-def more_shifts(M1):
+def more_shifts(M1: int) -> int:
     """Three cyclic shifts, 18 tasks of M1 = 6; fewer where tasks must be left to test on."""
     return max(1, min(3, M1 - 2))
 
 
-def formula_of_T(problem):
+def formula_of_T(problem: li2024.Problem) -> float:
     """eta^-1 M1 alpha^(-2/3) beta^(-2/3) sqrt(log M1): Theorem 3.3 with constant 1."""
     return li2024.number_of_steps(problem.alpha, M1=problem.M1, beta=problem.beta, learning_rate=problem.learning_rate)
 
@@ -72,9 +97,9 @@ def formula_of_T(problem):
 # ---- Refusals
 
 
-def check(options, base=None, theorem="Theorem 3.3"):
+def check(options: Options, base: li2024.Problem | None = None, theorem: str = "Theorem 3.3") -> li2024.Problem:
     """Refuse settings that break the data model, or for which the theorem promises nothing; returns the problem."""
-    _real("eps", options["eps"], "in (0, 1)", lambda x: 0 < x < 1)
+    real("eps", options["eps"], "in (0, 1)", lambda x: 0 < x < 1)
     found = problem(options, base)
     if found.K > 0.5:
         raise InvalidValue(
@@ -91,7 +116,7 @@ def check(options, base=None, theorem="Theorem 3.3"):
     return found
 
 
-def check_tests(options, found, theorem="Theorem 3.3", ood=False):
+def check_tests(options: Options, found: li2024.Problem, theorem: str = "Theorem 3.3", ood: bool = False) -> None:
     """Refuse wrong test prompts: alpha' and l_ts, and those out of domain where there are any."""
     tested = found
     if ood:
@@ -113,19 +138,12 @@ def check_tests(options, found, theorem="Theorem 3.3", ood=False):
         )
 
 
-def outside(options, found, S_1, K=None):
+def outside(options: Options, found: li2024.Problem, S_1: float, K: float | None = None) -> li2024.Problem:
     """The out-of-domain problem of the options; Problem's error where there is none, with the names of the options."""
     try:
         return found.out_of_domain(S_1=S_1, K=options["K_test"] if K is None else K, M1=options["M1_test"])
     except (ValueError, TypeError) as error:
         raise type(error)(f"out of domain (S_1, K_test, M1_test): {error}") from None
-
-
-def _real(name, value, wanted, holds):
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidType(f"{name} is {value!r}; expected a number {wanted}.")
-    if not holds(value):
-        raise InvalidValue(f"{name} is {value}; expected a number {wanted}.")
 
 
 # ---- Training
@@ -137,28 +155,33 @@ class Below:
 
     level: float
 
-    def __call__(self, losses):
+    def __call__(self, losses: NDArray) -> bool:
         return len(losses) >= AVERAGED and np.mean(losses[-AVERAGED:]) < self.level
 
 
-def level(problem, eps):
+def level(problem: li2024.Problem, eps: float) -> float:
     """eps, and what no predictor can avoid: the hinge of prompts without a context of the query's pattern [derived]."""
     return eps + MARGIN * li2024.no_match_probability(problem.alpha, problem.length)
 
 
-def reached(run, level):
+def reached(run: Run, level: float) -> float:
     """The first step at which the mean hinge of ten batches of training prompts is below `level`; nan if there is none."""
     means = np.convolve(run.history.loss, np.ones(AVERAGED) / AVERAGED, "valid")
     below = np.flatnonzero(means < level)
     return float(below[0] + AVERAGED) if len(below) else np.nan
 
 
-def watched(options, problem):
+def watched(options: Options, problem: li2024.Problem) -> Training:
     """A run with the problem's own measurements: every 20 steps, as the figures have it."""
     return Training(problem, measure=50) if options["quick"] else Training(problem)
 
 
-def errors(params, prompts):
+def unmeasured(problem: li2024.Problem, **more: Any) -> Training:
+    """A run of which only the end and the losses matter."""
+    return Training(problem, measure=None, **more)
+
+
+def errors(params: li2024.Params, prompts: CodedPrompts) -> tuple[float, float]:
     """Hinge and 0-1 error on prompts: the theorems are about the first [paper]."""
     margin = prompts.labels * forward(params, prompts).score
     return float(np.mean(np.maximum(0, 1 - margin))), float(np.mean(margin <= 0))
@@ -167,7 +190,9 @@ def errors(params, prompts):
 # ---- Conditions
 
 
-def conditions(options, problem, steps_reached, tests=False):
+def conditions(
+    options: Options, problem: li2024.Problem, steps_reached: ArrayLike, tests: bool = False
+) -> list[Condition]:
     """The conditions of Theorem 3.3 as they are met by a training problem, one `Condition` each.
 
     steps_reached (seeds,) says when the training hinge fell below eps; `tests` adds the condition on l_ts.

@@ -11,19 +11,26 @@ most of the 0-1 error at short lengths, and is drawn beside it.
 | match     | a context with the query's pattern                                        |
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....models.front import forward
-from ....models.transformer.prompts import Prompts
+from ....models.transformer.prompts import CodedPrompts, Prompts
 from ....papers import li2024
 from ....papers.li2024 import mechanism
 from ....papers.li2024.theory import no_match_probability
 from ... import style
-from ...experiment import Training, every, fact
-from ...figure import Figure, Recipe, Series, compare, spread
+from ...claims import Claim, every, fact
+from ...experiment import Found, Measured, Options, Runs, Seeds, Training
+from ...figure import Figure, Recipe
+from ...series import Series, compare, spread
+from ...summary import stacked
 from .published import published
+
+__all__ = ["RECIPES"]
 
 PROBLEM = li2024.sibling
 PUBLISHED = (0.5, 0.7, 0.9, 1.1, 1.3)  # S_1 of Figure 3a [paper]
@@ -47,7 +54,7 @@ WHY = (
 )
 
 
-def trained(options):
+def trained(options: Options) -> dict[str, Training]:
     return {"sibling": Training(PROBLEM)}
 
 
@@ -61,7 +68,7 @@ class Tested(NamedTuple):
     vote: float  # share of prompts whose sign F is that of sum_i attn_i f(x_i)
 
 
-def tested(params, prompts):
+def tested(params: li2024.Params, prompts: CodedPrompts) -> Tested:
     """One forward pass over `prompts`."""
     out = forward(params, prompts)
     margin = prompts.labels * out.score
@@ -73,17 +80,17 @@ def tested(params, prompts):
     return Tested(*(float(np.mean(x)) for x in (hinge, wrong, ~match, wrong & match, vote * out.score > 0)))
 
 
-def _table(rows):
+def _table(rows: list) -> dict[str, NDArray]:
     """name -> array, of nested lists of `Tested`."""
     values = np.array(rows, float)
     return {name: values[..., i] for i, name in enumerate(Tested._fields)}
 
 
-def _size(options):
-    return 1000 if options["quick"] else 2000  # 2000 is the paper's test size [derived], 10.2
+def _size(options: Options) -> int:
+    return 1000 if options["quick"] else 2000  # 2000 is the paper's test size [derived]
 
 
-def perfect_attention(params, problem):
+def perfect_attention(params: li2024.Params, problem: li2024.Problem) -> float:
     """Hinge loss if all attention were on matches, and these had no irrelevant part: F of (mu_j; +-q) alone."""
     tokens = np.zeros((2 * problem.M1, 2, problem.d))
     tokens[:, :, : problem.d_X] = np.repeat(problem.mu, 2, axis=0)[:, None]
@@ -92,7 +99,7 @@ def perfect_attention(params, problem):
     return float(np.mean(np.maximum(0, 1 - z * forward(params, Prompts(tokens, z)).score)))
 
 
-def match_weight(params, problem):
+def match_weight(params: li2024.Params, problem: li2024.Problem) -> float:
     """exp of a match's logit less another pattern's, at kappa = 0: how many other contexts weigh as much as one match."""
     logits = problem.beta**2 * mechanism.pattern_block(params.W_K.T @ params.W_Q, problem.mu)
     others = logits[~np.eye(problem.M1, dtype=bool)]
@@ -102,14 +109,14 @@ def match_weight(params, problem):
 # ---- 3a
 
 
-def lengths_3a(options):
+def lengths_3a(options: Options) -> tuple[int, ...]:
     return (4, 8, 12, 20, LONG) if options["quick"] else (*range(4, 21, 2), 30, LONG)
 
 
-def measure_3a(options, seed, runs):
+def measure_3a(options: Options, seed: int, runs: Runs) -> Measured:
     params = runs["sibling"].params
 
-    def test(S, length, alpha):  # the same draws for every S_1 and alpha'
+    def test(S: float, length: int, alpha: float) -> Tested:  # the same draws for every S_1 and alpha'
         problem = PROBLEM.out_of_domain(S_1=S)
         return tested(params, problem.sample(_size(options), length, alpha, seed=(seed, 2, length)))
 
@@ -122,10 +129,10 @@ def measure_3a(options, seed, runs):
     }  # fmt: skip
 
 
-def assemble_3a(options, seeds, found):
+def assemble_3a(options: Options, seeds: Seeds, found: Found) -> Figure:
     x = np.array(lengths_3a(options))
     # arrays (seeds, S_1, l); those called long (seeds, alpha', S_1); perfect and weight (seeds, S_1)
-    values = {name: np.array([one[name] for one in found]) for name in found[0]}
+    values = stacked(found)
     long = lambda S: values["long hinge"][:, :, S_1.index(S)].ravel()  # noqa: E731
     curve = lambda S: values["error"][:, CURVES.index(S)].mean(axis=0)  # noqa: E731
     worse = (curve(0.5) - curve(1.1)).max()
@@ -166,7 +173,6 @@ def assemble_3a(options, seeds, found):
     }
     weight = dict(zip(S_1, values["weight"].mean(axis=0).round(1), strict=True))
     return Figure(
-        "li2024-fig3a",
         "Out of domain, one-layer analogue (the paper's is GPT-2)",
         settings,
         seeds,
@@ -192,7 +198,7 @@ def assemble_3a(options, seeds, found):
     )
 
 
-def draw_3a(figure):
+def draw_3a(figure: Figure) -> style.Canvas:
     canvas, (left, middle, right) = style.new(columns=3, width=2.4, height=2.9)
     for i, S in enumerate(PUBLISHED):
         style.curve(left, _seen(figure[f"0-1 error, S_1={S:g}"]), i, label=f"$S_1 = {S:g}$")
@@ -214,51 +220,43 @@ def draw_3a(figure):
     right.text(0.96, 1.1, r"Theorem 3.4: $S_1 \geq 1$", ha="right", va="center", fontsize=6, color="#555555")
     right.set(xlabel="$S_1$", yscale="log", ylim=(1e-5, 2), title=f"hinge loss at $l = {LONG}$")
     style.legend(right, loc=(0.02, 0.2))
-    _legend_below(canvas, middle, left)
+    style.legend_below(canvas, middle, left, columns=4)
     canvas.suptitle(f"3A  {figure.title}", x=0.01, ha="left", fontsize=8.5)
     return canvas
 
 
-def _named(curves, name):
+def _named(curves: Iterable[Series], name: str) -> Series:
     return next(series for series in curves if series.name == name)
 
 
-def _seen(series):
+def _seen(series: Series) -> Series:
     """The points with an error in at least one prompt, without the band: on a log axis there is no zero."""
     return Series(series.name, series.x, np.where(series.y > 0, series.y, np.nan))
 
 
-def _half_an_error(figure):
+def _half_an_error(figure: Figure) -> float:
     """Where a log axis of 0-1 errors ends: below one error in all test prompts."""
     return 0.5 / (len(figure.seeds) * figure.settings["test prompts"][0])
 
 
-def _no_match(axes, series):
+def _no_match(axes: style.Axes, series: Series) -> None:
     axes.plot(series.x, series.y, color="#555555", linewidth=0.7, label="no match", zorder=2)
-
-
-def _legend_below(canvas, *panels):
-    """One legend for all panels; of entries with one name the first counts."""
-    entries = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    columns = len(entries) if len(entries) <= 5 else 4
-    canvas.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, handlelength=2.6)
 
 
 # ---- 3b
 
 
-def lengths_3b(options):
+def lengths_3b(options: Options) -> tuple[int, ...]:
     return (2, 4, 8, 12, 20) if options["quick"] else tuple(range(2, 21, 2))
 
 
-def measure_3b(options, seed, runs):
+def measure_3b(options: Options, seed: int, runs: Runs) -> Measured:
     params = runs["sibling"].params
     problems = ((PROBLEM, "unseen"), (PROBLEM.out_of_domain(S_1=OOD), "all"))
 
-    def test(problem, tasks, alpha, length):  # the same draws for every alpha'
+    def test(
+        problem: li2024.Problem, tasks: str, alpha: float, length: int
+    ) -> Tested:  # the same draws for every alpha'
         return tested(params, problem.sample(_size(options), length, alpha, seed=(seed, 3, length), tasks=tasks))
 
     return _table([
@@ -267,9 +265,9 @@ def measure_3b(options, seed, runs):
     ])  # fmt: skip
 
 
-def assemble_3b(options, seeds, found):
+def assemble_3b(options: Options, seeds: Seeds, found: Found) -> Figure:
     x = np.array(lengths_3b(options))
-    values = {name: np.array([one[name] for one in found]) for name in found[0]}  # (seeds, domain, alpha', l)
+    values = stacked(found)  # (seeds, domain, alpha', l)
     error, hinge = values["error"].mean(axis=0), values["hinge"].mean(axis=0)
     short = x <= 8
     excess = values["error"] - 1.1 * values["no_match"]
@@ -303,7 +301,6 @@ def assemble_3b(options, seeds, found):
         "test prompts": [_size(options), "derived" if _size(options) == 2000 else "set here"],
     }
     return Figure(
-        "li2024-fig3b",
         "Error against length, one-layer analogue (the paper's is GPT-2)",
         settings,
         seeds,
@@ -324,7 +321,7 @@ def assemble_3b(options, seeds, found):
     )
 
 
-def _falls(claim, means):
+def _falls(claim: str, means: NDArray) -> Claim:
     """A claim about means over seeds: along the last axis each is below the one before it."""
     with np.errstate(divide="ignore", invalid="ignore"):  # no error at all twice running is no fall
         ratios = means[..., 1:] / means[..., :-1]
@@ -333,7 +330,7 @@ def _falls(claim, means):
     return fact(claim, worst < 1, f"at most {worst:.3g} times the one before", expected, ratios)
 
 
-def draw_3b(figure):
+def draw_3b(figure: Figure) -> style.Canvas:
     canvas, (left, middle, right) = style.new(columns=3, width=2.4, height=2.9)
     for axes, domain in ((left, DOMAINS[0]), (middle, DOMAINS[1])):
         for i, alpha in enumerate(ALPHAS):
@@ -353,7 +350,7 @@ def draw_3b(figure):
     right.set(ylim=(1e-4, 2), title="hinge loss (hollow: in-domain)")
     for axes in (left, middle, right):
         axes.set(xlabel="test length $l$", yscale="log", xticks=range(0, 21, 4))
-    _legend_below(canvas, left)
+    style.legend_below(canvas, left)
     canvas.suptitle(f"3B  {figure.title}", x=0.01, ha="left", fontsize=8.5)
     return canvas
 

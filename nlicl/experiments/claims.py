@@ -1,0 +1,95 @@
+"""Claims: a statement, what it expects, what was measured over seeds, and whether it holds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Claim", "all_hold", "every", "fact", "if_promised", "interval", "mean_within"]
+
+_VERDICTS = {True: "holds", False: "FAILS", None: "?"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement with what it expects, what was found, and whether it holds.
+
+    Attributes
+    ----------
+    claim, expected, measured : str
+    holds : bool or None
+        None: undetermined. It does not hold, or there is nothing to decide it by, and nothing promises it at these settings.
+    values : list of float
+        What was measured. In a claim about seeds it is one value a seed.
+    """
+
+    claim: str
+    expected: str
+    measured: str
+    holds: bool | None
+    values: list[float] = field(default_factory=list, repr=False)
+
+    @property
+    def verdict(self) -> str:
+        """`holds` as it is printed: "holds", "FAILS", or "?" for undetermined."""
+        return _VERDICTS[self.holds]
+
+
+def all_hold(claims: Iterable[Claim]) -> bool:
+    """Whether every claim holds. One that is undetermined does not."""
+    return all(claim.holds is True for claim in claims)
+
+
+def every(claim: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Claim:
+    """A claim about every seed: each value lies from `low` to `high`."""
+    found = np.asarray(values, float)
+    holds = bool(np.all((found >= low) & (found <= high)))
+    return Claim(claim, f"{_range(low, high)} for every seed", _spread(found), holds, found.tolist())
+
+
+def mean_within(claim: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Claim:
+    """A claim about the mean over seeds: its 95% interval lies from `low` to `high`. It takes at least two seeds."""
+    found = np.asarray(values, float)
+    mean, lowest, highest = interval(found)
+    holds = bool(lowest >= low and highest <= high)
+    measured = f"{mean:.4g} (95% interval {lowest:.4g} to {highest:.4g})"
+    return Claim(claim, f"mean {_range(low, high)}", measured, holds, found.tolist())
+
+
+def fact(claim: str, holds: bool | np.bool, measured: str, expected: str, values: ArrayLike = ()) -> Claim:
+    """A claim of any other form."""
+    return Claim(claim, expected, measured, bool(holds), np.asarray(values, float).ravel().tolist())
+
+
+def if_promised(claim: Claim, promised: bool) -> Claim:
+    """The same claim, but undetermined if it does not hold and nothing promises it."""
+    return claim if claim.holds or promised else replace(claim, holds=None)
+
+
+def interval(values: ArrayLike) -> tuple[float, float, float]:
+    """The mean of values (seeds,), and the ends of its 95% interval by Student's t.
+
+    The interval of a single value is the whole line.
+    """
+    from scipy.stats import t
+
+    found = np.asarray(values, float)
+    mean, n = float(found.mean()), len(found)
+    if n < 2:
+        return mean, -np.inf, np.inf
+    half = float(t.ppf(0.975, n - 1) * found.std(ddof=1) / np.sqrt(n))
+    return mean, mean - half, mean + half
+
+
+def _range(low: float, high: float) -> str:
+    if np.isinf(low):
+        return f"at most {high:.4g}"
+    return f"at least {low:.4g}" if np.isinf(high) else f"{low:.4g} to {high:.4g}"
+
+
+def _spread(values: NDArray[np.float64]) -> str:
+    if np.isnan(values).any():
+        return f"not reached in {np.isnan(values).sum()} of {values.size}"
+    low, high = values.min(), values.max()
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}, mean {values.mean():.4g}"

@@ -1,0 +1,66 @@
+"""Where the calls of an experiment are made: in this process, or in worker processes of one thread each."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+__all__ = ["workers"]
+
+Submit = Callable[..., Callable[[], Any]]  # (f, *arguments) -> () -> f(*arguments)
+
+_ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+@contextmanager
+def workers(jobs: int) -> Iterator[Submit]:
+    """A function `submit`: submit(f, *arguments) returns a function without arguments, which returns f(*arguments).
+
+    With one job the call is made when its result is asked for, in this process. With more jobs it is made in one of as many
+    processes, and what it raises is raised where its result is asked for. `f` must then stand at the top level of a module.
+
+    Workers live as long as this process holds one end of a pipe open. The end is closed when the work is interrupted, and by
+    the operating system when this process ends in whatever way. So no worker is left behind, and none is waited for.
+
+    Parameters
+    ----------
+    jobs : int
+        Processes; 1: this one.
+    """
+    if jobs == 1:
+        yield lambda function, *arguments: lambda: function(*arguments)
+        return
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(_ONE_THREAD)  # workers read it when they start
+    context = get_context("spawn")
+    watched, held = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(watched,))
+    try:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result
+    except BaseException:
+        held.close()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for end in (watched, held):
+            end.close()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _begin(watched: Connection) -> None:
+    """In a worker: end with the work, and without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers as well
+    threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
+
+
+def _end_with(watched: Connection) -> None:
+    """End this process, in the midst of what it does, when the other end of the pipe is closed."""
+    with suppress(OSError):
+        watched.poll(None)
+    os._exit(1)
