@@ -13,13 +13,14 @@ _VERDICTS = {True: "holds", False: "FAILS", None: "?"}
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement with what it expects, what was found, and whether it holds.
+    """A statement: what it expects, what was measured, and whether it holds.
 
     Attributes
     ----------
     claim, expected, measured : str
     holds : bool or None
-        None: undetermined. It does not hold, or there is nothing to decide it by, and nothing promises it at these settings.
+        None: undetermined. Either nothing was measured to decide it by, or it does not hold and nothing promises it at these
+        settings.
     values : list of float
         What was measured. In a claim about seeds it is one value a seed.
     """

@@ -1,7 +1,7 @@
 """Numerical experiments over seeds: what to train, what to measure, and what it comes to.
 
-An `Experiment` is three plain functions of a dict of options: `runs` names the training runs it needs, `measure` looks at
-those of one seed, `assemble` puts the seeds together into a result with claims. Experiments that need the same run share it.
+An `Experiment` is three plain functions of a dict of options. `runs` names the training runs that it needs. `measure` looks at
+those of one seed. `assemble` puts the seeds together into a result with claims. Experiments that need the same run share it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,9 +24,9 @@ Found = Sequence[Measured]  # the same for all seeds
 
 @dataclass(frozen=True)
 class Training:
-    """A training run to be made for every seed; equal ones are made once. Fields as in `nlicl.train`.
+    """A training run to be made for every seed. Equal ones are made once. The fields are arguments of `nlicl.train`.
 
-    `observe`, if given, is called with (problem, seed) and returns what `nlicl.train` calls `observe`.
+    One differs: `observe`, if given, takes (problem, seed) and returns what `nlicl.train` calls `observe`.
     """
 
     problem: Any
@@ -68,10 +68,10 @@ class Experiment:
     assemble : callable
         (options, seeds, found: list of what `measure` returned, one a seed) -> a result with `.claims`.
     options : dict
-        Names and defaults of what a user may set; `quick` (bool) is always there as well.
+        Names and defaults of what a user may set. The functions also find `quick` (bool) among their options.
     check : callable, optional
-        options -> None; raises `nlicl.core.errors.InvalidValue` or `InvalidType`, with the reason, where the experiment makes
-        no sense.
+        Takes the options, and raises `nlicl.core.errors.InvalidValue` or `InvalidType`, with the reason, if the experiment
+        makes no sense with them.
     needs : tuple of (str, str)
         Modules beyond the library's own requirements, each with the extra that installs it: ("sklearn", "baselines").
     """
@@ -86,11 +86,11 @@ class Experiment:
     needs: tuple[tuple[str, str], ...] = ()
 
     def result(self, options: Options, seeds: Seeds, found: Found) -> Any:
-        """What the experiment comes to, of what `measure` found for each seed."""
+        """The experiment's result, from what `measure` returned for each seed."""
         return self.assemble(options, seeds, found)
 
     def chosen(self, options: Options | None, quick: bool) -> Options:
-        """Defaults with what was given in their place; ValueError or TypeError if that makes no sense."""
+        """The defaults, with those replaced that are given; ValueError or TypeError if the experiment refuses them."""
         unknown = set(options or ()) - set(self.options)
         if unknown:
             raise InvalidValue(
@@ -130,14 +130,14 @@ def execute(
     jobs: int = 1,
     progress: Callable[[int, int, str], object] | None = None,
 ) -> Iterator[tuple[E, Any]]:
-    """Do experiments over seeds, and hand out each result as soon as it is there.
+    """Do experiments over seeds, and yield each result as soon as it is there.
 
     Parameters
     ----------
     experiments : list of Experiment
     seeds : list of int
     options : dict, optional
-        In place of the experiments' defaults.
+        Values that replace the experiments' defaults.
     quick : bool
         A rough version of everything.
     jobs : int
@@ -152,8 +152,8 @@ def execute(
     Raises
     ------
     ValueError, TypeError
-        Options that are unknown, or refused by an experiment: before any work. What is refused in a worker process is raised
-        here with the same type.
+        An option is unknown, or an experiment refuses it: before any work. What is refused in a worker process is raised here
+        with the same type.
     """
     choices = [experiment.chosen(options, quick) for experiment in experiments]
     needed = [experiment.runs(choice) for experiment, choice in zip(experiments, choices, strict=True)]

@@ -34,14 +34,14 @@ class Figure:
         What it was computed with: name -> [value, where the value comes from].
     seeds : list of int
     series : list of Series
-        Ours: mean, lowest and highest over seeds.
+        Our curves: mean, lowest and highest over seeds.
     claims : list of Claim
     reference : list of Series
         The paper's own curves where they are known, read off its figures.
     comparisons : list of Comparison
-        Ours against them. Reported, never a claim: published figures have unknown settings.
+        Our curves against them. They are reported and never claimed: published figures have unknown settings.
     notes : list of str
-        What a reader must know: what differs from the paper's figure, and why.
+        What a reader must know, above all what differs from the paper's figure, and why.
     name : str
         PAPER-FIGURE, the name of its files. `Recipe.result` gives it: what computes a figure leaves it empty.
     """

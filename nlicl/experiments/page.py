@@ -10,16 +10,16 @@ __all__ = ["page"]
 
 
 def page(paper: str, title: str, figures: Sequence[Figure], quick: bool = False) -> str:
-    """The page, as text.
+    """The figures of a run as a page of Markdown.
 
     Parameters
     ----------
     paper, title : str
-        Its short name and its title.
+        The paper's name and its title.
     figures : list of Figure
-        In the order they were made; their pictures lie beside the page, as NAME.png.
+        In the order they were made. Their pictures lie beside the page, as NAME.png.
     quick : bool
-        Whether it is the rough version.
+        Whether the run was a quick one.
 
     Returns
     -------
@@ -72,5 +72,5 @@ def _section(figure: Figure) -> list[str]:
 
 
 def _verdict(claim: Claim) -> str:
-    """In bold if it fails."""
+    """The claim's verdict, in bold if it fails."""
     return f"**{claim.verdict}**" if claim.holds is False else claim.verdict

@@ -1,4 +1,4 @@
-"""Where the calls of an experiment are made: in this process, or in worker processes of one thread each."""
+"""Calls made in this process, or in worker processes of one thread each."""
 
 import os
 import signal

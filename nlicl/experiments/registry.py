@@ -12,9 +12,9 @@ __all__ = ["figures", "theorems"]
 
 
 def figures(paper: str) -> Mapping[str, Recipe]:
-    """name -> Recipe of a paper's figures; none if it has none. ValueError for an unknown paper, or for a name given twice.
+    """name -> Recipe of a paper's figures; none if it has none. ValueError for an unknown paper, or a name given twice.
 
-    Here the recipes learn the paper's name: a figure is called PAPER-NAME whatever its module says.
+    The recipes are given the paper's name here, so that a figure is called PAPER-NAME whatever its module says.
     """
     found = load(paper)
     recipes = importlib.import_module(found.figures).FIGURES.values() if found.figures else ()
@@ -22,7 +22,6 @@ def figures(paper: str) -> Mapping[str, Recipe]:
 
 
 def theorems(paper: str) -> Mapping[str, Experiment]:
-    """name -> Experiment of a paper's theorems; none if it has none. ValueError for an unknown paper, or for a name given
-    twice."""
+    """name -> Experiment of a paper's theorems; none if it has none. ValueError for an unknown paper or a name given twice."""
     module = load(paper).theorems
     return by_name(importlib.import_module(module).THEOREMS.values()) if module else {}

@@ -13,7 +13,7 @@ __all__ = ["Comparison", "Series", "compare", "read_curves", "spread"]
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One curve: y against x, and where there are several seeds the lowest and the highest of them.
+    """One curve: y against x. Over several seeds y is the mean, `low` and `high` are the lowest and the highest seed.
 
     Attributes
     ----------
@@ -28,14 +28,22 @@ class Series:
     low: NDArray | None = None
     high: NDArray | None = None
 
+    def without_ends(self) -> "Series":
+        """The curve alone."""
+        return Series(self.name, self.x, self.y)
+
+    def above_zero(self) -> "Series":
+        """The curve alone, where it is above zero: on a log axis there is no zero."""
+        return Series(self.name, self.x, np.where(self.y > 0, self.y, np.nan))
+
     @property
     def ends(self) -> tuple[NDArray, NDArray]:
-        """`low` and `high`; of a single curve, twice `y`."""
+        """`low` and `high`. Where there are none it is `y`, twice."""
         return self.y if self.low is None else self.low, self.y if self.high is None else self.high
 
 
 def spread(name: str, x: ArrayLike, values: ArrayLike) -> Series:
-    """The series of means over seeds of `values` (seeds, k), from the lowest to the highest seed."""
+    """The series of `values` (seeds, k): their mean over seeds, the lowest and the highest seed."""
     found = np.asarray(values, float)
     return Series(name, np.asarray(x, float), found.mean(axis=0), found.min(axis=0), found.max(axis=0))
 
@@ -50,15 +58,17 @@ def read_curves(path: Path | Traversable) -> list[Series]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ours against the paper's curve at the paper's points.
+    """How far a curve of ours is from one of the paper's, where the two are farthest apart.
 
     Attributes
     ----------
     series, reference : str
     factor : float
-        Largest of ours / theirs and theirs / ours.
+        The larger of ours / theirs and theirs / ours, at the point where it is largest.
     at : float
-        Where; `ours` and `theirs` are the values there.
+        That point.
+    ours, theirs : float
+        The values there.
     """
 
     series: str
@@ -70,7 +80,7 @@ class Comparison:
 
 
 def compare(series: Series, reference: Series) -> Comparison | None:
-    """The worst factor between a series and a reference curve, at the points both have; None where there is none."""
+    """The largest factor between a series and a reference curve, over the points that both have; None if there are none."""
     shared, i, j = np.intersect1d(series.x, reference.x, return_indices=True)
     if not len(shared):
         return None

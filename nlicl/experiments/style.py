@@ -40,7 +40,7 @@ COLOURS = ("#1b1b1b", "#1f4e8c", "#b5402a", "#2f8f6b", "#d08a1d", "#79b4dc")
 STYLES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PAPER = "#8a8a8a"
-SETTINGS: Any = {  # of matplotlib
+SETTINGS: Any = {  # matplotlib's rcParams
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -65,7 +65,7 @@ SETTINGS: Any = {  # of matplotlib
 
 
 def new(columns: int = 1, width: float = 3.5, height: float = 2.7, rows: int = 1, **options: Any) -> tuple[Canvas, Any]:
-    """A matplotlib figure without a window, and its axes (one, or an array of them); `width` and `height` are of one."""
+    """A matplotlib figure without a window, and its axes: one, or an array of them. `width` and `height` are those of one."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns, height * rows))
@@ -81,7 +81,7 @@ def curve(
     floor: float | None = None,
     every: int | tuple[int, int] = 1,
 ) -> None:
-    """Draw a series as the i-th curve, with a band from its lowest to its highest seed; `floor` lifts zeros on log axes."""
+    """Draw a series as the i-th curve, with a band from its lowest to its highest seed. `floor` lifts zeros on a log axis."""
 
     def lift(y: NDArray) -> NDArray:
         return y if floor is None else np.maximum(y, floor)
@@ -99,7 +99,7 @@ def band(axes: Axes, x: NDArray, low: NDArray, high: NDArray, colour: str) -> No
 
 
 def theirs(axes: Axes, series: Series, i: int, *, label: str | None = None) -> None:
-    """Draw one of the paper's curves: thin, grey, hollow markers of the shape ours has."""
+    """Draw one of the paper's curves: thin and grey, with hollow markers of the shape that our i-th curve has."""
     k = i % len(COLOURS)
     axes.plot(series.x, series.y, color=PAPER, linestyle=":", linewidth=0.8, marker=MARKERS[k], markerfacecolor="none",
               markeredgewidth=0.7, label=f"paper: {series.name}" if label is None else label, zorder=1)  # fmt: skip
@@ -111,7 +111,7 @@ def legend(axes: Axes, **options: Any) -> None:
 
 
 def legend_below(canvas: Canvas, *panels: Axes, columns: int | None = None, **options: Any) -> None:
-    """One legend below all panels, in one row if not told otherwise; of entries with one name the first counts."""
+    """One legend below all panels, in one row if `columns` is not given. Of entries with one name the first is taken."""
     entries: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -124,7 +124,7 @@ Data = TypeVar("Data")
 
 
 def render(draw: Callable[[Data], Canvas], data: Data, kind: str) -> bytes:
-    """The picture of a figure's data as bytes of a PNG, PDF or SVG file, without a date: the same data, the same file."""
+    """The picture of a figure's data, as bytes of a PNG, PDF or SVG file. It is undated: the same data, the same bytes."""
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS):

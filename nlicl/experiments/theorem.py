@@ -19,16 +19,16 @@ WIDTH = 118
 
 @dataclass(frozen=True)
 class Condition:
-    """What a theorem asks for, and what the experiment has.
+    """A condition of a theorem, and whether the experiment meets it.
 
     Attributes
     ----------
     condition : str
         As the theorem states it, with its mark.
     here : str
-        What it comes to in the experiment; an unknown constant is 1.
+        Its value in the experiment. An unknown constant is taken as 1.
     holds : bool or None
-        None where it cannot be decided (an unknown constant).
+        None: it cannot be decided, because a constant is unknown.
     """
 
     condition: str
@@ -38,12 +38,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class Theorem:
-    """A theorem tested: its statement, its conditions as they are met here, and claims measured over seeds.
+    """A theorem put to the test: its statement, its conditions, and claims measured over seeds.
 
     Attributes
     ----------
     name, statement : str
     settings : dict
+        What it was tested with: name -> [value, where the value comes from].
     seeds : list of int
     conditions : list of Condition
     claims : list of Claim
@@ -110,7 +111,7 @@ def _wrapped(text: str, first: str = "", rest: str = "", width: int = WIDTH) -> 
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of a table of three columns, cells wrapped; none without rows."""
+    """The lines of a table of three columns, its cells wrapped. Without rows there is no table."""
     if not rows:
         return []
     widths = (62, WIDTH - 62 - 7 - 2 * 2, 7)
@@ -135,7 +136,7 @@ def _value(value: Any) -> str:
 
 
 def _runs(seeds: Seeds) -> str:
-    """0-9 for a range, otherwise the list."""
+    """Seeds in words: 0-9 for a range, otherwise all of them."""
     if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
         return f"{seeds[0]}-{seeds[-1]}"
     return ", ".join(map(str, seeds))

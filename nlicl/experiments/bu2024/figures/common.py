@@ -31,14 +31,14 @@ QUICK = "A quick run: the small setting, fewer seeds, wider tolerances. Its clai
 
 
 def mean_near(claim: str, values: ArrayLike, expected: float, slack: float, source: str) -> Claim:
-    """A claim that the mean over seeds is the expected value up to `slack`; the text names its source."""
+    """A claim: the mean over seeds is the expected value, up to `slack`. Its text names the source of that value."""
     mean = np.mean(np.asarray(values, float))
     holds = abs(mean - expected) <= slack
     return fact(f"{claim} ({source})", holds, _seeds(values), f"mean {expected:g} +-{slack:.4g}", values)
 
 
 def mean_from(claim: str, values: ArrayLike, source: str, low: float = -np.inf, high: float = np.inf) -> Claim:
-    """A claim that the mean over seeds lies from `low` to `high`; the text names its source."""
+    """A claim: the mean over seeds lies from `low` to `high`. Its text names the source of these bounds."""
     bounds = [f"at least {low:g}"] * (low > -np.inf) + [f"at most {high:g}"] * (high < np.inf)
     expected = f"mean {', '.join(bounds)}"
     return fact(
@@ -52,16 +52,16 @@ def _seeds(values: ArrayLike) -> str:
 
 
 def label_ends(axes: style.Axes, curves: Sequence[tuple[Series, str]], gap: float = 0.085) -> None:
-    """Write each curve's label right of its end, in its colour; labels that would overlap are moved apart.
+    """Write each curve's label at the right of its end, in its colour. Labels that would overlap are moved apart.
 
     Parameters
     ----------
     axes : matplotlib axes
-        With their final limits and scale.
+        They have their final limits and scale.
     curves : list of (Series, str)
         In the order they were drawn by `style.curve`, from 0.
     gap : float
-        Between labels at least, as a share of the axes' height.
+        The least distance between labels, as a share of the axes' height.
     """
     ends = [_height(axes, series.y[-1]) for series, _ in curves]
     order = np.argsort(ends, kind="stable")

@@ -113,7 +113,7 @@ def claims(options: Options, found: Found) -> list[Claim]:
     steps = found[0]["steps"]
 
     def at(step: int, quantity: str) -> list[float]:
-        """A quantity, or a ratio of two, of every seed."""
+        """A quantity after `step` steps, or the ratio of two ("one / other"), for every seed."""
         over, _, under = quantity.partition(" / ")
         rows = [one[over] / one[under] if under else one[over] for one in found]
         return [row[steps == step][0] for row in rows]

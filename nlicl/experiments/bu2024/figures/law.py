@@ -41,9 +41,9 @@ MARKS = (
 
 
 def trained(problem: bu2024.Problem, seed: int, runs: int, start: int | None = None) -> dict[str, NDArray]:
-    """Loss, 0-1 error and attn_+ (runs, times) of the runs that a seed stands for, on test prompts of each run's own.
+    """Loss, 0-1 error and attn_+ (runs, times) of the runs that a seed stands for. Each run has its own test prompts.
 
-    All runs start from the parameters of seed `start`, if it is given.
+    If `start` is given, all runs start from the parameters of that seed.
     """
     params = None if start is None else problem.initialize(seed=start)
     histories = [
@@ -54,7 +54,7 @@ def trained(problem: bu2024.Problem, seed: int, runs: int, start: int | None = N
 
 
 def _observer(problem: bu2024.Problem, seed: int) -> Callable[[bu2024.Params], Measured]:
-    """Less than `problem.observer` measures, on fewer prompts: with its products, tests would take as long as training."""
+    """An observer that measures less than the problem's own, on fewer prompts: that one takes as long as training does."""
     prompts = problem.sample(TESTED, seed=(seed, 0, 0))
 
     return lambda params: mechanism.answers(forward(params, prompts), prompts)._asdict()
@@ -90,9 +90,9 @@ def line(x: NDArray, y: NDArray) -> Line:
 
 
 def log_mean(error: NDArray, times: NDArray | int = 1) -> NDArray:
-    """Log of the mean over runs (runs, times), each taken as often as `times` (..., runs) says, once if not given.
+    """Log of the mean over runs of `error` (runs, times). Run i counts `times[..., i]` times; by default, once.
 
-    Where there is no error at all it is that of half a prompt.
+    Where no prompt failed, half a prompt is taken to have failed.
     """
     n = len(error)
     return np.log(np.maximum(np.broadcast_to(times, (*np.shape(times)[:-1], n)) @ error / n, 0.5 / (n * TESTED)))
@@ -105,14 +105,17 @@ def laws(error: NDArray) -> tuple[Line, Line]:
 
 
 def slope_interval(error: NDArray, draws: int = 1000) -> NDArray:
-    """The 95% interval of the slope against t, over runs drawn anew."""
+    """The 95% interval of the slope against t, by the bootstrap over runs."""
     n, x = len(error), STEPS[TAIL] - STEPS[TAIL].mean()
     times = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=draws)
     return np.quantile(log_mean(error[:, TAIL], times) @ x / (x @ x), [0.025, 0.975])
 
 
 def crossings(error: NDArray) -> NDArray:
-    """When the mean error (runs, times) first falls to each of `LEVELS`, its log interpolated; NaN for never."""
+    """The times at which the mean of `error` (runs, times) first falls to each of `LEVELS`; nan for never.
+
+    Between measurements its log is interpolated.
+    """
     y, times = log_mean(error), []
     for level in np.log(LEVELS):
         below = np.flatnonzero(y <= level)
@@ -131,7 +134,7 @@ def measure_law(options: Options, seed: int, runs: Runs) -> Measured:
 
 
 def claims_law(error: NDArray, loss: NDArray, starts: NDArray) -> list[Claim]:
-    """Of `error` and `loss` (runs, times), and errors from single `starts` (starts, runs, times)."""
+    """Claims about `error` and `loss` (runs, times), and about the errors from single `starts` (starts, runs, times)."""
     n = len(error)
     (low, high), least, source = ((-0.017, -0.006), 0.93, OURS) if n >= SET else ((-0.025, -0.003), 0.8, HERE)
     sets = np.array_split(error, max(1, n // SET))
@@ -239,7 +242,7 @@ def _draw_mean(axes: style.Axes, figure: Figure, against: str, low: float) -> No
 
 
 def _shown(series: Series) -> Series:
-    """What a series has on logarithmic axes."""
+    """The points of a series that logarithmic axes can show."""
     keep = (series.x > 0) & (series.y > 0)
     ends = (None if end is None else end[keep] for end in (series.low, series.high))
     return Series(series.name, series.x[keep], series.y[keep], *ends)
@@ -264,7 +267,7 @@ def measure_cases(options: Options, seed: int, runs: Runs) -> Measured:
 
 
 def claims_cases(joined: Mapping[str, Mapping[str, NDArray]]) -> list[Claim]:
-    """`joined`: case -> what `trained` returns, of all seeds."""
+    """Claims about what `trained` returned for each case, all seeds in one array."""
     runs = len(next(iter(joined.values()))["error"])
     (low, high), apart, most, source = (
         ((0.945, 0.98), 0.006, 0.02, OURS) if runs >= ENOUGH else ((0.88, 0.985), 0.02, 0.1, HERE)
@@ -320,7 +323,7 @@ def draw_cases(figure: Figure) -> style.Canvas:
         label = "$L = {}, B = {}$".format(*case)
         for axes, quantity in ((left, "0-1 error"), (right, "attn_+")):
             series = figure[f"{quantity}, {case_name(case)}"]
-            style.curve(axes, Series(series.name, series.x, series.y), i, label=label, floor=1e-3, every=(i % 3, 3))
+            style.curve(axes, series.without_ends(), i, label=label, floor=1e-3, every=(i % 3, 3))
     left.set(yscale="log", ylabel="0-1 error", xlabel="SGD step $t$")
     right.set(ylabel=r"attn$_+$", xlabel="SGD step $t$", ylim=(None, 1))
     style.legend(left, loc="lower left")

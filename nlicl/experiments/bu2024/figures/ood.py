@@ -82,12 +82,15 @@ def setting(options: Options) -> tuple[bu2024.Problem, str]:
 
 
 def tested(params: bu2024.Params, prompts: bu2024.CodedPrompts) -> NDArray:
-    """0-1 error, mean attn_+ and mean loss on prompts: (3,), as `QUANTITIES`."""
+    """0-1 error, mean attn_+ and mean loss on prompts: (3,), in the order of `QUANTITIES`."""
     return np.array(mechanism.answers(forward(params, prompts), prompts))
 
 
 def final(params: bu2024.Params, problem: bu2024.Problem, seed: int, number: int, draw: Mapping[str, Any]) -> NDArray:
-    """The same on as many prompts as a claim needs, drawn in chunks; `number` sets one distribution's draws apart."""
+    """What `tested` returns, on as many prompts as a claim needs. They are drawn in chunks.
+
+    Each distribution has another `number`, so that its draws are its own.
+    """
     length = draw.get("length", problem.length)
     n = TESTED if length < LONG else TESTED_LONG
     sizes = [len(part) for part in np.array_split(np.arange(n), -(-n * (length + 1) // TOKENS))]
@@ -98,7 +101,7 @@ def final(params: bu2024.Params, problem: bu2024.Problem, seed: int, number: int
 
 
 class Watch:
-    """What training does to prompts of several distributions, each drawn once."""
+    """Tests on prompts of several distributions while the model is trained. The prompts are drawn once."""
 
     def __init__(self, problem: bu2024.Problem, seed: int) -> None:
         draws = {name: named_shifts(problem)[name].draw for name in PANELS} | {rule: {"match": rule} for rule in FLOOR}
@@ -291,8 +294,7 @@ def draw_floor(figure: Figure) -> style.Canvas:
     left.plot(floor.x, floor.y, color=style.PAPER, linewidth=3, zorder=1, label=r"$2^{-L^*}$")
     for i, (rule, label) in enumerate(_RULES.items()):
         series = figure[f"error, {rule}"]
-        shown = Series(series.name, series.x, np.where(series.y > 0, series.y, np.nan))
-        style.curve(left, shown, i, label=label)
+        style.curve(left, series.above_zero(), i, label=label)
         style.curve(right, figure[f"error against t, {rule}"], i, label=label, every=(2 * i, 6))
     left.set(xlabel="test length $L^*$", yscale="log", ylim=(least, 1), title=f"0-1 error after {STEPS} steps")
     right.axhline(theory.floor_error(4), color=style.PAPER, linewidth=1.5, zorder=1)

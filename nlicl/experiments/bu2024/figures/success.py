@@ -58,12 +58,12 @@ def success(sigma_0: float, sigma_1: float) -> float:
 
 
 def weight_decay(sigma_0: ArrayLike, ratio: ArrayLike) -> NDArray:
-    """lambda, of lambda/lambda*."""
+    """lambda, from `ratio` = lambda/lambda*."""
     return ratio * theory.lambda_star(sigma_0, SIZES["norm_b"], SIZES["norm_d"], SIZES["concepts"], WIDTH)
 
 
 def predicted(state: recursion.State, r: NDArray, decay: ArrayLike) -> NDArray:
-    """Whether the rule says that a run learns: of its start and lambda alone."""
+    """Whether the rule says that a run learns. The rule knows its start and lambda, nothing else."""
     early = theory.early_quantities(r, state.o_c, state.o_d, state.Q[..., 1, 1])
     return theory.succeeds(early.R, early.X, K_0, decay)
 
@@ -95,7 +95,7 @@ def measure(options: Options, seed: int, runs: Runs) -> Measured:
 
 
 def joined(found: Found, name: str) -> Iterator[NDArray]:
-    """What `outcomes` returned, of all seeds: learned, rule (k, runs)."""
+    """What `outcomes` returned, all seeds in one array: learned, rule (k, runs)."""
     return (np.concatenate(parts, axis=1) for parts in zip(*(one[name] for one in found), strict=True))
 
 
@@ -123,7 +123,7 @@ def claims(options: Options, found: Found) -> list[Claim]:
 
 
 def _agreement(where: str, cells: NDArray, agree: NDArray) -> tuple[Claim, Claim]:
-    """Claims about runs (k, runs) for which the rule is right: all of them together, and in the worst cell."""
+    """Two claims about `agree` (k, runs), whether the rule is right: for all runs together, and for the worst cell."""
     text, shares, runs = f"{where}: share of runs of which the rule is right", agree.mean(axis=1), agree.shape[1]
     least = LEAST - 3 * (LEAST * (1 - LEAST) / runs) ** 0.5
     worst = np.argmin(shares)

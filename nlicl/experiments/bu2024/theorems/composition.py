@@ -129,9 +129,9 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
 
 
 def seldom_small(claim: str, errors: NDArray) -> Claim:
-    """A claim that the error is small in few seeds only; of fewer than three seeds nothing can be said.
+    """A claim: the error is small in few seeds only. With fewer than three seeds it is undetermined.
 
-    It fails where the error is small in more seeds than a fair coin would give.
+    It fails if the error is small in more seeds than a fair coin would give.
     """
     large, n = int(np.sum(errors > 0.05)), len(errors)
     small = n > 0 and setting.compared(large, n, 0.5)
@@ -140,7 +140,7 @@ def seldom_small(claim: str, errors: NDArray) -> Claim:
 
 
 def check(options: Options) -> None:
-    bu2024.shifts(setting.check(options, BASE))  # refuses what has no shifts
+    bu2024.shifts(setting.check(options, BASE))  # raises if the problem has no shifts
 
 
 COMPOSITION = Experiment(

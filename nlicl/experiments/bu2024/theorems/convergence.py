@@ -31,7 +31,7 @@ TOO_MUCH = 4  # times lambda*
 
 
 def variants(options: Options) -> dict[str, bu2024.Problem]:
-    """name -> Problem: the setting, and what one change makes of it."""
+    """The problem of the options, and problems that differ from it in one respect, by name."""
     main = setting.problem(options, BASE)
     norms = theory.norms(main.norm_x, main.norm_y, main.kappa_x, main.kappa_y)
     star = theory.lambda_star(main.sigma_0, norms.b, norms.d, main.concepts, main.m)
@@ -54,7 +54,7 @@ def runs(options: Options) -> dict[str, Training]:
 
 
 def reached(run: Run, level: float) -> float:
-    """The first measured step from which on the error stays at most `level`; nan if it does not."""
+    """The first measured step from which on the error is at most `level`; nan if there is none."""
     above = np.flatnonzero(run.history["error"] > level)
     first = 0 if not len(above) else above[-1] + 1
     return float(run.history.steps[first]) if first < len(run.history.steps) else np.nan
@@ -127,7 +127,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
 
 
 def there_is(T: NDArray, steps: int, seeds: Seeds, early: NDArray, promised: bool) -> Claim:
-    """The claim that early seeds have a T*; it names those that have none."""
+    """The claim that every early seed has a T*. It names those that have none."""
     text = "there is T*, from which on the error is at most eps"
     found = setting.of_seeds(text, T, early, high=steps, promised=promised)
     without = [str(seed) for seed, one, chosen in zip(seeds, T, early, strict=True) if chosen and np.isnan(one)]

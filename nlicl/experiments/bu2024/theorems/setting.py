@@ -1,4 +1,4 @@
-"""What the theorems of Bu et al. 2024 share: options made into a problem, refusals, conditions with stand-ins of ours."""
+"""What the theorems of Bu et al. 2024 share: options, what is refused, conditions, for which ours stand in."""
 
 import math
 from collections.abc import Callable
@@ -62,7 +62,10 @@ def problem(options: Options, base: bu2024.Problem, **changes: Any) -> bu2024.Pr
 
 
 def check(options: Options, base: bu2024.Problem) -> bu2024.Problem:
-    """Refuse settings that break the data model, or at which the theorem promises nothing; returns the problem."""
+    """The problem that options describe.
+
+    ValueError or TypeError for settings that break the data model, or for which the theorem promises nothing.
+    """
     eps = real("eps", options["eps"], "between 0 and 1/2: chance is 1/2", lambda x: 0 < x < 0.5)
     real("weight_decay", options["weight_decay"], "greater than 0: eta_t = 2/(lambda (gamma + t))", lambda x: x > 0)
     found = problem(options, base)
@@ -76,7 +79,7 @@ def check(options: Options, base: bu2024.Problem) -> bu2024.Problem:
 
 
 def run(problem: bu2024.Problem, every: int, n: int = 2000) -> Training:
-    """A training run of which loss, error and attention on n test prompts are kept."""
+    """A training run that measures loss, error and attention on n test prompts."""
     return Training(problem, measure=every, observe=Watch(n))
 
 
@@ -92,7 +95,8 @@ class Watch:
 
 
 def conditions(problem: bu2024.Problem) -> list[Condition]:
-    """Of initialisation, decay, step sizes, noise, width and match: kinds of the paper's, inequalities of ours."""
+    """Conditions on initialisation, decay, step sizes, noise, width and match. Their kinds are the paper's, the inequalities
+    ours."""
     p = problem
     norms = theory.norms(p.norm_x, p.norm_y, p.kappa_x, p.kappa_y)
     needed = theory.sufficient_sigma_0(p.sigma_1, p.concepts, DELTA)
@@ -139,12 +143,12 @@ def conditions(problem: bu2024.Problem) -> list[Condition]:
 
 
 def escape_steps(problem: bu2024.Problem, seed: int) -> NDArray:
-    """The rule's escape step of each concept from the parameters that a seed starts from (K1,); inf for never."""
+    """The step (K1,) at which each concept escapes by the rule, from the parameters that a seed starts from; inf for never."""
     return predict(problem, problem.initialize(seed=seed)).step
 
 
 def early(problem: bu2024.Problem, escape: NDArray) -> NDArray:
-    """Which seeds have every concept's escape step well before T; `escape` is (seeds, K1)."""
+    """Which seeds are early (seeds,): by the rule all concepts escape well before T. `escape` is (seeds, K1)."""
     return np.max(escape, axis=1) <= WELL_BEFORE * problem.steps
 
 
@@ -173,7 +177,7 @@ def of_seeds(
     which: str = "early",
     promised: bool = True,
 ) -> Claim:
-    """A claim about the chosen seeds; undetermined for none, and where it neither holds nor is promised.
+    """A claim about the chosen seeds. It is undetermined if there are none, and if it neither holds nor is promised.
 
     `values` is (seeds, ...), `chosen` a mask (seeds,), `which` what such seeds are called.
     """
@@ -186,7 +190,7 @@ def of_seeds(
 
 
 def compared(count: int, n: int, share: float) -> bool | None:
-    """Whether a share of seeds is below `share`: True or False by a binomial test at 5%, None if they are too few to say."""
+    """Whether `count` of n seeds is less than `share` of them, by a binomial test at 5%; None if n is too small to tell."""
     from scipy.stats import binomtest
 
     for side, verdict in (("less", True), ("greater", False)):
@@ -196,7 +200,7 @@ def compared(count: int, n: int, share: float) -> bool | None:
 
 
 def late_condition(problem: bu2024.Problem, escape: NDArray) -> Condition:
-    """With high probability: at most a share delta of the seeds is late."""
+    """The condition "with high probability": at most a share delta of the seeds is late."""
     late, n = int(np.sum(~early(problem, escape))), len(escape)
     return Condition(
         f"T long: with probability 1 - delta a seed is early, the rule's escape step of all concepts at most {WELL_BEFORE:g} "
@@ -206,7 +210,7 @@ def late_condition(problem: bu2024.Problem, escape: NDArray) -> Condition:
 
 
 def late_note(problem: bu2024.Problem, seeds: Seeds, escape: NDArray) -> str:
-    """Which seeds are late, and the steps that the rule gives them."""
+    """A note on which seeds are late, and on the steps that the rule gives them."""
     steps, on_time = np.max(escape, axis=1), early(problem, escape)
     late = [
         f"{seed} ({f'step {step:.0f}' if np.isfinite(step) else 'never'})"

@@ -1,6 +1,6 @@
 """What the figures of Huang et al. 2023 share: recorded runs, claims with where their numbers come from, notes.
 
-They need no training runs and but for sampled counts no seeds: `measure` does the dynamics, once a process.
+They need no training runs: `measure` computes the dynamics, once in each process. Only sampled counts depend on the seed.
 """
 
 from typing import Any
@@ -56,9 +56,9 @@ STOP = (
 
 
 def recorded(run: Trajectory, tau: NDArray | None = None, eps: float = EPS) -> dict[str, Any]:
-    """A trajectory as plain numbers: tau, the `Point` of arrays there, and its `Moment`s by name.
+    """A trajectory as plain numbers: times, the `Point` of arrays at these times, and its `Moment`s by name.
 
-    A flow is looked at at the times `tau`, gradient descent at every step.
+    The times are `tau`; by default, the trajectory's own, which are the steps of gradient descent.
     """
     points = run.points if tau is None else Point(*np.transpose([run.at(each) for each in tau]))
     return {"tau": run.tau if tau is None else tau, "points": points, "times": phases(run, eps)}
@@ -82,9 +82,9 @@ def curve(name: str, x: ArrayLike, y: ArrayLike) -> Series:
 def agree(
     claim: str, values: ArrayLike, expected: ArrayLike, source: str, *, share: float = 0.0, slack: float = 0.0
 ) -> Claim:
-    """A claim that each value is the expected one, up to a share of it, to `slack`, or to the larger of both.
+    """A claim: each value is the expected one, up to a share of it or up to `slack`, whichever is larger.
 
-    The claim's text names the source of the expected values.
+    Its text names the source of the expected values.
     """
     values, expected = np.atleast_1d(np.asarray(values, float)), np.atleast_1d(np.asarray(expected, float))
     holds = np.all(np.abs(values - expected) <= np.maximum(share * np.abs(expected), slack))
@@ -99,11 +99,11 @@ def agree(
 
 
 def at_most(claim: str, values: ArrayLike, bound: float, source: str) -> Claim:
-    """A claim that no value exceeds `bound`; the largest is shown."""
+    """A claim: no value exceeds `bound`. It shows the largest."""
     largest = np.max(values)
     return fact(f"{claim} ({source})", largest <= bound, f"{largest:.3g}", f"at most {bound:g}", values)
 
 
 def increasing(claim: str, values: ArrayLike, source: str) -> Claim:
-    """A claim that the values are in strictly increasing order."""
+    """A claim: the values increase strictly."""
     return fact(f"{claim} ({source})", np.all(np.diff(values) > 0), listed(values), "increasing", values)

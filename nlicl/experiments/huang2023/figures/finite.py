@@ -1,6 +1,6 @@
 """What a finite number N of examples changes: times of the phases and floors against N, K = 20, eta = 5, gradient descent.
 
-Exact, by the reduction; and for 2000 sampled count vectors a seed, with which each query is followed in all K weights.
+They are exact, by the reduction. Beside them are those of 2000 sampled count vectors a seed, which follow all K weights.
 """
 
 from collections.abc import Iterable
@@ -57,7 +57,7 @@ def sampled_lengths(options: Options) -> tuple[int, ...]:
 
 
 def count_vectors(options: Options) -> int:
-    """Drawn for each seed."""
+    """How many count vectors are drawn for a seed."""
     return 500 if options["quick"] else 2000
 
 

@@ -70,7 +70,7 @@ def exponent(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def bounds(K: int, eps: float) -> dict[str, float]:
-    """Name of a time -> its bound with C = 10; T_2 and T_2 - T_1 share that of phase II, of which T_1 is a part."""
+    """The bound of each time, by its name, with C = 10. T_2 and T_2 - T_1 have that of phase II in common."""
     bound = theory.phase_bounds("under-represented", K, eps, C=C)
     balanced = theory.phase_bounds("balanced", K, eps, C=C)
     whole = theory.under_represented_bound(K, eps, C=C)

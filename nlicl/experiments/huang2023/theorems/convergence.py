@@ -84,7 +84,7 @@ NOTES = [
 
 
 def check(options: Options) -> None:
-    """Refuse settings that make no instance, of which the theorem promises nothing, or that take too long."""
+    """ValueError or TypeError for settings that are none, for which the theorem promises nothing, or that take too long."""
     K, N = integer("K", options["K"], 3), integer("length", options["length"], 1)
     if N > reduced.LONGEST:
         raise InvalidValue(f"length is {N}; expected at most {reduced.LONGEST}.")
@@ -131,7 +131,10 @@ def _check_length(query: reduced.Query, eps: float) -> None:
 
 @cache
 def descended(query: reduced.Query, eta: float, eps: float) -> tuple[dict[str, float], tuple[float, float, float]]:
-    """Steps of the phases, the first one with the loss within eps of its floor, what holds on the way, the last weights."""
+    """Gradient descent on one query: what it comes to, by name, and the last weights A_k, B_{k,1}, B_{k,n}.
+
+    Steps at which the phases end; the first step with the loss within eps of its floor; what must hold at every step.
+    """
     steps = math.ceil(SPARE * converged(query, eps) / eta) + 10
     run = reduced.descend(query, eta=eta, steps=steps, eps=eps)
     floor = reduced.floor(query)
@@ -150,13 +153,13 @@ def descended(query: reduced.Query, eta: float, eps: float) -> tuple[dict[str, f
 
 @cache
 def exponents(few: reduced.Query, many: reduced.Query, eps: float) -> dict[str, float]:
-    """Two-point slopes of log time against log K, of the flow's times of two queries."""
+    """Exponents of the flow's times in K: slopes of log time against log K, from two queries."""
     T, U = (flow_times(query, eps) for query in (few, many))
     return {f"exponent {name}": math.log(U[name] / T[name]) / math.log(many.K / few.K) for name in T}
 
 
 def share(query: reduced.Query, weights: tuple[float, float, float], level: float, seed: int, M: int) -> float:
-    """Of M sampled prompts, those with (1 - Attn_k)^2 of at most `level`."""
+    """The share of M sampled prompts with (1 - Attn_k)^2 of at most `level`."""
     rng = np.random.default_rng([seed, query.K, len(query.kind)])
     counts = rng.multinomial(int(query.N), [query.p_k, query.p_1, 1 - query.p_k - query.p_1], size=M)
     e = counts * np.exp(np.array(weights) - max(weights))
@@ -189,7 +192,7 @@ EXPONENTS: dict[str, dict[str, float]] = {
 
 
 def claimed(text: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf, promised: bool = True) -> Claim:
-    """A claim about every seed; where it is not promised and does not hold, it is undetermined."""
+    """A claim about every seed. It is undetermined if it neither holds nor is promised."""
     claim = every(text, values, low, high)
     if not np.all(np.isfinite(values)):
         claim = replace(claim, measured="not reached")
@@ -264,7 +267,7 @@ def _near_one(probability: float) -> str:
 
 
 def conditions(options: Options) -> list[Condition]:
-    """The theorem's conditions as they are met here, then those by which its claims are promised at these settings."""
+    """The theorem's conditions at these settings, then those that say which of its claims are promised there."""
     K, N, eps = (options[name] for name in ("K", "length", "eps"))
     largest = max(query.largest for query in queries(options).values())
     if "p_1" in options:

@@ -37,7 +37,7 @@ RARE = 0.001  # a share of prompts too small to be seen where 99% are asked for
 
 
 def queries(options: Options, K: int | None = None, N: float | None = None) -> dict[str, reduced.Query]:
-    """Names and `Query`s that the theorem speaks of, at the options' K and N if not given."""
+    """The queries that the theorem speaks of, by name. K and N are the options' if they are not given."""
     K, N = (options["K"] if K is None else K), (options["length"] if N is None else N)
     if "p_1" not in options:
         return {"balanced": reduced.balanced(K, N)}
@@ -47,7 +47,7 @@ def queries(options: Options, K: int | None = None, N: float | None = None) -> d
 
 @cache
 def flow_times(query: reduced.Query, eps: float) -> dict[str, float]:
-    """Flow times of the ends of the phases, N infinite; nan where a threshold is not reached before (1 - Attn_k)^2 = eps."""
+    """Flow times at which the phases end, N infinite; nan if a threshold is not reached before (1 - Attn_k)^2 = eps."""
     run = reduced.flow(replace(query, N=math.inf), eps=eps)
     return {name: moment.tau for name, moment in phases(run, eps).items() if name != "cross"}
 
@@ -58,7 +58,7 @@ def converged(query: reduced.Query, eps: float) -> float:
 
 
 def bounds(kind: str, options: Options, eta: float | None = None) -> dict[str, float]:
-    """The theorem's bounds, on the length of each phase by the name of its end, and on the "whole"."""
+    """The theorem's bounds: on the length of each phase, by the name of its end, and on the "whole"."""
     K, eps, C = (options[name] for name in ("K", "eps", "C"))
     eta = options["learning_rate"] if eta is None else eta
     found = theory.phase_bounds(kind, K, eps, eta=eta, C=C)
@@ -67,14 +67,14 @@ def bounds(kind: str, options: Options, eta: float | None = None) -> dict[str, f
 
 
 def flow_shares(kind: str, query: reduced.Query, options: Options) -> dict[str, float]:
-    """What the flow takes of each of the theorem's `bounds`."""
+    """The flow's times as shares of the theorem's `bounds`."""
     times = flow_times(query, options["eps"])
     took = {**dict(zip(times, np.diff([0.0, *times.values()]), strict=True)), "whole": converged(query, options["eps"])}
     return {name: took[name] / bound for name, bound in bounds(kind, options, eta=1.0).items()}
 
 
 def shortfall(query: reduced.Query, eps: float, C: float) -> float:
-    """How likely c_k is so far below its mean that (1 - Attn_k)^2, eps at the mean, exceeds C eps."""
+    """The probability that c_k is so small that (1 - Attn_k)^2 exceeds C eps. At the mean of c_k it is eps."""
     from scipy.stats import binom
 
     if C * eps >= 1:
@@ -84,7 +84,7 @@ def shortfall(query: reduced.Query, eps: float, C: float) -> float:
 
 
 def in_phases(query: reduced.Query, options: Options) -> bool:
-    """Whether the flow has its thresholds one after another, two steps of descent or more apart."""
+    """Whether the flow reaches its thresholds one after another, each at least two steps of descent after the last."""
     lengths = np.diff([0.0, *flow_times(query, options["eps"]).values()])
     return bool(np.all(lengths >= SPARE * options["learning_rate"]))
 

@@ -53,12 +53,12 @@ def lengths(options: Options) -> tuple[int, ...]:
 
 
 def sizes(options: Options) -> tuple[int, int]:
-    """Test prompts a point and seed: for the cheap methods, and for the others."""
+    """Test prompts of a point and a seed: for the cheap methods, and for the others."""
     return (1000, 250) if options["quick"] else (2000, 1000)
 
 
 def methods(domain: str) -> tuple[str, ...]:
-    """Those tested, in order."""
+    """The methods that are tested in a domain, in order."""
     return (*METHODS, WEAK) if domain == WIDE else METHODS
 
 
@@ -66,7 +66,7 @@ def methods(domain: str) -> tuple[str, ...]:
 
 
 def wrong(method: str, params: li2024.Params, problem: li2024.Problem, prompts: CodedPrompts) -> NDArray:
-    """Whether a method errs, on each prompt. An ICL score of 0 is an error."""
+    """Whether a method errs (B,), for each prompt. An ICL score of 0 is an error."""
     if method == "ICL":
         return forward(params, prompts).score * prompts.labels <= 0
     name, C = ("Logistic", 3.0) if method == WEAK else (method, 1.0)
@@ -116,7 +116,10 @@ def means(claim: str, values: NDArray, low: float = -np.inf, high: float = np.in
 
 
 def claims(ls: Sequence[int], alpha: float, errors: Mapping[str, NDArray]) -> list[Claim]:
-    """What is claimed in and out of domain; of the wide kappa' nothing is. `errors`: domain -> (seeds, methods + 2, l)."""
+    """What is claimed in and out of domain. Nothing is claimed of the wide kappa'.
+
+    `errors` is domain -> array (seeds, methods + 2, l).
+    """
     row = {name: i for i, name in enumerate(METHODS)}
     short = np.array(ls) <= SHORT
     found = []
@@ -239,7 +242,7 @@ def draw(figure: Figure) -> style.Canvas:
             no_match.x, no_match.y, color="#dddddd", linewidth=5, solid_capstyle="butt", zorder=0, label="no match"
         )
         for i, method in enumerate(METHODS):
-            series = replace(figure[f"{method}, {domain}"], low=None, high=None)
+            series = figure[f"{method}, {domain}"].without_ends()
             style.curve(axes, series, i, floor=FLOOR, label=method)
         where = IN if domain == IN else f"{OUT}, $S_1$ = {problem.S_1[0]:g}, $K'$ = {problem.K:g}"
         axes.set(xlabel="contexts $l$", yscale="log", ylim=(FLOOR / 1.25, 0.5), title=where, xticks=no_match.x)

@@ -81,7 +81,7 @@ def tested(params: li2024.Params, prompts: CodedPrompts) -> Tested:
 
 
 def _table(rows: list) -> dict[str, NDArray]:
-    """name -> array, of nested lists of `Tested`."""
+    """Nested lists of `Tested` as one array for each field, by its name."""
     values = np.array(rows, float)
     return {name: values[..., i] for i, name in enumerate(Tested._fields)}
 
@@ -201,7 +201,7 @@ def assemble_3a(options: Options, seeds: Seeds, found: Found) -> Figure:
 def draw_3a(figure: Figure) -> style.Canvas:
     canvas, (left, middle, right) = style.new(columns=3, width=2.4, height=2.9)
     for i, S in enumerate(PUBLISHED):
-        style.curve(left, _seen(figure[f"0-1 error, S_1={S:g}"]), i, label=f"$S_1 = {S:g}$")
+        style.curve(left, figure[f"0-1 error, S_1={S:g}"].above_zero(), i, label=f"$S_1 = {S:g}$")
     for i, S in enumerate((*PUBLISHED, 0.0)):
         style.curve(middle, figure[f"hinge, S_1={S:g}"], i, label=f"$S_1 = {S:g}$", floor=1e-5)
     for i, S in enumerate(PUBLISHED):
@@ -229,13 +229,8 @@ def _named(curves: Iterable[Series], name: str) -> Series:
     return next(series for series in curves if series.name == name)
 
 
-def _seen(series: Series) -> Series:
-    """The points with an error in at least one prompt, without the band: on a log axis there is no zero."""
-    return Series(series.name, series.x, np.where(series.y > 0, series.y, np.nan))
-
-
 def _half_an_error(figure: Figure) -> float:
-    """Where a log axis of 0-1 errors ends: below one error in all test prompts."""
+    """The lower end of a log axis of 0-1 errors: half of one error in all test prompts."""
     return 0.5 / (len(figure.seeds) * figure.settings["test prompts"][0])
 
 
@@ -322,7 +317,7 @@ def assemble_3b(options: Options, seeds: Seeds, found: Found) -> Figure:
 
 
 def _falls(claim: str, means: NDArray) -> Claim:
-    """A claim about means over seeds: along the last axis each is below the one before it."""
+    """A claim about means over seeds: along the last axis, each is below the one before it."""
     with np.errstate(divide="ignore", invalid="ignore"):  # no error at all twice running is no fall
         ratios = means[..., 1:] / means[..., :-1]
     worst = float(ratios.max())
@@ -335,7 +330,7 @@ def draw_3b(figure: Figure) -> style.Canvas:
     for axes, domain in ((left, DOMAINS[0]), (middle, DOMAINS[1])):
         for i, alpha in enumerate(ALPHAS):
             name = f"alpha'={alpha:.1f} {domain}"
-            style.curve(axes, _seen(figure[name]), i, label=rf"$\alpha' = {alpha:g}$")
+            style.curve(axes, figure[name].above_zero(), i, label=rf"$\alpha' = {alpha:g}$")
         for i, alpha in enumerate(ALPHAS):
             theirs = _named(figure.reference, f"alpha'={alpha:.1f} {domain}")
             style.theirs(axes, theirs, i, label="_" if i else "paper: GPT-2")

@@ -49,14 +49,14 @@ WITHIN = {"smallest first": 0.05, "random": 0.05, "largest first": 0.1}
 
 
 def errors(params: li2024.Params, prompts: Prompts, order: NDArray) -> NDArray:
-    """Hinge loss, 0-1 error, and 0-1 error at the cut 1/2 after every number of removals (3, m+1)."""
+    """Hinge loss, 0-1 error, and 0-1 error at the cut 1/2, after every number of removals: (3, m+1)."""
     F, z = pruning.scores(params, prompts, order, COUNTS), prompts.labels
     losses = [np.maximum(0, 1 - z * F), z * F <= 0, z * (F - CUT) <= 0]
     return np.array([loss.mean(axis=1) for loss in losses])
 
 
 def orders(params: li2024.Params, seed: int, how: str, quick: bool) -> list[NDArray]:
-    """The orders whose curves are averaged: five at random, or the one there is."""
+    """The orders whose curves are averaged: several random ones, or the one that there is."""
     repeats = (2 if quick else 5) if how == "random" else 1
     return [pruning.order(params, how, seed=(seed, j)) for j in range(repeats)]
 
@@ -66,7 +66,7 @@ def test_prompts(quick: bool) -> int:
 
 
 def prompts_at(alpha: float, seed: int, quick: bool) -> Prompts:
-    """Test prompts out of domain; of one seed the same for both figures."""
+    """Test prompts out of domain. Both figures have the same ones for a seed."""
     problem = TRAINED.out_of_domain(S_1=S_1)
     return problem.sample(test_prompts(quick), alpha=alpha, seed=(seed, 4, round(10 * alpha))).dense()
 
@@ -306,8 +306,8 @@ def draw_5b(figure: Figure) -> style.Canvas:
         label, name = rf"$\alpha' = {alpha:g}$", f"alpha' = {alpha}"
         style.curve(left, figure[f"hinge, {name}"], i, label=label, every=4)
         cut = figure[f"0-1 error, cut 1/2, {name}"]
-        cut = Series(cut.name, cut.x, cut.y)  # without its band: at these levels a seed has a few errors or none
-        style.curve(right, cut, i, label=f"{label}, $+1$ if $F > 1/2$", floor=LOWEST, every=4)
+        # without its band: at these levels a seed has a few errors or none
+        style.curve(right, cut.without_ends(), i, label=f"{label}, $+1$ if $F > 1/2$", floor=LOWEST, every=4)
     for i, alpha in enumerate(ALPHAS):
         _thin(right, figure[f"0-1 error, alpha' = {alpha}"], i, LOWEST)
     for axes in (left, right):

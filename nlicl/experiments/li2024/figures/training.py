@@ -181,13 +181,13 @@ def measure_neurons(options: Options, seed: int, runs: Runs) -> Measured:
 
 
 def _largest(one: Measured, count: int, sign: int | None = None) -> NDArray:
-    """The neurons with the largest ||W_O(i,.)|| at the end, of one sign of a_i if given."""
+    """The `count` neurons with the largest ||W_O(i,.)|| at the end; of those with this sign of a_i, if it is given."""
     order = np.argsort(-one["norm"][-1], kind="stable")
     return order[:count] if sign is None else order[np.sign(one["a"][order]) == sign][:count]
 
 
 def _trajectories(one: Measured, part: str, neurons: NDArray, label: str) -> list[Series]:
-    """A series for each neuron: magnitude against angle / pi, a point a measured step."""
+    """A series for each neuron: magnitude against angle / pi, one point for each measured step."""
     return [Series(f"{label} {i}", one[f"{part}_angle"][:, i] / np.pi, one[part][:, i]) for i in neurons.tolist()]
 
 
@@ -277,7 +277,7 @@ def assemble_2d(options: Options, seeds: Seeds, found: Found) -> Figure:
 
 
 def _draw_parts(figure: Figure, title: str, direction: str, ends: Iterable[float]) -> style.Canvas:
-    """Trajectories in the plane of angle and magnitude; `ends`: the paper's final angles / pi, with what they are of."""
+    """Trajectories in the plane of angle and magnitude. `ends` are the paper's final angles / pi."""
     canvas, axes = style.new()
     neurons = [series for series in figure.series if "neuron" in series.name]
     steps = np.linspace(0, 400, len(neurons[0].x))
@@ -300,7 +300,7 @@ def _draw_parts(figure: Figure, title: str, direction: str, ends: Iterable[float
 
 
 def _final_angles(figure: Figure) -> list[float]:
-    """The paper's angles / pi at the last epoch it is read at."""
+    """The paper's angles / pi at the last epoch at which they were read off."""
     return [s.y[np.argmax(s.x)] for s in figure.reference if s.name.startswith("angle") and s.x.max() == 400]
 
 

@@ -45,7 +45,7 @@ def problems(options: Options) -> dict[str, li2024.Problem]:
 
 
 def outside(problem: li2024.Problem) -> li2024.Problem:
-    """The out-of-domain problem of the tests: up to three ODR patterns; alpha' = 1 where there are only two."""
+    """The out-of-domain problem of the tests: up to three ODR patterns, and alpha' = 1 if there are only two."""
     found = problem.out_of_domain(S_1=S_1, M1=min(3, problem.M1 // 2))
     return replace(found, alpha=1.0 if found.M1 == 2 else 0.8)
 

@@ -75,7 +75,10 @@ def measure(options: Options, seed: int, runs: Runs) -> Measured:
 
 
 def pruned(params: li2024.Params, prompts: Prompts, seed: int) -> dict[str, Any]:
-    """Hinge and 0-1 error when all small neurons go, as many of the large, and shares of the large in three orders."""
+    """Hinge and 0-1 error without the small neurons, without as many large ones, and without shares of the large ones.
+
+    The large ones are removed in three orders.
+    """
     small = np.flatnonzero(pruning.small_neurons(params))
     upwards = pruning.order(params)
     large = upwards[~np.isin(upwards, small)]
@@ -98,7 +101,7 @@ def pruned(params: li2024.Params, prompts: Prompts, seed: int) -> dict[str, Any]
 
 
 def least_ratio(of: Mapping[str, NDArray], test: str) -> NDArray:
-    """The least hinge / R of the three orders (seeds, shares); nan where R is no neuron at all."""
+    """The least hinge / R of the three orders (seeds, shares); nan if a share R is not even one neuron."""
     return np.min([of[f"{order}, {test}"] / positive(of[f"shares, {test}"]) for order in ORDERS], axis=0)
 
 

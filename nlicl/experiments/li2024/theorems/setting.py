@@ -1,7 +1,7 @@
-"""What the theorems of Li et al. 2024 share: options made into a problem, refusals, training runs, conditions, tests.
+"""What the theorems of Li et al. 2024 share: their options, what they refuse, training runs, conditions, tests.
 
-Options are the names and defaults of `nlicl.papers.li2024.Problem` and some more; a wrong value is refused by `Problem`
-itself wherever it breaks the data model, and here where a theorem promises nothing for it.
+Options are fields of `nlicl.papers.li2024.Problem` with their defaults, and some more. `Problem` itself refuses a value that
+breaks the data model. Here a value is refused for which a theorem promises nothing.
 """
 
 import math
@@ -85,7 +85,7 @@ def problem(options: Options, base: li2024.Problem | None = None, shifts: int = 
 
 
 def more_shifts(M1: int) -> int:
-    """Three cyclic shifts, 18 tasks of M1 = 6; fewer where tasks must be left to test on."""
+    """Three cyclic shifts, which are 18 tasks at M1 = 6; fewer if no tasks would be left to test on."""
     return max(1, min(3, M1 - 2))
 
 
@@ -98,7 +98,10 @@ def formula_of_T(problem: li2024.Problem) -> float:
 
 
 def check(options: Options, base: li2024.Problem | None = None, theorem: str = "Theorem 3.3") -> li2024.Problem:
-    """Refuse settings that break the data model, or for which the theorem promises nothing; returns the problem."""
+    """The problem that options describe.
+
+    ValueError or TypeError for settings that break the data model, or for which the theorem promises nothing.
+    """
     real("eps", options["eps"], "in (0, 1)", lambda x: 0 < x < 1)
     found = problem(options, base)
     if found.K > 0.5:
@@ -117,7 +120,7 @@ def check(options: Options, base: li2024.Problem | None = None, theorem: str = "
 
 
 def check_tests(options: Options, found: li2024.Problem, theorem: str = "Theorem 3.3", ood: bool = False) -> None:
-    """Refuse wrong test prompts: alpha' and l_ts, and those out of domain where there are any."""
+    """ValueError or TypeError for wrong test prompts: for alpha' and l_ts, and with `ood` for S_1, K' and M1'."""
     tested = found
     if ood:
         for S_1 in np.atleast_1d(options["S_1"]).tolist():
@@ -139,7 +142,7 @@ def check_tests(options: Options, found: li2024.Problem, theorem: str = "Theorem
 
 
 def outside(options: Options, found: li2024.Problem, S_1: float, K: float | None = None) -> li2024.Problem:
-    """The out-of-domain problem of the options; Problem's error where there is none, with the names of the options."""
+    """The out-of-domain problem of the options; if there is none, Problem's error, with the names of the options."""
     try:
         return found.out_of_domain(S_1=S_1, K=options["K_test"] if K is None else K, M1=options["M1_test"])
     except (ValueError, TypeError) as error:
@@ -151,7 +154,7 @@ def outside(options: Options, found: li2024.Problem, S_1: float, K: float | None
 
 @dataclass(frozen=True)
 class Below:
-    """Stops a run when the hinge of the last steps' prompts is below `level` on average."""
+    """Whether to stop a run: the mean hinge of the last ten steps is below `level`."""
 
     level: float
 
@@ -160,7 +163,7 @@ class Below:
 
 
 def level(problem: li2024.Problem, eps: float) -> float:
-    """eps, and what no predictor can avoid: the hinge of prompts without a context of the query's pattern [derived]."""
+    """eps plus the hinge that no predictor can avoid, that of prompts without a context of the query's pattern [derived]."""
     return eps + MARGIN * li2024.no_match_probability(problem.alpha, problem.length)
 
 
@@ -177,7 +180,7 @@ def watched(options: Options, problem: li2024.Problem) -> Training:
 
 
 def unmeasured(problem: li2024.Problem, **more: Any) -> Training:
-    """A run of which only the end and the losses matter."""
+    """A run without measurements: only its end and its losses are looked at."""
     return Training(problem, measure=None, **more)
 
 
@@ -193,9 +196,9 @@ def errors(params: li2024.Params, prompts: CodedPrompts) -> tuple[float, float]:
 def conditions(
     options: Options, problem: li2024.Problem, steps_reached: ArrayLike, tests: bool = False
 ) -> list[Condition]:
-    """The conditions of Theorem 3.3 as they are met by a training problem, one `Condition` each.
+    """The conditions of Theorem 3.3, and whether a training problem meets them.
 
-    steps_reached (seeds,) says when the training hinge fell below eps; `tests` adds the condition on l_ts.
+    `steps_reached` (seeds,) are the steps at which the training hinge fell below eps. `tests` adds the condition on l_ts.
     """
     M1, alpha, eps = problem.M1, problem.alpha, options["eps"]
     tasks = problem.training_tasks
