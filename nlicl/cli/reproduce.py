@@ -138,7 +138,7 @@ def run_figures(options):
         print(f"  files  {', '.join(map(str, files))}\n", flush=True)
     claims = [claim for figure in figures for claim in figure.claims]
     ok = all(claim.holds for claim in claims)
-    print(f"All {len(claims)} claims hold." if ok else "Not every claim holds: see FAILS above.")
+    print(f"All {len(claims)} claims hold." if ok else not_every(claims))
     if len(figures) > 1:
         print(f"All of it on a page: {options.out / f'{name}.md'}")
     return 0 if ok else 1
@@ -166,9 +166,7 @@ def run_theorems(options):
     if piped:
         print(to_json([result.to_dict() for result in results]), end="")
         return 0 if ok else 1
-    verdicts = {claim.holds for theorem in results for claim in theorem.claims}
-    seen = " and ".join(word for state, word in ((False, "FAILS"), (None, "? (undetermined)")) if state in verdicts)
-    print("Every claim holds." if ok else f"Not every claim holds: see {seen} above.")
+    print("Every claim holds." if ok else not_every([claim for theorem in results for claim in theorem.claims]))
     return 0 if ok else 1
 
 
@@ -177,3 +175,10 @@ def print_claims(claims):
     for claim in claims:
         print(f"  {claim.verdict:5}  {claim.claim}")
         print(f"         expected {claim.expected}; measured {claim.measured}")
+
+
+def not_every(claims):
+    """What is said at the end where a claim does not hold: which verdicts to look for."""
+    verdicts = {claim.holds for claim in claims}
+    seen = " and ".join(word for state, word in ((False, "FAILS"), (None, "? (undetermined)")) if state in verdicts)
+    return f"Not every claim holds: see {seen} above."

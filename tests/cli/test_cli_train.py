@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from child import ROOT
 
 import nlicl
 from nlicl.cli import main
+from nlicl.cli.reproduce import not_every, print_claims
 from nlicl.experiments.claims import every
 from nlicl.experiments.experiment import Experiment, Training
 from nlicl.experiments.figure import Figure, Recipe
@@ -351,6 +353,14 @@ def test_a_claim_that_fails_is_status_1_and_still_written(run, one_figure, tmp_p
     status, out, _ = run("reproduce", "li2024:figx", "--out", tmp_path, "--seeds", 1, "--jobs", 1)
     assert status == 1 and "FAILS  it is small\n         expected 0 to -1" in out and "Not every claim holds" in out
     assert (tmp_path / "li2024-figx.json").exists()
+
+
+def test_an_undetermined_claim_is_printed_as_one(capsys):
+    unknown = replace(every("so", [1], 2), holds=None)
+    print_claims([every("yes", [1], 1), unknown])
+    assert capsys.readouterr().out.splitlines()[::2] == ["  holds  yes", "  ?      so"]
+    assert not_every([unknown]) == "Not every claim holds: see ? (undetermined) above."
+    assert not_every([every("no", [1], 2)]) == "Not every claim holds: see FAILS above."
 
 
 def test_a_missing_extra_says_which(run, one_figure, tmp_path):
