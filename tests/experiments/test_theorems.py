@@ -65,7 +65,7 @@ REFUSED = [
     ("3.3", {"M1": 2, "alpha": 1.0}, r"M1 is 2; Theorem 3.3 is about tasks not trained on"),
     ("3.3", {"M1": 8}, r"M1 \+ M2 = 8 \+ 24 patterns do not fit orthogonally into d_X = 30"),
     ("3.3", {"learning_rate": 2.0}, r"learning_rate is 2.0; Theorem 3.3 asks for eta <= 1 \[paper\]"),
-    ("3.3", {"eps": 0}, r"eps is 0; expected a number in \(0, 1\)"),
+    ("3.3", {"eps": 0}, r"eps is 0; expected a finite number in \(0, 1\)"),
     ("3.3", {"eps": "small"}, r"eps is 'small'; expected a number in \(0, 1\)"),
     ("3.3", {"alpha_test": 2}, r"alpha_test, length_test: alpha is 2; expected a finite number in \(0, 1\]"),
     ("3.3", {"alpha_test": 0.1, "length_test": 9}, r"length_test is 9; Theorem 3.3 asks for l_ts >= 1/alpha' = 10"),
@@ -326,7 +326,7 @@ def test_a_report_says_what_does_not_hold():
 
 
 def test_a_paper_without_theorems():
-    with pytest.raises(ValueError, match="paper is 'li2025'; expected one of 'li2024'"):
+    with pytest.raises(ValueError, match="paper is 'li2025'; expected one of 'bu2024', 'huang2023', 'li2024'"):
         load("li2025")
 
 
