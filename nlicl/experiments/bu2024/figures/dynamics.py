@@ -127,12 +127,12 @@ def claims(options: Options, found: Found) -> list[Claim]:
     }
     if source == OURS and len(found) < MANY:
         rows[1500, "xi"] = [mean_from(f"{NAMES['xi']} at t = 1500", at(1500, "xi"), source, high=XI_OF_FEW)]
-    norm_a, norm_b = (np.linalg.norm(of[:, 0]) for of in (problem.semantics.a, problem.semantics.b))
+    norm_a, norm_b = (float(np.linalg.norm(of[:, 0])) for of in (problem.semantics.a, problem.semantics.b))
     start = theory.initial_attention(problem.length, problem.match, (problem.sigma_0 * norm_b) ** 2)
     law = mean_near("attn_+ at t = 0: its law without noise", at(0, "attention"), start, 0.008, DERIVED)
     rows.setdefault((0, "attention"), []).append(law)
     end = int(steps[-1])
-    decayed = (problem.sigma_0 * norm_a * theory.decay(end, problem.step_offset)) ** 2
+    decayed = float((problem.sigma_0 * norm_a * theory.decay(end, problem.step_offset)) ** 2)
     text = f"{NAMES['shared']} at t = {end}: decay alone"
     rows[end, "shared"] = [mean_near(text, at(end, "shared"), decayed, 0.1 * decayed, DERIVED)]
     order = sorted(rows, key=lambda key: (key[0], list(NAMES).index(key[1])))

@@ -54,18 +54,18 @@ def cells(options: Options, name: str) -> NDArray:
 
 def success(sigma_0: float, sigma_1: float) -> float:
     """Phi(sigma_0/sigma_1)."""
-    return 1 - theory.failure_probability(sigma_0, sigma_1)
+    return float(1 - theory.failure_probability(sigma_0, sigma_1))
 
 
-def weight_decay(sigma_0: ArrayLike, ratio: ArrayLike) -> NDArray:
+def weight_decay(sigma_0: float | NDArray, ratio: NDArray) -> NDArray:
     """lambda, from `ratio` = lambda/lambda*."""
     return ratio * theory.lambda_star(sigma_0, SIZES["norm_b"], SIZES["norm_d"], SIZES["concepts"], WIDTH)
 
 
-def predicted(state: recursion.State, r: NDArray, decay: ArrayLike) -> NDArray:
+def predicted(state: recursion.State, r: NDArray, decay: NDArray) -> NDArray:
     """Whether the rule says that a run learns. The rule knows its start and lambda, nothing else."""
     early = theory.early_quantities(r, state.o_c, state.o_d, state.Q[..., 1, 1])
-    return theory.succeeds(early.R, early.X, K_0, decay)
+    return np.asarray(theory.succeeds(early.R, early.X, K_0, decay))
 
 
 def outcomes(cells: NDArray, seeds: ArrayLike, steps: int) -> tuple[NDArray, NDArray]:

@@ -1,6 +1,7 @@
 """Theorem 1 of Bu et al. 2024: exponential convergence of the 0-1 loss, whatever the length and the batch."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,14 +36,15 @@ def variants(options: Options) -> dict[str, bu2024.Problem]:
     main = setting.problem(options, BASE)
     norms = theory.norms(main.norm_x, main.norm_y, main.kappa_x, main.kappa_y)
     star = theory.lambda_star(main.sigma_0, norms.b, norms.d, main.concepts, main.m)
-    decay = TOO_MUCH * star
+    decay = float(TOO_MUCH * star)
+    # the same eta_0 = 2/(lambda gamma)
+    decaying: dict[str, Any] = {"step_offset": 2 / (decay * main.learning_rate), "learning_rate": None}
     return {
         "main": main,
         "longer": replace(main, length=LONGER * main.length),
         "larger batches": replace(main, batch=WIDER * main.batch),
         "W_Q = W_K = 0": replace(main, sigma_0=0.0),
-        # the same eta_0 = 2/(lambda gamma)
-        "decay": replace(main, weight_decay=decay, step_offset=2 / (decay * main.learning_rate), learning_rate=None),
+        "decay": replace(main, weight_decay=decay, **decaying),
     }
 
 

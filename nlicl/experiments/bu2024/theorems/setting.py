@@ -58,7 +58,8 @@ def options(base: bu2024.Problem, **more: object) -> dict[str, Any]:
 
 def problem(options: Options, base: bu2024.Problem, **changes: Any) -> bu2024.Problem:
     """The problem that options describe; its learning rate follows from lambda and gamma."""
-    return replace(base, learning_rate=None, **{name: options[name] for name in SIZES}, **changes)
+    sizes: dict[str, Any] = {name: options[name] for name in SIZES} | {"learning_rate": None}
+    return replace(base, **sizes, **changes)
 
 
 def check(options: Options, base: bu2024.Problem) -> bu2024.Problem:
@@ -164,7 +165,7 @@ def unlearnt_is_low(problem: bu2024.Problem) -> bool:
         return False  # the first steps overshoot 0
     norm_b = theory.norms(p.norm_x, p.norm_y, p.kappa_x, p.kappa_y).b
     left = (p.sigma_0 * norm_b * theory.decay(p.steps, p.step_offset)) ** 2
-    return theory.initial_attention(p.length, p.match, left) <= LOW
+    return bool(theory.initial_attention(p.length, p.match, float(left)) <= LOW)
 
 
 def of_seeds(

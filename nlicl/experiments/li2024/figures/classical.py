@@ -15,6 +15,7 @@ such prompts is (1 - alpha'/2)^l.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,10 @@ def wrong(method: str, params: li2024.Params, problem: li2024.Problem, prompts: 
 def tested(options: Options, seed: int, params: li2024.Params, domain: str, alpha: float, length: int) -> list[float]:
     """Errors of all methods, then those of ICL and of 1-NN given a match."""
     problem, (n, few) = DOMAINS[domain], sizes(options)
-    draw = {"seed": (seed, 3, length, list(DOMAINS).index(domain)), "tasks": "unseen" if domain == IN else "all"}
+    draw: dict[str, Any] = {
+        "seed": (seed, 3, length, list(DOMAINS).index(domain)),
+        "tasks": "unseen" if domain == IN else "all",
+    }
     prompts = problem.sample(n, length=length, alpha=alpha, **draw)
     errs = {name: wrong(name, params, problem, prompts if name in CHEAP else prompts[:few]) for name in methods(domain)}
     match = np.any(prompts.relevant[:, :length] == prompts.relevant[:, length:], axis=1)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def outside(problem: li2024.Problem) -> li2024.Problem:
     return replace(found, alpha=1.0 if found.M1 == 2 else 0.8)
 
 
-def steps(options: Options, run: Run, problem: li2024.Problem) -> dict[str, float]:
+def steps(options: Options, run: Run, problem: li2024.Problem) -> dict[str, Any]:
     return {"steps": reached(run, setting.level(problem, options["eps"]))}
 
 
@@ -106,10 +107,11 @@ def measure_4_1(options: Options, seed: int, runs: Runs) -> Measured:
     return found
 
 
-def parts_of(W: NDArray, tokens: NDArray, mu: NDArray, problem: li2024.Problem) -> dict[str, float]:
+def parts_of(W: NDArray, tokens: NDArray, mu: NDArray, problem: li2024.Problem) -> dict[str, Any]:
     """Means over tokens: norm of W p, its parts along its own pattern, other relevant, irrelevant patterns and labels."""
     image = tokens @ W.T
     norm, own = mechanism.projection(W, tokens, mu)
+    assert own is not None  # mu is given
     M1 = len(problem.mu)
     patterns = np.vstack([problem.mu, problem.nu]) / problem.beta
     along = image[..., : problem.d_X] @ patterns.T

@@ -74,7 +74,8 @@ def problem(options: Options, base: li2024.Problem | None = None, shifts: int = 
         Fields of Problem set otherwise, for a variant of the experiment.
     """
     base = li2024.Problem() if base is None else base
-    found = replace(base, **{name: options[name] for name in SIZES}, training_tasks=None)
+    sizes: dict[str, Any] = {name: options[name] for name in SIZES} | {"training_tasks": None}
+    found = replace(base, **sizes)
     found = replace(found, training_tasks=li2024.cyclic_tasks(found.M1, shifts), **changes)
     steps = options["steps"]
     if steps is None:
