@@ -21,8 +21,8 @@ import nlicl
 from nlicl import CodedPrompts, Params
 from nlicl.models.transformer import reference
 from nlicl.papers import bu2024, huang2023, li2024
-from nlicl.training.loop import InverseTime
-from nlicl.training.runs import CHECKPOINT, History, Run, load_run, pack
+from nlicl.training import History, InverseTime, Run, load_run
+from nlicl.training.checkpoint import CHECKPOINT, pack
 
 SMALL = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=12, learning_rate=0.7)
 BLOCKS = ("W_Q", "W_K", "W_V", "W_O")
@@ -481,8 +481,7 @@ def changing_shape():
         ({"prompts": SMALL}, TypeError, "prompts is a nlicl.papers.li2024.Problem; expected"),
         ({"prompts": 0.5}, TypeError, "prompts is a float; expected"),
         ({"prompts": huang2023.Problem(K=3).sample(4)}, TypeError,
-         "prompts is a nlicl.papers.huang2023.CodedPrompts, which goes with nlicl.papers.huang2023.Params; expected prompts "
-         "for a nlicl.Params"),
+         "prompts is a nlicl.papers.huang2023.CodedPrompts; expected prompts of the model transformer: nlicl.Prompts, nl"),
         ({"schedule": 0.5}, TypeError, "schedule is 0.5; expected a function"),
         ({"observe": "A"}, TypeError, "observe is 'A'; expected a function"),
         ({"observe": lambda params: 3.0}, TypeError, "observe returns 3.0; expected a dict"),
@@ -623,10 +622,10 @@ def test_damaged_checkpoints_are_refused(tmp_path):
 
 
 def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("nlicl.training.runs._FORMAT", 7)
+    monkeypatch.setattr("nlicl.training.checkpoint._format_of", lambda run: 7)
     train(out=tmp_path)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="has format 7; this nlicl reads 1"):
+    with pytest.raises(ValueError, match="has format 7; this nlicl reads 1 and 2"):
         load_run(tmp_path)
 
 
