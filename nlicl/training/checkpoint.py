@@ -1,6 +1,6 @@
 """Checkpoints: a run as one .npz file, without pickle.
 
-Its arrays are `params/NAME`, `loss`, `learning_rate`, `steps`, `measured/NAME`, `optimizer/count`, `optimizer/MOMENT/NAME`,
+Its arrays are `params/NAME`, `loss`, `learning_rate`, `steps`, `measured/NAME`, `optimizer/updates`, `optimizer/MOMENT/NAME`,
 and `about`, a JSON text with the format, the version of nlicl, the step and the settings.
 
 Format 1 is read by every nlicl. A run of format 2 has an optimizer that remembers, or goes through another model than its
@@ -94,7 +94,7 @@ def pack(run: Run) -> bytes:
     arrays = {f"params/{name}": array for name, array in run.params._asdict().items()}
     arrays |= {"loss": history.loss, "learning_rate": history.learning_rate, "steps": history.steps}
     arrays |= {f"measured/{name}": values for name, values in history.measured.items()}
-    arrays |= {"optimizer/count": np.array(run.optimizer.count)}
+    arrays |= {"optimizer/updates": np.array(run.optimizer.updates)}
     arrays |= {f"optimizer/{name}": array for name, array in _flat(run.optimizer.moments).items()}
     about = {"format": _format_of(run), "nlicl": __version__, "step": run.step, "settings": run.settings}
     arrays |= {"about": np.array(json.dumps(about))}
@@ -189,7 +189,7 @@ def _unpack(path: Path) -> _Stored:
             settings.setdefault(name, value)
         moments: dict[str, dict[str, Any]] = {}
         remembered = _under("optimizer", arrays)
-        count = int(remembered.pop("count", 0))
+        updates = int(remembered.pop("updates", 0))
         for name, array in remembered.items():
             kind, _, block = name.partition("/")
             moments.setdefault(kind, {})[block] = array
@@ -200,7 +200,7 @@ def _unpack(path: Path) -> _Stored:
             f"{path} has format {version}; this nlicl reads {' and '.join(map(str, _FORMATS))}. Continue it with the nlicl "
             "that wrote it."
         )
-    return _Stored(_under("params", arrays), history, step, settings, OptimizerState(count, moments))
+    return _Stored(_under("params", arrays), history, step, settings, OptimizerState(updates, moments))
 
 
 def _under(room: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import devices
 from ..core.arrays import kind_of
-from ..core.errors import InvalidType
+from ..core.errors import InvalidType, NotFinite
 from ..kernels.layers import loss as losses
 from ..kernels.products import are_finite
 from ..models.front import check_batch
@@ -29,19 +29,17 @@ _EXPLODED = 1e6  # times the first loss, or 1: beyond that a run only waits for 
 
 def _draws(plan: Plan) -> Callable[[int], Batch]:
     """The prompts of each step, t -> batch. They depend on the plan and on t alone."""
-    problem, prompts, seed = plan.problem, plan.prompts, plan.seed
+    problem, prompts, batch, seed = plan.problem, plan.prompts, plan.batch, plan.seed
     on_gpu = plan.device == "cuda"
-    if prompts == "population":
+    if batch is None:
         population = extra(problem, "population")(seed=(seed, 1, 0))
         return lambda t: population
-    assert plan.batch is not None  # only the population has none
-    batch = plan.batch
-    if prompts == "fresh":
+    if isinstance(prompts, str):  # "fresh"
         if on_gpu and (make := extra(problem, "device_sampler")) is not None:
             sampler = make(batch, plan.dtype)
             return lambda t: sampler((seed, t))
         return lambda t: problem.sample(batch, seed=(seed, t))
-    given = problem.sample(prompts, seed=(seed, 1, 0)) if isinstance(prompts, int) else prompts
+    given: Batch = problem.sample(prompts, seed=(seed, 1, 0)) if isinstance(prompts, int) else prompts
     if batch >= len(given):
         return lambda t: given
     chosen_from = devices.to_host(given) if on_gpu else given
@@ -77,7 +75,13 @@ class OnCpu:
             raise diverged(state, "a parameter is not finite after the update")
         for kind, moments in memory.moments.items():
             if not are_finite(*moments.values()):
-                raise diverged(state, f"the optimizer's {kind} is not finite after the update")
+                raise diverged(
+                    state,
+                    NotFinite(
+                        f"the optimizer's {kind} is not finite although the gradient is: it overflows {plan.dtype}. Scale "
+                        "parameters or prompts down" + (", or use float64." if plan.dtype == np.float32 else ".")
+                    ),
+                )
         state.params, state.optimizer, state.t = state.params._replace(**blocks), memory, t + 1
         if state.loss[t] > _EXPLODED * max(1.0, abs(state.loss[0])):
             raise _exploded(state)

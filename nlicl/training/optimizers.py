@@ -4,7 +4,7 @@
     eta_t   the learning rate        lambda   weight decay, `weight_decay` of the run
     m_t, v_t   decaying means of the gradient and of its square
 
-All of it is entry by entry. A run counts its steps from t = 0, the papers from t = 1: `count + 1` below is their t. An
+All of it is entry by entry. A run counts its steps from t = 0, the papers from t = 1: `updates + 1` below is their t. An
 optimizer knows nothing of masks: the descent keeps what a mask keeps, in the parameters and in the moments.
 """
 
@@ -30,13 +30,13 @@ class OptimizerState(NamedTuple):
 
     Attributes
     ----------
-    count : int
+    updates : int
         How many updates were made.
     moments : dict of str to Blocks
         For each kind of moment, such as "m", an array for each trained block: of its shape, in the dtype of the run.
     """
 
-    count: int = 0
+    updates: int = 0
     moments: Mapping[str, Blocks] = {}
 
 
@@ -44,10 +44,8 @@ class OptimizerState(NamedTuple):
 class Optimizer(Protocol):
     """What `nlicl.train` asks of an optimizer. A frozen dataclass will do."""
 
-    @property
-    def name(self) -> str:
-        """The name that checkpoints hold."""
-        ...
+    name: ClassVar[str]
+    """The name that checkpoints hold."""
 
     def settings(self) -> Mapping[str, Any]:
         """Its own settings as plain values. A run resumes only with the same ones."""
@@ -138,7 +136,7 @@ class _Moments(_Settings):
 
     def _direction(self, gradients: Blocks, state: OptimizerState) -> tuple[Blocks, OptimizerState]:
         """m^_t / (sqrt(v^_t) + epsilon) for each block, and the moments after this step."""
-        t = state.count + 1
+        t = state.updates + 1
         direction, m, v = {}, {}, {}
         for name, g in gradients.items():
             m_before, v_before = state.moments["m"][name], state.moments["v"][name]

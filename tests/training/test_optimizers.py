@@ -40,7 +40,7 @@ class Momentum:
         old = state.moments["velocity"]
         new = {name: self.rate * old[name] + grads[name] + weight_decay * W for name, W in params.items()}
         moved = {name: W - eta * new[name] for name, W in params.items()}
-        return moved, OptimizerState(state.count + 1, {"velocity": new})
+        return moved, OptimizerState(state.updates + 1, {"velocity": new})
 
 
 ALL = [SGD(), Adam(), AdamW(), Momentum()]
@@ -65,7 +65,7 @@ def bits(run):
     moments = {f"{kind}/{name}": a for kind, blocks in run.optimizer.moments.items() for name, a in blocks.items()}
     arrays = {**run.params._asdict(), **moments, **run.history.measured}
     arrays |= {name: getattr(run.history, name) for name in ("loss", "learning_rate", "steps")}
-    return run.step, run.optimizer.count, {name: (a.dtype, a.shape, a.tobytes()) for name, a in arrays.items()}
+    return run.step, run.optimizer.updates, {name: (a.dtype, a.shape, a.tobytes()) for name, a in arrays.items()}
 
 
 # ---------------------------------------------------------------- the algorithms
@@ -116,7 +116,7 @@ def test_an_update_is_the_algorithm_s(kind, constants, decay):
                 state.moments["m"][name].ravel(), [twin.m for twin in each], rtol=1e-12, atol=1e-14
             )
             np.testing.assert_allclose(state.moments["v"][name].ravel(), [twin.v for twin in each], rtol=1e-12)
-        assert state.count == t + 1
+        assert state.updates == t + 1
 
 
 @pytest.mark.parametrize("kind", [Adam, AdamW])
@@ -314,7 +314,7 @@ def test_a_problem_s_own_mask_goes_for_every_optimizer():
 @settings(max_examples=6)
 @given(stop=st.integers(0, 9), steps=st.integers(0, 9), every=st.integers(1, 4), dtype=st.sampled_from(["f4", "f8"]))
 def test_resumed_is_uninterrupted(tmp_path_factory, optimizer, stop, steps, every, dtype):
-    """Bitwise: parameters, moments, count, losses, measurements."""
+    """Bitwise: parameters, moments, their number, losses, measurements."""
     folder = tmp_path_factory.mktemp("run")
     options = {"seed": 9, "measure": 3, "checkpoint": every, "schedule": InverseTime(30.0), "weight_decay": 0.01}
     options |= {"optimizer": optimizer, "mask": {"W_O": np.arange(11) < 6}, "dtype": np.dtype(dtype)}
@@ -333,7 +333,7 @@ def test_ctrl_c_keeps_what_the_optimizer_remembers(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(out=tmp_path, progress=progress, optimizer=Adam())
-    assert load_run(tmp_path).optimizer.count == 7
+    assert load_run(tmp_path).optimizer.updates == 7
     assert bits(train(out=tmp_path, resume=True, optimizer=Adam())) == bits(train(optimizer=Adam()))
 
 
@@ -440,10 +440,10 @@ def test_an_older_nlicl_reads_what_it_can_go_on_with(tmp_path, problem):
     """It would take whatever says format 1, and go on by SGD."""
     options = {"steps": 2, "measure": None, "learning_rate": 0.1}
     nlicl.train(problem, out=tmp_path / "sgd", **options)
-    assert format_of(tmp_path / "sgd") == (1, ["optimizer/count"])
+    assert format_of(tmp_path / "sgd") == (1, ["optimizer/updates"])
     nlicl.train(problem, out=tmp_path / "adam", optimizer=Adam(), **options)
     version, names = format_of(tmp_path / "adam")
-    assert version == 2 and names[0] == "optimizer/count" and len(names) == 1 + 2 * len(problem.trained)
+    assert version == 2 and "optimizer/updates" in names and len(names) == 1 + 2 * len(problem.trained)
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -481,15 +481,15 @@ def test_numbers_of_numpy_are_kept_as_numbers(tmp_path):
 def test_a_moment_that_overflows_is_divergence(tmp_path):
     """The square of a finite gradient: parameters would stand still, and nobody would know why."""
     start = SMALL.initialize(seed=0)
-    start = start._replace(W_O=start.W_O * 1e160)
+    start = start._replace(a=start.a * 1e160)
     for optimizer in (Adam(), AdamW()):
         folder = tmp_path / optimizer.name
         with pytest.raises(
-            nlicl.Diverged, match="at step 0: the optimizer's v is not finite after the update"
+            nlicl.Diverged, match=r"at step 0: the optimizer's v is not finite although .* not the cause"
         ) as caught:
-            train(params=start, optimizer=optimizer, loss="squared", out=folder, measure=None)
+            train(params=start, optimizer=optimizer, out=folder, measure=None)
         for run in (caught.value.run, load_run(folder)):
-            assert run.step == 0 and run.optimizer.count == 0
+            assert run.step == 0 and run.optimizer.updates == 0
             assert not any(array.any() for array in run.optimizer.moments["v"].values())
 
 
