@@ -4,18 +4,19 @@ A run's `State` holds what was reached. On the CPU that is always so; on a GPU i
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import devices
-from ..core.arrays import kind_of
+from ..core.arrays import kind_of, name_of
 from ..core.errors import InvalidType, NotFinite
 from ..kernels.layers import loss as losses
 from ..kernels.products import are_finite
 from ..models.front import check_batch
 from ..models.model import Batch, Model, step_of
+from ..models.transformer.steps import OnGpu as GpuStep
 from .optimizers import Blocks, OptimizerState
 from .plan import Plan
 from .problem import extra
@@ -39,11 +40,12 @@ def _draws(plan: Plan) -> Callable[[int], Batch]:
             sampler = make(batch, plan.dtype)
             return lambda t: sampler((seed, t))
         return lambda t: problem.sample(batch, seed=(seed, t))
-    given: Batch = problem.sample(prompts, seed=(seed, 1, 0)) if isinstance(prompts, int) else prompts
+    given: Any = problem.sample(prompts, seed=(seed, 1, 0)) if isinstance(prompts, int) else prompts
     if batch >= len(given):
         return lambda t: given
-    chosen_from = devices.to_host(given) if on_gpu else given
-    return lambda t: chosen_from[np.random.default_rng([4, seed, t]).choice(len(given), batch, replace=False)]
+    if devices.choose("auto", devices.named(batch=given)).stays:
+        given = devices.to_host(given)  # chosen from there; the chosen ones are brought back
+    return lambda t: given[np.random.default_rng([4, seed, t]).choice(len(given), batch, replace=False)]
 
 
 class OnCpu:
@@ -107,25 +109,13 @@ def _keep_moments(
     return after._replace(moments=kept)
 
 
-@runtime_checkable
-class _Kernels(Protocol):
-    """What a descent on a GPU asks of a model's step there: its kernels, which it launches itself."""
-
-    @property
-    def kernel(self) -> Any: ...
-
-    def checked(self, params: Any, batch: Any) -> Any: ...
-
-    def operands(self, batch: Any, dtype: np.dtype[Any]) -> tuple[tuple[Any, ...], Any]: ...
-
-
-def _kernels_of(model: Model, batch: Batch) -> _Kernels:
-    """The model's step for such a batch on a GPU; TypeError where it is one that cannot be trained through."""
+def _gpu_step(model: Model, batch: Batch) -> GpuStep:
+    """The model's step for such a batch on a GPU; TypeError where it has no kernels that a descent can launch itself."""
     step = step_of(model, batch, "cuda")
-    if not isinstance(step, _Kernels):
+    if not isinstance(step, GpuStep):
         raise InvalidType(
-            f"the step of the model {model.name} for a {kind_of(batch)} on a GPU has no kernels to train by; expected one as "
-            "nlicl.models.transformer.steps.OnGpu is. Take backend='cpu'."
+            f"the model {model.name} trains on a GPU by a {kind_of(step)}; expected a subclass of {name_of(GpuStep)}, whose "
+            "kernels a run launches. Take backend='cpu'."
         )
     return step
 
@@ -141,7 +131,7 @@ class OnGpu:
         if state.t < len(state.loss):
             prompts = self._draw(state.t)
             check_batch(prompts)
-            _kernels_of(plan.model, prompts).checked(state.params, prompts)
+            _gpu_step(plan.model, prompts).checked(state.params, prompts)
         flags = [
             np.broadcast_to(plan.masks.get(name, True) if name in plan.trained else False, array.shape).astype(
                 array.dtype
@@ -157,7 +147,7 @@ class OnGpu:
         prompts = self._draw(t)
         if prompts is not self._last:  # a training set that every step takes whole is brought there once
             self._last, self._inputs = prompts, None
-            self._step = _kernels_of(self.plan.model, prompts)
+            self._step = _gpu_step(self.plan.model, prompts)
             self._inputs = self._step.operands(prompts, self._descent.dtype)
         inputs, labels = self._inputs
         n_keys = prompts.length + bool(prompts.query_attends)
