@@ -7,7 +7,6 @@ Format 1 is read by every nlicl. A run of format 2 has an optimizer that remembe
 parameters usually do: an nlicl of before would go on by SGD, through the usual model, and must refuse it.
 """
 
-import importlib
 import io
 import json
 import os
@@ -24,10 +23,10 @@ from .. import __version__
 from ..core.arrays import name_of, short
 from ..core.errors import InvalidType, InvalidValue
 from ..core.files import write_whole
-from ..models.model import model_of
+from ..core.registry import MODELS, PAPERS
 from ..models.transformer.prompts import Params
 from .optimizers import SGD, Blocks, OptimizerState
-from .plan import Plan
+from .plan import Plan, usual_model
 from .runs import History, Run, State
 
 __all__ = ["CHECKPOINT", "load_run", "pack", "paper_of", "restore", "write"]
@@ -104,10 +103,8 @@ def pack(run: Run) -> bytes:
 
 
 def _format_of(run: Run) -> int:
-    usual = model_of(run.params)
-    as_before = run.settings.get("optimizer", _SGD) == _SGD and (
-        usual is None or run.settings.get("model", usual.name) == usual.name
-    )
+    usual = usual_model(run.params)
+    as_before = run.settings.get("optimizer", _SGD) == _SGD and run.settings.get("model", usual) == usual
     return 1 if as_before else 2
 
 
@@ -119,8 +116,8 @@ def load_run(path: str | os.PathLike[str], params: type | None = None) -> Run:
     path : path
         The folder given as `out`, or the `checkpoint.npz` in it.
     params : type, optional
-        NamedTuple of the parameters, for a run of a problem of your own; that of the paper whose problem it is, or
-        `nlicl.Params`, if not given.
+        NamedTuple of the parameters, for a run of a problem and a model of your own. If not given: that of the paper whose
+        problem it is, or of the model, where the registers know them; else `nlicl.Params`.
 
     Returns
     -------
@@ -149,18 +146,21 @@ def load_run(path: str | os.PathLike[str], params: type | None = None) -> Run:
 
 
 def paper_of(settings: Mapping[str, Any]) -> str | None:
-    """The name of the paper whose problem a run's settings describe; None if it is of no paper of the library."""
-    found = re.match(r"nlicl\.papers\.(\w+)\.", settings["problem"]["type"])
-    return found and found[1]
+    """The name of the paper whose problem a run's settings describe: the library's, or registered. None if there is none."""
+    kind = settings["problem"]["type"]
+    if found := re.match(r"nlicl\.papers\.(\w+)\.", kind):
+        return found[1]
+    return next(
+        (paper.name for paper in PAPERS if f"{paper.Problem.__module__}.{paper.Problem.__qualname__}" == kind), None
+    )
 
 
 def _params_of(settings: Mapping[str, Any]) -> Any:
-    """The type of a run's parameters. Only modules of the library are ever imported because a file names them."""
-    name = paper_of(settings)
-    try:
-        return importlib.import_module(f"nlicl.papers.{name}").Params if name else Params
-    except ImportError:
-        return Params
+    """The type of a run's parameters. What a file names is looked up in the registers, and nothing else is imported for it."""
+    for register, name in ((PAPERS, paper_of(settings)), (MODELS, settings.get("model"))):
+        if name in register.names():
+            return register.load(name).Params
+    return Params
 
 
 class _Stored(NamedTuple):

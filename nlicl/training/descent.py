@@ -43,7 +43,7 @@ def _draws(plan: Plan) -> Callable[[int], Batch]:
     given: Any = problem.sample(prompts, seed=(seed, 1, 0)) if isinstance(prompts, int) else prompts
     if batch >= len(given):
         return lambda t: given
-    if devices.choose("auto", devices.named(batch=given)).stays:
+    if devices.choose("auto", arrays=given.arrays).stays:
         given = devices.to_host(given)  # chosen from there; the chosen ones are brought back
     return lambda t: given[np.random.default_rng([4, seed, t]).choice(len(given), batch, replace=False)]
 
@@ -64,7 +64,7 @@ class OnCpu:
         prompts = self._draw(t)
         if not self._checked:
             check_batch(prompts)
-            devices.choose("cpu", devices.named(batch=prompts))
+            devices.choose("cpu", arrays=prompts.arrays)
             self._checked = True
         state.loss[t], grads = step_of(plan.model, prompts, "cpu").loss_and_grad(state.params, prompts, plan.loss)
         before, gradients = ({name: getattr(of, name) for name in plan.trained} for of in (state.params, grads))

@@ -17,14 +17,15 @@ from .. import devices
 from ..core.arrays import short
 from ..core.checks import integer, real
 from ..core.errors import InvalidType, InvalidValue
+from ..core.registry import MODELS
 from ..models.front import check_loss
-from ..models.model import Batch, Model, find, model_of
+from ..models.model import Batch, Model, find
 from .arguments import block_names, cast, check_gpu, checked_masks, checked_measure, checked_prompts, starting_point
 from .optimizers import SGD, Optimizer, check_optimizer
 from .problem import Observer, Problem, Schedule, check_problem, describe, extra
 from .runs import State
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "make_plan", "usual_model"]
 
 _POSITIVE = ("greater than 0", lambda x: x > 0)
 _NOT_NEGATIVE = ("at least 0", lambda x: x >= 0)
@@ -152,8 +153,7 @@ class Plan:
 
     def check_resumes(self, path: Path, stored: Mapping[str, Any], step: int) -> None:
         """ValueError unless the run in the checkpoint at `path`, at `step` of these settings, goes on by this plan."""
-        if (usual := model_of(self.start)) is not None:  # what runs went through before they had a choice
-            stored = {"model": usual.name, **stored}
+        stored = {"model": usual_model(self.start), **stored}  # what runs went through before they had a choice
         for name, here in json.loads(json.dumps(self.settings())).items():
             if here != stored.get(name) and name not in _MAY_DIFFER:
                 name, there, here = _difference(name, stored.get(name), here)
@@ -178,6 +178,11 @@ def _difference(name: str, there: Any, here: Any) -> tuple[str, Any, Any]:
         return name, there, here
     key = next(key for key in here if here[key] != there.get(key))
     return key, there.get(key), here[key]
+
+
+def usual_model(params: Any) -> str | None:
+    """The name of the model that such parameters go through where none is named; None if there is none."""
+    return next((model.name for model in MODELS if isinstance(params, model.Params)), None)
 
 
 # ---- Making a plan
@@ -214,7 +219,7 @@ def make_plan(
         backend="cuda" without a GPU, or without the package numba-cuda.
     """
     check_problem(problem)
-    device = devices.choose(backend, devices.named(params, prompts)).device
+    device = devices.choose(backend, params, prompts.arrays if isinstance(prompts, Batch) else {}).device
     seed = integer("seed", seed, 0)
     steps = integer("steps", problem.steps if steps is None else steps, 0)
     prompts = extra(problem, "prompts") if prompts is None else prompts
