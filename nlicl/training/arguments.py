@@ -49,9 +49,9 @@ def cast(params: Any, dtype: DTypeLike) -> Any:
 
 def check_gpu(problem: Problem, model: Model, prompts: Any, optimizer: Optimizer) -> None:
     """TypeError where a GPU has no kernels for what is asked for; `Unavailable` where there is no GPU."""
-    population = isinstance(prompts, str) and prompts == "population"
-    if population or not any(device == "cuda" for _, device in model.steps):
-        what = "prompts='population'" if population else f"the model of {describe(problem)['type']}"
+    kernels = any(device == "cuda" for _, device in model.steps)
+    if not kernels or (isinstance(prompts, str) and prompts == "population"):
+        what = "prompts='population'" if kernels else f"the model of {describe(problem)['type']}"
         raise InvalidType(f"backend is 'cuda', and there are no GPU kernels for {what}. Take backend='cpu'.")
     if not isinstance(optimizer, SGD):
         raise InvalidType(
