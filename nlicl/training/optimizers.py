@@ -10,7 +10,7 @@ optimizer knows nothing of masks: the descent keeps what a mask keeps, in the pa
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,10 @@ class OptimizerState(NamedTuple):
 class Optimizer(Protocol):
     """What `nlicl.train` asks of an optimizer. A frozen dataclass will do."""
 
-    name: ClassVar[str]
-    """The name that checkpoints hold."""
+    @property
+    def name(self) -> str:
+        """The name that checkpoints hold."""
+        ...
 
     def settings(self) -> Mapping[str, Any]:
         """Its own settings as plain values. A run resumes only with the same ones."""
@@ -94,7 +96,7 @@ class SGD(_Settings):
 
     __module__ = "nlicl.training"
 
-    name: ClassVar[str] = "SGD"
+    name = "SGD"
 
     def init(self, params: Blocks) -> OptimizerState:
         """Nothing to remember."""
@@ -175,7 +177,7 @@ class Adam(_Moments):
 
     __module__ = "nlicl.training"
 
-    name: ClassVar[str] = "Adam"
+    name = "Adam"
 
     def update(
         self, params: Blocks, grads: Blocks, state: OptimizerState, eta: float, weight_decay: float
@@ -216,7 +218,7 @@ class AdamW(_Moments):
 
     __module__ = "nlicl.training"
 
-    name: ClassVar[str] = "AdamW"
+    name = "AdamW"
 
     def update(
         self, params: Blocks, grads: Blocks, state: OptimizerState, eta: float, weight_decay: float

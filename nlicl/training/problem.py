@@ -15,9 +15,8 @@ from ..core.arrays import short
 from ..core.errors import InvalidType
 from ..models.model import Batch
 
-__all__ = ["Extras", "Observer", "Problem", "Schedule", "Seed", "check_problem", "describe", "extra"]
+__all__ = ["Extras", "Observer", "Problem", "Schedule", "check_problem", "describe", "extra"]
 
-Seed = int | Sequence[int]
 Schedule = Callable[[int], float]
 """t -> eta_t / eta, what the learning rate is multiplied by at step t."""
 Observer = Callable[[Any], Mapping[str, Any]]
@@ -52,11 +51,11 @@ class Problem(Protocol):
         """T, the number of steps."""
         ...
 
-    def initialize(self, *, seed: Seed) -> Any:
+    def initialize(self, *, seed: int) -> Any:
         """The initial parameters, a NamedTuple of arrays. Its type says which model is trained."""
         ...
 
-    def sample(self, n: int, *, seed: Seed) -> Batch:
+    def sample(self, n: int, *, seed: tuple[int, ...]) -> Batch:
         """Draw n prompts that the model takes. The prompts of step t have the seed (seed, t)."""
         ...
 
@@ -96,7 +95,7 @@ class Extras:
     weight_decay: float = 0.0
     schedule: Schedule | None = None
     mask: Mapping[str, NDArray[np.bool_]] = {}
-    device_sampler: Callable[..., Callable[[Seed], Batch]] | None = None
+    device_sampler: Callable[..., Callable[[tuple[int, ...]], Batch]] | None = None
     case: str | None = None
     settings: Callable[[], Mapping[str, Any]] | None = None
 
