@@ -2,8 +2,8 @@
 
 from .checkpoint import load_run
 from .loop import train
-from .optimizers import SGD, Adam, AdamW
+from .optimizers import SGD, Adam, AdamW, OptimizerState
 from .runs import Diverged, History, Run
 from .schedules import InverseTime
 
-__all__ = ["SGD", "Adam", "AdamW", "Diverged", "History", "InverseTime", "Run", "load_run", "train"]
+__all__ = ["SGD", "Adam", "AdamW", "Diverged", "History", "InverseTime", "OptimizerState", "Run", "load_run", "train"]
