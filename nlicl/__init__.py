@@ -25,9 +25,9 @@ _WHERE = {
     "loss_and_grad": "nlicl.models.front",
     "to_device": "nlicl.devices",
     "to_host": "nlicl.devices",
-    "train": "nlicl.training.loop",
-    "load_run": "nlicl.training.runs",
-    "Diverged": "nlicl.training.runs",
+    "train": "nlicl.training",
+    "load_run": "nlicl.training",
+    "Diverged": "nlicl.training",
     "audit_formula": "nlicl.audit",
     "audit_gradient": "nlicl.audit",
 }

@@ -4,7 +4,8 @@ from dataclasses import fields
 
 from .common import CannotRun, check_folder, folder_name, load_paper, meant, progress_bar, settings, split_name
 
-OPTIONS = ("loss", "trained", "weight_decay", "prompts", "dtype", "measure", "checkpoint")  # of nlicl.train, by --set
+# of nlicl.train, by --set
+OPTIONS = ("loss", "trained", "optimizer", "weight_decay", "prompts", "model", "dtype", "measure", "checkpoint")
 
 
 def add(commands):
@@ -39,8 +40,8 @@ def add(commands):
 
 
 def run(options):
-    from ..training.loop import train
-    from ..training.runs import CHECKPOINT, Diverged, load_run, paper_of
+    from ..training import Diverged, load_run, train
+    from ..training.checkpoint import CHECKPOINT, paper_of
 
     if options.resume is not None and options.resume.name == CHECKPOINT:
         options.resume = options.resume.parent
@@ -103,6 +104,8 @@ def _named(options):
 
 def _chosen(options):
     """Problem and training settings from PAPER[:SETTINGS] and --set."""
+    from ..training.problem import extra as offers
+
     name, _, which, named = _named(options)
     given = settings(options.set)
     names = [field.name for field in fields(named)]
@@ -117,19 +120,31 @@ def _chosen(options):
     chosen = {key: given.pop(key) for key in extra if key in given}
     if isinstance(chosen.get("trained"), str):
         chosen["trained"] = tuple(part.strip() for part in chosen["trained"].split(","))
+    if chosen.get("optimizer") is not None:
+        chosen["optimizer"] = _optimizer(str(chosen["optimizer"]))
     problem = _with(named, given)
-    if which is not None and getattr(problem, "case", None) != getattr(named, "case", None):
+    if which is not None and offers(problem, "case") != offers(named, "case"):
         raise CannotRun(
             f"{options.paper} with --set {' '.join(options.set)} is {problem.case}; expected settings that leave it "
             f"{named.case}, or {name} alone"
         )
     prompts = chosen.get("prompts")
-    if "batch" in given and (getattr(problem, "prompts", "fresh") if prompts is None else prompts) == "population":
+    if "batch" in given and (offers(problem, "prompts") if prompts is None else prompts) == "population":
         raise CannotRun(
             f"--set batch={given['batch']}: training is on the population, of which every step takes all; leave it out, or "
             "--set prompts=fresh"
         )
     return problem, chosen
+
+
+def _optimizer(text):
+    """The optimizer that `--set optimizer=adam,beta_1=0.8` names: a name, and settings of it that are numbers."""
+    from ..training.optimizers import named
+
+    name, *pairs = (part.strip() for part in text.split(","))
+    if not all("=" in pair for pair in pairs):
+        raise CannotRun(f"--set optimizer={text}: expected a name and settings of it, for example adam,beta_1=0.8")
+    return named(name, settings(pairs))
 
 
 def _with(problem, given):
@@ -143,6 +158,8 @@ def _with(problem, given):
 
 def _resumed(options, load_run, paper_of):
     """Problem and training settings as a checkpoint has them."""
+    from ..training.optimizers import named as optimizer_named
+
     if options.set:
         raise CannotRun("--set does not go with --resume: a run keeps its settings. Start a new one with --out")
     name, paper, which, named = _named(options)
@@ -185,6 +202,13 @@ def _resumed(options, load_run, paper_of):
                 f"To mend it: {found[1]}. On the CPU, start one anew with --out"
             )
     del kept["schedule"], kept["params"]
+    name, own = kept["optimizer"].pop("name"), kept["optimizer"]
+    try:
+        kept["optimizer"] = optimizer_named(name, own)
+    except (ValueError, TypeError):
+        raise CannotRun(
+            f"--resume {options.resume}: was started from Python with an optimizer of its own, {name}; resume it there"
+        ) from None
     return problem, kept
 
 

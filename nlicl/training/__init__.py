@@ -1,1 +1,9 @@
-"""Training by gradient descent: plan, loop, optimizers, runs and their checkpoints."""
+"""Training by gradient descent: plan, descent, optimizers, runs and their checkpoints."""
+
+from .checkpoint import load_run
+from .loop import train
+from .optimizers import SGD, Adam, AdamW, OptimizerState
+from .runs import Diverged, History, Run
+from .schedules import InverseTime
+
+__all__ = ["SGD", "Adam", "AdamW", "Diverged", "History", "InverseTime", "OptimizerState", "Run", "load_run", "train"]

@@ -1,74 +1,51 @@
-"""Steps of gradient descent, on the CPU and on a GPU, and the prompts that each takes.
+"""Descent on the CPU and on a GPU: the prompts of a step, the model's step from its table, and the update.
 
 A run's `State` holds what was reached. On the CPU that is always so; on a GPU it catches up when it is asked to.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import devices
-from ..core.checks import integer
-from ..core.errors import InvalidType, InvalidValue
+from ..core.arrays import kind_of, name_of
+from ..core.errors import InvalidType, NotFinite
 from ..kernels.layers import loss as losses
 from ..kernels.products import are_finite
-from ..models.front import check_batch, loss_and_grad
-from ..models.model import find, step_of
-from ..models.transformer.prompts import CodedPrompts, Params, Prompts
-from .runs import describe, diverged
+from ..models.front import check_batch
+from ..models.model import Batch, Model, step_of
+from ..models.transformer.steps import OnGpu as GpuStep
+from .optimizers import Blocks, OptimizerState
+from .plan import Plan
+from .problem import extra
+from .runs import Diverged, State, diverged
 
-__all__ = ["OnCpu", "OnGpu", "draws"]
+__all__ = ["OnCpu", "OnGpu"]
 
 _LOOK = 100  # steps after which a run on a GPU looks whether all is well
 _EXPLODED = 1e6  # times the first loss, or 1: beyond that a run only waits for the overflow
 
 
-def draws(problem, prompts, batch, seed, start, on_gpu):
-    """step -> prompts of that step, on the GPU if they are to be there."""
-    if on_gpu and (not isinstance(start, Params) or (isinstance(prompts, str) and prompts == "population")):
-        what = f"the model of {describe(problem)['type']}" if not isinstance(start, Params) else "prompts='population'"
-        raise InvalidType(f"backend is 'cuda', and there are no GPU kernels for {what}. Take backend='cpu'.")
-    if isinstance(prompts, str):
-        if prompts not in ("fresh", "population"):
-            raise InvalidValue(f"prompts is {prompts!r}; expected 'fresh', 'population', a number, or prompts.")
-        if prompts == "fresh":
-            if on_gpu and hasattr(problem, "device_sampler"):
-                sampler = problem.device_sampler(batch, start[0].dtype)
-                return lambda t: sampler((seed, t))
-            return _moving(lambda t: problem.sample(batch, seed=(seed, t)), start, on_gpu)
-        if not hasattr(problem, "population"):
-            raise InvalidValue(
-                f"prompts is 'population': {describe(problem)['type']} has none to compute with. Expected 'fresh', a "
-                "number, or prompts."
-            )
-        prompts = problem.population(seed=(seed, 1, 0))
-        return lambda t: prompts
-    if isinstance(prompts, (int, np.integer)):
-        prompts = problem.sample(integer("prompts", prompts, 1), seed=(seed, 1, 0))
-    check_batch(prompts)
-    step_of(find(start, prompts), prompts, "cpu")
-    if batch >= len(prompts):
-        whole = _moving(lambda t: prompts, start, on_gpu)(0)
-        return lambda t: whole
-    if on_gpu:
-        prompts = devices.to_host(prompts)  # whence the chosen ones are brought back
-
-    def chosen(t):
-        return prompts[np.random.default_rng([4, seed, t]).choice(len(prompts), batch, replace=False)]
-
-    return _moving(chosen, start, on_gpu)
-
-
-def _moving(draw, start, on_gpu):
-    """The same draws, brought to the GPU if they are to be there, codes without a kernel as tokens of the run's dtype."""
-    if not on_gpu:
-        return draw
-
-    def moved(t):
-        prompts = draw(t)
-        return devices.to_device(
-            prompts if isinstance(prompts, (Prompts, CodedPrompts)) else prompts.dense(start[0].dtype)
-        )
-
-    return moved
+def _draws(plan: Plan) -> Callable[[int], Batch]:
+    """The prompts of each step, t -> batch. They depend on the plan and on t alone."""
+    problem, prompts, batch, seed = plan.problem, plan.prompts, plan.batch, plan.seed
+    on_gpu = plan.device == "cuda"
+    if batch is None:
+        population = extra(problem, "population")(seed=(seed, 1, 0))
+        return lambda t: population
+    if isinstance(prompts, str):  # "fresh"
+        if on_gpu and (make := extra(problem, "device_sampler")) is not None:
+            sampler = make(batch, plan.dtype)
+            return lambda t: sampler((seed, t))
+        return lambda t: problem.sample(batch, seed=(seed, t))
+    given: Any = problem.sample(prompts, seed=(seed, 1, 0)) if isinstance(prompts, int) else prompts
+    if batch >= len(given):
+        return lambda t: given
+    if devices.choose("auto", arrays=given.arrays).stays:
+        given = devices.to_host(given)  # chosen from there; the chosen ones are brought back
+    return lambda t: given[np.random.default_rng([4, seed, t]).choice(len(given), batch, replace=False)]
 
 
 class OnCpu:
@@ -76,69 +53,113 @@ class OnCpu:
 
     every = 1  # step, it is known what was reached
 
-    def __init__(self, state, draw, loss, trained, weight_decay, masks):
-        self.state, self.draw, self.loss = state, draw, loss
-        self.trained, self.weight_decay, self.masks = trained, weight_decay, masks
+    def __init__(self, plan: Plan, state: State) -> None:
+        self.plan, self.state, self._draw = plan, state, _draws(plan)
+        self._masks = {name: mask for name, mask in plan.masks.items() if name in plan.trained}
+        self._checked = False  # of the prompts, the first ones: others come from where they came from
 
-    def step(self, t):
-        state = self.state
-        state.loss[t], grads = loss_and_grad(state.params, self.draw(t), self.loss)
+    def step(self, t: int) -> None:
+        """Step t: its loss into the history, new parameters and what the optimizer remembers into the state."""
+        plan, state = self.plan, self.state
+        prompts = self._draw(t)
+        if not self._checked:
+            check_batch(prompts)
+            devices.choose("cpu", arrays=prompts.arrays)
+            self._checked = True
+        state.loss[t], grads = step_of(plan.model, prompts, "cpu").loss_and_grad(state.params, prompts, plan.loss)
+        before, gradients = ({name: getattr(of, name) for name in plan.trained} for of in (state.params, grads))
         with np.errstate(all="ignore"):  # overflow is looked for below
-            updated = _update(state.params, grads, self.trained, state.eta[t], self.weight_decay, self.masks)
-        if not are_finite(*(getattr(updated, name) for name in self.trained)):
+            blocks, memory = plan.optimizer.update(
+                before, gradients, state.optimizer, float(state.eta[t]), plan.weight_decay
+            )
+        blocks, memory = _keep(self._masks, blocks, before), _keep_moments(self._masks, memory, state.optimizer)
+        if not are_finite(*blocks.values()):
             raise diverged(state, "a parameter is not finite after the update")
-        state.params, state.t = updated, t + 1
+        for kind, moments in memory.moments.items():
+            if not are_finite(*moments.values()):
+                raise diverged(
+                    state,
+                    NotFinite(
+                        f"the optimizer's {kind} is not finite although the gradient is: it overflows {plan.dtype}. Scale "
+                        "parameters or prompts down" + (", or use float64." if plan.dtype == np.float32 else ".")
+                    ),
+                )
+        state.params, state.optimizer, state.t = state.params._replace(**blocks), memory, t + 1
         if state.loss[t] > _EXPLODED * max(1.0, abs(state.loss[0])):
             raise _exploded(state)
 
-    def catch_up(self):
+    def catch_up(self) -> None:
         """Bring `state` up to what was reached."""
 
 
-def _update(params, grads, trained, eta, weight_decay, masks):
-    """One step of SGD on the trained blocks."""
-    changed = {}
-    for name in trained:
-        W = getattr(params, name)
-        change = W.dtype.type(weight_decay) * W
-        change += getattr(grads, name)
-        if name in masks:
-            change *= masks[name]
-        change *= W.dtype.type(eta)
-        changed[name] = W - change  # W <- W - eta ( dW + lambda W )
-    return params._replace(**changed)
+def _keep(masks: Mapping[str, NDArray[np.bool_]], after: Blocks, before: Blocks) -> Blocks:
+    """The blocks after an update, with every masked entry as it was before."""
+    if not masks:
+        return after
+    return {
+        name: np.where(masks[name], block, before[name]) if name in masks else block for name, block in after.items()
+    }
+
+
+def _keep_moments(
+    masks: Mapping[str, NDArray[np.bool_]], after: OptimizerState, before: OptimizerState
+) -> OptimizerState:
+    """What the optimizer remembers after an update, with the moments of every masked entry as they were before."""
+    kept = {kind: _keep(masks, moments, before.moments[kind]) for kind, moments in after.moments.items()}
+    return after._replace(moments=kept)
+
+
+def _gpu_step(model: Model, batch: Batch) -> GpuStep:
+    """The model's step for such a batch on a GPU; TypeError where it has no kernels that a descent can launch itself."""
+    step = step_of(model, batch, "cuda")
+    if not isinstance(step, GpuStep):
+        raise InvalidType(
+            f"the model {model.name} trains on a GPU by a {kind_of(step)}; expected a subclass of {name_of(GpuStep)}, whose "
+            "kernels a run launches. Take backend='cpu'."
+        )
+    return step
 
 
 class OnGpu:
-    """Steps of a run on a GPU: `state` is what was reached when it last caught up."""
+    """Steps of SGD on a GPU: `state` is what was reached when it last caught up."""
 
-    def __init__(self, state, draw, loss, trained, weight_decay, masks):
+    def __init__(self, plan: Plan, state: State) -> None:
         self.every = _LOOK
-        self.state, self.draw, self.kind = state, draw, losses.NAMES[loss]
-        self.model = find(state.params)
+        self.plan, self.state, self._draw = plan, state, _draws(plan)
+        self._last: Batch | None = None
+        self._inputs: Any = None
         if state.t < len(state.loss):
-            prompts = draw(state.t)
-            step_of(self.model, prompts, "cuda").checked(state.params, prompts)
+            prompts = self._draw(state.t)
+            check_batch(prompts)
+            _gpu_step(plan.model, prompts).checked(state.params, prompts)
         flags = [
-            np.broadcast_to(
-                masks.get(name, array.dtype.type(1)) if name in trained else array.dtype.type(0), array.shape
+            np.broadcast_to(plan.masks.get(name, True) if name in plan.trained else False, array.shape).astype(
+                array.dtype
             )
             for name, array in state.params._asdict().items()
         ]
-        self.descent = devices.kernels().Descent(state.params, flags, weight_decay, state.loss, state.t, _EXPLODED)
+        self._descent = devices.kernels().Descent(
+            state.params, flags, plan.weight_decay, state.loss, state.t, _EXPLODED
+        )
 
-    def step(self, t):
-        prompts = self.draw(t)
-        step = step_of(self.model, prompts, "cuda")
-        inputs, labels = step.operands(prompts, self.descent.dtype)
+    def step(self, t: int) -> None:
+        """Step t, on the GPU: nothing comes to the host, but every so often whether all is well."""
+        prompts = self._draw(t)
+        if prompts is not self._last:  # a training set that every step takes whole is brought there once
+            self._last, self._inputs = prompts, None
+            self._step = _gpu_step(self.plan.model, prompts)
+            self._inputs = self._step.operands(prompts, self._descent.dtype)
+        inputs, labels = self._inputs
         n_keys = prompts.length + bool(prompts.query_attends)
-        self.descent.step(t, self.state.eta[t], step.kernel.step, inputs, labels, n_keys, self.kind)
-        if (t + 1) % self.every == 0 and not self.descent.well():
+        kind = losses.NAMES[self.plan.loss]
+        self._descent.step(t, self.state.eta[t], self._step.kernel.step, inputs, labels, n_keys, kind)
+        if (t + 1) % self.every == 0 and not self._descent.well():
             self.catch_up()
 
-    def catch_up(self):
+    def catch_up(self) -> None:
+        """Bring `state` up to what was reached. `Diverged` if it did not get this far."""
         state = self.state
-        state.t, wrong, params, state.loss[:] = self.descent.fetch()
+        state.t, wrong, params, state.loss[:] = self._descent.fetch()
         state.params = state.params._replace(**dict(zip(state.params._fields, params, strict=True)))
         if wrong == 1:
             raise diverged(state, "the loss, a gradient or a parameter is not finite")
@@ -146,5 +167,5 @@ class OnGpu:
             raise _exploded(state)
 
 
-def _exploded(state):
+def _exploded(state: State) -> Diverged:
     return diverged(state, f"the loss is {state.loss[state.t - 1]:.3g}, and was {state.loss[0]:.3g} at the start")

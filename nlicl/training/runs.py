@@ -1,28 +1,21 @@
-"""Training runs: what they record, where they diverge, and their checkpoints. One .npz, no pickle."""
+"""Training runs: what they record, where they are, and where they diverge."""
 
 import csv
-import dataclasses
-import importlib
 import io
-import json
 import os
-import re
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .. import __version__
-from ..core.arrays import name_of, short
+from ..core.arrays import short
 from ..core.errors import InvalidType, InvalidValue, NotFinite
 from ..core.files import write_whole
-from ..models.transformer.prompts import Params
+from .optimizers import OptimizerState
 
-__all__ = ["Diverged", "History", "Run", "load_run"]
-
-CHECKPOINT = "checkpoint.npz"
-_FORMAT = 1
+__all__ = ["Diverged", "History", "Run", "State", "diverged"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,24 +34,24 @@ class History:
         What the problem's observer found then; `history["hinge_unseen"]` is `history.measured["hinge_unseen"]`.
     """
 
-    loss: np.ndarray
-    learning_rate: np.ndarray
-    steps: np.ndarray
-    measured: dict = field(repr=False)
+    loss: NDArray[np.floating]
+    learning_rate: NDArray[np.floating]
+    steps: NDArray[np.integer]
+    measured: dict[str, NDArray[Any]] = field(repr=False)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self.measured:
             raise KeyError(f"{name!r} was not measured; there are {', '.join(self.measured) or 'no measurements'}")
         return self.measured[name]
 
-    def at(self, step, name):
+    def at(self, step: int, name: str) -> Any:
         """`name` as measured after `step` updates."""
         found = np.flatnonzero(self.steps == step)
         if not len(found):
             raise KeyError(f"nothing was measured at step {step}; measured were {self.steps.tolist()}")
         return self[name][found[0]]
 
-    def to_csv(self, path):
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
         """One row a measurement: step, and every measurement that is one number."""
         names = [name for name, values in self.measured.items() if values.ndim == 1]
         text = io.StringIO()
@@ -81,14 +74,17 @@ class Run:
     step : int
     settings : dict
         What the run depends on: problem, seed, batch, learning rate and so on, as plain values.
+    optimizer : OptimizerState
+        What the optimizer remembers after `step` updates; nothing for SGD.
     """
 
-    params: tuple
+    params: Any
     history: History
     step: int
-    settings: dict = field(repr=False)
+    settings: dict[str, Any] = field(repr=False)
+    optimizer: OptimizerState = field(default=OptimizerState(), repr=False)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         loss = f", loss {self.history.loss[-1]:.4g}" if len(self.history.loss) else ""
         return f"Run(step={self.step}{loss}, {self.params!r})"
 
@@ -96,12 +92,13 @@ class Run:
 class Diverged(ArithmeticError):
     """Training left the finite numbers. `.run` holds the last finite parameters and the history up to there."""
 
-    def __init__(self, message, run):
+    def __init__(self, message: str, run: Run) -> None:
         super().__init__(message)
         self.run = run
 
 
-def diverged(state, reason):
+def diverged(state: "State", reason: str | NotFinite) -> Diverged:
+    """The error for a run that diverged at the state it reached, for this reason."""
     advice = f"The learning rate was {state.settings['learning_rate']:g}; try a tenth of it."
     if state.t == 0 and isinstance(reason, NotFinite):  # which says what to scale down
         advice = "No step was taken yet: the learning rate is not the cause."
@@ -113,14 +110,28 @@ def diverged(state, reason):
 
 
 class State:
-    """A run under way: parameters after t updates, losses of the steps before, measurements so far."""
+    """A run under way: parameters and optimizer after t updates, losses of the steps before, measurements so far.
 
-    def __init__(self, params, steps, settings):
-        self.params, self.t, self.settings = params, 0, settings
+    Parameters
+    ----------
+    params : NamedTuple of ndarray
+        To start from.
+    optimizer : OptimizerState
+        Before the first update.
+    steps : int
+        T, which the losses have room for.
+    settings : dict
+        Of the run's plan.
+    """
+
+    def __init__(self, params: Any, optimizer: OptimizerState, steps: int, settings: dict[str, Any]) -> None:
+        self.params, self.optimizer, self.t, self.settings = params, optimizer, 0, settings
         self.loss, self.eta = np.full(steps, np.nan), np.full(steps, np.nan)
-        self.steps, self.rows = [], []
+        self.steps: list[int] = []
+        self.rows: list[Mapping[str, Any]] = []
 
-    def record(self, t, measured):
+    def record(self, t: int, measured: Any) -> None:
+        """Keep what was measured after t updates; TypeError or ValueError unless it is as it was before."""
         if not isinstance(measured, dict):
             raise InvalidType(f"observe returns {short(measured)}; expected a dict of numbers and arrays.")
         if self.rows:
@@ -134,111 +145,9 @@ class State:
         self.steps.append(t)
         self.rows.append(measured)
 
-    def run(self):
+    def run(self) -> Run:
+        """The run as far as it got. Its arrays are the run's own."""
         names = self.rows[0] if self.rows else ()
         measured = {name: np.array([row[name] for row in self.rows]) for name in names}
         history = History(self.loss[: self.t].copy(), self.eta[: self.t].copy(), np.array(self.steps, int), measured)
-        return Run(self.params, history, self.t, self.settings)
-
-
-def describe(thing):
-    """What identifies a problem or a schedule in a file: its type and fields, or a function's name."""
-    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        kind = type(thing)
-        given = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
-        fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-        return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": fields}
-    kind = thing if hasattr(thing, "__qualname__") else type(thing)
-    return {"type": f"{kind.__module__}.{kind.__qualname__}"}
-
-
-# ---- Checkpoints
-
-
-def pack(run):
-    """A run as the bytes of an .npz file."""
-    history = run.history
-    arrays = {f"params/{name}": array for name, array in run.params._asdict().items()}
-    arrays |= {"loss": history.loss, "learning_rate": history.learning_rate, "steps": history.steps}
-    arrays |= {f"measured/{name}": values for name, values in history.measured.items()}
-    about = {"format": _FORMAT, "nlicl": __version__, "step": run.step, "settings": run.settings}
-    arrays |= {"about": np.array(json.dumps(about))}
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def load_run(path, params=None):
-    """Read a run from its folder or its checkpoint file.
-
-    Parameters
-    ----------
-    path : path
-        The folder given as `out`, or the `checkpoint.npz` in it.
-    params : type, optional
-        NamedTuple of the parameters, for a run of a problem of your own; that of the paper whose problem it is, or
-        `nlicl.Params`, if not given.
-
-    Returns
-    -------
-    Run
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        No such file; a file that is not a checkpoint of nlicl, or damaged; parameters with other names than in `params`.
-    """
-    if not isinstance(path, (str, os.PathLike)):
-        raise InvalidType(f"path is {short(path)}; expected a run's folder, or its checkpoint file.")
-    path = Path(path)
-    path = path / CHECKPOINT if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}; expected one that nlicl train --out wrote.")
-    fields, history, step, settings = unpack(path)
-    kind = _params_of(settings) if params is None else params
-    if set(fields) != set(getattr(kind, "_fields", ())):
-        wanted = f"{name_of(kind)}({', '.join(kind._fields)})" if hasattr(kind, "_fields") else "a NamedTuple of them"
-        raise InvalidValue(
-            f"{path} holds the parameters {', '.join(fields)}, of a run of {settings['problem']['type']}; expected {wanted}. "
-            "Give the type that goes with them, nlicl.load_run(path, params=TYPE)."
-        )
-    return Run(kind(**fields), history, step, settings)
-
-
-def paper_of(settings):
-    """The name of the paper whose problem a run's settings describe; None if it is of no paper of the library."""
-    found = re.match(r"nlicl\.papers\.(\w+)\.", settings["problem"]["type"])
-    return found and found[1]
-
-
-def _params_of(settings):
-    """The type of a run's parameters. Only modules of the library are ever imported because a file names them."""
-    name = paper_of(settings)
-    try:
-        return importlib.import_module(f"nlicl.papers.{name}").Params if name else Params
-    except ImportError:
-        return Params
-
-
-def unpack(path):
-    """Parameters by name, history, step and settings, as `pack` put them into a file; ValueError if it is no such file."""
-    anew = "Delete it, or choose another folder, and start anew."
-    if not zipfile.is_zipfile(path):
-        raise InvalidValue(f"{path} is not a checkpoint of nlicl, or is damaged: not an .npz file. {anew}")
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = dict(file)
-        about = json.loads(str(arrays["about"]))
-        settings, step, version = about["settings"], about["step"], about["format"]
-        fields = {name.removeprefix("params/"): a for name, a in arrays.items() if name.startswith("params/")}
-        measured = {name.removeprefix("measured/"): a for name, a in arrays.items() if name.startswith("measured/")}
-        history = History(arrays["loss"], arrays["learning_rate"], arrays["steps"], measured)
-        settings["problem"]["type"]  # what every run has
-        settings.setdefault("backend", "cpu")  # of runs from before there was another
-    except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise InvalidValue(f"{path} is not a checkpoint of nlicl, or is damaged ({error}). {anew}") from None
-    if version != _FORMAT:
-        raise InvalidValue(
-            f"{path} has format {version}; this nlicl reads {_FORMAT}. Continue it with the nlicl that wrote it."
-        )
-    return fields, history, step, settings
+        return Run(self.params, history, self.t, self.settings, self.optimizer)

@@ -21,7 +21,7 @@ from nlicl.experiments.experiment import Experiment, Training
 from nlicl.experiments.figure import Figure, Recipe
 from nlicl.experiments.series import Series
 from nlicl.papers import li2024
-from nlicl.training.runs import pack
+from nlicl.training.checkpoint import pack
 
 SMALL = ["--set", "M1=4", "--set", "M2=3", "--set", "d_X=8", "--set", "d_Y=3", "--set", "m=7", "--set", "length=5",
          "--set", "batch=6"]  # fmt: skip

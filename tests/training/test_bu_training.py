@@ -24,7 +24,7 @@ from nlicl.papers.bu2024 import (
     theory,
     theory_case,
 )
-from nlicl.training.loop import InverseTime
+from nlicl.training import InverseTime
 
 TINY = Problem(
     dictionary=6, d_x=9, d_y=7, p_z=0.3, m=5, sigma_xi=0.2, sigma_1=0.3, weight_decay=0.01, step_offset=400.0

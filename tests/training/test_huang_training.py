@@ -150,7 +150,7 @@ def test_the_sources_of_counts():
         (lambda: nlicl.train(SMALL, params=nlicl.Params(*[np.eye(3)] * 5)), TypeError,
          r"params is a nlicl.Params; expected a nlicl.papers.huang2023.Params\(Q\), as problem.initialize"),
         (lambda: nlicl.train(SMALL, prompts=li2024.Problem().sample(3)), TypeError,
-         "prompts is a nlicl.CodedPrompts, which goes with nlicl.Params; expected prompts for a nlicl.papers.huang2023.P"),
+         "prompts is a nlicl.CodedPrompts; expected prompts of the model regression: nlicl.papers.huang2023.Prompts, nlicl"),
         (lambda: nlicl.forward(Params(np.eye(20)), Problem().population()), TypeError, "no single prompts to predict"),
         (lambda: nlicl.loss_and_grad(Params(np.eye(3)), Problem().population()), ValueError, r"expected \(20, 20\)"),
         (lambda: nlicl.loss_and_grad(Params(np.eye(20)), Problem().population(), "hinge"), ValueError, "loss is 'hinge'"),

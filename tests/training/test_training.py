@@ -21,8 +21,8 @@ import nlicl
 from nlicl import CodedPrompts, Params
 from nlicl.models.transformer import reference
 from nlicl.papers import bu2024, huang2023, li2024
-from nlicl.training.loop import InverseTime
-from nlicl.training.runs import CHECKPOINT, History, Run, load_run, pack
+from nlicl.training import SGD, Adam, AdamW, History, InverseTime, Run, load_run
+from nlicl.training.checkpoint import CHECKPOINT, pack
 
 SMALL = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=12, learning_rate=0.7)
 BLOCKS = ("W_Q", "W_K", "W_V", "W_O")
@@ -38,6 +38,11 @@ def assert_same_run(got, want):
         np.testing.assert_array_equal(getattr(got.params, name), array, err_msg=name)
     for name in ("loss", "learning_rate", "steps"):
         np.testing.assert_array_equal(getattr(got.history, name), getattr(want.history, name), err_msg=name)
+    assert got.optimizer.updates == want.optimizer.updates
+    assert list(got.optimizer.moments) == list(want.optimizer.moments)
+    for kind, blocks in want.optimizer.moments.items():
+        for name, array in blocks.items():
+            np.testing.assert_array_equal(got.optimizer.moments[kind][name], array, err_msg=f"{kind} of {name}")
     assert list(got.history.measured) == list(want.history.measured)
     for name, values in want.history.measured.items():
         np.testing.assert_array_equal(got.history[name], values, err_msg=name)
@@ -312,24 +317,31 @@ def test_ctrl_c_keeps_every_step(tmp_path):
 
 KILLED = """
 import sys
-from nlicl import train
 from nlicl.papers import li2024
-problem = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, learning_rate=0.7)
-train(problem, steps=100_000, measure=40, checkpoint=10, out=sys.argv[1])
+from nlicl.training import SGD, Adam, AdamW, train
+problem = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, learning_rate=0.01)
+optimizer = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW}[sys.argv[2]]()
+train(problem, steps=100_000, measure=40, checkpoint=10, weight_decay=0.01, optimizer=optimizer, out=sys.argv[1])
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-def test_killed_at_any_instant_it_goes_on(tmp_path):
-    """SIGKILL at three arbitrary instants: the checkpoint is whole, at most 10 steps old, and resuming it is bitwise the run
-    that nobody killed."""
+@pytest.mark.parametrize(
+    ("optimizer", "waits"),
+    [(SGD(), (0.0, 0.113, 0.271)), (Adam(), (0.0, 0.171)), (AdamW(), (0.087,))],
+    ids=["SGD", "Adam", "AdamW"],
+)
+def test_killed_at_any_instant_it_goes_on(tmp_path, optimizer, waits):
+    """SIGKILL at arbitrary instants: the checkpoint is whole, at most 10 steps old, and resuming it is bitwise the run that
+    nobody killed, what the optimizer remembers included."""
     folder = tmp_path / "run"
     path = folder / CHECKPOINT
-    problem = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, learning_rate=0.7)
-    for wait in (0.0, 0.113, 0.271):
+    problem = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, learning_rate=0.01)
+    options = {"measure": 40, "checkpoint": 10, "weight_decay": 0.01, "optimizer": optimizer}
+    for wait in waits:
         shutil.rmtree(folder, ignore_errors=True)
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(folder)], env={**os.environ, "PYTHONPATH": str(ROOT)}
+            [sys.executable, "-c", KILLED, str(folder), optimizer.name], env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
         deadline = time.monotonic() + 120
         while not path.exists() and time.monotonic() < deadline:
@@ -340,8 +352,9 @@ def test_killed_at_any_instant_it_goes_on(tmp_path):
         step = load_run(folder).step
         assert step > 0 and step % 10 == 0
         to = step + 23
-        resumed = nlicl.train(problem, steps=to, measure=40, checkpoint=10, out=folder, resume=True)
-        assert_same_run(resumed, nlicl.train(problem, steps=to, measure=40, checkpoint=10))
+        resumed = nlicl.train(problem, steps=to, out=folder, resume=True, **options)
+        assert_same_run(resumed, nlicl.train(problem, steps=to, **options))
+        assert resumed.optimizer.updates == (0 if optimizer == SGD() else to)
     assert [name.name for name in folder.iterdir() if name.suffix == ".npz"] == [CHECKPOINT]
 
 
@@ -481,8 +494,7 @@ def changing_shape():
         ({"prompts": SMALL}, TypeError, "prompts is a nlicl.papers.li2024.Problem; expected"),
         ({"prompts": 0.5}, TypeError, "prompts is a float; expected"),
         ({"prompts": huang2023.Problem(K=3).sample(4)}, TypeError,
-         "prompts is a nlicl.papers.huang2023.CodedPrompts, which goes with nlicl.papers.huang2023.Params; expected prompts "
-         "for a nlicl.Params"),
+         "prompts is a nlicl.papers.huang2023.CodedPrompts; expected prompts of the model transformer: nlicl.Prompts, nl"),
         ({"schedule": 0.5}, TypeError, "schedule is 0.5; expected a function"),
         ({"observe": "A"}, TypeError, "observe is 'A'; expected a function"),
         ({"observe": lambda params: 3.0}, TypeError, "observe returns 3.0; expected a dict"),
@@ -623,10 +635,10 @@ def test_damaged_checkpoints_are_refused(tmp_path):
 
 
 def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("nlicl.training.runs._FORMAT", 7)
+    monkeypatch.setattr("nlicl.training.checkpoint._format_of", lambda run: 7)
     train(out=tmp_path)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="has format 7; this nlicl reads 1"):
+    with pytest.raises(ValueError, match="has format 7; this nlicl reads 1 and 2"):
         load_run(tmp_path)
 
 

@@ -1,0 +1,261 @@
+"""Optimizers: how a gradient becomes a step.
+
+    theta   a trained block          g_t   its mean gradient over the batch, d loss / d theta
+    eta_t   the learning rate        lambda   weight decay, `weight_decay` of the run
+    m_t, v_t   decaying means of the gradient and of its square
+
+All of it is entry by entry. A run counts its steps from t = 0, the papers from t = 1: `updates + 1` below is their t. An
+optimizer knows nothing of masks: the descent keeps what a mask keeps, in the parameters and in the moments.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.arrays import name_of, short
+from ..core.checks import real
+from ..core.errors import InvalidType, InvalidValue
+
+__all__ = ["SGD", "Adam", "AdamW", "Blocks", "Optimizer", "OptimizerState", "check_optimizer", "named"]
+
+Blocks = Mapping[str, NDArray[np.floating]]
+"""Arrays by the names of the parameters they belong to."""
+
+
+class OptimizerState(NamedTuple):
+    """What an optimizer remembers between two steps. A checkpoint holds it.
+
+    Attributes
+    ----------
+    updates : int
+        How many updates were made.
+    moments : dict of str to Blocks
+        For each kind of moment, such as "m", an array for each trained block: of its shape, in the dtype of the run.
+    """
+
+    updates: int = 0
+    moments: Mapping[str, Blocks] = {}
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """What `nlicl.train` asks of an optimizer. A frozen dataclass will do."""
+
+    @property
+    def name(self) -> str:
+        """The name that checkpoints hold."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """Its own settings as plain values. A run resumes only with the same ones."""
+        ...
+
+    def init(self, params: Blocks) -> OptimizerState:
+        """The state before the first update of these blocks."""
+        ...
+
+    def update(
+        self, params: Blocks, grads: Blocks, state: OptimizerState, eta: float, weight_decay: float
+    ) -> tuple[Blocks, OptimizerState]:
+        """The blocks and the state after one step.
+
+        Parameters
+        ----------
+        params, grads : Blocks
+            The trained blocks, and the loss's derivative with respect to each of them, of one dtype.
+        state : OptimizerState
+            As `init` or the update before returned it.
+        eta, weight_decay : float
+            eta_t and lambda.
+
+        Returns
+        -------
+        params : Blocks
+            New arrays, in the same dtype. What is given is not changed.
+        state : OptimizerState
+        """
+        ...
+
+
+class _Settings:
+    """The fields of a dataclass as its settings."""
+
+    def settings(self) -> dict[str, float]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class SGD(_Settings):
+    """Stochastic gradient descent: theta <- theta - eta_t (g_t + lambda theta). It has no settings and remembers nothing.
+
+    It is what the papers of this library train by. On the population it is gradient descent.
+    """
+
+    __module__ = "nlicl.training"
+
+    name = "SGD"
+
+    def init(self, params: Blocks) -> OptimizerState:
+        """Nothing to remember."""
+        return OptimizerState()
+
+    def update(
+        self, params: Blocks, grads: Blocks, state: OptimizerState, eta: float, weight_decay: float
+    ) -> tuple[Blocks, OptimizerState]:
+        """One step; the state stays as it is."""
+        new = {}
+        for name, theta in params.items():
+            change = weight_decay * theta  # lambda theta
+            change += grads[name]  # g_t + lambda theta
+            change *= eta
+            new[name] = theta - change  # theta <- theta - eta_t (g_t + lambda theta)
+        return new, state
+
+
+@dataclass(frozen=True)
+class _Moments(_Settings):
+    """Decaying means of the gradient and of its square, and the direction that Adam takes from them."""
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        for name in ("beta_1", "beta_2"):
+            self._keep(name, real(name, getattr(self, name), "at least 0 and below 1", lambda x: 0 <= x < 1))
+        self._keep("epsilon", real("epsilon", self.epsilon, "at least 0", lambda x: x >= 0))
+
+    def _keep(self, name: str, value: float) -> None:
+        object.__setattr__(self, name, value)
+
+    def init(self, params: Blocks) -> OptimizerState:
+        """m_0 = 0 and v_0 = 0."""
+        zeros = [{name: np.zeros_like(theta) for name, theta in params.items()} for _ in range(2)]
+        return OptimizerState(0, dict(zip(("m", "v"), zeros, strict=True)))
+
+    def _direction(self, gradients: Blocks, state: OptimizerState) -> tuple[Blocks, OptimizerState]:
+        """m^_t / (sqrt(v^_t) + epsilon) for each block, and the moments after this step."""
+        t = state.updates + 1
+        direction, m, v = {}, {}, {}
+        for name, g in gradients.items():
+            m_before, v_before = state.moments["m"][name], state.moments["v"][name]
+            m[name] = self.beta_1 * m_before + (1 - self.beta_1) * g  # m_t = beta_1 m_{t-1} + (1 - beta_1) g_t
+            v[name] = self.beta_2 * v_before + (1 - self.beta_2) * (g * g)  # v_t = beta_2 v_{t-1} + (1 - beta_2) g_t^2
+            m_hat = m[name] / (1 - self.beta_1**t)  # m^_t = m_t / (1 - beta_1^t)
+            v_hat = v[name] / (1 - self.beta_2**t)  # v^_t = v_t / (1 - beta_2^t)
+            direction[name] = m_hat / (np.sqrt(v_hat) + self.epsilon)  # m^_t / (sqrt(v^_t) + epsilon)
+        return direction, OptimizerState(t, {"m": m, "v": v})
+
+
+@dataclass(frozen=True)
+class Adam(_Moments):
+    """Adam: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, Algorithm 1.
+
+        g_t <- g_t + lambda theta
+        m_t = beta_1 m_{t-1} + (1 - beta_1) g_t          m^_t = m_t / (1 - beta_1^t)
+        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t^2        v^_t = v_t / (1 - beta_2^t)
+        theta <- theta - eta_t m^_t / (sqrt(v^_t) + epsilon)
+
+    The first line is not in the algorithm. Weight decay is coupled: it is the gradient of (lambda/2) |theta|^2, added to the
+    loss's, and goes through the moments as that does. Where it should not, take `AdamW`.
+
+    Parameters
+    ----------
+    beta_1, beta_2 : float
+        At least 0 and below 1.
+    epsilon : float
+        At least 0. At 0, an entry whose gradients were all 0 becomes 0/0, and the run ends as diverged.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Settings out of range, named.
+    """
+
+    __module__ = "nlicl.training"
+
+    name = "Adam"
+
+    def update(
+        self, params: Blocks, grads: Blocks, state: OptimizerState, eta: float, weight_decay: float
+    ) -> tuple[Blocks, OptimizerState]:
+        """One step of Algorithm 1."""
+        coupled = {
+            name: grads[name] + weight_decay * theta for name, theta in params.items()
+        }  # g_t <- g_t + lambda theta
+        direction, state = self._direction(coupled, state)
+        # theta <- theta - eta_t m^_t / (sqrt(v^_t) + epsilon)
+        return {name: theta - eta * direction[name] for name, theta in params.items()}, state
+
+
+@dataclass(frozen=True)
+class AdamW(_Moments):
+    """AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, Algorithm 2.
+
+        m_t = beta_1 m_{t-1} + (1 - beta_1) g_t          m^_t = m_t / (1 - beta_1^t)
+        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t^2        v^_t = v_t / (1 - beta_2^t)
+        theta <- theta - eta_t (m^_t / (sqrt(v^_t) + epsilon) + lambda theta)
+
+    Weight decay is decoupled: it goes past the moments, so that decay alone multiplies theta by 1 - eta_t lambda. Algorithm 2
+    multiplies its own lambda by the schedule alone and not by the learning rate eta: that lambda is eta lambda here. PyTorch's
+    AdamW is as here.
+
+    Parameters
+    ----------
+    beta_1, beta_2 : float
+        At least 0 and below 1.
+    epsilon : float
+        At least 0. At 0, an entry whose gradients were all 0 becomes 0/0, and the run ends as diverged.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Settings out of range, named.
+    """
+
+    __module__ = "nlicl.training"
+
+    name = "AdamW"
+
+    def update(
+        self, params: Blocks, grads: Blocks, state: OptimizerState, eta: float, weight_decay: float
+    ) -> tuple[Blocks, OptimizerState]:
+        """One step of Algorithm 2."""
+        direction, state = self._direction(grads, state)
+        # theta <- theta - eta_t (m^_t / (sqrt(v^_t) + epsilon) + lambda theta)
+        return {name: theta - eta * (direction[name] + weight_decay * theta) for name, theta in params.items()}, state
+
+
+_KINDS = {kind.name.lower(): kind for kind in (SGD, Adam, AdamW)}
+
+
+def named(name: str, settings: Mapping[str, Any]) -> Optimizer:
+    """One of the library's optimizers, by its name in any case and its settings, as a checkpoint or a command line has them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        No such optimizer, no such setting of it, or a setting out of range.
+    """
+    kind = _KINDS.get(name.lower())
+    if kind is None:
+        raise InvalidValue(f"optimizer is {name!r}; expected one of {', '.join(map(repr, _KINDS))}.")
+    known = [field.name for field in fields(kind)]
+    unknown = [key for key in settings if key not in known]
+    if unknown:
+        raise InvalidValue(f"{kind.name} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}.")
+    return kind(**settings)
+
+
+def check_optimizer(optimizer: Any) -> Optimizer:
+    """`optimizer` itself; TypeError, with what to give, unless it is an object that `Optimizer` describes."""
+    if isinstance(optimizer, type):
+        raise InvalidType(f"optimizer is the class {name_of(optimizer)}; expected an object: {optimizer.__name__}().")
+    if not isinstance(optimizer, Optimizer):
+        raise InvalidType(
+            f"optimizer is {short(optimizer)}; expected an object with init and update, for example nlicl.training.Adam()."
+        )
+    return optimizer

@@ -1,0 +1,268 @@
+"""The plan of a run: everything that its result depends on, made and checked once, before the first step.
+
+A plan is stored in every checkpoint as `settings`, plain values. A run resumes only by a plan that is stored the same way.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .. import devices
+from ..core.arrays import short
+from ..core.checks import integer, real
+from ..core.errors import InvalidType, InvalidValue
+from ..core.registry import MODELS
+from ..models.front import check_loss
+from ..models.model import Batch, Model, find
+from .arguments import block_names, cast, check_gpu, checked_masks, checked_measure, checked_prompts, starting_point
+from .optimizers import SGD, Optimizer, check_optimizer
+from .problem import Observer, Problem, Schedule, check_problem, describe, extra
+from .runs import State
+
+__all__ = ["Plan", "make_plan", "usual_model"]
+
+_POSITIVE = ("greater than 0", lambda x: x > 0)
+_NOT_NEGATIVE = ("at least 0", lambda x: x >= 0)
+_MAY_DIFFER = ("checkpoint", "steps")  # settings that a resumed run may have otherwise
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything that a run's result depends on. Made by `make_plan`, which checks it.
+
+    Attributes
+    ----------
+    problem : Problem
+    steps : int
+        T.
+    learning_rate, weight_decay : float
+        eta and lambda.
+    prompts : {"fresh", "population"}, int or Batch
+        What it trains on.
+    batch : int or None
+        B; None on the population, which every step takes whole.
+    seed : int
+    loss : str
+    trained : tuple of str
+        In the order of the parameters.
+    optimizer : Optimizer
+    schedule, mask : Schedule, dict, or None
+        As they were given; None: the problem's.
+    masks : dict of str to ndarray of bool
+        What trains within a block, of its shape or of its last axis, whoever said so. Other blocks train whole.
+    start : NamedTuple of ndarray
+        The parameters it starts from, on the host, in the dtype of the run.
+    params : {"given"} or None
+        Whether they were given; None: the problem's initialisation.
+    model : Model
+        What the parameters and the prompts go through.
+    device : {"cpu", "cuda"}
+    measure : int, tuple of int, or None
+        Every so many steps and at the end, after so many steps, or never.
+    checkpoint : int
+        Steps between checkpoints.
+    """
+
+    problem: Problem
+    steps: int
+    learning_rate: float
+    prompts: str | int | Batch
+    batch: int | None
+    seed: int
+    loss: str
+    trained: tuple[str, ...]
+    optimizer: Optimizer
+    weight_decay: float
+    mask: Mapping[str, Any] | None
+    masks: Mapping[str, NDArray[np.bool_]]
+    schedule: Schedule | None
+    start: Any
+    params: str | None
+    model: Model
+    device: str
+    measure: int | tuple[int, ...] | None
+    checkpoint: int
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the parameters: float64 or float32."""
+        return self.start[0].dtype
+
+    @cached_property
+    def times(self) -> frozenset[int]:
+        """The steps to measure at."""
+        if isinstance(self.measure, int):
+            return frozenset({*range(0, self.steps + 1, self.measure), self.steps})
+        return frozenset(self.measure or ())
+
+    @cached_property
+    def _factor(self) -> Schedule | None:
+        return extra(self.problem, "schedule") if self.schedule is None else self.schedule
+
+    def eta(self, t: int) -> float:
+        """eta_t, the learning rate of step t. ValueError or TypeError where the schedule gives no number of at least 0."""
+        if self._factor is None:
+            return self.learning_rate
+        return self.learning_rate * real(f"schedule({t})", self._factor(t), *_NOT_NEGATIVE)
+
+    def begin(self) -> State:
+        """The state of the run before its first step."""
+        blocks = {name: getattr(self.start, name) for name in self.trained}
+        return State(self.start, self.optimizer.init(blocks), self.steps, self.settings())
+
+    def observer(self) -> Observer:
+        """The problem's own observer; TypeError if it has none."""
+        make = extra(self.problem, "observer")
+        if make is None:
+            raise InvalidType(
+                f"observe is None, and {describe(self.problem)['type']} has no observer; expected one of them. Give observe, "
+                "or measure=None."
+            )
+        return make(seed=self.seed)
+
+    def settings(self) -> dict[str, Any]:
+        """The plan as plain values, as a checkpoint stores it. Where two runs differ, the first of these names is told."""
+        return {
+            "problem": describe(self.problem),
+            "steps": self.steps,
+            "learning_rate": self.learning_rate,
+            "prompts": self.prompts
+            if isinstance(self.prompts, (str, int))
+            else "given",  # before batch: it decides of that
+            "batch": self.batch,
+            "seed": self.seed,
+            "loss": self.loss,
+            "trained": list(self.trained),
+            "optimizer": {"name": self.optimizer.name, **self.optimizer.settings()},
+            "weight_decay": self.weight_decay,
+            "mask": None if self.mask is None else {name: np.asarray(of).tolist() for name, of in self.mask.items()},
+            "schedule": None if self.schedule is None else describe(self.schedule),
+            "params": self.params,
+            "model": self.model.name,
+            "dtype": self.dtype.name,
+            "backend": self.device,
+            "measure": list(self.measure) if isinstance(self.measure, tuple) else self.measure,
+            "checkpoint": self.checkpoint,
+        }
+
+    def check_resumes(self, path: Path, stored: Mapping[str, Any], step: int) -> None:
+        """ValueError unless the run in the checkpoint at `path`, at `step` of these settings, goes on by this plan."""
+        stored = {"model": usual_model(self.start), **stored}  # what runs went through before they had a choice
+        for name, here in json.loads(json.dumps(self.settings())).items():
+            if here != stored.get(name) and name not in _MAY_DIFFER:
+                name, there, here = _difference(name, stored.get(name), here)
+                raise InvalidValue(
+                    f"{path} is of a run with other settings: {name} is {there!r} there and {here!r} here. "
+                    "Resume with the settings it was started with, or choose another folder."
+                )
+        if step > self.steps:
+            raise InvalidValue(f"{path} is at step {step} already; expected steps of at least that, got {self.steps}.")
+
+
+def _difference(name: str, there: Any, here: Any) -> tuple[str, Any, Any]:
+    """What two unequal settings of this name differ by: the name to tell, and both values."""
+    if name == "problem":
+        if there["type"] != here["type"]:
+            return name, there["type"], here["type"]
+        there, here = there["fields"], here["fields"]
+    elif name == "optimizer":
+        if there["name"] != here["name"]:
+            return name, there["name"], here["name"]
+    else:
+        return name, there, here
+    key = next(key for key in here if here[key] != there.get(key))
+    return key, there.get(key), here[key]
+
+
+def usual_model(params: Any) -> str | None:
+    """The name of the model that such parameters go through where none is named; None if there is none."""
+    return next((model.name for model in MODELS if isinstance(params, model.Params)), None)
+
+
+# ---- Making a plan
+
+
+def make_plan(
+    problem: Problem,
+    *,
+    steps: int | None,
+    learning_rate: float | None,
+    batch: int | None,
+    seed: int,
+    loss: str | None,
+    trained: Sequence[str] | None,
+    optimizer: Optimizer | None,
+    weight_decay: float | None,
+    schedule: Schedule | None,
+    mask: Mapping[str, Any] | None,
+    prompts: str | int | Batch | None,
+    params: Any,
+    model: Model | str | None,
+    dtype: DTypeLike,
+    backend: str,
+    measure: int | Sequence[int] | None,
+    checkpoint: int,
+) -> Plan:
+    """A plan from the arguments of `nlicl.train`, and from the problem where they are None.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `nlicl.train`.
+    nlicl.devices.Unavailable
+        backend="cuda" without a GPU, or without the package numba-cuda.
+    """
+    check_problem(problem)
+    device = devices.choose(backend, params, prompts.arrays if isinstance(prompts, Batch) else {}).device
+    seed = integer("seed", seed, 0)
+    steps = integer("steps", problem.steps if steps is None else steps, 0)
+    prompts = extra(problem, "prompts") if prompts is None else prompts
+    whole = isinstance(prompts, str) and prompts == "population"
+    if whole and batch is not None:
+        raise InvalidValue(
+            f"batch is {batch!r} with prompts = 'population', which every step takes whole; expected no batch. Leave it out, "
+            "or train on prompts='fresh'."
+        )
+    batch = None if whole else integer("batch", problem.batch if batch is None else batch, 1)
+    checkpoint = integer("checkpoint", checkpoint, 1)
+    learning_rate = real("learning_rate", problem.learning_rate if learning_rate is None else learning_rate, *_POSITIVE)
+    weight_decay = extra(problem, "weight_decay") if weight_decay is None else weight_decay
+    weight_decay = real("weight_decay", weight_decay, *_NOT_NEGATIVE)
+    optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
+    if whole and isinstance(optimizer, SGD) and (check_descent := extra(problem, "check_descent")) is not None:
+        check_descent(learning_rate)
+    if schedule is not None and not callable(schedule):
+        raise InvalidType(f"schedule is {short(schedule)}; expected a function.")
+    start = starting_point(problem, params, seed)
+    start = cast(devices.to_host(start) if device == "cuda" else start, dtype)
+    chosen = find(start, model=model)
+    if device == "cuda":
+        check_gpu(problem, chosen, prompts, optimizer)
+    own = mask is None and params is not None
+    return Plan(
+        problem=problem,
+        steps=steps,
+        learning_rate=learning_rate,
+        prompts=checked_prompts(prompts, problem, chosen, device),
+        batch=batch,
+        seed=seed,
+        loss=check_loss(chosen, Batch(), problem.loss if loss is None else loss),
+        trained=block_names(problem.trained if trained is None else trained, start),
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        mask=mask,
+        masks=checked_masks(extra(problem, "mask") if mask is None else mask, start, "params" if own else "mask"),
+        schedule=schedule,
+        start=start,
+        params=None if params is None else "given",
+        model=chosen,
+        device=device,
+        measure=checked_measure(measure),
+        checkpoint=checkpoint,
+    )

@@ -1,0 +1,129 @@
+"""What a problem must offer so that `nlicl.train` can train on it, and what it may offer besides.
+
+`train` knows no paper. It asks a problem for the members of `Problem`, which every problem has. It asks for those of `Extras`
+by `extra(problem, name)`: each of them has a default, so that a problem need not have it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.arrays import short
+from ..core.errors import InvalidType
+from ..models.model import Batch
+
+__all__ = ["Extras", "Observer", "Problem", "Schedule", "check_problem", "describe", "extra"]
+
+Schedule = Callable[[int], float]
+"""t -> eta_t / eta, what the learning rate is multiplied by at step t."""
+Observer = Callable[[Any], Mapping[str, Any]]
+"""Parameters -> a dict of numbers and arrays, the same names and shapes each time."""
+
+
+class Problem(Protocol):
+    """What every problem has. A frozen dataclass will do; what it inherits from does not matter."""
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss, one of the model's."""
+        ...
+
+    @property
+    def trained(self) -> Sequence[str]:
+        """The names of the parameters that train. The others stay as they are."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """eta, the step size."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """B, the number of prompts in a step."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """T, the number of steps."""
+        ...
+
+    def initialize(self, *, seed: int) -> Any:
+        """The initial parameters, a NamedTuple of arrays. Its type says which model is trained."""
+        ...
+
+    def sample(self, n: int, *, seed: tuple[int, ...]) -> Batch:
+        """Draw n prompts that the model takes. The prompts of step t have the seed (seed, t)."""
+        ...
+
+
+class Extras:
+    """What a problem may have besides, and what holds for a problem that does not have it.
+
+    Attributes
+    ----------
+    observer : callable or None
+        `observer(seed=seed)` is an `Observer`, whose measurements go into the history. Without one, `train` must be given
+        `observe`, or `measure=None`.
+    prompts : {"fresh", "population"}
+        What the problem trains on: new prompts every step, or the population.
+    population : callable or None
+        `population(seed=seed)` is a batch that stands for all prompts at once: its mean loss is the expected loss.
+    check_descent : callable or None
+        `check_descent(learning_rate)` raises ValueError where gradient descent on the population diverges at that step size.
+    weight_decay : float
+        lambda, on what trains.
+    schedule : Schedule or None
+        None: the learning rate is constant.
+    mask : dict of str to ndarray of bool
+        What trains within a parameter, of the parameter's shape or of its last axis. A parameter without a mask trains whole.
+    device_sampler : callable or None
+        `device_sampler(n, dtype)` is a function, seed -> the prompts of `sample(n, seed=seed)`, drawn on a GPU.
+    case : str or None
+        Which of several cases of its paper the problem is. The command line keeps named settings to their case.
+    settings : callable or None
+        `settings()` is every field with where its value comes from: name -> [value, mark]. Figures and theorems list it.
+    """
+
+    observer: Callable[..., Observer] | None = None
+    prompts: str = "fresh"
+    population: Callable[..., Batch] | None = None
+    check_descent: Callable[[float], None] | None = None
+    weight_decay: float = 0.0
+    schedule: Schedule | None = None
+    mask: Mapping[str, NDArray[np.bool_]] = {}
+    device_sampler: Callable[..., Callable[[tuple[int, ...]], Batch]] | None = None
+    case: str | None = None
+    settings: Callable[[], Mapping[str, Any]] | None = None
+
+
+def extra(problem: Problem, name: str) -> Any:
+    """What a problem offers under this name, or the default that `Extras` has for it."""
+    return getattr(problem, name, getattr(Extras, name))
+
+
+_REQUIRED = ("initialize", "sample", "loss", "trained", "learning_rate", "batch", "steps")
+
+
+def check_problem(problem: Any) -> None:
+    """TypeError, naming what is missing, unless `problem` has everything that a `Problem` has."""
+    missing = [name for name in _REQUIRED if not hasattr(problem, name)]
+    if missing or isinstance(problem, type):
+        lacks = f" (it has no {missing[0]})" if missing else ""
+        raise InvalidType(
+            f"problem is {short(problem)}{lacks}; expected a paper's Problem, for example nlicl.papers.li2024.Problem()."
+        )
+
+
+def describe(thing: Any) -> dict[str, Any]:
+    """What identifies a problem or a schedule in a file: its type and fields, or a function's name."""
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        kind = type(thing)
+        given = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": plain}
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    return {"type": f"{kind.__module__}.{kind.__qualname__}"}
