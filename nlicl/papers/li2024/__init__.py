@@ -22,7 +22,8 @@ from ...models.transformer.prompts import Params
 from ..paper import Paper, register
 from .gradients import TITLE, formulas, subject
 from .observer import Observer
-from .problem import Problem, condition_3_2, cyclic_tasks, sibling
+from .problem import Problem, sibling
+from .tasks import condition_3_2, cyclic_tasks
 from .theory import batch_size, context_length, no_match_probability, number_of_neurons, number_of_steps
 
 problems = {"calibrated": Problem(), "sibling": sibling}

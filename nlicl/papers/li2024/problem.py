@@ -1,35 +1,41 @@
-"""Data model, initialisation and tasks of Li et al. 2024. Marks and notation: see the package's docstring."""
+"""Data model and initialisation of Li et al. 2024. Marks and notation: see the package's docstring."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from ... import devices
 from ...core.checks import integer, real
 from ...core.errors import InvalidType, InvalidValue
 from ...core.seeds import generator, key
-from ...kernels.sampling import decode
 from ...models.transformer.prompts import CodedPrompts, Params
+from ..problem import BaseProblem
+from . import patterns
 from .observer import Observer
+from .sampling import SAMPLINGS, draw
+from .tasks import Task, all_tasks, checked_tasks, cyclic_tasks
 
-__all__ = ["Problem", "condition_3_2", "cyclic_tasks", "sibling"]
+__all__ = ["Problem", "sibling"]
 
 # Where each default comes from, as the docstring below says it.
-MARKS = {
+_MARKS = {
     **dict.fromkeys(("M1", "M2", "alpha", "length"), "summary"),
     **dict.fromkeys(("d_X", "d_Y", "beta", "m", "xi", "a_scale", "coefficients"), "derived"),
     **dict.fromkeys(("K", "m_a", "m_b", "delta"), "recalled"),
     **dict.fromkeys(("learning_rate", "batch", "steps"), "measured"),
     "query_attends": "paper",
+    "training_tasks": "recalled",
 }
 _SAMPLE, _INITIALIZE = 1, 2  # purposes of random numbers
 
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(BaseProblem):
     """Data distribution, sizes and training settings; the defaults are the paper's experiment where it is known.
 
     Attributes
@@ -84,14 +90,15 @@ class Problem:
     learning_rate: float = 1.0
     batch: int = 256
     steps: int = 400
-    training_tasks: tuple | None = None
+    training_tasks: tuple[Task, ...] = None  # type: ignore[assignment]  # a tuple from __post_init__ on
     query_attends: bool = False
-    coefficients: tuple | None = None
+    coefficients: tuple[tuple[float, ...], ...] | None = None
 
-    loss: ClassVar = "hinge"
-    trained: ClassVar = ("W_Q", "W_K", "W_V", "W_O")  # a is fixed [recalled]
+    marks = _MARKS
+    loss: ClassVar[str] = "hinge"
+    trained: ClassVar[tuple[str, ...]] = ("W_Q", "W_K", "W_V", "W_O")  # a is fixed [recalled]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in {"M1": 2, "M2": 1, "d_X": 1, "d_Y": 1, "length": 1, "m": 1, "batch": 1, "steps": 0}.items():
             integer(name, getattr(self, name), least)
         for name in ("m_a", "m_b"):
@@ -107,7 +114,7 @@ class Problem:
         if self.a_scale not in ("2/m", "1/sqrt(m)"):
             raise InvalidValue(f"a_scale is {self.a_scale!r}; expected '2/m' or '1/sqrt(m)'.")
         if self.coefficients is not None:
-            object.__setattr__(self, "coefficients", _checked_coefficients(self.coefficients, self.M1))
+            object.__setattr__(self, "coefficients", patterns.checked_coefficients(self.coefficients, self.M1))
         basis = self._basis_size
         if basis + self.M2 > self.d_X:
             raise InvalidValue(
@@ -118,19 +125,19 @@ class Problem:
             tasks = cyclic_tasks(self.M1) if self.coefficients is None else ()
             object.__setattr__(self, "training_tasks", tasks)
         else:
-            object.__setattr__(self, "training_tasks", _checked_tasks(self.training_tasks, self.M1, "training_tasks"))
+            object.__setattr__(self, "training_tasks", checked_tasks(self.training_tasks, self.M1, "training_tasks"))
 
     @property
-    def d(self):
+    def d(self) -> int:
         """Width of a token, d_X + d_Y."""
         return self.d_X + self.d_Y
 
     @property
-    def _basis_size(self):
+    def _basis_size(self) -> int:
         return self.M1 if self.coefficients is None else len(self.coefficients[0])
 
     @property
-    def mu(self):
+    def mu(self) -> np.ndarray:
         """The relevant patterns (M1, d_X): IDR patterns, or ODR patterns out of domain. Norm beta, orthogonal.
 
         IDR patterns are coordinate axes: SGD from this initialisation is equivariant under rotations [derived].
@@ -139,39 +146,39 @@ class Problem:
         return idr if self.coefficients is None else np.array(self.coefficients) @ idr
 
     @property
-    def nu(self):
+    def nu(self) -> np.ndarray:
         """The irrelevant patterns (M2, d_X): norm beta, orthogonal to each other and to the relevant ones."""
         return self.beta * np.eye(self._basis_size + self.M2, self.d_X)[self._basis_size :]
 
     @property
-    def q(self):
+    def q(self) -> np.ndarray:
         """The label embedding of +1 (d_Y,), of norm 1."""
         return np.eye(1, self.d_Y)[0]
 
     @property
-    def mu_bar(self):
+    def mu_bar(self) -> np.ndarray:
         """The average relevant pattern (d_X,)."""
         return self.mu.mean(axis=0)
 
     @property
-    def S_1(self):
+    def S_1(self) -> np.ndarray:
         """Sums of the ODR patterns' coefficients (M1,); all 1 in domain."""
         return np.ones(self.M1) if self.coefficients is None else np.sum(self.coefficients, axis=1)
 
     @property
-    def dictionary(self):
+    def dictionary(self) -> np.ndarray:
         """E (d, M1 + M2 + 1): columns mu_j, nu_k, q, filled up with zeros."""
         return self._dictionary.copy()
 
     @cached_property
-    def _dictionary(self):
+    def _dictionary(self) -> np.ndarray:
         E = np.zeros((self.d, self.M1 + self.M2 + 1))
         E[: self.d_X, : self.M1] = self.mu.T
         E[: self.d_X, self.M1 : -1] = self.nu.T
         E[self.d_X :, -1] = self.q
         return E
 
-    def tasks(self, which="all"):
+    def tasks(self, which: str | Iterable[Task] = "all") -> tuple[Task, ...]:
         """Tasks (a, b): "train" (T_tr), "unseen" (T without T_tr), "all" (T, M1 (M1 - 1) of them), or a list of pairs.
 
         Returns
@@ -183,7 +190,7 @@ class Problem:
         ValueError
             No such tasks, or an empty set.
         """
-        everything = tuple((a, b) for a in range(self.M1) for b in range(self.M1) if a != b)
+        everything = all_tasks(self.M1)
         if isinstance(which, str):
             trained = set(self.training_tasks)
             sets = {
@@ -195,7 +202,7 @@ class Problem:
                 raise InvalidValue(f"tasks is {which!r}; expected 'train', 'unseen', 'all' or a list of pairs (a, b).")
             chosen = sets[which]
         else:
-            chosen = _checked_tasks(which, self.M1, "tasks")
+            chosen = checked_tasks(which, self.M1, "tasks")
         if not chosen:
             raise InvalidValue(
                 f"tasks is {which!r}, an empty set: |T| = {len(everything)}, |T_tr| = {len(self.training_tasks)}."
@@ -203,10 +210,18 @@ class Problem:
         return chosen
 
     @cached_property
-    def _usual_tasks(self):
+    def _usual_tasks(self) -> np.ndarray:
         return np.array(self.tasks("train" if self.training_tasks else "all"))
 
-    def sample(self, n, length=None, alpha=None, seed=0, tasks=None, sampling="iid"):
+    def sample(
+        self,
+        n: int,
+        length: int | None = None,
+        alpha: float | None = None,
+        seed: int | Sequence[int] = 0,
+        tasks: str | Iterable[Task] | None = None,
+        sampling: str = "iid",
+    ) -> CodedPrompts:
         """Draw prompts.
 
         A prompt has a task (a, b) uniform on `tasks`; each context independently carries mu_a or mu_b with probability
@@ -241,27 +256,13 @@ class Problem:
         integer("n", n, 1)
         integer("length", length, 1)
         _check_alpha(alpha, self.M1)
-        if sampling not in ("iid", "at-least"):
-            raise InvalidValue(f"sampling is {sampling!r}; expected 'iid' or 'at-least'.")
+        if sampling not in SAMPLINGS:
+            raise InvalidValue(f"sampling is {sampling!r}; expected {' or '.join(map(repr, SAMPLINGS))}.")
         pairs = self._usual_tasks if tasks is None else np.array(self.tasks(tasks))
-        rng = generator(_SAMPLE, seed)
-        task = pairs[rng.integers(len(pairs), size=n)]  # (n, 2): a, b
-        z = rng.choice([1, -1], size=n)  # the query carries mu_a (z = +1) or mu_b
-        shape = (n, length + 1)
-        relevant, irrelevant = np.empty(shape, np.int32), np.empty(shape, np.int32)
-        kappa, sign = np.empty(shape), np.empty(shape, np.int8)
-        uniform = rng.random((*shape, 2))
-        decode(relevant, irrelevant, kappa, sign, uniform, task, z, float(alpha), self.M1, self.M2, float(self.K))
-        if sampling == "at-least":
-            matches = math.ceil(alpha * length / 2)
-            places = rng.permuted(np.tile(np.arange(length), (n, 1)), axis=1)[:, :matches]
-            np.put_along_axis(relevant, places, relevant[:, -1:], axis=1)
-            np.put_along_axis(sign, places, z[:, None].astype(np.int8), axis=1)
-        return CodedPrompts.unchecked(
-            self._dictionary, relevant, irrelevant, kappa, sign, z.astype(kappa.dtype), self.query_attends
-        )
+        codes = draw(generator(_SAMPLE, seed), n, length, alpha, pairs, self.M1, self.M2, self.K, sampling)
+        return CodedPrompts.unchecked(self._dictionary, *codes, self.query_attends)
 
-    def device_sampler(self, n, dtype=np.float64):
+    def device_sampler(self, n: int, dtype: DTypeLike = np.float64) -> Callable[[int | Sequence[int]], CodedPrompts]:
         """Draw the prompts of `sample(n, seed=seed)` on a GPU, so that training need not bring them there.
 
         Parameters
@@ -287,7 +288,9 @@ class Problem:
         E = devices.place(self._dictionary.astype(dtype))
         return lambda seed: CodedPrompts.unchecked(E, *sampler.draw(key(_SAMPLE, seed)), self.query_attends)
 
-    def initialize(self, m=None, m_a=None, m_b=None, seed=0):
+    def initialize(
+        self, m: int | None = None, m_a: int | None = None, m_b: int | None = None, seed: int | Sequence[int] = 0
+    ) -> Params:
         """Initial parameters: W_Q, W_K, W_V a small multiple of the identity, W_O Gaussian [paper].
 
         In detail [recalled]: delta on the first d_X diagonal entries of W_Q and W_K, so that labels do not enter
@@ -322,20 +325,20 @@ class Problem:
             a=scale * rng.choice([1.0, -1.0], size=m),
         )
 
-    def settings(self):
+    def settings(self) -> dict[str, list[Any]]:
         """Every field with where its value comes from: name -> [value, mark], "set here" where it is not the default."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {
-            name: [value, MARKS[name] if value == getattr(Problem, name) else "set here"]
-            for name, value in given.items()
-            if name != "training_tasks"
-        } | {"training_tasks": [self.training_tasks, "recalled" if len(self.training_tasks) == self.M1 else "set here"]}
+        found = super().settings()
+        tasks, _ = found.pop("training_tasks")  # their default depends on M1
+        mark = self.marks["training_tasks"] if tasks == cyclic_tasks(self.M1) else "set here"
+        return found | {"training_tasks": [tasks, mark]}
 
-    def observer(self, seed=0):
+    def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""
         return Observer(self, seed=seed)
 
-    def out_of_domain(self, S_1=1.2, K=None, M1=3, coefficients=None):
+    def out_of_domain(
+        self, S_1: float = 1.2, K: float | None = None, M1: int = 3, coefficients: ArrayLike | None = None
+    ) -> "Problem":
         """The out-of-domain problem: ODR patterns mu' = c mu_i + s mu_j on disjoint pairs of IDR patterns [derived].
 
         Parameters
@@ -357,18 +360,7 @@ class Problem:
         if self.coefficients is not None:
             raise InvalidValue("this problem is out of domain already; call out_of_domain on the in-domain problem.")
         if coefficients is None:
-            bound = "at most sqrt(2) = 1.4142 in absolute value: S_1 = c + s with c^2 + s^2 = 1"
-            real("S_1", S_1, bound, lambda x: abs(x) <= math.sqrt(2))
-            integer("M1", M1, 2)
-            if 2 * M1 > self.M1:
-                raise InvalidValue(
-                    f"M1' = {M1} ODR patterns need {2 * M1} IDR patterns in disjoint pairs; there are {self.M1}. "
-                    f"Lower M1' to at most {self.M1 // 2}, or give coefficients of your own."
-                )
-            c = (S_1 + math.sqrt(max(0.0, 2 - S_1**2))) / 2
-            rows = np.zeros((M1, self.M1))
-            rows[np.arange(M1), 2 * np.arange(M1)] = c
-            rows[np.arange(M1), 2 * np.arange(M1) + 1] = S_1 - c
+            rows = patterns.odr_coefficients(S_1, M1, self.M1)
         else:
             rows = np.array(coefficients, dtype=float)
             if rows.ndim != 2 or rows.shape[1] != self.M1:
@@ -387,81 +379,10 @@ class Problem:
         )
 
 
-def cyclic_tasks(M1=6, shifts=1):
-    """Training tasks (i, i + s mod M1) for s = 1 .. shifts: `shifts` M1 of them, Condition 3.2 exactly.
-
-    One shift is the M1-task set [recalled]; more are [derived]. ValueError unless 1 <= shifts <= M1 - 1.
-    """
-    integer("M1", M1, 2)
-    integer("shifts", shifts, 1)
-    if shifts > M1 - 1:
-        raise InvalidValue(
-            f"shifts is {shifts}; expected at most M1 - 1 = {M1 - 1}: there are M1 (M1 - 1) tasks in all."
-        )
-    return tuple((i, (i + s) % M1) for s in range(1, shifts + 1) for i in range(M1))
-
-
-def condition_3_2(tasks, M1):
-    """What breaks Condition 3.2, in words; an empty list if the tasks satisfy it.
-
-    The training tasks must uniformly cover all IDR patterns and both labels [paper]: precisely, for every pattern and
-    each label exactly |T_tr|/M1 >= 1 tasks send the pattern to that label [recalled].
-
-    Parameters
-    ----------
-    tasks : sequence of (int, int)
-    M1 : int
-
-    Returns
-    -------
-    list of str
-    """
-    tasks = _checked_tasks(tasks, M1, "tasks")
-    complaints = []
-    if len(tasks) % M1 or not tasks:
-        complaints.append(f"|T_tr| = {len(tasks)} is not a positive multiple of M1 = {M1}")
-    for side, label in enumerate(("+1", "-1")):
-        for j in range(M1):
-            count = sum(task[side] == j for task in tasks)
-            if count * M1 != len(tasks):
-                share = len(tasks) / M1
-                complaints.append(f"pattern {j} is sent to {label} by {count} tasks; expected |T_tr|/M1 = {share:g}")
-    return complaints
-
-
-def _check_alpha(alpha, M1):
+def _check_alpha(alpha: float, M1: int) -> None:
     real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
     if M1 == 2 and alpha != 1:
         raise InvalidValue(f"alpha is {alpha} with M1 = 2: there is no other pattern for the rest. Expected alpha = 1.")
-
-
-def _checked_tasks(tasks, M1, name):
-    try:
-        pairs = tuple(tuple(task) for task in tasks)
-    except TypeError:
-        raise InvalidType(f"{name} is {tasks!r}; expected pairs (a, b) of integers.") from None
-    for task in pairs:
-        if len(task) != 2 or any(isinstance(j, bool) or not isinstance(j, (int, np.integer)) for j in task):
-            raise InvalidValue(f"{name} holds {task}; expected pairs (a, b) of integers.")
-        if task[0] == task[1] or not all(0 <= j < M1 for j in task):
-            raise InvalidValue(f"{name} holds {task}; expected a != b, both from 0 to M1 - 1 = {M1 - 1}.")
-    return tuple((int(a), int(b)) for a, b in pairs)
-
-
-def _checked_coefficients(coefficients, M1):
-    rows = np.array(coefficients, dtype=float)
-    if rows.ndim != 2 or len(rows) != M1:
-        raise InvalidValue(f"coefficients has shape {rows.shape}; expected ({M1}, number of IDR patterns).")
-    gram = rows @ rows.T
-    if not np.allclose(np.diag(gram), 1, rtol=0, atol=1e-9):
-        raise InvalidValue(
-            f"coefficients has rows of norm {np.sqrt(np.diag(gram)).round(4).tolist()}; expected 1 for each: "
-            "ODR patterns have the norm beta of the IDR patterns."
-        )
-    if not np.allclose(gram, np.eye(M1), rtol=0, atol=1e-9):
-        i, j = np.unravel_index(np.argmax(abs(gram - np.eye(M1))), gram.shape)
-        raise InvalidValue(f"coefficients has rows {i} and {j} with cosine {gram[i, j]:.4f}; expected orthogonal rows.")
-    return tuple(map(tuple, rows.tolist()))
 
 
 sibling = Problem(beta=3.0, xi=0.01, a_scale="1/sqrt(m)", learning_rate=0.1, steps=1000)
