@@ -236,7 +236,7 @@ GOOD = np.arange(9)
 BAD = [
     (lambda: pruning.order(PARAMS, "smallest"), ValueError, ["how is 'smallest'", "'magnitude', 'largest', 'random'"]),
     (lambda: pruning.order(PARAMS, 5), ValueError, ["how is 5"]),
-    (lambda: pruning.order(PARAMS, "random", seed=-1), TypeError, ["seed is -1", "at least 0"]),
+    (lambda: pruning.order(PARAMS, "random", seed=-1), ValueError, ["seed is -1", "at least 0"]),
     (lambda: pruning.order(PARAMS, "random", seed=1.5), TypeError, ["seed is 1.5", "integer"]),
     (lambda: pruning.order(PARAMS.W_O), TypeError, ["params is a ndarray", "nlicl.Params"]),
     (lambda: pruning.order(PARAMS._replace(W_O=PARAMS.W_O.T)), ValueError, ["params.W_O", "(m, m_b)"]),

@@ -1,4 +1,4 @@
-"""Classical classifiers on a prompt's own contexts: what Figure 4 of Li et al. 2024 holds in-context learning against.
+"""Classical classifiers fitted on one prompt's contexts: the baselines of Figure 4 of Li et al. 2024.
 
 A method is fitted on the l pairs (x_i, y_i) of one prompt, x parts only, and asked for the label of x_query. `predict`
 does so by scikit-learn, one prompt at a time, and is the definition. `predictions` solves the same problems in NumPy for a
@@ -16,7 +16,10 @@ are not standardised: all patterns have one norm, so coordinates are comparable 
 6 to 20 points would be noise. Contexts that share one label leave nothing to fit: the answer is that label.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.errors import InvalidType, InvalidValue
 from ...models.transformer.prompts import CodedPrompts, Prompts
@@ -28,7 +31,7 @@ _NEIGHBOURS = {"1-NN": 1, "3-NN": 3}
 _BLOCK = 2000  # prompts solved at once: some tens of MB
 
 
-def predict(method, contexts, labels, query, C=1.0):
+def predict(method: str, contexts: ArrayLike, labels: ArrayLike, query: ArrayLike, C: float = 1.0) -> int:
     """The label that a method fitted on one prompt's contexts gives to the query, by scikit-learn.
 
     Parameters
@@ -63,7 +66,7 @@ def predict(method, contexts, labels, query, C=1.0):
     return int(estimator.fit(contexts, labels).predict(query[None])[0])
 
 
-def _estimator(method, C):
+def _estimator(method: str, C: float) -> Any:
     try:
         from sklearn.linear_model import LogisticRegression
         from sklearn.neighbors import KNeighborsClassifier
@@ -80,7 +83,9 @@ def _estimator(method, C):
     return SVC(C=C, kernel="rbf" if method == "SVM Gaussian" else "linear")
 
 
-def predictions(method, prompts, d_X, q=None, C=1.0):
+def predictions(
+    method: str, prompts: CodedPrompts | Prompts, d_X: int, q: ArrayLike | None = None, C: float = 1.0
+) -> np.ndarray:
     """What a method, fitted anew on each prompt's contexts, answers to each query.
 
     Parameters
@@ -123,22 +128,24 @@ def predictions(method, prompts, d_X, q=None, C=1.0):
     return np.concatenate(answers)
 
 
-def _taken(prompts, d_X, q):
+def _taken(prompts: CodedPrompts | Prompts, d_X: int, q: ArrayLike | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Contexts (B, l, d_X), their labels (B, l), queries (B, d_X)."""
     coded = isinstance(prompts, CodedPrompts)
-    d = prompts.dictionary.shape[0] if coded else prompts.tokens.shape[2]
+    d = len(prompts.dictionary) if isinstance(prompts, CodedPrompts) else prompts.tokens.shape[2]
     if isinstance(d_X, bool) or not isinstance(d_X, (int, np.integer)) or not 1 <= d_X <= d - (not coded):
         raise InvalidValue(f"d_X is {d_X!r}; expected the number of a token's coordinates that are x, out of d = {d}.")
-    if coded:
+    if isinstance(prompts, CodedPrompts):
         tokens, labels = prompts.dense().tokens, prompts.sign[:, :-1].astype(float)
     else:
         tokens = prompts.tokens
-        if np.shape(q) != (d - d_X,):
+        shape = () if q is None else np.shape(q)
+        if q is None or shape != (d - d_X,):
             raise InvalidValue(
-                f"q has shape {np.shape(q)}; expected ({d - d_X},), the label embedding of +1: dense prompts show their "
+                f"q has shape {shape}; expected ({d - d_X},), the label embedding of +1: dense prompts show their "
                 "labels as +q or -q."
             )
-        labels = np.sign(tokens[:, :-1, d_X:] @ np.asarray(q, float))
+        q = np.asarray(q, float)
+        labels = np.sign(tokens[:, :-1, d_X:] @ q)
         if not np.allclose(tokens[:, :-1, d_X:], labels[:, :, None] * q, rtol=1e-4, atol=1e-6):
             raise InvalidValue(
                 "q is not what the contexts carry; expected their last d - d_X coordinates to be +q or -q."
@@ -146,7 +153,7 @@ def _taken(prompts, d_X, q):
     return np.array(tokens[:, :-1, :d_X], float), labels, np.array(tokens[:, -1, :d_X], float)
 
 
-def _check(method, contexts, labels, query, C):
+def _check(method: str, contexts: np.ndarray, labels: np.ndarray, query: np.ndarray, C: float) -> None:
     """Whether the arguments, of one prompt or of a batch, make sense together."""
     if method not in METHODS:
         raise InvalidValue(f"method is {method!r}; expected one of {', '.join(map(repr, METHODS))}.")
@@ -166,7 +173,7 @@ def _check(method, contexts, labels, query, C):
         raise InvalidValue(f"C is {C}; expected a number greater than 0.")
 
 
-def _scores(method, X, y, x, C):
+def _scores(method: str, X: np.ndarray, y: np.ndarray, x: np.ndarray, C: float) -> np.ndarray:
     """Scores (B,) whose sign is the prediction."""
     if method in _NEIGHBOURS:
         distance = np.sum((X - x[:, None]) ** 2, axis=2)
@@ -179,7 +186,7 @@ def _scores(method, X, y, x, C):
     return score
 
 
-def _kernel(method, X, x):
+def _kernel(method: str, X: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """k(x_i, x_j) as (B, l, l) and k(x_query, x_i) as (B, l)."""
     gram, cross = X @ X.transpose(0, 2, 1), np.einsum("bld,bd->bl", X, x)
     if method != "SVM Gaussian":
@@ -191,7 +198,9 @@ def _kernel(method, X, x):
     return np.exp(-gamma[:, None, None] * square), np.exp(-gamma[:, None] * (norm + own[:, None] - 2 * cross))
 
 
-def _logistic(gram, cross, y, C, tolerance=1e-6, limit=200):
+def _logistic(
+    gram: np.ndarray, cross: np.ndarray, y: np.ndarray, C: float, tolerance: float = 1e-6, limit: int = 200
+) -> np.ndarray:
     """Scores w x_query + b, by Newton's method for w = sum_i v_i x_i; the contexts' scores are f = gram v + b.
 
     A step goes to the v+, b+ with  (gram + D^-1) v+ + b+ = f + r / D,  sum_i v+_i = 0,  where  p_i = 1 / (1 + exp(y_i f_i)),
@@ -226,11 +235,13 @@ def _logistic(gram, cross, y, C, tolerance=1e-6, limit=200):
     raise _unsettled("Logistic", len(left), limit)
 
 
-def _objective(v, w, b, y, C):
+def _objective(v: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray, C: float) -> np.ndarray:
     return 0.5 * np.sum(v * w, axis=1) + C * np.logaddexp(0, -y * (w + b)).sum(axis=1)
 
 
-def _svm(gram, cross, y, C, tolerance=1e-3, limit=200_000):
+def _svm(
+    gram: np.ndarray, cross: np.ndarray, y: np.ndarray, C: float, tolerance: float = 1e-3, limit: int = 200_000
+) -> np.ndarray:
     """Scores of the support vector machine, by sequential minimal optimisation with libsvm's choice of pairs and its end.
 
     The dual in v_i = y_i alpha_i:  maximise  y^T v - (1/2) v^T gram v  over  sum_i v_i = 0,  0 <= y_i v_i <= C.  A step moves
@@ -268,11 +279,11 @@ def _svm(gram, cross, y, C, tolerance=1e-3, limit=200_000):
     raise _unsettled("the SVM", len(left), limit)
 
 
-def _apply(G, v):
+def _apply(G: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.einsum("bij,bj->bi", G, v)
 
 
-def _unsettled(method, count, limit):
+def _unsettled(method: str, count: int, limit: int) -> ArithmeticError:
     return ArithmeticError(
         f"{method} has not settled on {count} prompts after {limit} steps; divide the features by their scale."
     )

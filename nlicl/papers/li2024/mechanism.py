@@ -1,8 +1,8 @@
-"""What the papers measure on a one-layer transformer: where attention goes, what W_Q and W_K project on, what neurons hold.
+"""What Li et al. 2024 measure on the trained model: where attention goes, what W_Q and W_K project on, what neurons hold.
 
-Arrays in, arrays out: every function takes parameters and what it is to compare them with, and knows no paper.
+Arrays in, arrays out: every function takes parameters and the patterns, labels or prompts to compare them with.
 
-| paper (Li et al. 2024)                   | here                                    |
+| paper                                    | here                                    |
 |------------------------------------------|-----------------------------------------|
 | attention on contexts with the query's pattern, Corollary 4.3 | `same_pattern_attention` |
 | W_Q p_query, W_K p_i and their part along the pattern, Proposition 4.1 | `projection`    |
@@ -15,10 +15,11 @@ Arrays in, arrays out: every function takes parameters and what it is to compare
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.arrays import real_array
 from ...core.errors import InvalidType, InvalidValue
-from ...models.transformer.prompts import CodedPrompts
+from ...models.transformer.prompts import CodedPrompts, Params
 
 __all__ = [
     "Neurons",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 
-def same_pattern_attention(attention, prompts):
+def same_pattern_attention(attention: np.ndarray, prompts: CodedPrompts) -> np.ndarray:
     """Attention on the contexts that carry the query's relevant pattern.
 
     Parameters
@@ -78,7 +79,7 @@ class Projection(NamedTuple):
     component: np.ndarray | None
 
 
-def projection(W, tokens, patterns):
+def projection(W: np.ndarray, tokens: ArrayLike, patterns: ArrayLike) -> Projection:
     """Norm of W p, and [pattern/||pattern||; 0]^T W p, the component along the token's own pattern.
 
     Parameters
@@ -116,7 +117,7 @@ def projection(W, tokens, patterns):
     return Projection(norm, np.sum(image[..., : patterns.shape[-1]] * _unit(patterns, "patterns"), axis=-1))
 
 
-def _unit(vectors, name):
+def _unit(vectors: np.ndarray, name: str) -> np.ndarray:
     """Each vector (..., n) over its norm."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     if not np.all(norms > 0):
@@ -144,7 +145,7 @@ class Neurons(NamedTuple):
     label_angle: np.ndarray
 
 
-def neurons(params, mu_bar, q):
+def neurons(params: Params, mu_bar: np.ndarray, q: np.ndarray) -> Neurons:
     """Magnitudes and directions of the neurons.
 
     Parameters
@@ -177,14 +178,16 @@ def neurons(params, mu_bar, q):
     return Neurons(norm, np.linalg.norm(X, axis=1), np.linalg.norm(Y, axis=1), to_mu_bar, to_q)
 
 
-def _angles(rows, unit):
+def _angles(rows: np.ndarray, unit: np.ndarray) -> np.ndarray:
     """Angles (m,) of rows (m, n) to a unit vector (n,). By the tangent: a cosine near 1 has lost half of the digits."""
     along = rows @ unit
     across = np.linalg.norm(rows - np.outer(along, unit), axis=1)
     return np.arctan2(across, along)
 
 
-def lucky_neurons(params, preactivation, labels, share=0.99):
+def lucky_neurons(
+    params: Params, preactivation: np.ndarray, labels: ArrayLike, share: float = 0.99
+) -> tuple[np.ndarray, np.ndarray]:
     """Neurons that answer to one label: W = {a_i > 0, u_i > 0 on nearly all prompts with z = +1}, U = {a_i < 0, ... z = -1}.
 
     The paper's lucky neurons are those whose I_i is active at the start [paper]; these operational sets are [derived].
@@ -227,7 +230,7 @@ def lucky_neurons(params, preactivation, labels, share=0.99):
     return W, U
 
 
-def pattern_block(W, patterns):
+def pattern_block(W: np.ndarray, patterns: np.ndarray) -> np.ndarray:
     """W in the basis of the patterns: entry (i, j) is mu_i^T W mu_j / (||mu_i|| ||mu_j||), on the first d_X coordinates.
 
     Parameters
@@ -258,7 +261,7 @@ def pattern_block(W, patterns):
     return unit @ W[:d_X, :d_X] @ unit.T
 
 
-def drift(W, start, direction):
+def drift(W: np.ndarray, start: np.ndarray, direction: np.ndarray) -> float:
     """How far W x has moved from where it started, x = [direction; 0]: ||(W - W_0) x|| / ||W_0 x||.
 
     With direction = mu-bar and W = W_K it stays 0 on in-domain prompts: each token has exactly one pattern [derived].

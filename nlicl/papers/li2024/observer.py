@@ -1,9 +1,15 @@
 """What a training run of Li et al. 2024 records as it goes: errors in and out of domain, attention, projections, neurons."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ...models.front import forward
+from ...models.transformer.prompts import Params
 from . import mechanism
+
+if TYPE_CHECKING:
+    from .problem import Problem
 
 __all__ = ["Observer"]
 
@@ -39,7 +45,9 @@ class Observer:
     Projections and lucky neurons are measured on training tasks. The components need m_a = d and are absent otherwise.
     """
 
-    def __init__(self, problem, n=2000, seed=0, *, S_1=1.2, alpha=0.8):
+    def __init__(
+        self, problem: "Problem", n: int = 2000, seed: int = 0, *, S_1: float = 1.2, alpha: float = 0.8
+    ) -> None:
         self.problem = problem
         draws = {"train": lambda s: problem.sample(n, seed=s, tasks="train")}
         if len(problem.training_tasks) < len(problem.tasks("all")):
@@ -51,8 +59,8 @@ class Observer:
         self.codes = {name: draw((seed, 0, i)) for i, (name, draw) in enumerate(draws.items())}
         self.tokens = self.codes["train"][:400].dense().tokens  # 8000 contexts are plenty for a mean
 
-    def __call__(self, params):
-        measured = {}
+    def __call__(self, params: Params) -> dict[str, Any]:
+        measured: dict[str, Any] = {}
         for name, codes in self.codes.items():
             out = forward(params, codes)
             margin = codes.labels * out.score
@@ -65,7 +73,7 @@ class Observer:
                 measured |= {"lucky_positive": W.sum(), "lucky_negative": U.sum()}
         return measured | mechanism.neurons(params, self.problem.mu_bar, self.problem.q)._asdict()
 
-    def _projections(self, params):
+    def _projections(self, params: Params) -> dict[str, Any]:
         tokens = self.tokens
         patterns = self.problem.mu[self.codes["train"].relevant[: len(tokens)]]
         measured = {}

@@ -17,7 +17,7 @@ from ...models.transformer.prompts import CodedPrompts, Params
 from ..problem import BaseProblem
 from . import patterns
 from .observer import Observer
-from .sampling import SAMPLINGS, draw
+from .sampling import SAMPLINGS, Codes, draw
 from .tasks import Task, all_tasks, checked_tasks, cyclic_tasks
 
 __all__ = ["Problem", "sibling"]
@@ -286,7 +286,7 @@ class Problem(BaseProblem):
         settings = (n, self.length, self.alpha, self.M1, self.M2, self.K, np.dtype(dtype))
         sampler = devices.kernels().Sampler(self._usual_tasks, *settings)
         E = devices.place(self._dictionary.astype(dtype))
-        return lambda seed: CodedPrompts.unchecked(E, *sampler.draw(key(_SAMPLE, seed)), self.query_attends)
+        return lambda seed: CodedPrompts.unchecked(E, *Codes(*sampler.draw(key(_SAMPLE, seed))), self.query_attends)
 
     def initialize(
         self, m: int | None = None, m_a: int | None = None, m_b: int | None = None, seed: int | Sequence[int] = 0

@@ -1,4 +1,4 @@
-"""Pruning neurons of the trained model: rows of W_O set to zero, without retraining (Theorem 3.7 of Li et al. 2024).
+"""Pruning of the trained model by magnitude: rows of W_O set to zero, without retraining (Theorem 3.7 of Li et al. 2024).
 
     F = sum_i a_i relu(u_i),     u_i = W_O(i,.) sum_s W_V p_s attn_s
 
@@ -6,20 +6,25 @@ A zero row has u_i = 0: pruning takes its summand away and changes nothing else.
 forward pass; `prune` gives the pruned parameters themselves.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ...core.errors import InvalidType, InvalidValue
+from ...core.errors import InvalidValue
+from ...core.seeds import generator
 from ...models.front import forward
 from ...models.transformer.checks import check_params
+from ...models.transformer.prompts import CodedPrompts, Params, Prompts
 
 __all__ = ["ORDERS", "PruningCurve", "curve", "number_removed", "order", "prune", "scores", "small_neurons"]
 
 ORDERS = ("magnitude", "largest", "random")
+_ORDER = 3  # a purpose of random numbers
 
 
-def order(params, how="magnitude", seed=0):
+def order(params: Params, how: str = "magnitude", seed: int | Sequence[int] = 0) -> np.ndarray:
     """The order in which neurons go.
 
     Parameters
@@ -47,26 +52,22 @@ def order(params, how="magnitude", seed=0):
         return np.argsort(norm, kind="stable")
     if how == "largest":
         return np.argsort(-norm, kind="stable")
-    seeds = [seed] if np.ndim(seed) == 0 else list(seed)
-    for value in seeds:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-            raise InvalidType(f"seed is {seed!r}; expected an integer of at least 0, or several.")
-    return np.random.default_rng([3, len(seeds), *map(int, seeds)]).permutation(len(norm))
+    return generator(_ORDER, seed).permutation(len(norm))
 
 
-def _norms(params):
+def _norms(params: Params) -> np.ndarray:
     """||W_O(i,.)|| (m,)."""
     return np.linalg.norm(check_params(params).W_O, axis=1)
 
 
-def number_removed(fraction, m):
+def number_removed(fraction: float, m: int) -> int:
     """round(fraction m), halves to the even number: how many of m neurons a pruned fraction in [0, 1] is."""
     if not isinstance(fraction, (int, float, np.integer, np.floating)) or not 0 <= fraction <= 1:
         raise InvalidValue(f"fraction is {fraction!r}; expected a share of the neurons, from 0 to 1.")
     return round(float(fraction) * m)
 
 
-def prune(params, neurons):
+def prune(params: Params, neurons: ArrayLike) -> Params:
     """Parameters with some neurons removed: their rows of W_O are zero.
 
     Parameters
@@ -97,7 +98,7 @@ def prune(params, neurons):
     return params._replace(W_O=W_O)
 
 
-def small_neurons(params, threshold=0.5):
+def small_neurons(params: Params, threshold: float = 0.5) -> np.ndarray:
     """The split of Theorem 3.7: neurons with ||W_O(i,.)|| below `threshold` times the median norm are small.
 
     The theorem has a constant share of rows of norm Omega(1), the rest smaller [paper; sizes recalled]. In trained models
@@ -119,7 +120,7 @@ def small_neurons(params, threshold=0.5):
     return norm < threshold * np.median(norm)
 
 
-def scores(params, prompts, neurons, counts):
+def scores(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, counts: ArrayLike) -> np.ndarray:
     """F after the first k of `neurons` are removed, for each k of `counts`: one forward pass for all of them.
 
     Parameters
@@ -175,7 +176,7 @@ class PruningCurve(NamedTuple):
     error: np.ndarray
 
 
-def curve(params, prompts, neurons, counts):
+def curve(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, counts: ArrayLike) -> PruningCurve:
     """Errors after the first k of `neurons` are removed, for each k of `counts`.
 
     Parameters and errors raised as in `scores`.
@@ -186,11 +187,11 @@ def curve(params, prompts, neurons, counts):
         float64.
     """
     margin = scores(params, prompts, neurons, counts) * prompts.labels  # zF
-    hinge = np.mean(np.maximum(0, 1 - margin), axis=1, dtype=np.float64)
-    return PruningCurve(np.array(counts), hinge, np.mean(margin <= 0, axis=1))
+    hinge = np.maximum(0, 1 - margin).mean(axis=1, dtype=np.float64)
+    return PruningCurve(np.array(counts), hinge, (margin <= 0).mean(axis=1))
 
 
-def _indices(name, values, largest, called):
+def _indices(name: str, values: ArrayLike, largest: int, called: str) -> np.ndarray:
     """`values` as a vector of integers from 0 to `largest`, or a clear error."""
     array = np.asarray(values)
     if array.size == 0 and array.ndim == 1:

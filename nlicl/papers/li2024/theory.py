@@ -5,26 +5,26 @@ import math
 __all__ = ["batch_size", "context_length", "no_match_probability", "number_of_neurons", "number_of_steps"]
 
 
-def no_match_probability(alpha, length):
+def no_match_probability(alpha: float, length: int) -> float:
     """(1 - alpha/2)^l: the chance that no context carries the query's pattern [derived]."""
     return (1 - alpha / 2) ** length
 
 
-def number_of_neurons(M1):
+def number_of_neurons(M1: int) -> float:
     """M1^2 log M1: Theorem 3.3 asks for m = Omega of it [paper]; 64.5 at M1 = 6."""
     return M1**2 * math.log(M1)
 
 
-def batch_size(M1, epsilon):
+def batch_size(M1: int, epsilon: float) -> float:
     """max(epsilon^-2, M1) log M1: Theorem 3.3 asks for B > Omega of it [paper]."""
     return max(epsilon**-2, M1) * math.log(M1)
 
 
-def context_length(alpha):
+def context_length(alpha: float) -> float:
     """1/alpha: Theorem 3.3 asks for l_tr = Omega of it and l_ts >= 1/alpha' [paper]; log factors are [recalled]."""
     return 1 / alpha
 
 
-def number_of_steps(alpha, *, M1, beta, learning_rate, C=1.0):
+def number_of_steps(alpha: float, *, M1: int, beta: float, learning_rate: float, C: float = 1.0) -> float:
     """C eta^-1 M1 alpha^(-2/3) beta^(-2/3) sqrt(log M1): T of Theorem 3.3; alpha^(-2/3) [paper], the rest [summary]."""
     return C / learning_rate * M1 * alpha ** (-2 / 3) * beta ** (-2 / 3) * math.sqrt(math.log(M1))
