@@ -1,12 +1,15 @@
 """What the problems of all papers have in common: defaults for training, and where the value of a setting comes from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-__all__ = ["BaseProblem"]
+__all__ = ["BaseProblem", "Seed"]
+
+Seed: TypeAlias = int | Sequence[int]
+"""One number or several, each at least 0: (seed, step) names the prompts of a training step."""
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,14 @@ from ...models.transformer.prompts import Params
 from ..paper import Paper, register
 from . import closed, mechanism, recursion, reference, theory
 from ._shifts import Shift, shifts
+from .cases import problems, small, theory_case
 from .gradients import TITLE, block_subject, formulas, merged_subject, one_concept_subject, subject
 from .observer import Observer
 from .prediction import Prediction, predict
-from .problem import MATCHES, Problem, small, theory_case
+from .problem import Problem
 from .prompts import CodedPrompts, Prompt, Prompts
+from .sampling import MATCHES
 from .semantics import Semantics
-
-problems = {"reference": Problem(), "small": small, "theory": theory_case}
-"""Named settings, the default first."""
 
 __all__ = [
     "MATCHES",

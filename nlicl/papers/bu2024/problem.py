@@ -1,30 +1,28 @@
 """Data model and initialisation of Bu et al. 2024. Marks and notation: see the package's docstring."""
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.arrays import as_array
 from ...core.checks import integer, real
-from ...core.errors import InvalidType, InvalidValue
+from ...core.errors import InvalidValue
 from ...core.memory import check_memory
-from ...core.seeds import generator, orthonormal
-from ...kernels.products import are_finite
+from ...core.seeds import generator
 from ...models.transformer.prompts import Params
-from . import theory
+from ..problem import BaseProblem, Seed
+from . import dictionaries, sampling, theory
 from .observer import Observer
 from .prompts import CodedPrompts
 from .semantics import Semantics
 
-__all__ = ["MATCHES", "Problem", "small", "theory_case"]
+__all__ = ["Problem"]
 
-MATCHES = tuple(rule for rule in theory.RULES if rule != "conditioned")  # those that prompts are drawn by
-_SAMPLE, _INITIALIZE, _WORDS, _LABELS = 1, 2, 3, 4  # purposes of random numbers
+_SAMPLE, _INITIALIZE = 1, 2  # purposes of random numbers
 _ARRAYS = 5  # of the dictionary's size, while directions are made orthogonal
-_MOST_SIGNS = 12  # demonstrations whose signs are enumerated
 
 
 class _Derived(float):
@@ -32,10 +30,11 @@ class _Derived(float):
 
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(BaseProblem):
     """Concepts, dictionaries, noise, sizes and training settings.
 
-    No number of the paper's experiments is known, so all defaults are ours, the reference setting of our runs.
+    No number of the paper's experiments is known, so all defaults are ours, the reference setting of our runs: none has
+    another mark.
 
     Attributes
     ----------
@@ -96,14 +95,14 @@ class Problem:
     sigma_1: float = 0.01
     weight_decay: float = 0.002
     step_offset: float = 10000.0
-    learning_rate: float | None = None
+    learning_rate: float = None  # type: ignore[assignment]  # a float from __post_init__ on
     batch: int = 16
     steps: int = 1500
 
-    loss: ClassVar = "logistic"
-    trained: ClassVar = ("W_Q", "W_K", "W_O")  # W_V and r are frozen [recalled]
+    loss: ClassVar[str] = "logistic"
+    trained: ClassVar[tuple[str, ...]] = ("W_Q", "W_K", "W_O")  # W_V and r are frozen [recalled]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         least = {
             "concepts": 1,
             "dictionary": 2,
@@ -124,7 +123,7 @@ class Problem:
             self._keep_real(name, "between 0 and 1, a cosine", lambda x: 0 < x < 1)
         if self.p_z is not None:
             self._keep_real("p_z", "from 0 to 1, a probability", lambda x: 0 <= x <= 1)
-        _check_match(self.match, self.length)
+        sampling.check_match(self.match, self.length)
         K, K1 = self.dictionary, self.concepts
         if K < 2 * K1:
             raise InvalidValue(
@@ -155,7 +154,7 @@ class Problem:
                     "shrink them. Expected lambda eta_0 < 2; lower one of them."
                 )
 
-    def _derive_learning_rate(self):
+    def _derive_learning_rate(self) -> None:
         """eta_0 = 2/(lambda gamma), so that lambda eta_0 = 2/gamma."""
         product = self.weight_decay * self.step_offset
         eta = 2 / product if product > 0 else math.inf  # it may underflow
@@ -173,75 +172,60 @@ class Problem:
             )
         self._keep("learning_rate", _Derived(eta))
 
-    def _keep(self, name, value):
+    def _keep(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    def _keep_real(self, name, condition, holds):
+    def _keep_real(self, name: str, condition: str, holds: Callable[[float], bool]) -> None:
         self._keep(name, real(name, getattr(self, name), condition, holds))
 
     # ---- Sizes and dictionaries
 
     @property
-    def d(self):
+    def d(self) -> int:
         """Width of a token, d_x + d_y."""
         return self.d_x + self.d_y
 
     @property
-    def presence(self):
+    def presence(self) -> float:
         """The probability p_z itself: 1/K where `p_z` is None [recalled, weakly]."""
         return 1 / self.dictionary if self.p_z is None else self.p_z
 
     @property
-    def semantics(self):
+    def semantics(self) -> Semantics:
         """The concepts' directions: `Semantics` of a, b (d_x, K1) and c, d (d_y, K1), all orthogonal to each other."""
         return self._directions[0]
 
     @property
-    def nu(self):
+    def nu(self) -> np.ndarray:
         """The irrelevant words nu_j (d_x, K - 2 K1), of norm ||u||, orthogonal to all others."""
         return self._directions[1].copy()
 
     @property
-    def M(self):
+    def M(self) -> np.ndarray:
         """The dictionary of words (d_x, K): mu_1^+, mu_1^-, .., mu_K1^-, nu_1, ..."""
         return self._dictionary[: self.d_x].copy()
 
     @property
-    def Q_labels(self):
+    def Q_labels(self) -> np.ndarray:
         """The dictionary of labels (d_y, K): q_1^+, q_1^-, .., q_K1^-, 0, .., 0."""
         return self._dictionary[self.d_x :].copy()
 
     @cached_property
-    def _directions(self):
-        """Equal norms make a_k orthogonal to b_k, and ||a||^2 = (1 + kappa)/2 ||u||^2, ||b||^2 = (1 - kappa)/2 ||u||^2."""
-        K1, K = self.concepts, self.dictionary
+    def _directions(self) -> tuple[Semantics, np.ndarray]:
         check_memory(
-            f"dictionary is {K} with d_x = {self.d_x}: its making holds some {_ARRAYS} arrays of shape ({self.d_x}, {K})",
-            8 * _ARRAYS * self.d_x * K, "Lower them.",
+            f"dictionary is {self.dictionary} with d_x = {self.d_x}: its making holds some {_ARRAYS} arrays of shape "
+            f"({self.d_x}, {self.dictionary})", 8 * _ARRAYS * self.d_x * self.dictionary, "Lower them.",
         )  # fmt: skip
-        X = orthonormal(_WORDS, self.semantics_seed, self.d_x, self.dictionary)
-        Y = orthonormal(_LABELS, self.semantics_seed, self.d_y, 2 * K1)
         norms = theory.norms(self.norm_x, self.norm_y, self.kappa_x, self.kappa_y)
-        semantics = Semantics(
-            norms.a * X[:, :K1], norms.b * X[:, K1 : 2 * K1], norms.c * Y[:, :K1], norms.d * Y[:, K1 : 2 * K1]
+        return dictionaries.draw_directions(
+            self.d_x, self.d_y, self.concepts, self.dictionary, self.norm_x, norms, self.semantics_seed
         )
-        return semantics, self.norm_x * X[:, 2 * K1 :]
 
     @cached_property
-    def _dictionary(self):
-        return self._dictionary_of(self.semantics)
+    def _dictionary(self) -> np.ndarray:
+        return dictionaries.stack(*self._directions)
 
-    def _dictionary_of(self, semantics):
-        """[M; Q] (d, 2 K1 + K - 2 K1) of other concepts and the same irrelevant words."""
-        relevant = 2 * semantics.concepts
-        nu = self._directions[1]
-        E = np.zeros((self.d, relevant + nu.shape[1]))
-        E[: self.d_x, :relevant] = semantics.words()
-        E[self.d_x :, :relevant] = semantics.labels()
-        E[: self.d_x, relevant:] = nu
-        return E
-
-    def unseen(self, direction, seed=0):
+    def unseen(self, direction: str, seed: int = 0) -> np.ndarray:
         """A direction that no word and no label has: orthogonal to the dictionary, as long as the problem's own.
 
         Parameters
@@ -261,26 +245,21 @@ class Problem:
         TypeError, ValueError
             Another name; dimensions with no room for new directions; a seed that is none.
         """
-        if direction not in ("a", "b", "c", "d"):
-            raise InvalidValue(f"direction is {direction!r}; expected 'a', 'b', 'c' or 'd'.")
-        old = getattr(self.semantics, direction)
-        of_words = direction in ("a", "b")
-        taken = self.M if of_words else self.Q_labels[:, : 2 * self.concepts]
-        name = "d_x" if of_words else "d_y"
-        if len(taken) < taken.shape[1] + self.concepts:
-            raise InvalidValue(
-                f"{name} is {len(taken)}: {taken.shape[1]} directions are taken and {self.concepts} new ones asked for. "
-                f"Expected {name} >= {taken.shape[1] + self.concepts}."
-            )
-        new = generator(
-            _WORDS if of_words else _LABELS, (self.semantics_seed, integer("seed", seed, 0), "abcd".index(direction))
-        )
-        basis = np.linalg.qr(np.hstack([taken, new.standard_normal(old.shape)]))[0][:, taken.shape[1] :]
-        return basis * np.linalg.norm(old, axis=0)
+        return dictionaries.draw_unseen(*self._directions, direction, (self.semantics_seed, integer("seed", seed, 0)))
 
     # ---- Prompts
 
-    def sample(self, n, length=None, seed=0, *, match=None, concept_weights=None, semantics=None, sigma_xi=None):
+    def sample(
+        self,
+        n: int,
+        length: int | None = None,
+        seed: Seed = 0,
+        *,
+        match: str | None = None,
+        concept_weights: Sequence[float] | None = None,
+        semantics: Semantics | None = None,
+        sigma_xi: float | None = None,
+    ) -> CodedPrompts:
         """Draw prompts.
 
         The shared concept k and the query's sign are uniform [recalled]; every demonstration carries concept k with its sign,
@@ -315,13 +294,13 @@ class Problem:
         """
         match = self.match if match is None else match
         n, length = integer("n", n, 1), integer("length", self.length if length is None else length, 1)
-        _check_match(match, length)
+        sampling.check_match(match, length)
         sigma_xi = real("sigma_xi", self.sigma_xi if sigma_xi is None else sigma_xi, "at least 0", lambda x: x >= 0)
         E, K1 = self._dictionary, self.concepts
         if semantics is not None:
-            self._check_semantics(semantics)
-            E, K1 = self._dictionary_of(semantics), semantics.concepts
-        weights = None if concept_weights is None else _checked_weights(concept_weights, K1)
+            sampling.check_semantics(semantics, self.d_x, self.d_y)
+            E, K1 = dictionaries.stack(semantics, self._directions[1]), semantics.concepts
+        weights = None if concept_weights is None else sampling.checked_weights(concept_weights, K1)
         width = E.shape[1] + (self.d if sigma_xi > 0 else 0)
         check_memory(
             f"n is {n} with length {length}: drawing holds {width} numbers for each of {n * (length + 1)} tokens",
@@ -329,29 +308,12 @@ class Problem:
         )  # fmt: skip
         rng = generator(_SAMPLE, seed)
         concept = rng.integers(K1, size=n) if weights is None else rng.choice(K1, size=n, p=weights)
-        signs = _signs(rng, n, length, match)
-        shape = (n, length + 1)
-        # which of its two words a concept is there with, if it is: the shared one as the signs say, others by chance
-        present = rng.random((*shape, K1)) < self.presence
-        negative = rng.random((*shape, K1)) < 0.5
-        each = np.arange(n)
-        present[each, :, concept] = True
-        negative[each, :, concept] = signs < 0
-        code = np.empty((*shape, E.shape[1]), bool)
-        code[..., 0 : 2 * K1 : 2] = present & ~negative
-        code[..., 1 : 2 * K1 : 2] = present & negative
-        code[..., 2 * K1 :] = rng.random((*shape, E.shape[1] - 2 * K1)) < self.presence
-        noise = None
-        if sigma_xi > 0:
-            noise = rng.standard_normal((*shape, self.d))
-            with np.errstate(over="ignore"):
-                noise *= sigma_xi
-            if not are_finite(noise):
-                raise InvalidValue(f"sigma_xi is {sigma_xi:g}: noise of that size overflows float64. Lower it.")
-            noise[:, -1, self.d_x :] = 0  # a query has no label
+        signs = sampling.draw_signs(rng, n, length, match)
+        code = sampling.draw_code(rng, concept, signs, K1, E.shape[1], self.presence)
+        noise = sampling.draw_noise(rng, (*signs.shape, self.d), self.d_x, sigma_xi) if sigma_xi > 0 else None
         return CodedPrompts.unchecked(E, self.d_x, code, concept, signs, noise)
 
-    def population(self, seed=0):
+    def population(self, seed: Seed = 0) -> CodedPrompts:
         """All prompts at once, each as often as it is likely: descent on the expected loss.
 
         There are finitely many where there is no noise and no other concept in a token: K1 concepts, 2 signs of the query,
@@ -377,36 +339,15 @@ class Problem:
                 f"sigma_xi is {self.sigma_xi:g} and p_z {self.presence:g}: there is no end of different prompts. Expected "
                 "both 0 for the population; or train on fresh prompts."
             )
-        L = self.length
-        if self.match == "balanced":
-            matching = [L // 2]  # number of demonstrations with the query's sign, once for each equally likely case
-        elif L > _MOST_SIGNS:
-            raise InvalidValue(f"length is {L}: 2^{L} signs are too many to enumerate. Expected at most {_MOST_SIGNS}.")
-        else:
-            matching = [j for j in range(L + 1) for _ in range(math.comb(L, j))]
-            if self.match == "at-least-one":
-                matching[0] = 1  # the one prompt without a match gets one
-        mine = np.arange(L + 1) < np.array(matching)[:, None]
-        mine[:, -1] = True
-        one = np.where(mine, 1, -1).astype(np.int8)  # a query of sign +1
-        signs = np.concatenate([one, -one] * self.concepts)
-        concept = np.repeat(np.arange(self.concepts), 2 * len(one))
-        code = np.zeros((*signs.shape, self.dictionary), bool)
-        np.put_along_axis(code, (2 * concept[:, None] + (signs < 0))[..., None], True, axis=2)
+        concept, signs = sampling.every_prompt(self.concepts, self.length, self.match)
+        code = sampling.one_concept(concept, signs, self.dictionary)
         return CodedPrompts.unchecked(self._dictionary, self.d_x, code, concept, signs)
-
-    def _check_semantics(self, semantics):
-        if not isinstance(semantics, Semantics):
-            raise InvalidType(f"semantics is a {type(semantics).__name__}; expected bu2024.Semantics(a, b, c, d).")
-        if (len(semantics.a), len(semantics.c)) != (self.d_x, self.d_y):
-            raise InvalidValue(
-                f"semantics has d_x = {len(semantics.a)} and d_y = {len(semantics.c)}; expected the problem's, {self.d_x} and "
-                f"{self.d_y}."
-            )
 
     # ---- Training
 
-    def initialize(self, m=None, m_a=None, m_b=None, seed=0):
+    def initialize(
+        self, m: int | None = None, m_a: int | None = None, m_b: int | None = None, seed: Seed = 0
+    ) -> Params:
         """Initial parameters [recalled]: W_Q = W_K = [sigma_0 I, 0], W_V = [0, I], W_O Gaussian, r = +-1/m.
 
         Parameters
@@ -443,70 +384,15 @@ class Problem:
         return Params(W_Q, W_Q.copy(), W_V, W_O, rng.choice([1.0, -1.0], size=m) / m)
 
     @property
-    def mask(self):
+    def mask(self) -> dict[str, np.ndarray]:
         """What trains within the trained blocks: the word columns of W_Q and W_K, all of W_O; dict of name to bool (d,)."""
         words = np.arange(self.d) < self.d_x
         return {"W_Q": words, "W_K": words}
 
-    def schedule(self, t):
+    def schedule(self, t: int) -> float:
         """eta_t / eta_0 = gamma / (gamma + t)."""
         return self.step_offset / (self.step_offset + t)
 
-    def observer(self, seed=0):
+    def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""
         return Observer(self, seed=seed)
-
-    def settings(self):
-        """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        default = Problem()
-        return {
-            name: [value, "ours" if value == getattr(default, name) else "set here"] for name, value in given.items()
-        }
-
-
-def _check_match(match, length):
-    if not isinstance(match, str) or match not in MATCHES:
-        raise InvalidValue(f"match is {match!r}; expected one of {', '.join(map(repr, MATCHES))}.")
-    if match == "balanced" and length % 2:
-        raise InvalidValue(f"length is {length} with match 'balanced'; expected an even number, half of each sign.")
-
-
-def _checked_weights(weights, K1):
-    expected = f"expected {K1} probabilities of sum 1, one for each concept of the semantics drawn from"
-    array = as_array(weights, "concept_weights")
-    if array.dtype.kind not in "fiu":
-        raise InvalidType(f"concept_weights is {weights!r}; {expected}.")
-    if array.shape != (K1,) or not np.all(array >= 0) or abs(array.sum() - 1) > 1e-9:
-        raise InvalidValue(f"concept_weights is {weights!r}; {expected}.")
-    return array / array.sum()
-
-
-def _signs(rng, n, L, match):
-    """e_l (n, L+1), the query's last, of int8."""
-    query = np.where(rng.random(n) < 0.5, 1, -1)
-    signs = np.empty((n, L + 1), np.int8)
-    signs[:, -1] = query
-    if match == "balanced":
-        half = np.tile(np.repeat([1, -1], L // 2), (n, 1))
-        signs[:, :-1] = rng.permuted(half, axis=1)
-        return signs
-    signs[:, :-1] = np.where(rng.random((n, L)) < 0.5, 1, -1)
-    if match == "at-least-one":
-        chosen = rng.integers(L, size=n)
-        unmatched = np.flatnonzero(~(signs[:, :-1] == query[:, None]).any(axis=1))
-        signs[unmatched, chosen[unmatched]] = query[unmatched]
-    return signs
-
-
-small = Problem(
-    dictionary=4, d_x=10, d_y=6, norm_x=4.0, norm_y=4.0, sigma_xi=0.3, p_z=0.0, match="balanced", m=20, sigma_0=0.3,
-    sigma_1=0.1, weight_decay=0.01, step_offset=4000.0, batch=4, steps=600,
-)  # fmt: skip
-"""The small setting, of the many-seed figures [ours]."""
-
-theory_case = Problem(
-    dictionary=5, d_x=8, d_y=7, norm_x=4.0, norm_y=4.0, sigma_xi=0.0, p_z=0.0, match="balanced", m=20, sigma_0=0.3,
-    sigma_1=0.1, weight_decay=0.01, step_offset=4000.0, batch=4, steps=1000,
-)  # fmt: skip
-"""One concept a prompt and no noise: what the closed forms and the reduced recursion are exact for [ours]."""

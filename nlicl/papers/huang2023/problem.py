@@ -1,8 +1,8 @@
 """Data model and initialisation of Huang et al. 2023. Marks and notation: see the package's docstring."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import generator, key, orthonormal
 from ...models.regression.prompts import CodedPrompts, Params
+from ..problem import BaseProblem, Seed
 from . import population
 from .law import Law
 from .observer import Observer
@@ -24,10 +25,10 @@ _SAMPLE, _FEATURES, _COUNT = 1, 2, 4  # purposes of random numbers
 
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(BaseProblem):
     """Features, their frequencies, sizes and training settings.
 
-    No experiment of the paper is known, so all defaults are ours.
+    No experiment of the paper is known, so all defaults are ours: none has another mark.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class Problem:
     K: int = 20
     length: int = 400
     d: int | None = None
-    p: tuple | None = None
+    p: tuple[float, ...] | None = None
     p_1: float | None = 0.5
     V_seed: int = 0
     learning_rate: float = 5.0
@@ -74,11 +75,11 @@ class Problem:
     batch: int = 256
     steps: int = 1000
 
-    loss: ClassVar = "squared"
-    trained: ClassVar = ("Q",)
-    prompts: ClassVar = "population"
+    loss: ClassVar[str] = "squared"
+    trained: ClassVar[tuple[str, ...]] = ("Q",)
+    prompts: ClassVar[str] = "population"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in {"K": 2, "length": 1, "V_seed": 0, "draws": 1, "batch": 1, "steps": 0}.items():
             integer(name, getattr(self, name), least)
         if self.d is not None:
@@ -102,27 +103,27 @@ class Problem:
                 )
 
     @classmethod
-    def balanced(cls, K=20, **settings):
+    def balanced(cls, K: int = 20, **settings: Any) -> "Problem":
         """The balanced case, p_k = 1/K for every feature [paper: Theta(1/K)]; other settings as in `Problem`."""
         return cls(K=K, p_1=None, **settings)
 
     @classmethod
-    def imbalanced(cls, K=20, p_1=0.5, **settings):
+    def imbalanced(cls, K: int = 20, p_1: float = 0.5, **settings: Any) -> "Problem":
         """The imbalanced case: one dominant feature of frequency p_1, the others alike [paper: Theta(1), Theta(1/K)]."""
         return cls(K=K, p_1=p_1, **settings)
 
     @property
-    def case(self):
+    def case(self) -> str:
         """ "balanced" if all features have the same frequency, or else "imbalanced"."""
         return "balanced" if np.ptp(self._frequencies) < 1e-12 else "imbalanced"
 
     @property
-    def frequencies(self):
+    def frequencies(self) -> np.ndarray:
         """p (K,): the probability of each feature, for contexts and query alike."""
         return self._frequencies.copy()
 
     @cached_property
-    def _frequencies(self):
+    def _frequencies(self) -> np.ndarray:
         if self.p is not None:
             return np.array(self.p)
         if self.p_1 is None:
@@ -132,18 +133,18 @@ class Problem:
         return p
 
     @property
-    def V(self):
+    def V(self) -> np.ndarray:
         """The features v_1 .. v_K as orthonormal columns (d, K): unit vectors, or random where d > K."""
         return self._V.copy()
 
     @cached_property
-    def _V(self):
+    def _V(self) -> np.ndarray:
         self._check_memory()
         if self.d in (None, self.K):
             return np.eye(self.K)
         return orthonormal(_FEATURES, self.V_seed, self.d, self.K)
 
-    def sample(self, n, length=None, seed=0):
+    def sample(self, n: int, length: int | None = None, seed: Seed = 0) -> CodedPrompts:
         """Draw prompts.
 
         Inputs of contexts and query are independent, v_k with probability p_k; labels are <w, x> with w ~ N(0, I_d), one w a
@@ -176,7 +177,7 @@ class Problem:
         features = np.searchsorted(edges, rng.random((n, length + 1)), side="right").astype(np.int32)
         return CodedPrompts(self._V, features, rng.standard_normal((n, self.K)))
 
-    def population(self, seed=0):
+    def population(self, seed: Seed = 0) -> Law:
         """All prompts at once, for gradient descent on the population loss.
 
         Parameters
@@ -197,7 +198,7 @@ class Problem:
             source = population.sampled(p, self.length, self.draws, seed=key(_COUNT, seed))
         return Law(self._V, p, source)
 
-    def check_descent(self, learning_rate):
+    def check_descent(self, learning_rate: float) -> None:
         """ValueError if steps of gradient descent of this size can raise the population loss: above 6.49/max p [derived]."""
         try:
             check_step_size(learning_rate, self._frequencies.max())
@@ -205,7 +206,7 @@ class Problem:
             reason = str(error).replace("eta is", "learning_rate is", 1)
             raise InvalidValue(f"{reason} Lower it, or train on prompts='fresh'.") from None
 
-    def initialize(self, seed=0):
+    def initialize(self, seed: Seed = 0) -> Params:
         """Q = 0 [recalled]: attention is uniform, whatever the seed.
 
         Returns
@@ -218,7 +219,7 @@ class Problem:
         d = self.d or self.K
         return Params(np.zeros((d, d)))
 
-    def _check_memory(self):
+    def _check_memory(self) -> None:
         """ValueError, before anything is allocated, if what training holds does not fit into this machine's memory."""
         d = self.d or self.K
         check_memory(
@@ -227,19 +228,12 @@ class Problem:
             "Lower it; or see nlicl.papers.huang2023.reduced, which follows these dynamics exactly, flows at K up to 10**12.",
         )
 
-    def settings(self):
-        """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: [value, "ours" if value == getattr(Problem, name) else "set here"] for name, value in given.items()
-        }
-
-    def observer(self, seed=0):
+    def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""
         return Observer(self, seed=seed)
 
 
-def _checked_p(p, K):
+def _checked_p(p: Any, K: int) -> tuple[float, ...]:
     """`p` as a tuple of K positive floats of sum 1; or a clear error."""
     p = tuple(np.asarray(p).tolist()) if np.ndim(p) == 1 else p
     if not isinstance(p, tuple) or len(p) != K:

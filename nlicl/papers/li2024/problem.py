@@ -1,7 +1,7 @@
 """Data model and initialisation of Li et al. 2024. Marks and notation: see the package's docstring."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from ...core.checks import integer, real
 from ...core.errors import InvalidType, InvalidValue
 from ...core.seeds import generator, key
 from ...models.transformer.prompts import CodedPrompts, Params
-from ..problem import BaseProblem
+from ..problem import BaseProblem, Seed
 from . import patterns
 from .observer import Observer
 from .sampling import SAMPLINGS, Codes, draw
@@ -218,7 +218,7 @@ class Problem(BaseProblem):
         n: int,
         length: int | None = None,
         alpha: float | None = None,
-        seed: int | Sequence[int] = 0,
+        seed: Seed = 0,
         tasks: str | Iterable[Task] | None = None,
         sampling: str = "iid",
     ) -> CodedPrompts:
@@ -262,7 +262,7 @@ class Problem(BaseProblem):
         codes = draw(generator(_SAMPLE, seed), n, length, alpha, pairs, self.M1, self.M2, self.K, sampling)
         return CodedPrompts.unchecked(self._dictionary, *codes, self.query_attends)
 
-    def device_sampler(self, n: int, dtype: DTypeLike = np.float64) -> Callable[[int | Sequence[int]], CodedPrompts]:
+    def device_sampler(self, n: int, dtype: DTypeLike = np.float64) -> Callable[[Seed], CodedPrompts]:
         """Draw the prompts of `sample(n, seed=seed)` on a GPU, so that training need not bring them there.
 
         Parameters
@@ -289,7 +289,7 @@ class Problem(BaseProblem):
         return lambda seed: CodedPrompts.unchecked(E, *Codes(*sampler.draw(key(_SAMPLE, seed))), self.query_attends)
 
     def initialize(
-        self, m: int | None = None, m_a: int | None = None, m_b: int | None = None, seed: int | Sequence[int] = 0
+        self, m: int | None = None, m_a: int | None = None, m_b: int | None = None, seed: Seed = 0
     ) -> Params:
         """Initial parameters: W_Q, W_K, W_V a small multiple of the identity, W_O Gaussian [paper].
 

@@ -6,7 +6,6 @@ A zero row has u_i = 0: pruning takes its summand away and changes nothing else.
 forward pass; `prune` gives the pruned parameters themselves.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from ...core.seeds import generator
 from ...models.front import forward
 from ...models.transformer.checks import check_params
 from ...models.transformer.prompts import CodedPrompts, Params, Prompts
+from ..problem import Seed
 
 __all__ = ["ORDERS", "PruningCurve", "curve", "number_removed", "order", "prune", "scores", "small_neurons"]
 
@@ -24,7 +24,7 @@ ORDERS = ("magnitude", "largest", "random")
 _ORDER = 3  # a purpose of random numbers
 
 
-def order(params: Params, how: str = "magnitude", seed: int | Sequence[int] = 0) -> np.ndarray:
+def order(params: Params, how: str = "magnitude", seed: Seed = 0) -> np.ndarray:
     """The order in which neurons go.
 
     Parameters
