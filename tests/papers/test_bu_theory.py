@@ -48,7 +48,7 @@ def test_closed_forms_are_the_definition(seed, n_plus, n_minus, e_q):
     got, want = closed_form(*arguments), reference.forward(params, prompt)
     attn_plus = want.attention[signs == e_q].sum()
     np.testing.assert_allclose([got.attn_plus, got.attn_minus], [attn_plus, 1 - attn_plus], rtol=0, atol=1e-13)
-    np.testing.assert_allclose(got.context, params.W_V @ want.context, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(got.v, params.W_V @ want.context, rtol=0, atol=1e-13)
     np.testing.assert_allclose(got.preactivation, want.preactivation, rtol=0, atol=1e-12)
     assert got.score == pytest.approx(want.score, rel=1e-12, abs=1e-12)
     for name, grad in (("W_Q", got.dW_Q), ("W_K", got.dW_K)):

@@ -10,12 +10,14 @@ none [derived].
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ...core.arrays import kind_of
 from ...core.errors import InvalidType, InvalidValue
 from .problem import Problem
+from .semantics import Semantics
 
 __all__ = ["Shift", "shifts"]
 
@@ -40,10 +42,10 @@ class Shift:
     name: str
     about: str
     succeeds: bool | None
-    draw: dict
+    draw: dict[str, Any]
 
 
-def shifts(problem, seed=0):
+def shifts(problem: Problem, seed: int = 0) -> dict[str, Shift]:
     """The shifts that a problem of two concepts allows.
 
     Parameters
@@ -74,7 +76,7 @@ def shifts(problem, seed=0):
     conic = {"a": both, "b": both, "c": both, "d": both}
     first, tilted = np.array([[1.0], [0.0]]), math.sqrt(1 - 0.3**2)
 
-    def new(name):
+    def new(name: str) -> Semantics:
         return replace(s, **{name: problem.unseen(name, seed)})
 
     rows = [

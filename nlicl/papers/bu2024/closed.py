@@ -4,7 +4,8 @@ Words are x_l = a + e_l b, labels y_l = c + e_l d with signs e_l = +-1; the quer
 and n_- have not. W_Q, W_K stand here for the word blocks W_Q^x, W_K^x, W_O for W_O^y, b^T W x_q for (W_K b)^T W_Q x_q.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +25,8 @@ class ClosedForm(NamedTuple):
         s_+ - s_- = 2 e_q b^T W x_q.
     attn_plus, attn_minus : float
         Total attention on demonstrations with the query's sign, and on the others.
-    context : ndarray (d_y,)
-        v = sum_l attn_l y_l = c + e_q (2 attn_+ - 1) d.
+    v : ndarray (d_y,)
+        sum_l attn_l y_l = c + e_q (2 attn_+ - 1) d.
     preactivation : ndarray (m,)
         h = W_O v.
     score : float
@@ -39,7 +40,7 @@ class ClosedForm(NamedTuple):
     gap: float
     attn_plus: float
     attn_minus: float
-    context: np.ndarray
+    v: np.ndarray
     preactivation: np.ndarray
     score: float
     G: float
@@ -47,7 +48,19 @@ class ClosedForm(NamedTuple):
     dW_K: np.ndarray
 
 
-def closed_form(W_Q, W_K, W_O, r, a, b, c, d, e_q, n_plus, n_minus):
+def closed_form(
+    W_Q: np.ndarray,
+    W_K: np.ndarray,
+    W_O: np.ndarray,
+    r: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    d: np.ndarray,
+    e_q: int,
+    n_plus: int,
+    n_minus: int,
+) -> ClosedForm:
     """Attention, score and its gradients on a noise-free prompt of one concept [derived].
 
     Parameters
@@ -85,21 +98,21 @@ def closed_form(W_Q, W_K, W_O, r, a, b, c, d, e_q, n_plus, n_minus):
 
     x_q = a + e_q * b
     key, query = W_K @ b, W_Q @ x_q
-    gap = 2 * e_q * key @ query  # 7.3
+    gap = 2 * e_q * key @ query
     with np.errstate(divide="ignore"):
         odds = np.log(n_plus) - np.log(n_minus) + gap
-    attn_plus, attn_minus = sigmoid(odds), sigmoid(-odds)  # 7.3: 1/(1 + (n_-/n_+) exp(-gap))
-    v = c + e_q * (attn_plus - attn_minus) * d  # 7.1
+    attn_plus, attn_minus = sigmoid(odds), sigmoid(-odds)  # 1/(1 + (n_-/n_+) exp(-gap))
+    v = c + e_q * (attn_plus - attn_minus) * d  # sum_l attn_l y_l
     h = W_O @ v
     zeta = np.where(h > 0, r, 0)
     G = zeta @ (W_O @ d)
-    slope = 4 * attn_plus * attn_minus * G  # 7.2
+    slope = 4 * attn_plus * attn_minus * G
     return ClosedForm(
         gap, attn_plus, attn_minus, v, h, zeta @ h, G, slope * np.outer(key, x_q), slope * np.outer(query, b)
     )
 
 
-def sigmoid(x):
+def sigmoid(x: Any) -> Any:
     """1/(1 + exp(-x)) of a number or an array; 0 where exp(-x) overflows."""
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-x))
@@ -117,7 +130,7 @@ _SHAPES = {
 }
 
 
-def _checked(given):
+def _checked(given: dict[str, np.ndarray]) -> Iterable[np.ndarray]:
     """The arrays, finite and of shapes that fit; the first of each letter sets its size."""
     sizes = {}
     for name, shape in _SHAPES.items():

@@ -7,10 +7,14 @@ and noise products [paper]; what each of them is exactly is our choice [derived]
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.arrays import real_array
 from ...core.errors import InvalidType, InvalidValue
+from ...models.transformer.prompts import Params
+from ...models.transformer.steps import Forward
 from .prompts import CodedPrompts
+from .semantics import Semantics
 
 __all__ = [
     "Answers",
@@ -26,7 +30,7 @@ __all__ = [
 ]
 
 
-def correct_attention(attention, prompts):
+def correct_attention(attention: np.ndarray, prompts: CodedPrompts) -> np.ndarray:
     """attn_+, the attention on the demonstrations that have the query's sign.
 
     Parameters
@@ -61,7 +65,7 @@ def correct_attention(attention, prompts):
     return np.sum(attention * (prompts.signs[:, :-1] == prompts.signs[:, -1:]), axis=1)
 
 
-def error(score, labels):
+def error(score: ArrayLike, labels: ArrayLike) -> float:
     """The 0-1 loss, P(y F < 0), where F = 0 counts as half an error [derived]: with all neurons dead it is chance.
 
     Parameters
@@ -101,7 +105,7 @@ class Answers(NamedTuple):
     loss: float
 
 
-def answers(out, prompts):
+def answers(out: Forward, prompts: CodedPrompts) -> Answers:
     """What the model makes of prompts: 0-1 loss, correct attention, logistic loss.
 
     Parameters
@@ -122,7 +126,7 @@ def answers(out, prompts):
     )
 
 
-def dead_neurons(preactivation):
+def dead_neurons(preactivation: np.ndarray) -> float:
     """The share of neurons with h_i <= 0 on every prompt.
 
     Parameters
@@ -143,7 +147,7 @@ def dead_neurons(preactivation):
     return float(np.mean(~active.any(axis=0)))
 
 
-def word_matrix(params, d_x):
+def word_matrix(params: Params, d_x: int) -> np.ndarray:
     """W = W_K^xT W_Q^x (d_x, d_x), of the word columns: scores are x_l^T W x_query. ValueError for d_x out of range."""
     if not 1 <= d_x <= params.W_Q.shape[1]:
         raise InvalidValue(
@@ -171,7 +175,7 @@ class Coefficients(NamedTuple):
     beta_O: np.ndarray
 
 
-def coefficients(params, semantics):
+def coefficients(params: Params, semantics: Semantics) -> Coefficients:
     """The idempotent decomposition's coefficients.
 
     Parameters
@@ -198,7 +202,7 @@ def coefficients(params, semantics):
         )
     W_Q, W_K = params.W_Q[:, :d_x], params.W_K[:, :d_x]
 
-    def along(W, x):
+    def along(W: np.ndarray, x: np.ndarray) -> np.ndarray:
         return np.sum(x * (W @ x), axis=0) / np.sum(x * x, axis=0)
 
     return Coefficients(along(W_Q, a), along(W_Q, b), along(W_K, a), along(W_K, b), params.W_O @ c, params.W_O @ d)
@@ -230,7 +234,7 @@ class Products(NamedTuple):
     mlp_noise: float
 
 
-def products(params, semantics, nu, xi_x, xi_y):
+def products(params: Params, semantics: Semantics, nu: np.ndarray, xi_x: np.ndarray, xi_y: np.ndarray) -> Products:
     """Products of the weights with concepts and noise, as the paper's figure has them in kind [paper]; details are ours.
 
     Parameters
@@ -278,5 +282,5 @@ def products(params, semantics, nu, xi_x, xi_y):
     )
 
 
-def _largest(array):
+def _largest(array: np.ndarray) -> float:
     return float(abs(array).max(initial=0.0))

@@ -1,10 +1,16 @@
 """What a training run of Bu et al. 2024 records as it goes: loss, 0-1 error, correct attention, products."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ...core.seeds import generator
 from ...models.front import forward
+from ...models.transformer.prompts import Params
 from . import mechanism, prediction
+
+if TYPE_CHECKING:
+    from .problem import Problem
 
 __all__ = ["Observer"]
 
@@ -42,7 +48,7 @@ class Observer:
     | alpha_Q, beta_Q, alpha_K, beta_K (K1,) | see `mechanism.Coefficients`                               |
     """
 
-    def __init__(self, problem, n=2000, seed=0, **distribution):
+    def __init__(self, problem: "Problem", n: int = 2000, seed: int = 0, **distribution: Any) -> None:
         self.problem = problem
         self.prompts = problem.sample(n, seed=(seed, 0, 0), **distribution)
         rng = generator(_NOISE, seed)
@@ -50,7 +56,7 @@ class Observer:
         self.xi_y = problem.sigma_xi * rng.standard_normal((problem.d_y, _VECTORS))
         self.nu = problem.nu
 
-    def __call__(self, params):
+    def __call__(self, params: Params) -> dict[str, Any]:
         prompts, semantics = self.prompts, self.problem.semantics
         out = forward(params, prompts)
         attention = mechanism.correct_attention(out.attention, prompts)
@@ -73,6 +79,6 @@ class Observer:
         return measured
 
 
-def _mean(values, chosen):
+def _mean(values: np.ndarray, chosen: np.ndarray) -> float:
     """The mean of those; NaN of none."""
     return np.mean(values[chosen]) if np.any(chosen) else np.nan

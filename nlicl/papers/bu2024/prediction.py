@@ -1,10 +1,16 @@
 """What the theory of the early phase says of a run, from the parameters it starts with [derived]."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from . import recursion, theory
+from ...models.transformer.prompts import Params
+from . import theory
+from .coordinates import project
+from .semantics import Semantics
+
+if TYPE_CHECKING:
+    from .problem import Problem
 
 __all__ = ["Prediction", "early", "predict"]
 
@@ -15,7 +21,9 @@ class Prediction(NamedTuple):
     Attributes
     ----------
     R, X : ndarray (K1,)
-        Of the neurons and of attention, at the start; m_plus (K1,), the neurons with o_c > 0.
+        Of the neurons and of attention, at the start.
+    m_plus : ndarray (K1,)
+        The number of neurons with o_c > 0.
     lambda_star : ndarray (K1,)
         Weight decay from which on a start with R = 0 fails.
     learns : ndarray of bool (K1,)
@@ -32,15 +40,15 @@ class Prediction(NamedTuple):
     step: np.ndarray
 
 
-def early(params, semantics, k):
+def early(params: Params, semantics: Semantics, k: int) -> theory.Early:
     """`theory.Early` of concept k, with beta = sqrt(beta_Q beta_K), 0 where the product is negative."""
     with np.errstate(over="ignore", invalid="ignore"):  # of parameters or prompts that have run away: not finite
-        state = recursion.project(params, semantics, k)
+        state = project(params, semantics, k)
         beta = np.sqrt(max(0.0, state.Q[1, 1] * state.K[1, 1]))
         return theory.early_quantities(params.a, state.o_c, state.o_d, beta)
 
 
-def predict(problem, params):
+def predict(problem: "Problem", params: Params) -> Prediction:
     """Which concepts a run learns, and when it leaves the saddle, by the theory of the early phase.
 
     It holds for small norms and balanced signs; for another match rule its rate has that rule's factor, and the push that a

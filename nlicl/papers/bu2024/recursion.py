@@ -14,6 +14,7 @@ Q, K of W_Q^x, W_K^x, and o_c = W_O^y c/||c||, o_d = W_O^y d/||d||. A step is, w
 It is gradient descent of the full model up to rounding. Every array has any leading axes: many runs advance at once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,9 +23,10 @@ import numpy as np
 from ...core.arrays import kind_of
 from ...core.checks import integer
 from ...core.errors import InvalidType, InvalidValue
-from ...models.transformer.prompts import Params
 from .closed import sigmoid
-from .theory import check_numbers, early_quantities
+from .coordinates import State, project, random_start, start
+from .theory import early_quantities
+from .theory.checks import Numbers, not_negative, positive
 
 __all__ = ["Observed", "Run", "Setting", "State", "observe", "project", "random_start", "run", "start", "step"]
 
@@ -32,22 +34,6 @@ E = np.array([[1.0], [-1.0]])  # e
 
 
 # ---- Nouns
-
-
-class State(NamedTuple):
-    """One concept, in coordinates.
-
-    Attributes
-    ----------
-    o_c, o_d : ndarray (..., m)
-    Q, K : ndarray (..., 2, 2)
-        Index 0 is a/||a||, index 1 is b/||b||.
-    """
-
-    o_c: np.ndarray
-    o_d: np.ndarray
-    Q: np.ndarray
-    K: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -70,21 +56,20 @@ class Setting:
     """
 
     concepts: int
-    norm_a: float
-    norm_b: float
-    norm_c: float
-    norm_d: float
-    weight_decay: float = 0.0
+    norm_a: Numbers
+    norm_b: Numbers
+    norm_c: Numbers
+    norm_d: Numbers
+    weight_decay: Numbers = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "concepts", integer("concepts", self.concepts, 1))
         for name in ("norm_a", "norm_b", "norm_c", "norm_d"):
-            object.__setattr__(self, name, check_numbers(name, getattr(self, name), "above 0", lambda x: x > 0))
-        decay = check_numbers("weight_decay", self.weight_decay, "of at least 0", lambda x: x >= 0)
-        object.__setattr__(self, "weight_decay", decay)
+            object.__setattr__(self, name, positive(name, getattr(self, name)))
+        object.__setattr__(self, "weight_decay", not_negative("weight_decay", self.weight_decay))
 
     @property
-    def numbers(self):
+    def numbers(self) -> tuple[Numbers, ...]:
         """||a||, ||b||, ||c||, ||d||, lambda."""
         return self.norm_a, self.norm_b, self.norm_c, self.norm_d, self.weight_decay
 
@@ -114,7 +99,7 @@ class Observed(NamedTuple):
     X: np.ndarray
 
     @property
-    def learned(self):
+    def learned(self) -> np.ndarray:
         """Whether the mean of t_e = 2 attn_+ - 1 over both signs is above .9: the criterion of success in all our checks."""
         return np.mean(2 * self.attn_plus - 1, axis=-1) > 0.9
 
@@ -137,112 +122,6 @@ class Run(NamedTuple):
     state: State
 
 
-# ---- Starts
-
-
-def start(o_c, o_d, sigma_0):
-    """The state with Q = K = sigma_0 I [recalled].
-
-    Parameters
-    ----------
-    o_c, o_d : array_like (..., m)
-    sigma_0 : float or array_like (...)
-
-    Returns
-    -------
-    State
-    """
-    o_c, o_d = check_numbers("o_c", o_c, "", np.isfinite), check_numbers("o_d", o_d, "", np.isfinite)
-    if np.ndim(o_c) == 0 or np.shape(o_c) != np.shape(o_d):
-        raise InvalidValue(
-            f"o_c and o_d have shapes {np.shape(o_c)} and {np.shape(o_d)}; expected (..., m), both the same."
-        )
-    sigma_0 = _each_run("sigma_0", check_numbers("sigma_0", sigma_0, "", np.isfinite), o_c.shape[:-1])
-    block = np.multiply.outer(sigma_0, np.eye(2))
-    return State(o_c, o_d, block, block.copy())
-
-
-def _each_run(name, numbers, shape):
-    """`numbers` broadcast to one a run."""
-    try:
-        return np.broadcast_to(numbers, shape)
-    except ValueError:
-        raise InvalidValue(f"{name} has shape {np.shape(numbers)}; expected a number, or one a run, {shape}.") from None
-
-
-def random_start(width, sigma_0, sigma_1, seeds):
-    """One run a seed from the random start of training: r_i = +-1/m, entries of W_O normal [recalled].
-
-    Parameters
-    ----------
-    width : int
-        m.
-    sigma_0, sigma_1 : float or array_like (runs,)
-        W_Q^x = W_K^x = sigma_0 I; standard deviation of the entries of W_O, hence of o_c and o_d.
-    seeds : sequence of int, of length runs
-
-    Returns
-    -------
-    State
-    r : ndarray (runs, m)
-    """
-    width = integer("width", width, 1)
-    if isinstance(seeds, str) or not np.iterable(seeds):
-        raise InvalidType(f"seeds is {seeds!r}; expected a sequence of integers, one a run, for example range(3).")
-    sigma_1 = check_numbers("sigma_1", sigma_1, "of at least 0", lambda x: x >= 0)
-    sigma_1 = _each_run("sigma_1", sigma_1, (len(seeds),))
-    drawn = np.empty((3, len(seeds), width))
-    for run_, seed in enumerate(seeds):
-        rng = np.random.default_rng(integer("seeds", seed, 0))
-        drawn[0, run_] = rng.choice([-1.0, 1.0], width) / width
-        drawn[1:, run_] = rng.standard_normal((2, width))
-    o_c, o_d = drawn[1:] * sigma_1[:, None]
-    return start(o_c, o_d, sigma_0), drawn[0]
-
-
-def project(params, semantics, k):
-    """The coordinates of one concept of the full model.
-
-    Parameters
-    ----------
-    params : Params
-        W_Q, W_K (d_x, d), word columns first; W_O (m, d_y) acting on labels.
-    semantics
-        Has arrays a, b (d_x, K1) and c, d (d_y, K1); a_k is orthogonal to b_k, c_k to d_k.
-    k : int
-        The concept, from 0.
-
-    Returns
-    -------
-    State
-
-    Raises
-    ------
-    TypeError, ValueError
-        Parameters of another kind or shape; a concept that is not there.
-    """
-    if not isinstance(params, Params):
-        raise InvalidType(f"params is a {kind_of(params)}; expected nlicl.Params, as problem.initialize() gives.")
-    if not all(hasattr(semantics, name) for name in "abcd"):
-        raise InvalidType(f"semantics is a {kind_of(semantics)}; expected directions a, b, c, d: problem.semantics.")
-    d_x, concepts = np.shape(semantics.a)
-    k = integer("k", k, 0)
-    if k >= concepts:
-        raise InvalidValue(f"k is {k}; expected a concept, 0 to {concepts - 1}.")
-    d_y = len(semantics.c)
-    if len(params.W_Q) != d_x or params.W_Q.shape != params.W_K.shape or params.W_O.shape[1] != d_y:
-        raise InvalidValue(
-            f"W_Q, W_K and W_O have shapes {params.W_Q.shape}, {params.W_K.shape} and {params.W_O.shape}; expected "
-            f"({d_x}, d), ({d_x}, d) and (m, {d_y}): attention of m_a = d_x rows, labels as values."
-        )
-    x_basis, y_basis = (
-        np.stack([pair[:, k] / np.linalg.norm(pair[:, k]) for pair in pairs], axis=1)
-        for pairs in ((semantics.a, semantics.b), (semantics.c, semantics.d))
-    )
-    Q, K = (x_basis.T @ W[:, :d_x] @ x_basis for W in (params.W_Q, params.W_K))
-    return State(*(params.W_O @ y_basis).T.copy(), Q, K)
-
-
 # ---- Dynamics
 
 
@@ -253,7 +132,7 @@ class _Runs:
     have the runs last.
     """
 
-    def __init__(self, state, r, setting, eta):
+    def __init__(self, state: State, r: np.ndarray, setting: Setting, eta: Numbers) -> None:
         if not isinstance(state, State):
             raise InvalidType(f"state is a {kind_of(state)}; expected State(o_c, o_d, Q, K), as recursion.start gives.")
         if not isinstance(setting, Setting):
@@ -281,11 +160,11 @@ class _Runs:
         self.C = np.repeat(self.norm_c, 4).reshape(-1, 2, 2)  # `forward` sets the second column
         self.buffer, self.active = np.empty_like(self.O), np.empty(self.O.shape, bool)
 
-    def each(self, number):
+    def each(self, number: Numbers) -> np.ndarray:
         """One number a run, (N,)."""
         return np.broadcast_to(number, self.shape).reshape(-1)
 
-    def forward(self):
+    def forward(self) -> tuple[np.ndarray, ...]:
         """K (0, ||b||) and the columns of Q times ||a||, ||b||, each (2, N); t_e (2, N), zeta^e (N, 2, m), F_e, G_e (2, N)."""
         Kb = self.norm_b * self.K[:, 1]
         Qa, Qb = self.norm_a * self.Q[:, 0], self.norm_b * self.Q[:, 1]  # Q x_e = Qa + e Qb
@@ -297,8 +176,8 @@ class _Runs:
         F = np.sum(self.C * products, axis=2).T  # F_e = zeta^e . h^e
         return Kb, Qa, Qb, t, zeta, F, self.norm_d * products[:, :, 1].T
 
-    def advance(self, eta):
-        """One step; eta a number or (N,)."""
+    def advance(self, eta: np.ndarray) -> None:
+        """One step; eta (N,)."""
         Kb, Qa, Qb, t, zeta, F, G = self.forward()
         e_rho = E * sigmoid(-E * F) * (eta / (2 * self.concepts))  # e rho_e, with the factor eta/(2 K1)
         s = e_rho * (1 - t * t) * G
@@ -312,10 +191,10 @@ class _Runs:
         self.K *= kept
         self.K[:, 1] += self.norm_b * (even * Qa + odd * Qb)  # sum_e s_e (Q x_e) (0, ||b||)^T
 
-    def are_finite(self):
+    def are_finite(self) -> bool:
         return all(np.isfinite(x).all() for x in (self.O, self.Q, self.K))
 
-    def observe(self):
+    def observe(self) -> Observed:
         *_, t, _, F, _ = self.forward()
         state = self.state()
         alpha_Q, beta_Q, alpha_K, beta_K = (block[..., i, i].copy() for block in state[2:] for i in (0, 1))
@@ -326,14 +205,14 @@ class _Runs:
         attn_plus, margin = (x.T.reshape(*self.shape, 2) for x in ((1 + t) / 2, E * F))
         return Observed(attn_plus, margin, beta_Q, beta_K, alpha_Q, alpha_K, R, X)
 
-    def state(self):
+    def state(self) -> State:
         """A copy."""
         o_c, o_d = (self.O[:, i].reshape(*self.shape, -1) for i in (0, 1))
         Q, K = (np.moveaxis(block, 2, 0).reshape(*self.shape, 2, 2) for block in (self.Q, self.K))
         return State(o_c.copy(), o_d.copy(), Q.copy(), K.copy())
 
 
-def step(state, r, eta, setting):
+def step(state: State, r: np.ndarray, eta: Numbers, setting: Setting) -> State:
     """One step of the recursion.
 
     Parameters
@@ -355,7 +234,7 @@ def step(state, r, eta, setting):
     return runs.state()
 
 
-def run(state, r, setting, etas, record=None):
+def run(state: State, r: np.ndarray, setting: Setting, etas: np.ndarray, record: Sequence[int] | None = None) -> Run:
     """The recursion for as many steps as there are step sizes: 30,000 steps of 600 runs of m = 40 take half a minute.
 
     Parameters
@@ -378,7 +257,7 @@ def run(state, r, setting, etas, record=None):
     TypeError, ValueError
         Shapes that do not fit; a step that is not there; step sizes so large that the state is no longer finite.
     """
-    etas = np.asarray(check_numbers("etas", etas, "of at least 0", lambda x: x >= 0))
+    etas = np.asarray(not_negative("etas", etas))
     if etas.ndim == 0:
         raise InvalidValue(
             f"etas is {etas}; expected one step size a step, (T,). For constant ones: numpy.full(T, {etas})."
@@ -410,7 +289,7 @@ def run(state, r, setting, etas, record=None):
 # ---- Observation
 
 
-def observe(state, r, setting):
+def observe(state: State, r: np.ndarray, setting: Setting) -> Observed:
     """The quantities of a state.
 
     Parameters

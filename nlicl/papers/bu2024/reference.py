@@ -2,17 +2,20 @@
 
     attn_l = softmax_l( (W_K^x x_l)^T W_Q^x x_q )      v = sum_l attn_l y_l      h = W_O^y v      F = r^T relu(h)
 
-The same function as `nlicl.models.transformer.reference` has with W_Q = [W_Q^x 0], W_K = [W_K^x 0], W_V = [0 I],
+The same function as in `nlicl.models.transformer.reference` with W_Q = [W_Q^x 0], W_K = [W_K^x 0], W_V = [0 I],
 W_O = W_O^y, a = r, which `full` makes. Softmax over the demonstrations, no 1/sqrt(d), no bias [recalled]; logistic loss
 [paper]. Any dtype, complex included.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...models.prompt import Prompt as AnyPrompt
+from ...models.regression.reference import softmax
 from ...models.transformer.prompts import Params
 from ...models.transformer.reference import logistic, relu
+from .prompts import Prompt
 
 __all__ = [
     "Blocks",
@@ -71,31 +74,31 @@ class Forward(NamedTuple):
     h: np.ndarray
 
 
-def forward(blocks, prompt):
+def forward(blocks: Blocks | OneConcept, prompt: Prompt) -> Forward:
     """The model on one prompt, a `bu2024.Prompt`; `blocks` a `Blocks` or a `OneConcept`."""
     W_Qx, W_Kx, W_Oy, r = blocks
     scores = (W_Kx @ prompt.x).T @ (W_Qx @ prompt.x_q)  # (W_K^x x_l)^T W_Q^x x_q
-    attn = _softmax(scores)
+    attn = softmax(scores)
     v = prompt.y @ attn  # v = sum_l attn_l y_l
     h = W_Oy @ v
     return Forward(r @ relu(h), attn, v, h)
 
 
-def evaluate(blocks, prompt):
+def evaluate(blocks: Blocks | OneConcept, prompt: Prompt) -> tuple[Any, np.ndarray]:
     """(loss, margins) of one prompt: log(1 + exp(-y F)), and h, whose zeros are the loss's kinks."""
     out = forward(blocks, prompt)
     return logistic(prompt.z * out.F), out.h
 
 
-def evaluate_merged(merged, prompt):
+def evaluate_merged(merged: Merged, prompt: AnyPrompt) -> tuple[Any, np.ndarray]:
     """(loss, margins) of one prompt in the merged model, for any `nlicl.Prompt`."""
     W_QK, W_V, W_O, a = merged
     p = prompt.keys
-    h = W_O @ ((W_V @ p) @ _softmax(p.T @ (W_QK @ prompt.query)))  # s_l = p_l^T W_QK p_q
+    h = W_O @ ((W_V @ p) @ softmax(p.T @ (W_QK @ prompt.query)))  # s_l = p_l^T W_QK p_q
     return logistic(prompt.z * (a @ relu(h))), h
 
 
-def full(blocks):
+def full(blocks: Blocks | OneConcept) -> Params:
     """The `Params` of the same function: zero label columns in W_Q and W_K, W_V = [0 I]."""
     W_Qx, W_Kx, W_Oy, r = blocks
     d_x, d_y = W_Qx.shape[1], W_Oy.shape[1]
@@ -104,12 +107,7 @@ def full(blocks):
     return Params(np.hstack([W_Qx, blank]), np.hstack([W_Kx, blank]), W_V, W_Oy, r)
 
 
-def full_merged(merged):
+def full_merged(merged: Merged) -> Params:
     """The `Params` of the same function: W_Q = W_QK and W_K the identity."""
     W_QK, W_V, W_O, a = merged
     return Params(W_QK, np.eye(len(W_QK), dtype=W_QK.dtype), W_V, W_O, a)
-
-
-def _softmax(scores):
-    exps = np.exp(scores - scores.real.max())
-    return exps / exps.sum()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.arrays import as_array, check_finite, frozen, real_array
 from ...core.checks import integer
@@ -35,7 +36,7 @@ class Semantics:
     c: np.ndarray
     d: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in "abcd":
             array = real_array(getattr(self, name), name, "(d_x, K1)" if name in "ab" else "(d_y, K1)")
             check_finite(array, name)
@@ -51,11 +52,18 @@ class Semantics:
             )
 
     @property
-    def concepts(self):
+    def concepts(self) -> int:
         """K1, their number."""
         return self.a.shape[1]
 
-    def combined(self, *, a=None, b=None, c=None, d=None):
+    def combined(
+        self,
+        *,
+        a: ArrayLike | None = None,
+        b: ArrayLike | None = None,
+        c: ArrayLike | None = None,
+        d: ArrayLike | None = None,
+    ) -> "Semantics":
         """New concepts, each direction a linear combination of the old ones.
 
         Parameters
@@ -86,7 +94,7 @@ class Semantics:
             made[name] = getattr(self, name) @ coefficients
         return Semantics(**made)
 
-    def switched(self, by=1):
+    def switched(self, by: int = 1) -> "Semantics":
         """The semantics of one concept with the meaning of the next: (a_{k+1}; b_k) with labels c_{k+1}, d_k.
 
         What the paper calls switched semantic features [paper]; this reading of it is ours [derived].
@@ -103,18 +111,18 @@ class Semantics:
         turn = np.roll(np.eye(self.concepts), integer("by", by, 0), axis=0)
         return self.combined(a=turn, c=turn)
 
-    def words(self):
+    def words(self) -> np.ndarray:
         """mu_1^+, mu_1^-, .., mu_K1^-, as columns (d_x, 2 K1)."""
         return _signed(self.a, self.b)
 
-    def labels(self):
+    def labels(self) -> np.ndarray:
         """q_1^+, q_1^-, .., q_K1^-, as columns (d_y, 2 K1)."""
         return _signed(self.c, self.d)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Semantics(K1={self.concepts}, d_x={len(self.a)}, d_y={len(self.c)})"
 
 
-def _signed(concept, semantic):
+def _signed(concept: np.ndarray, semantic: np.ndarray) -> np.ndarray:
     columns = np.stack([concept + semantic, concept - semantic], axis=2)  # (dimension, K1, 2)
     return columns.reshape(len(concept), -1)

@@ -1,0 +1,85 @@
+"""The match rules: the law of n_+, the number of demonstrations with the query's sign, and of the attention on them."""
+
+import math
+
+import numpy as np
+
+from ....core.checks import integer, real
+from ....core.errors import InvalidValue
+from ..closed import sigmoid
+
+__all__ = ["RULES", "attention_law", "floor_error", "initial_attention", "match_law"]
+
+RULES = ("at-least-one", "balanced", "iid", "conditioned")
+"""What decides n_+, the number of demonstrations that have the query's sign: see `match_law`."""
+_SATURATED = 1e300  # a product beyond which attention does not change any more
+
+
+def match_law(length: int, match: str) -> np.ndarray:
+    """P(n_+ = j), j = 0 .. L, of the number of demonstrations with the query's sign [derived].
+
+    Parameters
+    ----------
+    length : int
+        L, at least 1.
+    match : {"at-least-one", "balanced", "iid", "conditioned"}
+        "iid": independent fair signs. "at-least-one": the same, and if none matches, one of them drawn uniformly is turned:
+        P(n_+ = 1) = (L+1)/2^L. "conditioned": independent signs given that one matches. "balanced": n_+ = L/2, L even.
+
+    Returns
+    -------
+    ndarray (L+1,)
+    """
+    L = integer("length", length, 1)
+    if match == "balanced":
+        if L % 2:
+            raise InvalidValue(
+                f"length is {L} with match 'balanced'; expected an even number: half of the signs are +1."
+            )
+        return (np.arange(L + 1) == L // 2).astype(float)
+    law = np.array([math.comb(L, j) / 2**L for j in range(L + 1)])
+    if match == "at-least-one":
+        law[1] += law[0]
+        law[0] = 0
+    elif match == "conditioned":
+        law[0] = 0
+        law /= law.sum()
+    elif match != "iid":
+        raise InvalidValue(f"match is {match!r}; expected one of {', '.join(map(repr, RULES))}.")
+    return law
+
+
+def attention_law(length: int, match: str, product: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """attn_+ for n_+ = 0 .. L and its law: n_+/(n_+ + n_- exp(-2 product)) [derived].
+
+    Parameters
+    ----------
+    length, match
+        As `match_law`.
+    product : float
+        b^T W b, which is beta_Q beta_K ||b||^2, if a^T W b and b^T W a are 0.
+
+    Returns
+    -------
+    attn_plus, probabilities : ndarray (L+1,)
+    """
+    probabilities = match_law(length, match)
+    product = real("product", product, "b^T W b", lambda x: True)
+    with np.errstate(divide="ignore"):
+        log_n = np.log(np.arange(len(probabilities)))
+    gap = 2 * min(max(product, -_SATURATED), _SATURATED)  # finite: with n_+ = 0 or L the log-odds are infinite
+    return sigmoid(log_n - log_n[::-1] + gap), probabilities
+
+
+def initial_attention(length: int, match: str, product: float) -> float:
+    """E[attn_+] for product = b^T W b, which is sigma_0^2 ||b||^2 at the start [derived]; arguments as `attention_law`."""
+    attn_plus, probabilities = attention_law(length, match, product)
+    return float(probabilities @ attn_plus)
+
+
+def floor_error(length: int) -> float:
+    """2^-L: the least 0-1 error of any parameters with independent signs, one concept, no noise [derived].
+
+    With all signs equal the score is the same for both signs of the query.
+    """
+    return 0.5 ** integer("length", length, 1)
