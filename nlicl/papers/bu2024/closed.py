@@ -132,7 +132,7 @@ _SHAPES = {
 
 def _checked(given: dict[str, np.ndarray]) -> Iterable[np.ndarray]:
     """The arrays, finite and of shapes that fit; the first of each letter sets its size."""
-    sizes = {}
+    sizes: dict[str, tuple[str, int]] = {}
     for name, shape in _SHAPES.items():
         array = given[name] = real_array(given[name], name, shape)
         for letter, size in zip(shape.strip("(,)").split(", "), array.shape, strict=True):

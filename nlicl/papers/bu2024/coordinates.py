@@ -134,4 +134,5 @@ def project(params: Params, semantics: Semantics, k: int) -> State:
         for pairs in ((semantics.a, semantics.b), (semantics.c, semantics.d))
     )
     Q, K = (x_basis.T @ W[:, :d_x] @ x_basis for W in (params.W_Q, params.W_K))
-    return State(*(params.W_O @ y_basis).T.copy(), Q, K)
+    o_c, o_d = (params.W_O @ y_basis).T.copy()
+    return State(o_c, o_d, Q, K)

@@ -80,5 +80,6 @@ def predict(problem: "Problem", params: Params) -> Prediction:
         return Prediction(R, X, m_plus, np.zeros(p.concepts), np.zeros(p.concepts, bool), never)
     T_b = theory.escape_time(R, X, k_0)
     star = [theory.lambda_star(p.sigma_0, norms.b, norms.d, p.concepts, len(params.a), m) for m in m_plus]
-    learns = theory.succeeds(R, X, k_0, p.weight_decay)
-    return Prediction(R, X, m_plus, np.array(star), learns, theory.escape_step(T_b, p.weight_decay, p.step_offset))
+    learns = np.asarray(theory.succeeds(R, X, k_0, p.weight_decay))
+    step = np.asarray(theory.escape_step(T_b, p.weight_decay, p.step_offset))
+    return Prediction(R, X, m_plus, np.array(star), learns, step)

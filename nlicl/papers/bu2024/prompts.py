@@ -1,9 +1,13 @@
 """Prompts of Bu et al. 2024: every token with its sparse code, the shared concept, the signs; with noise or without."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ...core.arrays import as_array, check_finite, frozen, packed, real_array
 from ...core.checks import integer
@@ -12,6 +16,7 @@ from ...kernels.steps import dense, multihot
 from ...models.model import Batch
 from ...models.prompt import Prompt as AnyPrompt
 from ...models.transformer.checks import check_fit
+from ...models.transformer.prompts import Params
 from ...models.transformer.prompts import Prompts as AnyPrompts
 from ...models.transformer.steps import TRANSFORMER, OnCpu, TokensOnGpu
 
@@ -33,43 +38,43 @@ class Prompt(AnyPrompt):
         (mu_k^+; q_k^+) and (mu_k^-; q_k^-) of the shared concept.
     """
 
-    d_x: int = 0
-    signs: np.ndarray = field(default=None, repr=False)
-    one_concept: bool = False
-    feature: np.ndarray = field(default=None, repr=False)
+    d_x: int = field(kw_only=True)
+    signs: np.ndarray = field(kw_only=True, repr=False)
+    one_concept: bool = field(kw_only=True)
+    feature: np.ndarray = field(kw_only=True, repr=False)
 
     @property
-    def x(self):
+    def x(self) -> np.ndarray:
         """Words x_1 .. x_L as columns (d_x, L)."""
         return self.contexts[: self.d_x]
 
     @property
-    def y(self):
+    def y(self) -> np.ndarray:
         """Labels y_1 .. y_L as columns (d_y, L)."""
         return self.contexts[self.d_x :]
 
     @property
-    def x_q(self):
+    def x_q(self) -> np.ndarray:
         """The query's word x_{L+1} (d_x,)."""
         return self.query[: self.d_x]
 
     @property
-    def a(self):
+    def a(self) -> np.ndarray:
         """a_k (d_x,), what both words of the shared concept have in common."""
         return self.feature[: self.d_x].sum(axis=1) / 2
 
     @property
-    def b(self):
+    def b(self) -> np.ndarray:
         """b_k (d_x,), the semantic direction of the words."""
         return (self.feature[: self.d_x, 0] - self.feature[: self.d_x, 1]) / 2
 
     @property
-    def c(self):
+    def c(self) -> np.ndarray:
         """c_k (d_y,)."""
         return self.feature[self.d_x :].sum(axis=1) / 2
 
     @property
-    def d(self):
+    def d(self) -> np.ndarray:
         """d_k (d_y,), the semantic direction of the labels."""
         return (self.feature[self.d_x :, 0] - self.feature[self.d_x :, 1]) / 2
 
@@ -78,7 +83,7 @@ class Prompt(AnyPrompt):
 class Prompts(AnyPrompts):
     """Prompts as tokens (x_l; y_l), `nlicl.Prompts` whose loss is the logistic one where none is named."""
 
-    loss = "logistic"
+    loss: ClassVar[str] = "logistic"
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +124,10 @@ class CodedPrompts(Batch):
     signs: np.ndarray
     tokens: np.ndarray | None = None
 
-    loss = "logistic"
+    loss: ClassVar[str] = "logistic"
     query_attends = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         dictionary = real_array(self.dictionary, "dictionary", "(d, K)")
         check_finite(dictionary, "dictionary")
         d, K = dictionary.shape
@@ -156,14 +161,30 @@ class CodedPrompts(Batch):
             check_finite(tokens, "tokens")
         self._set(dictionary, d_x, code, concept, signs.astype(np.int8, copy=False), tokens)
 
-    def _set(self, dictionary, d_x, code, concept, signs, tokens):
+    def _set(
+        self,
+        dictionary: np.ndarray,
+        d_x: int,
+        code: np.ndarray,
+        concept: np.ndarray,
+        signs: np.ndarray,
+        tokens: np.ndarray | None,
+    ) -> None:
         for name, value in (("dictionary", dictionary), ("code", code), ("concept", concept), ("signs", signs)):
             object.__setattr__(self, name, frozen(value))
         object.__setattr__(self, "d_x", d_x)
         object.__setattr__(self, "tokens", None if tokens is None else frozen(tokens))
 
     @classmethod
-    def unchecked(cls, dictionary, d_x, code, concept, signs, noise=None):
+    def unchecked(
+        cls,
+        dictionary: np.ndarray,
+        d_x: int,
+        code: np.ndarray,
+        concept: np.ndarray,
+        signs: np.ndarray,
+        noise: np.ndarray | None = None,
+    ) -> "CodedPrompts":
         """For samplers: from arrays that are right by construction; the tokens are added to `noise`, if there is any."""
         made = object.__new__(cls)
         made._set(dictionary, d_x, code, concept, signs, None)
@@ -173,12 +194,12 @@ class CodedPrompts(Batch):
         return made
 
     @property
-    def labels(self):
+    def labels(self) -> np.ndarray:
         """y_S (B,), float64."""
         return self.signs[:, -1].astype(float)
 
     @property
-    def length(self):
+    def length(self) -> int:
         """L, the number of demonstrations."""
         return self.code.shape[1] - 1
 
@@ -205,7 +226,7 @@ class CodedPrompts(Batch):
         rows = (np.ascontiguousarray(each.T) for each in (E, self._without_labels(E)))
         multihot.tokens(tokens, *self._columns, *rows)
 
-    def dense(self, dtype=np.float64):
+    def dense(self, dtype: DTypeLike = np.float64) -> Prompts:
         """The same prompts as arrays of tokens, noise included.
 
         Parameters
@@ -221,36 +242,39 @@ class CodedPrompts(Batch):
         return Prompts(self._tokens(dtype), self.labels)
 
     @property
-    def arrays(self):
+    def arrays(self) -> Mapping[str, Any]:
         return {"dictionary": self.dictionary, "tokens": self.tokens}
 
-    def moved(self, move):
+    def moved(self, move: Callable[[Any], Any]) -> AnyPrompts:
         """The same prompts as tokens, moved elsewhere: a GPU has no kernel for these codes."""
         return self.dense().moved(move)
 
-    def _tokens(self, dtype):
+    def _tokens(self, dtype: DTypeLike) -> np.ndarray:
         if self.tokens is not None:
             return self.tokens.astype(dtype, copy=False)
         tokens = np.zeros((*self.signs.shape, len(self.dictionary)), dtype)
         self._add_tokens(tokens)
         return tokens
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.code)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
         if np.ndim(index) == 0 and not isinstance(index, slice):
             code, k = self.code[index], int(self.concept[index])
-            tokens = self[[index]].dense().tokens[0]
             return Prompt(
-                tokens, float(self.signs[index, -1]), False, self.d_x, self.signs[index],
-                self.tokens is None and bool(np.all(code.sum(axis=1) == 1)), self.dictionary[:, [2 * k, 2 * k + 1]],
-            )  # fmt: skip
+                self[[index]].dense().tokens[0],
+                float(self.signs[index, -1]),
+                d_x=self.d_x,
+                signs=self.signs[index],
+                one_concept=self.tokens is None and bool(np.all(code.sum(axis=1) == 1)),
+                feature=self.dictionary[:, [2 * k, 2 * k + 1]],
+            )
         tokens = None if self.tokens is None else self.tokens[index]
         return CodedPrompts(self.dictionary, self.d_x, self.code[index], self.concept[index], self.signs[index], tokens)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         d, K = self.dictionary.shape
         noise = "no noise" if self.tokens is None else "with noise"
         return f"CodedPrompts(B={len(self)}, L={self.length}, d={d}, K={K}, {noise})"
@@ -259,10 +283,10 @@ class CodedPrompts(Batch):
 class _OnCpu(OnCpu):
     """Through the kernels for codes, or for tokens where there is noise, or where prompts are too few to sum up."""
 
-    def check(self, params, batch):
+    def check(self, params: Params, batch: Any) -> None:
         check_fit(params, "dictionary", batch.dictionary.shape, batch.dictionary.shape[0])
 
-    def operands(self, params, batch):
+    def operands(self, params: Params, batch: Any) -> tuple[ModuleType, tuple[np.ndarray, ...], np.ndarray]:
         dtype = params.W_Q.dtype
         labels = batch.signs[:, -1].astype(dtype)
         if batch.tokens is None and len(batch) >= batch.dictionary.shape[1]:
