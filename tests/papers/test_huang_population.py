@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlicl.papers.huang2023 import Law, population, reduced, theory
+from nlicl.papers.huang2023 import Law, population, queries, reduced, theory
 from nlicl.papers.huang2023 import phases as phases_of
 from nlicl.papers.huang2023.phases import phases
 
@@ -303,7 +303,7 @@ def test_the_reduction_is_the_full_system(kind, N):
 def test_binomial_weights(N, p):
     from scipy.stats import binom
 
-    c, weights = reduced._binomial(N, p)
+    c, weights = queries.binomial(N, p)
     stride = c[1] - c[0] if len(c) > 1 else 1.0
     assert np.all(np.diff(c) == stride) and (stride == 1 or stride <= math.sqrt(N * p * (1 - p)) / 4)
     np.testing.assert_allclose(weights, stride * binom.pmf(c, N, p), rtol=1e-11)
@@ -324,7 +324,8 @@ def test_a_mean_over_some_counts_is_that_over_all(monkeypatch):
     make = [lambda: reduced.balanced(10, 4000), lambda: reduced.under_represented(10, 0.5, 4000)]
     weights = [(0.0, 0.0, 0.0), (1.5, -0.7, 0.01), (4.0, -2.0, -0.1), (30.0, -5.0, -1.0), (-5.0, 5.0, 0.0)]
     few = [(query, [query.point(*w) for w in weights], reduced.floor(query)) for query in (f() for f in make)]
-    monkeypatch.setattr(reduced, "_binomial", every)
+    monkeypatch.setattr(queries, "binomial", every)
+    monkeypatch.setattr(reduced, "binomial", every)
     for (query, points, floor), again in zip(few, (f() for f in make), strict=True):
         assert len(again._terms[2]) > 2 * len(query._terms[2])
         for w, point in zip(weights, points, strict=True):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...core.errors import InvalidValue
+from ...core.memory import check_memory
 from ...core.seeds import generator, orthonormal
 from .semantics import Semantics
 from .theory import Norms
@@ -10,6 +11,7 @@ from .theory import Norms
 __all__ = ["draw_directions", "draw_unseen", "stack"]
 
 _WORDS, _LABELS = 3, 4  # purposes of random numbers
+_ARRAYS = 5  # of the dictionary's size, while directions are made orthogonal
 
 
 def draw_directions(
@@ -36,7 +38,17 @@ def draw_directions(
     -------
     semantics : Semantics
     nu : ndarray (d_x, K - 2 K1)
+
+    Raises
+    ------
+    ValueError
+        They do not fit into this machine's memory.
     """
+    check_memory(
+        f"dictionary is {columns} with d_x = {d_x}: its making holds some {_ARRAYS} arrays of shape ({d_x}, {columns})",
+        8 * _ARRAYS * d_x * columns,
+        "Lower them.",
+    )
     K1 = concepts
     X = orthonormal(_WORDS, seed, d_x, columns)
     Y = orthonormal(_LABELS, seed, d_y, 2 * K1)

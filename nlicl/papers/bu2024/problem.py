@@ -13,7 +13,7 @@ from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import generator
 from ...models.transformer.prompts import Params
-from ..problem import BaseProblem, Seed
+from ..problem import Seed, marked_settings
 from . import dictionaries, sampling, theory
 from .observer import Observer
 from .prompts import CodedPrompts
@@ -22,7 +22,6 @@ from .semantics import Semantics
 __all__ = ["Problem"]
 
 _SAMPLE, _INITIALIZE = 1, 2  # purposes of random numbers
-_ARRAYS = 5  # of the dictionary's size, while directions are made orthogonal
 
 
 class _Derived(float):
@@ -30,11 +29,10 @@ class _Derived(float):
 
 
 @dataclass(frozen=True)
-class Problem(BaseProblem):
+class Problem:
     """Concepts, dictionaries, noise, sizes and training settings.
 
-    No number of the paper's experiments is known, so all defaults are ours, the reference setting of our runs: none has
-    another mark.
+    No number of the paper's experiments is known, so all defaults are ours, the reference setting of our runs.
 
     Attributes
     ----------
@@ -212,10 +210,6 @@ class Problem(BaseProblem):
 
     @cached_property
     def _directions(self) -> tuple[Semantics, np.ndarray]:
-        check_memory(
-            f"dictionary is {self.dictionary} with d_x = {self.d_x}: its making holds some {_ARRAYS} arrays of shape "
-            f"({self.d_x}, {self.dictionary})", 8 * _ARRAYS * self.d_x * self.dictionary, "Lower them.",
-        )  # fmt: skip
         norms = theory.norms(self.norm_x, self.norm_y, self.kappa_x, self.kappa_y)
         return dictionaries.draw_directions(
             self.d_x, self.d_y, self.concepts, self.dictionary, self.norm_x, norms, self.semantics_seed
@@ -392,6 +386,10 @@ class Problem(BaseProblem):
     def schedule(self, t: int) -> float:
         """eta_t / eta_0 = gamma / (gamma + t)."""
         return self.step_offset / (self.step_offset + t)
+
+    def settings(self) -> dict[str, list[Any]]:
+        """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
+        return marked_settings(self, {})
 
     def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""

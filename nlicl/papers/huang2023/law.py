@@ -41,7 +41,7 @@ class Law(Batch):
     p: np.ndarray
     source: population.Source
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "V", check_array("V", self.V, "(d, K)"))
         object.__setattr__(self, "p", population.check_law(self.p, self.source))
         if self.V.shape[1] != len(self.p):
@@ -49,10 +49,10 @@ class Law(Batch):
                 f"V has shape {self.V.shape}; expected (d, {len(self.p)}), the columns being the features of p."
             )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return 1  # there is one, and no part of it can be drawn
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         d, K = self.V.shape
         return f"Law(K={K}, d={d}, {len(self.source.counts)} count vectors)"
 

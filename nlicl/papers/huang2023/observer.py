@@ -1,10 +1,16 @@
 """What a training run of Huang et al. 2023 records: bilinear attention weights, attention and loss of every feature."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ...core.errors import InvalidValue
+from ...models.regression.prompts import Params
 from ...models.regression.steps import check_params
 from . import population
+
+if TYPE_CHECKING:
+    from .problem import Problem
 
 __all__ = ["Observer"]
 
@@ -40,11 +46,11 @@ class Observer:
     | population_loss   | sum_k p_k L_k                                                                  |
     """
 
-    def __init__(self, problem, n=1000, seed=0):
+    def __init__(self, problem: "Problem", n: int = 1000, seed: int = 0) -> None:
         self.p, self.V, self.case = problem.frequencies, problem.V, problem.case
         self.counts = population.sampled(self.p, problem.length, n, seed=(3, seed)).counts
 
-    def __call__(self, params):
+    def __call__(self, params: Params) -> dict[str, Any]:
         Q = check_params(params).Q.astype(float)
         d = len(self.V)
         if Q.shape != (d, d):
@@ -71,7 +77,7 @@ class Observer:
         }
 
 
-def _by_products(S, counts):
+def _by_products(S: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]:
     """Attn_k, Attn_1, 1 - Attn_k and the sum of Attn_m^2 over m != k, each (n, K), for every count vector and query k.
 
     A sum over features is a matrix product: of counts, and of e^S or, without what is the query's own, e^S off its diagonal.
@@ -85,7 +91,7 @@ def _by_products(S, counts):
     return own / Z, first / Z, rest / Z, (counts**2 @ E**2) / Z**2
 
 
-def _by_scores(S, counts):
+def _by_scores(S: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The same from all scores, which takes K times the memory and time, for weights whose exponentials underflow."""
     n, K = counts.shape
     found = np.empty((4, n, K))

@@ -18,7 +18,8 @@ than ours, (1 - Attn_k)^2 <= eps, which leaves L_k near eps/2.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from ...core.checks import real
 from ...core.errors import InvalidType
 from .trajectory import Point, Trajectory
 
-__all__ = ["Moment", "phases"]
+__all__ = ["NEVER", "Moment", "phases"]
 
 
 class Moment(NamedTuple):
@@ -50,7 +51,7 @@ class Moment(NamedTuple):
 NEVER = Moment(math.nan, math.nan, Point(*[math.nan] * len(Point._fields)))
 
 
-def phases(trajectory, eps=0.01):
+def phases(trajectory: Trajectory, eps: float = 0.01) -> dict[str, Moment]:
     """The times at which phases end: located exactly on a flow, the first step past the threshold for gradient descent.
 
     Parameters
@@ -94,7 +95,7 @@ def phases(trajectory, eps=0.01):
     return {name: _first(trajectory, past) for name, past in table[trajectory.kind].items()}
 
 
-def _first(trajectory, past):
+def _first(trajectory: Trajectory, past: Callable[[Point], Any]) -> Moment:
     """The first moment at which `past` is at least 0."""
     reached = np.flatnonzero(past(trajectory.points) >= 0)
     if not len(reached):
@@ -112,7 +113,7 @@ def _first(trajectory, past):
     return Moment(tau, math.nan, point)
 
 
-def _located(value, low, high):
+def _located(value: Callable[[float], float], low: float, high: float) -> float:
     from scipy.optimize import brentq
 
     return float(brentq(value, low, high, xtol=1e-14 * high, rtol=1e-14))

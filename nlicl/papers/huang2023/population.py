@@ -13,14 +13,16 @@ The K queries are K independent systems, each of one column of S. Unmasked, the 
 """
 
 import math
-from collections import namedtuple
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.checks import integer, real
 from ...core.errors import InvalidType, InvalidValue
 from ...core.seeds import key
+from ..problem import Seed
 from .theory import check_array, check_p, check_step_size
 from .trajectory import Point, Trajectory
 
@@ -46,7 +48,12 @@ LONGEST = 170  # 171! is no float64
 # ---- Sources of counts
 
 
-class Source(namedtuple("Source", ["counts", "weights"])):
+class _Source(NamedTuple):
+    counts: np.ndarray
+    weights: np.ndarray
+
+
+class Source(_Source):
     """A law of the counts (c_1, .., c_K) of features in a prompt.
 
     Attributes
@@ -64,7 +71,7 @@ class Source(namedtuple("Source", ["counts", "weights"])):
 
     __slots__ = ()
 
-    def __new__(cls, counts, weights):
+    def __new__(cls, counts: ArrayLike, weights: ArrayLike) -> "Source":
         counts, weights = check_array("counts", counts, "(M, K)"), check_array("weights", weights, "(M,)")
         M, K = counts.shape
         if M < 1 or K < 2:
@@ -85,7 +92,7 @@ class Source(namedtuple("Source", ["counts", "weights"])):
         return super().__new__(cls, counts, weights)
 
 
-def enumerated(p, N):
+def enumerated(p: ArrayLike, N: int) -> Source:
     """All C(N+K-1, K-1) count vectors with their multinomial probabilities.
 
     Parameters
@@ -120,7 +127,7 @@ def enumerated(p, N):
     return Source(counts.astype(float), weights)
 
 
-def sampled(p, N, M, seed=0):
+def sampled(p: ArrayLike, N: int, M: int, seed: Seed = 0) -> Source:
     """M count vectors drawn once, each of weight 1/M: with them fixed, dynamics is deterministic (common random numbers).
 
     Parameters
@@ -140,7 +147,7 @@ def sampled(p, N, M, seed=0):
     return Source(counts.astype(float), np.full(M, 1 / M))
 
 
-def infinite(p):
+def infinite(p: ArrayLike) -> Source:
     """N infinite: the counts are replaced by p."""
     return Source(check_p(p)[None], np.ones(1))
 
@@ -148,7 +155,7 @@ def infinite(p):
 # ---- One query: a column of S
 
 
-def _scores(s, k, counts, masked):
+def _scores(s: np.ndarray, k: int, counts: np.ndarray, masked: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Feature scores a (M, K), that of the query token a_0 (M,), and 1 - a_k (M,) as the sum of what is not a_k."""
     if np.ptp(s) < 500:  # no exponential underflows: the largest score need not be that of a present feature
         e = counts * np.exp(s - s.max())
@@ -164,13 +171,15 @@ def _scores(s, k, counts, masked):
     return a, a_0, rest
 
 
-def _errors(a, k, rest):
+def _errors(a: np.ndarray, k: int, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """||a - e_k||^2 less its k-th term, and 1/2 ||a - e_k||^2, both (M,)."""
     squares = np.einsum("im,im->i", a[:, :k], a[:, :k]) + np.einsum("im,im->i", a[:, k + 1 :], a[:, k + 1 :])
     return squares, (rest**2 + squares) / 2
 
 
-def _column(s, k, source, masked):
+def _column(
+    s: np.ndarray, k: int, source: Source, masked: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Column k of D without its factor p_k, and what it is made of."""
     a, a_0, rest = _scores(s, k, source.counts, masked)
     squares, error = _errors(a, k, rest)
@@ -183,7 +192,7 @@ def _column(s, k, source, masked):
 # ---- All queries
 
 
-def attention(S, source, masked=True):
+def attention(S: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
     """Feature scores Attn_m given query v_k, for every count vector.
 
     Parameters
@@ -203,7 +212,7 @@ def attention(S, source, masked=True):
     return np.stack([_scores(S[:, k], k, source.counts, masked)[0] for k in range(len(S))], axis=2)
 
 
-def loss_k(S, source, masked=True):
+def loss_k(S: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
     """L_k for every query k: the mean of 1/2 ||Attn - e_k||^2 [derived].
 
     Parameters
@@ -223,12 +232,12 @@ def loss_k(S, source, masked=True):
     return found
 
 
-def loss(S, p, source, masked=True):
+def loss(S: ArrayLike, p: ArrayLike, source: Source, masked: bool = True) -> float:
     """L = sum_k p_k L_k, the population loss (factor 1/2 [recalled])."""
     return float(check_law(p, source) @ loss_k(S, source, masked))
 
 
-def increments(S, p, source, masked=True):
+def increments(S: ArrayLike, p: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
     """The increments of A_k and B_{k,n} in a step of gradient descent, divided by eta [form recalled, content derived].
 
     Parameters
@@ -249,7 +258,7 @@ def increments(S, p, source, masked=True):
     return loss_and_increments(S, p, source, masked)[1]
 
 
-def loss_and_increments(S, p, source, masked=True):
+def loss_and_increments(S: ArrayLike, p: ArrayLike, source: Source, masked: bool = True) -> tuple[float, np.ndarray]:
     """`loss` and `increments` at the price of one.
 
     Parameters
@@ -271,7 +280,7 @@ def loss_and_increments(S, p, source, masked=True):
     return float(value), D
 
 
-def gradient(Q, V, p, source, masked=True):
+def gradient(Q: ArrayLike, V: ArrayLike, p: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
     """Gradient of the population loss in Q: -V D V^T, at S = V^T Q V [derived].
 
     Parameters
@@ -295,7 +304,9 @@ def gradient(Q, V, p, source, masked=True):
 # ---- Gradient descent of one query, any p
 
 
-def descend(k, p, source, *, eta, steps, eps=None, masked=True):
+def descend(
+    k: int, p: ArrayLike, source: Source, *, eta: float, steps: int, eps: float | None = None, masked: bool = True
+) -> Trajectory:
     """Gradient descent on column k of S from Q = 0: exactly what query v_k does while all of Q is trained.
 
     Parameters
@@ -354,7 +365,7 @@ def descend(k, p, source, *, eta, steps, eps=None, masked=True):
 # ---- Checks
 
 
-def check_law(p, source):
+def check_law(p: ArrayLike, source: Source) -> np.ndarray:
     """`p` as an array (K,) of probabilities, of as many features as the source has; TypeError or ValueError otherwise."""
     p, K = check_p(p), _checked_source(source).counts.shape[1]
     if len(p) != K:
@@ -362,7 +373,7 @@ def check_law(p, source):
     return p
 
 
-def _checked_source(source):
+def _checked_source(source: Source) -> Source:
     if not isinstance(source, Source):
         raise InvalidType(
             f"source is a {type(source).__name__}; expected a Source, as enumerated, sampled and infinite make it."
@@ -370,7 +381,7 @@ def _checked_source(source):
     return source
 
 
-def _checked_S(S, source):
+def _checked_S(S: ArrayLike, source: Source) -> np.ndarray:
     S, K = check_array("S", S, "(K, K)"), _checked_source(source).counts.shape[1]
     if S.shape != (K, K):
         raise InvalidValue(

@@ -11,7 +11,7 @@ from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import generator, key, orthonormal
 from ...models.regression.prompts import CodedPrompts, Params
-from ..problem import BaseProblem, Seed
+from ..problem import Seed, marked_settings
 from . import population
 from .law import Law
 from .observer import Observer
@@ -25,10 +25,10 @@ _SAMPLE, _FEATURES, _COUNT = 1, 2, 4  # purposes of random numbers
 
 
 @dataclass(frozen=True)
-class Problem(BaseProblem):
+class Problem:
     """Features, their frequencies, sizes and training settings.
 
-    No experiment of the paper is known, so all defaults are ours: none has another mark.
+    No experiment of the paper is known, so all defaults are ours.
 
     Attributes
     ----------
@@ -227,6 +227,10 @@ class Problem(BaseProblem):
             _ARRAYS * 8 * d**2,
             "Lower it; or see nlicl.papers.huang2023.reduced, which follows these dynamics exactly, flows at K up to 10**12.",
         )
+
+    def settings(self) -> dict[str, list[Any]]:
+        """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
+        return marked_settings(self, {})
 
     def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""

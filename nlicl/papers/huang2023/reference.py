@@ -13,10 +13,11 @@ S and AB are both V^T Q V, row key, column query: A_k on the diagonal, B_{k,n} i
 
 import itertools
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...models.regression.prompts import Params, Prompt
 from ...models.regression.reference import forward, loss, softmax
 
 __all__ = [
@@ -63,7 +64,7 @@ class Population(NamedTuple):
 # ---- One prompt, through the full transformer
 
 
-def transformer(params, prompt):
+def transformer(params: Params, prompt: Prompt) -> Any:
     """The prediction of the full transformer, matrices of size d+1, mask and all [recalled]: forward's yhat.
 
     F_SA(E; W^K, W^Q, W^V) = W^V M(E) softmax(M(W^K E)^T W^Q E), W^K^T W^Q = [Q 0; 0 0], W^V = [0 0; 0 1], the softmax over
@@ -81,7 +82,7 @@ def transformer(params, prompt):
 # ---- Averages
 
 
-def task_averaged_loss(weights, counted):
+def task_averaged_loss(weights: Weights, counted: Counted) -> Any:
     """||a - e_k||^2 / 2 with a_m = Attn_m, the sum of attn_i over the contexts of feature m [form recalled].
 
     It is the mean of (yhat - y_query)^2 / 2 over tasks w of mean 0 and covariance I [derived].
@@ -93,14 +94,14 @@ def task_averaged_loss(weights, counted):
     return (a * a).sum() / 2
 
 
-def population_loss(weights, population):
+def population_loss(weights: PopulationWeights, population: Population) -> Any:
     """L = E (yhat - y_query)^2 / 2, the sum over all sequences of contexts, all queries and the 2K tasks
     w = +- sqrt(K) v_j, whose mean is 0 and whose covariance on the features is I: exact for every such law."""
     p, N, attends = population
     K = len(p)
     sequences = _sequences(K, N)
     probability = p[sequences].prod(axis=1)
-    total = 0
+    total: Any = 0
     for k in range(K):
         column = weights.AB[:, k]
         scores = column[sequences]
@@ -118,11 +119,11 @@ def population_loss(weights, population):
 
 
 @lru_cache(8)
-def _sequences(K, N):
+def _sequences(K: int, N: int) -> np.ndarray:
     return np.array(list(itertools.product(range(K), repeat=N)))
 
 
-def _feature_scores(column, features, k, K, attends):
+def _feature_scores(column: np.ndarray, features: np.ndarray, k: int, K: int, attends: bool) -> np.ndarray:
     """Attn_m (K,) for scores column[m] of contexts with these features."""
     scores = column[features]
     attn = softmax(np.append(scores, column[k]) if attends else scores)

@@ -7,8 +7,11 @@ ValueError or TypeError.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.arrays import check_finite
 from ...core.checks import integer, real
@@ -39,6 +42,9 @@ __all__ = [
     "under_represented_bound",
 ]
 
+Numbers: TypeAlias = float | np.ndarray
+"""A number, or an array of them."""
+
 SMOOTHNESS = 0.3082
 """Bound on the Hessian of 1/2 ||softmax(s + log c) - e_k||^2 in s, searched over 2 to 20 classes, not proved [derived]."""
 
@@ -46,13 +52,13 @@ SMOOTHNESS = 0.3082
 # ---- Floors, initial loss, concentration
 
 
-def missing_probability(p_k, N):
+def missing_probability(p_k: float, N: float) -> float:
     """(1 - p_k)^N: the chance that no context carries the query's feature [derived]; 0 for N infinite."""
     _probability("p_k", p_k)
     return 0.0 if math.isinf(check_length(N)) else math.exp(N * math.log1p(-p_k))
 
 
-def floor_bounds(p_k, N, K):
+def floor_bounds(p_k: float, N: float, K: int) -> tuple[float, float]:
     """Lower and upper bound on L_k^*, the infimum of L_k: (1-p_k)^N times (1 + 1/(K-1))/2 and 1 [derived].
 
     Parameters
@@ -73,7 +79,7 @@ def floor_bounds(p_k, N, K):
     return missing * (1 + 1 / (K - 1)) / 2, missing
 
 
-def initial_loss(p, N):
+def initial_loss(p: ArrayLike, N: float) -> np.ndarray:
     """L_k at Q = 0 for every k: 1/2 [||p - e_k||^2 + (1 - ||p||^2)/N], shape (K,) [derived].
 
     Parameters
@@ -87,7 +93,7 @@ def initial_loss(p, N):
     return (square - 2 * p + 1 + (1 - square) / check_length(N)) / 2
 
 
-def concentration_probability(K, N, c=1.0):
+def concentration_probability(K: int, N: float, c: float = 1.0) -> float:
     """Lower bound on P(|c_k - p_k N| <= c N/K for all k), the event of the proof [recalled].
 
     1 - 3 exp(-c^2 N/(25 K^2)) for N >= 20 K^3/c^2, by Devroye's multinomial tail (1983) [derived]; below that N the tail says
@@ -102,12 +108,12 @@ def concentration_probability(K, N, c=1.0):
 # ---- Step size
 
 
-def step_size(largest):
+def step_size(largest: float) -> float:
     """1/(0.3082 max_k p_k) = 3.24/max_k p_k, a safe choice: half of what `check_step_size` allows; `largest` is max_k p_k."""
     return 1 / (SMOOTHNESS * _probability("largest", largest))
 
 
-def check_step_size(eta, largest):
+def check_step_size(eta: float, largest: float) -> float:
     """eta as a float; ValueError above 2/(0.3082 max_k p_k) = 6.49/max_k p_k, where a step may raise the loss [derived].
 
     L is 0.3082 max_k p_k-smooth in Q, hence every smaller step of gradient descent lowers it.
@@ -124,7 +130,7 @@ def check_step_size(eta, largest):
 # ---- Bounds of the theorems
 
 
-def under_represented_bound(K, eps, eta=1.0, C=1.0):
+def under_represented_bound(K: int, eps: float, eta: float = 1.0, C: float = 1.0) -> float:
     """C [K^2 log(K)/eta + K log(K eps^(-1/2))/(eps eta)] [recalled].
 
     T^* of the balanced theorem, and T_k, k >= 2, of the imbalanced one.
@@ -133,13 +139,13 @@ def under_represented_bound(K, eps, eta=1.0, C=1.0):
     return growth + convergence
 
 
-def dominant_bound(eps, eta=1.0, C=1.0):
+def dominant_bound(eps: float, eta: float = 1.0, C: float = 1.0) -> float:
     """C log(eps^(-1/2))/(eps eta): T_1 of the imbalanced theorem [recalled]; T_dom here."""
     _check_eps(eps)
     return _positive("C", C) * math.log(eps**-0.5) / (eps * _positive("eta", eta))
 
 
-def phase_bounds(kind, K, eps, eta=1.0, C=1.0):
+def phase_bounds(kind: str, K: int, eps: float, eta: float = 1.0, C: float = 1.0) -> dict[str, float]:
     """Bounds on the lengths of the phases, by the name of the time that ends them [recalled; T_3 - T_2 derived].
 
     Parameters
@@ -171,13 +177,13 @@ def phase_bounds(kind, K, eps, eta=1.0, C=1.0):
 # ---- Exact law of balanced and dominant queries: N infinite, gradient flow
 
 
-def F(u):
+def F(u: Numbers) -> Numbers:
     """u^2/2 + 3u + 3 log u - 1/u: the integral of (1 + u)^3/u^2, u greater than 0, a number or an array [derived]."""
     u = _numbers("u", u, "greater than 0", lambda u: u > 0)
     return u**2 / 2 + 3 * u + 3 * np.log(u) - 1 / u
 
 
-def flow_time(u, K, p_k):
+def flow_time(u: Numbers, K: int, p_k: float) -> Numbers:
     """tau at which Attn_k/(1 - Attn_k) is u: (1 - 1/K)^2/p_k [F(u) - F(p_k/(1-p_k))] [derived].
 
     For a query of probability p_k whose K - 1 other features are equally likely: balanced, p_k = 1/K, or dominant.
@@ -197,7 +203,7 @@ def flow_time(u, K, p_k):
     return (1 - 1 / K) ** 2 / p_k * (F(u) - F(start))
 
 
-def target_weight(u, K, p_k):
+def target_weight(u: Numbers, K: int, p_k: float) -> Numbers:
     """A_k when Attn_k/(1 - Attn_k) is u: (1 - 1/K) log(u (1-p_k)/p_k) [derived]; B_{k,n} = -A_k/(K-1).
 
     Arguments as in `flow_time`.
@@ -206,19 +212,19 @@ def target_weight(u, K, p_k):
     return (1 - 1 / K) * np.log(u / start)
 
 
-def attention_ratio(eps):
+def attention_ratio(eps: float) -> float:
     """u = Attn_k/(1 - Attn_k) at which (1 - Attn_k)^2 = eps: eps^(-1/2) - 1 [derived]."""
     _check_eps(eps)
     return eps**-0.5 - 1
 
 
-def end_of_growth(K):
+def end_of_growth(K: int) -> float:
     """u = Attn_k/(1 - Attn_k) at which a balanced A_k = log K: K^(K/(K-1))/(K-1), K at least 2 [derived]."""
     K = integer("K", K, 2)
     return K ** (K / (K - 1)) / (K - 1)
 
 
-def balanced_times(K, eps):
+def balanced_times(K: int, eps: float) -> tuple[float, float]:
     """T_1 and T_2 of the balanced flow, exactly [derived]; T_1 -> K^2, T_2 - T_1 -> K/(2 eps).
 
     T_2 is 0 where eps is reached at the start, (1 - 1/K)^2 <= eps, and comes before T_1 where eps is above
@@ -228,16 +234,16 @@ def balanced_times(K, eps):
     return float(flow_time(end_of_growth(K), K, 1 / K)), _converged(K, 1 / K, eps)
 
 
-def dominant_time(K, p_1, eps):
+def dominant_time(K: int, p_1: float, eps: float) -> float:
     """T_dom of the flow, exactly [derived]; -> 1/(2 p_1 eps) as K -> infinity and eps -> 0; 0 where (1 - p_1)^2 <= eps."""
     return _converged(integer("K", K, 2), _probability("p_1", p_1), eps)
 
 
-def _converged(K, p_k, eps):
+def _converged(K: int, p_k: float, eps: float) -> float:
     return float(flow_time(max(attention_ratio(eps), p_k / (1 - p_k)), K, p_k))
 
 
-def _grown(u, K, p_k):
+def _grown(u: Numbers, K: int, p_k: float) -> tuple[Any, float]:
     """u, and where it starts."""
     integer("K", K, 2)
     start = _probability("p_k", p_k) / (1 - p_k)
@@ -248,7 +254,7 @@ def _grown(u, K, p_k):
 # ---- Leading-order laws of an under-represented query: N infinite, gradient flow, K large
 
 
-def dominant_weight_law(tau, K, p_1):
+def dominant_weight_law(tau: Numbers, K: int, p_1: float) -> Numbers:
     """B_{k,1}(tau) = -1/2 log(1 + 2 p_1^2 tau/((1-p_1) K)) while Attn_1 << 1, before phase IV [derived].
 
     tau: at least 0, a number or an array.
@@ -258,7 +264,7 @@ def dominant_weight_law(tau, K, p_1):
     return -0.5 * np.log1p(2 * p_1**2 * tau / ((1 - p_1) * K))
 
 
-def target_weight_law(tau, K, p_1):
+def target_weight_law(tau: Numbers, K: int, p_1: float) -> Numbers:
     """A_k(tau) = -log(1 - (1-p_1) tau/K^2), for 0 <= tau < K^2/(1-p_1), where it diverges [derived].
 
     tau: a number or an array.
@@ -269,7 +275,7 @@ def target_weight_law(tau, K, p_1):
     return -np.log1p(-_numbers("tau", tau, wanted, lambda tau: (tau >= 0) & (tau < end)) / end)
 
 
-def leading_times(K, p_1, eps):
+def leading_times(K: int, p_1: float, eps: float) -> dict[str, float]:
     """Leading order in K of an under-represented query's times [derived].
 
     Parameters
@@ -298,19 +304,19 @@ def leading_times(K, p_1, eps):
 # ---- Checks
 
 
-def _probability(name, value):
+def _probability(name: str, value: float) -> float:
     return real(name, value, "between 0 and 1, a probability", lambda x: 0 < x < 1)
 
 
-def _positive(name, value):
+def _positive(name: str, value: float) -> float:
     return real(name, value, "greater than 0", lambda x: x > 0)
 
 
-def _check_eps(eps):
+def _check_eps(eps: float) -> None:
     real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
 
 
-def _numbers(name, value, wanted, holds):
+def _numbers(name: str, value: Numbers, wanted: str, holds: Callable[[Any], Any]) -> Any:
     """A number or an array as floats, each finite and with `holds`, which `wanted` says in words; or a clear error."""
     found = _floats(name, value, f"numbers {wanted}")
     right = np.isfinite(found) & holds(found)
@@ -319,7 +325,7 @@ def _numbers(name, value, wanted, holds):
     return found
 
 
-def check_array(name, value, form):
+def check_array(name: str, value: ArrayLike, form: str) -> np.ndarray:
     """`value` as an array of finite floats with the axes named in `form`, "(K, K)"; TypeError or ValueError otherwise."""
     found = _floats(name, value, f"an array {form} of numbers")
     if found.ndim != len([axis for axis in form.strip("()").split(",") if axis]):
@@ -328,7 +334,7 @@ def check_array(name, value, form):
     return found
 
 
-def _floats(name, value, wanted):
+def _floats(name: str, value: ArrayLike, wanted: str) -> np.ndarray:
     try:
         found = np.asarray(value)
     except ValueError:
@@ -338,12 +344,12 @@ def _floats(name, value, wanted):
     return found.astype(float)
 
 
-def check_length(N):
+def check_length(N: float) -> float:
     """N as it is if infinite, otherwise an integer of at least 1; TypeError or ValueError for anything else."""
     return N if isinstance(N, float) and math.isinf(N) and N > 0 else integer("N", N, 1)
 
 
-def check_p(p):
+def check_p(p: ArrayLike) -> np.ndarray:
     """`p` as an array (K,) of at least two positive probabilities of sum 1; TypeError or ValueError for anything else."""
     p = _floats("p", p, "the probabilities of the features")
     if p.ndim != 1 or len(p) < 2:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.checks import real
 from ...core.errors import InvalidValue
@@ -32,16 +33,16 @@ class Point(NamedTuple):
         alpha_k, beta_{k,1}, beta_{k,n}: d/dtau of A, B_1, B_o.
     """
 
-    A: float
-    B_1: float
-    B_o: float
-    Attn_k: float
-    Attn_1: float
-    missed: float
-    L_k: float
-    alpha: float
-    beta_1: float
-    beta_o: float
+    A: Any
+    B_1: Any
+    B_o: Any
+    Attn_k: Any
+    Attn_1: Any
+    missed: Any
+    L_k: Any
+    alpha: Any
+    beta_1: Any
+    beta_o: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +69,10 @@ class Trajectory:
     tau: np.ndarray
     points: Point
     eta: float | None = None
-    interpolant: Callable | None = None
+    interpolant: Callable[[float], Point] | None = None
     reached: bool | None = None
 
-    def at(self, tau):
+    def at(self, tau: ArrayLike) -> Point:
         """The state anywhere on a gradient flow.
 
         Parameters
@@ -101,12 +102,12 @@ class Trajectory:
         wanted = f"from 0 to {end:.17g}, where the trajectory ends"
         return self.interpolant(real("tau", tau, wanted, lambda tau: 0 <= tau <= end))
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name in Point._fields:
             return getattr(self.points, name)
         raise AttributeError(f"a Trajectory has no {name!r}; it has tau, {', '.join(Point._fields)}")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         how = "gradient flow" if self.eta is None else f"gradient descent, eta = {self.eta:g}"
         short = ", eps not reached" if self.reached is False else ""
         return f"Trajectory({self.kind} query, K = {self.K}, {how}, {len(self.tau)} points to tau = {self.tau[-1]:.6g}{short})"

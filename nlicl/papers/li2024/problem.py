@@ -14,7 +14,7 @@ from ...core.checks import integer, real
 from ...core.errors import InvalidType, InvalidValue
 from ...core.seeds import generator, key
 from ...models.transformer.prompts import CodedPrompts, Params
-from ..problem import BaseProblem, Seed
+from ..problem import Seed, marked_settings
 from . import patterns
 from .observer import Observer
 from .sampling import SAMPLINGS, Codes, draw
@@ -23,7 +23,7 @@ from .tasks import Task, all_tasks, checked_tasks, cyclic_tasks
 __all__ = ["Problem", "sibling"]
 
 # Where each default comes from, as the docstring below says it.
-_MARKS = {
+MARKS = {
     **dict.fromkeys(("M1", "M2", "alpha", "length"), "summary"),
     **dict.fromkeys(("d_X", "d_Y", "beta", "m", "xi", "a_scale", "coefficients"), "derived"),
     **dict.fromkeys(("K", "m_a", "m_b", "delta"), "recalled"),
@@ -35,7 +35,7 @@ _SAMPLE, _INITIALIZE = 1, 2  # purposes of random numbers
 
 
 @dataclass(frozen=True)
-class Problem(BaseProblem):
+class Problem:
     """Data distribution, sizes and training settings; the defaults are the paper's experiment where it is known.
 
     Attributes
@@ -94,7 +94,6 @@ class Problem(BaseProblem):
     query_attends: bool = False
     coefficients: tuple[tuple[float, ...], ...] | None = None
 
-    marks = _MARKS
     loss: ClassVar[str] = "hinge"
     trained: ClassVar[tuple[str, ...]] = ("W_Q", "W_K", "W_V", "W_O")  # a is fixed [recalled]
 
@@ -327,9 +326,9 @@ class Problem(BaseProblem):
 
     def settings(self) -> dict[str, list[Any]]:
         """Every field with where its value comes from: name -> [value, mark], "set here" where it is not the default."""
-        found = super().settings()
+        found = marked_settings(self, MARKS)
         tasks, _ = found.pop("training_tasks")  # their default depends on M1
-        mark = self.marks["training_tasks"] if tasks == cyclic_tasks(self.M1) else "set here"
+        mark = MARKS["training_tasks"] if tasks == cyclic_tasks(self.M1) else "set here"
         return found | {"training_tasks": [tasks, mark]}
 
     def observer(self, seed: int = 0) -> Observer:
