@@ -46,8 +46,10 @@ def imports_of(name, at_import=False):
 
 
 def outside_functions(tree):
+    """What runs at import: not what is for type checkers only."""
     for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, (ast.FunctionDef, ast.Lambda)):
+        for_checkers = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not isinstance(node, (ast.FunctionDef, ast.Lambda)) and not for_checkers:
             yield node
             yield from outside_functions(node)
 

@@ -319,7 +319,7 @@ def test_drifts_of_the_full_model(match):
     assert drift_beta == pytest.approx(k_0 * early.R * beta, rel=0.01)
 
 
-# K1 = 1, na = nc = 2, nb = nd = 1.5, m = 40. Flow times are those of section 7.7's checks, in fewer and larger steps.
+# K1 = 1, na = nc = 2, nb = nd = 1.5, m = 40. Flow times are those of runs with more and smaller steps.
 SIZES = {"concepts": 1, "norm_a": 2.0, "norm_b": 1.5, "norm_c": 2.0, "norm_d": 1.5}
 K_0 = theory.early_rate(1.5, 1.5, 1)
 M = 40

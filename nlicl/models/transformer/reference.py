@@ -16,7 +16,7 @@ from ...core.errors import InvalidValue
 from ..prompt import Prompt
 from .prompts import Params
 
-__all__ = ["Forward", "evaluate", "forward", "loss", "margins"]
+__all__ = ["Forward", "evaluate", "forward", "logistic", "loss", "margins", "relu"]
 
 
 class Forward(NamedTuple):
