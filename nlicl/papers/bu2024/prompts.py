@@ -36,12 +36,14 @@ class Prompt(AnyPrompt):
         Whether words and labels carry the shared concept alone, without noise.
     feature : ndarray (d, 2)
         (mu_k^+; q_k^+) and (mu_k^-; q_k^-) of the shared concept.
+
+    Without them, a prompt has the letters of every prompt only.
     """
 
-    d_x: int = field(kw_only=True)
-    signs: np.ndarray = field(kw_only=True, repr=False)
-    one_concept: bool = field(kw_only=True)
-    feature: np.ndarray = field(kw_only=True, repr=False)
+    d_x: int = 0
+    signs: np.ndarray = field(default_factory=lambda: np.zeros(0, int), repr=False)
+    one_concept: bool = False
+    feature: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)), repr=False)
 
     @property
     def x(self) -> np.ndarray:
