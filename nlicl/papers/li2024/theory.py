@@ -1,12 +1,18 @@
 """Constants of the theorems of Li et al. 2024, each with its mark. Where a theorem has an unknown constant, it is 1."""
 
 import math
+from typing import TypeVar
+
+import numpy as np
 
 __all__ = ["batch_size", "context_length", "no_match_probability", "number_of_neurons", "number_of_steps"]
 
 
-def no_match_probability(alpha: float, length: int) -> float:
-    """(1 - alpha/2)^l: the chance that no context carries the query's pattern [derived]."""
+Number = TypeVar("Number", float, np.ndarray)
+
+
+def no_match_probability(alpha: float, length: Number) -> Number:
+    """(1 - alpha/2)^l: the chance that no context carries the query's pattern; l a number or an array [derived]."""
     return (1 - alpha / 2) ** length
 
 
