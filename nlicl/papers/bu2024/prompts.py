@@ -205,25 +205,25 @@ class CodedPrompts(Batch):
         """L, the number of demonstrations."""
         return self.code.shape[1] - 1
 
-    def codes(self, dtype):
+    def codes(self, dtype: DTypeLike) -> tuple[np.ndarray, ...]:
         """Of prompts without noise, what the step `multihot` takes: both dictionaries in `dtype`, starts and columns."""
         E = np.ascontiguousarray(self.dictionary, dtype)
         return E, self._without_labels(E), *self._columns
 
-    def _without_labels(self, E):
+    def _without_labels(self, E: np.ndarray) -> np.ndarray:
         E = E.copy()
         E[self.d_x :] = 0  # the query's dictionary
         return E
 
     @cached_property
-    def _columns(self):
+    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
         """starts (B (L+1) + 1,), columns (n,): see `nlicl.kernels.steps.multihot`."""
         flags = self.code.reshape(-1, self.code.shape[2])
         starts = np.zeros(len(flags) + 1, np.int64)
         np.cumsum(flags.sum(axis=1), out=starts[1:])
         return starts, np.nonzero(flags)[1].astype(np.int32)
 
-    def _add_tokens(self, tokens):
+    def _add_tokens(self, tokens: np.ndarray) -> None:
         E = np.ascontiguousarray(self.dictionary, tokens.dtype)
         rows = (np.ascontiguousarray(each.T) for each in (E, self._without_labels(E)))
         multihot.tokens(tokens, *self._columns, *rows)
