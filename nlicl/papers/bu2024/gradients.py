@@ -11,11 +11,12 @@ subjects, one with parts: all matrices; W_Q and W_K merged; word and label block
 
 import numpy as np
 
+from ...audit.mistakes import PLAIN
 from ...audit.subject import Formula, Subject
 from ...kernels.steps import unmerged
 from ...models.transformer import audited
 from ...models.transformer.reference import forward
-from . import _mistakes, _points, reference
+from . import _marked, _points, reference
 from .closed import sigmoid
 
 TITLE = "Provably Transformers Harness Multi-Concept Word Semantics for Efficient ICL (Bu et al., NeurIPS 2024)"
@@ -106,25 +107,48 @@ def _block_factors(blocks, prompt):
 # ---- The same on prompts of one concept without noise: f(blocks, prompt), blocks a `OneConcept`
 
 
-def dW_K1(blocks, prompt):
+def dW_K1(blocks, prompt, mark=PLAIN):
     """g 4 attn_+ attn_- G (W_Q^x x_q) b_k^T, G = sum_i r_i 1[h_i > 0] <w_i, d_k>, (d_x, d_x)."""
-    g, attn_plus, attn_minus, G = _one_concept_factors(blocks, prompt)
-    return g * 4 * attn_plus * attn_minus * G * np.outer(blocks.W_Q1 @ prompt.x_q, prompt.b)
+    g, attn_plus, attn_minus, G, x_q, b = _one_concept_factors(blocks, prompt, mark)
+    W_Q = mark.matrix("W_Q^x", blocks.W_Q1, "x_q", {"W_K^x": blocks.W_K1})
+    return g * 4 * attn_plus * attn_minus * G * np.outer(W_Q @ x_q, b)
 
 
-def dW_Q1(blocks, prompt):
+def dW_Q1(blocks, prompt, mark=PLAIN):
     """g 4 attn_+ attn_- G (W_K^x b_k) x_q^T, G = sum_i r_i 1[h_i > 0] <w_i, d_k>, (d_x, d_x)."""
-    g, attn_plus, attn_minus, G = _one_concept_factors(blocks, prompt)
-    return g * 4 * attn_plus * attn_minus * G * np.outer(blocks.W_K1 @ prompt.b, prompt.x_q)
+    g, attn_plus, attn_minus, G, x_q, b = _one_concept_factors(blocks, prompt, mark)
+    W_K = mark.matrix("W_K^x", blocks.W_K1, "b_k", {"W_Q^x": blocks.W_Q1})
+    return g * 4 * attn_plus * attn_minus * G * np.outer(W_K @ b, x_q)
 
 
-def _one_concept_factors(blocks, prompt):
-    """g, attn_+, attn_-, G."""
+def _one_concept_factors(blocks, prompt, mark):
+    """g, attn_+, attn_-, G, x_q (d_x,), b_k (d_x,), marked: these are also the forms that the audit makes mistakes in."""
     out, y_S = reference.forward(blocks, prompt), prompt.z
     same = prompt.signs[:-1] == prompt.signs[-1]
-    attn_plus, attn_minus = sum(out.attn[same]), sum(out.attn[~same])
-    G = sum(blocks.r * (out.h > 0) * (blocks.W_O1 @ prompt.d))
-    return -y_S * sigmoid(-y_S * out.F), attn_plus, attn_minus, G
+    attn = sum(out.attn[same]), sum(out.attn[~same])
+    active = mark.gate("relu-gate", "active neurons", "1[u_i > 0]", out.h > 0)
+    r = mark.factor("r_i in G", blocks.r, doubled=False)
+    w_d = mark.other("<w_i, d_k> in G", blocks.W_O1 @ prompt.d, {"<w_i, c_k>": lambda: blocks.W_O1 @ prompt.c})
+    G = mark.other("G", sum(r * active * w_d), {"the score F": out.F})
+    others = {"sigmoid(z F)": lambda: sigmoid(y_S * out.F), "sigmoid(-F)": lambda: sigmoid(-out.F)}
+    slope = mark.factor("sigmoid(-z F)", sigmoid(-y_S * out.F), others, doubled=False)
+    y_S = mark.choice(
+        "e_q", y_S, "wrong-factor", {"the sign e_q = y_S is there once too often, or once too seldom": 1.0}
+    )
+    x_q = mark.other("x_q", prompt.x_q, {"b_k": prompt.b, "a_k": prompt.a})
+    b = mark.other("b_k", prompt.b, {"a_k": prompt.a, "x_q": prompt.x_q})
+    return -y_S * slope, *_attention(*attn, mark), G, x_q, b
+
+
+def _attention(plus, minus, mark):
+    """attn_+ and attn_-, of which one may be missing, or both be something else."""
+    wrong = {
+        "a factor is absent: attn_-": (plus, 1.0),
+        "a factor is absent: attn_+": (1.0, minus),
+        "a factor is another one: attn_+^2 for attn_+ attn_-": (plus, plus),
+        "a factor is another one: attn_+ - attn_- for attn_+ attn_-": (plus - minus, 1.0),
+    }
+    return mark.choice("attn", (plus, minus), "wrong-factor", wrong)
 
 
 # ---- Registered
@@ -167,8 +191,7 @@ merged_subject = _subject(
     kernel=_points.merged_kernel(),
     source=_points.merged_kernel(source=True),
     gradient=_points.merged_gradient,
-    edited=_mistakes.edited_merged,
-    edits=_mistakes.edits_merged,
+    marked=_marked.of_merged,
     activity=_points.activity(reference.evaluate_merged),
     computed_by="mean over a batch, nlicl.loss_and_grad with W_K = I, its gradient of W_Q",
 )
@@ -181,8 +204,7 @@ block_subject = _subject(
     kernel=_points.block_kernel(),
     source=_points.block_kernel(source=True),
     gradient=_points.block_gradient(reference.Blocks),
-    edited=_mistakes.edited_blocks,
-    edits=_mistakes.edits_blocks,
+    marked=_marked.of_blocks,
     activity=_points.activity(reference.evaluate),
     rows={"W_Oy": "neuron"},
     computed_by="mean over a batch, nlicl.loss_and_grad, its block of words or labels",
@@ -196,8 +218,7 @@ one_concept_subject = _subject(
     kernel=_points.block_kernel(),
     source=_points.block_kernel(source=True),
     gradient=_points.block_gradient(reference.OneConcept),
-    edited=_mistakes.edited_one_concept,
-    edits=_mistakes.edits_one_concept,
+    marked={"W_Q1": dW_Q1, "W_K1": dW_K1},
     activity=_points.activity(reference.evaluate),
     computed_by="mean over a batch, nlicl.loss_and_grad on codes, its block of words",
 )
@@ -211,8 +232,7 @@ subject = _subject(
     kernel=audited.kernel("logistic", unmerged.step),
     source=audited.source("logistic", unmerged.step),
     gradient=audited.gradient("logistic"),
-    edited=_mistakes.edited,
-    edits=_mistakes.edits,
+    marked=_marked.of_all,
     activity=audited.activity("logistic"),
     rows={"W_O": "neuron", "a": "neuron"},
     on_gpu=audited.on_gpu("logistic"),

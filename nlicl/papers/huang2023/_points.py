@@ -27,11 +27,11 @@ def _frequencies(rng, K):
             return p
 
 
-def activity(edited, wrt):
+def activity(gradient):
     """Whether the gradient of one prompt is other than zero: it is zero if all contexts carry one feature."""
 
     def evaluate(params, prompt):
-        return {"gradient_active": float(abs(edited(wrt, {}, params, prompt)).max() > 1e-12)}
+        return {"gradient_active": float(abs(gradient(params, prompt)).max() > 1e-12)}
 
     return evaluate
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...audit.subject import Formula, Subject
 from ...models.front import loss_and_grad
-from . import _mistakes, _mistakes_in_means, _points, reference
+from . import _marked, _marked_means, _points, reference
 
 TITLE = "In-Context Convergence of Transformers (Huang, Cheng, Liang, ICML 2024)"
 
@@ -132,7 +132,7 @@ formulas = {
 }
 
 
-def _subject(wrt, loss, kernel, edited, edits, **functions):
+def _subject(wrt, loss, kernel, marked, **functions):
     """The subject of one loss, which has no kinks; `kernel(source)` makes the kernel's, or its source's, mean loss."""
     return Subject(
         name="huang2023",
@@ -141,9 +141,8 @@ def _subject(wrt, loss, kernel, edited, edits, **functions):
         definition=lambda params, prompt: (loss(params, prompt), np.empty(0)),
         kernel=kernel(),
         source=kernel(source=True),
-        edited=edited,
-        edits=edits,
-        activity=_points.activity(edited, wrt),
+        marked={wrt: marked},
+        activity=_points.activity(marked),
         **functions,
     )
 
@@ -152,8 +151,7 @@ task_averaged_subject = _subject(
     "S",
     reference.task_averaged_loss,
     _points.task_averaged_kernel,
-    _mistakes_in_means.edited_S,
-    _mistakes_in_means.edits,
+    _marked_means.dS,
     points=_points.of_counts,
     gradient=_points.task_averaged_gradient,
     sizes=lambda weights, counted: {"N": counted.counts.sum(), "K": len(weights.S)},
@@ -165,8 +163,7 @@ population_subject = _subject(
     "AB",
     reference.population_loss,
     _points.population_kernel,
-    _mistakes_in_means.edited_AB,
-    _mistakes_in_means.edits,
+    _marked_means.dAB,
     points=_points.of_populations,
     gradient=_points.population_gradient,
     sizes=lambda weights, law: {"N": law.length, "K": len(law.p)},
@@ -178,8 +175,7 @@ subject = _subject(
     "Q",
     reference.loss,
     _points.prompt_kernel,
-    _mistakes.edited_Q,
-    _mistakes.edits_Q,
+    _marked.dQ,
     points=_points.of_prompts,
     gradient=lambda params, prompts: loss_and_grad(params, prompts)[1],
     sizes=_points.sizes,

@@ -13,6 +13,7 @@ import numpy as np
 from ...audit.subject import Formula, Point, Subject, fill
 from ...models.front import loss_and_grad
 from ...models.transformer import audited
+from ...models.transformer.marked import marked
 from ...models.transformer.prompts import Params
 from ...models.transformer.reference import forward
 from .problem import Problem
@@ -20,7 +21,7 @@ from .problem import Problem
 TITLE = "How Do Nonlinear Transformers Learn and Generalize in In-Context Learning? (Li et al., ICML 2024)"
 
 
-# ---- Corrected (7.3 of the specification, derived): the sums run over the tokens the query attends to.
+# ---- Corrected (derived in docs/li2024.md): the sums run over the tokens the query attends to.
 
 
 def dW_Q(params, prompt):
@@ -242,8 +243,7 @@ subject = Subject(
     kernel=audited.kernel("hinge"),
     source=audited.source("hinge"),
     gradient=audited.gradient("hinge", times=16),  # as many as are worth merged matrices: the step of a training run
-    edited=audited.edited("hinge"),
-    edits=audited.edits("hinge"),
+    marked=marked("hinge"),
     sizes=_sizes,
     activity=audited.activity("hinge"),
     rows={"W_O": "neuron", "a": "neuron"},
