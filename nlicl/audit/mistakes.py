@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.errors import InvalidValue
+
 __all__ = ["PLAIN", "Edit", "Mark", "Marked", "edits"]
 
 _NONE: Mapping[str, Any] = {}
@@ -52,10 +54,21 @@ class Mark:
     ----------
     edits : iterable of Edit
         The mistakes to make, of different slots.
+
+    Raises
+    ------
+    ValueError
+        Two edits of one slot.
     """
 
     def __init__(self, edits: Iterable[Edit] = ()) -> None:
-        self._chosen = {edit.slot: edit.detail for edit in edits}
+        made = tuple(edits)
+        self._chosen = {edit.slot: edit.detail for edit in made}
+        if len(self._chosen) < len(made):
+            slots = [edit.slot for edit in made]
+            raise InvalidValue(
+                f"edits are of the slots {slots}; expected different ones: two of one slot exclude each other."
+            )
 
     def touches(self, *slots: str) -> bool:
         """Whether an edit of one of these slots may be made: if not, work that only they need can be left out."""
@@ -153,11 +166,10 @@ class Mark:
             return value
         turned = name.translate(str.maketrans("<>", "><")).replace("<", "<=").replace(">", ">=")
         wrong: dict[str, Any] = {
-            f"the indicator of {of} {name} is missing": lambda: np.ones_like(value),
-            f"the indicator of {of} is reversed: {turned}": lambda: np.logical_not(value),
+            f"the indicator is another one: {other}": _like(value, instead) for other, instead in others.items()
         }
-        for other, instead in others.items():
-            wrong[f"the indicator is another one: {other}"] = _like(value, instead)
+        wrong[f"the indicator of {of} {name} is missing"] = lambda: np.ones_like(value)
+        wrong[f"the indicator of {of} is reversed: {turned}"] = lambda: np.logical_not(value)
         return self.choice(kind, value, kind, wrong)
 
     def term(self, name: str, value: Any, where: str = "", *, slot: str | None = None) -> Any:

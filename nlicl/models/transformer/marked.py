@@ -71,8 +71,8 @@ class _Gradients:
     """What all gradients have in common, and the gradients."""
 
     def __init__(self, x, loss, mark):
-        self.mark, self.x = mark, _scored(x, mark)
-        x = self.x
+        self.mark, self.slope = mark, _SLOPES[loss]
+        self.x = x = _scored(x, mark)
         probe = x.W_Q @ x.p_query
         scores = x.p.T @ (probe if x.W_K is None else x.W_K.T @ probe)
         exps = np.exp(scores - scores.max())
@@ -80,27 +80,30 @@ class _Gradients:
         self.u = u = x.W_O @ (x.values @ self.attn)
         first = {"that of the first neuron, I_1 for I_i": lambda: u[0] > 0}
         self.I = mark.gate("relu-gate", "active neurons", "1[u_i > 0]", u > 0, first)
-        self.g = _SLOPES[loss](x.z, x.a @ np.maximum(u, 0), mark)
 
     def W_Q(self):
         x, keys = self.x, self.w() * self.centred()
         if x.W_K is not None:
             keys = self.mark.matrix(x.letters[1], x.W_K, "p_s", {x.letters[0]: x.W_Q}) @ keys
-        return self.g * keys @ self.queries().T
+        return keys @ self.queries().T * self.g()
 
     def W_K(self):
         x = self.x
         W_Q = self.mark.matrix(x.letters[0], x.W_Q, "p_query", {x.letters[1]: x.W_K})
-        return self.g * (W_Q @ (self.w() * self.queries())) @ self.centred().T
+        return W_Q @ (self.w() * self.queries()) @ self.centred().T * self.g()
 
     def W_V(self):
-        return self.g * np.outer(self.omega(), self.x.p @ self.attention())
+        return np.outer(self.omega(), self.x.p @ self.attention()) * self.g()
 
     def W_O(self):
-        return self.g * np.outer(self.neurons(), self.x.values @ self.attention())
+        return np.outer(self.neurons(), self.x.values @ self.attention()) * self.g()
 
     def a(self):
-        return self.g * self.I * self.u
+        return self.I * self.u * self.g()
+
+    def g(self):
+        """dloss/dF."""
+        return self.slope(self.x.z, self.x.a @ np.maximum(self.u, 0), self.mark)
 
     def neurons(self):
         """a_i I_i (m,)."""
