@@ -2,6 +2,7 @@
 
 import copy
 from functools import lru_cache
+from typing import Any
 
 from ..core.checks import integer
 from ..core.errors import InvalidValue
@@ -38,7 +39,10 @@ class Bench:
             raise InvalidValue(f"draws is {draws}; expected at most {MOST_DRAWS}. Other draws come with another seed.")
         self.subject, self.draws, self.seed, self.paper = subject, draws, integer("seed", seed, 0), paper or subject
         self.through = subject.on_gpu if backend == "cuda" else {"": subject.gradient}
-        self._points, self._single, self._batched, self._gradients = {}, {}, {}, {}
+        self._points: dict[bool, list[Point]] = {}
+        self._single: dict[bool, list[Case]] = {}
+        self._batched: dict[bool, list[Case]] = {}
+        self._gradients: dict[tuple[str, int], Any] = {}
         self._others = lru_cache(None)(self._find_others)
 
     def points(self, attends: bool) -> list[Point]:
@@ -86,14 +90,17 @@ class Bench:
         self, wrt: str, query_attends: bool | None = None, name: str | None = None, through: str = ""
     ) -> FormulaReport:
         """The report on the library's own gradient of a batch, through the kernels of that name."""
-        name = name or f"library {wrt}"
-        formula = Formula(None, name, wrt, self.subject.computed_by.format(wrt=wrt), "nlicl's kernels")
+        equation = self.subject.computed_by.format(wrt=wrt)
+
+        def gradient(params, prompts):
+            return getattr(self.through[through](params, prompts), wrt)
 
         def call(case):
             if (through, id(case)) not in self._gradients:  # of all parameters at once
                 self._gradients[through, id(case)] = self.through[through](case.params, case.prompts)
             return getattr(self._gradients[through, id(case)], wrt)
 
+        formula = Formula(gradient, name or f"library {wrt}", wrt, equation, "nlicl's kernels")
         report = verdict.reach(formula, self.batched(bool(query_attends)), call, self.subject)
         report.query_attends = bool(query_attends)
         return report

@@ -75,7 +75,7 @@ def audit_gradient(
     """
     problem = _Problem(loss, gradient, x, names)
     rng = np.random.default_rng(seed)
-    given = problem.given = problem.gradient(*problem.x)
+    given = problem.given
     complex_step = problem.allows_complex_step(rng)
     arguments = [problem.examine(k, given[k], complex_step, entries, rng) for k in range(len(problem.x))]
     smooth = not any(argument.kinks for argument in arguments)
@@ -136,6 +136,7 @@ class _Problem:
         self.base = self.loss(*self.x)
         if np.ndim(self.base) != 0 or np.asarray(self.base).dtype.kind != "f" or not np.isfinite(self.base):
             raise InvalidValue(f"loss returns {self.base!r}; expected one finite real number.")
+        self.given = self.gradient(*self.x)
 
     @staticmethod
     def _floating(array, name):

@@ -65,8 +65,8 @@ def _values(marked: Marked, mark: Mark, places: list, right: list[np.ndarray]) -
             with np.errstate(all="ignore"):
                 array = marked(params, prompt, mark)
         except ValueError:
-            array = np.nan
-        fits = np.shape(array) == like.shape and np.isfinite(array).all()
+            array = np.full(like.shape, np.nan)
+        fits = array.shape == like.shape and np.isfinite(array).all()
         found.append(array if fits else np.full(like.shape, np.nan))
     return np.concatenate(found, axis=None)
 

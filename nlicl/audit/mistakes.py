@@ -18,6 +18,7 @@ raises ValueError where it makes no sense, as NumPy does for shapes that do not 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -256,11 +257,11 @@ class Mark:
         """
         if not self.touches(term):
             return value
-        total, missing, extra = f"the sum over {index}", {}, {}
-        missing[f"{total} is missing: only the first {term} counts"] = lambda: _weighted(value, slice(1, None), 0)
+        total, extra = f"the sum over {index}", {}
+        missing = {f"{total} is missing: only the first {term} counts": partial(_weighted, value, slice(1, None), 0)}
         for place, which in ((0, "first"), (-1, "last")):
-            missing[f"the {which} {term} is left out of {total}"] = lambda at=place: _weighted(value, at, 0)
-            extra[f"the {which} {term} is counted twice in {total}"] = lambda at=place: _weighted(value, at, 2)
+            missing[f"the {which} {term} is left out of {total}"] = partial(_weighted, value, place, 0)
+            extra[f"the {which} {term} is counted twice in {total}"] = partial(_weighted, value, place, 2)
         value = self.choice(term, value, "missing-term", missing)
         return self.choice(term, value, "extra-term", extra)
 
@@ -287,7 +288,7 @@ class Mark:
         """
         if self.touches("contexts"):
             left_out = {
-                f"the {which} context is left out everywhere, of the softmax too": lambda at=at: _without(tokens, at)
+                f"the {which} context is left out everywhere, of the softmax too": partial(_without, tokens, at)
                 for at, which in ((0, "first"), (-2, "last"))
             }
             tokens = self.choice("contexts", tokens, "missing-term", left_out)

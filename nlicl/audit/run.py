@@ -11,7 +11,7 @@ from .. import devices
 from ..core.errors import InvalidType, InvalidValue
 from ..core.registry import PAPERS
 from .bench import Bench
-from .report import AuditReport
+from .report import AuditReport, FormulaReport
 from .subject import Formula, Subject
 
 __all__ = ["audit_formula", "audit_paper"]
@@ -62,11 +62,11 @@ def audit_formula(
         callable.
     """
     subject = _subject(paper)
-    formula = _formula(formula, wrt, subject)
+    judged = _formula(formula, wrt, subject)
     if timeout is not None and not timeout > 0:
         raise InvalidValue(f"timeout is {timeout}; expected a number of seconds greater than 0, or None for no limit.")
-    bench = Bench(_part(formula, subject), draws, seed, subject)
-    return AuditReport(subject.name, seed, draws, [bench.audit(formula, query_attends, timeout)])
+    bench = Bench(_part(judged, subject), draws, seed, subject)
+    return AuditReport(subject.name, seed, draws, [bench.audit(judged, query_attends, timeout)])
 
 
 def audit_paper(
@@ -113,7 +113,7 @@ def audit_paper(
         raise InvalidValue(f"backend is 'cuda', and there are no GPU kernels for {subject.name}; expected 'cpu'.")
     if backend == "cuda":
         devices.kernels()  # or an error, before the work
-    jobs = []
+    jobs: list[tuple[str, Callable[[], FormulaReport]]] = []
     for part in subject.every:
         chosen = [formula for formula in part.formulas.values() if wrt in (None, formula.wrt)]
         jobs += _jobs(Bench(part, draws, seed, subject, backend), chosen, query_attends, control=not jobs)

@@ -1,8 +1,11 @@
 """What papers on the one-layer transformer Psi = {W_Q, W_K, W_V, W_O, a} share under audit.
 
-Witnesses of the loss, random points that leave a wrong formula nowhere to hide, and the gradient with its factors
-made replaceable, so that the audit can say which factor of a wrong formula is the wrong one.
+Witnesses of the loss, and random points that leave a wrong formula nowhere to hide. The gradient with its factors marked is in
+`.marked`.
 """
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +15,26 @@ from ...kernels.layers import loss as losses
 from ...kernels.steps import dense
 from ..front import loss_and_grad
 from . import reference
-from .prompts import CodedPrompts, Params, Prompts
+from .prompts import CodedPrompts, Params, Prompt, Prompts
+
+__all__ = [
+    "activity",
+    "as_codes",
+    "definition",
+    "gradient",
+    "kernel",
+    "on_gpu",
+    "placed",
+    "pruned_point",
+    "random_points",
+    "sizes",
+    "source",
+]
 
 _SIZES = (3, 4, 5, 6, 7, 8)  # of d, l, m, m_a, m_b: five different ones a point
 
 
-def definition(loss):
+def definition(loss: str) -> Callable[[Params, Prompt], tuple[Any, np.ndarray]]:
     """(loss, margins) of one prompt, by the definition."""
 
     def evaluate(params, prompt):
@@ -26,7 +43,7 @@ def definition(loss):
     return evaluate
 
 
-def activity(loss):
+def activity(loss: str) -> Callable[[Params, Prompt], dict[str, float]]:
     """Shares of active neurons and, for the hinge, 1 where it is active and 0 where not, of one prompt."""
 
     def evaluate(params, prompt):
@@ -38,7 +55,7 @@ def activity(loss):
     return evaluate
 
 
-def kernel(loss, step=dense.step):
+def kernel(loss: str, step: Callable[..., Any] = dense.step) -> Callable[[Params, Prompts], Any]:
     """Mean loss of a batch through the compiled step, in float64 or complex128."""
 
     def evaluate(params, prompts):
@@ -51,12 +68,12 @@ def kernel(loss, step=dense.step):
     return evaluate
 
 
-def source(loss, step=dense.step):
+def source(loss: str, step: Callable[..., Any] = dense.step) -> Callable[[Params, Prompts], Any]:
     """The same through the kernels' Python source, in any dtype."""
     return kernel(loss, source_of(step))
 
 
-def gradient(loss, times=1):
+def gradient(loss: str, times: int = 1) -> Callable[[Params, Prompts], Params]:
     """The library's batched gradients; of every prompt so many `times`, for many and for few go through other kernels."""
 
     def evaluate(params, prompts):
@@ -65,7 +82,7 @@ def gradient(loss, times=1):
     return evaluate
 
 
-def on_gpu(loss):
+def on_gpu(loss: str) -> dict[str, Callable[[Params, Prompts], Params]]:
     """The library's batched gradients through its GPU kernels: that for tokens and, of the same tokens, that for codes."""
 
     def through(kind):
@@ -74,7 +91,7 @@ def on_gpu(loss):
     return {"GPU, tokens": through(lambda prompts: prompts), "GPU, codes": through(as_codes)}
 
 
-def as_codes(prompts):
+def as_codes(prompts: Prompts) -> CodedPrompts:
     """Prompts as codes of all kinds: token = E_r + kappa v + sign q with any v, q and a column E_r for each token."""
     B, rows, d = prompts.tokens.shape
     rng = np.random.default_rng(0)
@@ -89,7 +106,7 @@ def as_codes(prompts):
     )
 
 
-def random_points(rng, query_attends):
+def random_points(rng: np.random.Generator, query_attends: bool) -> Iterator[Point]:
     """Endless random points: by turns rectangular, all sizes different, and square, m_a = d, neither W_Q nor W_K symmetric.
 
     Each has three prompts with answers of all kinds, see `placed`.
@@ -112,7 +129,7 @@ def _random_point(rng, d, length, m, m_a, m_b, query_attends):
     return placed(place, params, prompts)
 
 
-def placed(label, params, prompts):
+def placed(label: str, params: Params, prompts: Prompts) -> Point | None:
     """A Point with answers of all kinds: zF < 0 at its first prompt, zF = 2 at its second; None if F is all 0.
 
     Where |F| allows it the last one has 0 < zF < 1. So the hinge is active at the first and the last and inactive at the
@@ -134,17 +151,19 @@ def placed(label, params, prompts):
     )
 
 
-def pruned_point(rng, query_attends):
+def pruned_point(rng: np.random.Generator, query_attends: bool) -> Point:
     """A random point with one row of W_O zero: u_i = 0 exactly, a kink of the loss in that row and nowhere else."""
     point = next(random_points(rng, query_attends))
     W_O = point.params.W_O.copy()
     W_O[len(W_O) // 2] = 0
     params, prompts = point.params._replace(W_O=W_O), point.prompts[:1]
-    z = -1.0 if reference.forward(params, prompts[0]).score > 0 else 1.0  # an active hinge: else all is 0 there
-    return Point("one neuron pruned: its row of W_O is 0", params, Prompts(prompts.tokens, [z], query_attends))
+    z = -1.0 if reference.forward(params, prompts[0]).score.real > 0 else 1.0  # an active hinge: else all is 0 there
+    return Point(
+        "one neuron pruned: its row of W_O is 0", params, Prompts(prompts.tokens, np.array([z]), query_attends)
+    )
 
 
-def sizes(params, prompt):
+def sizes(params: Params, prompt: Prompt) -> dict[str, float]:
     """The constants by which a formula may be off."""
     l = prompt.tokens.shape[0] - 1
     m_a, d = params.W_Q.shape

@@ -61,7 +61,10 @@ def marked(loss: str, layer: Callable[[Any, Any, Mark], Layer] = layer) -> dict[
     """
 
     def formula(gradient: Callable[["_Gradients"], np.ndarray]) -> Marked:
-        return lambda params, prompt, mark=PLAIN: gradient(_Gradients(layer(params, prompt, mark), loss, mark))
+        def evaluate(params: Any, prompt: Any, mark: Mark = PLAIN) -> np.ndarray:
+            return gradient(_Gradients(layer(params, prompt, mark), loss, mark))
+
+        return evaluate
 
     every = (_Gradients.W_Q, _Gradients.W_K, _Gradients.W_V, _Gradients.W_O, _Gradients.a)
     return {gradient.__name__: formula(gradient) for gradient in every}

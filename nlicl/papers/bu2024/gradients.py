@@ -11,13 +11,17 @@ subjects, one with parts: all matrices; W_Q and W_K merged; word and label block
 
 import numpy as np
 
-from ...audit.mistakes import PLAIN
+from ...audit.mistakes import PLAIN, Mark
 from ...audit.subject import Formula, Subject
 from ...kernels.steps import unmerged
 from ...models.transformer import audited
+from ...models.transformer.prompts import Params
+from ...models.transformer.prompts import Prompt as AnyPrompt
 from ...models.transformer.reference import forward
 from . import _marked, _points, reference
 from .closed import sigmoid
+from .prompts import Prompt
+from .reference import Blocks, Merged, OneConcept
 
 TITLE = "Provably Transformers Harness Multi-Concept Word Semantics for Efficient ICL (Bu et al., NeurIPS 2024)"
 
@@ -25,31 +29,31 @@ TITLE = "Provably Transformers Harness Multi-Concept Word Semantics for Efficien
 # ---- All matrices: f(params, prompt), params a `nlicl.Params`
 
 
-def dW_Q(params, prompt):
+def dW_Q(params: Params, prompt: AnyPrompt) -> np.ndarray:
     """g (W_K chi) p_q^T, (m_a, d)."""
     g, _, chi = _factors(params, prompt)
     return g * np.outer(params.W_K @ chi, prompt.query)
 
 
-def dW_K(params, prompt):
+def dW_K(params: Params, prompt: AnyPrompt) -> np.ndarray:
     """g (W_Q p_q) chi^T, (m_a, d)."""
     g, _, chi = _factors(params, prompt)
     return g * np.outer(params.W_Q @ prompt.query, chi)
 
 
-def dW_V(params, prompt):
+def dW_V(params: Params, prompt: AnyPrompt) -> np.ndarray:
     """g omega (sum_l attn_l p_l)^T, (m_b, d)."""
     g, zeta, _ = _factors(params, prompt)
     return g * np.outer(params.W_O.T @ zeta, forward(params, prompt).context)
 
 
-def dW_O(params, prompt):
+def dW_O(params: Params, prompt: AnyPrompt) -> np.ndarray:
     """g zeta v^T, (m, m_b)."""
     g, zeta, _ = _factors(params, prompt)
     return g * np.outer(zeta, params.W_V @ forward(params, prompt).context)
 
 
-def da(params, prompt):
+def da(params: Params, prompt: AnyPrompt) -> np.ndarray:
     """g relu(h), (m,)."""
     g, _, _ = _factors(params, prompt)
     return g * np.maximum(forward(params, prompt).preactivation, 0)
@@ -68,7 +72,7 @@ def _factors(params, prompt):
 # ---- W_Q and W_K as one matrix: f(merged, prompt), merged a `Merged`
 
 
-def dW_QK(merged, prompt):
+def dW_QK(merged: Merged, prompt: AnyPrompt) -> np.ndarray:
     """g chi p_q^T with scores s_l = p_l^T W_QK p_q, (d, d)."""
     g, _, chi = _factors(reference.full_merged(merged), prompt)
     return g * np.outer(chi, prompt.query)
@@ -77,19 +81,19 @@ def dW_QK(merged, prompt):
 # ---- The blocks that train: f(blocks, prompt), blocks a `Blocks`
 
 
-def dW_Qx(blocks, prompt):
+def dW_Qx(blocks: Blocks, prompt: Prompt) -> np.ndarray:
     """g (W_K^x chi_x) x_q^T, (d_x, d_x)."""
     g, _, chi_x = _block_factors(blocks, prompt)
     return g * np.outer(blocks.W_Kx @ chi_x, prompt.x_q)
 
 
-def dW_Kx(blocks, prompt):
+def dW_Kx(blocks: Blocks, prompt: Prompt) -> np.ndarray:
     """g (W_Q^x x_q) chi_x^T, (d_x, d_x)."""
     g, _, chi_x = _block_factors(blocks, prompt)
     return g * np.outer(blocks.W_Qx @ prompt.x_q, chi_x)
 
 
-def dW_Oy(blocks, prompt):
+def dW_Oy(blocks: Blocks, prompt: Prompt) -> np.ndarray:
     """g zeta v^T with v = sum_l attn_l y_l, (m, d_y)."""
     g, zeta, _ = _block_factors(blocks, prompt)
     return g * np.outer(zeta, reference.forward(blocks, prompt).v)
@@ -107,14 +111,14 @@ def _block_factors(blocks, prompt):
 # ---- The same on prompts of one concept without noise: f(blocks, prompt), blocks a `OneConcept`
 
 
-def dW_K1(blocks, prompt, mark=PLAIN):
+def dW_K1(blocks: OneConcept, prompt: Prompt, mark: Mark = PLAIN) -> np.ndarray:
     """g 4 attn_+ attn_- G (W_Q^x x_q) b_k^T, G = sum_i r_i 1[h_i > 0] <w_i, d_k>, (d_x, d_x)."""
     g, attn_plus, attn_minus, G, x_q, b = _one_concept_factors(blocks, prompt, mark)
     W_Q = mark.matrix("W_Q^x", blocks.W_Q1, "x_q", {"W_K^x": blocks.W_K1})
     return g * 4 * attn_plus * attn_minus * G * np.outer(W_Q @ x_q, b)
 
 
-def dW_Q1(blocks, prompt, mark=PLAIN):
+def dW_Q1(blocks: OneConcept, prompt: Prompt, mark: Mark = PLAIN) -> np.ndarray:
     """g 4 attn_+ attn_- G (W_K^x b_k) x_q^T, G = sum_i r_i 1[h_i > 0] <w_i, d_k>, (d_x, d_x)."""
     g, attn_plus, attn_minus, G, x_q, b = _one_concept_factors(blocks, prompt, mark)
     W_K = mark.matrix("W_K^x", blocks.W_K1, "b_k", {"W_Q^x": blocks.W_Q1})

@@ -34,9 +34,9 @@ def dS(weights: Weights, counted: Counted, mark: Mark = PLAIN) -> np.ndarray:
 def dAB(weights: PopulationWeights, population: Population, mark: Mark = PLAIN) -> np.ndarray:
     """p_k times the mean over counts, for every k, (K, K)."""
     p, N, attends = population
-    law, S = _law(tuple(p.tolist()), N, mark), scored(weights.AB, mark)
-    column = _Column("Attn", "alpha_k", "beta_{k,n}", mark)
-    gradient = np.array([column.mean(S[:, k], k, *law, attends) for k in range(len(p))]).T
+    counts, chance = _law(tuple(p.tolist()), N, mark)
+    S, column = scored(weights.AB, mark), _Column("Attn", "alpha_k", "beta_{k,n}", mark)
+    gradient = np.array([column.mean(S[:, k], k, counts, chance, attends) for k in range(len(p))]).T
     return turned(gradient * _frequencies(p, mark), mark)
 
 
