@@ -17,8 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 import nlicl
-from nlicl.audit import Bench
-from nlicl.audit.subject import Formula
+from nlicl.audit import Formula
+from nlicl.audit.bench import Bench
+from nlicl.audit.mistakes import Mark, edits
 from nlicl.models.transformer import audited
 from nlicl.models.transformer.prompts import Params, Prompts
 from nlicl.papers import bu2024, li2024
@@ -128,7 +129,7 @@ def right_formulas(wrt):
         "other subgradient": closed_form(wrt, np.greater_equal),
         "einsum": einsum_form(wrt),
         "library": library_form(wrt),
-        "edited, no edit": lambda params, prompt: li2024.subject.edited(wrt, {}, params, prompt),
+        "marked": lambda params, prompt: li2024.subject.marked[wrt](params, prompt, Mark()),
         "twice a half": lambda params, prompt: (
             closed_form(wrt)(params, prompt) / 2 + einsum_form(wrt)(params, prompt) / 2
         ),
@@ -138,8 +139,8 @@ def right_formulas(wrt):
 # ---- Wrong formulas: one mistake each, with the kinds that name it
 
 
-def mutants(subject, wrt, attends):
-    """Triples (name, function, set of kinds that are right)."""
+def mutants(subject, wrt, cases):
+    """Triples (name, function, set of kinds that are right); `cases` are where wrong forms are looked for."""
     right = subject.formulas[wrt].function
 
     def change(name, kinds, f):
@@ -167,16 +168,10 @@ def mutants(subject, wrt, attends):
     if wrt in OTHERS:
         yield "gradient by the other", subject.formulas[OTHERS[wrt]].function, {"wrong-parameter"}
     yield from misprints(right, MISPRINTS[subject.name])
-    for edit in subject.edits(wrt, attends):
-        name = f"{edit.slot}: {edit.value}"
-
-        def edited(params, prompt, edit=edit):
-            gradient = subject.edited(wrt, {edit.slot: edit.value}, params, prompt)
-            if gradient is None:
-                raise ValueError("shapes do not match")  # as NumPy would
-            return gradient
-
-        yield name, edited, {edit.kind}
+    marked = subject.marked[wrt]
+    for edit in edits(marked, [(case.params, case.each[0]) for case in cases]):
+        mark = Mark([edit])
+        yield edit.detail, lambda params, prompt, mark=mark: marked(params, prompt, mark), {edit.kind}
 
 
 OTHERS = {"W_Q": "W_K", "W_K": "W_Q", "W_Qx": "W_Kx", "W_Kx": "W_Qx", "W_Q1": "W_K1", "W_K1": "W_Q1"}
@@ -233,10 +228,14 @@ BU_MISPRINTS = (
     ("blocks.W_Kx @ chi_x", "blocks.W_Qx @ chi_x", {"wrong-factor"}),
     ("blocks.W_Qx @ prompt.x_q", "blocks.W_Qx.T @ prompt.x_q", {"wrong-factor"}),
     ("blocks.W_Qx @ prompt.x_q", "blocks.W_Kx @ prompt.x_q", {"wrong-factor"}),
-    ("blocks.W_Q1 @ prompt.x_q", "blocks.W_Q1.T @ prompt.x_q", {"wrong-factor"}),
-    ("blocks.W_K1 @ prompt.b", "blocks.W_Q1 @ prompt.b", {"wrong-factor"}),
-    (", prompt.b)", ", prompt.a)", {"wrong-factor"}),
-    ("W_K1 @ prompt.b", "W_K1 @ prompt.a", {"wrong-factor"}),
+    ("sigmoid(-y_S * out.F), others", "sigmoid(y_S * out.F), others", {"wrong-factor"}),
+    ("-y_S * slope", "-slope", {"wrong-factor"}),
+    ("r * active *", "r *", {"relu-gate"}),
+    ("sum(r * active", "sum(active", {"wrong-factor"}),
+    ("W_Q @ x_q", "W_Q.T @ x_q", {"wrong-factor"}),
+    ("W_K @ b", "blocks.W_Q1 @ b", {"wrong-factor"}),
+    ("@ x_q, b)", "@ x_q, prompt.a)", {"wrong-factor"}),
+    ("W_K @ b", "W_K @ prompt.a", {"wrong-factor"}),
     ("g * 4 *", "g * 2 *", {"scale"}),
     ("g * 4 *", "g * prompt.z * 4 *", {"wrong-factor"}),
     ("attn_plus * attn_minus * G", "attn_plus * G", {"wrong-factor"}),
@@ -289,7 +288,7 @@ def count_wrong(seeds, rows):
         for subject, attends in judged:
             bench = Bench(subject, 12, seed)
             for wrt in (wrt for wrt, formula in subject.formulas.items() if formula.expected == "agree"):
-                for name, function, kinds in mutants(subject, wrt, attends):
+                for name, function, kinds in mutants(subject, wrt, bench.single(attends)):
                     report = bench.audit(Formula(function, name, wrt, name, "here"), attends)
                     row = rows[name]
                     row["audits"] += 1
@@ -322,11 +321,11 @@ def main():
     print(f"false alarms: {alarms} of {sum(sum(row.values()) for row in right.values())}")
     for reason, count in reasons.items():
         print(f"  undetermined {count}: {reason}")
-    print(f"\n{'mutants':44}{'audits':>8}{'detected':>10}{'named':>8}{'misnamed':>10}")
+    print(f"\n{'mutants':72}{'audits':>8}{'detected':>10}{'named':>8}{'misnamed':>10}")
     for name, row in wrong.items():
-        print(f"{name:44}{row['audits']:8}{row['detected']:10}{row['named']:8}{row['misnamed']:10}")
+        print(f"{name[:72]:72}{row['audits']:8}{row['detected']:10}{row['named']:8}{row['misnamed']:10}")
     total = {key: sum(row[key] for row in wrong.values()) for key in ("audits", "detected", "named", "misnamed")}
-    print(f"{'all':44}" + f"{total['audits']:8}{total['detected']:10}{total['named']:8}{total['misnamed']:10}")
+    print(f"{'all':72}" + f"{total['audits']:8}{total['detected']:10}{total['named']:8}{total['misnamed']:10}")
     print(f"{time.perf_counter() - began:.0f} s")
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

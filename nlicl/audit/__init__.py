@@ -1,281 +1,31 @@
 """The audit: a gradient formula held against independent witnesses.
 
-`audit_formula` judges one formula, a paper's or the reader's own; `audit_paper` all that a paper has registered, the
-library's own gradients, and a negative control; `audit_gradient` the gradient of any NumPy function. The audit knows
-functions and arrays; papers hand it a `Subject`.
+`audit_formula` judges one formula, a paper's or the reader's own. `audit_paper` judges all that a paper has registered, the
+library's own gradients, and a negative control. `audit_gradient` judges the gradient of any NumPy function.
+
+The audit knows functions and arrays. A paper hands it a `Subject`, made of `Formula`s and `Point`s; `PLAIN`, `Mark` and
+`check_marks` are for formulas whose factors are marked (`nlicl.audit.mistakes`).
 """
 
-import copy
-import inspect
-from dataclasses import replace
-from functools import lru_cache
-
-import numpy as np
-
-from .. import devices
-from ..core.checks import integer
-from ..core.errors import InvalidType, InvalidValue
-from ..core.registry import PAPERS
-from .answer import attributes
 from .general import GradientReport, audit_gradient
-from .report.table import AuditReport, FormulaReport
-from .subject import Formula, Subject
-from .verdict import judge
-from .witnesses import Case
+from .marks import check_marks
+from .mistakes import PLAIN, Mark
+from .report import AuditReport, FormulaReport
+from .run import audit_formula, audit_paper
+from .subject import Formula, Point, Subject, fill
 
-__all__ = ["AuditReport", "FormulaReport", "GradientReport", "audit_formula", "audit_gradient", "audit_paper"]
-
-LEAST_DRAWS, MOST_DRAWS = 2, 10_000  # every draw is kept, with what the witnesses find there
-
-
-def audit_formula(formula, *, paper="li2024", wrt=None, draws=20, seed=0, query_attends=None, timeout=None):
-    """Hold one gradient formula against independent witnesses.
-
-    Parameters
-    ----------
-    formula : Formula or callable
-        f(params, prompt) -> array: the gradient of the loss of one prompt, of the parameter's shape. It may be written
-        with NumPy alone, as it stands in the paper. What parameters and prompts are is the paper's: see its page.
-    paper : str or Subject
-        Whose model, loss and draws: a paper's name, or a `nlicl.audit.subject.Subject` of your own.
-    wrt : str, optional
-        The parameter, one of `subject.parameters` of the paper; needed unless the formula says so itself. Where a paper
-        has several losses, it says which.
-    draws : int
-        How many places to judge it at, from 2 to 10000.
-    seed : int
-        Of the draws, at least 0.
-    query_attends : bool, optional
-        Judge against the model in which the query is among the keys (l+1 terms) or not (l terms); if not given, what
-        the formula asks for, else not.
-    timeout : float, optional
-        Seconds that the formula may take on all draws together. It then runs in a forked child, so that neither an
-        endless loop nor a crash harms the caller (not on Windows, which cannot fork); no limit if not given.
-
-    Returns
-    -------
-    AuditReport
-        With one entry. `print` it for the table; `.verdict` is "agree", "disagree" or "undetermined".
-
-    Raises
-    ------
-    ValueError, TypeError
-        An unknown paper or parameter, another number of draws, a time limit that is not positive, a formula that is not
-        callable.
-    """
-    subject = _subject(paper)
-    formula = _formula(formula, wrt, subject)
-    if timeout is not None and not timeout > 0:
-        raise InvalidValue(f"timeout is {timeout}; expected a number of seconds greater than 0, or None for no limit.")
-    bench = Bench(_part(formula, subject), draws, seed, subject)
-    return AuditReport(subject.name, seed, draws, [bench.audit(formula, query_attends, timeout)])
-
-
-def audit_paper(paper="li2024", *, wrt=None, draws=20, seed=0, query_attends=None, backend="cpu", progress=None):
-    """Audit every formula of a paper, the library's batched gradients and a negative control.
-
-    Parameters
-    ----------
-    paper, draws, seed, query_attends
-        As in `audit_formula`; `query_attends` overrules what formulas ask for.
-    wrt : str, optional
-        Only formulas of this parameter.
-    backend : {"cpu", "cuda"}
-        Whose gradients are the library's: those of its CPU kernels, or of each of its GPU kernels. The witnesses are on the
-        CPU in either case.
-    progress : callable, optional
-        progress(done, total, name), called before each formula.
-
-    Returns
-    -------
-    AuditReport
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `audit_formula`; another backend, or a paper without GPU kernels.
-    nlicl.devices.Unavailable
-        backend="cuda" without a GPU, or without the package numba-cuda.
-    """
-    subject = _subject(paper)
-    if wrt is not None:
-        _check_parameter(wrt, subject)
-    if backend not in ("cpu", "cuda"):
-        raise InvalidValue(f"backend is {backend!r}; expected 'cpu' or 'cuda'.")
-    if backend == "cuda" and not subject.on_gpu:
-        raise InvalidValue(f"backend is 'cuda', and there are no GPU kernels for {subject.name}; expected 'cpu'.")
-    if backend == "cuda":
-        devices.kernels()  # or an error, before the work
-    jobs = []
-    for part in subject.every:
-        chosen = [formula for formula in part.formulas.values() if wrt in (None, formula.wrt)]
-        jobs += _jobs(Bench(part, draws, seed, subject, backend), chosen, query_attends, control=not jobs)
-    reports = []
-    for done, (name, job) in enumerate(jobs):
-        if progress is not None:
-            progress(done, len(jobs), name)
-        reports.append(job())
-    return AuditReport(subject.name, seed, draws, reports)
-
-
-def _jobs(bench, formulas, query_attends, control):
-    """(name, call) of all audits that a list of a subject's formulas asks for, in the order of the report."""
-    right = [formula for formula in formulas if formula.expected == "agree"]
-    jobs = [(formula.name, lambda f=formula: bench.audit(f, query_attends)) for formula in right]
-    models = dict.fromkeys((f.wrt, f.query_attends if query_attends is None else query_attends) for f in right)
-    for wrt, attends in models:
-        for through in bench.through:
-            remarks = [through] * bool(through) + ["query attends"] * bool(attends and query_attends is None)
-            name = f"library {wrt}" + (f" ({', '.join(remarks)})" if remarks else "")
-            jobs.append((name, lambda w=wrt, q=attends, n=name, t=through: bench.audit_library(w, q, n, t)))
-    jobs += [(f.name, lambda f=f: bench.audit(f, query_attends)) for f in formulas if f.expected != "agree"]
-    if control and right:
-        jobs.append(("negative control", lambda: bench.audit(_broken(right[0]), query_attends)))
-    return jobs
-
-
-class Bench:
-    """The draws of one audit; what witnesses find on them is kept, for all formulas of a paper share it."""
-
-    def __init__(self, subject, draws, seed, paper=None, backend="cpu"):
-        draws = integer("draws", draws, LEAST_DRAWS)
-        if draws > MOST_DRAWS:
-            raise InvalidValue(f"draws is {draws}; expected at most {MOST_DRAWS}. Other draws come with another seed.")
-        self.subject, self.draws, self.seed, self.paper = subject, draws, integer("seed", seed, 0), paper or subject
-        self.through = subject.on_gpu if backend == "cuda" else {"": subject.gradient}
-        self._points, self._single, self._batched, self._gradients = {}, {}, {}, {}
-        self._others = lru_cache(None)(self._find_others)
-
-    def points(self, attends):
-        if attends not in self._points:
-            self._points[attends] = self.subject.points(self.draws, self.seed, attends)
-        return self._points[attends]
-
-    def single(self, attends):
-        """A case for each prompt."""
-        if attends not in self._single:
-            self._single[attends] = [
-                Case(self.subject, point.label, point.params, point.prompts[n : n + 1], point.holds)
-                for point in self.points(attends)
-                for n in range(len(point.prompts))
-            ]
-        return self._single[attends]
-
-    def batched(self, attends):
-        """A case for each point, all its prompts together."""
-        if attends not in self._batched:
-            self._batched[attends] = [Case(self.subject, *point) for point in self.points(attends)]
-        return self._batched[attends]
-
-    def audit(self, formula, query_attends=None, timeout=None):
-        """The report on one per-prompt formula."""
-        attends = formula.query_attends if query_attends is None else query_attends
-        cases = self.single(bool(attends))
-        note = ""
-        if formula.defined is not None or formula.domain:
-            inside = [case for case in cases if _inside(formula, case)]
-            note = f"judged where it is defined, {formula.domain}: {len(inside)} of {len(cases)} draws"
-            cases = inside
-        if not cases:
-            raise InvalidValue(
-                f"formula {formula.name} is defined on none of {self.draws} draws ({formula.domain}); use more draws."
-            )
-        report = judge(
-            formula, cases, lambda case: formula(*_copies(case)), self.subject, note, timeout, self._elsewhere
-        )
-        report.query_attends = bool(attends)
-        return report
-
-    def audit_library(self, wrt, query_attends=None, name=None, through=""):
-        """The report on the library's own gradient of a batch, through the kernels of that name."""
-        name = name or f"library {wrt}"
-        formula = Formula(None, name, wrt, self.subject.computed_by.format(wrt=wrt), "nlicl's kernels")
-
-        def call(case):
-            if (through, id(case)) not in self._gradients:  # of all parameters at once
-                self._gradients[through, id(case)] = self.through[through](case.params, case.prompts)
-            return getattr(self._gradients[through, id(case)], wrt)
-
-        report = judge(formula, self.batched(bool(query_attends)), call, self.subject)
-        report.query_attends = bool(query_attends)
-        return report
-
-    def _elsewhere(self, what, name):
-        """The other parameters of the paper whose formulas are given "params" or a "prompt" with an attribute `name`."""
-        return [wrt for wrt, given in self._others().items() if name in attributes(given[what])]
-
-    def _find_others(self):
-        found = {}
-        for part in self.paper.every:
-            if part is not self.subject:
-                point = part.points(1, self.seed, False)[0]
-                for formula in part.formulas.values():
-                    found[formula.wrt] = {"params": point.params, "prompt": point.prompts[0]}
-        return found
-
-
-def _inside(formula, case):
-    """Whether a case lies where the formula is defined."""
-    return formula.domain in case.holds if formula.defined is None else formula.defined(case.params)
-
-
-def _copies(case):
-    """Parameters and prompt that a formula may write to without harm."""
-    return copy.deepcopy(case.params), copy.deepcopy(case.each[0])
-
-
-def _broken(formula):
-    """A copy of a right formula with its largest entry off by a part in a million: an audit must catch it."""
-
-    def broken(params, prompt):
-        gradient = np.array(formula(params, prompt))
-        largest = np.unravel_index(np.argmax(abs(gradient)), gradient.shape)
-        gradient[largest] *= 1 + 1e-6
-        return gradient
-
-    return replace(formula, function=broken, name="negative control",
-                   equation=f"{formula.name}, its largest entry times 1 + 1e-6", source="broken on purpose",
-                   erratum="one entry is off by a part in a million", expected="disagree")  # fmt: skip
-
-
-def _subject(paper):
-    if isinstance(paper, Subject):
-        return paper
-    return PAPERS.load(paper).subject
-
-
-def _part(formula, subject):
-    """The subject that judges a formula: the one that registers it, or the first with its parameter."""
-    registered = [part for part in subject.every if any(known is formula for known in part.formulas.values())]
-    having = [part for part in subject.every if any(known.wrt == formula.wrt for known in part.formulas.values())]
-    return (registered + having + [subject])[0]
-
-
-def _formula(formula, wrt, subject):
-    if isinstance(formula, Formula):
-        if wrt is not None and wrt != formula.wrt:
-            raise InvalidValue(f"wrt is {wrt!r}, but formula {formula.name} is with respect to {formula.wrt!r}.")
-        return formula
-    if not callable(formula):
-        raise InvalidType(f"formula is a {type(formula).__name__}; expected a function f(params, prompt) -> array.")
-    if wrt is None:
-        names = ", ".join(map(repr, subject.parameters))
-        raise InvalidValue(f"wrt is not given; expected the parameter the formula differentiates by, one of {names}.")
-    _check_parameter(wrt, subject)
-    name = getattr(formula, "__name__", "formula")
-    text = (inspect.getdoc(formula) or name).strip().splitlines()
-    source = getattr(getattr(formula, "__code__", None), "co_filename", "given by the reader")
-    return Formula(formula, name, wrt, text[0] if text else name, source.rsplit("/", 1)[-1], code=_code(formula))
-
-
-def _code(function):
-    """A function's source text; empty where Python does not know it."""
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        return ""
-
-
-def _check_parameter(wrt, subject):
-    if wrt not in subject.parameters:
-        raise InvalidValue(f"wrt is {wrt!r}; expected one of {', '.join(map(repr, subject.parameters))}.")
+__all__ = [
+    "PLAIN",
+    "AuditReport",
+    "Formula",
+    "FormulaReport",
+    "GradientReport",
+    "Mark",
+    "Point",
+    "Subject",
+    "audit_formula",
+    "audit_gradient",
+    "audit_paper",
+    "check_marks",
+    "fill",
+]

@@ -9,8 +9,13 @@ import struct
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
+
+from .subject import Formula
+from .witnesses import Case
 
 __all__ = ["Answer", "attributes"]
 
@@ -30,7 +35,14 @@ class Answer:
         Arrays of another shape, with the expected one.
     """
 
-    def __init__(self, formula, cases, call, timeout=None, elsewhere=None):
+    def __init__(
+        self,
+        formula: Formula,
+        cases: list[Case],
+        call: Callable[[Case], Any],
+        timeout: float | None = None,
+        elsewhere: Callable[[str, str], Iterable[str]] | None = None,
+    ) -> None:
         self.arrays, self.problems, self.shapes = {}, {}, {}
 
         def answer(case):
@@ -51,7 +63,7 @@ class Answer:
             else:
                 self.arrays[number] = value
 
-    def error(self, name, cases):
+    def error(self, name: str, cases: list[Case]) -> str | None:
         """Why the formula has no value of the right shape, with the first draw where; None if it has one everywhere."""
         if not self.problems:
             return None
@@ -79,7 +91,7 @@ def _value(call, case, elsewhere):
     return value.astype(np.float64) if value.dtype.kind in "biu" else value
 
 
-def describe(error):
+def describe(error: BaseException) -> str:
     """An exception in one line, with the line of the reader's file that raised it."""
     frames, trace = [], error.__traceback__
     while trace is not None:
@@ -104,7 +116,7 @@ def _advice(error, case, elsewhere):
     return ""
 
 
-def attributes(thing):
+def attributes(thing: Any) -> list[str]:
     """The names of an object's public attributes, its methods left out."""
     if hasattr(thing, "_fields"):
         return list(thing._fields)

@@ -4,19 +4,22 @@ Hypotheses are tried in order of complexity: none is reported unless it turns th
 every draw, and where several of the same complexity do, all are listed. Where none fits, the kind is `unknown`.
 """
 
+from functools import cached_property
 from itertools import combinations
 from math import comb
 
 import numpy as np
 
-from . import kinks
+from .answer import Answer
+from .comparison import Comparison, item, with_factor
+from .mistakes import Mark, edits
+from .subject import Formula, Subject
+from .witnesses import Case
 
-FITS = 1e-7  # relative to the largest entry: the given array is what the hypothesis says
-TELLING = 1e-10  # relative to an entry: it is wrong
-_CONSTANTS = {2.0: "2", 0.5: "1/2", 4.0: "4", 0.25: "1/4", 3.0: "3", 1 / 3: "1/3", np.sqrt(2): "sqrt(2)", 1e-1: "1/10"}
+__all__ = ["diagnose"]
 
 
-def diagnose(formula, cases, answer, subject):
+def diagnose(formula: Formula, cases: list[Case], answer: Answer, subject: Subject) -> list[dict[str, str]]:
     """A list of {"kind", "detail"}, most telling first. `answer` holds the given arrays by number of case."""
     found = _undefined(formula, cases, answer, subject)
     if answer.arrays and not answer.shapes:
@@ -42,7 +45,7 @@ def _undefined(formula, cases, answer, subject):
     domain = _domain(cases, answer, subject)
     where = domain or f"such as {cases[first].label}"
     kind = "shape" if answer.shapes or domain else "unknown"
-    return [_item(kind, f"it {answer.problems[first]}, on {len(answer.problems)} of {len(cases)} draws, {where}")]
+    return [item(kind, f"it {answer.problems[first]}, on {len(answer.problems)} of {len(cases)} draws, {where}")]
 
 
 def _transposed(wrt, cases, given, subject):
@@ -52,7 +55,7 @@ def _transposed(wrt, cases, given, subject):
     search = _Search(wrt, cases, {n: array.T for n, array in given.items()}, subject)
     factor = search.factor(search.gradients(wrt), allow_one=True)
     text = f"the given array is the transpose of the gradient; return its .T, {wrt}'s shape"
-    return [_item("transpose", text + _with(factor))] if factor else []
+    return [item("transpose", text + with_factor(factor))] if factor else []
 
 
 def _of_another_shape(wrt, cases, given, subject):
@@ -64,7 +67,7 @@ def _of_another_shape(wrt, cases, given, subject):
             search = _Search(name, cases, given, subject)
             factor = search.factor(search.gradients(name), allow_one=True)
             if factor:
-                return [_item("wrong-parameter", _ANOTHER.format(name) + _with(factor))]
+                return [item("wrong-parameter", _ANOTHER.format(name) + with_factor(factor))]
     return []
 
 
@@ -83,142 +86,36 @@ def _domain(cases, answer, subject):
     return None
 
 
-def _item(kind, detail):
-    return {"kind": kind, "detail": detail}
-
-
 _ANOTHER = "the given array is the gradient with respect to {}"
 
-
-def _size(case, wrt):
-    return abs(case.complex_step(wrt)[0]).max()
-
-
-# Number of changed factors, and whether a constant factor may come on top. Three cost seconds, so they come after all that
-# is simpler; of a long list of edits they would cost minutes.
+# Number of mistakes, and whether a constant factor may come on top. Three cost seconds, so they come after all that is
+# simpler; of a long list of wrong forms they would cost minutes.
 _ONE = ((1, False), (1, True))
 _TWO = ((2, False), (2, True))
 _THREE = ((3, False),)
 _MOST = 12_000  # combinations to try
 
 
-class _Search:
-    def __init__(self, wrt, cases, given, subject):
-        self.wrt, self.subject = wrt, subject
-        self.numbers = list(given)
-        self.cases = [cases[n] for n in given]
-        # On a kink, a formula may take either side: what it says there tells nothing of its other entries.
-        self.smooth = [~kinks.on_kink(case.margins, case.complex_step(wrt)[1]) for case in self.cases]
-        self.given = [
-            np.where(smooth, np.asarray(given[n], float), 0.0) for n, smooth in zip(given, self.smooth, strict=True)
-        ]
-        # A formula may compute in float32: what its rounding hides is neither a misfit nor an error.
-        eps = max(np.finfo(np.asarray(array).dtype).eps for array in given.values())
-        self.fits, self.telling = max(FITS, 1e3 * eps), max(TELLING, 3e3 * eps if eps > 1e-10 else 0.0)
-        sizes = [_size(case, wrt) for case in self.cases]
-        typical = float(np.median([size for size in sizes if size > 0] or [1.0]))
-        self.scales = [max(size or typical, abs(g).max() if np.isfinite(g).all() else 0.0) for size, g in
-                       zip(sizes, self.given, strict=True)]  # fmt: skip
+class _Search(Comparison):
+    """The hypotheses, from the simplest."""
 
     def run(self):
         expected = self.gradients(self.wrt)
         if any(not np.isfinite(given).all() for given in self.given):
             return self._not_finite()
         if not any(given.any() for given in self.given):
-            return [_item("unknown", "the given array is zero on every draw")]
+            return [item("unknown", "the given array is zero on every draw")]
         if self.all_right():
-            return [
-                _item("entries", "wrong only in entries that sit on a kink, outside of their one-sided derivatives")
-            ]
-        if all(self._close(k, e) for k, e in enumerate(expected)):  # too near for a mistake of one factor
+            return [item("entries", "wrong only in entries that sit on a kink, outside of their one-sided derivatives")]
+        if all(self.close(k, e) for k, e in enumerate(expected)):  # too near for a mistake of one factor
             found = self._some_entries(expected)
         else:
             found = self.factor(expected) or self._transposed(expected) + self._other_parameter()
             found = found or self._decay(expected)
-            found = found or self._edited(_ONE) or self._assumption(expected)
-            found = found or self._edited(_TWO) or self._some_entries(expected)
-            found = found or self._edited(_THREE) or self._parallel(expected)
-        return found or [_item("unknown", self._summary(expected))]
-
-    def _close(self, k, array):
-        """Whether the given array of case number k is this one."""
-        return bool(np.all(abs(self.given[k] - array) <= self.fits * max(self.scales[k], 1e-300)))
-
-    def gradients(self, wrt):
-        """The right gradients by a parameter of the shape of `self.wrt`."""
-        return [case.complex_step(wrt)[0] * smooth for case, smooth in zip(self.cases, self.smooth, strict=True)]
-
-    # -- one factor, everywhere
-
-    def factor(self, candidate, allow_one=False):
-        """Items that say by which factor `given` differs from `candidate`; [] if by none, or by 1 unless allowed."""
-        ratios = self._ratios(candidate)
-        if ratios is None or np.isnan(ratios).all():
-            return []
-        return self._name_factor(ratios, allow_one)
-
-    def _ratios(self, candidate):
-        """given / candidate on every draw, NaN where both are zero; None if they are not parallel on all."""
-        ratios = []
-        for k, array in enumerate(candidate):
-            given, scale = self.given[k], self.scales[k]
-            norm = (array * array).sum()
-            if norm == 0 or np.sqrt(norm) < 1e-12 * scale:
-                if abs(given).max() > self.fits * scale:
-                    return None
-                ratios.append(np.nan)
-                continue
-            ratio = (given * array).sum() / norm
-            if not self._close(k, ratio * array):
-                return None
-            ratios.append(ratio)
-        return np.array(ratios)
-
-    def _name_factor(self, ratios, allow_one):
-        known, near = ratios[~np.isnan(ratios)], 10 * self.fits
-        if np.allclose(known, known[0], rtol=near, atol=0):
-            c = known[0]
-            if abs(c - 1) < near:
-                return [_item("scale", "factor 1")] if allow_one else []
-            if abs(c + 1) < near:
-                return [_item("sign", "the given gradient is minus the expected one, on every entry of every draw")]
-            name = next(
-                (text for value, text in _CONSTANTS.items() if abs(abs(c) - value) < near * value), f"{abs(c):.6g}"
-            )
-            sign = "-" if c < 0 else ""
-            detail = f"the given gradient is {sign}{name} times the expected one, on every entry of every draw"
-            return [_item("scale", detail + self._also(name, abs(c), near))]
-        sizes = self._sizes()
-        found = []
-        seen = ~np.isnan(ratios)
-        for name in sizes[0]:
-            value = np.array([size[name] for size in sizes], float)[seen]
-            if np.allclose(value, value[0]):  # the same on every draw: it cannot be told from a plain number
-                continue
-            inverse = f"1/({name})" if "+" in name else f"1/{name}"
-            powers = {name: value, inverse: 1 / value}
-            if not name.startswith("sqrt"):  # its square has a name of its own
-                powers |= {f"{name}^2": value**2, f"1/{name}^2": value**-2}
-            for text, power in powers.items():
-                for sign, s in (("", 1.0), ("-", -1.0)):
-                    if np.allclose(known, s * power, rtol=near, atol=0):
-                        found.append(_item("scale", f"the given gradient is {sign}{text} times the expected one"))
-        return found
-
-    def _sizes(self):
-        """The paper's constants on every draw, and the number B of prompts."""
-        return [self.subject.sizes(case.params, case.each[0]) | {"B": len(case.each)} for case in self.cases]
-
-    def _also(self, number, c, near):
-        """Constants that have the value c, or its inverse, on every draw: an explanation as good as the number."""
-        sizes = self._sizes()
-        names = []
-        for name in sizes[0]:
-            values = np.array([size[name] for size in sizes], float)
-            names += [
-                text for text, value in ((name, values), (f"1/{name}", 1 / values)) if np.allclose(value, c, rtol=near)
-            ]
-        return f"; {number} is also {', '.join(names)}" if names else ""
+            found = found or self._mistakes(_ONE) or self._assumption(expected)
+            found = found or self._mistakes(_TWO) or self._some_entries(expected)
+            found = found or self._mistakes(_THREE) or self._parallel(expected)
+        return found or [item("unknown", self._summary(expected))]
 
     # -- the same numbers in other places
 
@@ -227,7 +124,7 @@ class _Search:
             return []
         factor = self.factor([array.T for array in expected], allow_one=True)
         if factor:
-            return [_item("transpose", "the given array is the transpose of the gradient" + _with(factor))]
+            return [item("transpose", "the given array is the transpose of the gradient" + with_factor(factor))]
         return []
 
     def _other_parameter(self):
@@ -238,7 +135,7 @@ class _Search:
             if all(getattr(c.params, name).shape == getattr(c.params, self.wrt).shape for c in self.cases):
                 factor = self.factor(self.gradients(name), allow_one=True)
                 if factor:
-                    found.append(_item("wrong-parameter", _ANOTHER.format(name) + _with(factor)))
+                    found.append(item("wrong-parameter", _ANOTHER.format(name) + with_factor(factor)))
         return found
 
     def _decay(self, expected):
@@ -247,47 +144,56 @@ class _Search:
         residuals = [given - e for given, e in zip(self.given, expected, strict=True)]
         norm = sum((W * W).sum() for W in weights)
         strength = sum((r * W).sum() for r, W in zip(residuals, weights, strict=True)) / norm if norm > 0 else 0.0
-        if not strength or not all(self._close(k, e + strength * weights[k]) for k, e in enumerate(expected)):
+        if not strength or not all(self.close(k, e + strength * weights[k]) for k, e in enumerate(expected)):
             return []
         detail = (
             f"the L2 term is there, lambda {self.wrt} with lambda = {strength:.6g}: it is not part of a prompt's loss"
         )
-        return [_item("extra-term", detail)]
+        return [item("extra-term", detail)]
 
-    # -- a change of one to three factors of the paper's own formula
+    # -- one to three mistakes in the paper's own formula
 
-    def _edited(self, complexities):
-        edits = self.subject.edits(self.wrt, getattr(self.cases[0].each[0], "query_attends", False))
+    @cached_property
+    def _wrong_forms(self):
+        """The edits of the paper's marked formula; none if it has none."""
+        marked = self.subject.marked.get(self.wrt)
+        places = [(case.params, prompt) for case in self.cases for prompt in case.each]
+        return edits(marked, places) if marked else []
+
+    def _mistakes(self, complexities):
+        wrong = self._wrong_forms
         order = sorted(range(len(self.cases)), key=lambda k: -abs(self.given[k]).max() / self.scales[k])
         for count, factor_too in complexities:
-            if comb(len(edits), count) > _MOST:
+            if comb(len(wrong), count) > _MOST:
                 return []
             found = []
-            for chosen in combinations(edits, count):
+            for chosen in combinations(wrong, count):
                 if len({edit.slot for edit in chosen}) < count:
                     continue
-                factor = self._fits({edit.slot: edit.value for edit in chosen}, order, factor_too)
+                factor = self._fits(Mark(chosen), order, factor_too)
                 if factor is not None:
-                    found += [_item(edit.kind, edit.detail) for edit in chosen] + factor
+                    found += [item(edit.kind, edit.detail) for edit in chosen] + factor
             if found:
                 return _unique(found)
         return []
 
-    def _fits(self, slots, order, factor_too):
-        """The factor's items if the edited gradient is the given one, None if not. The first misfit ends it."""
-        candidate = [None] * len(self.cases)
+    def _fits(self, mark, order, factor_too):
+        """The factor's items if the wrong form is the given array, None if not. The first misfit ends it."""
+        marked, candidate = self.subject.marked[self.wrt], [None] * len(self.cases)
         for k in order:
             case = self.cases[k]
-            with np.errstate(all="ignore"):
-                arrays = [self.subject.edited(self.wrt, slots, case.params, prompt) for prompt in case.each]
-            if any(array is None for array in arrays):
+            try:
+                with np.errstate(all="ignore"):
+                    arrays = [marked(case.params, prompt, mark) for prompt in case.each]
+            except ValueError:  # an alternative that does not fit here
                 return None
-            array = sum(arrays) / len(arrays) * self.smooth[k]
-            if not np.isfinite(array).all():
+            array = sum(arrays) / len(arrays)
+            if array.shape != self.given[k].shape or not np.isfinite(array).all():
                 return None
+            array = array * self.smooth[k]
             norm = (array * array).sum()
             ratio = (self.given[k] * array).sum() / norm if factor_too and norm > 0 else 1.0
-            if not self._close(k, ratio * array):
+            if not self.close(k, ratio * array):
                 return None
             candidate[k] = array
         if not any(array.any() for array in candidate):
@@ -328,7 +234,7 @@ class _Search:
                 detail = (
                     f"it rests on an assumption, {what}: right on all {len(alive & inside)} draws that meet it, {wrong}"
                 )
-                found.append(_item("entries", detail))
+                found.append(item("entries", detail))
         return found
 
     def _some_entries(self, expected):
@@ -342,7 +248,7 @@ class _Search:
             else:
                 detail = f"wrong on {len(bad)} of the {told} draws that are not zero, right on the others; wrong on "
                 detail += self._places(bad)
-            return [_item("entries", detail)]
+            return [item("entries", detail)]
         for axis, name in enumerate((self._row(), "column")):
             if expected[0].ndim <= axis:
                 continue
@@ -351,19 +257,19 @@ class _Search:
                 least = min(wrong[k].shape[axis] for k in bad) // 2
                 if len(common) <= max(1, least) and common < _lines([alive[k] for k in bad], axis, from_end):
                     numbers = ", ".join(map(str, sorted(common)))
-                    return [_item("entries", f"wrong in {name} {numbers} only, on {len(bad)} of {len(wrong)} draws")]
+                    return [item("entries", f"wrong in {name} {numbers} only, on {len(bad)} of {len(wrong)} draws")]
         share = sum(mask.sum() for mask in wrong) / sum(mask.sum() for mask in alive)
         if share < 0.25 or max(mask.sum() for mask in wrong) == 1 < max(mask.sum() for mask in alive):
-            return [_item("entries", f"wrong in {share:.0%} of the entries only; see the worst one")]
+            return [item("entries", f"wrong in {share:.0%} of the entries only; see the worst one")]
         return []
 
     def _parallel(self, expected):
         """The item if the given array is the expected one times a number that changes from draw to draw."""
-        ratios = self._ratios(expected)
+        ratios = self.ratios(expected)
         if ratios is None or np.isnan(ratios).all():
             return []
         low, high = np.nanmin(ratios), np.nanmax(ratios)
-        return [_item("scale", "the given gradient is a number times the expected one, another number on each draw, "
+        return [item("scale", "the given gradient is a number times the expected one, another number on each draw, "
                                f"from {low:.4g} to {high:.4g}")]  # fmt: skip
 
     def _row(self):
@@ -374,7 +280,7 @@ class _Search:
         k = next(k for k, given in enumerate(self.given) if not np.isfinite(given).all())
         index = [int(i) for i in np.argwhere(~np.isfinite(self.given[k]))[0]]
         count = sum(not np.isfinite(given).all() for given in self.given)
-        return [_item("entries", f"it returns {self.given[k][tuple(index)]} at {index} of draw {self.numbers[k]}, "
+        return [item("entries", f"it returns {self.given[k][tuple(index)]} at {index} of draw {self.numbers[k]}, "
                                  f"and NaN or infinity on {count} of {len(self.given)} draws")]  # fmt: skip
 
     def _summary(self, expected):
@@ -386,15 +292,6 @@ class _Search:
             else "one of the two is zero"
         )
         return f"none of the known mistakes gives these numbers; {angle}"
-
-
-def _with(factor):
-    text = factor[0]["detail"]
-    return (
-        ""
-        if text == "factor 1"
-        else f" ({text.replace('the given gradient is ', '').replace(' the expected one', ' it')})"
-    )
 
 
 def _lines(masks, axis, from_end):

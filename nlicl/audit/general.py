@@ -6,14 +6,18 @@ trusted is read off its extrapolation.
 """
 
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core.errors import InvalidType, InvalidValue
+from .differences import extrapolated, one_sided
+from .report.gradient import ArgumentReport, GradientReport
 from .witnesses import taylor_slope
 
-__all__ = ["ArgumentReport", "GradientReport", "audit_gradient"]
+__all__ = ["GradientReport", "audit_gradient"]
 
 STEP = 1e-40  # of the complex step
 EXACT = 1e-10  # tolerance against the complex step, relative to the entry or a thousandth of the largest one
@@ -22,82 +26,16 @@ KINK = 1e-4  # one-sided derivatives that differ by this share of the largest en
 SLOPE_AT_LEAST = 1.9
 
 
-@dataclass
-class ArgumentReport:
-    """What was found for one argument: errors, and the widest tolerance used, relative to the largest entry."""
-
-    name: str
-    shape: tuple
-    witness: str
-    entries: int
-    max_relative_error: float | None = None
-    worst: dict | None = None
-    kinks: list = field(default_factory=list)
-    tolerance: float = 0.0
-    wrong: int = 0
-    blurred: bool = False
-
-
-@dataclass
-class GradientReport:
-    """The audit of one gradient. True in a condition if and only if the verdict is "agree".
-
-    Attributes
-    ----------
-    verdict : {"agree", "disagree", "undetermined"}
-    reason : str
-        What the verdict rests on, in a sentence.
-    arguments : list of ArgumentReport
-    taylor_slope : float or None
-        Exponent of |f(x + tv) - f(x) - t <g, v>|; None where it is all rounding.
-    hessian_error : float or None
-        Largest relative error of the Hessian-vector product; None if none was given, or the gradient has a kink there.
-    """
-
-    verdict: str
-    reason: str
-    arguments: list
-    taylor_slope: float | None = None
-    hessian_error: float | None = None
-
-    def __bool__(self):
-        return self.verdict == "agree"
-
-    def check(self):
-        """Raise AssertionError, with the report as its message, unless the verdict is "agree"; returns the report."""
-        if not self:
-            raise AssertionError(str(self))
-        return self
-
-    def to_dict(self):
-        """Plain data, fit for JSON."""
-        return {**vars(self), "arguments": [dict(vars(argument)) for argument in self.arguments]}
-
-    def __str__(self):
-        lines = [f"gradient: {self.verdict}. {self.reason}"]
-        for a in self.arguments:
-            error = "-" if a.max_relative_error is None else f"{a.max_relative_error:.1e}"
-            against = f"against {a.witness}, tolerance {a.tolerance:.0e}"
-            lines.append(f"  {a.name} {a.shape}: error {error} {against}, {a.wrong} of {a.entries} entries wrong")
-            if a.worst and a.wrong:
-                w = a.worst
-                lines.append(f"    worst entry {w['index']}: given {w['given']:.9g}, expected {w['expected']}")
-            if a.kinks:
-                more = ", ..." if len(a.kinks) > 4 else ""
-                lines.append(f"    {len(a.kinks)} entries on a kink, judged by both sides: {a.kinks[:4]}{more}")
-        if any(argument.kinks for argument in self.arguments):
-            lines.append("  Taylor slope: not taken on a kink")
-        else:
-            slope = "linear" if self.taylor_slope is None else f"{self.taylor_slope:.2f}"
-            lines.append(f"  Taylor slope: {slope} (2 for a gradient, 1 for anything else)")
-        if self.hessian_error is not None:
-            lines.append(f"  Hessian-vector product: error {self.hessian_error:.1e}")
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-
-def audit_gradient(loss, gradient, x, *, hessian_vector=None, names=None, entries=500, seed=0):
+def audit_gradient(
+    loss: Callable[..., Any],
+    gradient: Callable[..., Any],
+    x: ArrayLike | Sequence[ArrayLike],
+    *,
+    hessian_vector: Callable[..., Any] | None = None,
+    names: Sequence[str] | None = None,
+    entries: int = 500,
+    seed: int = 0,
+) -> GradientReport:
     """Hold a gradient of any NumPy function against independent witnesses.
 
     Parameters
@@ -137,7 +75,7 @@ def audit_gradient(loss, gradient, x, *, hessian_vector=None, names=None, entrie
     """
     problem = _Problem(loss, gradient, x, names)
     rng = np.random.default_rng(seed)
-    given = problem.given = problem.gradient(*problem.x)
+    given = problem.given
     complex_step = problem.allows_complex_step(rng)
     arguments = [problem.examine(k, given[k], complex_step, entries, rng) for k in range(len(problem.x))]
     smooth = not any(argument.kinks for argument in arguments)
@@ -198,6 +136,7 @@ class _Problem:
         self.base = self.loss(*self.x)
         if np.ndim(self.base) != 0 or np.asarray(self.base).dtype.kind != "f" or not np.isfinite(self.base):
             raise InvalidValue(f"loss returns {self.base!r}; expected one finite real number.")
+        self.given = self.gradient(*self.x)
 
     @staticmethod
     def _floating(array, name):
@@ -411,32 +350,3 @@ class _Problem:
         if exact is not None and abs(exact - difference).max() <= 1e-4 * max(abs(difference).max(), 1e-300):
             return exact
         return difference
-
-
-def extrapolated(f, base, first=1e-2, levels=14):
-    """f'(0) from central differences on halved steps, extrapolated (Romberg); (value, estimate of its error)."""
-    return _romberg(lambda h: (f(h) - f(-h)) / (2 * h), base, first, levels, 4.0)
-
-
-def one_sided(f, base, side, first=1e-3, levels=14):
-    """The derivative of f at 0 from one side, side = +1 or -1; (value, estimate of its error)."""
-    return _romberg(lambda h: side * (f(side * h) - base) / h, base, first, levels, 2.0)
-
-
-def _romberg(quotient, base, first, levels, factor):
-    """Limit of quotient(h) as h -> 0, whose error is a series in powers of h^(log2 factor)."""
-    best, error, row = np.nan, np.inf, []
-    for level in range(levels):
-        h = first * 2.0**-level
-        new = [float(quotient(h))]
-        power = factor
-        for previous in row:
-            new.append(new[-1] + (new[-1] - previous) / (power - 1))
-            power *= factor
-        rounding = 2e-16 * abs(float(base)) / h
-        for k in range(1, len(new)):
-            estimate = max(abs(new[k] - new[k - 1]), abs(new[k] - row[k - 1]), rounding)
-            if estimate < error:
-                best, error = new[k], estimate
-        row = new
-    return best, error

@@ -1,14 +1,20 @@
 """What a paper hands to the audit: its formulas, and the functions they are judged by.
 
-The audit knows functions and arrays, not papers. A paper module builds one `Subject`; everything the audit does
-follows from it.
+The audit knows functions and arrays, not papers. A paper's module builds one `Subject`; everything the audit does
+follows from it. docs/adding-a-paper.md shows one from beginning to end.
+
+    from nlicl.audit import Formula, Point, Subject, fill
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Edit", "Formula", "Point", "Subject", "fill"]
+import numpy as np
+
+from .mistakes import Marked
+
+__all__ = ["Formula", "Point", "Subject", "fill"]
 
 
 @dataclass(frozen=True)
@@ -28,22 +34,22 @@ class Formula:
     source : str
         Where it stands.
     query_attends : bool or None
-        The model it is judged against: the query among the keys (l+1 terms), not among them (l), or None for whichever
-        model is asked for.
+        The model it is judged against: the query among the keys (l+1 terms), not among them (l), or None: the model that
+        the audit is asked for.
     erratum : str or None
         What is known to be wrong with it.
     expected : {"agree", "disagree"}
         The verdict that says all is as known.
     domain : str
-        In words, where the formula holds, if not everywhere; draws outside are left out. Inside are the points that list
-        these words in `holds`,
+        In words, where the formula holds, if not everywhere. It is judged on points that list these words in `holds`, and
+        on no others.
     defined : callable or None
-        or, if given, those with defined(params) -> True.
+        defined(params) -> bool. If given, it says in place of `holds` which points are inside.
     code : str
         The source text of a reader's own function, for the report.
     """
 
-    function: Callable
+    function: Callable[..., np.ndarray]
     name: str
     wrt: str
     equation: str
@@ -52,21 +58,29 @@ class Formula:
     erratum: str | None = None
     expected: str = "agree"
     domain: str = ""
-    defined: Callable | None = None
+    defined: Callable[[Any], bool] | None = None
     code: str = ""
 
-    def __call__(self, params, prompt):
+    def __call__(self, params: Any, prompt: Any) -> np.ndarray:
         return self.function(params, prompt)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Formula({self.name!r}, wrt={self.wrt!r}, expected={self.expected!r}: {self.equation})"
 
 
 class Point(NamedTuple):
-    """A place in parameter space with a batch of prompts: `label` says what it is, `prompts` supports len and slices.
+    """A place where formulas are judged: parameters and a batch of prompts.
 
-    `holds` lists, in words, what is special about it: assumptions of the paper that other points break. A formula that is
-    right on just these points is said to use them.
+    Attributes
+    ----------
+    label : str
+        What it is, for the report.
+    params : NamedTuple of arrays
+    prompts : batch of prompts
+        It has a length; an integer index gives a prompt, a slice gives a batch.
+    holds : tuple of str
+        Assumptions that hold here, in words, and that other points break. A formula that is right on just these points is
+        said to rest on them.
     """
 
     label: str
@@ -75,27 +89,21 @@ class Point(NamedTuple):
     holds: tuple[str, ...] = ()
 
 
-def fill(fixed, random, draws):
-    """Points with `draws` prompts in all: those of the list `fixed` first, then of the iterator `random`."""
-    found, fixed = [], list(fixed)
+def fill(fixed: Iterable[Point], random: Iterator[Point], draws: int) -> list[Point]:
+    """Points with `draws` prompts in all: those of the list `fixed` first, then those of the iterator `random`.
+
+    The last point is cut to the number of prompts.
+    """
+    found, left = [], list(fixed)
     while draws > 0:
-        point = fixed.pop(0) if fixed else next(random)
+        point = left.pop(0) if left else next(random)
         found.append(point._replace(prompts=point.prompts[:draws]))
         draws -= len(point.prompts)
     return found
 
 
-class Edit(NamedTuple):
-    """One way in which a derivation goes wrong, as a change to a paper's own gradient.
-
-    `slot` is the factor it changes (two edits of one slot exclude each other), `value` what is put there, `kind` and
-    `detail` what the audit says when the edited gradient is the given one.
-    """
-
-    slot: str
-    value: Any
-    kind: str
-    detail: str
+def _nothing(params: Any, prompt: Any) -> dict[str, float]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -118,15 +126,13 @@ class Subject:
         The same through the kernels' Python source, any dtype.
     gradient : callable
         gradient(params, prompts) -> gradients of the mean loss, the library's.
-    edited : callable
-        edited(wrt, {slot: value}, params, prompt) -> the paper's gradient with some factors changed, or None where
-        that makes no sense.
-    edits : callable
-        edits(wrt, query_attends) -> the list of Edit to try when a formula disagrees.
     sizes : callable
-        sizes(params, prompt) -> {name: number}: constants by which a formula may be off (l, m, beta ...).
+        sizes(params, prompt) -> {name: number}: constants by which a formula may be off (l, m, beta ...). None by default.
     activity : callable
-        activity(params, prompt) -> {name: share}: what is active, averaged over the draws and reported.
+        activity(params, prompt) -> {name: share}: what is active, averaged over the draws and reported. None by default.
+    marked : mapping of str to callable
+        The gradient by each parameter as a marked formula f(params, prompt, mark), see `nlicl.audit.mistakes`: its wrong
+        forms are what the diagnosis tries. Without one, the audit still finds signs, constant factors and transposes.
     parts : tuple of Subject
         Subjects of the paper's other losses, with parameters and draws of their own; audited with it.
     rows : mapping of str to str
@@ -134,33 +140,32 @@ class Subject:
     computed_by : str
         What `gradient` is, for the report; {wrt} stands for the parameter.
     on_gpu : mapping of str to callable
-        The library's gradients through each of its GPU kernels, as `gradient`, by a name that tells them apart; none where
+        The library's gradients through each of its GPU kernels, as `gradient`, by a name that tells them apart. Empty if
         the paper has no such kernels.
     """
 
     name: str
     title: str
     formulas: Mapping[str, Formula]
-    points: Callable
-    definition: Callable
-    kernel: Callable
-    source: Callable
-    gradient: Callable
-    edited: Callable
-    edits: Callable
-    sizes: Callable
-    activity: Callable
+    points: Callable[[int, int, bool], list[Point]]
+    definition: Callable[[Any, Any], tuple[Any, np.ndarray]]
+    kernel: Callable[[Any, Any], Any]
+    source: Callable[[Any, Any], Any]
+    gradient: Callable[[Any, Any], Any]
+    sizes: Callable[[Any, Any], Mapping[str, float]] = _nothing
+    activity: Callable[[Any, Any], Mapping[str, float]] = _nothing
+    marked: Mapping[str, Marked] = field(default_factory=dict)
     parts: tuple["Subject", ...] = ()
     rows: Mapping[str, str] = field(default_factory=dict)
     computed_by: str = "mean over a batch, nlicl.loss_and_grad(...)[1].{wrt}"
-    on_gpu: Mapping[str, Callable] = field(default_factory=dict)
+    on_gpu: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
 
     @property
-    def every(self):
+    def every(self) -> tuple["Subject", ...]:
         """The subjects of all the paper's losses, this one first."""
         return (self, *self.parts)
 
     @property
-    def parameters(self):
+    def parameters(self) -> list[str]:
         """The names of all parameters that formulas differentiate by, in their order."""
         return list(dict.fromkeys(formula.wrt for part in self.every for formula in part.formulas.values()))

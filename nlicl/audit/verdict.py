@@ -1,12 +1,18 @@
 """From a formula and its cases to a verdict."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import numpy as np
 
 from . import kinks
 from .answer import Answer
 from .diagnose import diagnose
-from .report.table import FormulaReport
-from .witnesses import taylor_slope
+from .report import FormulaReport
+from .subject import Formula, Subject
+from .witnesses import Case, taylor_slope
+
+__all__ = ["reach"]
 
 # Tolerances on |given - expected|, entry by entry, relative to the larger of |expected| and a thousandth of the largest
 # entry: rounding in a right formula reaches 1e-13 of the largest entry; a relative error of 1e-9 must be caught.
@@ -21,8 +27,16 @@ _STEPS = 2.0 ** -np.arange(6).astype(np.longdouble)
 
 
 @np.errstate(all="ignore")  # a formula may return infinities; they are reported, not warned about
-def judge(formula, cases, call, subject, domain_note="", timeout=None, elsewhere=None):
-    """Hold one formula against the witnesses on all cases.
+def reach(
+    formula: Formula,
+    cases: list[Case],
+    call: Callable[[Case], Any],
+    subject: Subject,
+    domain_note: str = "",
+    timeout: float | None = None,
+    elsewhere: Callable[[str, str], Iterable[str]] | None = None,
+) -> FormulaReport:
+    """The verdict on one formula: hold it against the witnesses on all cases, and say what is wrong.
 
     Parameters
     ----------

@@ -7,11 +7,16 @@ extended       fourth-order differences in longdouble through the kernels' Pytho
 Taylor slope   |f(x + tv) - f(x) - t <g, v>| falls as t^2 if g is the gradient, as t if it is not.
 """
 
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
 from . import kinks
+from .subject import Subject
+
+__all__ = ["Case", "taylor_slope"]
 
 LEAST_STEP = 1e-7  # of central differences, relative to the parameter: below it rounding hides the derivative
 STEP = 1e-40  # of the complex step: its square vanishes beside 1, its products do not underflow
@@ -20,7 +25,7 @@ STEP = 1e-40  # of the complex step: its square vanishes beside 1, its products 
 class Case:
     """One place to judge a formula at: parameters and a batch of prompts (of one, for a per-prompt formula)."""
 
-    def __init__(self, subject, label, params, prompts, holds=()):
+    def __init__(self, subject: Subject, label: str, params: Any, prompts: Any, holds: tuple[str, ...] = ()) -> None:
         self.subject, self.label, self.params, self.prompts, self.holds = subject, label, params, prompts, holds
         self.each = [prompts[n] for n in range(len(prompts))]
         self.complex_step = lru_cache(None)(self._complex_step)
@@ -28,26 +33,26 @@ class Case:
         self.differences = lru_cache(None)(self._differences)
         self.direction = lru_cache(None)(self._direction)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Case({self.label!r}, {self.params!r}, {self.prompts!r})"
 
-    def evaluate(self, params):
+    def evaluate(self, params: Any) -> tuple[Any, np.ndarray]:
         """(mean loss, all margins) by the definition."""
         pairs = [self.subject.definition(params, prompt) for prompt in self.each]
         return sum(loss for loss, _ in pairs) / len(pairs), np.concatenate([margins for _, margins in pairs])
 
     @cached_property
-    def margins(self):
+    def margins(self) -> np.ndarray:
         return self.evaluate(self.params)[1]
 
-    def moved(self, wrt, by):
+    def moved(self, wrt: str, by: np.ndarray) -> Any:
         """The parameters with `by` added to one of them, all in one dtype."""
         dtype = np.result_type(by)
         arrays = {name: array.astype(dtype, copy=False) for name, array in self.params._asdict().items()}
         arrays[wrt] = arrays[wrt] + by
         return self.params._replace(**arrays)
 
-    def size(self, wrt):
+    def size(self, wrt: str) -> float:
         """The largest entry of a parameter, the unit for steps; 1 if it is zero."""
         return float(abs(getattr(self.params, wrt)).max()) or 1.0
 
@@ -84,7 +89,7 @@ class Case:
                 gradient[index] = (above - below) / (2 * h)
         return gradient
 
-    def sides(self, wrt, index, step=1e-7):
+    def sides(self, wrt: str, index: tuple[int, ...], step: float = 1e-7) -> tuple[float, ...]:
         """The two one-sided derivatives at an entry that sits on a kink, by the complex step a little to each side."""
         entry = np.zeros(getattr(self.params, wrt).shape)
         entry[index] = 1
@@ -114,7 +119,9 @@ class Case:
         f = [self.subject.source(self.moved(wrt, t * h * v), self.prompts) for t in (1, -1, 2, -2)]
         return float((8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * h))
 
-    def remainders(self, wrt, given, v, steps):
+    def remainders(
+        self, wrt: str, given: np.ndarray, v: np.ndarray, steps: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """|f(x + tv) - f(x) - t <given, v>| in longdouble through the definition, and the rounding error in each."""
         given, v = given.astype(np.longdouble), v.astype(np.longdouble)
         slope = (given * v).sum()
@@ -124,7 +131,7 @@ class Case:
         return abs(values - base - steps * slope), noise
 
 
-def taylor_slope(remainders, noise, steps):
+def taylor_slope(remainders: np.ndarray, noise: np.ndarray, steps: np.ndarray) -> float | None:
     """The exponent of the remainder, fitted above the rounding error; None where it is all rounding: linear, and right."""
     seen = remainders > 10 * noise
     if seen.sum() < 3:
@@ -132,7 +139,7 @@ def taylor_slope(remainders, noise, steps):
     return float(np.polyfit(np.log(steps[seen].astype(float)), np.log(remainders[seen].astype(float)), 1)[0])
 
 
-def _entries(shape):
+def _entries(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """Pairs (index, array that is 1 there and 0 elsewhere)."""
     for index in np.ndindex(shape):
         entry = np.zeros(shape)

@@ -1,7 +1,6 @@
 """The audit: right formulas agree in every dress, wrong ones never do, and where nothing was tested it says so."""
 
 import dataclasses
-import importlib
 import json
 from functools import lru_cache
 from typing import NamedTuple
@@ -11,14 +10,13 @@ import pytest
 
 import nlicl
 from nlicl import Prompts, loss_and_grad
-from nlicl.audit import AuditReport, Bench, audit_formula, audit_paper, kinks
-from nlicl.audit.subject import Formula, Point, Subject, fill
+from nlicl.audit import AuditReport, Formula, Point, Subject, audit_formula, audit_paper, fill, kinks, verdict
+from nlicl.audit.bench import Bench
 from nlicl.audit.witnesses import Case, taylor_slope
 from nlicl.cli import main
 from nlicl.papers import li2024
 
 SUBJECT = li2024.subject
-judge = importlib.import_module("nlicl.audit.verdict")  # the module, not its function of the same name
 NAMES = ("W_Q", "W_K", "W_V", "W_O", "a")
 
 
@@ -357,14 +355,14 @@ FLOAT64 = np.dtype(np.float64)
 
 def test_a_control_that_is_not_caught_takes_the_verdict_away(monkeypatch):
     assert report_on(right("W_V"), "W_V").verdict == "agree"
-    monkeypatch.setitem(judge.CONTROL, FLOAT64, 0.0)  # the broken copy is none
+    monkeypatch.setitem(verdict.CONTROL, FLOAT64, 0.0)  # the broken copy is none
     report = report_on(right("W_V"), "W_V")
     assert (report.verdict, report.control_caught) == ("undetermined", False)
     assert "negative control" in report.reason
 
 
 def test_a_tolerance_too_wide_fails_the_control(monkeypatch):
-    monkeypatch.setitem(judge.TOLERANCE, FLOAT64, 1e-3)
+    monkeypatch.setitem(verdict.TOLERANCE, FLOAT64, 1e-3)
     report = report_on(right("W_V"), "W_V")
     assert (report.verdict, report.control_caught) == ("undetermined", False)
 
@@ -476,8 +474,7 @@ def toy_subject(power=2, hinges=()):
     formulas = {"slope": Formula(slope, "slope", "slope", "", ""), "shift": Formula(shift, "shift", "shift", "", "")}
     return Subject(
         "toy", "A toy", formulas, points, definition, mean, mean, gradient,
-        edited=lambda wrt, slots, params, prompt: None, edits=lambda wrt, attends: [],
-        sizes=lambda params, prompt: {"three": 3}, activity=lambda params, prompt: {},
+        sizes=lambda params, prompt: {"three": 3},
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Diagnoses: wrong formulas are made from the right ones in every way we know, and each must be named, and nothing else.
 
-Mistakes come from three sources: the right formulas changed from outside (sign, factors, rows, shapes), the paper's own
-list of changes of one factor, alone and in pairs, and a closed form written here, independently, with mistakes that are
+Mistakes come from three sources: the right formulas changed from outside (sign, factors, rows, shapes), the wrong
+forms of the paper's marked gradient, alone and in pairs, and a closed form written here, independently, with mistakes that are
 on no list, which must not be given a name.
 """
 
@@ -13,9 +13,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from nlicl.audit import Bench, audit_formula
-from nlicl.audit.subject import Formula
-from nlicl.audit.verdict import judge
+from nlicl.audit import Formula, audit_formula, check_marks, verdict
+from nlicl.audit.bench import Bench
+from nlicl.audit.mistakes import Mark, edits
 from nlicl.papers import li2024
 
 SUBJECT = li2024.subject
@@ -35,7 +35,9 @@ def right(wrt):
 
 def report_on(function, wrt, attends, seed=0):
     formula = Formula(function, "given", wrt, "", "")
-    return judge(formula, bench(seed).single(attends), lambda case: function(case.params, case.prompts[0]), SUBJECT)
+    return verdict.reach(
+        formula, bench(seed).single(attends), lambda case: function(case.params, case.prompts[0]), SUBJECT
+    )
 
 
 def kinds(report):
@@ -51,16 +53,13 @@ def changed(wrt, change):
     return lambda params, prompt: change(np.array(right(wrt)(params, prompt)), params, prompt)
 
 
-def edited(wrt, *edits):
-    slots = {edit.slot: edit.value for edit in edits}
+def wrong_forms(wrt, attends):
+    return edits(SUBJECT.marked[wrt], [(case.params, case.prompts[0]) for case in bench().single(attends)])
 
-    def function(params, prompt):
-        gradient = SUBJECT.edited(wrt, slots, params, prompt)
-        if gradient is None:
-            raise ValueError("W^T does not fit")  # what NumPy would say of a transposed rectangular matrix
-        return gradient
 
-    return function
+def edited(wrt, *chosen):
+    mark = Mark(chosen)
+    return lambda params, prompt: SUBJECT.marked[wrt](params, prompt, mark)
 
 
 def check(wrt, attends, mistakes):
@@ -267,7 +266,7 @@ def test_small_errors_everywhere_are_not_named_after_a_factor(wrt):
         assert (report.verdict, kinds(report)) == ("disagree", {"unknown"}), size
 
 
-# ---- The paper's list of changes, alone and in pairs
+# ---- The wrong forms of the marked gradient, alone and in pairs
 
 
 @pytest.mark.parametrize("attends", MODELS)
@@ -280,32 +279,39 @@ def test_without_a_change_it_is_the_gradient(wrt, attends):
 @pytest.mark.parametrize("attends", MODELS)
 @pytest.mark.parametrize("wrt", NAMES)
 def test_every_change_of_one_factor_is_named(wrt, attends):
-    edits = SUBJECT.edits(wrt, attends)
-    count = check(wrt, attends, [(edit[:2], edited(wrt, edit), {edit.kind}, edit.detail) for edit in edits])
+    wrong = wrong_forms(wrt, attends)
+    count = check(wrt, attends, [(edit, edited(wrt, edit), {edit.kind}, edit.detail) for edit in wrong])
     assert count >= (6 if wrt == "a" else 18)  # the list has not shrunk behind our back
+
+
+@pytest.mark.parametrize("attends", MODELS)
+def test_every_wrong_form_is_one_of_its_own(attends):
+    """None changes nothing, no two are the same: else one of them could not be named."""
+    assert check_marks(SUBJECT, 20, 0, attends) == []
 
 
 def distinct(x, y):
     """Whether two edits change two factors: where only the first summand counts, the first factor for all is no change."""
-    only = any(edit.value == ("rest", 0) for edit in (x, y))
-    return x.slot != y.slot and not (only and any(edit.value in ("first", "p_1", "p_s") for edit in (x, y)))
+    only = any("only the first" in edit.detail for edit in (x, y))
+    first = ("I_1", "a_1 for", "attn_1 for", "W_O(1,.)", "p_1 for", "p_s for")
+    return x.slot != y.slot and not (only and any(name in edit.detail for edit in (x, y) for name in first))
 
 
 @pytest.mark.parametrize("attends", MODELS)
 @pytest.mark.parametrize("wrt", NAMES)
 def test_pairs_of_changes_are_named(wrt, attends):
-    pairs = [pair for pair in itertools.combinations(SUBJECT.edits(wrt, attends), 2) if distinct(*pair)]
+    pairs = [pair for pair in itertools.combinations(wrong_forms(wrt, attends), 2) if distinct(*pair)]
     chosen = random.Random(f"{wrt}{attends}").sample(pairs, min(PAIRS, len(pairs)))
     check(
         wrt,
         attends,
-        [((x[:2], y[:2]), edited(wrt, x, y), {x.kind, y.kind}, x.detail) for x, y in chosen],
+        [((x, y), edited(wrt, x, y), {x.kind, y.kind}, x.detail) for x, y in chosen],
     )
 
 
 @pytest.mark.parametrize("wrt", NAMES)
 def test_a_change_and_a_factor_are_both_named(wrt):
-    edit = next(edit for edit in SUBJECT.edits(wrt, False) if edit.slot == "hinge gate")
+    edit = next(edit for edit in wrong_forms(wrt, False) if edit.kind == "hinge-gate")
     function = edited(wrt, edit)
     report = report_on(lambda p, x: -2 * function(p, x), wrt, False)
     assert report.verdict == "disagree"
@@ -334,12 +340,12 @@ def test_two_mistakes_and_a_third():
     """As printed for dW_K and judged against the l model: three changes, all named."""
     printed = li2024.formulas["W_K_printed"]
     cases = [case for case in bench().single(False) if printed.defined(case.params)]
-    report = judge(printed, cases, lambda case: printed(case.params, case.prompts[0]), SUBJECT)
+    report = verdict.reach(printed, cases, lambda case: printed(case.params, case.prompts[0]), SUBJECT)
     assert kinds(report) == {"hinge-gate", "wrong-factor", "query-in-context"}
     assert "W_Q^T p_query -> W_Q p_query" in details(report)
 
 
-# ---- An independent closed form (7.4 of the specification), with mistakes on no list and some that are
+# ---- The covariance form of docs/li2024.md, written here independently, with mistakes on no list and some that are
 
 
 def closed(wrt, mistake=None):
@@ -427,7 +433,7 @@ def test_float32_mistakes_are_named_too():
     for wrt in NAMES:
         single = changed(wrt, lambda g, p, x: (-g).astype(np.float32))
         assert kinds(report_on(single, wrt, False)) == {"sign"}
-        edit = next(e for e in SUBJECT.edits(wrt, False) if e.kind == "relu-gate")
+        edit = next(edit for edit in wrong_forms(wrt, False) if edit.kind == "relu-gate")
         function = edited(wrt, edit)
         report = report_on(lambda p, x, f=function: f(p, x).astype(np.float32), wrt, False)
         assert kinds(report) == {"relu-gate"}
@@ -435,7 +441,7 @@ def test_float32_mistakes_are_named_too():
 
 def test_other_draws_give_the_same_diagnoses():
     for wrt in ("W_K", "W_O"):
-        for edit in SUBJECT.edits(wrt, False)[::3]:
+        for edit in wrong_forms(wrt, False)[::3]:
             report = report_on(edited(wrt, edit), wrt, False, seed=1)
             found = kinds(report) - ({"shape"} if report.error else set())
             assert (report.verdict, found) == ("disagree", {edit.kind}), (wrt, edit)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from draws import assert_close
 
-from nlicl.audit import Bench, audit_formula
-from nlicl.audit.subject import Formula
-from nlicl.audit.verdict import judge
+from nlicl.audit import Formula, audit_formula, verdict
+from nlicl.audit.bench import Bench
 from nlicl.papers import huang2023
 from nlicl.papers.huang2023 import formulas
 
@@ -26,7 +25,7 @@ def cases(wrt):
 
 def diagnosis(function, wrt):
     formula = Formula(function, "given", wrt, "", "")
-    report = judge(formula, cases(wrt), lambda case: function(case.params, case.each[0]), SUBJECTS[wrt])
+    report = verdict.reach(formula, cases(wrt), lambda case: function(case.params, case.each[0]), SUBJECTS[wrt])
     assert report.verdict == "disagree"
     return [(item["kind"], item["detail"]) for item in report.diagnosis]
 
@@ -139,7 +138,7 @@ def column_form(a=attention_of, g=lambda a, e: a * (e - a @ e), e_k=1.0, row=Fal
 S_SLIPS = {
     "no c_n": ({"a": lambda s, c: softmax(s)}, "wrong-factor", "absent: c_n in the softmax, which runs over all features"),
     "scores from the row": ({"row": True}, "wrong-factor", "x_query^T Q x_i for the scores x_i^T Q x_query"),
-    "a + e_k": ({"e_k": -1.0}, "wrong-factor", "a + e_k for e = a - e_k"),
+    "a + e_k": ({"e_k": -1.0}, "wrong-factor", "the target has the wrong sign: a + e_k for a - e_k"),
     "the Jacobian's diagonal": ({"g": lambda a, e: a * (1 - a) * e}, "softmax-centering", "only the diagonal"),
     "the target not in the mean": ({"g": lambda a, e: a * (e - a @ a)}, "missing-term", "sum_m a_m^2 for sum_m a_m e_m"),
 }  # fmt: skip

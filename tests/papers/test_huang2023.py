@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nlicl
-from nlicl.audit import Bench, audit_formula, audit_paper
-from nlicl.audit.subject import Formula
-from nlicl.audit.verdict import judge
+from nlicl.audit import Formula, audit_formula, audit_paper, check_marks, verdict
+from nlicl.audit.bench import Bench
+from nlicl.audit.mistakes import Mark, edits
 from nlicl.core.errors import NotFinite
 from nlicl.kernels.steps import regression
 from nlicl.papers import huang2023
@@ -619,8 +619,8 @@ MISTAKES = {
     "y_i for y_i - yhat": (no_mean, {"softmax-centering"}, "y_i for y_i - yhat"),
     "unmasked": (formulas["Q_unmasked"].function, {"query-in-context"}, "as if it were a context"),
     "no residual": (no_residual, {"wrong-factor"}, "absent: the residual yhat - y_query"),
-    "Attn for attn": (Attn_for_attn, {"wrong-factor"}, "c_n is used twice"),
-    "c_n^2": (coded_twice, {"wrong-factor"}, "c_n is used twice"),
+    "Attn for attn": (Attn_for_attn, {"wrong-factor"}, "doubled: c_n in Attn_n outside of yhat"),
+    "c_n^2": (coded_twice, {"wrong-factor"}, "doubled: c_n in the softmax over features"),
 }
 
 
@@ -674,19 +674,25 @@ def cases(wrt, attends):
 @pytest.mark.parametrize("attends", [False, True])
 def test_every_change_of_one_factor_is_named(wrt, attends):
     subject, wrong = SUBJECTS[wrt], []
-    edits = subject.edits(wrt, attends)
-    assert len(edits) >= 13
-    for edit in (None, *edits):
-        slots = {edit.slot: edit.value} if edit else {}
+    marked = subject.marked[wrt]
+    forms = edits(marked, [(case.params, case.each[0]) for case in cases(wrt, attends)])
+    assert len(forms) >= 50
+    for edit in (None, *forms):
+        mark = Mark([edit] if edit else [])
         formula = Formula(None, "given", wrt, "", "")
-        call = lambda case, slots=slots: subject.edited(wrt, slots, case.params, case.each[0])  # noqa: E731
-        report = judge(formula, cases(wrt, attends), call, subject)
+        call = lambda case, mark=mark: marked(case.params, case.each[0], mark)  # noqa: E731
+        report = verdict.reach(formula, cases(wrt, attends), call, subject)
         found = [(item["kind"], item["detail"]) for item in report.diagnosis]
         if edit is None:
             assert report.verdict == "agree"
         elif report.verdict != "disagree" or found != [(edit.kind, edit.detail)]:
             wrong.append((edit, report.verdict, found))
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize("attends", [False, True])
+def test_every_wrong_form_is_one_of_its_own(attends):
+    assert check_marks(huang2023.subject, 8, 1, attends) == []
 
 
 def test_where_all_gradients_are_zero_nothing_is_proved():

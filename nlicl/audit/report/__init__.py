@@ -1,1 +1,46 @@
-"""A report as a table for a terminal, as JSON, and as a page."""
+"""What an audit found, and the ways to show it: a table, data, a page."""
+
+import os
+
+from ...core.files import to_json, write_whole
+from .findings import Findings, FormulaReport
+from .html import page
+from .table import table
+
+__all__ = ["AuditReport", "FormulaReport"]
+
+
+class AuditReport(Findings):
+    """The audit of one or more formulas of one paper. `print` it for the table.
+
+    Attributes
+    ----------
+    paper : str
+    seed, draws : int
+    formulas : list of FormulaReport
+    ok : bool
+        Whether every verdict is the expected one.
+    verdict : {"agree", "disagree", "undetermined"}
+        The worst of the formulas' verdicts.
+    """
+
+    def check(self) -> "AuditReport":
+        """Raise AssertionError, with the report as its message, unless every verdict is the expected one."""
+        if not self:
+            raise AssertionError(str(self))
+        return self
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write the JSON to a file: whole or not at all."""
+        write_whole(path, to_json(self.to_dict()))
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as one self-contained page: whole or not at all."""
+        write_whole(path, page(self))
+
+    def __str__(self) -> str:
+        return table(self)
+
+    def __repr__(self) -> str:
+        verdicts = ", ".join(f"{report.name}: {report.verdict}" for report in self.formulas)
+        return f"AuditReport({self.paper!r}, draws={self.draws}, seed={self.seed}: {verdicts})"

@@ -3,11 +3,11 @@
 import math
 from html import escape
 
-from ...core.files import write_whole
+from .findings import Findings
 from .mathml import mathml
 from .table import conclusion
 
-__all__ = ["page", "write_page"]
+__all__ = ["page"]
 
 _STYLE = """
 :root { --ink: #1c1f23; --soft: #5b636d; --line: #d5dae0; --paper: #fff; --good: #17663a; --bad: #a4161a; --open: #7a5a00; }
@@ -41,17 +41,12 @@ _COLUMNS = (
 )
 
 
-def write_page(report, path):
-    """Write the page to a file: whole or not at all."""
-    write_whole(path, page(report))
-
-
-def page(report):
+def page(report: Findings) -> str:
     """The page as text.
 
     Parameters
     ----------
-    report : AuditReport
+    report : Findings
 
     Returns
     -------

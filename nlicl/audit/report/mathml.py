@@ -33,7 +33,7 @@ class _NotMath(Exception):
     pass
 
 
-def mathml(text):
+def mathml(text: str) -> str:
     """`text` as a MathML element, or as escaped text where it is not a formula.
 
     Parameters

@@ -4,6 +4,9 @@ At W_Q = W_K = sigma_0 I a transpose or a swap of the two is invisible: paramete
 and a trained point. Prompts whose neurons are all dead prove nothing, nor do those of one sign, for attention: there are none.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ...audit.subject import Point, fill
@@ -24,12 +27,12 @@ _CLEAN = Problem(concepts=3, dictionary=7, d_x=8, d_y=7, norm_x=1.5, norm_y=1.3,
                  p_z=0.0, length=5, m=6, sigma_0=0.3, sigma_1=0.1, weight_decay=0.01, step_offset=400.0, batch=16)  # fmt: skip
 
 
-def activity(evaluate):
+def activity(evaluate: Callable[[Any, Any], tuple[Any, np.ndarray]]) -> Callable[[Any, Any], dict[str, float]]:
     """The share of active neurons, of one prompt, from (loss, margins)."""
     return lambda params, prompt: {"relu_active": float(np.mean(evaluate(params, prompt)[1] > 0))}
 
 
-def sizes(params, prompt):
+def sizes(params: Any, prompt: Any) -> dict[str, float]:
     """The constants by which a formula may be off."""
     l, d = len(prompt.tokens) - 1, prompt.tokens.shape[1]
     m = len(params[-1])
@@ -41,7 +44,7 @@ def sizes(params, prompt):
 # ---- All matrices
 
 
-def all_matrices(draws, seed, query_attends):
+def all_matrices(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random ones of all sizes, the paper's initialisation, a trained point, a pruned neuron."""
     rng = np.random.default_rng([3, seed])
     random = audited.random_points(rng, query_attends)
@@ -87,7 +90,7 @@ def _tells(params, prompt):
 # ---- Merged
 
 
-def merged(draws, seed, query_attends):
+def merged(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random ones: W_QK is not symmetric, and no two sizes are equal."""
     rng = np.random.default_rng([6, seed])
     random = audited.random_points(rng, query_attends)
@@ -109,13 +112,13 @@ def merged(draws, seed, query_attends):
     return fill([], endless(), draws)
 
 
-def merged_kernel(source=False):
+def merged_kernel(source: bool = False) -> Callable[[reference.Merged, Prompts], Any]:
     """Mean loss of a batch through the step for few prompts, with W_K the identity."""
     evaluate = audited.source("logistic", unmerged.step) if source else audited.kernel("logistic", unmerged.step)
     return lambda merged, prompts: evaluate(reference.full_merged(merged), prompts)
 
 
-def merged_gradient(merged, prompts):
+def merged_gradient(merged: reference.Merged, prompts: Prompts) -> reference.Merged:
     """The library's batched gradients: with W_K = I that of W_Q is that of W_QK."""
     grads = loss_and_grad(reference.full_merged(merged), prompts, "logistic")[1]
     return reference.Merged(grads.W_Q, grads.W_V, grads.W_O, grads.a)
@@ -124,7 +127,7 @@ def merged_gradient(merged, prompts):
 # ---- Blocks
 
 
-def blocks(draws, seed, query_attends):
+def blocks(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random blocks on noisy prompts of several concepts, the initialisation, a trained point, prompts of one concept."""
     rng = np.random.default_rng([7, seed])
     start, trained, prompts = _small_run(seed)
@@ -136,7 +139,7 @@ def blocks(draws, seed, query_attends):
     return fill([next(noisy), *run, next(clean)], noisy, draws)
 
 
-def one_concept(draws, seed, query_attends):
+def one_concept(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random blocks on prompts of one concept without noise."""
     return fill([], _random(np.random.default_rng([8, seed]), seed, _CLEAN, reference.OneConcept), draws)
 
@@ -165,7 +168,7 @@ def _blocks_of(params):
     return reference.Blocks(params.W_Q[:, :d_x], params.W_K[:, :d_x], params.W_O, params.a)
 
 
-def block_kernel(source=False):
+def block_kernel(source: bool = False) -> Callable[[Any, Any], Any]:
     """Mean loss of a batch through the step for codes, where they are all there is to a prompt, or for few prompts."""
     on_codes, on_tokens = (source_of(step) if source else step for step in (multihot.step, unmerged.step))
 
@@ -181,7 +184,7 @@ def block_kernel(source=False):
     return evaluate
 
 
-def block_gradient(kind):
+def block_gradient(kind: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     """The library's batched gradients, each of its block."""
 
     def evaluate(blocks, prompts):

@@ -11,12 +11,17 @@ subjects, one with parts: all matrices; W_Q and W_K merged; word and label block
 
 import numpy as np
 
+from ...audit.mistakes import PLAIN, Mark
 from ...audit.subject import Formula, Subject
 from ...kernels.steps import unmerged
 from ...models.transformer import audited
+from ...models.transformer.prompts import Params
+from ...models.transformer.prompts import Prompt as AnyPrompt
 from ...models.transformer.reference import forward
-from . import _mistakes, _points, reference
+from . import _marked, _points, reference
 from .closed import sigmoid
+from .prompts import Prompt
+from .reference import Blocks, Merged, OneConcept
 
 TITLE = "Provably Transformers Harness Multi-Concept Word Semantics for Efficient ICL (Bu et al., NeurIPS 2024)"
 
@@ -24,31 +29,31 @@ TITLE = "Provably Transformers Harness Multi-Concept Word Semantics for Efficien
 # ---- All matrices: f(params, prompt), params a `nlicl.Params`
 
 
-def dW_Q(params, prompt):
+def dW_Q(params: Params, prompt: AnyPrompt) -> np.ndarray:
     """g (W_K chi) p_q^T, (m_a, d)."""
     g, _, chi = _factors(params, prompt)
     return g * np.outer(params.W_K @ chi, prompt.query)
 
 
-def dW_K(params, prompt):
+def dW_K(params: Params, prompt: AnyPrompt) -> np.ndarray:
     """g (W_Q p_q) chi^T, (m_a, d)."""
     g, _, chi = _factors(params, prompt)
     return g * np.outer(params.W_Q @ prompt.query, chi)
 
 
-def dW_V(params, prompt):
+def dW_V(params: Params, prompt: AnyPrompt) -> np.ndarray:
     """g omega (sum_l attn_l p_l)^T, (m_b, d)."""
     g, zeta, _ = _factors(params, prompt)
     return g * np.outer(params.W_O.T @ zeta, forward(params, prompt).context)
 
 
-def dW_O(params, prompt):
+def dW_O(params: Params, prompt: AnyPrompt) -> np.ndarray:
     """g zeta v^T, (m, m_b)."""
     g, zeta, _ = _factors(params, prompt)
     return g * np.outer(zeta, params.W_V @ forward(params, prompt).context)
 
 
-def da(params, prompt):
+def da(params: Params, prompt: AnyPrompt) -> np.ndarray:
     """g relu(h), (m,)."""
     g, _, _ = _factors(params, prompt)
     return g * np.maximum(forward(params, prompt).preactivation, 0)
@@ -67,7 +72,7 @@ def _factors(params, prompt):
 # ---- W_Q and W_K as one matrix: f(merged, prompt), merged a `Merged`
 
 
-def dW_QK(merged, prompt):
+def dW_QK(merged: Merged, prompt: AnyPrompt) -> np.ndarray:
     """g chi p_q^T with scores s_l = p_l^T W_QK p_q, (d, d)."""
     g, _, chi = _factors(reference.full_merged(merged), prompt)
     return g * np.outer(chi, prompt.query)
@@ -76,19 +81,19 @@ def dW_QK(merged, prompt):
 # ---- The blocks that train: f(blocks, prompt), blocks a `Blocks`
 
 
-def dW_Qx(blocks, prompt):
+def dW_Qx(blocks: Blocks, prompt: Prompt) -> np.ndarray:
     """g (W_K^x chi_x) x_q^T, (d_x, d_x)."""
     g, _, chi_x = _block_factors(blocks, prompt)
     return g * np.outer(blocks.W_Kx @ chi_x, prompt.x_q)
 
 
-def dW_Kx(blocks, prompt):
+def dW_Kx(blocks: Blocks, prompt: Prompt) -> np.ndarray:
     """g (W_Q^x x_q) chi_x^T, (d_x, d_x)."""
     g, _, chi_x = _block_factors(blocks, prompt)
     return g * np.outer(blocks.W_Qx @ prompt.x_q, chi_x)
 
 
-def dW_Oy(blocks, prompt):
+def dW_Oy(blocks: Blocks, prompt: Prompt) -> np.ndarray:
     """g zeta v^T with v = sum_l attn_l y_l, (m, d_y)."""
     g, zeta, _ = _block_factors(blocks, prompt)
     return g * np.outer(zeta, reference.forward(blocks, prompt).v)
@@ -106,25 +111,48 @@ def _block_factors(blocks, prompt):
 # ---- The same on prompts of one concept without noise: f(blocks, prompt), blocks a `OneConcept`
 
 
-def dW_K1(blocks, prompt):
+def dW_K1(blocks: OneConcept, prompt: Prompt, mark: Mark = PLAIN) -> np.ndarray:
     """g 4 attn_+ attn_- G (W_Q^x x_q) b_k^T, G = sum_i r_i 1[h_i > 0] <w_i, d_k>, (d_x, d_x)."""
-    g, attn_plus, attn_minus, G = _one_concept_factors(blocks, prompt)
-    return g * 4 * attn_plus * attn_minus * G * np.outer(blocks.W_Q1 @ prompt.x_q, prompt.b)
+    g, attn_plus, attn_minus, G, x_q, b = _one_concept_factors(blocks, prompt, mark)
+    W_Q = mark.matrix("W_Q^x", blocks.W_Q1, "x_q", {"W_K^x": blocks.W_K1})
+    return g * 4 * attn_plus * attn_minus * G * np.outer(W_Q @ x_q, b)
 
 
-def dW_Q1(blocks, prompt):
+def dW_Q1(blocks: OneConcept, prompt: Prompt, mark: Mark = PLAIN) -> np.ndarray:
     """g 4 attn_+ attn_- G (W_K^x b_k) x_q^T, G = sum_i r_i 1[h_i > 0] <w_i, d_k>, (d_x, d_x)."""
-    g, attn_plus, attn_minus, G = _one_concept_factors(blocks, prompt)
-    return g * 4 * attn_plus * attn_minus * G * np.outer(blocks.W_K1 @ prompt.b, prompt.x_q)
+    g, attn_plus, attn_minus, G, x_q, b = _one_concept_factors(blocks, prompt, mark)
+    W_K = mark.matrix("W_K^x", blocks.W_K1, "b_k", {"W_Q^x": blocks.W_Q1})
+    return g * 4 * attn_plus * attn_minus * G * np.outer(W_K @ b, x_q)
 
 
-def _one_concept_factors(blocks, prompt):
-    """g, attn_+, attn_-, G."""
+def _one_concept_factors(blocks, prompt, mark):
+    """g, attn_+, attn_-, G, x_q (d_x,), b_k (d_x,), marked: these are also the forms that the audit makes mistakes in."""
     out, y_S = reference.forward(blocks, prompt), prompt.z
     same = prompt.signs[:-1] == prompt.signs[-1]
-    attn_plus, attn_minus = sum(out.attn[same]), sum(out.attn[~same])
-    G = sum(blocks.r * (out.h > 0) * (blocks.W_O1 @ prompt.d))
-    return -y_S * sigmoid(-y_S * out.F), attn_plus, attn_minus, G
+    attn = sum(out.attn[same]), sum(out.attn[~same])
+    active = mark.gate("relu-gate", "active neurons", "1[u_i > 0]", out.h > 0)
+    r = mark.factor("r_i in G", blocks.r, doubled=False)
+    w_d = mark.other("<w_i, d_k> in G", blocks.W_O1 @ prompt.d, {"<w_i, c_k>": lambda: blocks.W_O1 @ prompt.c})
+    G = mark.other("G", sum(r * active * w_d), {"the score F": out.F})
+    others = {"sigmoid(z F)": lambda: sigmoid(y_S * out.F), "sigmoid(-F)": lambda: sigmoid(-out.F)}
+    slope = mark.factor("sigmoid(-z F)", sigmoid(-y_S * out.F), others, doubled=False)
+    y_S = mark.choice(
+        "e_q", y_S, "wrong-factor", {"the sign e_q = y_S is there once too often, or once too seldom": 1.0}
+    )
+    x_q = mark.other("x_q", prompt.x_q, {"b_k": prompt.b, "a_k": prompt.a})
+    b = mark.other("b_k", prompt.b, {"a_k": prompt.a, "x_q": prompt.x_q})
+    return -y_S * slope, *_attention(*attn, mark), G, x_q, b
+
+
+def _attention(plus, minus, mark):
+    """attn_+ and attn_-, of which one may be missing, or both be something else."""
+    wrong = {
+        "a factor is absent: attn_-": (plus, 1.0),
+        "a factor is absent: attn_+": (1.0, minus),
+        "a factor is another one: attn_+^2 for attn_+ attn_-": (plus, plus),
+        "a factor is another one: attn_+ - attn_- for attn_+ attn_-": (plus - minus, 1.0),
+    }
+    return mark.choice("attn", (plus, minus), "wrong-factor", wrong)
 
 
 # ---- Registered
@@ -167,8 +195,7 @@ merged_subject = _subject(
     kernel=_points.merged_kernel(),
     source=_points.merged_kernel(source=True),
     gradient=_points.merged_gradient,
-    edited=_mistakes.edited_merged,
-    edits=_mistakes.edits_merged,
+    marked=_marked.of_merged,
     activity=_points.activity(reference.evaluate_merged),
     computed_by="mean over a batch, nlicl.loss_and_grad with W_K = I, its gradient of W_Q",
 )
@@ -181,8 +208,7 @@ block_subject = _subject(
     kernel=_points.block_kernel(),
     source=_points.block_kernel(source=True),
     gradient=_points.block_gradient(reference.Blocks),
-    edited=_mistakes.edited_blocks,
-    edits=_mistakes.edits_blocks,
+    marked=_marked.of_blocks,
     activity=_points.activity(reference.evaluate),
     rows={"W_Oy": "neuron"},
     computed_by="mean over a batch, nlicl.loss_and_grad, its block of words or labels",
@@ -196,8 +222,7 @@ one_concept_subject = _subject(
     kernel=_points.block_kernel(),
     source=_points.block_kernel(source=True),
     gradient=_points.block_gradient(reference.OneConcept),
-    edited=_mistakes.edited_one_concept,
-    edits=_mistakes.edits_one_concept,
+    marked={"W_Q1": dW_Q1, "W_K1": dW_K1},
     activity=_points.activity(reference.evaluate),
     computed_by="mean over a batch, nlicl.loss_and_grad on codes, its block of words",
 )
@@ -211,8 +236,7 @@ subject = _subject(
     kernel=audited.kernel("logistic", unmerged.step),
     source=audited.source("logistic", unmerged.step),
     gradient=audited.gradient("logistic"),
-    edited=_mistakes.edited,
-    edits=_mistakes.edits,
+    marked=_marked.of_all,
     activity=audited.activity("logistic"),
     rows={"W_O": "neuron", "a": "neuron"},
     on_gpu=audited.on_gpu("logistic"),

@@ -4,6 +4,9 @@ No draw is symmetric, no two sizes of a draw are equal, frequencies are unequal 
 nowhere to hide. Runs from Q = 0 are symmetric for equal frequencies, and are not used.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ...audit.subject import Point, fill
@@ -27,11 +30,11 @@ def _frequencies(rng, K):
             return p
 
 
-def activity(edited, wrt):
+def activity(gradient: Callable[[Any, Any], np.ndarray]) -> Callable[[Any, Any], dict[str, float]]:
     """Whether the gradient of one prompt is other than zero: it is zero if all contexts carry one feature."""
 
     def evaluate(params, prompt):
-        return {"gradient_active": float(abs(edited(wrt, {}, params, prompt)).max() > 1e-12)}
+        return {"gradient_active": float(abs(gradient(params, prompt)).max() > 1e-12)}
 
     return evaluate
 
@@ -39,7 +42,7 @@ def activity(edited, wrt):
 # ---- One prompt
 
 
-def of_prompts(draws, seed, query_attends):
+def of_prompts(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random ones, coded and as tokens, the initialisation, a trained point, inputs in general position."""
     rng = np.random.default_rng([5, seed])
     random = _random_prompts(rng, query_attends)
@@ -87,13 +90,13 @@ def _general_position(rng, query_attends):
     return Point(f"inputs in general position (N={N}, d={d})", Params(Q), Prompts(tokens, y[:, -1], query_attends))
 
 
-def sizes(params, prompt):
+def sizes(params: Params, prompt: Any) -> dict[str, float]:
     """The constants by which a formula may be off."""
     N, d = len(prompt.y), len(prompt.x_query)
     return {"N": N, "N+1": N + 1, "d": d, "sqrt(d)": np.sqrt(d), "d+1": d + 1}
 
 
-def prompt_kernel(source=False):
+def prompt_kernel(source: bool = False) -> Callable[[Params, Any], Any]:
     """Mean loss of a batch through the step for tokens or for codes, compiled or as plain Python."""
     step, coded_step = (source_of(f) if source else f for f in (regression.step, regression.coded_step))
 
@@ -112,7 +115,7 @@ def prompt_kernel(source=False):
 # ---- One prompt, averaged over its task
 
 
-def of_counts(draws, seed, query_attends):
+def of_counts(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random S of scale 1 to 3, some features absent; S = 0; a point trained from there."""
     rng = np.random.default_rng([6, seed])
     random = _random_counts(rng, query_attends)
@@ -173,13 +176,13 @@ def _of_counted(step, S, prompts):
     return _tasks(step, weights, counts, query, prompts[0].query_attends, np.ascontiguousarray(S))
 
 
-def task_averaged_kernel(source=False):
+def task_averaged_kernel(source: bool = False) -> Callable[[Weights, Any], Any]:
     """Mean loss of several `Counted` through the step for codes."""
     step = source_of(regression.coded_step) if source else regression.coded_step
     return lambda weights, prompts: _of_counted(step, weights.S, prompts)[0]
 
 
-def task_averaged_gradient(weights, prompts):
+def task_averaged_gradient(weights: Weights, prompts: Any) -> Weights:
     """Its gradient, by the kernel's backward pass."""
     return Weights(_of_counted(regression.coded_step, weights.S, prompts)[1])
 
@@ -187,7 +190,7 @@ def task_averaged_gradient(weights, prompts):
 # ---- The population
 
 
-def of_populations(draws, seed, query_attends):
+def of_populations(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random weights of scale 1 to 3 and laws of K = 3, N = 4 or 5 and K = 4, N = 3; the initialisation; a trained point."""
     rng = np.random.default_rng([7, seed])
     random = _random_populations(rng, query_attends)
@@ -212,7 +215,7 @@ def _random_populations(rng, query_attends):
             )
 
 
-def population_kernel(source=False):
+def population_kernel(source: bool = False) -> Callable[[PopulationWeights, Any], Any]:
     """Mean population loss through the step for codes, on all count vectors, weighted."""
     step = source_of(regression.coded_step) if source else regression.coded_step
 
@@ -226,7 +229,7 @@ def population_kernel(source=False):
     return lambda weights, laws: sum(of(weights.AB, law) for law in laws) / len(laws)
 
 
-def population_gradient(weights, laws):
+def population_gradient(weights: PopulationWeights, laws: Any) -> PopulationWeights:
     """Minus the library's increments, the mean over the laws."""
     found = [
         populations.increments(weights.AB, law.p, populations.enumerated(law.p, law.length), not law.query_attends)

@@ -11,7 +11,9 @@ import numpy as np
 
 from ...audit.subject import Formula, Subject
 from ...models.front import loss_and_grad
-from . import _mistakes, _mistakes_in_means, _points, reference
+from ...models.regression.prompts import Params, Prompt
+from . import _marked, _marked_means, _points, reference
+from .reference import Counted, Population, PopulationWeights, Weights
 
 TITLE = "In-Context Convergence of Transformers (Huang, Cheng, Liang, ICML 2024)"
 
@@ -19,12 +21,12 @@ TITLE = "In-Context Convergence of Transformers (Huang, Cheng, Liang, ICML 2024)
 # ---- One prompt, in Q
 
 
-def dQ(params, prompt):
+def dQ(params: Params, prompt: Prompt) -> np.ndarray:
     """(yhat - y_query) sum_i attn_i (y_i - yhat) x_i x_query^T, (d, d)."""
     return _token_form(params.Q, prompt.X, prompt.y, prompt.x_query, prompt.z)
 
 
-def dQ_unmasked(params, prompt):
+def dQ_unmasked(params: Params, prompt: Prompt) -> np.ndarray:
     """(yhat - y_query) sum_{i <= N+1} attn_i (y_i - yhat) x_i x_query^T, the query among the i, its label 0, (d, d)."""
     return _token_form(params.Q, prompt.P[:-1], prompt.P[-1], prompt.x_query, prompt.z)
 
@@ -36,7 +38,7 @@ def _token_form(Q, X, y, x_query, y_query):
     return (yhat - y_query) * total
 
 
-def dQ_coded(params, prompt):
+def dQ_coded(params: Params, prompt: Prompt) -> np.ndarray:
     """V g v_k^T, g_n = (yhat - omega_k) Attn_n (omega_n - yhat), Attn_n ~ c_n exp(v_n^T Q v_k), (d, d)."""
     V, c, omega, k = prompt.code
     with np.errstate(divide="ignore"):
@@ -49,7 +51,7 @@ def dQ_coded(params, prompt):
 # ---- One prompt, averaged over its task, in S = V^T Q V
 
 
-def dS_prompt(weights, counted):
+def dS_prompt(weights: Weights, counted: Counted) -> np.ndarray:
     """Column k: a_n (e_n - sum_m a_m e_m), a = softmax_m(S[m,k] + log c_m), e = a - e_k; the other columns are 0, (K, K)."""
     c, k, _ = counted
     with np.errstate(divide="ignore"):
@@ -60,7 +62,7 @@ def dS_prompt(weights, counted):
     return gradient
 
 
-def dS_unmasked(weights, counted):
+def dS_unmasked(weights: Weights, counted: Counted) -> np.ndarray:
     """Column k: a_n (a_n - 1{n=k} - r) - 1{n=k} a_0 r, r = sum_m a_m^2 - a_k, a_0 the query's attention on itself, (K, K)."""
     c, k, _ = counted
     with np.errstate(divide="ignore"):
@@ -76,7 +78,7 @@ def dS_unmasked(weights, counted):
 # ---- The population, in S
 
 
-def alpha_beta(weights, population):
+def alpha_beta(weights: PopulationWeights, population: Population) -> np.ndarray:
     """-D, D[k,k] = alpha_k = E 1{x_query=v_k} Attn_k (sum_{m!=k} Attn_m^2 + (1 - Attn_k)^2), D[n,k] = beta_{k,n} = E 1{x_query=v_k} Attn_n (sum_{m!=k} Attn_m^2 - Attn_n - Attn_k (1 - Attn_k)), (K, K)."""  # noqa: E501
     p, N, _ = population
     D = np.zeros_like(weights.AB)
@@ -132,7 +134,7 @@ formulas = {
 }
 
 
-def _subject(wrt, loss, kernel, edited, edits, **functions):
+def _subject(wrt, loss, kernel, marked, **functions):
     """The subject of one loss, which has no kinks; `kernel(source)` makes the kernel's, or its source's, mean loss."""
     return Subject(
         name="huang2023",
@@ -141,9 +143,8 @@ def _subject(wrt, loss, kernel, edited, edits, **functions):
         definition=lambda params, prompt: (loss(params, prompt), np.empty(0)),
         kernel=kernel(),
         source=kernel(source=True),
-        edited=edited,
-        edits=edits,
-        activity=_points.activity(edited, wrt),
+        marked={wrt: marked},
+        activity=_points.activity(marked),
         **functions,
     )
 
@@ -152,8 +153,7 @@ task_averaged_subject = _subject(
     "S",
     reference.task_averaged_loss,
     _points.task_averaged_kernel,
-    _mistakes_in_means.edited_S,
-    _mistakes_in_means.edits,
+    _marked_means.dS,
     points=_points.of_counts,
     gradient=_points.task_averaged_gradient,
     sizes=lambda weights, counted: {"N": counted.counts.sum(), "K": len(weights.S)},
@@ -165,8 +165,7 @@ population_subject = _subject(
     "AB",
     reference.population_loss,
     _points.population_kernel,
-    _mistakes_in_means.edited_AB,
-    _mistakes_in_means.edits,
+    _marked_means.dAB,
     points=_points.of_populations,
     gradient=_points.population_gradient,
     sizes=lambda weights, law: {"N": law.length, "K": len(law.p)},
@@ -178,8 +177,7 @@ subject = _subject(
     "Q",
     reference.loss,
     _points.prompt_kernel,
-    _mistakes.edited_Q,
-    _mistakes.edits_Q,
+    _marked.dQ,
     points=_points.of_prompts,
     gradient=lambda params, prompts: loss_and_grad(params, prompts)[1],
     sizes=_points.sizes,

@@ -13,17 +13,18 @@ import numpy as np
 from ...audit.subject import Formula, Point, Subject, fill
 from ...models.front import loss_and_grad
 from ...models.transformer import audited
-from ...models.transformer.prompts import Params
+from ...models.transformer.marked import marked
+from ...models.transformer.prompts import Params, Prompt
 from ...models.transformer.reference import forward
 from .problem import Problem
 
 TITLE = "How Do Nonlinear Transformers Learn and Generalize in In-Context Learning? (Li et al., ICML 2024)"
 
 
-# ---- Corrected (7.3 of the specification, derived): the sums run over the tokens the query attends to.
+# ---- Corrected (derived in docs/li2024.md): the sums run over the tokens the query attends to.
 
 
-def dW_Q(params, prompt):
+def dW_Q(params: Params, prompt: Prompt) -> np.ndarray:
     """g sum_i a_i I_i sum_s (W_O(i,.) W_V p_s) attn_s (W_K p_s - sum_r attn_r W_K p_r) p_query^T, (m_a, d)."""
     _, W_K, W_V, W_O, a = params
     p, p_query = prompt.keys, prompt.query
@@ -37,7 +38,7 @@ def dW_Q(params, prompt):
     return g * total
 
 
-def dW_K(params, prompt):
+def dW_K(params: Params, prompt: Prompt) -> np.ndarray:
     """g sum_i a_i I_i sum_s (W_O(i,.) W_V p_s) attn_s W_Q p_query (p_s - sum_r attn_r p_r)^T, (m_a, d)."""
     W_Q, _, W_V, W_O, a = params
     p, p_query = prompt.keys, prompt.query
@@ -51,7 +52,7 @@ def dW_K(params, prompt):
     return g * total
 
 
-def dW_V(params, prompt):
+def dW_V(params: Params, prompt: Prompt) -> np.ndarray:
     """g sum_i a_i I_i W_O(i,.)^T sum_s attn_s p_s^T, (m_b, d)."""
     _, _, W_V, W_O, a = params
     p = prompt.keys
@@ -63,7 +64,7 @@ def dW_V(params, prompt):
     return g * total
 
 
-def dW_O(params, prompt):
+def dW_O(params: Params, prompt: Prompt) -> np.ndarray:
     """Row i: g a_i I_i (sum_s attn_s W_V p_s)^T, (m, m_b)."""
     _, _, W_V, W_O, a = params
     p = prompt.keys
@@ -75,7 +76,7 @@ def dW_O(params, prompt):
     return g * rows
 
 
-def da(params, prompt):
+def da(params: Params, prompt: Prompt) -> np.ndarray:
     """g relu(u_i), (m,); the paper's training leaves a fixed."""
     g, I, _ = _factors(params, prompt)
     return g * I * forward(params, prompt).preactivation
@@ -90,7 +91,7 @@ def _factors(params, prompt):
 # ---- As printed on the October 2024 slides: sums to l + 1, no hinge indicator, I_i with >=.
 
 
-def printed_dW_Q(params, prompt):
+def printed_dW_Q(params: Params, prompt: Prompt) -> np.ndarray:
     """(-z) sum_i a_i I_i (W_O(i,.) sum_s (W_V p_s) sm_s (W_K p_s - sum_r sm_r W_K p_r) p_query^T), as printed."""
     _, W_K, W_V, W_O, a = params
     P, p_query = prompt.P, prompt.query
@@ -103,7 +104,7 @@ def printed_dW_Q(params, prompt):
     return -prompt.z * total
 
 
-def printed_dW_K(params, prompt):
+def printed_dW_K(params: Params, prompt: Prompt) -> np.ndarray:
     """(-z) sum_i a_i I_i (W_O(i,.) sum_s (W_V p_s) sm_s W_Q^T p_query (p_s - sum_r sm_r p_r)^T), as printed."""
     W_Q, _, W_V, W_O, a = params
     P, p_query = prompt.P, prompt.query
@@ -116,7 +117,7 @@ def printed_dW_K(params, prompt):
     return -prompt.z * total
 
 
-def printed_dW_V(params, prompt):
+def printed_dW_V(params: Params, prompt: Prompt) -> np.ndarray:
     """(-z) sum_i a_i I_i W_O(i,.)^T sum_s sm_s p_s^T, as printed."""
     _, _, W_V, W_O, a = params
     P = prompt.P
@@ -128,7 +129,7 @@ def printed_dW_V(params, prompt):
     return -prompt.z * total
 
 
-def printed_dW_O(params, prompt):
+def printed_dW_O(params: Params, prompt: Prompt) -> np.ndarray:
     """Row i: (-z) a_i I_i sum_s (W_V p_s) sm_s, as printed (a column there; here stacked as rows)."""
     _, _, W_V, W_O, a = params
     P = prompt.P
@@ -185,7 +186,7 @@ formulas = {
 # ---- What the audit needs besides.
 
 
-def points(draws, seed, query_attends):
+def points(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Places to judge formulas at: two random ones, the paper's initialisation, a briefly trained point, a pruned neuron."""
     rng = np.random.default_rng([3, seed])
     random = audited.random_points(rng, query_attends)
@@ -242,8 +243,7 @@ subject = Subject(
     kernel=audited.kernel("hinge"),
     source=audited.source("hinge"),
     gradient=audited.gradient("hinge", times=16),  # as many as are worth merged matrices: the step of a training run
-    edited=audited.edited("hinge"),
-    edits=audited.edits("hinge"),
+    marked=marked("hinge"),
     sizes=_sizes,
     activity=audited.activity("hinge"),
     rows={"W_O": "neuron", "a": "neuron"},

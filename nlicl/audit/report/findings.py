@@ -1,0 +1,130 @@
+"""What an audit found, as data."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...core.files import plain
+from ..subject import Formula
+
+__all__ = ["Findings", "FormulaReport"]
+
+WITNESSES = ("complex_step", "complex_step_reference", "finite_difference", "extended", "taylor_slope")
+
+
+@dataclass
+class FormulaReport:
+    """The audit of one formula. `to_dict` gives the fields of the JSON.
+
+    Attributes
+    ----------
+    name, wrt, equation, source : str
+    verdict, expected : {"agree", "disagree", "undetermined"}
+    erratum : str or None
+    max_relative_error : float or None
+        Largest |given - expected| relative to the largest expected entry of its draw.
+    digits : float or None
+        -log10 of it.
+    cosine : float or None
+        Between given and expected gradients, all draws together.
+    worst : dict or None
+        index, given, expected, draw of the entry that is worst relative to its own size.
+    witnesses : dict
+        Largest relative difference to each witness; the Taylor slope, None where the loss is exactly linear.
+    activity : dict
+        Shares of what is active, as the paper counts it; the smallest margin that is not zero, if the loss has any.
+    control_caught : bool
+        Whether a copy with one entry off by a part in a million was caught.
+    diagnosis : list of dict
+        kind and detail; empty on agreement.
+    error : str or None
+        Why the formula could not be evaluated, if it could not.
+    reason : str
+        Why the verdict is `undetermined`, or what else the verdict rests on.
+    code : str
+        The source text of a reader's own formula.
+    wrong_entries : list of dict
+        The worst of the wrong entries, at most 20: draw, index, given, expected.
+    taylor : dict or None
+        "steps" and "remainders" behind the Taylor slope.
+    heat_map : dict or None
+        "draw", the worst one, and "errors", each entry's |given - expected| relative to the largest expected entry.
+    """
+
+    name: str
+    wrt: str
+    equation: str
+    source: str
+    expected: str
+    erratum: str | None
+    draws: int
+    query_attends: bool = False
+    note: str = ""
+    verdict: str = "undetermined"
+    max_relative_error: float | None = None
+    digits: float | None = None
+    cosine: float | None = None
+    worst: dict[str, Any] | None = None
+    wrong_draws: list[int] = field(default_factory=list)
+    witnesses: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(WITNESSES))
+    activity: dict[str, float] = field(default_factory=dict)
+    control_caught: bool | None = None
+    diagnosis: list[dict[str, str]] = field(default_factory=list)
+    error: str | None = None
+    reason: str = ""
+    code: str = ""
+    wrong_entries: list[dict[str, Any]] = field(default_factory=list)
+    taylor: dict[str, list[float]] | None = None
+    heat_map: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, formula: Formula, draws: int, note: str) -> "FormulaReport":
+        """An empty report on `formula`."""
+        return cls(formula.name, formula.wrt, formula.equation, formula.source, formula.expected, formula.erratum, draws,
+                   note=note, code=formula.code)  # fmt: skip
+
+    @property
+    def ok(self) -> bool:
+        """Whether the verdict is the expected one and nothing failed."""
+        return self.verdict == self.expected and self.error is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The formula's part of the JSON; no NaN or infinity in it."""
+        return plain(dict(vars(self)))
+
+
+@dataclass
+class Findings:
+    """The audit of one or more formulas of one paper: what `AuditReport` shows.
+
+    Attributes
+    ----------
+    paper : str
+    seed, draws : int
+    formulas : list of FormulaReport
+    """
+
+    paper: str
+    seed: int
+    draws: int
+    formulas: list[FormulaReport]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every verdict is the expected one."""
+        return all(report.ok for report in self.formulas)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    @property
+    def verdict(self) -> str:
+        """The worst of the formulas' verdicts: disagree, undetermined, agree."""
+        verdicts = {report.verdict for report in self.formulas}
+        return next(verdict for verdict in ("disagree", "undetermined", "agree") if verdict in verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of `nlicl audit --json`."""
+        from ... import __version__
+
+        formulas = [report.to_dict() for report in self.formulas]
+        return {"nlicl": __version__, "paper": self.paper, "seed": self.seed, "draws": self.draws, "formulas": formulas}

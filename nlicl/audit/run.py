@@ -1,0 +1,198 @@
+"""An audit from beginning to end: which formulas, on which draws, and the report."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import devices
+from ..core.errors import InvalidType, InvalidValue
+from ..core.registry import PAPERS
+from .bench import Bench
+from .report import AuditReport, FormulaReport
+from .subject import Formula, Subject
+
+__all__ = ["audit_formula", "audit_paper"]
+
+
+def audit_formula(
+    formula: Formula | Callable[[Any, Any], Any],
+    *,
+    paper: str | Subject = "li2024",
+    wrt: str | None = None,
+    draws: int = 20,
+    seed: int = 0,
+    query_attends: bool | None = None,
+    timeout: float | None = None,
+) -> AuditReport:
+    """Hold one gradient formula against independent witnesses.
+
+    Parameters
+    ----------
+    formula : Formula or callable
+        f(params, prompt) -> array: the gradient of the loss of one prompt, of the parameter's shape. It may be written
+        with NumPy alone, as it stands in the paper. What parameters and prompts are is the paper's: see its page.
+    paper : str or Subject
+        Whose model, loss and draws: a paper's name, or a `nlicl.audit.Subject` of your own.
+    wrt : str, optional
+        The parameter, one of `subject.parameters` of the paper; needed unless the formula says so itself. Where a paper
+        has several losses, it says which.
+    draws : int
+        How many places to judge it at, from 2 to 10000.
+    seed : int
+        Of the draws, at least 0.
+    query_attends : bool, optional
+        Judge against the model in which the query is among the keys (l+1 terms) or not (l terms); if not given, what
+        the formula asks for, else not.
+    timeout : float, optional
+        Seconds that the formula may take on all draws together. It then runs in a forked child, so that neither an
+        endless loop nor a crash harms the caller (not on Windows, which cannot fork); no limit if not given.
+
+    Returns
+    -------
+    AuditReport
+        With one entry. `print` it for the table; `.verdict` is "agree", "disagree" or "undetermined".
+
+    Raises
+    ------
+    ValueError, TypeError
+        An unknown paper or parameter, another number of draws, a time limit that is not positive, a formula that is not
+        callable.
+    """
+    subject = _subject(paper)
+    judged = _formula(formula, wrt, subject)
+    if timeout is not None and not timeout > 0:
+        raise InvalidValue(f"timeout is {timeout}; expected a number of seconds greater than 0, or None for no limit.")
+    bench = Bench(_part(judged, subject), draws, seed, subject)
+    return AuditReport(subject.name, seed, draws, [bench.audit(judged, query_attends, timeout)])
+
+
+def audit_paper(
+    paper: str | Subject = "li2024",
+    *,
+    wrt: str | None = None,
+    draws: int = 20,
+    seed: int = 0,
+    query_attends: bool | None = None,
+    backend: str = "cpu",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> AuditReport:
+    """Audit every formula of a paper, the library's batched gradients and a negative control.
+
+    Parameters
+    ----------
+    paper, draws, seed, query_attends
+        As in `audit_formula`; `query_attends` overrules what formulas ask for.
+    wrt : str, optional
+        Only formulas of this parameter.
+    backend : {"cpu", "cuda"}
+        Whose gradients are the library's: those of its CPU kernels, or of each of its GPU kernels. The witnesses are on the
+        CPU in either case.
+    progress : callable, optional
+        progress(done, total, name), called before each formula.
+
+    Returns
+    -------
+    AuditReport
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `audit_formula`; another backend, or a paper without GPU kernels.
+    nlicl.devices.Unavailable
+        backend="cuda" without a GPU, or without the package numba-cuda.
+    """
+    subject = _subject(paper)
+    if wrt is not None:
+        _check_parameter(wrt, subject)
+    if backend not in ("cpu", "cuda"):
+        raise InvalidValue(f"backend is {backend!r}; expected 'cpu' or 'cuda'.")
+    if backend == "cuda" and not subject.on_gpu:
+        raise InvalidValue(f"backend is 'cuda', and there are no GPU kernels for {subject.name}; expected 'cpu'.")
+    if backend == "cuda":
+        devices.kernels()  # or an error, before the work
+    jobs: list[tuple[str, Callable[[], FormulaReport]]] = []
+    for part in subject.every:
+        chosen = [formula for formula in part.formulas.values() if wrt in (None, formula.wrt)]
+        jobs += _jobs(Bench(part, draws, seed, subject, backend), chosen, query_attends, control=not jobs)
+    reports = []
+    for done, (name, job) in enumerate(jobs):
+        if progress is not None:
+            progress(done, len(jobs), name)
+        reports.append(job())
+    return AuditReport(subject.name, seed, draws, reports)
+
+
+def _jobs(bench, formulas, query_attends, control):
+    """(name, call) of all audits that a list of a subject's formulas asks for, in the order of the report."""
+    right = [formula for formula in formulas if formula.expected == "agree"]
+    jobs = [(formula.name, lambda f=formula: bench.audit(f, query_attends)) for formula in right]
+    models = dict.fromkeys((f.wrt, f.query_attends if query_attends is None else query_attends) for f in right)
+    for wrt, attends in models:
+        for through in bench.through:
+            remarks = [through] * bool(through) + ["query attends"] * bool(attends and query_attends is None)
+            name = f"library {wrt}" + (f" ({', '.join(remarks)})" if remarks else "")
+            jobs.append((name, lambda w=wrt, q=attends, n=name, t=through: bench.audit_library(w, q, n, t)))
+    jobs += [(f.name, lambda f=f: bench.audit(f, query_attends)) for f in formulas if f.expected != "agree"]
+    if control and right:
+        jobs.append(("negative control", lambda: bench.audit(_broken(right[0]), query_attends)))
+    return jobs
+
+
+def _broken(formula):
+    """A copy of a right formula with its largest entry off by a part in a million: an audit must catch it."""
+
+    def broken(params, prompt):
+        gradient = np.array(formula(params, prompt))
+        largest = np.unravel_index(np.argmax(abs(gradient)), gradient.shape)
+        gradient[largest] *= 1 + 1e-6
+        return gradient
+
+    return replace(formula, function=broken, name="negative control",
+                   equation=f"{formula.name}, its largest entry times 1 + 1e-6", source="broken on purpose",
+                   erratum="one entry is off by a part in a million", expected="disagree")  # fmt: skip
+
+
+def _subject(paper):
+    if isinstance(paper, Subject):
+        return paper
+    return PAPERS.load(paper).subject
+
+
+def _part(formula, subject):
+    """The subject that judges a formula: the one that registers it, or the first with its parameter."""
+    registered = [part for part in subject.every if any(known is formula for known in part.formulas.values())]
+    having = [part for part in subject.every if any(known.wrt == formula.wrt for known in part.formulas.values())]
+    return (registered + having + [subject])[0]
+
+
+def _formula(formula, wrt, subject):
+    if isinstance(formula, Formula):
+        if wrt is not None and wrt != formula.wrt:
+            raise InvalidValue(f"wrt is {wrt!r}, but formula {formula.name} is with respect to {formula.wrt!r}.")
+        return formula
+    if not callable(formula):
+        raise InvalidType(f"formula is a {type(formula).__name__}; expected a function f(params, prompt) -> array.")
+    if wrt is None:
+        names = ", ".join(map(repr, subject.parameters))
+        raise InvalidValue(f"wrt is not given; expected the parameter the formula differentiates by, one of {names}.")
+    _check_parameter(wrt, subject)
+    name = getattr(formula, "__name__", "formula")
+    text = (inspect.getdoc(formula) or name).strip().splitlines()
+    source = getattr(getattr(formula, "__code__", None), "co_filename", "given by the reader")
+    return Formula(formula, name, wrt, text[0] if text else name, source.rsplit("/", 1)[-1], code=_code(formula))
+
+
+def _code(function):
+    """A function's source text; empty where Python does not know it."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
+
+
+def _check_parameter(wrt, subject):
+    if wrt not in subject.parameters:
+        raise InvalidValue(f"wrt is {wrt!r}; expected one of {', '.join(map(repr, subject.parameters))}.")
