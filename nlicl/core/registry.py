@@ -72,6 +72,11 @@ class Registry(Generic[T]):
             raise InvalidValue(f"{self.what} is {name!r}; expected one of {', '.join(map(repr, self.names()))}.")
         return self._things[name]
 
+    def load_declared(self) -> None:
+        """Load whatever installed distributions declare, for a search among all that is not the library's own."""
+        for entry in self._entries():
+            self.load(entry.name)
+
     def _own(self) -> list[str]:
         folder = importlib.import_module(self.package).__path__
         return sorted(module.name for module in pkgutil.iter_modules(folder) if module.ispkg)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..core.errors import InvalidValue
 from ..training.loop import train
+from ..training.optimizers import Optimizer
 from ..training.runs import Run
 from .pool import workers
 
@@ -36,6 +37,9 @@ class Training:
     measure: int | tuple[int, ...] | None = 20
     observe: Callable[[Any, int], Callable[[Any], Mapping[str, Any]]] | None = None
     until: Callable[[Any], bool] | None = None
+    loss: str | None = None
+    model: str | None = None
+    optimizer: Optimizer | None = None
 
     def run(self, seed: int) -> Run:
         """Train with this seed."""
@@ -48,6 +52,9 @@ class Training:
             measure=self.measure,
             observe=None if self.observe is None else self.observe(self.problem, seed),
             until=self.until,
+            loss=self.loss,
+            model=self.model,
+            optimizer=self.optimizer,
         )
 
 

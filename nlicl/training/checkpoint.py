@@ -150,13 +150,14 @@ def paper_of(settings: Mapping[str, Any]) -> str | None:
     kind = settings["problem"]["type"]
     if found := re.match(r"nlicl\.papers\.(\w+)\.", kind):
         return found[1]
+    PAPERS.load_declared()
     return next(
         (paper.name for paper in PAPERS if f"{paper.Problem.__module__}.{paper.Problem.__qualname__}" == kind), None
     )
 
 
 def _params_of(settings: Mapping[str, Any]) -> Any:
-    """The type of a run's parameters. What a file names is looked up in the registers, and nothing else is imported for it."""
+    """The type of a run's parameters. What a file names is looked up in the registers, and nothing but theirs is imported."""
     for register, name in ((PAPERS, paper_of(settings)), (MODELS, settings.get("model"))):
         if name in register.names():
             return register.load(name).Params

@@ -32,8 +32,7 @@ from numba import float32, float64
 
 import nlicl
 from nlicl import CodedPrompts, Params, Prompts, devices, forward, loss_and_grad, to_device, to_host
-from nlicl.training import descent
-from nlicl.training import InverseTime
+from nlicl.training import InverseTime, descent
 
 if devices.unavailable() is not None:
     pytest.skip(f"{devices.unavailable()[0]}; or set NUMBA_ENABLE_CUDASIM=1", allow_module_level=True)

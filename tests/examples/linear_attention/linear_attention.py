@@ -7,20 +7,21 @@ In reverse, with g = dF of the mean, dh = g a 1[h > 0], dc = W_V^T W_O^T dh:
     ds_i = p_i . dc / n,    du = sum_i ds_i p_i,    dW_K = (W_Q p_q) du^T,    dW_Q = (W_K du) p_q^T
 """
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from nlicl.experiments.claims import every
 
-from nlicl import CodedPrompts, Params, Prompts, loss_and_grad
+from nlicl import CodedPrompts, Params, Prompts, loss_and_grad, papers
 from nlicl.audit.subject import Formula, Subject, fill
+from nlicl.experiments import style
+from nlicl.experiments.claims import every
 from nlicl.experiments.experiment import Training
-from nlicl.experiments.figure import Figure, Recipe, spread
+from nlicl.experiments.figure import Figure, Recipe
+from nlicl.experiments.series import spread
 from nlicl.models.model import register
 from nlicl.models.transformer import audited
 from nlicl.models.transformer.checks import check_params, check_tokens_fit
-from nlicl.papers import Paper
-from nlicl.papers import register as register_paper
 from nlicl.papers.li2024 import Problem
 
 
@@ -41,10 +42,9 @@ def definition(params, prompt, loss):
     return (F - prompt.z) ** 2 / 2, h
 
 
-# ---- The step: a batch, forward and backward by hand
-
-
 class Step:
+    """A batch, forward and backward by hand."""
+
     def _forward(self, params, batch):
         W_Q, W_K, W_V, W_O, a = params
         P, p_q = batch.tokens[:, : batch.length + batch.query_attends], batch.tokens[:, -1]
@@ -84,19 +84,11 @@ class LinearAttention:
     name = "linear-attention"
     Params = Params
     losses = ("squared",)
-
-    def __init__(self):
-        self.steps = {(Prompts, "cpu"): Step(), (CodedPrompts, "cpu"): Step()}
-
-    def definition(self, params, prompt, loss):
-        return definition(params, prompt, loss)
+    steps = MappingProxyType({(Prompts, "cpu"): Step(), (CodedPrompts, "cpu"): Step()})
+    definition = staticmethod(definition)
 
 
 MODEL = register(LinearAttention())
-
-
-def gradients(params, prompts):
-    return loss_and_grad(params, prompts, model=MODEL)[1]
 
 
 # ---- Its formulas, judged by the audit
@@ -125,33 +117,32 @@ subject = Subject(
     definition=lambda params, prompt: definition(params, prompt, "squared"),
     kernel=mean_loss,
     source=mean_loss,
-    gradient=gradients,
+    gradient=lambda params, prompts: loss_and_grad(params, prompts, model=MODEL)[1],
 )
 
 
-# ---- A figure
-
-
-def assemble(options, seeds, found):
-    losses = np.array([one["loss"] for one in found])
-    claims = [every("the loss falls", losses[:, -1] / losses[:, 0], high=0.9)]
-    series = [spread("loss", np.arange(losses.shape[1]), losses)]
-    return Figure("linear-attention-loss", "Training with linear attention", {}, seeds, series, claims)
-
-
 def runs(options):
-    return {"run": Training(Problem(), steps=20, batch=32, learning_rate=0.3, measure=None, model=MODEL.name)}
+    training = Training(
+        Problem(), steps=20, batch=32, learning_rate=0.3, loss="squared", measure=None, model=MODEL.name
+    )
+    return {"run": training}
 
 
 def measure(options, seed, runs):
-    return {"loss": runs["run"].history.loss}
+    return runs["run"].history.loss
+
+
+def assemble(options, seeds, found):
+    loss = np.array(found)
+    claims = [every("the loss falls", loss[:, -1] / loss[:, 0], high=0.9)]
+    return Figure("Training", {}, seeds, [spread("loss", np.arange(loss.shape[1]), loss)], claims)
 
 
 def draw(figure):
-    from nlicl.experiments import style
-
-    return style.lines(figure) if hasattr(style, "lines") else None
+    canvas, axes = style.new()
+    style.curve(axes, figure["loss"], 0)
+    return canvas
 
 
 FIGURES = {"loss": Recipe("loss", "The loss", runs, measure, assemble, draw=draw)}
-PAPER = register_paper(Paper("linear-attention", subject.title, subject, Problem, Params, figures=__name__))
+PAPER = papers.register(papers.Paper("linear-attention", subject.title, subject, Problem, Params, figures=__name__))

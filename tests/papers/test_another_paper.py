@@ -1,0 +1,111 @@
+"""A paper and a model of somebody else, in a folder of their own: registered, audited, trained and drawn. No file is touched.
+
+The paper is the one of docs/adding-a-paper.md, whose blocks are put into a module. The model is linear attention, in
+tests/examples. Each is installed as any distribution is, by what its entry points say.
+"""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from child import ROOT
+
+PAGE = ROOT / "docs" / "adding-a-paper.md"
+LINEAR_ATTENTION = ROOT / "tests" / "examples" / "linear_attention" / "linear_attention.py"
+
+
+def install(folder, module, source, paper):
+    """Put a module and what declares its paper into a folder."""
+    (folder / f"{module}.py").write_text(source, encoding="utf-8")
+    about = folder / f"{module}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[nlicl.papers]\n{paper} = {module}:PAPER\n")
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """nlicl in a fresh process that finds what lies in tmp_path: (arguments) -> standard output."""
+
+    def call(*arguments, status=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "nlicl", *map(str, arguments)],
+            capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout if status == 0 else done.stderr
+
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    return call
+
+
+def blocks_of_the_page():
+    """The page's Python up to the paper's registration: the module that the page speaks of."""
+    found = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    last = next(n for n, block in enumerate(found) if "PAPER = register(" in block)
+    return "\n\n".join(found[: last + 1])
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="installed: there are no pages")
+def test_the_papers_page_is_a_paper(tmp_path, command):
+    install(tmp_path, "toy", blocks_of_the_page(), "toy")
+    assert "toy: A linear model with squared loss" in command("papers", "toy")
+    assert "'toy'" in command("audit", "nobody", status=2)
+    report = json.loads(command("audit", "toy", "--draws", 8, "--json", "-"))
+    verdicts = {
+        entry["wrt"] + entry["source"]: (entry["verdict"], entry["control_caught"]) for entry in report["formulas"]
+    }
+    assert verdicts.pop("Qour blackboard") == ("disagree", True)
+    assert verdicts.pop("Qbroken on purpose")[0] == "disagree"
+    assert len(verdicts) == 2 and set(verdicts.values()) == {("agree", True)}
+    rows = command("train", "toy:wide", "--set", "eta=0.1", "--steps", 3, status=2)
+    assert "eta is called learning_rate" in rows
+    command("train", "toy:wide", "--set", "learning_rate=0.1", "--steps", 12, "--out", tmp_path / "run")
+    command("train", "toy", "--steps", 20, "--resume", tmp_path / "run")
+    drawn = command("reproduce", "toy", "--quick", "--seeds", 2, "--out", tmp_path / "figures")
+    assert "All 1 claims hold" in drawn
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        f"toy-loss.{kind}" for kind in ("png", "csv", "json")
+    }
+    assert "has none" in command("theorem", "toy", status=2)
+
+
+def test_a_run_of_another_paper_can_be_read(tmp_path, command):
+    install(tmp_path, "toy", blocks_of_the_page(), "toy")
+    command("train", "toy", "--steps", 5, "--out", tmp_path / "run")
+    code = (
+        "import nlicl, sys; run = nlicl.load_run(sys.argv[1]); print(type(run.params).__module__, run.params.Q.shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.stdout.split() == ["toy", "(3,", "4)"], done.stderr
+
+
+def test_another_model_on_the_same_parameters_and_prompts(tmp_path, command):
+    source = LINEAR_ATTENTION.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 150
+    install(tmp_path, "linear_attention", source, "linear-attention")
+    report = json.loads(command("audit", "linear-attention", "--draws", 8, "--json", "-"))
+    agreeing = [entry for entry in report["formulas"] if entry["verdict"] == "agree"]
+    assert len(agreeing) == len(report["formulas"]) - 1  # the negative control
+    assert max(entry["max_relative_error"] for entry in agreeing) < 1e-12
+    drawn = command("reproduce", "linear-attention", "--quick", "--seeds", 2, "--out", tmp_path / "figures")
+    assert "All 1 claims hold" in drawn and (tmp_path / "figures" / "linear-attention-loss.png").exists()
+    code = """
+import numpy as np, nlicl
+from nlicl.papers import li2024
+import linear_attention
+problem = li2024.Problem()
+params, prompts = problem.initialize(), problem.sample(8).dense()
+softmax = nlicl.loss_and_grad(params, prompts, "squared")
+linear = nlicl.loss_and_grad(params, prompts, model="linear-attention")
+assert softmax[0] != linear[0] and all(np.isfinite(grad).all() for grad in linear[1])
+assert nlicl.forward(params, prompts, model="linear-attention").attention.shape == (8, 20)
+run = nlicl.train(problem, model="linear-attention", loss="squared", steps=5, batch=8, measure=None)
+print(run.settings["model"], len(run.history.loss))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.split() == ["linear-attention", "5"], done.stderr
