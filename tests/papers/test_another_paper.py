@@ -16,13 +16,15 @@ PAGE = ROOT / "docs" / "adding-a-paper.md"
 LINEAR_ATTENTION = ROOT / "tests" / "examples" / "linear_attention" / "linear_attention.py"
 
 
-def install(folder, module, source, paper):
-    """Put a module and what declares its paper into a folder."""
+def install(folder, module, source, paper, model):
+    """Put a module and what declares its paper and its model into a folder."""
     (folder / f"{module}.py").write_text(source, encoding="utf-8")
     about = folder / f"{module}-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[nlicl.papers]\n{paper} = {module}:PAPER\n")
+    (about / "entry_points.txt").write_text(
+        f"[nlicl.papers]\n{paper} = {module}:PAPER\n[nlicl.models]\n{model} = {module}:MODEL\n"
+    )
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def blocks_of_the_page():
 
 @pytest.mark.skipif(not PAGE.exists(), reason="installed: there are no pages")
 def test_the_papers_page_is_a_paper(tmp_path, command):
-    install(tmp_path, "toy", blocks_of_the_page(), "toy")
+    install(tmp_path, "toy", blocks_of_the_page(), "toy", "toy-linear")
     assert "toy: A linear model with squared loss" in command("papers", "toy")
     assert "'toy'" in command("audit", "nobody", status=2)
     report = json.loads(command("audit", "toy", "--draws", 8, "--json", "-"))
@@ -73,7 +75,7 @@ def test_the_papers_page_is_a_paper(tmp_path, command):
 
 
 def test_a_run_of_another_paper_can_be_read(tmp_path, command):
-    install(tmp_path, "toy", blocks_of_the_page(), "toy")
+    install(tmp_path, "toy", blocks_of_the_page(), "toy", "toy-linear")
     command("train", "toy", "--steps", 5, "--out", tmp_path / "run")
     code = (
         "import nlicl, sys; run = nlicl.load_run(sys.argv[1]); print(type(run.params).__module__, run.params.Q.shape)"
@@ -87,7 +89,7 @@ def test_a_run_of_another_paper_can_be_read(tmp_path, command):
 def test_another_model_on_the_same_parameters_and_prompts(tmp_path, command):
     source = LINEAR_ATTENTION.read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 150
-    install(tmp_path, "linear_attention", source, "linear-attention")
+    install(tmp_path, "linear_attention", source, "linear-attention", "linear-attention")
     report = json.loads(command("audit", "linear-attention", "--draws", 8, "--json", "-"))
     agreeing = [entry for entry in report["formulas"] if entry["verdict"] == "agree"]
     assert len(agreeing) == len(report["formulas"]) - 1  # the negative control
