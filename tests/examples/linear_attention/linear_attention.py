@@ -123,7 +123,7 @@ subject = Subject(
 
 def runs(options):
     training = Training(
-        Problem(), steps=20, batch=32, learning_rate=0.3, loss="squared", measure=None, model=MODEL.name
+        Problem(), steps=60, batch=32, learning_rate=3.0, loss="squared", measure=None, model=MODEL.name
     )
     return {"run": training}
 
