@@ -320,9 +320,9 @@ def fill_limits(rows, case, roofs):
     """What counted bytes and multiply-adds take at the measured rates; and torch's fastest probe form over each row."""
     probes = [row["seconds"] for row in rows if row["implementation"].endswith("-probe") and row["seconds"]]
     for row in rows:
-        counts = case.counts(row["dtype"], IMPLEMENTATIONS[row["implementation"]].given)
-        memory = counts.bytes / roofs.bytes
-        matrix = counts.multiply_adds / roofs.multiply_adds if roofs.multiply_adds else None
+        costs = case.costs(row["dtype"], IMPLEMENTATIONS[row["implementation"]].given)
+        memory = costs.bytes / roofs.bytes
+        matrix = costs.multiply_adds / roofs.multiply_adds if roofs.multiply_adds else None
         row["limit_seconds"] = max(memory, matrix or 0)
         if row["seconds"]:
             row["fraction_of_memory"] = memory / row["seconds"]

@@ -1,13 +1,13 @@
 """What a step must do, in numbers: bytes, multiply-adds, exponentials, look-ups. `bench/limits.py` makes times of them.
 
-They stand beside their kernels: `counts` in `dense`, `apart`, `coded`, `sparse` and `linear`, and `linear.coded_counts`. A
-test runs the kernels' source on numbers that count.
+The costs of a step stand beside it: `costs` in each module of `steps`, and `regression.coded_costs`. A test runs the source
+of the steps on numbers that count.
 """
 
 from typing import NamedTuple
 
 
-class Counts(NamedTuple):
+class Costs(NamedTuple):
     """Of one step, loss and gradients; where there are hinge and neurons, with the hinge active in every prompt and every
     neuron on.
 
