@@ -214,7 +214,7 @@ def test_no_text_is_cited_that_a_reader_does_not_have(folder):
 
 def test_one_file_knows_cuda():
     for name in MODULES:
-        if name != "nlicl.kernels.cuda":
+        if name != "nlicl.kernels.cuda.compile":
             assert not any(inside(module, "numba.cuda") for module in imports_of(name)), name
 
 
@@ -232,7 +232,7 @@ def test_numba_is_imported_by_kernels_alone():
         if inside(name, "nlicl.kernels") and name not in (
             "nlicl.kernels.compile",
             "nlicl.kernels.vectors",
-            "nlicl.kernels.cuda",
+            "nlicl.kernels.cuda.compile",
         ):
             assert not any(inside(module, "numba") for module in imports_of(name)), name
 
