@@ -11,12 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import loops
 import numpy as np
-
-from nlicl.kernels import compile
-
-with compile.cache_directory():  # compiled for the kernels as they are now, and kept as they are
-    import loops
 
 SECONDS = 0.02  # a try, at least: thousands of times what it takes to start a thread
 TRIES = 5

@@ -12,9 +12,6 @@ function works in the dtype of the arrays it is given and branches on real parts
 specialisation carries a derivative in the imaginary part.
 """
 
-from . import compile
-
-with compile.cache_directory():
-    from . import layers, products, sampling, steps
+from . import compile, layers, products, sampling, steps
 
 __all__ = ["compile", "layers", "products", "sampling", "steps"]

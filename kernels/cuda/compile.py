@@ -17,7 +17,7 @@ import numba.cuda
 import numpy as np
 from numba import config
 
-from ..compile import cache_folder, source
+from ..compile import cache_folder, cached_in, source
 
 __all__ = ["SIMULATED", "THREADS", "blocks", "cuda", "device", "kernel", "launch", "scalar"]
 
@@ -50,12 +50,11 @@ def kernel(function):
     """Compile a function for the GPU on first call, and keep it with the CPU's kernels."""
     if SIMULATED:
         return cuda.jit(_quiet(function))
-    folder, before = cache_folder(), config.CACHE_DIR
-    try:
-        config.CACHE_DIR = str(folder or "")
-        return cuda.jit(function, cache=folder is not None)
-    finally:
-        config.CACHE_DIR = before
+    folder = cache_folder()
+    if folder is None:
+        return cuda.jit(function)
+    with cached_in(folder):
+        return cuda.jit(function, cache=True)
 
 
 def _quiet(function):

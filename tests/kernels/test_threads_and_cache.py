@@ -303,8 +303,6 @@ def test_where_caches_lie(monkeypatch, platform, variables, expected):
 class Recorder:
     """Stands for a compiled kernel: writes down which chunks were done, and by which thread."""
 
-    py_func = None
-
     def __init__(self, action=lambda first: None):
         self.chunks, self.threads, self.action = [], set(), action
 
@@ -317,16 +315,21 @@ class Recorder:
 
 
 @pytest.fixture
-def three_threads(monkeypatch):
-    monkeypatch.setattr(compile, "THREADS", 3)
+def recorded(monkeypatch):
+    """Recorders are launched as kernels are."""
+    monkeypatch.setattr(compile, "is_jitted", lambda function: isinstance(function, Recorder))
     monkeypatch.setattr(compile, "_helpers", compile._Helpers())
+
+
+@pytest.fixture
+def three_threads(monkeypatch, recorded):
+    monkeypatch.setattr(compile, "THREADS", 3)
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3, 4, 64])
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 70])
-def test_every_chunk_is_done_once(monkeypatch, threads, chunks):
+def test_every_chunk_is_done_once(monkeypatch, recorded, threads, chunks):
     monkeypatch.setattr(compile, "THREADS", threads)
-    monkeypatch.setattr(compile, "_helpers", compile._Helpers())
     recorder = Recorder()
     compile.launch(recorder, chunks, "x", 7)
     assert sorted(recorder.chunks) == list(range(chunks))
