@@ -35,6 +35,7 @@ from threading import Lock, Thread
 from typing import Any, ParamSpec, TypeVar
 
 import numba
+from numba.core import config
 from numba.core.caching import NullCache
 from numba.extending import is_jitted
 
@@ -52,8 +53,9 @@ FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 # `forceinline`: what a kernel computes must not depend on what else was compiled or loaded before it. A callee that is
 # not inlined lies in its own library and, optimised once more, in that of each caller; which copy is called is settled
 # by the order of loading, and the copies differ in their last bits. Inlined, there is one.
-_OPTIONS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True, "forceinline": True}
-_OWN = __package__  # nlicl.kernels
+_OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True, "forceinline": True}
+_OWN = __name__.rpartition(".")[0]  # nlicl.kernels
+_config: Any = config  # its settings come to be when it is imported
 
 
 # ---- Compiling and keeping
@@ -80,7 +82,7 @@ def _user_cache() -> Path:
 def _writable_cache() -> Path | None:
     """``<NUMBA_CACHE_DIR or user cache/nlicl>/<digest>``, made and tried; None, with a warning, if it can't be."""
     try:
-        base = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else _user_cache() / "nlicl"
+        base = Path(_config.CACHE_DIR) if _config.CACHE_DIR else _user_cache() / "nlicl"
         folder = base / source_digest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -106,12 +108,12 @@ def cache_folder() -> Path | None:
 @contextmanager
 def cached_in(folder: Path) -> Iterator[None]:
     """What is decorated meanwhile is kept in this folder; the user's own setting is put back afterwards."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = str(folder)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        _config.CACHE_DIR = before
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
@@ -127,14 +129,19 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     compiled function
         Releases Python's lock while it runs. With NUMBA_DISABLE_JIT=1 the function itself.
     """
-    compiled: Any = numba.njit(function, **_OPTIONS)
+    njit: Any = numba.njit
+    compiled = njit(function, **_OPTIONS)
     if _cache is not None and is_jitted(compiled):
-        if function.__module__.startswith(f"{_OWN}."):
-            with cached_in(_cache):
-                compiled.enable_caching()
-        else:
-            compiled._cache = _LateCache(compiled, _cache)
+        _keep(compiled, _cache, own=function.__module__.startswith(f"{_OWN}."))
     return compiled
+
+
+def _keep(compiled: Any, folder: Path, own: bool) -> None:
+    if own:
+        with cached_in(folder):
+            compiled.enable_caching()
+    else:
+        compiled._cache = _LateCache(compiled, folder)
 
 
 class _LateCache(NullCache):
@@ -159,7 +166,7 @@ class _LateCache(NullCache):
 # ---- Launching. Compiled kernels release Python's lock, so ordinary threads run them side by side. Waking the threads costs
 # .06 ms a launch. Numba's `prange`, which need not wait for that, compiles a kernel three times over, and its layers do not
 # survive a fork (OpenMP) or two callers at once (workqueue).
-THREADS = numba.config.NUMBA_NUM_THREADS
+THREADS = _config.NUMBA_NUM_THREADS
 _PIECES = 4  # ranges for each thread: whoever wakes late takes fewer
 
 

@@ -6,6 +6,8 @@ of the steps on numbers that count.
 
 from typing import NamedTuple
 
+__all__ = ["Costs"]
+
 
 class Costs(NamedTuple):
     """Of one step, loss and gradients; where there are hinge and neurons, with the hinge active in every prompt and every
@@ -15,14 +17,14 @@ class Costs(NamedTuple):
     ----------
     bytes : int
         Prompts and parameters read once, gradients written once.
-    multiply_adds : int
-        Multiplications, each with its addition.
-    exponentials : int
+    multiply_adds : float
+        Multiplications, each with its addition; an average, where prompts differ.
+    exponentials : float
     look_ups : int
         Numbers of a small table read, or added to, at an index that a code holds.
     """
 
     bytes: int
-    multiply_adds: int
-    exponentials: int
+    multiply_adds: float
+    exponentials: float
     look_ups: int

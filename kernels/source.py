@@ -31,7 +31,7 @@ def source(function: Callable[P, R]) -> Callable[P, R]:
     function
         With a module's names of its own: the function given, and its module, stay as they are.
     """
-    plain = getattr(function, "py_func", function)
+    plain: Any = getattr(function, "py_func", function)
     return _Sources(plain.__module__.partition(".")[0]).copy(plain)
 
 
@@ -41,7 +41,7 @@ class _Sources:
     def __init__(self, home: str) -> None:
         self.home, self.done = home, dict[FunctionType, FunctionType]()
 
-    def copy(self, plain: FunctionType) -> FunctionType:
+    def copy(self, plain: FunctionType) -> Any:
         if plain not in self.done:
             names, cells = dict(plain.__globals__), [CellType() for _ in plain.__closure__ or ()]
             copy = FunctionType(plain.__code__, names, plain.__name__, plain.__defaults__, tuple(cells))
@@ -56,7 +56,7 @@ class _Sources:
     def of(self, value: Any, attributes: tuple[str, ...]) -> Any:
         """What stands for a value in the copy of code that names these attributes: itself, if it reaches no kernel."""
         if is_jitted(value):
-            return self.copy(value.py_func)
+            return self.copy(value.py_func)  # type: ignore[arg-type]
         if not self.reaches(value, attributes, set()):
             return value
         return self.copy(value) if isinstance(value, FunctionType) else _SourceModule(value, attributes, self)

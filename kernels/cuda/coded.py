@@ -6,6 +6,8 @@ through the tokens for the entry that is its own: no two threads write to one pl
 Legend   relevant, irrelevant, kappa, sign (B, l+1);   G (K, K), H (m, K) and other matrices: all flat
 """
 
+from typing import Any
+
 from . import block
 from .block import i32, u32
 from .compile import THREADS, cuda, device, kernel, launch
@@ -125,8 +127,20 @@ def step_block(
         queries[n * K + j] = total  # g = code_query^T G  =>  dG = code_query dg^T
 
 
-def forward(E, relevant, irrelevant, kappa, sign, n_keys, W_Q, W_K, W_V, W_O, a):
-    """F (B,), attn (B, n_keys), contexts (B, d), U (B, m), on the GPU."""
+def forward(
+    E: Any,
+    relevant: Any,
+    irrelevant: Any,
+    kappa: Any,
+    sign: Any,
+    n_keys: int,
+    W_Q: Any,
+    W_K: Any,
+    W_V: Any,
+    W_O: Any,
+    a: Any,
+) -> tuple[Any, Any, Any, Any]:
+    """F (B,), attn (B, n_keys), contexts (B, d), U (B, m), on the GPU; arguments as those of the CPU's `coded.forward`."""
     B, rows = relevant.shape
     (d, K), m, dtype = E.shape, a.size, a.dtype
     F, attn, contexts, U = (empty(shape, dtype) for shape in (B, (B, n_keys), (B, d), (B, m)))
@@ -140,8 +154,23 @@ def forward(E, relevant, irrelevant, kappa, sign, n_keys, W_Q, W_K, W_V, W_O, a)
     return F, attn, contexts, U
 
 
-def step(parts, E, relevant, irrelevant, kappa, sign, labels, n_keys, W_Q, W_K, W_V, W_O, a, kind):
-    """As `dense.step`, of codes over the dictionary E (d, K)."""
+def step(
+    parts: list[Any],
+    E: Any,
+    relevant: Any,
+    irrelevant: Any,
+    kappa: Any,
+    sign: Any,
+    labels: Any,
+    n_keys: int,
+    W_Q: Any,
+    W_K: Any,
+    W_V: Any,
+    W_O: Any,
+    a: Any,
+    kind: int,
+) -> None:
+    """As `dense.step`, of codes over the dictionary E (d, K); arguments as those of the CPU's `coded.step`."""
     dW_Q, dW_K, dW_V, dW_O, _, da_and_loss = parts
     with scratch:
         B, rows = relevant.shape
@@ -163,7 +192,7 @@ def step(parts, E, relevant, irrelevant, kappa, sign, labels, n_keys, W_Q, W_K, 
         product(product(right, dG.T), E.T, dW_Q)  #          dA = B dG^T,    A = W_Q E  =>  dW_Q = dA E^T
 
 
-def _merge(E, W_Q, W_K, W_V, W_O, backward=True):
+def _merge(E: Matrix, W_Q: Any, W_K: Any, W_V: Any, W_O: Any, backward: bool = True) -> tuple[Any, ...]:
     """A = W_Q E, B = W_K E, G = A^T B (K, K), V = W_V E, H = W_O V (m, K) unless only forward, and H^T."""
     W_Q, W_K, W_V, W_O = map(matrix, (W_Q, W_K, W_V, W_O))
     A, B, V = product(W_Q, E), product(W_K, E), product(W_V, E)

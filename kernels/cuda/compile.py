@@ -12,15 +12,18 @@ import functools
 import math
 import sys
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numba.cuda
 import numpy as np
-from numba import config
+from numba.core import config as numba_config
 
 from ..compile import cache_folder, cached_in, source
 
 __all__ = ["SIMULATED", "THREADS", "blocks", "cuda", "device", "kernel", "launch", "scalar"]
 
+config: Any = numba_config  # whose settings come to be when it is imported
 SIMULATED = bool(config.ENABLE_CUDASIM)
 THREADS = 4 if SIMULATED else 128  # of a block; a power of 2
 
@@ -32,11 +35,12 @@ class _Simulated:
     package lie in several modules, and are called by several threads at once: one would take it away from the others.
     """
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         launched = _get_kernel_context()
         return getattr(numba.cuda if launched is None else launched, name)
 
 
+cuda: Any
 if SIMULATED:
     from numba.cuda.simulator.kernel import _get_kernel_context
 
@@ -46,7 +50,7 @@ else:
     cuda = numba.cuda
 
 
-def kernel(function):
+def kernel(function: Callable[..., None]) -> Any:
     """Compile a function for the GPU on first call, and keep it with the CPU's kernels."""
     if SIMULATED:
         return cuda.jit(_quiet(function))
@@ -57,30 +61,30 @@ def kernel(function):
         return cuda.jit(function, cache=True)
 
 
-def _quiet(function):
+def _quiet(function: Callable[..., None]) -> Callable[..., None]:
     """The simulator's NumPy warns of overflow; a GPU does not."""
 
     @functools.wraps(function)
-    def quiet(*arguments):
+    def quiet(*arguments: Any) -> None:
         with np.errstate(all="ignore"):
             function(*arguments)
 
     return quiet
 
 
-def device(function):
+def device(function: Callable[..., Any]) -> Any:
     """Compile a function that kernels call."""
     return function if SIMULATED else cuda.jit(function, device=True)
 
 
-def scalar(function):
+def scalar(function: Callable[..., Any]) -> Any:
     """A CPU kernel of real scalars as a function of the GPU: the same source, with `math` in the place of NumPy."""
     plain = source(function)
     plain.__globals__["np"] = math
     return device(plain)
 
 
-def blocks(n, size=THREADS):
+def blocks(n: int, size: int = THREADS) -> int:
     """How many blocks of `size` threads have a thread for each of n things."""
     return -(-n // size)
 
@@ -88,7 +92,9 @@ def blocks(n, size=THREADS):
 _configuring = threading.Lock()
 
 
-def launch(compiled, n_blocks, *arguments, threads=THREADS, shared=0):
+def launch(
+    compiled: Any, n_blocks: int | tuple[int, ...], *arguments: Any, threads: int = THREADS, shared: int = 0
+) -> None:
     """Run a kernel on so many blocks (a number, or three) with so many bytes of shared memory each.
 
     Numba would warn of few blocks; but they are as many as the problem has work for.

@@ -8,6 +8,8 @@ A block has scores, contexts and, where they fit, its prompt's tokens in shared 
 from the GPU's memory.
 """
 
+from typing import Any
+
 from . import block
 from .compile import THREADS, cuda, device, kernel, launch
 from .memory import empty, fits, flat, scratch, shared_bytes
@@ -72,13 +74,13 @@ def step_block(each, dU, C, dprobes, tokens, labels, rows, n_keys, d, probes, OV
     block.copy(dprobes[n * d :], c, d)
 
 
-def stages(n_keys, d, m, itemsize):
+def stages(n_keys: int, d: int, m: int, itemsize: int) -> bool:
     """Whether a prompt's tokens fit into shared memory with the rest."""
     return fits(shared_bytes(n_keys, d, m, itemsize, stage=True))
 
 
-def forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a):
-    """F (B,), attn (B, n_keys), C (B, d), U (B, m), on the GPU."""
+def forward(tokens: Any, n_keys: int, W_Q: Any, W_K: Any, W_V: Any, W_O: Any, a: Any) -> tuple[Any, Any, Any, Any]:
+    """F (B,), attn (B, n_keys), C (B, d), U (B, m), on the GPU; arguments as those of the CPU's `dense.forward`, there too."""
     B, rows, d = tokens.shape
     m, dtype = a.size, a.dtype
     F, attn, C, U = out = [empty(shape, dtype) for shape in (B, (B, n_keys), (B, d), (B, m))]
@@ -90,8 +92,22 @@ def forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a):
     return F, attn, C, U
 
 
-def step(parts, tokens, labels, n_keys, W_Q, W_K, W_V, W_O, a, kind):
-    """The gradients of the mean loss, and the loss, in the parts that `gradients_of` gives."""
+def step(
+    parts: list[Any],
+    tokens: Any,
+    labels: Any,
+    n_keys: int,
+    W_Q: Any,
+    W_K: Any,
+    W_V: Any,
+    W_O: Any,
+    a: Any,
+    kind: int,
+) -> None:
+    """The gradients of the mean loss, and the loss, into the parts that `gradients_of` gives.
+
+    The other arguments are those of the CPU's `dense.step`, on the GPU. Nothing is waited for.
+    """
     dW_Q, dW_K, dW_V, dW_O, _, da_and_loss = parts
     with scratch:
         B, rows, d = tokens.shape
@@ -112,7 +128,7 @@ def step(parts, tokens, labels, n_keys, W_Q, W_K, W_V, W_O, a, kind):
         product(W_K, dQK.T, dW_Q)  #                     dW_Q = W_K dQK^T
 
 
-def _merge(tokens, W_Q, W_K, W_V, W_O, backward=True):
+def _merge(tokens: Any, W_Q: Any, W_K: Any, W_V: Any, W_O: Any, backward: bool = True) -> tuple[Any, ...]:
     """Queries (B, d), OV (m, d) unless only forward, OV^T (d, m) and probes (B, d)."""
     B, rows, d = tokens.shape
     W_Q, W_K, W_V, W_O = map(matrix, (W_Q, W_K, W_V, W_O))

@@ -1,8 +1,11 @@
 """Gradient descent on a GPU: all parameters in one flat array, updated together; numbers come to the host when fetched."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .compile import blocks, cuda, kernel, launch
 from .memory import empty, gradients_of
@@ -47,7 +50,15 @@ def commit(W, new, state, t):
 class Descent:
     """Gradient descent on the GPU. Parameters, losses and whether all is well stay there until they are fetched."""
 
-    def __init__(self, params, masks, decay, history, t, most):
+    def __init__(
+        self,
+        params: Sequence[NDArray],
+        masks: Sequence[NDArray],
+        decay: float,
+        history: NDArray,
+        t: int,
+        most: float,
+    ) -> None:
         """Parameters (arrays of one dtype), masks of their shapes, losses (T,) of which those before t are known."""
         self.dtype, self.decay, self.most = params[0].dtype, params[0].dtype.type(decay), most
         self.shapes = [array.shape for array in params]
@@ -61,12 +72,14 @@ class Descent:
         self.loss = self.gradients[self.W.size :]
         self.state, self.wrong = cuda.to_device(np.array([t, 0])), cuda.to_device(np.zeros(1, np.int32))
 
-    def params(self, whole):
+    def params(self, whole: Any) -> list[Any]:
         """Its parts, as parameters of their shapes."""
         ends = np.cumsum([math.prod(shape) for shape in self.shapes]).tolist()
         return [whole[end - math.prod(s) : end].reshape(*s) for s, end in zip(self.shapes, ends, strict=True)]
 
-    def step(self, t, eta, step, inputs, labels, n_keys, kind):
+    def step(
+        self, t: int, eta: float, step: Callable[..., None], inputs: Sequence[Any], labels: Any, n_keys: int, kind: int
+    ) -> None:
         """W <- W - eta mask (dW + decay W), by the gradients of `dense.step` or `coded.step`; nothing comes to the host."""
         step(self.parts, *inputs, labels, n_keys, *self.views, kind)
         grid = blocks(self.W.size)
@@ -75,11 +88,11 @@ class Descent:
         launch(judge, 1, self.state, self.history, t, self.loss, self.most, self.wrong, threads=1)
         launch(commit, grid, self.W, self.new, self.state, t)
 
-    def well(self):
+    def well(self) -> bool:
         """Whether nothing has stopped it so far: 16 bytes come to the host."""
-        return self.state.copy_to_host()[1] == 0
+        return bool(self.state.copy_to_host()[1] == 0)
 
-    def fetch(self):
+    def fetch(self) -> tuple[int, int, list[NDArray], NDArray]:
         """How many updates were made, 0 or what is wrong (1: not finite, 2: exploded), parameters and losses, on the host."""
         t, wrong = self.state.copy_to_host().tolist()
         return t, wrong, self.params(self.W.copy_to_host()), self.history.copy_to_host()[:-1]

@@ -1,5 +1,7 @@
 """What GPU there is, and what is in the way of using it."""
 
+from typing import Any
+
 import numpy as np
 
 from .compile import SIMULATED, cuda
@@ -8,7 +10,7 @@ from .memory import all_finite, empty
 __all__ = ["device_name", "event", "runtime_version", "synchronize", "trouble"]
 
 
-def trouble(install):
+def trouble(install: str) -> tuple[str, str] | None:
     """Why kernels cannot run here, and what to do about it, such as to `install` something; None if they can."""
     if SIMULATED:
         return None
@@ -29,11 +31,11 @@ def trouble(install):
     return None
 
 
-def _one_line(error):
+def _one_line(error: object) -> str:
     return " ".join(str(error).split()).rstrip(" .:")
 
 
-def device_name():
+def device_name() -> str:
     """What runs the kernels."""
     if SIMULATED:
         return "numba's simulator"
@@ -41,16 +43,16 @@ def device_name():
     return name.decode() if isinstance(name, bytes) else name
 
 
-def runtime_version():
+def runtime_version() -> str:
     """The version of CUDA that kernels are compiled with."""
     return ".".join(map(str, cuda.runtime.get_version()))
 
 
-def event():
+def event() -> Any:
     """A mark among what the GPU is given to do: `record()` sets it, `a.elapsed_time(b)` is in milliseconds."""
     return cuda.event()
 
 
-def synchronize():
+def synchronize() -> None:
     """Wait until the GPU has done what it was given to do."""
     cuda.synchronize()

@@ -5,8 +5,11 @@ Arrays are passed to kernels as they lie in memory, row by row in one dimension 
 
 import math
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ...core.errors import InvalidValue
 from .compile import THREADS, blocks, cuda, kernel, launch
@@ -27,17 +30,17 @@ __all__ = [
 SHARED_BYTES = 48 * 1024  # of a block, on every GPU; numba.cuda offers no way to ask for more
 
 
-def flat(array):
+def flat(array: Any) -> Any:
     """An array of any number of axes as one of one, the same memory."""
     return array.reshape(array.size)
 
 
-def empty(shape, dtype):
+def empty(shape: int | tuple[int, ...], dtype: DTypeLike) -> Any:
     """An array on the GPU; MemoryError if there is no room for it."""
     return _in_memory(lambda: cuda.device_array(shape, dtype), math.prod(np.atleast_1d(shape).tolist()), dtype)
 
 
-def _in_memory(make, size, dtype):
+def _in_memory(make: Callable[[], Any], size: int, dtype: DTypeLike) -> Any:
     for _ in range(2):
         try:
             return make()
@@ -52,19 +55,20 @@ class Scratch(threading.local):
     """Room for what a step needs on its way. Each thread keeps that of its last step for the next: to ask the GPU for memory
     and to give it back makes it wait. Kernels run in the order of their launches, so that nothing is overwritten too soon."""
 
-    def __init__(self):
-        self.spare, self.used = {}, []
+    def __init__(self) -> None:
+        self.spare: dict[tuple[int, np.dtype], list[Any]] = {}
+        self.used: list[Any] = []
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.used = []
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.spare = {}  # what this step did not need is let go
         for array in self.used:
             self.spare.setdefault((array.size, array.dtype), []).append(array)
         self.used = []
 
-    def __call__(self, size, dtype):
+    def __call__(self, size: int, dtype: DTypeLike) -> Any:
         found = self.spare.get((size, np.dtype(dtype)))
         self.used.append(found.pop() if found else empty(size, dtype))
         return self.used[-1]
@@ -73,7 +77,7 @@ class Scratch(threading.local):
 scratch = Scratch()
 
 
-def place(array):
+def place(array: Any) -> Any:
     """An array on the GPU: this one as it lies if it is there, else a copy. ValueError if it is there with gaps."""
     if isinstance(array, np.ndarray):
         whole = np.ascontiguousarray(array).reshape(-1)  # an axis of length 1 may have any stride, and would keep it
@@ -87,7 +91,7 @@ def place(array):
     return placed
 
 
-def converted(array, dtype):
+def converted(array: Any, dtype: DTypeLike) -> Any:
     """The same array, or a copy of it in another dtype."""
     if array.dtype == dtype:
         return array
@@ -96,12 +100,12 @@ def converted(array, dtype):
     return out
 
 
-def all_finite(*arrays):
+def all_finite(*arrays: Any) -> bool:
     """Whether these arrays hold neither NaN nor infinity."""
     wrong = cuda.to_device(np.zeros(1, np.int32))
     for array in arrays:
         launch(find_not_finite, blocks(array.size), wrong, flat(array))
-    return wrong.copy_to_host()[0] == 0
+    return bool(wrong.copy_to_host()[0] == 0)
 
 
 @kernel
@@ -118,12 +122,12 @@ def convert(y, x):
         y[i] = x[i]
 
 
-def shared_bytes(n_keys, width, m, itemsize, stage=False):
+def shared_bytes(n_keys: int, width: int, m: int, itemsize: int, stage: bool = False) -> int:
     """Bytes of shared memory that a prompt takes; `width` is d, or K of codes; `stage`: with its tokens."""
     return itemsize * (THREADS + 2 * n_keys + 2 * width + m + (n_keys * width if stage else 0))
 
 
-def check_room(n_keys, width, m, dtype):
+def check_room(n_keys: int, width: int, m: int, dtype: np.dtype) -> None:
     """ValueError if a prompt does not fit into a block's shared memory."""
     needed = shared_bytes(n_keys, width, m, dtype.itemsize)
     if not fits(needed):
@@ -134,12 +138,12 @@ def check_room(n_keys, width, m, dtype):
         )
 
 
-def fits(n_bytes):
+def fits(n_bytes: int) -> bool:
     """Whether a block has so much shared memory."""
     return n_bytes <= SHARED_BYTES
 
 
-def gradients_of(params):
+def gradients_of(params: Sequence[Any]) -> tuple[Any, list[Any]]:
     """Room for gradients: one flat array, the loss its last entry; and parts of it, flat too: one for each of the parameters,
     and that of the last one, a, with the loss."""
     sizes = [array.size for array in params]

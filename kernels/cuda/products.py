@@ -4,6 +4,8 @@ What is summed is split into ranges; each range is summed by one thread, or by t
 added in order.
 """
 
+from typing import Any
+
 from .block import u32
 from .compile import SIMULATED, THREADS, blocks, cuda, kernel, launch
 from .memory import flat, scratch
@@ -74,7 +76,7 @@ def column_sums_block(sums, X, rows, columns, n_ranges):
         sums[cuda.blockIdx.y * columns + j] = total
 
 
-def ranges_of(n):
+def ranges_of(n: int) -> int:
     """Into how many ranges n prompts are split: a function of their number alone."""
     return max(1, min(MAX_RANGES, n // RANGE))
 
@@ -82,20 +84,22 @@ def ranges_of(n):
 class Matrix:
     """A matrix on the GPU: `array` flat, and how far apart its rows and its columns are. `.T` is the same memory."""
 
-    def __init__(self, array, shape, strides=None):
+    def __init__(self, array: Any, shape: tuple[int, int], strides: tuple[int, int] | None = None) -> None:
         self.array, self.shape, self.strides = array, shape, strides or (shape[1], 1)
 
     @property
-    def T(self):
-        return Matrix(self.array, self.shape[::-1], self.strides[::-1])
+    def T(self) -> "Matrix":
+        """Its transpose."""
+        rows, columns = self.shape
+        return Matrix(self.array, (columns, rows), (self.strides[1], self.strides[0]))
 
 
-def matrix(array):
+def matrix(array: Any) -> Matrix:
     """An array of two axes as a `Matrix`."""
     return Matrix(flat(array), array.shape)
 
 
-def product(A, B, out=None, n_ranges=1):
+def product(A: Matrix, B: Matrix, out: Any = None, n_ranges: int = 1) -> Matrix:
     """A B as a `Matrix`, in the flat array `out` or in scratch; over so many ranges of the inner index, added in order."""
     (rows, inner), columns = A.shape, B.shape[1]
     dtype = A.array.dtype
@@ -112,7 +116,7 @@ def product(A, B, out=None, n_ranges=1):
     return Matrix(out, (rows, columns))
 
 
-def column_sums(out, X, rows, columns):
+def column_sums(out: Any, X: Any, rows: int, columns: int) -> None:
     """out (columns,) = the sums over the rows of X (rows, columns) flat, in two steps where there are many."""
     room = THREADS * X.dtype.itemsize
     n_ranges = ranges_of(rows)

@@ -3,7 +3,11 @@
 128 bits of the generator's state are four limbs of 32.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from .. import sampling
 from .compile import blocks, cuda, device, kernel, launch, scalar
@@ -135,7 +139,10 @@ def draw_tokens(relevant, irrelevant, kappa, sign, task, z, used, rows, alpha, M
 class Sampler:
     """Prompts of Li et al.'s law, drawn on the GPU: those that `li2024.Problem.sample` draws, kappa up to rounding."""
 
-    def __init__(self, pairs, n, length, alpha, M1, M2, K, dtype):
+    def __init__(
+        self, pairs: ArrayLike, n: int, length: int, alpha: float, M1: int, M2: int, K: float, dtype: DTypeLike
+    ) -> None:
+        """n prompts of `length` contexts for tasks among `pairs` (k, 2); alpha, M1, M2 and K as in `sampling.decode`."""
         rows = length + 1
         self.pairs = cuda.to_device(np.ascontiguousarray(pairs, np.int32).reshape(-1))
         self.settings = (rows, float(alpha), M1, M2, float(K))
@@ -144,7 +151,7 @@ class Sampler:
         self.task, self.used = empty(2 * n, np.int32), empty(1, np.int64)
         self.again = cuda.to_device(np.zeros(1, np.int32))
 
-    def draw(self, key):
+    def draw(self, key: int | Sequence[int]) -> tuple[Any, Any, Any, Any, Any]:
         """relevant, irrelevant, kappa, sign, labels of the seed `key`; they are there until the next call."""
         state = np.random.PCG64(np.random.SeedSequence(key)).state["state"]
         words = [np.uint64(w) for value in (state["state"], state["inc"]) for w in (value >> 64, value & (2**64 - 1))]

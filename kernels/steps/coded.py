@@ -17,6 +17,7 @@ Derivation and numbers: docs/coded.md.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compile import kernel, launch
 from ..costs import Costs
@@ -24,7 +25,9 @@ from ..layers import loss as losses
 from ..layers import mlp
 from ..layers.attention import softmax
 from ..products import add_product, transpose
-from .dense import add_partials
+from .dense import Gradients, Scores, add_partials
+
+__all__ = ["costs", "forward", "step"]
 
 _BLOCK_BYTES = 32 * 1024  # of attention, of a block's prompts: most of a first-level cache
 _WORTH_A_THREAD = 2_000_000  # multiply-adds: half a millisecond, five times what it takes to wake a thread
@@ -33,7 +36,7 @@ _FEW_BYTES = 4 * 2**20  # ... but two chunks are always allowed so many bytes of
 _MAX_CHUNKS = 64
 
 
-def plan(shape, m, K, itemsize):
+def plan(shape: tuple[int, int], m: int, K: int, itemsize: int) -> tuple[int, int]:
     """(n_chunks, block): into how many chunks a batch is split, and how many prompts are worked on together.
 
     A function of the sizes alone, so that results do not depend on the machine's threads.
@@ -55,7 +58,18 @@ def plan(shape, m, K, itemsize):
     return n_chunks, min(32, max(8, fitting - fitting % 8), -(-B // n_chunks))  # products go by eight rows
 
 
-def costs(B, n_keys, d, m, K, itemsize, *, m_a=None, m_b=None, support=None):
+def costs(
+    B: int,
+    n_keys: int,
+    d: int,
+    m: int,
+    K: int,
+    itemsize: int,
+    *,
+    m_a: int | None = None,
+    m_b: int | None = None,
+    support: int | None = None,
+) -> Costs:
     """The `Costs` of `step` with a dictionary of K columns, of whose d rows `support` are not zero; all, and m_a = m_b = d,
     where they are not given."""
     m_a, m_b, support = m_a or d, m_b or d, support or d
@@ -71,8 +85,37 @@ def costs(B, n_keys, d, m, K, itemsize, *, m_a=None, m_b=None, support=None):
     )
 
 
-def forward(E, relevant, irrelevant, kappa, sign, n_keys, W_Q, W_K, W_V, W_O, a):
-    """Scores F (B,), attention (B, n_keys), contexts (B, d), pre-activations u (B, m)."""
+def forward(
+    E: NDArray,
+    relevant: NDArray,
+    irrelevant: NDArray,
+    kappa: NDArray,
+    sign: NDArray,
+    n_keys: int,
+    W_Q: NDArray,
+    W_K: NDArray,
+    W_V: NDArray,
+    W_O: NDArray,
+    a: NDArray,
+) -> Scores:
+    """Scores of a batch, and what leads to them, as `dense.forward`.
+
+    Parameters
+    ----------
+    E : ndarray (d, K)
+        The dictionary, the label embedding q its last column. Floating numbers are all of one dtype.
+    relevant, irrelevant : ndarray of int32 (B, l+1)
+        Columns of E, from 0 to K - 1: they are not checked.
+    kappa : ndarray (B, l+1)
+    sign : ndarray of int8 (B, l+1)
+        -1, 0 or 1; 0 for the query.
+    n_keys, W_Q, W_K, W_V, W_O, a
+        As in `dense.forward`.
+
+    Returns
+    -------
+    F, attn, contexts, U : ndarray (B,), (B, n_keys), (B, d), (B, m)
+    """
     B = len(relevant)
     support, E, E_T = without_zero_rows(E)
     K, m = E.shape[1], len(a)
@@ -86,8 +129,25 @@ def forward(E, relevant, irrelevant, kappa, sign, n_keys, W_Q, W_K, W_V, W_O, a)
     return F, attn, tokens_of(C, support, E_T, W_V.shape[1]), U
 
 
-def step(E, relevant, irrelevant, kappa, sign, labels, n_keys, W_Q, W_K, W_V, W_O, a, kind):
-    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da."""
+def step(
+    E: NDArray,
+    relevant: NDArray,
+    irrelevant: NDArray,
+    kappa: NDArray,
+    sign: NDArray,
+    labels: NDArray,
+    n_keys: int,
+    W_Q: NDArray,
+    W_K: NDArray,
+    W_V: NDArray,
+    W_O: NDArray,
+    a: NDArray,
+    kind: int,
+) -> Gradients:
+    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da.
+
+    Codes as in `forward`, the other arguments as in `dense.step`.
+    """
     support, E, E_T = without_zero_rows(E)
     K, m = E.shape[1], len(a)
     n_chunks, block = plan(relevant.shape, m, K, a.itemsize)

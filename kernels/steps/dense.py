@@ -14,13 +14,21 @@ its own for the gradients, and these are added in order: the same bits on any nu
 Derivation and numbers: docs/dense.md.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention, mlp
 from ..layers import loss as losses
 from ..products import add_large_product, add_product, transposed
+
+__all__ = ["Gradients", "Scores", "add_partials", "attend", "costs", "forward", "plan", "probe", "step"]
+
+Scores = tuple[NDArray, NDArray, NDArray, NDArray]  # F, attn, C, U
+Gradients = tuple[Any, NDArray, NDArray, NDArray, NDArray, NDArray]  # loss, dW_Q, dW_K, dW_V, dW_O, da
 
 _MAX_BLOCK = 32  # prompts whose small products are done together
 _WORTH_A_THREAD = 32 * 2**20  # bytes of matrices read by all prompts: some hundred microseconds
@@ -30,7 +38,7 @@ _FEW_CHUNKS, _FEW_BYTES = 4, 4 * 2**20  # ... but so many chunks are always allo
 _MAX_CHUNKS = 64
 
 
-def plan(tokens_shape, m, itemsize):
+def plan(tokens_shape: tuple[int, int, int], m: int, itemsize: int) -> tuple[int, int, int]:
     """(n_chunks, block, n_cached): how a batch of tokens (B, l+1, d) is split up.
 
     A chunk's prompts are taken `block` at a time; of a block, `n_cached` at a time go through forward and backward while
@@ -56,7 +64,9 @@ def plan(tokens_shape, m, itemsize):
     )  # products go by eight rows
 
 
-def costs(B, n_keys, d, m, itemsize, *, m_a=None, m_b=None):
+def costs(
+    B: int, n_keys: int, d: int, m: int, itemsize: int, *, m_a: int | None = None, m_b: int | None = None
+) -> Costs:
     """The `Costs` of `step`; m_a = m_b = d where they are not given."""
     m_a, m_b = m_a or d, m_b or d
     parameters = 2 * m_a * d + m_b * d + m * m_b + m
@@ -71,10 +81,21 @@ def costs(B, n_keys, d, m, itemsize, *, m_a=None, m_b=None):
     )
 
 
-def forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a):
-    """Scores F (B,), attention (B, n_keys), contexts c (B, d), pre-activations u (B, m).
+def forward(tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray, a: NDArray) -> Scores:
+    """Scores of a batch, and what leads to them.
 
-    tokens (B, l+1, d), the query last; the first `n_keys` tokens are attended to: l, or l+1 with the query.
+    Parameters
+    ----------
+    tokens : ndarray (B, l+1, d)
+        The query last. All arrays are packed and of one dtype: float32, float64, or complex.
+    n_keys : int
+        The first `n_keys` tokens are attended to: l, or l+1 with the query.
+    W_Q, W_K, W_V, W_O, a : ndarray (m_a, d), (m_a, d), (m_b, d), (m, m_b), (m,)
+
+    Returns
+    -------
+    F, attn, C, U : ndarray (B,), (B, n_keys), (B, d), (B, m)
+        Scores, attention, contexts, pre-activations.
     """
     B, _, d = tokens.shape
     m = len(a)
@@ -88,8 +109,33 @@ def forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a):
     return F, attn, C, U
 
 
-def step(tokens, labels, n_keys, W_Q, W_K, W_V, W_O, a, kind):
-    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da."""
+def step(
+    tokens: NDArray,
+    labels: NDArray,
+    n_keys: int,
+    W_Q: NDArray,
+    W_K: NDArray,
+    W_V: NDArray,
+    W_O: NDArray,
+    a: NDArray,
+    kind: int,
+) -> Gradients:
+    """Mean loss over the batch and its gradients.
+
+    Parameters
+    ----------
+    labels : ndarray (B,)
+        z.
+    kind : int
+        Which loss: a value of `layers.loss.NAMES`.
+    tokens, n_keys, W_Q, W_K, W_V, W_O, a
+        As in `forward`. Nothing is checked here: NaN and infinity pass through.
+
+    Returns
+    -------
+    loss, dW_Q, dW_K, dW_V, dW_O, da
+        A number and arrays of the parameters' shapes, of their dtype.
+    """
     _, _, d = tokens.shape
     m = len(a)
     n_chunks, block, n_cached = plan(tokens.shape, m, tokens.itemsize)
@@ -142,6 +188,7 @@ def step_chunks(first, last, loss, dQK, dOV, da, tokens, labels, n_keys, QK, OV,
             hi = min(lo + block, end)
             b = hi - lo
             probe(probes[:b], Q[:b], tokens[lo:hi], QK)
+            dprobes = probes
             for i in range(0, b, n_cached):  # forward and backward while their tokens are in the cache
                 j = min(i + n_cached, b)
                 n = j - i
@@ -151,7 +198,6 @@ def step_chunks(first, last, loss, dQK, dOV, da, tokens, labels, n_keys, QK, OV,
                     loss[chunk] += losses.value(kind, F[p], labels[lo + i + p])
                     g[p] = losses.slope(kind, F[p], labels[lo + i + p]) / B
                 mlp.backward(da[chunk], dC[:n], g[:n], U[i:j], OV, a)
-                dprobes = probes
                 for p in range(n):
                     attention.backward(dprobes[i + p], ds, attn[p], C[i + p], dC[p], tokens[lo + i + p, :n_keys])
             add_product(dOV[chunk], U[:b].T, C[:b])  # u = OV c  =>  dOV = du c^T
@@ -175,7 +221,7 @@ def attend(attn, C, tokens, probes):
         attention.forward(attn[n], C[n], tokens[n, : attn.shape[1]], probes[n])
 
 
-def merge(W_Q, W_K, W_V, W_O):
+def merge(W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """QK = W_Q^T W_K (d, d), OV = W_O W_V (m, d) and its transpose."""
     m, d = W_O.shape[0], W_V.shape[1]
     QK = np.zeros((d, d), W_Q.dtype)
@@ -185,7 +231,9 @@ def merge(W_Q, W_K, W_V, W_O):
     return QK, OV, transposed(OV)
 
 
-def merge_backward(dQK, dOV, W_Q, W_K, W_V, W_O):
+def merge_backward(
+    dQK: NDArray, dOV: NDArray, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """dW_Q, dW_K, dW_V, dW_O from dQK (d, d) and dOV (m, d)."""
     dW_Q, dW_K = np.zeros_like(W_Q), np.zeros_like(W_K)
     dW_V, dW_O = np.zeros_like(W_V), np.zeros_like(W_O)

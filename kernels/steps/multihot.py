@@ -13,6 +13,7 @@ Derivation and numbers: docs/coded.md.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compile import kernel, launch
 from ..costs import Costs
@@ -20,7 +21,9 @@ from ..layers import loss as losses
 from ..layers import mlp
 from ..layers.attention import softmax
 from ..products import add_product, transposed
-from .dense import add_partials
+from .dense import Gradients, Scores, add_partials
+
+__all__ = ["add_tokens", "costs", "forward", "step"]
 
 _MAX_BLOCK = 32  # prompts whose products are done together
 _WORTH_A_THREAD = 2_000_000  # multiply-adds
@@ -28,7 +31,7 @@ _MAX_PARTIAL_BYTES = 4 * 2**20  # of all chunks' partial sums
 _MAX_CHUNKS = 16
 
 
-def plan(B, m, K, itemsize):
+def plan(B: int, m: int, K: int, itemsize: int) -> tuple[int, int]:
     """(n_chunks, block): into how many chunks a batch is split, how many prompts a block has; of the sizes alone."""
     n_chunks, partial_bytes = 1, (K * K + m * K + m) * itemsize
     while (
@@ -40,7 +43,18 @@ def plan(B, m, K, itemsize):
     return n_chunks, min(_MAX_BLOCK, -(-B // n_chunks))
 
 
-def costs(B, n_keys, d, m, K, itemsize, *, m_a=None, m_b=None, columns=1):
+def costs(
+    B: int,
+    n_keys: int,
+    d: int,
+    m: int,
+    K: int,
+    itemsize: int,
+    *,
+    m_a: int | None = None,
+    m_b: int | None = None,
+    columns: float = 1,
+) -> Costs:
     """The `Costs` of `step` on tokens of so many columns on average; m_a = m_b = d where they are not given."""
     m_a, m_b = m_a or d, m_b or d
     parameters = 2 * m_a * d + m_b * d + m * m_b + m
@@ -54,8 +68,36 @@ def costs(B, n_keys, d, m, K, itemsize, *, m_a=None, m_b=None, columns=1):
     )
 
 
-def forward(E, E_query, indptr, indices, n_keys, W_Q, W_K, W_V, W_O, a):
-    """Scores F (B,), attention (B, n_keys), contexts (B, d), pre-activations h (B, m)."""
+def forward(
+    E: NDArray,
+    E_query: NDArray,
+    indptr: NDArray,
+    indices: NDArray,
+    n_keys: int,
+    W_Q: NDArray,
+    W_K: NDArray,
+    W_V: NDArray,
+    W_O: NDArray,
+    a: NDArray,
+) -> Scores:
+    """Scores of a batch, and what leads to them, as `dense.forward`.
+
+    Parameters
+    ----------
+    E, E_query : ndarray (d, K)
+        The dictionary of tokens, and that of queries. Floating numbers are all of one dtype.
+    indptr : ndarray of int64 (B (l+1) + 1,)
+    indices : ndarray of int32 (n,)
+        Columns of E, from 0 to K - 1: they are not checked.
+    n_keys : int
+        l: the query is not among its keys.
+    W_Q, W_K, W_V, W_O, a
+        As in `dense.forward`.
+
+    Returns
+    -------
+    F, attn, contexts, U : ndarray (B,), (B, n_keys), (B, d), (B, m)
+    """
     B, K, m = (len(indptr) - 1) // (n_keys + 1), E.shape[1], len(a)
     n_chunks, block = plan(B, m, K, a.itemsize)
     _, _, G, _, _, H_T = merge(E, E_query, W_Q, W_K, W_V, W_O)
@@ -67,8 +109,24 @@ def forward(E, E_query, indptr, indices, n_keys, W_Q, W_K, W_V, W_O, a):
     return F, attn, contexts, U
 
 
-def step(E, E_query, indptr, indices, labels, n_keys, W_Q, W_K, W_V, W_O, a, kind):
-    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da."""
+def step(
+    E: NDArray,
+    E_query: NDArray,
+    indptr: NDArray,
+    indices: NDArray,
+    labels: NDArray,
+    n_keys: int,
+    W_Q: NDArray,
+    W_K: NDArray,
+    W_V: NDArray,
+    W_O: NDArray,
+    a: NDArray,
+    kind: int,
+) -> Gradients:
+    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da.
+
+    Codes as in `forward`, the other arguments as in `dense.step`.
+    """
     B, K, m = len(labels), E.shape[1], len(a)
     n_chunks, block = plan(B, m, K, a.itemsize)
     A, B_, G, V, H, H_T = merge(E, E_query, W_Q, W_K, W_V, W_O)
@@ -172,7 +230,9 @@ def attend_backward(dG, dg, ds, attn, C, dC, indptr, indices, lo):
                 dG[indices[e], j] += dg[j]  # g = code_query^T G  =>  dG = code_query dg^T
 
 
-def merge(E, E_query, W_Q, W_K, W_V, W_O):
+def merge(
+    E: NDArray, E_query: NDArray, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray
+) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]:
     """A = W_Q E', B = W_K E, G = A^T B (K, K), V = W_V E, H = W_O V (m, K) and its transpose."""
     K = E.shape[1]
     A, B, V, H = (np.zeros((len(W), K), E.dtype) for W in (W_Q, W_K, W_V, W_O))
@@ -185,7 +245,9 @@ def merge(E, E_query, W_Q, W_K, W_V, W_O):
     return A, B, G, V, H, transposed(H)
 
 
-def merge_backward(dG, dH, E, E_query, A, B, V, W_O):
+def merge_backward(
+    dG: NDArray, dH: NDArray, E: NDArray, E_query: NDArray, A: NDArray, B: NDArray, V: NDArray, W_O: NDArray
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """dW_Q, dW_K, dW_V, dW_O from dG (K, K) and dH (m, K), and what `merge` made on the way."""
     d = E.shape[0]
     dA, dB, dV, dW_O = (np.zeros_like(X) for X in (A, B, V, W_O))

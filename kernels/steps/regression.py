@@ -21,7 +21,10 @@ Legend   d width of an input, a token has d + 1;   D = d + 1;   K columns of V; 
 Derivation and numbers: docs/regression.md.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compile import kernel, launch
 from ..costs import Costs
@@ -31,6 +34,8 @@ from ..products import add_large_product, add_product, transposed
 from . import dense
 from .dense import add_partials, attend, probe
 
+__all__ = ["coded_costs", "coded_forward", "coded_step", "costs", "forward", "step"]
+
 _WORTH_A_THREAD = 1_000_000  # multiply-adds with their look-ups and exponentials: half a millisecond
 _PARTIALS_SHARE = 0.4  # of the counts' size, at most, goes into the chunks' partial sums
 _MAX_CHUNKS = 64
@@ -39,7 +44,7 @@ _MAX_CHUNKS = 64
 # ---- Tokens
 
 
-def costs(B, n_keys, d, itemsize):
+def costs(B: int, n_keys: int, d: int, itemsize: int) -> Costs:
     """The `Costs` of `step`. Half of its multiply-adds would do, since only the last entries of c and dc matter; but to read
     the tokens takes longer than either."""
     D = d + 1
@@ -53,10 +58,20 @@ def costs(B, n_keys, d, itemsize):
     )
 
 
-def forward(tokens, n_keys, Q):
-    """Predictions yhat (B,) and attention (B, n_keys).
+def forward(tokens: NDArray, n_keys: int, Q: NDArray) -> tuple[NDArray, NDArray]:
+    """Predictions of a batch, and the attention that leads to them.
 
-    tokens (B, N+1, d+1), the query last; the first `n_keys` tokens are attended to: N, or N+1 with the query.
+    Parameters
+    ----------
+    tokens : ndarray (B, N+1, d+1)
+        The query last, its label 0. All arrays are packed and of one dtype: float32, float64, or complex.
+    n_keys : int
+        The first `n_keys` tokens are attended to: N, or N+1 with the query.
+    Q : ndarray (d, d)
+
+    Returns
+    -------
+    yhat, attn : ndarray (B,), (B, n_keys)
     """
     B = len(tokens)
     n_chunks, block, _ = dense.plan(tokens.shape, 0, tokens.itemsize)
@@ -66,8 +81,8 @@ def forward(tokens, n_keys, Q):
     return yhat, attn
 
 
-def step(tokens, labels, n_keys, Q):
-    """Mean loss over the batch and its gradient: loss, dQ (d, d)."""
+def step(tokens: NDArray, labels: NDArray, n_keys: int, Q: NDArray) -> tuple[Any, NDArray]:
+    """Mean loss over the batch and its gradient: loss, dQ (d, d). labels (B,) are y_query; the others as in `forward`."""
     B, _, D = tokens.shape
     n_chunks, block, n_cached = dense.plan(tokens.shape, 0, tokens.itemsize)
     loss = np.zeros(n_chunks, tokens.dtype)
@@ -76,7 +91,7 @@ def step(tokens, labels, n_keys, Q):
     return loss.sum() / B, np.ascontiguousarray(add_partials(dQ_T)[:-1, :-1].T)
 
 
-def padded_transpose(Q):
+def padded_transpose(Q: NDArray) -> NDArray:
     """Q^T (d, d) with a row and a column of zeros (D, D): (x, y) -> (Q x, 0) for tokens as rows."""
     d = len(Q)
     Q_T = np.zeros((d + 1, d + 1), Q.dtype)
@@ -136,7 +151,7 @@ def step_chunks(first, last, loss, dQ_T, tokens, labels, n_keys, Q_T, block, n_c
 # ---- Counts of features
 
 
-def coded_costs(B, K, d, itemsize, *, present=None):
+def coded_costs(B: int, K: int, d: int, itemsize: int, *, present: float | None = None) -> Costs:
     """The `Costs` of `coded_step`, of features that have been counted, where the query is not a key; a prompt has `present`
     of the K features, all where it is not given."""
     present = K if present is None else present
@@ -150,7 +165,7 @@ def coded_costs(B, K, d, itemsize, *, present=None):
     )
 
 
-def coded_plan(B, K, itemsize):
+def coded_plan(B: int, K: int, itemsize: int) -> int:
     """Into how many chunks a batch is split: a function of the sizes alone."""
     work = B * K * 20
     n_chunks = 1
@@ -163,10 +178,28 @@ def coded_plan(B, K, itemsize):
     return n_chunks
 
 
-def coded_forward(counts, omega, query, attends, V, Q):
-    """Predictions yhat (B,), attention on one token of each feature (B, K), attention on the query token (B,).
+def coded_forward(
+    counts: NDArray, omega: NDArray, query: NDArray, attends: int, V: NDArray, Q: NDArray
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Predictions of a batch, and the attention that leads to them.
 
-    Attn_m is c_m times the second. counts and omega in the dtype of Q, query int32.
+    Parameters
+    ----------
+    counts, omega : ndarray (B, K)
+        How often each feature occurs, and its label; in the dtype of Q.
+    query : ndarray of int32 (B,)
+        The query's feature, from 0 to K - 1: it is not checked.
+    attends : {0, 1}
+        Whether the query is among its keys.
+    V, Q : ndarray (d, K), (d, d)
+
+    Returns
+    -------
+    yhat : ndarray (B,)
+    attn : ndarray (B, K)
+        Attention on one token of each feature: Attn_m is c_m times that.
+    attn_query : ndarray (B,)
+        Attention on the query token; 0 unless it is a key.
     """
     B, K = counts.shape
     n_chunks = coded_plan(B, K, counts.itemsize)
@@ -176,8 +209,10 @@ def coded_forward(counts, omega, query, attends, V, Q):
     return yhat, attn, attn_query
 
 
-def coded_step(counts, omega, query, attends, V, Q):
-    """Mean loss over the batch and its gradient: loss, dQ (d, d)."""
+def coded_step(
+    counts: NDArray, omega: NDArray, query: NDArray, attends: int, V: NDArray, Q: NDArray
+) -> tuple[Any, NDArray]:
+    """Mean loss over the batch and its gradient: loss, dQ (d, d); arguments as in `coded_forward`."""
     B, K = counts.shape
     n_chunks = coded_plan(B, K, counts.itemsize)
     loss = np.zeros(n_chunks, Q.dtype)
@@ -261,7 +296,7 @@ def residual(attn, attn_query, counts, omega, k):
     return total
 
 
-def merge(V, Q):
+def merge(V: NDArray, Q: NDArray) -> NDArray:
     """S^T = V^T Q^T V (K, K)."""
     A = np.zeros((len(Q), V.shape[1]), Q.dtype)
     S_T = np.zeros((V.shape[1], V.shape[1]), Q.dtype)
@@ -270,7 +305,7 @@ def merge(V, Q):
     return S_T
 
 
-def merge_backward(dS_T, V):
+def merge_backward(dS_T: NDArray, V: NDArray) -> NDArray:
     """dQ (d, d) from dS^T (K, K)."""
     right = np.zeros((V.shape[1], len(V)), dS_T.dtype)
     dQ = np.zeros((len(V), len(V)), dS_T.dtype)

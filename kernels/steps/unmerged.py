@@ -12,24 +12,30 @@ Derivation and numbers: docs/dense.md.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention, mlp
 from ..layers import loss as losses
 from ..products import add_large_product, transposed
+from .dense import Gradients, Scores
+
+__all__ = ["costs", "forward", "pays", "step"]
 
 _WORTH_A_THREAD = 1_000_000  # multiply-adds on tokens
 _MAX_CHUNKS = 64
 
 
-def pays(B, d, m_a, m_b, m):
+def pays(B: int, d: int, m_a: int, m_b: int, m: int) -> bool:
     """Whether B prompts take fewer multiply-adds with the matrices as they are than with their products."""
     merged = 3 * m_a * d * d + 3 * m * m_b * d + B * (2 * d * d + 3 * m * d)
     return B * (5 * m_a * d + 3 * m_b * d + 3 * m * m_b) < merged
 
 
-def costs(B, n_keys, d, m, itemsize, *, m_a=None, m_b=None):
+def costs(
+    B: int, n_keys: int, d: int, m: int, itemsize: int, *, m_a: int | None = None, m_b: int | None = None
+) -> Costs:
     """The `Costs` of `step`; m_a = m_b = d where they are not given."""
     m_a, m_b = m_a or d, m_b or d
     prompt = 5 * m_a * d + 3 * m_b * d + 3 * m * m_b  # queries and keys, values, MLP
@@ -42,20 +48,30 @@ def costs(B, n_keys, d, m, itemsize, *, m_a=None, m_b=None):
     )
 
 
-def plan(tokens_shape):
+def plan(tokens_shape: tuple[int, int, int]) -> int:
     """Into how many chunks prompts are split where their tokens (B, l+1, d) are read: a function of the sizes alone."""
     B, rows, d = tokens_shape
     return max(1, min(B, _MAX_CHUNKS, B * rows * d // _WORTH_A_THREAD))
 
 
-def forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a):
-    """Scores F (B,), attention (B, n_keys), contexts c (B, d), pre-activations h (B, m); arguments as in `dense`."""
+def forward(tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray, a: NDArray) -> Scores:
+    """Scores F (B,), attention (B, n_keys), contexts C (B, d), pre-activations U (B, m); arguments as in `dense.forward`."""
     F, attn, C, U, *_ = _forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
     return F, attn, C, U
 
 
-def step(tokens, labels, n_keys, W_Q, W_K, W_V, W_O, a, kind):
-    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da."""
+def step(
+    tokens: NDArray,
+    labels: NDArray,
+    n_keys: int,
+    W_Q: NDArray,
+    W_K: NDArray,
+    W_V: NDArray,
+    W_O: NDArray,
+    a: NDArray,
+    kind: int,
+) -> Gradients:
+    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da; arguments as in `dense.step`."""
     B, _, d = tokens.shape
     F, attn, C, U, Q, k, V = _forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
     loss, g = losses_of(kind, F, labels)
@@ -74,7 +90,9 @@ def step(tokens, labels, n_keys, W_Q, W_K, W_V, W_O, a, kind):
     return a.dtype.type(loss), dW_Q, dW_K, dW_V, dW_O, da  # compiled, it is a Python number of double precision
 
 
-def _forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a):
+def _forward(
+    tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray, a: NDArray
+) -> tuple[NDArray, ...]:
     """What `forward` returns, and the queries Q (B, d), k = W_Q p_query (m_a, B), v = W_V c (B, m_b)."""
     B, _, d = tokens.shape
     dtype = tokens.dtype
