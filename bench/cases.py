@@ -6,7 +6,7 @@ implementations                 name -> `peers.Implementation`
 numpy_step(params, *arrays)     loss and gradients, what implementations are held against
 loss(params, prompt)            the paper's definition, what the NumPy step is held against
 prompt_bytes(dtype, given)      what memory is compared with
-counts(dtype, given)            what a step has to do
+costs(dtype, given)             what a step has to do
 """
 
 import concepts

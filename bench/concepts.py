@@ -72,13 +72,13 @@ class Case:
         token = {"tokens": itemsize * (self.d_x + self.d_y), "codes": 8 + 4 * self.columns}[given]
         return round(self.B * (self.L + 1) * token)
 
-    def counts(self, dtype, given):
+    def costs(self, dtype, given):
         """What a step has to do, as far as is known: with codes if it is given codes, else with tokens, whoever does it."""
         itemsize, d, rows = np.dtype(dtype).itemsize, self.d_x + self.d_y, {"m_a": self.d_x, "m_b": self.d_y}
         if given == "codes":
-            return multihot.counts(self.B, self.L, d, self.m, self.K, itemsize, columns=self.columns, **rows)
-        kernel = unmerged if unmerged.pays(self.B, d, self.d_x, self.d_y, self.m) else dense
-        return kernel.counts(self.B, self.L, d, self.m, itemsize, **rows)
+            return multihot.costs(self.B, self.L, d, self.m, self.K, itemsize, columns=self.columns, **rows)
+        step = unmerged if unmerged.pays(self.B, d, self.d_x, self.d_y, self.m) else dense
+        return step.costs(self.B, self.L, d, self.m, itemsize, **rows)
 
     def make(self, dtype, seed=0):
         """Parameters and prompts, `peers.Data`; float32 data are the float64 data rounded."""

@@ -25,7 +25,8 @@ import transformer
 
 import nlicl
 from nlicl import devices
-from nlicl.models.front import kind_of_loss, placed
+from nlicl.kernels.layers.loss import HINGE
+from nlicl.models.transformer.steps import TRANSFORMER
 from nlicl.papers.li2024 import Problem
 
 CASES = tuple(transformer.Case(f"gpu-{B}", B=B, l=100, d=60, m=64) for B in (256, 4096, 65536))
@@ -196,15 +197,14 @@ def nlicl_prepare(given):
     """Of `data.prompts` or `data.codes`. The call is the public one, its checks included."""
 
     def prepare(data):
-        kernels = devices.kernels()
         bring = functools.partial(nlicl.to_device, getattr(data, given))
         params, prompts = nlicl.to_device(data.params), bring()
-        arrays, kernel, inputs, labels, keys = placed(params, prompts)
-        _, parts = kernels.gradients_of(arrays)
-        step = getattr(kernels, f"{kernel}_step")
+        step = TRANSFORMER.steps[type(prompts), "cuda"]
+        arrays, inputs, labels, n_keys = step.checked(params, prompts)
+        _, parts = devices.kernels().gradients_of(arrays)
 
         def launch():
-            step(parts, *inputs, labels, keys, *arrays, kind_of_loss("hinge"))
+            step.kernel.step(parts, *inputs, labels, n_keys, *arrays, HINGE)
 
         def call():
             loss, grads = nlicl.loss_and_grad(params, prompts)
@@ -320,9 +320,9 @@ def fill_limits(rows, case, roofs):
     """What counted bytes and multiply-adds take at the measured rates; and torch's fastest probe form over each row."""
     probes = [row["seconds"] for row in rows if row["implementation"].endswith("-probe") and row["seconds"]]
     for row in rows:
-        counts = case.counts(row["dtype"], IMPLEMENTATIONS[row["implementation"]].given)
-        memory = counts.bytes / roofs.bytes
-        matrix = counts.multiply_adds / roofs.multiply_adds if roofs.multiply_adds else None
+        costs = case.costs(row["dtype"], IMPLEMENTATIONS[row["implementation"]].given)
+        memory = costs.bytes / roofs.bytes
+        matrix = costs.multiply_adds / roofs.multiply_adds if roofs.multiply_adds else None
         row["limit_seconds"] = max(memory, matrix or 0)
         if row["seconds"]:
             row["fraction_of_memory"] = memory / row["seconds"]

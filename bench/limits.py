@@ -1,8 +1,8 @@
-"""What this machine can do, measured, and the least time in which it can do counted work.
+"""What this machine can do, measured, and the least time in which it can do a step of known costs.
 
     least time = max( bytes / bandwidth,  multiply-adds / rate + exponentials / rate + look-ups / rate )
 
-Memory is read while the processor computes, so the two are compared; what it computes is added. Counts of one step stand
+Memory is read while the processor computes, so the two are compared; what it computes is added. Costs of one step stand
 beside the kernels. Each rate is the best of several ways to do the work and of several tries, on all threads side by side.
 """
 
@@ -11,12 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import loops
 import numpy as np
-
-from nlicl.kernels import compile
-
-with compile.cache_directory():  # compiled for the kernels as they are now, and kept as they are
-    import loops
 
 SECONDS = 0.02  # a try, at least: thousands of times what it takes to start a thread
 TRIES = 5
@@ -24,7 +20,7 @@ BLOCK = 32  # prompts whose small products are made together
 
 
 class Roofs(NamedTuple):
-    """Most that can be done in a second, in the units of the kernels' counts.
+    """Most that can be done in a second, in the units of the kernels' costs.
 
     `bytes` are those of a triad or of a sum, whichever is faster, as the program sees them: what a cache reads before it
     writes is not counted.
@@ -36,10 +32,10 @@ class Roofs(NamedTuple):
     look_ups: float
 
 
-def least_seconds(counts, roofs):
-    """Less than that a step of these counts cannot take under these roofs."""
-    computing = sum(getattr(counts, name) / getattr(roofs, name) for name in Roofs._fields[1:])
-    return max(counts.bytes / roofs.bytes, computing)
+def least_seconds(costs, roofs):
+    """Less than that a step of these costs cannot take under these roofs."""
+    computing = sum(getattr(costs, name) / getattr(roofs, name) for name in Roofs._fields[1:])
+    return max(costs.bytes / roofs.bytes, computing)
 
 
 def measure(dtype, threads):

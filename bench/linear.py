@@ -100,21 +100,21 @@ class Case:
             self.B * {"tokens": tokens, "features": 4 * (self.N + 1) + omega, "counts": 8 * self.K + omega + 4}[given]
         )
 
-    def counts(self, dtype, given):
+    def costs(self, dtype, given):
         """What a step has to do, as far as is known, with what it is given, whoever does it.
 
         Exponentials are those of the features that a prompt of the data model has on average.
         """
         itemsize = np.dtype(dtype).itemsize
         if given == "tokens":
-            return regression.counts(self.B, self.N, self.d, itemsize)
+            return regression.costs(self.B, self.N, self.d, itemsize)
         present = float((1 - (1 - self.problem.frequencies) ** self.N).sum())
-        counts = regression.coded_counts(self.B, self.K, self.d, itemsize, present=present)
+        costs = regression.coded_costs(self.B, self.K, self.d, itemsize, present=present)
         if given == "features":  # instead of counts features are read, and each context adds 1 to a count
             features = 4 * self.B * (self.N + 1)
             less = self.B * (self.K * itemsize + 4)
-            counts = counts._replace(bytes=counts.bytes - less + features, look_ups=self.B * self.N)
-        return counts
+            costs = costs._replace(bytes=costs.bytes - less + features, look_ups=self.B * self.N)
+        return costs
 
     def make(self, dtype, seed=0):
         """Parameters and prompts, `peers.Data`; float32 data are the float64 data rounded.

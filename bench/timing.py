@@ -139,10 +139,10 @@ def fill_limits(rows, case, roofs):
     """Bytes come from where the case's lie once a step is done again and again: from caches, if they fit in there."""
     near = {}
     for row in rows:
-        counts = case.counts(row["dtype"], case.implementations[row["implementation"]].given)
-        if counts.bytes not in near:
-            near[counts.bytes] = limits.bandwidth(row["dtype"], row["threads"], int(counts.bytes))
-        least = limits.least_seconds(counts, roofs._replace(bytes=max(roofs.bytes, near[counts.bytes])))
+        costs = case.costs(row["dtype"], case.implementations[row["implementation"]].given)
+        if costs.bytes not in near:
+            near[costs.bytes] = limits.bandwidth(row["dtype"], row["threads"], int(costs.bytes))
+        least = limits.least_seconds(costs, roofs._replace(bytes=max(roofs.bytes, near[costs.bytes])))
         row["limit_seconds"] = least
         if row["seconds"] is not None:
             row["fraction_of_limit"] = least / row["seconds"]

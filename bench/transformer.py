@@ -122,12 +122,12 @@ class Case:
         token = {"tokens": itemsize * self.d, "codes": itemsize + 9}[given]  # kappa, two int32, one int8
         return self.B * (self.l + 1) * token
 
-    def counts(self, dtype, given):
+    def costs(self, dtype, given):
         """What a step has to do, as far as is known: with codes if it is given codes, else with tokens, whoever does it."""
         itemsize = np.dtype(dtype).itemsize
         if given == "codes":  # every column of the dictionary lies along an axis of its own
-            return coded.counts(self.B, self.l, self.d, self.m, self.K, itemsize, rows=self.K)
-        return dense.counts(self.B, self.l, self.d, self.m, itemsize)
+            return coded.costs(self.B, self.l, self.d, self.m, self.K, itemsize, support=self.K)
+        return dense.costs(self.B, self.l, self.d, self.m, itemsize)
 
     def make(self, dtype, seed=0):
         """Parameters and prompts, `peers.Data`; float32 data are the float64 data rounded."""

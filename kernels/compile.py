@@ -1,26 +1,51 @@
-"""How every kernel is compiled, cached and launched: the one place for such policy.
+"""How every kernel is compiled, cached and launched: the one place for such policy, for nlicl and for others.
 
-* ``kernel`` decorates every compiled function.
-* Compiled code is cached in a folder named after the *contents* of all kernel sources. Numba's own cache
-  looks at the caller's file only: edit a callee in another file and a cached caller would go on returning
-  the old numbers. Here any edit of any kernel gives a new folder, hence a fresh compilation.
+* ``kernel`` decorates every compiled function. Kernels themselves have no annotations: their docstrings say shapes, and a line
+  of theirs is to be read beside its formula.
 * ``launch`` spreads a kernel over threads; ``source`` gives a kernel back as plain Python.
+
+A model or a paper of another package, in any folder, may have kernels of its own, which call nlicl's:
+
+    from nlicl.kernels.compile import kernel, launch, source
+    from nlicl.kernels.layers import attention
+
+What is compiled is kept in a cache, and an edit must never give an old number. Numba's own cache looks at the file of the
+function that is called: edit what it calls, in another file, and it would go on returning the old numbers. So
+
+* kernels of nlicl lie in a folder named after the *contents* of all their sources: any edit gives a new folder;
+* another package's kernel lies in a folder below, named after its code, the code of every kernel that it reaches, and every
+  number that these name (`reach.digest`). Where it names something else, such as a plain Python function or an object, or
+  where its module cannot be imported again by its name, as `__main__` cannot, it is compiled anew in every process. One
+  thing is not seen: what a package teaches numba by `numba.extending.overload` about functions of NumPy or of nlicl.
+
+Private to numba is how a cache is put off until a kernel is first compiled, when all that it calls is there: `_cache` of a
+compiled function, `numba.core.caching.NullCache` and its `load_overload`.
 """
 
 import hashlib
 import os
 import sys
 import tempfile
-import types
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
+from typing import Any, ParamSpec, TypeVar
 
 import numba
+from numba.core import config
+from numba.core.caching import NullCache
+from numba.extending import is_jitted
 
-__all__ = ["THREADS", "cache_directory", "kernel", "launch", "source"]
+from . import reach
+from .source import source
+
+__all__ = ["THREADS", "cache_folder", "cached_in", "kernel", "launch", "source", "source_digest"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # `contract` and `reassoc` let LLVM use fused multiply-adds and vectorised sums: a factor 3 to 5 on every dot
 # product. `nnan` and `ninf` stay out: with them isnan() is constant False and NaN may vanish silently.
@@ -28,10 +53,15 @@ FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 # `forceinline`: what a kernel computes must not depend on what else was compiled or loaded before it. A callee that is
 # not inlined lies in its own library and, optimised once more, in that of each caller; which copy is called is settled
 # by the order of loading, and the copies differ in their last bits. Inlined, there is one.
-_OPTIONS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True, "forceinline": True}
+_OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True, "forceinline": True}
+_OWN = __name__.rpartition(".")[0]  # nlicl.kernels
+_config: Any = config  # its settings come to be when it is imported
 
 
-def source_digest(folder=None):
+# ---- Compiling and keeping
+
+
+def source_digest(folder: str | Path | None = None) -> str:
     """SHA-256 of all Python files in the kernels' folder and below, names included (hexadecimal, 64 digits)."""
     digest = hashlib.sha256()
     folder = Path(folder or Path(__file__).parent)
@@ -40,7 +70,7 @@ def source_digest(folder=None):
     return digest.hexdigest()
 
 
-def _user_cache():
+def _user_cache() -> Path:
     """The user's cache folder by the platform's custom; raises RuntimeError where there is no home."""
     if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
         return Path(os.environ["LOCALAPPDATA"])
@@ -49,10 +79,10 @@ def _user_cache():
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def _writable_cache():
+def _writable_cache() -> Path | None:
     """``<NUMBA_CACHE_DIR or user cache/nlicl>/<digest>``, made and tried; None, with a warning, if it can't be."""
     try:
-        base = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else _user_cache() / "nlicl"
+        base = Path(_config.CACHE_DIR) if _config.CACHE_DIR else _user_cache() / "nlicl"
         folder = base / source_digest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -67,47 +97,87 @@ def _writable_cache():
         return None
 
 
-_cache = None  # set by cache_directory() while the package imports its kernels
+_cache = _writable_cache()
 
 
-def cache_folder():
-    """Where compiled kernels are kept (a Path), or None when they are not kept."""
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept, or None when they are not kept."""
     return _cache
 
 
 @contextmanager
-def cache_directory():
-    """Point numba at nlicl's cache while kernels are decorated, then put the user's setting back."""
-    global _cache
-    _cache = _writable_cache()
-    before = numba.config.CACHE_DIR
+def cached_in(folder: Path) -> Iterator[None]:
+    """What is decorated meanwhile is kept in this folder; the user's own setting is put back afterwards."""
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = str(folder)
     try:
-        if _cache is not None:
-            numba.config.CACHE_DIR = str(_cache)
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        _config.CACHE_DIR = before
 
 
-def kernel(function):
-    """Compile a function on first call, once for each combination of argument types."""
-    return numba.njit(function, cache=_cache is not None, **_OPTIONS)
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function on first call, once for each combination of argument types.
+
+    Parameters
+    ----------
+    function : function
+        Of arrays and numbers, in the part of Python that numba compiles. Of any package.
+
+    Returns
+    -------
+    compiled function
+        Releases Python's lock while it runs. With NUMBA_DISABLE_JIT=1 the function itself.
+    """
+    njit: Any = numba.njit
+    compiled = njit(function, **_OPTIONS)
+    if _cache is not None and is_jitted(compiled):
+        _keep(compiled, _cache, own=function.__module__.startswith(f"{_OWN}."))
+    return compiled
 
 
-# Launching. Compiled kernels release Python's lock, so ordinary threads run them side by side; that they wake and report
-# costs .06 ms a launch. Numba's `prange`, which need not wait for that, compiles a kernel three times over, and its layers
-# do not survive a fork (OpenMP) or two callers at once (workqueue).
-THREADS = numba.config.NUMBA_NUM_THREADS
+def _keep(compiled: Any, folder: Path, own: bool) -> None:
+    if own:
+        with cached_in(folder):
+            compiled.enable_caching()
+    else:
+        compiled._cache = _LateCache(compiled, folder)
+
+
+class _LateCache(NullCache):
+    """Stands in for the cache of another package's kernel until it is first compiled, when all that it calls is there."""
+
+    def __init__(self, compiled: Any, folder: Path) -> None:
+        self.compiled, self.folder = compiled, folder
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What numba asks for before it compiles; held under its lock."""
+        self.compiled._cache = NullCache()
+        digest = reach.digest(self.compiled, covered=_OWN)
+        if digest is not None:
+            folder = self.folder / digest[:16]
+            with suppress(RuntimeError), cached_in(folder):  # numba finds no place for it
+                self.compiled.enable_caching()
+            if not str(self.compiled.stats.cache_path).startswith(str(folder)):  # or another than this
+                self.compiled._cache = NullCache()
+        return self.compiled._cache.load_overload(sig, target_context)
+
+
+# ---- Launching. Compiled kernels release Python's lock, so ordinary threads run them side by side. Waking the threads costs
+# .06 ms a launch. Numba's `prange`, which need not wait for that, compiles a kernel three times over, and its layers do not
+# survive a fork (OpenMP) or two callers at once (workqueue).
+THREADS = _config.NUMBA_NUM_THREADS
 _PIECES = 4  # ranges for each thread: whoever wakes late takes fewer
 
 
 class _Helpers:
     """Threads that help the caller's. A queue of our own: an executor's takes longer than they need to wake."""
 
-    def __init__(self):
-        self.jobs, self.count, self.lock = SimpleQueue(), 0, Lock()
+    def __init__(self) -> None:
+        self.jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self.count, self.lock = 0, Lock()
 
-    def call(self, job, wanted):
+    def call(self, job: Callable[[], object], wanted: int) -> None:
         """Let up to `wanted` helpers call `job`, which raises nothing; start them if need be, and if they can be had."""
         with self.lock, suppress(RuntimeError):
             while self.count < wanted:
@@ -116,7 +186,7 @@ class _Helpers:
         for _ in range(min(wanted, self.count)):
             self.jobs.put(job)
 
-    def _serve(self):
+    def _serve(self) -> None:
         while True:
             self.jobs.get()()
 
@@ -124,7 +194,7 @@ class _Helpers:
 _helpers = _Helpers()
 
 
-def _forget_helpers():
+def _forget_helpers() -> None:
     global _helpers
     _helpers = _Helpers()  # after a fork: the others are the parent's
 
@@ -133,25 +203,39 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_helpers)
 
 
-def launch(function, chunks, *arguments):
-    """Call `function(first, last, *arguments)` on ranges that cover the chunks 0 .. chunks - 1, each of them once.
+def launch(function: Callable[..., object], n_chunks: int, *arguments: Any) -> None:
+    """Call `function(first, last, *arguments)` on ranges that cover the chunks 0 .. n_chunks - 1, each of them once.
 
     What a chunk computes must depend on its number alone, and it must write where no other chunk does: then the result
     is the same for any number of threads, and whoever takes which range.
 
     The caller waits for ranges that others have begun, never for others to begin: what is left it takes itself. So it
     gets there, too, where no thread can be had: at the interpreter's end, or at a limit of the system.
+
+    Parameters
+    ----------
+    function : kernel
+        Of any package. A plain Python function is called once, for all chunks: threads would only take turns.
+    n_chunks : int
+        At least 1; a function of the sizes alone.
+    *arguments
+        Arrays and numbers, handed on.
+
+    Raises
+    ------
+    Exception
+        What a call raised first, once no other is at work any more.
     """
-    threads = min(THREADS, chunks)
-    if threads == 1 or not hasattr(function, "py_func"):  # plain Python would only take turns
-        function(0, chunks, *arguments)
+    threads = min(THREADS, n_chunks)
+    if threads == 1 or not is_jitted(function):
+        function(0, n_chunks, *arguments)
         return
     function(0, 0, *arguments)  # compiles, if need be, before others come: in one thread, and open to Ctrl-C
-    pieces = min(chunks, _PIECES * threads)
-    ranges = [(chunks * i // pieces, chunks * (i + 1) // pieces) for i in range(pieces)]
-    done = SimpleQueue()  # for each range None, or what was raised
+    pieces = min(n_chunks, _PIECES * threads)
+    ranges = [(n_chunks * i // pieces, n_chunks * (i + 1) // pieces) for i in range(pieces)]
+    done: SimpleQueue[BaseException | None] = SimpleQueue()  # for each range None, or what was raised
 
-    def work():
+    def work() -> None:
         with suppress(IndexError):  # none is left
             while True:
                 first, last = ranges.pop()
@@ -167,41 +251,3 @@ def launch(function, chunks, *arguments):
     errors = [error for error in [done.get() for _ in range(pieces)] if error is not None]
     if errors:
         raise errors[0]
-
-
-def source(function):
-    """The plain Python function behind a kernel, the kernels it calls replaced by theirs.
-
-    It runs on any NumPy dtype, `numpy.longdouble` included: the audit's oracle of extended precision, and the
-    tests' proof that the compiled code is what the source says.
-    """
-    return _source(function, {})
-
-
-def _source(function, done):
-    plain = getattr(function, "py_func", function)
-    if plain not in done:
-        names = dict(plain.__globals__)
-        done[plain] = types.FunctionType(plain.__code__, names, plain.__name__, plain.__defaults__)
-        for name in plain.__code__.co_names:
-            value = names.get(name)
-            if hasattr(value, "py_func") or _is_kernel_function(value):
-                names[name] = _source(value, done)
-            elif isinstance(value, types.ModuleType) and value.__name__.startswith(__package__ + "."):
-                names[name] = _SourceModule(value, done)
-    return done[plain]
-
-
-def _is_kernel_function(value):
-    return isinstance(value, types.FunctionType) and value.__module__.startswith(__package__ + ".")
-
-
-class _SourceModule:
-    """A kernel module whose attributes are read through `source`: `attention.forward` inside `dense`."""
-
-    def __init__(self, module, done):
-        self._module, self._done = module, done
-
-    def __getattr__(self, name):
-        value = getattr(self._module, name)
-        return _source(value, self._done) if hasattr(value, "py_func") or _is_kernel_function(value) else value

@@ -1,15 +1,26 @@
 """Small matrix products, accumulating. BLAS is not used: its threads and ours would fight over the cores."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import vectors
 from .compile import kernel, launch
+
+__all__ = [
+    "add_large_product",
+    "add_product",
+    "add_rows",
+    "are_finite",
+    "row_products",
+    "transpose",
+    "transposed",
+]
 
 _TILE = 8  # rows that a product takes at a time
 _WORTH_A_THREAD = 2_000_000  # multiply-adds: a tenth of a millisecond
 
 
-def add_large_product(C, A, B):
+def add_large_product(C: NDArray, A: NDArray, B: NDArray) -> None:
     """C += A B as `add_product`, to the same bits, on as many threads as are worth it; not for use in kernels."""
     rows, k = A.shape
     parts = max(1, min(rows // _TILE, rows * k * B.shape[1] // _WORTH_A_THREAD))
@@ -63,7 +74,7 @@ def transpose(T, A):
             T[j, i] = A[i, j]
 
 
-def transposed(A):
+def transposed(A: NDArray) -> NDArray:
     """A^T as an array of its own; not for use in kernels."""
     T = np.empty((A.shape[1], A.shape[0]), A.dtype)
     transpose(T, A)
@@ -79,7 +90,7 @@ def finite(x):
     return total == 0
 
 
-def are_finite(*arrays):
+def are_finite(*arrays: NDArray) -> bool:
     """Whether these packed arrays of float32 or float64 hold neither NaN nor infinity."""
     with np.errstate(invalid="ignore"):  # 0 times infinity, where kernels run as plain Python
         return all(finite(array.reshape(-1)) for array in arrays)

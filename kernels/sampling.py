@@ -6,6 +6,8 @@ Legend   n prompts, l+1 tokens each;   M1 relevant patterns, then M2 irrelevant 
 
 from .compile import kernel
 
+__all__ = ["decode", "token"]
+
 
 @kernel
 def decode(relevant, irrelevant, kappa, sign, uniform, task, z, alpha, M1, M2, K):

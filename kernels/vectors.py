@@ -9,26 +9,37 @@ plain loops, which is what complex numbers and `source` run; tests hold the two 
 
 Each number of a product is a sum in the order of the loops, one fused multiply-add after the other: its bits depend neither
 on the width of a register nor on where in the matrix it stands. Sums over a vector (`row_products`, `softmax`) do.
+
+Numba promises nothing about what this file takes from inside of it, beside `intrinsic` and `overload` of `numba.extending`:
+`numba.core.cgutils`, `numba.np.arrayobj.make_array`, the types' `bitwidth` and `layout`, and that code is made by llvmlite's
+`ir.IRBuilder`. Hence the upper bound on numba's version in pyproject.toml: the newest that the tests have been run with.
 """
 
 import functools
 import inspect
 import math
+from collections.abc import Callable
+from typing import Any
 
 import llvmlite.binding
-import numba
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core import config as numba_config
 from numba.extending import intrinsic, overload
 from numba.np.arrayobj import make_array
+
+__all__ = ["BYTES", "add_product", "add_rows", "row_products", "softmax"]
+
+Value = Any  # of llvmlite, which says little of its types
 
 _INDEX = ir.IntType(64)
 _INT = ir.IntType(32)
 
 
-def _vector_bytes():
+def _vector_bytes() -> int:
     """The width of a register on the machine that numba compiles for."""
-    features = numba.config.CPU_FEATURES
+    config: Any = numba_config  # its settings come to be when it is imported
+    features = config.CPU_FEATURES
     if features is None:
         features = llvmlite.binding.get_host_cpu_features().flatten()
     return 64 if "+avx512f" in features else 32 if "+avx" in features else 16
@@ -41,7 +52,7 @@ _DEPTH = 256
 class Lanes:
     """Instructions on vectors of one float type, a thin layer over llvmlite's builder."""
 
-    def __init__(self, context, builder, dtype):
+    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
         self.context, self.builder = context, builder
         self.scalar = context.get_data_type(dtype)
         self.bits = dtype.bitwidth
@@ -52,37 +63,37 @@ class Lanes:
 
     # ---- values
 
-    def constant(self, value, kind=None):
+    def constant(self, value: float, kind: Any = None) -> Value:
         """`value` in every lane."""
         kind = kind or self.scalar
         return ir.Constant(ir.VectorType(kind, self.count), [ir.Constant(kind, value)] * self.count)
 
-    def splat(self, x):
+    def splat(self, x: Value) -> Value:
         """The scalar x in every lane."""
         nothing = ir.Constant(ir.VectorType(x.type, self.count), ir.Undefined)
         one = self.builder.insert_element(nothing, x, ir.Constant(_INT, 0))
         return self.builder.shuffle_vector(one, nothing, self.constant(0, _INT))
 
-    def variable(self, value):
+    def variable(self, value: Value) -> Value:
         """Something that changes in a loop: `get` and `set` it. LLVM keeps it in a register."""
         pointer = cgutils.alloca_once(self.builder, value.type)
         self.builder.store(value, pointer)
         return pointer
 
-    def get(self, variable):
+    def get(self, variable: Value) -> Value:
         return self.builder.load(variable)
 
-    def set(self, variable, value):
+    def set(self, variable: Value, value: Value) -> None:
         self.builder.store(value, variable)
 
-    def first(self, left):
+    def first(self, left: Value) -> Value:
         """A mask: true in the first `left` lanes."""
         order = ir.Constant(ir.VectorType(_INT, self.count), [ir.Constant(_INT, i) for i in range(self.count)])
         return self.builder.icmp_signed("<", order, self.splat(self.builder.trunc(left, _INT)))
 
     # ---- memory
 
-    def load(self, pointer, mask=None):
+    def load(self, pointer: Value, mask: Value | None = None) -> Value:
         """Consecutive numbers; zeros where the mask is false, and memory there is not touched."""
         pointer = self.builder.bitcast(pointer, self.type.as_pointer())
         if mask is None:
@@ -92,7 +103,8 @@ class Lanes:
         align = ir.Constant(_INT, self.bits // 8)
         return self._call(f"llvm.masked.load.{self.suffix}.p0", self.type, pointer, align, mask, self.zero)
 
-    def store(self, value, pointer, mask=None):
+    def store(self, value: Value, pointer: Value, mask: Value | None = None) -> None:
+        """Consecutive numbers; nothing where the mask is false."""
         pointer = self.builder.bitcast(pointer, self.type.as_pointer())
         if mask is None:
             self.builder.store(value, pointer).align = self.bits // 8
@@ -102,18 +114,19 @@ class Lanes:
 
     # ---- arithmetic
 
-    def _call(self, name, result, *arguments):
+    def _call(self, name: str, result: Any, *arguments: Value) -> Value:
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
 
-    def multiply_add(self, x, y, z):
+    def multiply_add(self, x: Value, y: Value, z: Value) -> Value:
         """x y + z, rounded once where the machine can."""
         return self._call(f"llvm.fmuladd.{self.suffix}", self.type, x, y, z)
 
-    def round(self, x):
+    def round(self, x: Value) -> Value:
+        """The nearest whole numbers."""
         return self._call(f"llvm.rint.{self.suffix}", self.type, x)
 
-    def sums(self, rows):
+    def sums(self, rows: list[Value]) -> list[Value]:
         """Vectors whose lanes, one after the other, are the sums of the vectors in `rows` (a power of two of them).
 
         Neighbours are added, two vectors into one, until a lane is a row's sum.
@@ -127,17 +140,18 @@ class Lanes:
             parts //= 2
         return rows
 
-    def _neighbours(self, x, y):
+    def _neighbours(self, x: Value, y: Value | None) -> Value:
         lanes = x.type.count * (1 if y is None else 2)
         y = ir.Constant(x.type, ir.Undefined) if y is None else y
         half = ir.VectorType(_INT, lanes // 2)
         even, odd = (ir.Constant(half, [ir.Constant(_INT, i) for i in range(o, lanes, 2)]) for o in (0, 1))
         return self.builder.fadd(self.builder.shuffle_vector(x, y, even), self.builder.shuffle_vector(x, y, odd))
 
-    def sum(self, x):
+    def sum(self, x: Value) -> Value:
+        """The sum of the lanes."""
         return self.builder.extract_element(self.sums([x])[0], ir.Constant(_INT, 0))
 
-    def largest(self, x):
+    def largest(self, x: Value) -> Value:
         """The largest lane; NaN may be passed over."""
         while x.type.count > 1:
             half = ir.VectorType(_INT, x.type.count // 2)
@@ -152,12 +166,13 @@ class Lanes:
 
     # ---- loops
 
-    def range(self, start, stop, step=1):
+    def range(self, start: Value | int, stop: Value | int, step: int = 1) -> "_Range":
         """`with lanes.range(a, b) as i`: i = a, a + step, ..., below b."""
         return _Range(self.builder, index(start), index(stop), step)
 
 
-def index(i):
+def index(i: Value | int) -> Value:
+    """A number as an index."""
     return i if isinstance(i, ir.Value) else ir.Constant(_INDEX, i)
 
 
@@ -188,14 +203,14 @@ class _Array:
         return cgutils.pointer_add(self.builder, self.data, offset)
 
 
-def instructions(*strided):
+def instructions(*strided: str) -> Callable[[Callable[..., None]], Callable[..., bool]]:
     """Decorator for `emit(lanes, *arguments)`: a function that runs these instructions, and is True, in compiled code on
     arrays of float32 or float64; everywhere else it does nothing, and is False.
 
     All arguments are arrays of one dtype, and those not named in `strided` packed.
     """
 
-    def decorate(emit):
+    def decorate(emit: Callable[..., None]) -> Callable[..., bool]:
         names = list(inspect.signature(emit).parameters)[1:]
 
         @intrinsic
@@ -220,7 +235,7 @@ def instructions(*strided):
             for name, kind in zip(names, arguments, strict=True):
                 if kind.dtype != dtype or (kind.layout != "C" and name not in strided):
                     raise TypeError(f"{emit.__name__}: {name} is {kind}; expected {dtype}, row by row in memory.")
-            return lambda *arguments: vectorised(arguments)
+            return lambda *arguments: vectorised(arguments)  # pyright: ignore[reportCallIssue]
 
         return functools.wraps(emit)(function)
 

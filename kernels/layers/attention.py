@@ -12,12 +12,14 @@ from .. import vectors
 from ..compile import kernel
 from ..products import add_rows, row_products
 
+__all__ = ["backward", "forward", "softmax"]
+
 _TILE = 32  # tokens that stay in a first-level cache; a multiple of the eight rows that products take at a time
 
 
 @kernel
 def forward(attn, c, keys, u):
-    """attn (l,), c (d,) from keys (l, d) and the probe u (d,)."""
+    """attn (n_keys,), c (d,) from keys (n_keys, d) and the probe u (d,)."""
     row_products(attn, keys, u)  # s_i = p_i . u
     softmax(attn)  # attn_i = exp(s_i) / sum_r exp(s_r)
     c[:] = 0
@@ -26,7 +28,7 @@ def forward(attn, c, keys, u):
 
 @kernel
 def backward(du, ds, attn, c, dc, keys):
-    """du (d,) and, on the way, ds (l,), from dc = dL/dc (d,) and what forward left in attn and c."""
+    """du (d,) and, on the way, ds (n_keys,), from dc = dL/dc (d,) and what forward left in attn and c."""
     mean = dc.dtype.type(0)
     for j in range(c.shape[0]):
         mean += c[j] * dc[j]  # sum_r attn_r dattn_r = c . dc

@@ -11,6 +11,8 @@ import numpy as np
 
 from ..compile import kernel
 
+__all__ = ["HINGE", "LOGISTIC", "NAMES", "SQUARED", "slope", "value"]
+
 HINGE, LOGISTIC, SQUARED = 0, 1, 2
 NAMES = {"hinge": HINGE, "logistic": LOGISTIC, "squared": SQUARED}
 

@@ -11,6 +11,8 @@ therefore written as a choice between two values that are both at hand, which co
 from ..compile import kernel
 from ..products import add_product
 
+__all__ = ["backward", "forward"]
+
 
 @kernel
 def forward(U, F, C, W_T, a):

@@ -1,4 +1,4 @@
-"""The same step on prompts that are sparse codes over a dictionary E: token p = E_r + kappa E_i + sign E_q.
+"""The step of `dense` on prompts that are sparse codes over a dictionary E: token p = E_r + kappa E_i + sign E_q.
 
     s_t = (W_K p_t)^T W_Q p_query = code_query^T G code_t,       G = (W_Q E)^T (W_K E)  (K, K)
     F   = a^T relu(W_O sum_t attn_t W_V p_t) = a^T relu(H c),    H = W_O W_V E          (m, K)
@@ -17,96 +17,161 @@ Derivation and numbers: docs/coded.md.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compile import kernel, launch
-from ..costs import Counts
+from ..costs import Costs
 from ..layers import loss as losses
 from ..layers import mlp
 from ..layers.attention import softmax
 from ..products import add_product, transpose
-from .dense import add_slabs
+from .dense import Gradients, Scores, add_partials
 
-_BLOCK_BYTES = 32 * 1024  # attention of a block's prompts: most of a first-level cache
+__all__ = ["costs", "forward", "step"]
+
+_BLOCK_BYTES = 32 * 1024  # of attention, of a block's prompts: most of a first-level cache
 _WORTH_A_THREAD = 2_000_000  # multiply-adds: half a millisecond, five times what it takes to wake a thread
-_SLAB_SHARE = 0.4  # of the codes' size, at most, goes into the chunks' gradients ...
-_LITTLE = 4 * 2**20  # ... but two chunks are always allowed so many bytes
-_MOST_CHUNKS = 64
+_PARTIALS_SHARE = 0.4  # of the codes' size, at most, goes into the chunks' partial sums ...
+_FEW_BYTES = 4 * 2**20  # ... but two chunks are always allowed so many bytes of them
+_MAX_CHUNKS = 64
 
 
-def plan(shape, m, K, itemsize):
-    """(chunks, block): into how many chunks a batch is split, and how many prompts are worked on together.
+def plan(shape: tuple[int, int], m: int, K: int, itemsize: int) -> tuple[int, int]:
+    """(n_chunks, block): into how many chunks a batch is split, and how many prompts are worked on together.
 
     A function of the sizes alone, so that results do not depend on the machine's threads.
     """
     B, rows = shape
     work = B * (3 * m * K + 2 * K + 20 * rows)
     codes = B * rows * (9 + itemsize)
-    chunks, slab = 1, (K * K + m * K + m) * itemsize
+    n_chunks, partial_bytes = 1, (K * K + m * K + m) * itemsize
     while (
-        2 * chunks <= min(_MOST_CHUNKS, B)
-        and work // (2 * chunks) >= _WORTH_A_THREAD // 2
-        and (2 * chunks * slab <= _SLAB_SHARE * codes or (chunks == 1 and 2 * slab <= _LITTLE))
+        2 * n_chunks <= min(_MAX_CHUNKS, B)
+        and work // (2 * n_chunks) >= _WORTH_A_THREAD // 2
+        and (
+            2 * n_chunks * partial_bytes <= _PARTIALS_SHARE * codes
+            or (n_chunks == 1 and 2 * partial_bytes <= _FEW_BYTES)
+        )
     ):
-        chunks *= 2
+        n_chunks *= 2
     fitting = _BLOCK_BYTES // (rows * itemsize)
-    return chunks, min(32, max(8, fitting - fitting % 8), -(-B // chunks))  # products go by eight rows
+    return n_chunks, min(32, max(8, fitting - fitting % 8), -(-B // n_chunks))  # products go by eight rows
 
 
-def counts(B, keys, d, m, K, itemsize, *, m_a=None, m_b=None, rows=None):
-    """What `step` does, as `Counts`: K columns of the dictionary, `rows` of them not zero; d where it is not given, and
-    m_a = m_b = d."""
-    m_a, m_b, rows = m_a or d, m_b or d, rows or d
+def costs(
+    B: int,
+    n_keys: int,
+    d: int,
+    m: int,
+    K: int,
+    itemsize: int,
+    *,
+    m_a: int | None = None,
+    m_b: int | None = None,
+    support: int | None = None,
+) -> Costs:
+    """The `Costs` of `step` with a dictionary of K columns, of whose d rows `support` are not zero; all, and m_a = m_b = d,
+    where they are not given."""
+    m_a, m_b, support = m_a or d, m_b or d, support or d
     parameters = 2 * m_a * d + m_b * d + m * m_b + m
-    merged = (4 * m_a + 2 * m_b) * rows * K + 3 * m_a * K * K + 3 * m * m_b * K  # merge and split
+    merged = (4 * m_a + 2 * m_b) * support * K + 3 * m_a * K * K + 3 * m * m_b * K  # merge, forward and backward
     prompt = 3 * m * K  # MLP
-    prompt += 9 * keys + 3 * K + 3 * m  # element by element
-    return Counts(
-        bytes=B * (keys + 1) * (9 + itemsize) + itemsize * (B + d * K + 2 * parameters),
+    prompt += 9 * n_keys + 3 * K + 3 * m  # element by element
+    return Costs(
+        bytes=B * (n_keys + 1) * (9 + itemsize) + itemsize * (B + d * K + 2 * parameters),
         multiply_adds=merged + B * prompt,
-        exponentials=B * keys,
-        look_ups=8 * B * keys,
+        exponentials=B * n_keys,
+        look_ups=8 * B * n_keys,
     )
 
 
-def forward(E, relevant, irrelevant, kappa, sign, keys, W_Q, W_K, W_V, W_O, a):
-    """Scores F (B,), attention (B, keys), contexts (B, d), pre-activations u (B, m)."""
+def forward(
+    E: NDArray,
+    relevant: NDArray,
+    irrelevant: NDArray,
+    kappa: NDArray,
+    sign: NDArray,
+    n_keys: int,
+    W_Q: NDArray,
+    W_K: NDArray,
+    W_V: NDArray,
+    W_O: NDArray,
+    a: NDArray,
+) -> Scores:
+    """Scores of a batch, and what leads to them, as `dense.forward`.
+
+    Parameters
+    ----------
+    E : ndarray (d, K)
+        The dictionary, the label embedding q its last column. Floating numbers are all of one dtype.
+    relevant, irrelevant : ndarray of int32 (B, l+1)
+        Columns of E, from 0 to K - 1: they are not checked.
+    kappa : ndarray (B, l+1)
+    sign : ndarray of int8 (B, l+1)
+        -1, 0 or 1; 0 for the query.
+    n_keys, W_Q, W_K, W_V, W_O, a
+        As in `dense.forward`.
+
+    Returns
+    -------
+    F, attn, contexts, U : ndarray (B,), (B, n_keys), (B, d), (B, m)
+    """
     B = len(relevant)
-    rows, E, E_T = compact(E)
+    support, E, E_T = without_zero_rows(E)
     K, m = E.shape[1], len(a)
-    chunks, block = plan(relevant.shape, m, K, a.itemsize)
-    _, _, G, _, _, H_T = merge(rows, E, W_Q, W_K, W_V, W_O)
+    n_chunks, block = plan(relevant.shape, m, K, a.itemsize)
+    _, _, G, _, _, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
     F = np.empty(B, a.dtype)
-    attn = np.empty((B, keys), a.dtype)
+    attn = np.empty((B, n_keys), a.dtype)
     C = np.empty((B, K), a.dtype)
     U = np.empty((B, m), a.dtype)
-    launch(forward_chunks, chunks, F, attn, C, U, relevant, irrelevant, kappa, sign, G, H_T, a, chunks, block)
-    return F, attn, tokens_of(C, rows, E_T, W_V.shape[1]), U
+    launch(forward_chunks, n_chunks, F, attn, C, U, relevant, irrelevant, kappa, sign, G, H_T, a, n_chunks, block)
+    return F, attn, tokens_of(C, support, E_T, W_V.shape[1]), U
 
 
-def step(E, relevant, irrelevant, kappa, sign, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
-    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da."""
-    rows, E, E_T = compact(E)
+def step(
+    E: NDArray,
+    relevant: NDArray,
+    irrelevant: NDArray,
+    kappa: NDArray,
+    sign: NDArray,
+    labels: NDArray,
+    n_keys: int,
+    W_Q: NDArray,
+    W_K: NDArray,
+    W_V: NDArray,
+    W_O: NDArray,
+    a: NDArray,
+    kind: int,
+) -> Gradients:
+    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da.
+
+    Codes as in `forward`, the other arguments as in `dense.step`.
+    """
+    support, E, E_T = without_zero_rows(E)
     K, m = E.shape[1], len(a)
-    chunks, block = plan(relevant.shape, m, K, a.itemsize)
-    A, B, G, V, H, H_T = merge(rows, E, W_Q, W_K, W_V, W_O)
-    loss = np.zeros(chunks, a.dtype)
-    dG = np.zeros((chunks, K, K), a.dtype)
-    dH = np.zeros((chunks, m, K), a.dtype)
-    da = np.zeros((chunks, m), a.dtype)
-    codes = (relevant, irrelevant, kappa, sign, labels, keys)
-    launch(step_chunks, chunks, loss, dG, dH, da, *codes, G, H, H_T, a, kind, block)
-    dW_Q, dW_K, dW_V, dW_O = split(add_slabs(dG), add_slabs(dH), rows, E_T, A, B, V, W_O, W_V.shape[1])
-    return loss.sum() / len(labels), dW_Q, dW_K, dW_V, dW_O, add_slabs(da[:, None])[0].copy()
+    n_chunks, block = plan(relevant.shape, m, K, a.itemsize)
+    A, B, G, V, H, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
+    loss = np.zeros(n_chunks, a.dtype)
+    dG = np.zeros((n_chunks, K, K), a.dtype)
+    dH = np.zeros((n_chunks, m, K), a.dtype)
+    da = np.zeros((n_chunks, m), a.dtype)
+    codes = (relevant, irrelevant, kappa, sign, labels, n_keys)
+    launch(step_chunks, n_chunks, loss, dG, dH, da, *codes, G, H, H_T, a, kind, block)
+    dW_Q, dW_K, dW_V, dW_O = merge_backward(
+        add_partials(dG), add_partials(dH), support, E_T, A, B, V, W_O, W_V.shape[1]
+    )
+    return loss.sum() / len(labels), dW_Q, dW_K, dW_V, dW_O, add_partials(da[:, None])[0].copy()
 
 
 @kernel
-def forward_chunks(first, last, F, attn, C, U, relevant, irrelevant, kappa, sign, G, H_T, a, chunks, block):
-    """F (B,), attn (B, keys), C (B, K), U (B, m) of the prompts in chunks first .. last - 1."""
+def forward_chunks(first, last, F, attn, C, U, relevant, irrelevant, kappa, sign, G, H_T, a, n_chunks, block):
+    """F (B,), attn (B, n_keys), C (B, K), U (B, m) of the prompts in chunks first .. last - 1."""
     B = relevant.shape[0]
     g = np.empty((block, G.shape[0]), G.dtype)
     for chunk in range(first, last):
-        end = (chunk + 1) * B // chunks
-        for lo in range(chunk * B // chunks, end, block):
+        end = (chunk + 1) * B // n_chunks
+        for lo in range(chunk * B // n_chunks, end, block):
             hi = min(lo + block, end)
             attend(attn[lo:hi], C[lo:hi], g, relevant[lo:hi], irrelevant[lo:hi], kappa[lo:hi], sign[lo:hi], G)
             mlp.forward(U[lo:hi], F[lo:hi], C[lo:hi], H_T, a)
@@ -114,16 +179,16 @@ def forward_chunks(first, last, F, attn, C, U, relevant, irrelevant, kappa, sign
 
 @kernel
 def step_chunks(
-    first, last, loss, dG, dH, da, relevant, irrelevant, kappa, sign, labels, keys, G, H, H_T, a, kind, block
+    first, last, loss, dG, dH, da, relevant, irrelevant, kappa, sign, labels, n_keys, G, H, H_T, a, kind, block
 ):
-    """Chunks first .. last - 1: loss (chunks,) gets the sum of a chunk's losses; its share of the mean's gradients is
-    added to its slab of dG (chunks, K, K), dH (chunks, m, K), da (chunks, m)."""
+    """Chunks first .. last - 1: loss (n_chunks,) gets the sum of a chunk's losses; its share of the mean's gradients is
+    added to its partial sums in dG (n_chunks, K, K), dH (n_chunks, m, K), da (n_chunks, m)."""
     B = labels.shape[0]
     K = G.shape[0]
     m = a.shape[0]
-    chunks = loss.shape[0]
-    attn = np.empty((block, keys), a.dtype)
-    ds = np.empty((block, keys), a.dtype)
+    n_chunks = loss.shape[0]
+    attn = np.empty((block, n_keys), a.dtype)
+    ds = np.empty((block, n_keys), a.dtype)
     g = np.empty((block, K), a.dtype)
     C = np.empty((block, K), a.dtype)
     dC = np.empty((block, K), a.dtype)
@@ -131,8 +196,8 @@ def step_chunks(
     F = np.empty(block, a.dtype)
     slope = np.empty(block, a.dtype)
     for chunk in range(first, last):
-        end = (chunk + 1) * B // chunks
-        for lo in range(chunk * B // chunks, end, block):
+        end = (chunk + 1) * B // n_chunks
+        for lo in range(chunk * B // n_chunks, end, block):
             b = min(block, end - lo)
             r, i, k, s = relevant[lo : lo + b], irrelevant[lo : lo + b], kappa[lo : lo + b], sign[lo : lo + b]
             attend(attn[:b], C[:b], g, r, i, k, s, G)
@@ -151,25 +216,25 @@ def step_chunks(
 
 @kernel
 def attend(attn, C, g, relevant, irrelevant, kappa, sign, G):
-    """attn (b, keys) and the contexts' codes C (b, K) of a block; g (b, K): scores of the dictionary's columns."""
+    """attn (b, n_keys) and the contexts' codes C (b, K) of a block; g (b, K): scores of the dictionary's columns."""
     for n in range(attn.shape[0]):
         r, i, k = relevant[n, -1], irrelevant[n, -1], kappa[n, -1]
         for j in range(G.shape[0]):
             g[n, j] = G[r, j] + k * G[i, j]  # g = code_query^T G; the query carries no label
     for n in range(attn.shape[0]):
-        read(attn[n], g[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # s_t = g^T code_t
+        gather(attn[n], g[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # s_t = g^T code_t
     for n in range(attn.shape[0]):
         softmax(attn[n])  # attn_t = exp(s_t) / sum_r exp(s_r)
     C[:] = 0
     for n in range(attn.shape[0]):
-        spread(C[n], attn[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # c = sum_t attn_t code_t
+        scatter_add(C[n], attn[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # c = sum_t attn_t code_t
 
 
 @kernel
 def attend_backward(dG, dg, ds, attn, C, dC, relevant, irrelevant, kappa, sign):
     """Adds to dG (K, K) from dC = dL/dC (b, K) and what `attend` left in attn and C."""
     for n in range(attn.shape[0]):
-        read(ds[n], dC[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # c = sum_t attn_t code_t =>  dattn_t
+        gather(ds[n], dC[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # c = sum_t attn_t code_t =>  dattn_t
     for n in range(attn.shape[0]):
         mean = dC.dtype.type(0)
         for j in range(C.shape[1]):
@@ -180,7 +245,7 @@ def attend_backward(dG, dg, ds, attn, C, dC, relevant, irrelevant, kappa, sign):
             ds[n, t] = attn[n, t] * (ds[n, t] - mean)
     dg[:] = 0
     for n in range(attn.shape[0]):
-        spread(dg[n], ds[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # s_t = g^T code_t  =>  dg
+        scatter_add(dg[n], ds[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # s_t = g^T code_t  =>  dg
     for n in range(attn.shape[0]):
         r, i, k = relevant[n, -1], irrelevant[n, -1], kappa[n, -1]
         for j in range(dG.shape[0]):
@@ -188,20 +253,20 @@ def attend_backward(dG, dg, ds, attn, C, dC, relevant, irrelevant, kappa, sign):
             dG[i, j] += k * dg[n, j]
 
 
-# With D = (code_1 .. code_l), read is D^T x and spread y += D w: each the other's transpose. An unsigned index spares the
-# question whether it counts from the end.
+# With D = (code_1 .. code_l), gather is D^T x and scatter_add is y += D w: each the other's transpose. An unsigned index
+# spares the question whether it counts from the end.
 
 
 @kernel
-def read(s, x, relevant, irrelevant, kappa, sign):
-    """s_t = x^T code_t for s (keys,), x (K,)."""
+def gather(s, x, relevant, irrelevant, kappa, sign):
+    """s_t = x^T code_t for s (n_keys,), x (K,)."""
     for t in range(s.shape[0]):
         s[t] = x[np.uint32(relevant[t])] + kappa[t] * x[np.uint32(irrelevant[t])] + x.dtype.type(sign[t]) * x[-1]
 
 
 @kernel
-def spread(y, w, relevant, irrelevant, kappa, sign):
-    """y += sum_t w_t code_t for y (K,), w (keys,)."""
+def scatter_add(y, w, relevant, irrelevant, kappa, sign):
+    """y += sum_t w_t code_t for y (K,), w (n_keys,)."""
     of_label = y.dtype.type(0)
     for t in range(w.shape[0]):
         y[np.uint32(relevant[t])] += w[t]
@@ -211,86 +276,86 @@ def spread(y, w, relevant, irrelevant, kappa, sign):
 
 
 @kernel
-def compact(E):
-    """Rows (s,) of E that are not zero, E[rows] (s, K) and its transpose, K filled up to a multiple of eight, which products
-    go by: zero columns, and last the label's column once more.
+def without_zero_rows(E):
+    """The support (s,) of tokens, which are the rows of E that are not zero; E[support] (s, K); and its transpose.
 
-    Tokens are zero outside these rows. Where patterns lie along axes, half of the work of `merge` and `split` is saved.
+    K is filled up to a multiple of eight, which products go by: zero columns, and last the label's column once more.
+    Where patterns lie along axes, half of the work of `merge` and `merge_backward` is saved.
     """
     d, columns = E.shape
-    rows = np.zeros(d, np.int64)
+    support = np.zeros(d, np.int64)
     count = 0
     for i in range(d):
         some = False
         for j in range(columns):
             some = some or E[i, j] != 0
         if some:
-            rows[count] = i
+            support[count] = i
             count += 1
-    rows = rows[: max(1, count)]  # one of a dictionary of zeros, for there is no matrix of no rows
+    support = support[: max(1, count)]  # one of a dictionary of zeros, for there is no matrix of no rows
     K = (columns + 7) // 8 * 8
-    wide = np.zeros((rows.shape[0], K), E.dtype)
-    tall = np.zeros((K, rows.shape[0]), E.dtype)
+    wide = np.zeros((support.shape[0], K), E.dtype)
+    tall = np.zeros((K, support.shape[0]), E.dtype)
     for i in range(count):
         for j in range(columns):
-            wide[i, j] = E[rows[i], j]
-            tall[j, i] = E[rows[i], j]
-        wide[i, K - 1] = E[rows[i], columns - 1]
-        tall[K - 1, i] = E[rows[i], columns - 1]
-    return rows, wide, tall
+            wide[i, j] = E[support[i], j]
+            tall[j, i] = E[support[i], j]
+        wide[i, K - 1] = E[support[i], columns - 1]
+        tall[K - 1, i] = E[support[i], columns - 1]
+    return support, wide, tall
 
 
 @kernel
-def narrow(W, rows):
-    """W[:, rows] of W (r, d): what of W meets tokens that are not zero."""
-    if rows.shape[0] == W.shape[1]:
+def take_columns(W, support):
+    """W[:, support] of W (r, d): the columns that tokens have anything to do with."""
+    if support.shape[0] == W.shape[1]:
         return W
-    out = np.empty((W.shape[0], rows.shape[0]), W.dtype)
+    out = np.empty((W.shape[0], support.shape[0]), W.dtype)
     for i in range(W.shape[0]):
-        for j in range(rows.shape[0]):
-            out[i, j] = W[i, rows[j]]
+        for j in range(support.shape[0]):
+            out[i, j] = W[i, support[j]]
     return out
 
 
 @kernel
-def widen(X, rows, d):
-    """W (r, d) with W[:, rows] = X and zeros elsewhere: `narrow` in reverse."""
-    if rows.shape[0] == d:
+def put_columns(X, support, d):
+    """W (r, d) with W[:, support] = X (r, s), and zeros elsewhere: `take_columns` in reverse."""
+    if support.shape[0] == d:
         return X
     out = np.zeros((X.shape[0], d), X.dtype)
     for i in range(X.shape[0]):
-        for j in range(rows.shape[0]):
-            out[i, rows[j]] = X[i, j]
+        for j in range(support.shape[0]):
+            out[i, support[j]] = X[i, j]
     return out
 
 
 @kernel
-def tokens_of(C, rows, E_T, d):
+def tokens_of(C, support, E_T, d):
     """Contexts (B, d) from their codes C (B, K): sum_t attn_t p_t = E c."""
-    contexts = np.zeros((C.shape[0], rows.shape[0]), C.dtype)
+    contexts = np.zeros((C.shape[0], support.shape[0]), C.dtype)
     add_product(contexts, C, E_T)
-    return widen(contexts, rows, d)
+    return put_columns(contexts, support, d)
 
 
 @kernel
-def merge(rows, E, W_Q, W_K, W_V, W_O):
-    """A = W_Q E, B = W_K E, G = A^T B (K, K), V = W_V E, H = W_O V (m, K) and its transpose; rows, E from `compact`."""
+def merge(support, E, W_Q, W_K, W_V, W_O):
+    """A = W_Q E, B = W_K E, G = A^T B (K, K), V = W_V E, H = W_O V (m, K) and its transpose."""
     K, m = E.shape[1], W_O.shape[0]
     A, B = np.zeros((W_Q.shape[0], K), E.dtype), np.zeros((W_K.shape[0], K), E.dtype)
     V, H = np.zeros((W_V.shape[0], K), E.dtype), np.zeros((m, K), E.dtype)
     G, H_T = np.zeros((K, K), E.dtype), np.empty((K, m), E.dtype)
-    add_product(A, narrow(W_Q, rows), E)
-    add_product(B, narrow(W_K, rows), E)
+    add_product(A, take_columns(W_Q, support), E)
+    add_product(B, take_columns(W_K, support), E)
     add_product(G, A.T, B)
-    add_product(V, narrow(W_V, rows), E)
+    add_product(V, take_columns(W_V, support), E)
     add_product(H, W_O, V)
     transpose(H_T, H)
     return A, B, G, V, H, H_T
 
 
 @kernel
-def split(dG, dH, rows, E_T, A, B, V, W_O, d):
-    """dW_Q, dW_K, dW_V, dW_O from dG (K, K) and dH (m, K): `merge` in reverse."""
+def merge_backward(dG, dH, support, E_T, A, B, V, W_O, d):
+    """dW_Q, dW_K, dW_V, dW_O from dG (K, K) and dH (m, K), and what `merge` made on the way."""
     K, s = E_T.shape
     m_a, m_b = len(A), len(V)
     V_T, dG_T = np.empty((K, m_b), V.dtype), np.empty_like(dG)
@@ -306,4 +371,4 @@ def split(dG, dH, rows, E_T, A, B, V, W_O, d):
     add_product(dA, B, dG_T)  #                   dA = B dG^T
     add_product(dW_K, dB, E_T)  # B = W_K E   =>  dW_K = dB E^T
     add_product(dW_Q, dA, E_T)  # A = W_Q E   =>  dW_Q = dA E^T
-    return widen(dW_Q, rows, d), widen(dW_K, rows, d), widen(dW_V, rows, d), dW_O
+    return put_columns(dW_Q, support, d), put_columns(dW_K, support, d), put_columns(dW_V, support, d), dW_O

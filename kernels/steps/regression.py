@@ -18,65 +18,80 @@ Exact for any V, orthonormal or not.
 Legend   d width of an input, a token has d + 1;   D = d + 1;   K columns of V;   counts, omega (B, K);   query (B,)
          S_T the transpose of S: a query's scores lie in a row;   attends 1 if the query is one of its keys, label 0; else 0
 
-Derivation and numbers: docs/linear.md.
+Derivation and numbers: docs/regression.md.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compile import kernel, launch
-from ..costs import Counts
+from ..costs import Costs
 from ..layers import attention
 from ..layers import loss as losses
 from ..products import add_large_product, add_product, transposed
 from . import dense
-from .dense import add_slabs, attend, probe
+from .dense import add_partials, attend, probe
+
+__all__ = ["coded_costs", "coded_forward", "coded_step", "costs", "forward", "step"]
 
 _WORTH_A_THREAD = 1_000_000  # multiply-adds with their look-ups and exponentials: half a millisecond
-_SLAB_SHARE = 0.4  # of the counts' size, at most, goes into the chunks' gradients
-_MOST_CHUNKS = 64
+_PARTIALS_SHARE = 0.4  # of the counts' size, at most, goes into the chunks' partial sums
+_MAX_CHUNKS = 64
 
 
 # ---- Tokens
 
 
-def counts(B, keys, d, itemsize):
-    """What `step` does, as `Counts`. Half of its multiply-adds would do, since only the last entries of c and dc matter; to
-    read the tokens takes longer than either."""
+def costs(B: int, n_keys: int, d: int, itemsize: int) -> Costs:
+    """The `Costs` of `step`. Half of its multiply-adds would do, since only the last entries of c and dc matter; but to read
+    the tokens takes longer than either."""
     D = d + 1
-    prompt = 2 * D * D + 4 * keys * D  # probe and its outer product, attention
-    prompt += keys + D + 1  # element by element
-    return Counts(
-        bytes=itemsize * (B * ((keys + 1) * D + 1) + 2 * d * d),
+    prompt = 2 * D * D + 4 * n_keys * D  # probe and its outer product, attention
+    prompt += n_keys + D + 1  # element by element
+    return Costs(
+        bytes=itemsize * (B * ((n_keys + 1) * D + 1) + 2 * d * d),
         multiply_adds=B * prompt,
-        exponentials=B * keys,
+        exponentials=B * n_keys,
         look_ups=0,
     )
 
 
-def forward(tokens, keys, Q):
-    """Predictions yhat (B,) and attention (B, keys).
+def forward(tokens: NDArray, n_keys: int, Q: NDArray) -> tuple[NDArray, NDArray]:
+    """Predictions of a batch, and the attention that leads to them.
 
-    tokens (B, N+1, d+1), the query last; the first `keys` tokens are attended to: N, or N+1 with the query.
+    Parameters
+    ----------
+    tokens : ndarray (B, N+1, d+1)
+        The query last, its label 0. All arrays are packed and of one dtype: float32, float64, or complex.
+    n_keys : int
+        The first `n_keys` tokens are attended to: N, or N+1 with the query.
+    Q : ndarray (d, d)
+
+    Returns
+    -------
+    yhat, attn : ndarray (B,), (B, n_keys)
     """
     B = len(tokens)
-    chunks, block, _ = dense.plan(tokens.shape, 0, tokens.itemsize)
+    n_chunks, block, _ = dense.plan(tokens.shape, 0, tokens.itemsize)
     yhat = np.empty(B, tokens.dtype)
-    attn = np.empty((B, keys), tokens.dtype)
-    launch(forward_chunks, chunks, yhat, attn, tokens, widened(Q), chunks, block)
+    attn = np.empty((B, n_keys), tokens.dtype)
+    launch(forward_chunks, n_chunks, yhat, attn, tokens, padded_transpose(Q), n_chunks, block)
     return yhat, attn
 
 
-def step(tokens, labels, keys, Q):
-    """Mean loss over the batch and its gradient: loss, dQ (d, d)."""
+def step(tokens: NDArray, labels: NDArray, n_keys: int, Q: NDArray) -> tuple[Any, NDArray]:
+    """Mean loss over the batch and its gradient: loss, dQ (d, d). labels (B,) are y_query; the others as in `forward`."""
     B, _, D = tokens.shape
-    chunks, block, near = dense.plan(tokens.shape, 0, tokens.itemsize)
-    loss = np.zeros(chunks, tokens.dtype)
-    dQ_T = np.zeros((chunks, D, D), tokens.dtype)
-    launch(step_chunks, chunks, loss, dQ_T, tokens, labels, keys, widened(Q), block, near)
-    return loss.sum() / B, np.ascontiguousarray(add_slabs(dQ_T)[:-1, :-1].T)
+    n_chunks, block, n_cached = dense.plan(tokens.shape, 0, tokens.itemsize)
+    loss = np.zeros(n_chunks, tokens.dtype)
+    dQ_T = np.zeros((n_chunks, D, D), tokens.dtype)
+    launch(step_chunks, n_chunks, loss, dQ_T, tokens, labels, n_keys, padded_transpose(Q), block, n_cached)
+    return loss.sum() / B, np.ascontiguousarray(add_partials(dQ_T)[:-1, :-1].T)
 
 
-def widened(Q):
+def padded_transpose(Q: NDArray) -> NDArray:
     """Q^T (d, d) with a row and a column of zeros (D, D): (x, y) -> (Q x, 0) for tokens as rows."""
     d = len(Q)
     Q_T = np.zeros((d + 1, d + 1), Q.dtype)
@@ -85,15 +100,15 @@ def widened(Q):
 
 
 @kernel
-def forward_chunks(first, last, yhat, attn, tokens, Q_T, chunks, block):
-    """yhat (B,) and attn (B, keys) of the prompts in chunks first .. last - 1."""
+def forward_chunks(first, last, yhat, attn, tokens, Q_T, n_chunks, block):
+    """yhat (B,) and attn (B, n_keys) of the prompts in chunks first .. last - 1."""
     B, _, D = tokens.shape
     queries = np.empty((block, D), tokens.dtype)
     probes = np.empty((block, D), tokens.dtype)
     C = np.empty((block, D), tokens.dtype)
     for chunk in range(first, last):
-        end = (chunk + 1) * B // chunks
-        for lo in range(chunk * B // chunks, end, block):
+        end = (chunk + 1) * B // n_chunks
+        for lo in range(chunk * B // n_chunks, end, block):
             hi = min(lo + block, end)
             b = hi - lo
             probe(probes[:b], queries[:b], tokens[lo:hi], Q_T)  # u = (Q x_query, 0)
@@ -103,46 +118,46 @@ def forward_chunks(first, last, yhat, attn, tokens, Q_T, chunks, block):
 
 
 @kernel
-def step_chunks(first, last, loss, dQ_T, tokens, labels, keys, Q_T, block, near):
-    """Chunks first .. last - 1: a chunk adds its sum of losses to its entry of loss (chunks,), and its share of the mean's
-    gradient to its slab of dQ_T (chunks, D, D)."""
+def step_chunks(first, last, loss, dQ_T, tokens, labels, n_keys, Q_T, block, n_cached):
+    """Chunks first .. last - 1: a chunk adds its sum of losses to its entry of loss (n_chunks,), and its share of the mean's
+    gradient to its partial sums in dQ_T (n_chunks, D, D)."""
     B, _, D = tokens.shape
-    chunks = loss.shape[0]
-    attn = np.empty((near, keys), tokens.dtype)
-    ds = np.empty(keys, tokens.dtype)
+    n_chunks = loss.shape[0]
+    attn = np.empty((n_cached, n_keys), tokens.dtype)
+    ds = np.empty(n_keys, tokens.dtype)
     queries = np.empty((block, D), tokens.dtype)
     probes = np.empty((block, D), tokens.dtype)
-    C = np.empty((near, D), tokens.dtype)
+    C = np.empty((n_cached, D), tokens.dtype)
     dc = np.zeros(D, tokens.dtype)
     for chunk in range(first, last):
-        end = (chunk + 1) * B // chunks
-        for lo in range(chunk * B // chunks, end, block):
+        end = (chunk + 1) * B // n_chunks
+        for lo in range(chunk * B // n_chunks, end, block):
             hi = min(lo + block, end)
             b = hi - lo
             probe(probes[:b], queries[:b], tokens[lo:hi], Q_T)
             dprobes = probes
-            for i in range(0, b, near):  # forward and backward while their tokens are in the cache
-                j = min(i + near, b)
+            for i in range(0, b, n_cached):  # forward and backward while their tokens are in the cache
+                j = min(i + n_cached, b)
                 n = j - i
                 attend(attn[:n], C[:n], tokens[lo + i : lo + j], probes[i:j])
                 for p in range(n):
                     y = labels[lo + i + p]
                     loss[chunk] += losses.value(losses.SQUARED, C[p, -1], y)  # yhat = the last entry of c
                     dc[-1] = losses.slope(losses.SQUARED, C[p, -1], y) / B  #  =>  dc = (0, .., 0, yhat - y_query)
-                    attention.backward(dprobes[i + p], ds, attn[p], C[p], dc, tokens[lo + i + p, :keys])
+                    attention.backward(dprobes[i + p], ds, attn[p], C[p], dc, tokens[lo + i + p, :n_keys])
             add_product(dQ_T[chunk], queries[:b].T, dprobes[:b])  # u = Q x_query  =>  dQ = du x_query^T
 
 
-# ---- Counts
+# ---- Counts of features
 
 
-def coded_counts(B, K, d, itemsize, *, present=None):
-    """What `coded_step` does, as `Counts`, once features have been counted and where the query is not a key; a prompt has
-    `present` of the K features, all where it is not given."""
+def coded_costs(B: int, K: int, d: int, itemsize: int, *, present: float | None = None) -> Costs:
+    """The `Costs` of `coded_step`, of features that have been counted, where the query is not a key; a prompt has `present`
+    of the K features, all where it is not given."""
     present = K if present is None else present
-    merged = 2 * d * d * K + 2 * d * K * K  # merge and split
+    merged = 2 * d * d * K + 2 * d * K * K  # merge, forward and backward
     prompt = present + 5 * K + 5  # element by element
-    return Counts(
+    return Costs(
         bytes=B * (2 * K * itemsize + 4) + itemsize * (d * K + 2 * d * d),
         multiply_adds=merged + B * prompt,
         exponentials=B * present,
@@ -150,79 +165,99 @@ def coded_counts(B, K, d, itemsize, *, present=None):
     )
 
 
-def coded_plan(B, K, itemsize):
+def coded_plan(B: int, K: int, itemsize: int) -> int:
     """Into how many chunks a batch is split: a function of the sizes alone."""
     work = B * K * 20
-    chunks = 1
+    n_chunks = 1
     while (
-        2 * chunks <= min(_MOST_CHUNKS, B)
-        and work // (2 * chunks) >= _WORTH_A_THREAD // 2
-        and 2 * chunks * K <= _SLAB_SHARE * 2 * B
+        2 * n_chunks <= min(_MAX_CHUNKS, B)
+        and work // (2 * n_chunks) >= _WORTH_A_THREAD // 2
+        and 2 * n_chunks * K <= _PARTIALS_SHARE * 2 * B
     ):
-        chunks *= 2
-    return chunks
+        n_chunks *= 2
+    return n_chunks
 
 
-def coded_forward(counts, omega, query, attends, V, Q):
-    """Predictions yhat (B,), attention on one token of each feature (B, K), on the query token (B,).
+def coded_forward(
+    counts: NDArray, omega: NDArray, query: NDArray, attends: int, V: NDArray, Q: NDArray
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Predictions of a batch, and the attention that leads to them.
 
-    Attn_m is counts times the second. Counts and omega in the dtype of Q, query int32.
+    Parameters
+    ----------
+    counts, omega : ndarray (B, K)
+        How often each feature occurs, and its label; in the dtype of Q.
+    query : ndarray of int32 (B,)
+        The query's feature, from 0 to K - 1: it is not checked.
+    attends : {0, 1}
+        Whether the query is among its keys.
+    V, Q : ndarray (d, K), (d, d)
+
+    Returns
+    -------
+    yhat : ndarray (B,)
+    attn : ndarray (B, K)
+        Attention on one token of each feature: Attn_m is c_m times that.
+    attn_query : ndarray (B,)
+        Attention on the query token; 0 unless it is a key.
     """
     B, K = counts.shape
-    chunks = coded_plan(B, K, counts.itemsize)
-    yhat, own = np.empty(B, Q.dtype), np.empty(B, Q.dtype)
-    each = np.empty((B, K), Q.dtype)
-    launch(coded_forward_chunks, chunks, yhat, each, own, counts, omega, query, attends, merge(V, Q), chunks)
-    return yhat, each, own
+    n_chunks = coded_plan(B, K, counts.itemsize)
+    yhat, attn_query = np.empty(B, Q.dtype), np.empty(B, Q.dtype)
+    attn = np.empty((B, K), Q.dtype)
+    launch(coded_forward_chunks, n_chunks, yhat, attn, attn_query, counts, omega, query, attends, merge(V, Q), n_chunks)
+    return yhat, attn, attn_query
 
 
-def coded_step(counts, omega, query, attends, V, Q):
-    """Mean loss over the batch and its gradient: loss, dQ (d, d)."""
+def coded_step(
+    counts: NDArray, omega: NDArray, query: NDArray, attends: int, V: NDArray, Q: NDArray
+) -> tuple[Any, NDArray]:
+    """Mean loss over the batch and its gradient: loss, dQ (d, d); arguments as in `coded_forward`."""
     B, K = counts.shape
-    chunks = coded_plan(B, K, counts.itemsize)
-    loss = np.zeros(chunks, Q.dtype)
-    dS_T = np.zeros((chunks, K, K), Q.dtype)
-    launch(coded_step_chunks, chunks, loss, dS_T, counts, omega, query, attends, merge(V, Q))
-    return loss.sum() / B, split(add_slabs(dS_T), V)
+    n_chunks = coded_plan(B, K, counts.itemsize)
+    loss = np.zeros(n_chunks, Q.dtype)
+    dS_T = np.zeros((n_chunks, K, K), Q.dtype)
+    launch(coded_step_chunks, n_chunks, loss, dS_T, counts, omega, query, attends, merge(V, Q))
+    return loss.sum() / B, merge_backward(add_partials(dS_T), V)
 
 
 @kernel
-def coded_forward_chunks(first, last, yhat, each, own, counts, omega, query, attends, S_T, chunks):
-    """yhat (B,), each (B, K), own (B,) of the prompts in chunks first .. last - 1."""
+def coded_forward_chunks(first, last, yhat, attn, attn_query, counts, omega, query, attends, S_T, n_chunks):
+    """yhat (B,), attn (B, K), attn_query (B,) of the prompts in chunks first .. last - 1."""
     B, K = counts.shape
-    s = np.empty(K + 1, each.dtype)
+    s = np.empty(K + 1, attn.dtype)
     for chunk in range(first, last):
-        for n in range(chunk * B // chunks, (chunk + 1) * B // chunks):
-            own[n] = share(each[n], s, S_T[query[n]], counts[n], query[n], attends)
-            yhat[n] = omega[n, query[n]] + residual(each[n], own[n], counts[n], omega[n], query[n])
+        for n in range(chunk * B // n_chunks, (chunk + 1) * B // n_chunks):
+            attn_query[n] = attend_features(attn[n], s, S_T[query[n]], counts[n], query[n], attends)
+            yhat[n] = omega[n, query[n]] + residual(attn[n], attn_query[n], counts[n], omega[n], query[n])
 
 
 @kernel
 def coded_step_chunks(first, last, loss, dS_T, counts, omega, query, attends, S_T):
-    """Chunks first .. last - 1: loss (chunks,) gets the sum of a chunk's losses; its share of the mean's gradient is added to
-    its slab of dS_T (chunks, K, K)."""
+    """Chunks first .. last - 1: a chunk adds its sum of losses to its entry of loss (n_chunks,), and its share of the mean's
+    gradient to its partial sums in dS_T (n_chunks, K, K)."""
     B, K = counts.shape
-    chunks = loss.shape[0]
+    n_chunks = loss.shape[0]
     s = np.empty(K + 1, S_T.dtype)
-    each = np.empty(K, S_T.dtype)
+    attn = np.empty(K, S_T.dtype)
     one = S_T.dtype.type(1)
     for chunk in range(first, last):
         dS = dS_T[chunk]
-        for n in range(chunk * B // chunks, (chunk + 1) * B // chunks):
+        for n in range(chunk * B // n_chunks, (chunk + 1) * B // n_chunks):
             k = query[n]
             y = omega[n, k]
-            own = share(each, s, S_T[k], counts[n], k, attends)  # Attn_m = c_m each_m
-            res = residual(each, own, counts[n], omega[n], k)  # yhat - y_query
+            attn_query = attend_features(attn, s, S_T[k], counts[n], k, attends)  # Attn_m = c_m attn_m
+            res = residual(attn, attn_query, counts[n], omega[n], k)  # yhat - y_query
             loss[chunk] += res * res / 2
             g = res * (one / S_T.dtype.type(B))
             for m in range(K):  # dS[m,k] = res Attn_m (omega_m - yhat)
-                dS[k, m] += g * counts[n, m] * each[m] * (omega[n, m] - y - res)
-            dS[k, k] -= g * own * (y + res)  # the query token's label is 0: its summand is res attn (0 - yhat)
+                dS[k, m] += g * counts[n, m] * attn[m] * (omega[n, m] - y - res)
+            dS[k, k] -= g * attn_query * (y + res)  # the query token's label is 0: its summand is res attn (0 - yhat)
 
 
 @kernel
-def share(each, s, row, counts, k, attends):
-    """each (K,), attention on one token of a feature, 0 where it has none; returns that on the query token, 0 unless it is a
+def attend_features(attn, s, row, counts, k, attends):
+    """attn (K,), attention on one token of a feature, 0 where it has none; returns that on the query token, 0 unless it is a
     key. row (K,): scores of the features for query k; s (K+1,): room."""
     n = 0
     for m in range(row.shape[0]):
@@ -232,38 +267,36 @@ def share(each, s, row, counts, k, attends):
     if attends:
         s[n] = row[k]
         n += 1
-    attention.softmax(
-        s[:n]
-    )  # the largest score of those that are there is subtracted: others may be larger, and overflow
-    own = s.dtype.type(0)
+    attention.softmax(s[:n])  # subtracts the largest score of those that are there: others may be larger, and overflow
+    attn_query = s.dtype.type(0)
     if attends:
-        own = s[n - 1]
-    total = own
+        attn_query = s[n - 1]
+    total = attn_query
     n = 0
     for m in range(row.shape[0]):
         if counts[m].real > 0:
-            each[m] = s[n]
+            attn[m] = s[n]
             total += counts[m] * s[n]  # sum_r c_r exp(S[r,k]), up to the softmax's factor
             n += 1
         else:
-            each[m] = 0
+            attn[m] = 0
     for m in range(row.shape[0]):
-        each[m] = each[m] / total
-    return own / total
+        attn[m] = attn[m] / total
+    return attn_query / total
 
 
 @kernel
-def residual(each, own, counts, omega, k):
+def residual(attn, attn_query, counts, omega, k):
     """yhat - omega_k = sum_m Attn_m (omega_m - omega_k), since attention sums to 1: small when attention is right, without
     cancellation. The query token's label is 0."""
     y = omega[k]
-    total = -own * y
-    for m in range(each.shape[0]):
-        total += counts[m] * each[m] * (omega[m] - y)
+    total = -attn_query * y
+    for m in range(attn.shape[0]):
+        total += counts[m] * attn[m] * (omega[m] - y)
     return total
 
 
-def merge(V, Q):
+def merge(V: NDArray, Q: NDArray) -> NDArray:
     """S^T = V^T Q^T V (K, K)."""
     A = np.zeros((len(Q), V.shape[1]), Q.dtype)
     S_T = np.zeros((V.shape[1], V.shape[1]), Q.dtype)
@@ -272,8 +305,8 @@ def merge(V, Q):
     return S_T
 
 
-def split(dS_T, V):
-    """dQ (d, d) from dS^T (K, K): `merge` in reverse."""
+def merge_backward(dS_T: NDArray, V: NDArray) -> NDArray:
+    """dQ (d, d) from dS^T (K, K)."""
     right = np.zeros((V.shape[1], len(V)), dS_T.dtype)
     dQ = np.zeros((len(V), len(V)), dS_T.dtype)
     add_large_product(right, dS_T.T, transposed(V))

@@ -1,4 +1,4 @@
-"""The step of `dense` for few prompts: the four matrices apart, none of their products made.
+"""The step of `dense` for few prompts: with the four matrices as they are, none of their products made.
 
     u = W_K^T (W_Q p_query),      s_i = p_i . u,      v = W_V sum_i attn_i p_i,      h = W_O v,      F = a^T relu(h)
 
@@ -12,52 +12,68 @@ Derivation and numbers: docs/dense.md.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compile import kernel, launch
-from ..costs import Counts
+from ..costs import Costs
 from ..layers import attention, mlp
 from ..layers import loss as losses
 from ..products import add_large_product, transposed
+from .dense import Gradients, Scores
+
+__all__ = ["costs", "forward", "pays", "step"]
 
 _WORTH_A_THREAD = 1_000_000  # multiply-adds on tokens
-_MOST_CHUNKS = 64
+_MAX_CHUNKS = 64
 
 
-def pays(B, d, m_a, m_b, m):
-    """Whether B prompts take fewer multiply-adds with the matrices apart than merged."""
+def pays(B: int, d: int, m_a: int, m_b: int, m: int) -> bool:
+    """Whether B prompts take fewer multiply-adds with the matrices as they are than with their products."""
     merged = 3 * m_a * d * d + 3 * m * m_b * d + B * (2 * d * d + 3 * m * d)
     return B * (5 * m_a * d + 3 * m_b * d + 3 * m * m_b) < merged
 
 
-def counts(B, keys, d, m, itemsize, *, m_a=None, m_b=None):
-    """What `step` does, as `Counts`; m_a = m_b = d where they are not given."""
+def costs(
+    B: int, n_keys: int, d: int, m: int, itemsize: int, *, m_a: int | None = None, m_b: int | None = None
+) -> Costs:
+    """The `Costs` of `step`; m_a = m_b = d where they are not given."""
     m_a, m_b = m_a or d, m_b or d
     prompt = 5 * m_a * d + 3 * m_b * d + 3 * m * m_b  # queries and keys, values, MLP
-    prompt += 4 * keys * d + keys + d + 3 * m  # attention, element by element
-    return Counts(
-        bytes=itemsize * (B * ((keys + 1) * d + 1) + 2 * (2 * m_a * d + m_b * d + m * m_b + m)),
+    prompt += 4 * n_keys * d + n_keys + d + 3 * m  # attention, element by element
+    return Costs(
+        bytes=itemsize * (B * ((n_keys + 1) * d + 1) + 2 * (2 * m_a * d + m_b * d + m * m_b + m)),
         multiply_adds=B * prompt,
-        exponentials=B * keys,
+        exponentials=B * n_keys,
         look_ups=0,
     )
 
 
-def chunks_of(tokens_shape):
-    """Into how many chunks prompts are split where their tokens are read: a function of the sizes alone."""
+def plan(tokens_shape: tuple[int, int, int]) -> int:
+    """Into how many chunks prompts are split where their tokens (B, l+1, d) are read: a function of the sizes alone."""
     B, rows, d = tokens_shape
-    return max(1, min(B, _MOST_CHUNKS, B * rows * d // _WORTH_A_THREAD))
+    return max(1, min(B, _MAX_CHUNKS, B * rows * d // _WORTH_A_THREAD))
 
 
-def forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
-    """Scores F (B,), attention (B, keys), contexts c (B, d), pre-activations h (B, m); arguments as in `dense`."""
-    F, attn, C, U, *_ = _forward(tokens, keys, W_Q, W_K, W_V, W_O, a)
+def forward(tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray, a: NDArray) -> Scores:
+    """Scores F (B,), attention (B, n_keys), contexts C (B, d), pre-activations U (B, m); arguments as in `dense.forward`."""
+    F, attn, C, U, *_ = _forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
     return F, attn, C, U
 
 
-def step(tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
-    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da."""
+def step(
+    tokens: NDArray,
+    labels: NDArray,
+    n_keys: int,
+    W_Q: NDArray,
+    W_K: NDArray,
+    W_V: NDArray,
+    W_O: NDArray,
+    a: NDArray,
+    kind: int,
+) -> Gradients:
+    """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da; arguments as in `dense.step`."""
     B, _, d = tokens.shape
-    F, attn, C, U, Q, k, V = _forward(tokens, keys, W_Q, W_K, W_V, W_O, a)
+    F, attn, C, U, Q, k, V = _forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
     loss, g = losses_of(kind, F, labels)
     dW_Q, dW_K, dW_V, dW_O, da = (np.zeros_like(each) for each in (W_Q, W_K, W_V, W_O, a))
     dV, dC, du = np.zeros_like(V), np.zeros((B, d), a.dtype), np.empty((B, d), a.dtype)
@@ -66,26 +82,28 @@ def step(tokens, labels, keys, W_Q, W_K, W_V, W_O, a, kind):
     add_large_product(dW_O, U.T, V)  #                   dW_O = dh v^T
     add_large_product(dW_V, dV.T, C)  # v = W_V c    =>  dW_V = dv c^T
     add_large_product(dC, dV, W_V)  #                    dc = W_V^T dv
-    chunks = chunks_of(tokens.shape)
-    launch(attend_backward, chunks, du, attn, C, dC, tokens, chunks)
+    n_chunks = plan(tokens.shape)
+    launch(attend_backward, n_chunks, du, attn, C, dC, tokens, n_chunks)
     add_large_product(dW_K, k, du)  # u = W_K^T k    =>  dW_K = k du^T
     add_large_product(dk, W_K, transposed(du))  #       dk = W_K du
     add_large_product(dW_Q, dk, Q)  # k = W_Q p_query  =>  dW_Q = dk p_query^T
     return a.dtype.type(loss), dW_Q, dW_K, dW_V, dW_O, da  # compiled, it is a Python number of double precision
 
 
-def _forward(tokens, keys, W_Q, W_K, W_V, W_O, a):
+def _forward(
+    tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray, a: NDArray
+) -> tuple[NDArray, ...]:
     """What `forward` returns, and the queries Q (B, d), k = W_Q p_query (m_a, B), v = W_V c (B, m_b)."""
     B, _, d = tokens.shape
     dtype = tokens.dtype
-    F, attn = np.empty(B, dtype), np.empty((B, keys), dtype)
+    F, attn = np.empty(B, dtype), np.empty((B, n_keys), dtype)
     C, U = np.empty((B, d), dtype), np.empty((B, len(a)), dtype)
     Q = tokens[:, -1].copy()
     k, u, v = np.zeros((len(W_Q), B), dtype), np.zeros((B, d), dtype), np.zeros((len(W_V), B), dtype)
     add_large_product(k, W_Q, transposed(Q))  # k = W_Q p_query
     add_large_product(u, k.T, W_K)  # u = W_K^T k
-    chunks = chunks_of(tokens.shape)
-    launch(attend, chunks, attn, C, tokens, u, chunks)
+    n_chunks = plan(tokens.shape)
+    launch(attend, n_chunks, attn, C, tokens, u, n_chunks)
     add_large_product(v, W_V, transposed(C))  # v = W_V c
     V = transposed(v)
     mlp.forward(U, F, V, transposed(W_O), a)  # h = W_O v, F = a^T relu(h)
@@ -105,17 +123,17 @@ def losses_of(kind, F, labels):
 
 
 @kernel
-def attend(first, last, attn, C, tokens, u, chunks):
-    """attn (B, keys), C (B, d) of the prompts in chunks first .. last - 1, from the probes u (B, d)."""
+def attend(first, last, attn, C, tokens, u, n_chunks):
+    """attn (B, n_keys), C (B, d) of the prompts in chunks first .. last - 1, from the probes u (B, d)."""
     B = tokens.shape[0]
-    for n in range(first * B // chunks, last * B // chunks):
+    for n in range(first * B // n_chunks, last * B // n_chunks):
         attention.forward(attn[n], C[n], tokens[n, : attn.shape[1]], u[n])
 
 
 @kernel
-def attend_backward(first, last, du, attn, C, dC, tokens, chunks):
+def attend_backward(first, last, du, attn, C, dC, tokens, n_chunks):
     """du (B, d) of the prompts in chunks first .. last - 1, from dC = dL/dC (B, d) and what `attend` left."""
     B = tokens.shape[0]
     ds = np.empty(attn.shape[1], attn.dtype)
-    for n in range(first * B // chunks, last * B // chunks):
+    for n in range(first * B // n_chunks, last * B // n_chunks):
         attention.backward(du[n], ds, attn[n], C[n], dC[n], tokens[n, : attn.shape[1]])

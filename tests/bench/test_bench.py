@@ -61,12 +61,12 @@ def test_roofs_are_rates(bench, impatient, dtype, threads):
 def test_least_time_is_the_longer_of_moving_and_computing(bench):
     limits = bench("limits")
     roofs = limits.Roofs(bytes=100.0, multiply_adds=10.0, exponentials=2.0, look_ups=4.0)
-    counts = SimpleNamespace(bytes=300, multiply_adds=20, exponentials=1, look_ups=2)
-    assert limits.least_seconds(counts, roofs) == 3.0  # 300 / 100; computing takes 2 + 1/2 + 1/2, as long
-    counts.look_ups = 3
-    assert limits.least_seconds(counts, roofs) == 3.25
-    counts.bytes = 1000
-    assert limits.least_seconds(counts, roofs) == 10.0
+    costs = SimpleNamespace(bytes=300, multiply_adds=20, exponentials=1, look_ups=2)
+    assert limits.least_seconds(costs, roofs) == 3.0  # 300 / 100; computing takes 2 + 1/2 + 1/2, as long
+    costs.look_ups = 3
+    assert limits.least_seconds(costs, roofs) == 3.25
+    costs.bytes = 1000
+    assert limits.least_seconds(costs, roofs) == 10.0
 
 
 def test_a_rate_is_amounts_over_seconds(bench, monkeypatch):
@@ -82,18 +82,18 @@ def test_a_rate_is_amounts_over_seconds(bench, monkeypatch):
     assert limits.rate([job, lambda n: None], amount=5) == 40.0
 
 
-def counts_of(case, *names):
-    return [case.counts("float32", case.implementations[name].given) for name in names]
+def costs_of(case, *names):
+    return [case.costs("float32", case.implementations[name].given) for name in names]
 
 
-def test_who_is_given_codes_is_judged_by_the_counts_of_codes(tiny):
-    coded, dense, other = counts_of(tiny, "nlicl-coded", "nlicl-dense", "jax-jit-plain")
+def test_who_is_given_codes_is_judged_by_the_costs_of_codes(tiny):
+    coded, dense, other = costs_of(tiny, "nlicl-coded", "nlicl-dense", "jax-jit-plain")
     assert vars_of(dense) == vars_of(other) != vars_of(coded)
     assert coded.look_ups > dense.look_ups and coded.bytes < dense.bytes
 
 
 def test_who_counts_features_is_judged_by_what_counting_takes(tiny_linear):
-    counted, fresh, dense, other = counts_of(
+    counted, fresh, dense, other = costs_of(
         tiny_linear, "nlicl-coded", "nlicl-coded-fresh", "nlicl-dense", "jax-jit-plain"
     )
     assert vars_of(dense) == vars_of(other)
@@ -107,7 +107,7 @@ def test_exponentials_are_of_the_features_that_there_are(bench):
     """On average over prompts; two standard deviations of 3000 of them."""
     case = bench("linear").Case("x", B=3000, N=8, K=4, d=4)
     present = (case.make("float64").codes.counts > 0).sum(axis=1)
-    expected = case.counts("float64", "counts").exponentials / case.B
+    expected = case.costs("float64", "counts").exponentials / case.B
     assert 1 < expected < 4 and abs(present.mean() - expected) < 2 * present.std() / 3000**0.5
 
 
@@ -172,8 +172,8 @@ for case in cases.TINY.values():
     assert len(lines) == 6 and all(line.split()[1:] == ["True"] for line in lines), lines
 
 
-def vars_of(counts):
-    return [getattr(counts, name) for name in ("bytes", "multiply_adds", "exponentials", "look_ups")]
+def vars_of(costs):
+    return [getattr(costs, name) for name in ("bytes", "multiply_adds", "exponentials", "look_ups")]
 
 
 @pytest.mark.compiled
@@ -187,8 +187,8 @@ def test_rows_say_how_far_from_the_limit_they_are(bench, model, request, impatie
     assert set(OURS) <= set(ours)
     rows = timing.time_case(case, "float64", ours, 1, rounds=1, roofs=roofs)
     for row in rows:
-        counts = case.counts("float64", case.implementations[row["implementation"]].given)
-        work = (counts.multiply_adds + counts.exponentials + counts.look_ups) / 1e9
+        costs = case.costs("float64", case.implementations[row["implementation"]].given)
+        work = (costs.multiply_adds + costs.exponentials + costs.look_ups) / 1e9
         assert row["limit_seconds"] == pytest.approx(work)
         assert row["fraction_of_limit"] == pytest.approx(work / row["seconds"])
     without = timing.time_case(case, "float64", OURS[:1], 1, rounds=1)
@@ -521,7 +521,7 @@ def test_a_gpu_is_measured_in_the_simulator():
 def test_shares_are_of_the_measured_rates(bench):
     gpu = bench("gpu")
     case = gpu.CASES[-1]
-    dense, coded = (case.counts("float32", given) for given in ("tokens", "codes"))
+    dense, coded = (case.costs("float32", given) for given in ("tokens", "codes"))
     roofs = gpu.Roofs(copied_bytes=1e12, read_bytes=2e12, multiply_adds=1e13)
     rows = [
         {"implementation": name, "dtype": "float32", "seconds": seconds}
@@ -553,8 +553,8 @@ def test_the_floors_of_the_page_are_what_is_counted(bench):
     written = {tuple(line.split("|")[1].split()): line.split("|")[2:5] for line in table}
     for given in ("tokens", "codes"):
         for dtype in ("float32", "float64"):
-            counts = case.counts(dtype, given)
-            found = [f"{counts.bytes / 1e6:.0f}", f"{counts.multiply_adds / 1e9:.2f}", f"{counts.bytes / 3e9:.3f}"]
+            costs = case.costs(dtype, given)
+            found = [f"{costs.bytes / 1e6:.0f}", f"{costs.multiply_adds / 1e9:.2f}", f"{costs.bytes / 3e9:.3f}"]
             assert [cell.strip() for cell in written[given, dtype]] == found
 
 

@@ -45,9 +45,9 @@ class Watch:
 def _place():
     """The line of the kernel that is being run."""
     frame = sys._getframe(1)
-    while not frame.f_code.co_filename.endswith("kernels/cuda.py"):
+    while not frame.f_globals["__name__"].startswith("nlicl.kernels.cuda."):
         frame = frame.f_back
-    return f"{frame.f_code.co_name}:{frame.f_lineno}"
+    return f"{frame.f_globals['__name__']}.{frame.f_code.co_name}:{frame.f_lineno}"
 
 
 class Shared:

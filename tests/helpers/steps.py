@@ -1,4 +1,4 @@
-"""The kernels that compute a step of the one-layer transformer, under one signature: that of `dense`, on tokens."""
+"""The steps of the one-layer transformer under one signature: that of `dense`, on tokens."""
 
 from types import SimpleNamespace
 
@@ -10,9 +10,9 @@ from nlicl.kernels.layers.loss import NAMES as KIND
 from nlicl.kernels.steps import dense, multihot, unmerged
 
 
-def halves(tokens, keys):
+def halves(tokens, n_keys):
     """Tokens as codes: each is the sum of two columns, its halves, that are in no other; exact in binary numbers."""
-    if keys == tokens.shape[1]:  # the query is a key, too
+    if n_keys == tokens.shape[1]:  # the query is a key, too
         tokens = np.concatenate([tokens, tokens[:, -1:]], axis=1)
     E = tokens.reshape(-1, tokens.shape[2]).T / 2
     n = E.shape[1]
@@ -21,28 +21,29 @@ def halves(tokens, keys):
 
 
 def on_codes(step, forward):
-    """`sparse` where tokens are given."""
+    """`multihot` where tokens are given."""
     return SimpleNamespace(
-        step=lambda tokens, labels, keys, *rest: step(*halves(tokens, keys), labels, keys, *rest),
-        forward=lambda tokens, keys, *params: forward(*halves(tokens, keys), keys, *params),
+        step=lambda tokens, labels, n_keys, *rest: step(*halves(tokens, n_keys), labels, n_keys, *rest),
+        forward=lambda tokens, n_keys, *params: forward(*halves(tokens, n_keys), n_keys, *params),
     )
 
 
-STEPS = {"dense": dense, "apart": unmerged, "sparse": on_codes(multihot.step, multihot.forward)}
+STEPS = {"dense": dense, "unmerged": unmerged, "multihot": on_codes(multihot.step, multihot.forward)}
 SOURCES = {
-    name: SimpleNamespace(step=compile.source(module.step)) for name, module in (("dense", dense), ("apart", unmerged))
+    name: SimpleNamespace(step=compile.source(module.step))
+    for name, module in (("dense", dense), ("unmerged", unmerged))
 }
-SOURCES["sparse"] = on_codes(compile.source(multihot.step), None)
+SOURCES["multihot"] = on_codes(compile.source(multihot.step), None)
 
 
-def a_step(loss, params, prompts, kernel="dense", among=STEPS):
+def a_step(loss, params, prompts, form="dense", among=STEPS):
     """Mean loss and its gradients as `Params`."""
-    keys = prompts.tokens.shape[1] if prompts.query_attends else prompts.length
-    value, *grads = among[kernel].step(prompts.tokens, prompts.labels, keys, *params, KIND[loss])
+    n_keys = prompts.tokens.shape[1] if prompts.query_attends else prompts.length
+    value, *grads = among[form].step(prompts.tokens, prompts.labels, n_keys, *params, KIND[loss])
     return value, Params(*grads)
 
 
-def a_forward(params, prompts, kernel="dense"):
+def a_forward(params, prompts, form="dense"):
     """Scores, attention, contexts, pre-activations."""
-    keys = prompts.tokens.shape[1] if prompts.query_attends else prompts.length
-    return STEPS[kernel].forward(prompts.tokens, keys, *params)
+    n_keys = prompts.tokens.shape[1] if prompts.query_attends else prompts.length
+    return STEPS[form].forward(prompts.tokens, n_keys, *params)

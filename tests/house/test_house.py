@@ -216,7 +216,7 @@ def test_no_text_is_cited_that_a_reader_does_not_have(folder):
 
 def test_one_file_knows_cuda():
     for name in MODULES:
-        if name != "nlicl.kernels.cuda":
+        if name != "nlicl.kernels.cuda.compile":
             assert not any(inside(module, "numba.cuda") for module in imports_of(name)), name
 
 
@@ -230,13 +230,9 @@ def test_nothing_unpickles(module):
 def test_numba_is_imported_by_kernels_alone():
     """The decorators' policy is in one place, instructions for it in another; elsewhere numba may be asked for its version
     (the doctor), no more."""
-    for name in MODULES:
-        if inside(name, "nlicl.kernels") and name not in (
-            "nlicl.kernels.compile",
-            "nlicl.kernels.vectors",
-            "nlicl.kernels.cuda",
-        ):
-            assert not any(inside(module, "numba") for module in imports_of(name)), name
+    policy = {f"nlicl.kernels.{name}" for name in ("compile", "source", "reach", "vectors", "cuda.compile")}
+    for name in in_room("nlicl.kernels"):
+        assert name in policy or not any(inside(module, "numba") for module in imports_of(name)), name
 
 
 def test_every_package_is_found():

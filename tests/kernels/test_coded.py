@@ -75,7 +75,7 @@ def test_forward_is_that_of_the_tokens(size, dtype, query_attends, seed):
     p, x = model(size, seed, dtype), prompts(size, seed, dtype, query_attends)
     got, want = nlicl.forward(p, x), nlicl.forward(p, x.dense(dtype))
     limit = bounds(p, x.dense(dtype), factor=64)
-    for name in nlicl.models.front.Forward._fields:
+    for name in got._fields:
         assert getattr(got, name).dtype == dtype
         assert_close(getattr(got, name), getattr(want, name), getattr(limit, name), name)
 
@@ -175,14 +175,14 @@ def test_rows_that_are_zero_change_nothing(size, more, seed):
     E = np.zeros((size.d + more, size.K))
     E[rows] = x.dictionary
     y = CodedPrompts(E, x.relevant, x.irrelevant, x.kappa, x.sign, x.labels)
-    narrow = Params(*(np.ascontiguousarray(W[:, rows]) for W in p[:3]), *p[3:])
+    smaller = Params(*(np.ascontiguousarray(W[:, rows]) for W in p[:3]), *p[3:])
     want = Params(*(np.zeros_like(array) for array in p))
-    for name, grad in nlicl.loss_and_grad(narrow, x)[1]._asdict().items():
+    for name, grad in nlicl.loss_and_grad(smaller, x)[1]._asdict().items():
         getattr(want, name)[(slice(None), rows) if name in ("W_Q", "W_K", "W_V") else ...] = grad
     grads = nlicl.loss_and_grad(p, y)[1]
     assert_grads_close(grads, want, bounds(p, y.dense(), factor=64).grads)
     assert not any(np.delete(grad, rows, axis=1).any() for grad in grads[:3])
-    np.testing.assert_allclose(nlicl.forward(p, y).context[:, rows], nlicl.forward(narrow, x).context, rtol=1e-12)
+    np.testing.assert_allclose(nlicl.forward(p, y).context[:, rows], nlicl.forward(smaller, x).context, rtol=1e-12)
     assert not np.delete(nlicl.forward(p, y).context, rows, axis=1).any()
 
 
@@ -247,7 +247,7 @@ def test_chunks_change_nothing_but_rounding(chunks, monkeypatch):
 BITS = """
 import hashlib, nlicl
 from nlicl.papers import li2024
-from nlicl.kernels import coded
+from nlicl.kernels.steps import coded
 problem = li2024.Problem()
 x = problem.sample(3000, seed=1)
 assert coded.plan(x.relevant.shape, 64, 32, 8)[0] > 2

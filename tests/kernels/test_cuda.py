@@ -225,7 +225,11 @@ def test_the_cpu_loads_nothing_of_it():
 
 
 def test_every_kernel_is_in_the_table_of_signatures():
-    names = re.findall(r"^@_kernel\ndef (\w+)\(", (KERNELS / "cuda.py").read_text(), re.M)
+    names = [
+        f"{path.stem}.{name}"
+        for path in (KERNELS / "cuda").glob("*.py")
+        for name in re.findall(r"^@kernel\ndef (\w+)\(", path.read_text(), re.M)
+    ]
     assert sorted(names) == sorted(signatures(numba.float32))
 
 

@@ -10,6 +10,7 @@ import re
 import warnings
 from types import SimpleNamespace
 
+import cuda_modules
 import pytest
 from cuda_signatures import signatures
 from numba import float32, float64
@@ -23,7 +24,7 @@ from numba import cuda as numba_cuda
 from numba.cuda import dispatcher
 from numba.cuda.cudadrv import nvvm
 
-from nlicl.kernels import cuda
+from nlicl.kernels.cuda import compile, memory, products
 
 try:
     nvvm.NVVM()
@@ -32,7 +33,7 @@ except Exception as error:  # whatever its parts miss
 
 pytestmark = pytest.mark.compiled
 NAMES = sorted(signatures(float32))
-STEPS = ("_dense_forward", "_dense_step", "_coded_forward", "_coded_step")
+STEPS = ("dense.forward_block", "dense.step_block", "coded.forward_block", "coded.step_block")
 
 
 @functools.cache
@@ -40,8 +41,9 @@ def _ptx(name, f, capability):
     before = dispatcher.get_current_device
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
     try:
-        kernel = getattr(cuda, name).py_func
-        return numba_cuda.compile_ptx(kernel, signatures(f)[name], cc=capability)[0]
+        module, _, kernel = name.partition(".")
+        compiled = getattr(cuda_modules.modules()[module], kernel)
+        return numba_cuda.compile_ptx(compiled.py_func, signatures(f)[name], cc=capability)[0]
     finally:
         dispatcher.get_current_device = before
 
@@ -60,7 +62,7 @@ def test_every_kernel_compiles_without_atomics_and_without_local_memory(name, f)
     assert not count(r"\bcall\b", ptx)  # all is inlined, so that nothing is rounded otherwise from one call to the next
 
 
-@pytest.mark.parametrize("name", [*STEPS, "_product"])
+@pytest.mark.parametrize("name", [*STEPS, "products.product_tile"])
 def test_an_older_gpu_is_served_too(name):
     ptx = _ptx(name, float32, (7, 5))
     assert ".target sm_75" in ptx and not count(r"\b(atom|red)\.|\.local\b", ptx)
@@ -69,12 +71,20 @@ def test_an_older_gpu_is_served_too(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_stays_float32(name):
     """float64 runs at 1/2 to 1/64 of the speed: only the loss, its judgement, conversion and the sampler have any."""
-    most = {"_dense_step": 60, "_coded_step": 60, "_judge": 20, "_convert": 5, "_tokens": 60}.get(name, 0)
+    most = {
+        "dense.step_block": 60,
+        "coded.step_block": 60,
+        "descent.judge": 20,
+        "memory.convert": 5,
+        "sampling.draw_tokens": 60,
+    }.get(name, 0)
     assert count(r"\.f64\b", _ptx(name, float32, (9, 0))) <= most
 
 
 @pytest.mark.parametrize("f", [float32, float64], ids=str)
-@pytest.mark.parametrize("name", [*STEPS, "_product", "_tasks_in_order", "_tokens"])
+@pytest.mark.parametrize(
+    "name", [*STEPS, "products.product_tile", "sampling.draw_tasks_in_order", "sampling.draw_tokens"]
+)
 def test_nothing_is_spilt_from_registers(name, f):
     linker = pytest.importorskip("cuda.bindings.nvjitlink")
     ptx = _ptx(name, f, (9, 0)).encode()
@@ -88,7 +98,7 @@ def test_nothing_is_spilt_from_registers(name, f):
     assert (stored, loaded) == ("0", "0")
     registers = int(re.search(r"Used (\d+) registers", log.decode())[1])
     assert (
-        registers * max(cuda.THREADS, cuda._SIDE**2) <= 65536 / 2
+        registers * max(compile.THREADS, products.SIDE**2) <= 65536 / 2
     )  # of a multiprocessor: two blocks or more at a time
 
 
@@ -97,11 +107,11 @@ def test_few_blocks_are_launched_without_a_warning():
         """A kernel that is made ready and not run."""
 
         def __getitem__(self, configuration):
-            cuda._finite[configuration]
+            memory.find_not_finite[configuration]
             return lambda *arguments: None
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        cuda._launch(Ready(), 3, threads=32)
+        compile.launch(Ready(), 3, threads=32)
     with pytest.warns(Warning, match="Grid size 5"):  # numba's own habit
         Ready()[5, 32, 0, 0]

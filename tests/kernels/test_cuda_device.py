@@ -49,9 +49,9 @@ def tokens_and_codes(dtype):
 
 @DTYPES
 def test_the_step_and_forward_are_those_of_the_cpu(dtype):
-    from nlicl.kernels import cuda
+    from nlicl.kernels.cuda import dense
 
-    assert cuda._stages(SIZE.l, SIZE.d, SIZE.m, np.dtype(dtype).itemsize) == (dtype == np.float32)
+    assert dense.stages(SIZE.l, SIZE.d, SIZE.m, np.dtype(dtype).itemsize) == (dtype == np.float32)
     for low, given, psi, exact in tokens_and_codes(dtype):
         want, got = forward(psi, exact), forward(low, given, backend="cuda")
         for name in want._fields:
@@ -66,14 +66,12 @@ def test_the_step_and_forward_are_those_of_the_cpu(dtype):
 
 @DTYPES
 def test_the_bits_are_the_same_each_time_and_all_of_them_are_written(dtype, monkeypatch):
-    from nlicl.kernels import cuda
-
     for low, given, _, _ in tokens_and_codes(dtype):
         runs = []
         for spoilt in (False, False, True, True):
             with monkeypatch.context() as patch:
                 if spoilt:
-                    spoil(patch, cuda)
+                    spoil(patch)
                 value, grads = loss_and_grad(low, given, backend="cuda")
                 runs.append([value.tobytes(), *bits(grads), *bits(forward(low, given, backend="cuda"))])
         assert runs[0] == runs[1] == runs[2] == runs[3]

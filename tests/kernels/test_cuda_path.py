@@ -9,11 +9,12 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import cuda_modules
 import hypothesis
 import numpy as np
 import pytest
 from cuda_memory import spoil
-from cuda_signatures import signatures, type_of
+from cuda_signatures import name_of, signatures, type_of
 from draws import (
     LOSSES,
     Sizes,
@@ -37,31 +38,32 @@ from nlicl.training import InverseTime, descent
 if devices.unavailable() is not None:
     pytest.skip(f"{devices.unavailable()[0]}; or set NUMBA_ENABLE_CUDASIM=1", allow_module_level=True)
 
-from nlicl.kernels import cuda, sampling
+from nlicl.kernels import sampling
+from nlicl.kernels.cuda import Sampler, block, coded, compile, dense, driver, memory, products
 from nlicl.papers import bu2024, huang2023, li2024
 
 DTYPES = (np.float64, np.float32)
-T, TILE, RANGE = cuda.THREADS, cuda._TILE, cuda._RANGE
-if cuda.SIMULATED:
+T, TILE, RANGE = compile.THREADS, products.TILE, products.RANGE
+if compile.SIMULATED:
     import cuda_turns
 
 
 @pytest.fixture(autouse=True)
 def in_turns(monkeypatch):
     """Threads of the simulator in a settled order; memory that is NaN or 85 until it is written; launches looked at."""
-    if cuda.SIMULATED:
+    if compile.SIMULATED:
         monkeypatch.setattr(cuda_turns.kernel.BlockManager, "run", cuda_turns.run)
         monkeypatch.setattr(cuda_turns, "order", 1)
-    spoil(monkeypatch, cuda)
-    launch = cuda._launch
+    spoil(monkeypatch)
+    launch = compile.launch
     known = [signatures(f) for f in (float64, float32)]
 
     def looked_at(kernel, blocks, *arguments, **more):
-        name, types = kernel.py_func.__name__, tuple(map(type_of, arguments))
+        name, types = name_of(kernel), tuple(map(type_of, arguments))
         assert types in [table[name] for table in known], f"{name} is launched with {types}; see cuda_signatures.py"
         launch(kernel, blocks, *arguments, **more)
 
-    monkeypatch.setattr(cuda, "_launch", looked_at)
+    cuda_modules.replace(monkeypatch, "launch", looked_at)
 
 
 def as_type(dtype, arrays):
@@ -205,7 +207,7 @@ def test_at_a_kink_the_gradient_is_that_of_the_flat_side(kind):
     assert value == 0 and not any(grad.any() for grad in grads)
 
 
-@pytest.mark.skipif(not cuda.SIMULATED, reason="a GPU settles the order of its threads by itself")
+@pytest.mark.skipif(not compile.SIMULATED, reason="a GPU settles the order of its threads by itself")
 @pytest.mark.parametrize("kind", ["tokens", "codes"])
 def test_the_order_of_threads_between_barriers_changes_no_bit(kind, monkeypatch):
     size = Sizes(2, T + 1, 3, 2, T + 1, 2)  # both ways to sum rows, a tree of every height, more than one tile deep
@@ -217,7 +219,7 @@ def test_the_order_of_threads_between_barriers_changes_no_bit(kind, monkeypatch)
     assert results[0] == results[1]
 
 
-@pytest.mark.skipif(not cuda.SIMULATED, reason="about the simulator")
+@pytest.mark.skipif(not compile.SIMULATED, reason="about the simulator")
 def test_the_simulator_as_numba_has_it(monkeypatch):
     monkeypatch.undo()
     check(*drawn(Sizes(1, 2, 2, 1, 2, 3), 1), both=False)
@@ -226,12 +228,12 @@ def test_the_simulator_as_numba_has_it(monkeypatch):
 def test_tokens_that_do_not_fit_into_shared_memory_are_read_from_where_they_lie(monkeypatch):
     psi, given = drawn(Sizes(2, 5, 3, 2, 2, 4), 4, query_attends=True)
     staged = [*loss_and_grad(psi, given, backend="cuda")[1], *forward(psi, given, backend="cuda")]
-    room = cuda.shared_bytes(6, 3, 4, 8)
-    assert cuda._stages(6, 3, 4, 8) and cuda.shared_bytes(6, 3, 4, 8, stage=True) == room + 6 * 3 * 8
-    monkeypatch.setattr(cuda, "SHARED_BYTES", room)
-    assert not cuda._stages(6, 3, 4, 8)
+    room = memory.shared_bytes(6, 3, 4, 8)
+    assert dense.stages(6, 3, 4, 8) and memory.shared_bytes(6, 3, 4, 8, stage=True) == room + 6 * 3 * 8
+    monkeypatch.setattr(memory, "SHARED_BYTES", room)
+    assert not dense.stages(6, 3, 4, 8)
     assert bits(staged) == bits([*loss_and_grad(psi, given, backend="cuda")[1], *forward(psi, given, backend="cuda")])
-    monkeypatch.setattr(cuda, "SHARED_BYTES", room - 1)
+    monkeypatch.setattr(memory, "SHARED_BYTES", room - 1)
     with pytest.raises(ValueError, match="of a GPU's shared memory"):
         loss_and_grad(psi, given, backend="cuda")
 
@@ -298,45 +300,47 @@ WIDTH = st.integers(1, TILE + 2)
 
 
 @hypothesis.settings(max_examples=8)
-@hypothesis.given(WIDTH, st.integers(1, 3 * cuda._DEEP), WIDTH, st.integers(1, 3), seeds, st.booleans(), st.booleans())
-def test_products_are_exact_where_numbers_are(rows, inner, columns, ranges, seed, turn_A, turn_B):
+@hypothesis.given(
+    WIDTH, st.integers(1, 3 * products.DEEP), WIDTH, st.integers(1, 3), seeds, st.booleans(), st.booleans()
+)
+def test_products_are_exact_where_numbers_are(rows, inner, columns, n_ranges, seed, turn_A, turn_B):
     rng = np.random.default_rng(seed)
     A, B = rng.integers(-9, 10, (rows, inner)) * 1.0, rng.integers(-9, 10, (inner, columns)) * 1.0
     there = [
-        cuda.matrix(to_device(X.T.copy())).T if turn else cuda.matrix(to_device(X))
+        products.matrix(to_device(X.T.copy())).T if turn else products.matrix(to_device(X))
         for X, turn in ((A, turn_A), (B, turn_B))
     ]
-    with cuda.scratch:
-        made = cuda.product(*there, ranges=ranges)
+    with memory.scratch:
+        made = products.product(*there, n_ranges=n_ranges)
         assert made.shape == (rows, columns)
         np.testing.assert_array_equal(made.array.copy_to_host().reshape(rows, columns), A @ B)
-        out = cuda.empty(rows * columns + 1, np.float64)
-        assert cuda.product(*there, out[:-1]).array.size == rows * columns
+        out = memory.empty(rows * columns + 1, np.float64)
+        assert products.product(*there, out[:-1]).array.size == rows * columns
     np.testing.assert_array_equal(out.copy_to_host(), [*(A @ B).ravel(), np.nan])
 
 
-@pytest.mark.parametrize("rows, columns", [(1, 1), (3, cuda._WIDE + 1), (cuda._TALL + 1, 2), (2 * RANGE + 1, 3)])
+@pytest.mark.parametrize("rows, columns", [(1, 1), (3, products.WIDE + 1), (products.TALL + 1, 2), (2 * RANGE + 1, 3)])
 def test_sums_of_columns_are_exact_where_numbers_are(rows, columns):
     X = np.random.default_rng(rows).integers(-9, 10, (rows, columns)) * 1.0
-    out = cuda.empty(columns + 1, np.float64)
-    with cuda.scratch:
-        cuda.column_sums(out[:-1], to_device(X.ravel()), rows, columns)
+    out = memory.empty(columns + 1, np.float64)
+    with memory.scratch:
+        products.column_sums(out[:-1], to_device(X.ravel()), rows, columns)
     np.testing.assert_array_equal(out.copy_to_host(), [*X.sum(axis=0), np.nan])
 
 
 def test_many_prompts_make_many_ranges_but_not_endlessly_many():
-    assert [cuda._ranges(n) for n in (1, RANGE, 2 * RANGE - 1, 2 * RANGE, 10**7)] == [1, 1, 1, 2, 256]
+    assert [products.ranges_of(n) for n in (1, RANGE, 2 * RANGE - 1, 2 * RANGE, 10**7)] == [1, 1, 1, 2, 256]
     X = np.arange(66.0 * RANGE)
-    out = cuda.empty(1, np.float64)
-    with cuda.scratch:
-        cuda.column_sums(out, to_device(X), X.size, 1)
+    out = memory.empty(1, np.float64)
+    with memory.scratch:
+        products.column_sums(out, to_device(X), X.size, 1)
     assert out.copy_to_host()[0] == X.sum()
 
 
 def test_a_step_asks_for_no_memory_that_the_last_one_left(monkeypatch):
     size = Sizes(2, 2, 3, 2, 2, 4)
-    psi, asked, empty = to_device(params(size)), [], cuda.empty
-    monkeypatch.setattr(cuda, "empty", lambda shape, dtype: asked.append(shape) or empty(shape, dtype))
+    psi, asked, empty = to_device(params(size)), [], memory.empty
+    cuda_modules.replace(monkeypatch, "empty", lambda shape, dtype: asked.append(shape) or empty(shape, dtype))
     for given in (to_device(prompts(size)), to_device(codes(size, 4))):
         counts = []
         for _ in range(3):
@@ -344,7 +348,7 @@ def test_a_step_asks_for_no_memory_that_the_last_one_left(monkeypatch):
             loss_and_grad(psi, given)
             counts.append(len(asked))
         assert counts[0] > counts[1] == counts[2] == 1  # the gradients
-        arrays = [id(array) for spare in cuda.scratch.spare.values() for array in spare]
+        arrays = [id(array) for spare in memory.scratch.spare.values() for array in spare]
         assert len(set(arrays)) == len(arrays)
 
 
@@ -362,7 +366,7 @@ def test_arrays_that_lie_on_a_gpu_are_used_and_answered_there():
             assert again == value and isinstance(again, np.floating) and all(map(devices.on_device, found))
             assert bits(to_host(found)) == bits(grads)
             found = forward(there, on_gpu)
-            assert all(map(devices.on_device, found)) and isinstance(found, nlicl.models.front.Forward)
+            assert all(map(devices.on_device, found)) and isinstance(found, type(out))
             assert bits(to_host(found)) == bits(out)
             assert bits(forward(there, on_gpu, backend="cuda").score.copy_to_host()[None]) == bits(out.score[None])
 
@@ -412,8 +416,8 @@ def test_parameters_of_lists_are_taken_and_others_named():
 
 def test_what_is_copied_has_plain_strides(monkeypatch):
     """An axis of length 1 may have any stride to NumPy; numba would copy it, and then have another type of array."""
-    handed, copy = [], cuda.cuda.to_device
-    monkeypatch.setattr(cuda.cuda, "to_device", lambda array: handed.append(array.strides) or copy(array))
+    handed, copy = [], memory.cuda.to_device
+    monkeypatch.setattr(memory.cuda, "to_device", lambda array: handed.append(array.strides) or copy(array))
     x = np.arange(6.0).reshape(2, 3)
     for array in (x[None], np.broadcast_to(x, (1, 2, 3)), x.T, x[:1], x[:, :1]):
         there = to_device(array)
@@ -575,7 +579,7 @@ def test_numbers_that_are_thrown_away_are_replaced_as_numpy_does(n):
     k = 2**32 // 1431 + 1  # of which 2^32 mod k is nearly k: a number is thrown away with a chance of .0007
     pairs = np.stack([np.arange(k), np.arange(k)[::-1]], axis=1).astype(np.int32)
     rows, alpha, M2, K = 3, 0.8, 4, 0.5
-    sampler = cuda.Sampler(pairs, n, rows - 1, alpha, k, M2, K, np.float64)
+    sampler = Sampler(pairs, n, rows - 1, alpha, k, M2, K, np.float64)
     for key in [*_keys(n, k, 1, 2), [9, 0]]:
         rng = np.random.default_rng(key)
         task = pairs[rng.integers(k, size=n)]
@@ -705,25 +709,25 @@ def test_progress_is_told_whenever_losses_come_to_the_host(monkeypatch):
 
 
 def test_a_full_gpu_is_a_memory_error_once_scratch_was_let_go(monkeypatch):
-    with cuda.scratch:
-        cuda.scratch(3, np.float64)
+    with memory.scratch:
+        memory.scratch(3, np.float64)
     tries = []
 
     def full(*_):
-        tries.append(dict(cuda.scratch.spare))
+        tries.append(dict(memory.scratch.spare))
         raise RuntimeError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
 
     stub = SimpleNamespace(device_array=full, to_device=full)
     monkeypatch.undo()
-    monkeypatch.setattr(cuda, "cuda", stub)
-    for make in (lambda: cuda.empty((5, 2), np.float32), lambda: cuda.place(np.zeros(10, np.float32))):
+    monkeypatch.setattr(memory, "cuda", stub)
+    for make in (lambda: memory.empty((5, 2), np.float32), lambda: memory.place(np.zeros(10, np.float32))):
         tries.clear()
         with pytest.raises(MemoryError, match="40 bytes more do not fit into the GPU's memory"):
             make()
         assert len(tries) == 2 and tries[1] == {}
     stub.device_array = lambda *_: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        cuda.empty(3, np.float32)
+        memory.empty(3, np.float32)
 
 
 @pytest.mark.parametrize(
@@ -745,11 +749,14 @@ def test_what_is_in_the_way_is_said_before_the_first_step(monkeypatch, available
         return call
 
     stub = SimpleNamespace(is_available=lambda: available, cuda_error=lambda: error, current_context=raising(context))
-    monkeypatch.setattr(cuda, "SIMULATED", False)
-    monkeypatch.setattr(cuda, "cuda", stub)
-    monkeypatch.setattr(cuda, "empty", lambda *_: None)
-    monkeypatch.setattr(cuda, "all_finite", raising(kernel))
-    found = cuda.trouble("put it there")
+    for name, value in (
+        ("SIMULATED", False),
+        ("cuda", stub),
+        ("empty", lambda *_: None),
+        ("all_finite", raising(kernel)),
+    ):
+        monkeypatch.setattr(driver, name, value)
+    found = driver.trouble("put it there")
     assert found is said or all(part in text and "\n" not in text for part, text in zip(said, found, strict=True))
 
 
@@ -854,17 +861,17 @@ def test_the_audit_passes_both_kernels():
     assert "library W_K" not in names
 
 
-@pytest.mark.parametrize("kernel, through", [("dense_step", "tokens"), ("coded_step", "codes")])
-def test_the_audit_catches_a_wrong_gpu_kernel(kernel, through, monkeypatch):
+@pytest.mark.parametrize("module, through", [(dense, "tokens"), (coded, "codes")], ids=["tokens", "codes"])
+def test_the_audit_catches_a_wrong_gpu_kernel(module, through, monkeypatch):
     from nlicl.audit import audit_paper
 
-    step = getattr(cuda, kernel)
+    step = module.step
 
     def wrong(parts, *arguments):
         step(parts, *arguments)
         parts[4].copy_to_device(parts[4].copy_to_host() * (1 + 1e-6))  # of a
 
-    monkeypatch.setattr(cuda, kernel, wrong)
+    monkeypatch.setattr(module, "step", wrong)
     report = audit_paper("li2024", backend="cuda", draws=2, wrt="a")
     assert not report.ok
     bad = [entry.name for entry in report.formulas if entry.verdict != entry.expected]
@@ -886,18 +893,20 @@ def test_doctor_tries_a_kernel():
     assert found.state == "ok" and "kernels and definition agree" in found.found
 
 
-@pytest.mark.skipif(not cuda.SIMULATED, reason="a GPU has these sizes anyway")
+@pytest.mark.skipif(not compile.SIMULATED, reason="a GPU has these sizes anyway")
 def test_blocks_of_a_real_size(monkeypatch):
     """The sizes that a GPU's blocks have, which are too large for the rest of this file."""
-    sizes = re.findall(r"^(\w+) = \d+ if SIMULATED else (\d+)", Path(cuda.__file__).read_text("utf-8"), re.M)
+    texts = [Path(module.__file__).read_text("utf-8") for module in (compile, block, products)]
+    sizes = re.findall(r"^(\w+) = \d+ if SIMULATED else (\d+)", "\n".join(texts), re.M)
     real = {name: int(value) for name, value in sizes}
-    assert real.keys() == {"THREADS", "_LANES", "_SIDE", "_DEEP", "_WIDE", "_RANGE"}
-    real |= {"_TILE": real["_SIDE"] * cuda._EACH, "_TALL": real["THREADS"] // real["_WIDE"]}
+    assert real.keys() == {"THREADS", "LANES", "SIDE", "DEEP", "WIDE", "RANGE"}
+    real |= {"TILE": real["SIDE"] * products.EACH, "TALL": real["THREADS"] // real["WIDE"]}
     for name, value in real.items():
-        monkeypatch.setattr(cuda, name, value)
-    launch = cuda._launch
-    monkeypatch.setattr(cuda, "_launch", lambda *a, **more: launch(*a, **{"threads": real["THREADS"]} | more))
-    monkeypatch.setattr(cuda._blocks, "__defaults__", (real["THREADS"],))
+        cuda_modules.replace(monkeypatch, name, value)
+    launch = memory.launch
+    at_size = lambda *a, **more: launch(*a, **{"threads": real["THREADS"]} | more)  # noqa: E731
+    cuda_modules.replace(monkeypatch, "launch", at_size)
+    monkeypatch.setattr(compile.blocks, "__defaults__", (real["THREADS"],))
     size = Sizes(1, 19, 70, 3, 4, 9)  # a thread has all rows of its column
     check(params(size, 1), prompts(size, 1), both=False)
     size = Sizes(1, 19, 5, 3, 4, 9)  # many share them

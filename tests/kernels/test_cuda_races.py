@@ -3,6 +3,7 @@
 import inspect
 import textwrap
 from contextlib import suppress
+from types import FunctionType
 
 import pytest
 from draws import Sizes, params, prompts
@@ -14,14 +15,15 @@ from nlicl.papers import li2024
 if devices.unavailable() is not None or not devices.kernels().SIMULATED:
     pytest.skip("set NUMBA_ENABLE_CUDASIM=1", allow_module_level=True)
 
+import cuda_modules
 import cuda_races
 import cuda_turns
 from draws import codes
 
-from nlicl.kernels import cuda
+from nlicl.kernels.cuda import compile, dense, products
 
 TINY = li2024.Problem(M1=3, M2=1, d_X=4, d_Y=1, length=2, m=2, batch=3)
-SIZES = [Sizes(2, 2, 3, 2, 2, 4), Sizes(2, 1, 2, 5, 3, 2), Sizes(2 * cuda._RANGE, 3, 2, 1, 1, 1)]
+SIZES = [Sizes(2, 2, 3, 2, 2, 4), Sizes(2, 1, 2, 5, 3, 2), Sizes(2 * products.RANGE, 3, 2, 1, 1, 1)]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +40,7 @@ def races(do):
 
 def batches(size):
     """Prompts as tokens, and as codes over more columns than a block has threads, and over fewer."""
-    return prompts(size, 1), codes(size, cuda.THREADS + 1), codes(size, cuda.THREADS // 2)
+    return prompts(size, 1), codes(size, compile.THREADS + 1), codes(size, compile.THREADS // 2)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -50,7 +52,7 @@ def test_steps(size, kind):
 
 
 def test_tokens_that_stay_in_global_memory(monkeypatch):
-    monkeypatch.setattr(cuda, "_stages", lambda *_: False)
+    monkeypatch.setattr(dense, "stages", lambda *_: False)
     psi, given = params(SIZES[0], 1), prompts(SIZES[0], 1)
     assert races(lambda: loss_and_grad(psi, given, backend="cuda")) == []
 
@@ -61,17 +63,16 @@ def test_training():
 
 BARRIERS = [
     (name, number)
-    for name, function in vars(cuda).items()
-    if isinstance(function, cuda_turns.kernel.FakeCUDAKernel)
-    for number in range(inspect.getsource(function.fn).count("cuda.syncthreads()"))
+    for name, function in cuda_modules.own((FunctionType, cuda_turns.kernel.FakeCUDAKernel))
+    for number in range(inspect.getsource(function).count("cuda.syncthreads()"))
 ]
 
 
-def without(name, number):
+def without(module, name, number):
     """The function, one of its barriers left out."""
-    parts = textwrap.dedent(inspect.getsource(getattr(cuda, name).fn)).split("cuda.syncthreads()")
+    parts = textwrap.dedent(inspect.getsource(getattr(module, name))).split("cuda.syncthreads()")
     source = "cuda.syncthreads()".join(parts[: number + 1]) + "pass" + "cuda.syncthreads()".join(parts[number + 1 :])
-    names = vars(cuda)
+    names = vars(module)
     kept = dict(names)
     exec(source, names)
     found = names[name]
@@ -79,10 +80,16 @@ def without(name, number):
     return found
 
 
+def test_the_barriers_are_found():
+    assert {name.partition(".")[0] for name, _ in BARRIERS} == {"block", "coded", "products"} and len(BARRIERS) > 15
+
+
 @pytest.mark.parametrize("name, number", BARRIERS)
 def test_a_barrier_left_out_is_noticed(name, number, monkeypatch):
     """All are needed, and the watch sees it."""
-    monkeypatch.setattr(cuda, name, without(name, number))
+    short, _, function = name.partition(".")
+    module = cuda_modules.modules()[short]
+    monkeypatch.setattr(module, function, without(module, function, number))
 
     def everything():
         for size in SIZES[:2]:

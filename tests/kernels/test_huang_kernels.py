@@ -103,14 +103,14 @@ def test_the_step_on_codes_is_the_definition(B, N, K, d, dtype, attends, seed):
     prompts = naive_huang.tokens(*map(naive.numbers, (V, features, omega)))
     labels = omega[np.arange(B), query]
     atol = bound(dtype, np.array(prompts), labels, Q)
-    yhat, each, own = regression.coded_forward(*codes, attends, V, Q)
+    yhat, attn, attn_query = regression.coded_forward(*codes, attends, V, Q)
     want = [naive_huang.forward(naive.numbers(Q), prompt, attends) for prompt in prompts]
-    assert yhat.dtype == each.dtype == own.dtype == dtype
+    assert yhat.dtype == attn.dtype == attn_query.dtype == dtype
     assert_close(yhat, [y for y, _ in want], atol)
     for n in range(B):
-        assert_close(each[n, features[n, :-1]], want[n][1][:N], atol)
-        assert (each[n][counts[n] == 0] == 0).all()
-        assert_close(own[n], want[n][1][N] if attends else 0, atol)
+        assert_close(attn[n, features[n, :-1]], want[n][1][:N], atol)
+        assert (attn[n][counts[n] == 0] == 0).all()
+        assert_close(attn_query[n], want[n][1][N] if attends else 0, atol)
     value, dQ = regression.coded_step(*codes, attends, V, Q)
     want_value, want_dQ = naive_huang.batch(naive.numbers(Q), prompts, naive.numbers(labels), attends)
     assert np.asarray(value).dtype == dQ.dtype == dtype
@@ -158,9 +158,9 @@ def test_scores_of_any_size(scale):
     omega = np.array([[1.0, 2.0, 5.0]])
     Q = scale * np.array([[0, 0, 1.0], [0, 0, 2.0], [0, 0, 9.0]])
     query = np.array([2], np.int32)
-    yhat, each, own = regression.coded_forward(counts, omega, query, 0, np.eye(3), Q)
-    np.testing.assert_array_equal(each, [[0, 0.5, 0]])
-    assert yhat == 2 and own == 0
+    yhat, attn, attn_query = regression.coded_forward(counts, omega, query, 0, np.eye(3), Q)
+    np.testing.assert_array_equal(attn, [[0, 0.5, 0]])
+    assert yhat == 2 and attn_query == 0
     value, dQ = regression.coded_step(counts, omega, query, 0, np.eye(3), Q)
     assert value == 4.5 and not dQ.any()
     tokens = np.zeros((1, 6, 4))
@@ -212,11 +212,11 @@ def arguments_of(name):
     n = lambda *shape: rng.normal(size=shape)  # noqa: E731
     coded = (counts, omega, query, 1, S_T)
     return {
-        "forward_chunks": (0, 2, n(11), n(11, 6), tokens, regression.widened(Q), 2, 3),
-        "step_chunks": (0, 2, n(2), n(2, 5, 5), tokens, labels, 6, regression.widened(Q), 3, 2),
+        "forward_chunks": (0, 2, n(11), n(11, 6), tokens, regression.padded_transpose(Q), 2, 3),
+        "step_chunks": (0, 2, n(2), n(2, 5, 5), tokens, labels, 6, regression.padded_transpose(Q), 3, 2),
         "coded_forward_chunks": (0, 2, n(11), n(11, 5), n(11), *coded, 2),
         "coded_step_chunks": (0, 2, n(2), n(2, 5, 5), *coded),
-        "share": (n(5), n(6), n(5), np.array([2.0, 0, 1, 3, 0]), 1, 1),
+        "attend_features": (n(5), n(6), n(5), np.array([2.0, 0, 1, 3, 0]), 1, 1),
         "residual": (n(5), 0.5, n(5), n(5), 2),
     }[name]
 
@@ -282,7 +282,7 @@ def test_complex_step_through_the_compiled_step(B, N, d, K, attends, seed):
 THREADS = """
 import hashlib
 import numpy as np
-from nlicl.kernels import linear
+from nlicl.kernels.steps import regression
 rng = np.random.default_rng(0)
 digest = hashlib.sha256()
 for dtype in (np.float32, np.float64):
@@ -293,12 +293,12 @@ for dtype in (np.float32, np.float64):
     counts, omega = rng.multinomial(50, np.full(K, 1 / K), 40000).astype(dtype), rng.normal(size=(40000, K)).astype(dtype)
     query, V, S = rng.integers(0, K, 40000).astype(np.int32), np.eye(K, dtype=dtype), rng.normal(size=(K, K)).astype(dtype)
     for found in (
-        linear.forward(tokens, 30, Q), linear.step(tokens, labels, 30, Q),
-        linear.coded_forward(counts, omega, query, 0, V, S), linear.coded_step(counts, omega, query, 0, V, S),
+        regression.forward(tokens, 30, Q), regression.step(tokens, labels, 30, Q),
+        regression.coded_forward(counts, omega, query, 0, V, S), regression.coded_step(counts, omega, query, 0, V, S),
     ):
         for array in found:
             digest.update(np.asarray(array).tobytes())
-assert linear.coded_plan(40000, K, 8) > 2 and linear.dense.plan(tokens.shape, 0, 8)[0] > 2
+assert regression.coded_plan(40000, K, 8) > 2 and regression.dense.plan(tokens.shape, 0, 8)[0] > 2
 print(digest.hexdigest())
 """
 

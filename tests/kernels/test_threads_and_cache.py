@@ -22,7 +22,8 @@ BIG = Sizes(B=300, l=41, d=33, m_a=17, m_b=19, m=21)  # several chunks; rows of 
 HEADER = """
 import hashlib, os, sys, threading
 import numpy as np, nlicl
-from nlicl.kernels import _jit, dense
+from nlicl.kernels import compile
+from nlicl.kernels.steps import dense
 def problem(dtype, B=300, l=41, d=33, m_a=17, m_b=19, m=21):
     rng = np.random.default_rng(0)
     n = lambda *shape: (rng.normal(size=shape) / shape[-1] ** 0.5).astype(dtype)  # no softmax is saturated
@@ -55,7 +56,7 @@ K, shape = 5, (300, 42)
 sign = rng.choice([-1, 1], shape).astype(np.int8); sign[:, -1] = 0
 codes = [rng.integers(0, K - 1, shape).astype(np.int32) for _ in range(2)]
 coded = nlicl.CodedPrompts(rng.normal(size=(33, K)), *codes, rng.normal(size=shape), sign, rng.choice([-1.0, 1.0], 300))
-print(_jit.THREADS, bits((p32, x32), (p64, x64), (p64, coded), (p32, coded)))
+print(compile.THREADS, bits((p32, x32), (p64, x64), (p64, coded), (p32, coded)))
 """
     )
     assert dense.plan((BIG.B, BIG.l + 1, BIG.d), BIG.m, 8)[0] > 2
@@ -165,11 +166,12 @@ threading.Thread(target=late).start()
 
 PROBE = """
 import numpy as np, numba
-from nlicl.kernels import _jit, attention
+from nlicl.kernels import compile
+from nlicl.kernels.layers import attention
 attn, c = np.empty(4), np.empty(2)
 attention.forward(attn, c, np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 1.0], [1.5, 0.0]]), np.zeros(2))
 hits = sum(attention.forward.stats.cache_hits.values())
-print(_jit.cache_folder().name, hits, c[0])
+print(compile.cache_folder().name, hits, c[0])
 """
 
 TWICE = """
@@ -190,12 +192,12 @@ def test_an_edited_callee_is_never_stale(tmp_path):
     products.py it would go on returning the old sum."""
     root, cache = tmp_path / "checkout", tmp_path / "cache"
     shutil.copytree(ROOT / "nlicl", root / "nlicl", ignore=shutil.ignore_patterns("__pycache__", "kernels"))
-    shutil.copytree(KERNELS, root / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(KERNELS, root / "nlicl" / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
     run = lambda: python(PROBE, root=root, NUMBA_CACHE_DIR=str(cache)).split()  # noqa: E731
     folder, hits, mean = run()
     assert (hits, mean) == ("0", "1.5")
     assert run() == [folder, "1", "1.5"]  # kept, and found again
-    with (root / "kernels" / "products.py").open("a") as file:
+    with (root / "nlicl" / "kernels" / "products.py").open("a") as file:
         file.write(TWICE)
     edited_folder, hits, mean = run()
     assert (hits, mean) == ("0", "3.0")
@@ -210,22 +212,24 @@ def test_digest_sees_contents_and_names_only(tmp_path):
     assert digest == compile.source_digest() and len(digest) == 64
     assert compile.cache_folder() is None or compile.cache_folder().name == digest[:16]
     (copy / "notes.txt").write_text("no code")
-    (copy / "loss.py").touch()
+    (copy / "layers" / "loss.py").touch()
     assert compile.source_digest(copy) == digest
-    for path in sorted(copy.glob("*.py")):
+    paths = sorted(copy.rglob("*.py"))
+    assert {"kernels", "layers", "steps"} <= {path.parent.name for path in paths}
+    for path in paths:
         text = path.read_text()
         path.write_text(text + "\n")
         assert compile.source_digest(copy) != digest, path.name
         path.write_text(text)
-    (copy / "loss.py").rename(copy / "losses.py")
+    (copy / "layers" / "loss.py").rename(copy / "steps" / "loss.py")
     assert compile.source_digest(copy) != digest
 
 
 WHERE = """
 import numba
 before = numba.config.CACHE_DIR
-from nlicl.kernels import _jit
-print(_jit.cache_folder()); print(numba.config.CACHE_DIR == before); print(before)
+from nlicl.kernels import compile
+print(compile.cache_folder()); print(numba.config.CACHE_DIR == before); print(before)
 """
 
 
@@ -252,10 +256,11 @@ import warnings
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import numpy as np
-    from nlicl.kernels import _jit, products
+    from nlicl.kernels import compile, products
     T = np.empty((2, 3))
     products.transpose(T, np.arange(6.0).reshape(3, 2))
-print(T.tolist()); print(_jit.cache_folder()); print(len(caught)); print(caught[0].category.__name__); print(caught[0].message)
+for shown in (T.tolist(), compile.cache_folder(), len(caught), caught[0].category.__name__, caught[0].message):
+    print(shown)
 """
     out = python(code, NUMBA_CACHE_DIR=str(tmp_path / "file" / "cache")).splitlines()
     assert out[:4] == ["[[0.0, 2.0, 4.0], [1.0, 3.0, 5.0]]", "None", "1", "RuntimeWarning"]
@@ -298,8 +303,6 @@ def test_where_caches_lie(monkeypatch, platform, variables, expected):
 class Recorder:
     """Stands for a compiled kernel: writes down which chunks were done, and by which thread."""
 
-    py_func = None
-
     def __init__(self, action=lambda first: None):
         self.chunks, self.threads, self.action = [], set(), action
 
@@ -312,16 +315,21 @@ class Recorder:
 
 
 @pytest.fixture
-def three_threads(monkeypatch):
-    monkeypatch.setattr(compile, "THREADS", 3)
+def recorded(monkeypatch):
+    """Recorders are launched as kernels are."""
+    monkeypatch.setattr(compile, "is_jitted", lambda function: isinstance(function, Recorder))
     monkeypatch.setattr(compile, "_helpers", compile._Helpers())
+
+
+@pytest.fixture
+def three_threads(monkeypatch, recorded):
+    monkeypatch.setattr(compile, "THREADS", 3)
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3, 4, 64])
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 70])
-def test_every_chunk_is_done_once(monkeypatch, threads, chunks):
+def test_every_chunk_is_done_once(monkeypatch, recorded, threads, chunks):
     monkeypatch.setattr(compile, "THREADS", threads)
-    monkeypatch.setattr(compile, "_helpers", compile._Helpers())
     recorder = Recorder()
     compile.launch(recorder, chunks, "x", 7)
     assert sorted(recorder.chunks) == list(range(chunks))

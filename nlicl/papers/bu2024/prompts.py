@@ -206,7 +206,7 @@ class CodedPrompts(Batch):
         return self.code.shape[1] - 1
 
     def codes(self, dtype: DTypeLike) -> tuple[np.ndarray, ...]:
-        """Of prompts without noise, what the step `multihot` takes: both dictionaries in `dtype`, starts and columns."""
+        """What `kernels.steps.multihot` takes of prompts without noise: both dictionaries in `dtype`, indptr, indices."""
         E = np.ascontiguousarray(self.dictionary, dtype)
         return E, self._without_labels(E), *self._columns
 
@@ -217,16 +217,16 @@ class CodedPrompts(Batch):
 
     @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray]:
-        """starts (B (L+1) + 1,), columns (n,): see `nlicl.kernels.steps.multihot`."""
+        """indptr (B (L+1) + 1,), indices (n,): see `nlicl.kernels.steps.multihot`."""
         flags = self.code.reshape(-1, self.code.shape[2])
-        starts = np.zeros(len(flags) + 1, np.int64)
-        np.cumsum(flags.sum(axis=1), out=starts[1:])
-        return starts, np.nonzero(flags)[1].astype(np.int32)
+        indptr = np.zeros(len(flags) + 1, np.int64)
+        np.cumsum(flags.sum(axis=1), out=indptr[1:])
+        return indptr, np.nonzero(flags)[1].astype(np.int32)
 
     def _add_tokens(self, tokens: np.ndarray) -> None:
         E = np.ascontiguousarray(self.dictionary, tokens.dtype)
         rows = (np.ascontiguousarray(each.T) for each in (E, self._without_labels(E)))
-        multihot.tokens(tokens, *self._columns, *rows)
+        multihot.add_tokens(tokens, *self._columns, *rows)
 
     def dense(self, dtype: DTypeLike = np.float64) -> Prompts:
         """The same prompts as arrays of tokens, noise included.

@@ -1,4 +1,4 @@
-"""The counts that limits are made of, against numbers that count what is done with them."""
+"""The costs that limits are made of, against numbers that count what is done with them."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def counting(array):
 @pytest.fixture
 def sizes():
     Number.multiplications = Number.exponentials = Table.look_ups = 0
-    return {"B": 3, "keys": 5, "d": 7, "m": 4, "m_a": 2, "m_b": 6}
+    return {"B": 3, "n_keys": 5, "d": 7, "m": 4, "m_a": 2, "m_b": 6}
 
 
 def parameters(rng, d, m, m_a, m_b, **_):
@@ -97,44 +97,44 @@ def test_dense(sizes):
     params = parameters(rng, **sizes)
     tokens, labels = rng.uniform(0.1, 1, (3, 6, 7)), np.ones(3)
     value = source(dense.step)(counting(tokens), counting(labels), 5, *map(counting, params), HINGE)[0]
-    counted = dense.counts(**sizes, itemsize=8)
-    assert Number.multiplications - 3 * IN_THE_LOSS == counted.multiply_adds
-    assert Number.exponentials == counted.exponentials
+    costs = dense.costs(**sizes, itemsize=8)
+    assert Number.multiplications - 3 * IN_THE_LOSS == costs.multiply_adds
+    assert Number.exponentials == costs.exponentials
     arrays = [tokens, labels, *params, *params]
-    assert counted.bytes == sum(array.nbytes for array in arrays)
+    assert costs.bytes == sum(array.nbytes for array in arrays)
     assert value.value == pytest.approx(nlicl.loss_and_grad(params, nlicl.Prompts(tokens, labels))[0])
 
 
-def test_apart(sizes):
+def test_unmerged(sizes):
     rng = np.random.default_rng(0)
     params = parameters(rng, **sizes)
     tokens, labels = rng.uniform(0.1, 1, (3, 6, 7)), np.ones(3)
     value = source(unmerged.step)(counting(tokens), counting(labels), 5, *map(counting, params), HINGE)[0]
-    counted = unmerged.counts(**sizes, itemsize=8)
-    assert Number.multiplications - 3 * IN_THE_LOSS == counted.multiply_adds
-    assert Number.exponentials == counted.exponentials
-    assert counted.bytes == dense.counts(**sizes, itemsize=8).bytes
+    costs = unmerged.costs(**sizes, itemsize=8)
+    assert Number.multiplications - 3 * IN_THE_LOSS == costs.multiply_adds
+    assert Number.exponentials == costs.exponentials
+    assert costs.bytes == dense.costs(**sizes, itemsize=8).bytes
     assert value.value == pytest.approx(nlicl.loss_and_grad(params, nlicl.Prompts(tokens, labels))[0])
-    merged = dense.counts(**sizes, itemsize=8).multiply_adds
-    assert unmerged.pays(*(sizes[name] for name in ("B", "d", "m_a", "m_b", "m"))) == (counted.multiply_adds < merged)
+    merged = dense.costs(**sizes, itemsize=8).multiply_adds
+    assert unmerged.pays(*(sizes[name] for name in ("B", "d", "m_a", "m_b", "m"))) == (costs.multiply_adds < merged)
 
 
-def test_sparse(sizes):
+def test_multihot(sizes):
     rng = np.random.default_rng(0)
     params = parameters(rng, **sizes)
     E, labels = rng.uniform(0.1, 1, (7, 8)), np.ones(3)
     E_query = np.where(np.arange(7)[:, None] < 4, E, 0)
-    starts = np.cumsum([0, *rng.integers(1, 4, 18)])
-    columns = rng.integers(0, 8, starts[-1]).astype(np.int32)
-    value = source(multihot.step)(counting(E), counting(E_query), starts, columns, counting(labels), 5,
+    indptr = np.cumsum([0, *rng.integers(1, 4, 18)])
+    indices = rng.integers(0, 8, indptr[-1]).astype(np.int32)
+    value = source(multihot.step)(counting(E), counting(E_query), indptr, indices, counting(labels), 5,
                                 *map(counting, params), HINGE)[0]  # fmt: skip
-    counted = multihot.counts(**sizes, K=8, columns=starts[-1] / 18, itemsize=8)
-    assert Number.multiplications - 3 * IN_THE_LOSS == counted.multiply_adds
-    assert Number.exponentials == counted.exponentials
-    arrays = [E, E, columns, starts[:-1], labels, *params, *params]
-    assert counted.bytes == sum(array.nbytes for array in arrays)
+    costs = multihot.costs(**sizes, K=8, columns=indptr[-1] / 18, itemsize=8)
+    assert Number.multiplications - 3 * IN_THE_LOSS == costs.multiply_adds
+    assert Number.exponentials == costs.exponentials
+    arrays = [E, E, indices, indptr[:-1], labels, *params, *params]
+    assert costs.bytes == sum(array.nbytes for array in arrays)
     tokens = np.zeros((3, 6, 7))
-    multihot.tokens(tokens, starts, columns, np.ascontiguousarray(E.T), np.ascontiguousarray(E_query.T))
+    multihot.add_tokens(tokens, indptr, indices, np.ascontiguousarray(E.T), np.ascontiguousarray(E_query.T))
     assert value.value == pytest.approx(nlicl.loss_and_grad(params, nlicl.Prompts(tokens, labels))[0])
 
 
@@ -148,11 +148,11 @@ def test_coded(sizes):
     sign[:, -1] = 0
     codes = (counting(E), relevant, irrelevant, counting(kappa), sign)
     value = source(coded.step)(*codes, counting(labels), 5, *map(counting, params), HINGE)[0]
-    counted = coded.counts(**sizes, K=8, rows=5, itemsize=8)
-    assert Number.multiplications - 3 * IN_THE_LOSS == counted.multiply_adds
-    assert Number.exponentials == counted.exponentials
+    costs = coded.costs(**sizes, K=8, support=5, itemsize=8)
+    assert Number.multiplications - 3 * IN_THE_LOSS == costs.multiply_adds
+    assert Number.exponentials == costs.exponentials
     arrays = [E, relevant, irrelevant, kappa, sign, labels, *params, *params]
-    assert counted.bytes == sum(array.nbytes for array in arrays)
+    assert costs.bytes == sum(array.nbytes for array in arrays)
     prompts = nlicl.CodedPrompts(E, relevant, irrelevant, kappa, sign, labels)
     assert value.value == pytest.approx(nlicl.loss_and_grad(params, prompts)[0])
 
@@ -166,36 +166,36 @@ def test_look_ups(sizes):
         np.ones(6),
         np.ones(6, np.int8),
     )
-    source(coded.read)(w, x, relevant, irrelevant, kappa, sign)
-    source(coded.spread)(x, w, relevant, irrelevant, kappa, sign)
-    assert 2 * Table.look_ups * 3 == coded.counts(**sizes, K=8, itemsize=8).look_ups
+    source(coded.gather)(w, x, relevant, irrelevant, kappa, sign)
+    source(coded.scatter_add)(x, w, relevant, irrelevant, kappa, sign)
+    assert 2 * Table.look_ups * 3 == coded.costs(**sizes, K=8, itemsize=8).look_ups
 
 
 @pytest.mark.parametrize("attends", [0, 1])
-def test_linear(sizes, attends):
+def test_regression(sizes, attends):
     rng = np.random.default_rng(0)
     tokens, labels, Q = rng.normal(size=(3, 6, 4)), rng.normal(size=3), rng.normal(size=(3, 3))
     tokens[:, -1, -1] = 0
     value, dQ = source(regression.step)(counting(tokens), counting(labels), 5 + attends, counting(Q))
-    counted = regression.counts(B=3, keys=5 + attends, d=3, itemsize=8)
-    assert Number.multiplications == counted.multiply_adds
-    assert Number.exponentials == counted.exponentials
+    costs = regression.costs(B=3, n_keys=5 + attends, d=3, itemsize=8)
+    assert Number.multiplications == costs.multiply_adds
+    assert Number.exponentials == costs.exponentials
     bytes_of = sum(array.nbytes for array in (tokens, labels, Q, dQ))
-    assert bytes_of == regression.counts(B=3, keys=5, d=3, itemsize=8).bytes
+    assert bytes_of == regression.costs(B=3, n_keys=5, d=3, itemsize=8).bytes
     prompts = huang2023.Prompts(tokens, labels, query_attends=bool(attends))
     assert value.value == pytest.approx(nlicl.loss_and_grad(huang2023.Params(Q), prompts)[0])
 
 
-def test_linear_coded(sizes):
+def test_regression_coded(sizes):
     rng = np.random.default_rng(0)
     features = np.array([[0, 1, 2, 3, 4, 0], [0, 0, 2, 2, 4, 2], [1, 1, 1, 3, 3, 4]])
     V, omega, Q = rng.normal(size=(7, 5)), rng.normal(size=(3, 5)), rng.normal(size=(7, 7))
     prompts = huang2023.CodedPrompts(V, features, omega)
     counts, query = prompts.counts.astype(float), np.ascontiguousarray(prompts.query)
     value, dQ = source(regression.coded_step)(*map(counting, (counts, omega)), query, 0, *map(counting, (V, Q)))
-    counted = regression.coded_counts(B=3, K=5, d=7, present=(5 + 3 + 2) / 3, itemsize=8)
-    assert Number.multiplications == counted.multiply_adds
-    assert Number.exponentials == counted.exponentials
-    assert counted.bytes == sum(array.nbytes for array in (counts, omega, query, V, Q, dQ))
-    assert regression.coded_counts(B=3, K=5, d=7, itemsize=8).exponentials == 3 * 5  # unless said otherwise
+    costs = regression.coded_costs(B=3, K=5, d=7, present=(5 + 3 + 2) / 3, itemsize=8)
+    assert Number.multiplications == costs.multiply_adds
+    assert Number.exponentials == costs.exponentials
+    assert costs.bytes == sum(array.nbytes for array in (counts, omega, query, V, Q, dQ))
+    assert regression.coded_costs(B=3, K=5, d=7, itemsize=8).exponentials == 3 * 5  # unless said otherwise
     assert value.value == pytest.approx(nlicl.loss_and_grad(huang2023.Params(Q), prompts)[0])
