@@ -93,7 +93,7 @@ def test_the_imports_are_read():
     assert {"nlicl.kernels", "nlicl.kernels.steps.dense", "nlicl.kernels.compile"} < set(MODULES)
     dense = set(imports_of("nlicl.kernels.steps.dense"))
     assert {"nlicl.kernels.layers.attention", "nlicl.kernels.products.add_product"} < dense
-    assert {"nlicl.devices", "nlicl.models.model.find", "nlicl.core.errors.InvalidType"} < set(
+    assert {"nlicl.devices", "nlicl.models.model.enter", "nlicl.core.errors.InvalidType"} < set(
         imports_of("nlicl.models.front")
     )
 
@@ -282,4 +282,4 @@ def test_names_are_there_when_asked_for(tmp_path):
     assert "nlicl.kernels.steps.dense" in sys.modules
     # from any folder, and from the checkout itself, the same kernels
     code = "import nlicl.kernels; print(nlicl.kernels.__file__)"
-    assert python(code, cwd=tmp_path) == python(code, cwd=ROOT) == str(KERNELS / "__init__.py")
+    assert python(code, cwd=tmp_path) == python(code, cwd=ROOT) == str(PACKAGE / "kernels" / "__init__.py")
