@@ -8,7 +8,7 @@ Where a_0 = 0, it is minus alpha_k in row k and minus beta_{k,n} in the others, 
 
     alpha_k = a_k ( sum_{m!=k} a_m^2 + (1 - a_k)^2 ),     beta_{k,n} = a_n ( sum_{m!=k} a_m^2 - a_n - a_k (1 - a_k) )
 
-Mistakes are made in either form.
+Mistakes are made in either form; those in the brackets take the place of those in the other.
 """
 
 from functools import lru_cache
@@ -93,7 +93,7 @@ class _Column:
         mean = (a * e).sum(axis=1, keepdims=True)
         inside = e - self.centre(a, e, mean)
         if mark.touches("sum", "alpha", "beta"):
-            inside = inside - self.brackets(a, k, mark) + self.brackets(a, k, PLAIN)
+            inside = -self.brackets(a, k, mark)
         rows = self.factor(a, k) * inside
         again = f"c_n is used twice: {self.names[0]}_n is multiplied by c_n once more"
         rows = mark.choice("c_n", rows, "wrong-factor", {again: lambda: rows * counts})
