@@ -256,6 +256,7 @@ print(hashlib.sha256(b"".join(grad.tobytes() for grad in grads)).hexdigest())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_the_same_bits_on_any_number_of_threads():
     assert len({python(BITS, NUMBA_NUM_THREADS=n) for n in ("1", "2", "3")}) == 1

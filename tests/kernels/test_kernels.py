@@ -139,6 +139,7 @@ print(vectors.BYTES, worst < 16)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 @pytest.mark.parametrize(("features", "width"), [("", "16"), ("+avx,+avx2,+fma", "32")])
 def test_registers_of_any_width(features, width, tmp_path):
