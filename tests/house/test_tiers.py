@@ -1,6 +1,7 @@
 """The order of the tests: what they are marked with, what they import, and who runs them."""
 
 import ast
+import functools
 import re
 import tomllib
 
@@ -16,14 +17,15 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
 OF_PYTEST = {"filterwarnings", "parametrize", "skip", "skipif"}
 
 
+@functools.cache
 def nodes(path):
-    return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def marks_of(path):
-    """The names after `pytest.mark.` or `mark.`."""
+    """The names after `pytest.mark.`."""
     for node in nodes(path):
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("pytest.mark", "mark"):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pytest.mark":
             yield node.attr
 
 
