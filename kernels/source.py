@@ -56,7 +56,7 @@ class _Sources:
     def of(self, value: Any, attributes: tuple[str, ...]) -> Any:
         """What stands for a value in the copy of code that names these attributes: itself, if it reaches no kernel."""
         if is_jitted(value):
-            return self.copy(value.py_func)  # type: ignore[arg-type]
+            return self.copy(value.py_func)
         if not self.reaches(value, attributes, set()):
             return value
         return self.copy(value) if isinstance(value, FunctionType) else _SourceModule(value, attributes, self)

@@ -21,10 +21,6 @@ settings.register_profile(
 settings.load_profile("nlicl")
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "compiled: needs compiled kernels, skipped under NUMBA_DISABLE_JIT=1")
-
-
 def pytest_collection_modifyitems(items):
     if _plain_python:
         skip = pytest.mark.skip(reason="the JIT is off: there is no compiled code to look at")

@@ -41,7 +41,10 @@ def right(wrt):
 # ---- What is registered
 
 
-@pytest.mark.parametrize("draws, seed", [(20, 0), (8, 1), (11, 2), (4, 3)])
+@pytest.mark.parametrize(
+    "draws, seed",
+    [(20, 0), pytest.param(8, 1, marks=pytest.mark.slow), pytest.param(11, 2, marks=pytest.mark.slow), (4, 3)],
+)
 def test_everything_registered_gets_its_expected_verdict(draws, seed):
     report = whole(draws, seed)
     assert report.ok, str(report)

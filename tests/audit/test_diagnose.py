@@ -245,6 +245,7 @@ def test_raising_everywhere_says_so_and_guesses_nothing(wrt):
     assert report.diagnosis == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrt", NAMES)
 def test_zeros_and_junk_are_unknown(wrt):
     def noise(gradient, params, prompt):
@@ -255,6 +256,7 @@ def test_zeros_and_junk_are_unknown(wrt):
         assert (report.verdict, kinds(report)) == ("disagree", {"unknown"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrt", NAMES)
 def test_small_errors_everywhere_are_not_named_after_a_factor(wrt):
     for size in (1e-8, 1e-5):
@@ -297,6 +299,7 @@ def distinct(x, y):
     return x.slot != y.slot and not (only and any(name in edit.detail for edit in (x, y) for name in first))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attends", MODELS)
 @pytest.mark.parametrize("wrt", NAMES)
 def test_pairs_of_changes_are_named(wrt, attends):
@@ -408,6 +411,7 @@ UNLISTED = ["logistic", "squared", "margin 2", "squared hinge", "leaky",  "unifo
             "context for query", "mean for query"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrt", NAMES)
 @pytest.mark.parametrize("mistake", UNLISTED)
 def test_mistakes_on_no_list_get_no_wrong_name(wrt, mistake):
@@ -439,6 +443,7 @@ def test_float32_mistakes_are_named_too():
         assert kinds(report) == {"relu-gate"}
 
 
+@pytest.mark.slow
 def test_other_draws_give_the_same_diagnoses():
     for wrt in ("W_K", "W_O"):
         for edit in wrong_forms(wrt, False)[::3]:

@@ -15,6 +15,7 @@ from child import ROOT, python
 BENCH = ROOT / "bench"
 if not BENCH.exists():
     pytest.skip("installed: there is no bench/", allow_module_level=True)
+pytestmark = pytest.mark.slow
 OURS = ["nlicl-dense", "nlicl-coded", "numpy"]
 
 

@@ -17,7 +17,12 @@ from child import ROOT
 
 from nlicl.cli import main
 
-PAGES = [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
+TRAIN = ("docs/bu2024.md", "docs/huang2023.md")  # pages that train for seconds
+PAGES = [
+    pytest.param(path, id=name, marks=[pytest.mark.slow] * (name in TRAIN))
+    for path in [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
+    if (name := path.relative_to(ROOT).as_posix())
+]
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|\b(?:nan|inf)\b")
 NOISE = 1e-12  # a printed number below it is rounding, and stands for "below it"
@@ -85,7 +90,7 @@ def misquoted(block, name):
         assert wanted in ("", "...") or wanted in lines, f"{name}, line {number}: {file} has no line {wanted!r} here"
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", PAGES)
 def test_a_page_runs_and_prints_what_it_shows(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a page may write files
     run(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
@@ -102,7 +107,7 @@ ROUNDED = re.compile(r"\b(1\d\.\d|\d\.\de-(0[6-9]|1\d))\b")  # correct digits; e
 
 @pytest.mark.compiled
 @pytest.mark.skipif(not PAGES, reason="installed: there is no README.md")
-@pytest.mark.parametrize("number", range(len(AUDITS)))
+@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), *range(1, len(AUDITS))])
 def test_the_readme_shows_what_the_audit_says(number, tmp_path, monkeypatch, capsys):
     page = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
     tables = [block.text for block in page if block.text.startswith("nlicl audit ")]
@@ -165,7 +170,7 @@ def test_this_machinery_sees_a_failing_block_and_says_where():
 
 
 def test_this_machinery_sees_a_wrong_quotation():
-    quote = "```python no-run from tests/test_docs.py\nNOISE = 1e-12  # a printed\n```\n"
+    quote = "```python no-run from tests/docs/test_docs.py\nNOISE = 1e-12  # a printed\n```\n"
     with pytest.raises(AssertionError, match=r"PAGE, line 2: .* has no line"):
         run(quote, "PAGE")
-    run("```python no-run from tests/test_docs.py\nimport io\n...\nimport pytest\n```\n", "PAGE")
+    run("```python no-run from tests/docs/test_docs.py\nimport io\n...\nimport pytest\n```\n", "PAGE")

@@ -325,6 +325,7 @@ def test_exchanging_the_concepts_makes_right_answers_wrong_ones():
 # ---------------------------------------------------------------- drawing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [FULL, QUICK])
 @pytest.mark.parametrize("name", FOUND)
 def test_figures_are_drawn(name, options):

@@ -89,6 +89,7 @@ def test_comparisons_with_the_published_curves():
     assert np.isfinite([one.factor for one in figure.comparisons]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_is_drawn(name):
     pytest.importorskip("matplotlib")

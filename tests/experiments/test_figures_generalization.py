@@ -308,6 +308,7 @@ def test_files_say_what_the_figure_says(name):
     assert all(len(value) == 2 and isinstance(value[1], str) for value in data["settings"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), [("fig3a", QUICK), ("fig3a", FULL), ("fig3b", QUICK), ("scaling", FULL)])
 def test_pictures_are_drawn(name, options):
     pytest.importorskip("matplotlib")

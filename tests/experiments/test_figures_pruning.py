@@ -134,6 +134,7 @@ def test_the_published_curves_are_read():
     assert np.sum(bars.y < 0.2) == 11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_is_drawn(name):
     pytest.importorskip("matplotlib")

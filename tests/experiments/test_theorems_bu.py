@@ -25,6 +25,7 @@ def test_convergence_holds():
     assert len(report(theorem)) > 2000
 
 
+@pytest.mark.slow
 def test_composition_holds():
     theorem = result("composition", seeds=[1])
     assert [claim.holds for claim in theorem.claims if claim.holds is not True] == [None, None], str(theorem)

@@ -39,7 +39,8 @@ SOURCES["multihot"] = on_codes(compile.source(multihot.step), None)
 def a_step(loss, params, prompts, form="dense", among=STEPS):
     """Mean loss and its gradients as `Params`."""
     n_keys = prompts.tokens.shape[1] if prompts.query_attends else prompts.length
-    value, *grads = among[form].step(prompts.tokens, prompts.labels, n_keys, *params, KIND[loss])
+    labels = prompts.labels.copy()  # writable, as `nlicl.loss_and_grad` has them: one compilation serves both
+    value, *grads = among[form].step(prompts.tokens, labels, n_keys, *params, KIND[loss])
     return value, Params(*grads)
 
 

@@ -1,6 +1,7 @@
 """The order of the house: what may import what, and what an import may cost. Read from the sources and a fresh process."""
 
 import ast
+import functools
 import graphlib
 import sys
 
@@ -25,6 +26,11 @@ def modules():
 MODULES = modules()
 
 
+@functools.cache
+def tree_of(name):
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
 def resolved(name, node):
     """The module that `from ... import` in the module `name` means."""
     package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
@@ -35,7 +41,7 @@ def resolved(name, node):
 def imports_of(name, at_import=False):
     """Every module that `name` imports, anywhere in its source, or at its own import only: `from . import x` counts as
     `package.x`, too."""
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    tree = tree_of(name)
     for node in outside_functions(tree) if at_import else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -57,7 +63,7 @@ def outside_functions(tree):
 def defined_in(name):
     """The names that stand at the top level of a module."""
     found = set()
-    for node in ast.parse(MODULES[name].read_text(encoding="utf-8")).body:
+    for node in tree_of(name).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             found.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -70,7 +76,7 @@ def defined_in(name):
 
 def all_of(name):
     """`__all__` of a module; empty where it has none."""
-    for node in ast.parse(MODULES[name].read_text(encoding="utf-8")).body:
+    for node in tree_of(name).body:
         if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in node.targets):
             return [item.value for item in node.value.elts if isinstance(item, ast.Constant)]
     return []
@@ -173,8 +179,8 @@ def test_nothing_goes_in_a_circle():
 
 def test_names_from_other_rooms_are_offered():
     """`__all__` is a module's real surface: nothing else of it is imported by another room."""
-    for name, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for name in MODULES:
+        for node in ast.walk(tree_of(name)):
             if not isinstance(node, ast.ImportFrom):
                 continue
             module = resolved(name, node)

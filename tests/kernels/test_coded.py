@@ -129,7 +129,8 @@ def test_complex_step_through_the_compiled_step(loss, seed):
 def test_compiled_code_is_its_source(loss):
     size = Sizes()
     p, x = model(size, 3), prompts(size, 3)
-    arguments = (x.dictionary, x.relevant, x.irrelevant, x.kappa, x.sign, x.labels, size.l, *p, NAMES[loss])
+    codes = map(np.array, (x.dictionary, x.relevant, x.irrelevant, x.kappa, x.sign, x.labels))  # writable, as elsewhere
+    arguments = (*codes, size.l, *p, NAMES[loss])
     for got, want in zip(coded.step(*arguments), source(coded.step)(*arguments), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-14)
 
@@ -256,6 +257,7 @@ print(hashlib.sha256(b"".join(grad.tobytes() for grad in grads)).hexdigest())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_the_same_bits_on_any_number_of_threads():
     assert len({python(BITS, NUMBA_NUM_THREADS=n) for n in ("1", "2", "3")}) == 1

@@ -236,6 +236,7 @@ def test_every_kernel_is_in_the_table_of_signatures():
 # ---------------------------------------------------------------- and what it computes
 
 
+@pytest.mark.slow
 @pytest.mark.compiled  # on the CPU, with which it is compared; as plain Python that takes minutes
 @pytest.mark.skipif(SIMULATED, reason="runs in the simulator already")
 @pytest.mark.skipif(importlib.util.find_spec("numba.cuda") is None, reason="this numba has no simulator of its own")

@@ -303,6 +303,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_threads_give_the_same_bits():
     one, two, three = (python(THREADS, NUMBA_NUM_THREADS=str(n)) for n in (1, 2, 3))

@@ -139,6 +139,7 @@ print(vectors.BYTES, worst < 16)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 @pytest.mark.parametrize(("features", "width"), [("", "16"), ("+avx,+avx2,+fma", "32")])
 def test_registers_of_any_width(features, width, tmp_path):
@@ -512,8 +513,9 @@ def arguments_of(name, rng):
 @pytest.mark.compiled
 @pytest.mark.parametrize("name", KERNELS)
 def test_compiled_code_is_its_source(name):
-    arguments = arguments_of(name, np.random.default_rng(4))
-    copies = [np.array(x) if isinstance(x, np.ndarray) else x for x in arguments]
+    writable = lambda arrays: [np.array(x) if isinstance(x, np.ndarray) else x for x in arrays]  # noqa: E731
+    arguments = writable(arguments_of(name, np.random.default_rng(4)))  # as elsewhere: nothing is compiled anew
+    copies = writable(arguments)
     got, want = KERNELS[name](*arguments), compile.source(KERNELS[name])(*copies)
     for given_, expected in zip(arguments, copies, strict=True):
         np.testing.assert_allclose(given_, expected, rtol=1e-12, atol=1e-13)  # sums of dozens in another order

@@ -139,6 +139,7 @@ print(stats.cache_path, sum(stats.cache_hits.values()), C[0, 0], U[0, 0])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 @pytest.mark.parametrize("package", ["", "other."], ids=["modules", "package"])
 def test_an_edit_of_anything_it_reaches_is_seen_by_the_next_process(package, tmp_path):

@@ -65,6 +65,7 @@ print(compile.THREADS, bits((p32, x32), (p64, x64), (p64, coded), (p32, coded)))
     assert len({bits for _, bits in found}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_compiled_now_or_loaded_gives_the_same_bits(tmp_path):
     """One process compiles, step first; two load what it left, in either order; this one has met many other kernels.
@@ -186,6 +187,7 @@ def add_rows(c, w, P):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_an_edited_callee_is_never_stale(tmp_path):
     """attention.py calls products.py. Numba's own cache looks at the caller's file only: after an edit of

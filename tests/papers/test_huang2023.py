@@ -537,7 +537,7 @@ def test_balanced_descent_stays_symmetric_and_imbalanced_does_not():
 # ---- The audit
 
 
-@pytest.mark.parametrize("draws, seed", [(20, 0), (6, 1), (2, 2)])
+@pytest.mark.parametrize("draws, seed", [pytest.param(20, 0, marks=pytest.mark.slow), (6, 1), (2, 2)])
 def test_everything_registered_agrees(draws, seed):
     report = audit_paper("huang2023", draws=draws, seed=seed)
     assert report.ok, report
@@ -654,6 +654,7 @@ POPULATION = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POPULATION)
 def test_mistakes_of_increments_are_named(name):
     change, kinds, words = POPULATION[name]
@@ -670,6 +671,7 @@ def cases(wrt, attends):
     return Bench(SUBJECTS[wrt], 8, 1).single(attends)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrt", SUBJECTS)
 @pytest.mark.parametrize("attends", [False, True])
 def test_every_change_of_one_factor_is_named(wrt, attends):

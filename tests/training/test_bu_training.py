@@ -215,6 +215,7 @@ REFERENCE = {  # t: ranges over seeds of error, correct attention and loss
 }
 
 
+@pytest.mark.slow
 def test_the_reference_table():
     """Our reference run, on a quarter of its test prompts: 4.5 standard deviations of a count more of error."""
     for seed in (0, 1):

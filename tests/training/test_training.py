@@ -325,6 +325,7 @@ train(problem, steps=100_000, measure=40, checkpoint=10, weight_decay=0.01, opti
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 @pytest.mark.parametrize(
     ("optimizer", "waits"),

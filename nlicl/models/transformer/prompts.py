@@ -219,7 +219,10 @@ class CodedPrompts(Batch):
     labels: np.ndarray
     query_attends: bool = False
     if TYPE_CHECKING:
-        _packed: Mapping[str, Any]  # the same arrays as kernels take them; no field
+
+        @property
+        def _packed(self) -> Mapping[str, Any]:
+            """The same arrays as kernels take them; no field."""
 
     def __post_init__(self) -> None:
         if any(on_device(getattr(self, name)) for name in _CODES):  # checked on the host: codes are small beside tokens

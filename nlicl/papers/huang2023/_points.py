@@ -235,4 +235,4 @@ def population_gradient(weights: PopulationWeights, laws: Any) -> PopulationWeig
         populations.increments(weights.AB, law.p, populations.enumerated(law.p, law.length), not law.query_attends)
         for law in laws
     ]
-    return PopulationWeights(-sum(found) / len(laws))
+    return PopulationWeights(np.asarray(-sum(found) / len(laws)))

@@ -1,0 +1,79 @@
+"""The order of the tests: what they are marked with, what they import, and who runs them."""
+
+import ast
+import functools
+import re
+import tomllib
+
+import pytest
+from child import ROOT
+
+TESTS = ROOT / "tests"
+CI = ROOT / ".ci" / "run"
+if not CI.exists():
+    pytest.skip("installed: the tests lie outside of a checkout", allow_module_level=True)
+FILES = {path.relative_to(TESTS).as_posix(): path for path in sorted(TESTS.rglob("test_*.py"))}
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+OF_PYTEST = {"filterwarnings", "parametrize", "skip", "skipif"}
+
+
+@functools.cache
+def nodes(path):
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def marks_of(path):
+    """The names after `pytest.mark.`."""
+    for node in nodes(path):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pytest.mark":
+            yield node.attr
+
+
+def imports_of(path):
+    """The first parts of all that a file imports."""
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}, line {node.lineno}: a test has no package to import from"
+            yield node.module.partition(".")[0]
+
+
+def test_the_files_are_read():
+    """The tests below would pass on an empty list."""
+    assert {"house/test_tiers.py", "kernels/test_kernels.py", "docs/test_docs.py"} < set(FILES)
+    assert {"compiled", "parametrize"} <= set(marks_of(FILES["kernels/test_kernels.py"]))
+    assert {"numpy", "nlicl", "draws", "naive"} <= set(imports_of(FILES["kernels/test_kernels.py"]))
+
+
+def test_markers_are_registered_and_used():
+    assert "--strict-markers" in SETTINGS["addopts"]
+    registered = {line.partition(":")[0] for line in SETTINGS["markers"]}
+    used = {mark for path in FILES.values() for mark in marks_of(path)}
+    assert used - OF_PYTEST == registered
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_test_imports_another(name):
+    """What two of them need lies in tests/helpers; so each file runs by itself, in any order."""
+    others = {path.stem for path in FILES.values()} | {"conftest", "tests"}
+    assert others.isdisjoint(imports_of(FILES[name]))
+
+
+def test_file_names_are_unique():
+    """Else a report that names only the file says nothing."""
+    assert len({path.name for path in FILES.values()}) == len(FILES)
+
+
+def test_every_room_is_a_rooms_name():
+    rooms = {name.partition("/")[0] for name in FILES}
+    assert rooms == {path.parent.name for path in FILES.values()}  # no deeper
+    assert rooms >= {"kernels", "models", "audit", "papers", "training", "experiments", "cli", "docs", "bench", "house"}
+
+
+def test_both_tiers_are_run():
+    """`pytest` leaves slow tests out, and .ci/run runs both tiers, whole: with no other choice of tests."""
+    assert re.search(r"-m '?not slow'?", SETTINGS["addopts"])
+    script = CI.read_text(encoding="utf-8")
+    assert re.search(r"-m pytest$", script, re.MULTILINE)
+    assert re.search(r"-m pytest -m slow$", script, re.MULTILINE)
