@@ -105,6 +105,10 @@ AUDITS = [  # of the README: the command, its exit status, and what is changed i
 ROUNDED = re.compile(r"\b(1\d\.\d|\d\.\de-(0[6-9]|1\d))\b")  # correct digits; errors near rounding, others elsewhere
 
 
+# The negative control is off by a part in a million on every draw: rounding decides which draw is the worst.
+OF_CONTROL = re.compile(r"(?<=; see the worst one\n) +worst entry .*\n")
+
+
 @pytest.mark.compiled
 @pytest.mark.skipif(not PAGES, reason="installed: there is no README.md")
 @pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), *range(1, len(AUDITS))])
@@ -120,7 +124,8 @@ def test_the_readme_shows_what_the_audit_says(number, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     assert len(tables) == len(AUDITS)
     assert main([*arguments]) == expected
-    difference = differs(*(ROUNDED.sub("~", text) for text in ("".join(capsys.readouterr()), tables[number])))
+    printed = "".join(capsys.readouterr())
+    difference = differs(*(ROUNDED.sub("~", OF_CONTROL.sub("", text)) for text in (printed, tables[number])))
     assert difference is None, f"README.md: {difference}"
 
 
