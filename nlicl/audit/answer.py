@@ -9,8 +9,8 @@ import struct
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Answer:
     ) -> None:
         self.arrays, self.problems, self.shapes = {}, {}, {}
 
-        def answer(case):
+        def answer(case: Case) -> np.ndarray | str:
             return _value(call, case, elsewhere or (lambda what, name: ()))
 
         for number, (case, value) in enumerate(zip(cases, _values(answer, cases, timeout), strict=True)):
@@ -72,14 +72,16 @@ class Answer:
         return f"{name} {self.problems[first]}, on draw {first}: {cases[first].label}{count}"
 
 
-def _values(answer, cases, timeout):
+def _values(
+    answer: Callable[[Case], np.ndarray | str], cases: list[Case], timeout: float | None
+) -> list[np.ndarray | str]:
     """An array or a text for each case; with a time limit, from a child process that may be killed."""
     if timeout is None or not hasattr(os, "fork"):
         return [answer(case) for case in cases]
     return _values_from_child(answer, cases, timeout)
 
 
-def _value(call, case, elsewhere):
+def _value(call: Callable[[Case], Any], case: Case, elsewhere: Callable[[str, str], Iterable[str]]) -> np.ndarray | str:
     """What the formula returns, as an array; a text if it raises."""
     try:
         with np.errstate(all="ignore"):
@@ -102,16 +104,16 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text if len(text) <= 90 else text[:87] + '...'}{where}"
 
 
-def _advice(error, case, elsewhere):
+def _advice(error: BaseException, case: Case, elsewhere: Callable[[str, str], Iterable[str]]) -> str:
     """What params or prompt have, if the formula took them for something else; elsewhere(what, name) says for which
     parameters they have an attribute of that name."""
     text = str(error)
     for what, thing in (("params", case.params), ("prompt", case.each[0])):
-        asked = isinstance(error, AttributeError) and type(error.obj) is type(thing)
+        asked = error if isinstance(error, AttributeError) and type(error.obj) is type(thing) else None
         taken = isinstance(error, TypeError) and re.search(rf"\b{type(thing).__name__}\b", text)
         if asked or taken or (what == "params" and "values to unpack" in text):
-            others = list(elsewhere(what, error.name)) if asked else []
-            hint = f" (with wrt {' or '.join(others)} it has {error.name})" if others else ""
+            others = list(elsewhere(what, asked.name)) if asked and asked.name else []
+            hint = f" (with wrt {' or '.join(others)} it has {asked.name})" if asked and others else ""
             return f"; {what} has {', '.join(attributes(thing))}{hint}"
     return ""
 
@@ -124,7 +126,9 @@ def attributes(thing: Any) -> list[str]:
     return [name for name in dict.fromkeys([*vars(thing), *of_class]) if not name.startswith("_")]
 
 
-def _values_from_child(answer, cases, timeout):
+def _values_from_child(
+    answer: Callable[[Case], np.ndarray | str], cases: list[Case], timeout: float
+) -> list[np.ndarray | str]:
     """The same through a forked child, which sends each value as soon as it has it."""
     for stream in (sys.stdout, sys.stderr):  # or the child would print what waits in their buffers once more
         stream.flush()
@@ -149,7 +153,7 @@ def _values_from_child(answer, cases, timeout):
     return values + [reason] * (len(cases) - len(values))
 
 
-def _serve(answer, cases, read, write):
+def _serve(answer: Callable[[Case], np.ndarray | str], cases: list[Case], read: int, write: int) -> NoReturn:
     """The child: never returns."""
     try:
         os.close(read)
@@ -163,7 +167,7 @@ def _serve(answer, cases, read, write):
         os._exit(0)
 
 
-def _message(value):
+def _message(value: np.ndarray | str) -> bytes:
     if isinstance(value, np.ndarray) and value.dtype.kind not in "fc":
         what = "None" if value.dtype == object and value.ndim == 0 else f"{value.dtype} values"
         value = f"returns {what}; expected a floating array"
@@ -175,9 +179,10 @@ def _message(value):
     return _HEAD.pack(b"a", file.tell()) + file.getvalue()
 
 
-def _receive(pipe, timeout):
+def _receive(pipe: int, timeout: float) -> tuple[bytes, bool]:
     """All that comes through a pipe, and whether it ended in time."""
-    deadline, parts = time.monotonic() + timeout, []
+    parts: list[bytes] = []
+    deadline = time.monotonic() + timeout
     while (left := deadline - time.monotonic()) > 0:
         if select.select([pipe], [], [], left)[0]:
             part = os.read(pipe, 1 << 16)
@@ -187,7 +192,7 @@ def _receive(pipe, timeout):
     return b"".join(parts), False
 
 
-def _parse(data):
+def _parse(data: bytes) -> Iterator[np.ndarray | str]:
     place = 0
     while place + _HEAD.size <= len(data):
         kind, length = _HEAD.unpack_from(data, place)

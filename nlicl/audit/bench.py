@@ -4,6 +4,8 @@ import copy
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from ..core.checks import integer
 from ..core.errors import InvalidValue
 from . import verdict
@@ -92,10 +94,10 @@ class Bench:
         """The report on the library's own gradient of a batch, through the kernels of that name."""
         equation = self.subject.computed_by.format(wrt=wrt)
 
-        def gradient(params, prompts):
+        def gradient(params: Any, prompts: Any) -> np.ndarray:
             return getattr(self.through[through](params, prompts), wrt)
 
-        def call(case):
+        def call(case: Case) -> np.ndarray:
             if (through, id(case)) not in self._gradients:  # of all parameters at once
                 self._gradients[through, id(case)] = self.through[through](case.params, case.prompts)
             return getattr(self._gradients[through, id(case)], wrt)
@@ -105,11 +107,11 @@ class Bench:
         report.query_attends = bool(query_attends)
         return report
 
-    def _elsewhere(self, what, name):
+    def _elsewhere(self, what: str, name: str) -> list[str]:
         """The other parameters of the paper whose formulas are given "params" or a "prompt" with an attribute `name`."""
         return [wrt for wrt, given in self._others().items() if name in attributes(given[what])]
 
-    def _find_others(self):
+    def _find_others(self) -> dict[str, dict[str, Any]]:
         found = {}
         for part in self.paper.every:
             if part is not self.subject:
@@ -119,11 +121,11 @@ class Bench:
         return found
 
 
-def _inside(formula, case):
+def _inside(formula: Formula, case: Case) -> bool:
     """Whether a case lies where the formula is defined."""
     return formula.domain in case.holds if formula.defined is None else formula.defined(case.params)
 
 
-def _copies(case):
+def _copies(case: Case) -> tuple[Any, Any]:
     """Parameters and prompt that a formula may write to without harm."""
     return copy.deepcopy(case.params), copy.deepcopy(case.each[0])

@@ -67,7 +67,7 @@ class Comparison:
             ratios.append(ratio)
         return np.array(ratios)
 
-    def _name_factor(self, ratios, allow_one):
+    def _name_factor(self, ratios: np.ndarray, allow_one: bool) -> list[dict[str, str]]:
         known, near = ratios[~np.isnan(ratios)], 10 * self.fits
         if np.allclose(known, known[0], rtol=near, atol=0):
             c = known[0]
@@ -98,11 +98,11 @@ class Comparison:
                         found.append(item("scale", f"the given gradient is {sign}{text} times the expected one"))
         return found
 
-    def _sizes(self):
+    def _sizes(self) -> list[dict[str, float]]:
         """The paper's constants on every draw, and the number B of prompts."""
         return [dict(self.subject.sizes(case.params, case.each[0])) | {"B": len(case.each)} for case in self.cases]
 
-    def _also(self, number, c, near):
+    def _also(self, number: str, c: float, near: float) -> str:
         """Constants that have the value c, or its inverse, on every draw: an explanation as good as the number."""
         sizes = self._sizes()
         names = []
@@ -114,7 +114,7 @@ class Comparison:
         return f"; {number} is also {', '.join(names)}" if names else ""
 
 
-def _size(case, wrt):
+def _size(case: Case, wrt: str) -> float:
     return abs(case.complex_step(wrt)[0]).max()
 
 

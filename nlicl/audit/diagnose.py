@@ -7,12 +7,13 @@ every draw, and where several of the same complexity do, all are listed. Where n
 from functools import cached_property
 from itertools import combinations
 from math import comb
+from typing import Any
 
 import numpy as np
 
 from .answer import Answer
 from .comparison import Comparison, item, with_factor
-from .mistakes import Mark, edits
+from .mistakes import Edit, Mark, edits
 from .subject import Formula, Subject
 from .witnesses import Case
 
@@ -29,7 +30,7 @@ def diagnose(formula: Formula, cases: list[Case], answer: Answer, subject: Subje
     return found
 
 
-def _undefined(formula, cases, answer, subject):
+def _undefined(formula: Formula, cases: list[Case], answer: Answer, subject: Subject) -> list[dict[str, str]]:
     """What to say of the draws on which the formula has no array, or one of another shape."""
     if not answer.problems or not (answer.arrays or answer.shapes):  # it raises everywhere: nothing to say of it
         return []
@@ -48,7 +49,7 @@ def _undefined(formula, cases, answer, subject):
     return [item(kind, f"it {answer.problems[first]}, on {len(answer.problems)} of {len(cases)} draws, {where}")]
 
 
-def _transposed(wrt, cases, given, subject):
+def _transposed(wrt: str, cases: list[Case], given: dict[int, np.ndarray], subject: Subject) -> list[dict[str, str]]:
     """The item if every array is the transposed gradient, up to a factor; [] if not."""
     if any(array.shape != getattr(case.params, wrt).shape[::-1] for array, case in _paired(given, cases)):
         return []
@@ -58,7 +59,9 @@ def _transposed(wrt, cases, given, subject):
     return [item("transpose", text + with_factor(factor))] if factor else []
 
 
-def _of_another_shape(wrt, cases, given, subject):
+def _of_another_shape(
+    wrt: str, cases: list[Case], given: dict[int, np.ndarray], subject: Subject
+) -> list[dict[str, str]]:
     """The item if every array is the gradient by a parameter of another shape, up to a factor; [] if not."""
     for name in cases[0].params._asdict():
         if name != wrt and all(
@@ -71,11 +74,11 @@ def _of_another_shape(wrt, cases, given, subject):
     return []
 
 
-def _paired(given, cases):
+def _paired(given: dict[int, np.ndarray], cases: list[Case]) -> list[tuple[np.ndarray, Case]]:
     return [(array, cases[n]) for n, array in given.items()]
 
 
-def _domain(cases, answer, subject):
+def _domain(cases: list[Case], answer: Answer, subject: Subject) -> str | None:
     """The sizes that must be equal for the formula to be defined, if that explains all its failures."""
     if len(answer.problems) == len(cases):  # sizes that differ everywhere explain nothing
         return None
@@ -99,7 +102,7 @@ _MOST = 12_000  # combinations to try
 class _Search(Comparison):
     """The hypotheses, from the simplest."""
 
-    def run(self):
+    def run(self) -> list[dict[str, str]]:
         expected = self.gradients(self.wrt)
         if any(not np.isfinite(given).all() for given in self.given):
             return self._not_finite()
@@ -119,7 +122,7 @@ class _Search(Comparison):
 
     # -- the same numbers in other places
 
-    def _transposed(self, expected):
+    def _transposed(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
         if any(array.ndim != 2 or array.shape[0] != array.shape[1] for array in expected):
             return []
         factor = self.factor([array.T for array in expected], allow_one=True)
@@ -127,7 +130,7 @@ class _Search(Comparison):
             return [item("transpose", "the given array is the transpose of the gradient" + with_factor(factor))]
         return []
 
-    def _other_parameter(self):
+    def _other_parameter(self) -> list[dict[str, str]]:
         found = []
         for name, array in self.cases[0].params._asdict().items():
             if name == self.wrt or array.shape != getattr(self.cases[0].params, self.wrt).shape:
@@ -138,7 +141,7 @@ class _Search(Comparison):
                     found.append(item("wrong-parameter", _ANOTHER.format(name) + with_factor(factor)))
         return found
 
-    def _decay(self, expected):
+    def _decay(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
         """Whether lambda times the parameter is added, with one lambda on all draws."""
         weights = [getattr(case.params, self.wrt) * s for case, s in zip(self.cases, self.smooth, strict=True)]
         residuals = [given - e for given, e in zip(self.given, expected, strict=True)]
@@ -154,13 +157,13 @@ class _Search(Comparison):
     # -- one to three mistakes in the paper's own formula
 
     @cached_property
-    def _wrong_forms(self):
+    def _wrong_forms(self) -> list[Edit]:
         """The edits of the paper's marked formula; none if it has none."""
         marked = self.subject.marked.get(self.wrt)
         places = [(case.params, prompt) for case in self.cases for prompt in case.each]
         return edits(marked, places) if marked else []
 
-    def _mistakes(self, complexities):
+    def _mistakes(self, complexities: tuple[tuple[int, bool], ...]) -> list[dict[str, str]]:
         wrong = self._wrong_forms
         order = sorted(range(len(self.cases)), key=lambda k: -abs(self.given[k]).max() / self.scales[k])
         for count, factor_too in complexities:
@@ -177,9 +180,10 @@ class _Search(Comparison):
                 return _unique(found)
         return []
 
-    def _fits(self, mark, order, factor_too):
+    def _fits(self, mark: Mark, order: list[int], factor_too: bool) -> list[dict[str, str]] | None:
         """The factor's items if the wrong form is the given array, None if not. The first misfit ends it."""
-        marked, candidate = self.subject.marked[self.wrt], [None] * len(self.cases)
+        marked = self.subject.marked[self.wrt]
+        candidate: list[Any] = [None] * len(self.cases)
         for k in order:
             case = self.cases[k]
             try:
@@ -187,7 +191,7 @@ class _Search(Comparison):
                     arrays = [marked(case.params, prompt, mark) for prompt in case.each]
             except ValueError:  # an alternative that does not fit here
                 return None
-            array = sum(arrays) / len(arrays)
+            array: Any = sum(arrays) / len(arrays)
             if array.shape != self.given[k].shape or not np.isfinite(array).all():
                 return None
             array = array * self.smooth[k]
@@ -204,25 +208,25 @@ class _Search(Comparison):
 
     # -- right but for some places
 
-    def all_right(self):
+    def all_right(self) -> bool:
         """Whether every entry is right that does not sit on a kink."""
         return not any(mask.any() for mask in self._wrong(self.gradients(self.wrt)))
 
-    def _wrong(self, expected):
+    def _wrong(self, expected: list[np.ndarray]) -> list[np.ndarray]:
         return [~(abs(g - e) <= self.telling * np.maximum(abs(e), 1e-3 * s))
                 for g, e, s in zip(self.given, expected, self.scales, strict=True)]  # fmt: skip
 
-    def _alive(self, expected):
+    def _alive(self, expected: list[np.ndarray]) -> list[np.ndarray]:
         """Where expected and given are not both zero. Where they are, nothing was told, as behind a gate that is closed:
         being right there is no merit."""
         return [(e != 0) | (g != 0) for g, e in zip(self.given, expected, strict=True)]
 
-    def _places(self, chosen):
+    def _places(self, chosen: list[int]) -> str:
         """Cases by number in the report, and what they are."""
         numbers = ", ".join(str(self.numbers[k]) for k in chosen[:6]) + (", ..." if len(chosen) > 6 else "")
         return f"{numbers}: {'; '.join(sorted({self.cases[k].label for k in chosen})[:3])}"
 
-    def _assumption(self, expected):
+    def _assumption(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
         """The item if the formula is right wherever some assumption of the paper holds, and wrong only where not."""
         bad = {k for k, mask in enumerate(self._wrong(expected)) if mask.any()}
         alive = {k for k, mask in enumerate(self._alive(expected)) if mask.any()}
@@ -237,7 +241,7 @@ class _Search(Comparison):
                 found.append(item("entries", detail))
         return found
 
-    def _some_entries(self, expected):
+    def _some_entries(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
         wrong, alive = self._wrong(expected), self._alive(expected)
         bad = [k for k, mask in enumerate(wrong) if mask.any()]
         good = [k for k, mask in enumerate(alive) if mask.any() and k not in bad]
@@ -263,7 +267,7 @@ class _Search(Comparison):
             return [item("entries", f"wrong in {share:.0%} of the entries only; see the worst one")]
         return []
 
-    def _parallel(self, expected):
+    def _parallel(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
         """The item if the given array is the expected one times a number that changes from draw to draw."""
         ratios = self.ratios(expected)
         if ratios is None or np.isnan(ratios).all():
@@ -272,18 +276,18 @@ class _Search(Comparison):
         return [item("scale", "the given gradient is a number times the expected one, another number on each draw, "
                                f"from {low:.4g} to {high:.4g}")]  # fmt: skip
 
-    def _row(self):
+    def _row(self) -> str:
         name = self.subject.rows.get(self.wrt)
         return f"{name} (row)" if name else "row"
 
-    def _not_finite(self):
+    def _not_finite(self) -> list[dict[str, str]]:
         k = next(k for k, given in enumerate(self.given) if not np.isfinite(given).all())
         index = [int(i) for i in np.argwhere(~np.isfinite(self.given[k]))[0]]
         count = sum(not np.isfinite(given).all() for given in self.given)
         return [item("entries", f"it returns {self.given[k][tuple(index)]} at {index} of draw {self.numbers[k]}, "
                                  f"and NaN or infinity on {count} of {len(self.given)} draws")]  # fmt: skip
 
-    def _summary(self, expected):
+    def _summary(self, expected: list[np.ndarray]) -> str:
         dots = [(g * e).sum() / np.sqrt((g * g).sum() * (e * e).sum()) for g, e in zip(self.given, expected, strict=True)
                 if g.any() and e.any()]  # fmt: skip
         angle = (
@@ -294,10 +298,10 @@ class _Search(Comparison):
         return f"none of the known mistakes gives these numbers; {angle}"
 
 
-def _lines(masks, axis, from_end):
+def _lines(masks: list[np.ndarray], axis: int, from_end: bool) -> set[int]:
     """Rows or columns in which some mask has an entry, counted from the end as -1, -2 ... if asked."""
     return {int(i) - mask.shape[axis] * from_end for mask in masks for i in np.argwhere(mask)[:, axis]}
 
 
-def _unique(items):
+def _unique(items: list[dict[str, str]]) -> list[dict[str, str]]:
     return [item for n, item in enumerate(items) if item not in items[:n]]

@@ -21,9 +21,12 @@ def one_sided(
     return _romberg(lambda h: side * (f(side * h) - base) / h, base, first, levels, 2.0)
 
 
-def _romberg(quotient, base, first, levels, factor):
+def _romberg(
+    quotient: Callable[[float], float], base: float, first: float, levels: int, factor: float
+) -> tuple[float, float]:
     """Limit of quotient(h) as h -> 0, whose error is a series in powers of h^(log2 factor)."""
-    best, error, row = np.nan, np.inf, []
+    row: list[float] = []
+    best, error = np.nan, np.inf
     for level in range(levels):
         h = first * 2.0**-level
         new = [float(quotient(h))]

@@ -94,7 +94,14 @@ def audit_gradient(
     return GradientReport(verdict, reason, arguments, slope, hessian)
 
 
-def _verdict(arguments, given, slope, linear, hessian, complex_step):
+def _verdict(
+    arguments: list[ArgumentReport],
+    given: list[np.ndarray],
+    slope: float | None,
+    linear: float,
+    hessian: float | None,
+    complex_step: bool,
+) -> tuple[str, str]:
     how = "complex step" if complex_step else "extrapolated differences (the complex step does not apply)"
     wrong = [argument for argument in arguments if argument.wrong]
     if wrong:
@@ -117,7 +124,9 @@ def _verdict(arguments, given, slope, linear, hessian, complex_step):
 class _Problem:
     """Loss, gradient and arguments in one form: tuples of arrays."""
 
-    def __init__(self, loss, gradient, x, names):
+    def __init__(
+        self, loss: Callable[..., Any], gradient: Callable[..., Any], x: Any, names: Sequence[str] | None
+    ) -> None:
         for name, function in (("loss", loss), ("gradient", gradient)):
             if not callable(function):
                 raise InvalidType(f"{name} is a {type(function).__name__}; expected a function of x.")
@@ -139,7 +148,7 @@ class _Problem:
         self.given = self.gradient(*self.x)
 
     @staticmethod
-    def _floating(array, name):
+    def _floating(array: ArrayLike, name: str) -> np.ndarray:
         array = np.array(array)
         if array.dtype.kind != "f" or array.size == 0:
             raise InvalidType(f"{name} has dtype {array.dtype}, shape {array.shape}; expected floating numbers. Convert it by "
@@ -148,16 +157,16 @@ class _Problem:
             raise InvalidValue(f"{name} holds NaN or infinity; expected finite numbers.")
         return array.astype(np.float64)
 
-    def _call(self, function, *arrays):
+    def _call(self, function: Callable[..., Any], *arrays: np.ndarray) -> Any:
         if self._named is not None:
             return function(self._named(*arrays))
         return function(*(array.copy() for array in arrays))
 
-    def loss(self, *arrays):
+    def loss(self, *arrays: np.ndarray) -> Any:
         value = self._call(self._loss, *arrays)
         return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
-    def gradient(self, *arrays):
+    def gradient(self, *arrays: np.ndarray) -> list[np.ndarray]:
         value = self._call(self._gradient, *arrays)
         parts = list(value) if self.several else [value]
         if len(parts) != len(self.x):
@@ -170,18 +179,18 @@ class _Problem:
                 raise InvalidValue(f"gradient returns shape {part.shape} for {name}; expected {array.shape}.")
         return parts
 
-    def moved(self, k, by):
+    def moved(self, k: int, by: np.ndarray) -> list[np.ndarray]:
         return [array + by if j == k else array for j, array in enumerate(self.x)]
 
-    def along(self, v, t):
+    def along(self, v: list[np.ndarray], t: complex) -> list[np.ndarray]:
         return [array + t * part for array, part in zip(self.x, v, strict=True)]
 
-    def directions(self, rng):
+    def directions(self, rng: np.random.Generator) -> list[np.ndarray]:
         v = [rng.standard_normal(array.shape) for array in self.x]
         norm = np.sqrt(sum((part * part).sum() for part in v))
         return [part / norm for part in v]
 
-    def allows_complex_step(self, rng):
+    def allows_complex_step(self, rng: np.random.Generator) -> bool:
         """Whether a complex step gives the derivative: it runs, keeps the value, and agrees with a difference.
 
         Tried at x; a kink near by spoils the difference there, so at two places a little off as well.
@@ -191,7 +200,7 @@ class _Problem:
         off = [[a + 0.05 * abs(a).max() * rng.standard_normal(a.shape) for a in self.x] for _ in range(2)]
         return all(self._complex_step_works(arrays, rng) for arrays in off)
 
-    def _complex_step_works(self, arrays, rng):
+    def _complex_step_works(self, arrays: list[np.ndarray], rng: np.random.Generator) -> bool:
         base = float(self.loss(*arrays))
         for _ in range(2):
             v = self.directions(rng)
@@ -199,7 +208,7 @@ class _Problem:
             if value is None or abs(value.real - base) > 1e-12 * max(1.0, abs(base)):
                 return False
 
-            def f(t, v=v):
+            def f(t: float, v: list[np.ndarray] = v) -> float:
                 return self.loss(*(array + t * part for array, part in zip(arrays, v, strict=True)))
 
             difference, error = extrapolated(f, base)
@@ -207,7 +216,7 @@ class _Problem:
                 return False
         return True
 
-    def _complex_value(self, arrays):
+    def _complex_value(self, arrays: list[np.ndarray]) -> np.ndarray | None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # a discarded imaginary part is a warning
@@ -216,7 +225,9 @@ class _Problem:
             return None
         return value if value.ndim == 0 and value.dtype.kind == "c" and np.isfinite(value) else None
 
-    def examine(self, k, given, complex_step, most, rng):
+    def examine(
+        self, k: int, given: np.ndarray, complex_step: bool, most: int, rng: np.random.Generator
+    ) -> ArgumentReport:
         """The report on one argument, entry by entry."""
         x = self.x[k]
         report = ArgumentReport(
@@ -250,7 +261,9 @@ class _Problem:
                 report.worst = {"index": list(index), "given": value, "expected": expected}
         return report
 
-    def noise(self, k, indices, found, rng):
+    def noise(
+        self, k: int, indices: list[tuple[int, ...]], found: list[tuple[float, float, float]], rng: np.random.Generator
+    ) -> float:
         """Rounding error, of gradient and complex step: how far they move when the arguments do, in their last bits.
 
         A saturated softmax, say, loses most digits of its small derivatives, in the function as well as in its gradient.
@@ -268,12 +281,12 @@ class _Problem:
                 change = max(change, abs(float(value.imag / STEP) - low))
         return change
 
-    def _entry(self, k, index, complex_step):
+    def _entry(self, k: int, index: tuple[int, ...], complex_step: bool) -> tuple[float, float, float]:
         """(low, high, error): the one-sided derivatives at an entry, equal where the loss is smooth there."""
         entry = np.zeros(self.x[k].shape)
         entry[index] = 1.0
 
-        def f(t):
+        def f(t: float) -> float:
             return self.loss(*self.moved(k, t * entry))
 
         h = 1e-7 * max(1.0, abs(self.x[k][index]))
@@ -287,15 +300,15 @@ class _Problem:
         if abs(right - left) > KINK * max(abs(right), abs(left)) + 10 * rounding:
             if complex_step:  # near a kink or on it? the derivatives a few roundings to each side tell
                 tiny = 1e-14 * max(1.0, abs(self.x[k][index]))
-                sides = [self._complex_value(self.moved(k, (s * tiny + 1j * STEP) * entry)) for s in (1, -1)]
-                if None not in sides and abs(sides[0].imag - sides[1].imag) <= 1e-9 * abs(sides[0].imag):
+                up, down = (self._complex_value(self.moved(k, (s * tiny + 1j * STEP) * entry)) for s in (1, -1))
+                if up is not None and down is not None and abs(up.imag - down.imag) <= 1e-9 * abs(up.imag):
                     return derivative, derivative, error
             (right, e_right), (left, e_left) = (one_sided(f, self.base, side) for side in (1, -1))
             if abs(right - left) > KINK * max(abs(right), abs(left)) + 10 * (e_right + e_left):
                 return min(right, left), max(right, left), max(e_right, e_left)
         return derivative, derivative, error
 
-    def slope(self, given, rng):
+    def slope(self, given: list[np.ndarray], rng: np.random.Generator) -> tuple[float | None, float]:
         """(exponent of the Taylor remainder, its linear part relative to the gradient), along a random direction.
 
         The exponent is fitted on the smallest steps that show more than rounding: there the linear part of a wrong
@@ -313,7 +326,7 @@ class _Problem:
         linear = float(remainder[telling[-1]] / (steps[telling[-1]] * size)) if size > 0 and len(telling) else 0.0
         return taylor_slope(remainder[seen], noise[seen], steps[seen]), linear
 
-    def hessian(self, product, rng):
+    def hessian(self, product: Callable[..., Any], rng: np.random.Generator) -> float | None:
         """Largest relative error of H v against the gradient's difference along v; None where the gradient has a kink."""
         worst = 0.0
         for _ in range(3):
@@ -333,7 +346,7 @@ class _Problem:
                 worst = max(worst, error if error == error else np.inf)
         return worst
 
-    def _gradient_slope(self, k, v):
+    def _gradient_slope(self, k: int, v: list[np.ndarray]) -> np.ndarray | None:
         """The derivative of a part of the gradient along v; None if it has two, one on each side."""
         h = 1e-5
         above, here, below = (self.gradient(*self.along(v, t))[k].astype(float) for t in (h, 0.0, -h))

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,26 +126,29 @@ def audit_paper(
     return AuditReport(subject.name, seed, draws, reports)
 
 
-def _jobs(bench, formulas, query_attends, control):
+def _jobs(
+    bench: Bench, formulas: list[Formula], query_attends: bool | None, control: bool
+) -> list[tuple[str, Callable[[], FormulaReport]]]:
     """(name, call) of all audits that a list of a subject's formulas asks for, in the order of the report."""
     right = [formula for formula in formulas if formula.expected == "agree"]
-    jobs = [(formula.name, lambda f=formula: bench.audit(f, query_attends)) for formula in right]
+    jobs: list[tuple[str, Callable[[], FormulaReport]]]
+    jobs = [(formula.name, partial(bench.audit, formula, query_attends)) for formula in right]
     models = dict.fromkeys((f.wrt, f.query_attends if query_attends is None else query_attends) for f in right)
     for wrt, attends in models:
         for through in bench.through:
             remarks = [through] * bool(through) + ["query attends"] * bool(attends and query_attends is None)
             name = f"library {wrt}" + (f" ({', '.join(remarks)})" if remarks else "")
-            jobs.append((name, lambda w=wrt, q=attends, n=name, t=through: bench.audit_library(w, q, n, t)))
-    jobs += [(f.name, lambda f=f: bench.audit(f, query_attends)) for f in formulas if f.expected != "agree"]
+            jobs.append((name, partial(bench.audit_library, wrt, attends, name, through)))
+    jobs += [(f.name, partial(bench.audit, f, query_attends)) for f in formulas if f.expected != "agree"]
     if control and right:
         jobs.append(("negative control", lambda: bench.audit(_broken(right[0]), query_attends)))
     return jobs
 
 
-def _broken(formula):
+def _broken(formula: Formula) -> Formula:
     """A copy of a right formula with its largest entry off by a part in a million: an audit must catch it."""
 
-    def broken(params, prompt):
+    def broken(params: Any, prompt: Any) -> np.ndarray:
         gradient = np.array(formula(params, prompt))
         largest = np.unravel_index(np.argmax(abs(gradient)), gradient.shape)
         gradient[largest] *= 1 + 1e-6
@@ -155,20 +159,20 @@ def _broken(formula):
                    erratum="one entry is off by a part in a million", expected="disagree")  # fmt: skip
 
 
-def _subject(paper):
+def _subject(paper: str | Subject) -> Subject:
     if isinstance(paper, Subject):
         return paper
     return PAPERS.load(paper).subject
 
 
-def _part(formula, subject):
+def _part(formula: Formula, subject: Subject) -> Subject:
     """The subject that judges a formula: the one that registers it, or the first with its parameter."""
     registered = [part for part in subject.every if any(known is formula for known in part.formulas.values())]
     having = [part for part in subject.every if any(known.wrt == formula.wrt for known in part.formulas.values())]
     return (registered + having + [subject])[0]
 
 
-def _formula(formula, wrt, subject):
+def _formula(formula: Formula | Callable[[Any, Any], Any], wrt: str | None, subject: Subject) -> Formula:
     if isinstance(formula, Formula):
         if wrt is not None and wrt != formula.wrt:
             raise InvalidValue(f"wrt is {wrt!r}, but formula {formula.name} is with respect to {formula.wrt!r}.")
@@ -185,7 +189,7 @@ def _formula(formula, wrt, subject):
     return Formula(formula, name, wrt, text[0] if text else name, source.rsplit("/", 1)[-1], code=_code(formula))
 
 
-def _code(function):
+def _code(function: Callable[..., Any]) -> str:
     """A function's source text; empty where Python does not know it."""
     try:
         return inspect.getsource(function)
@@ -193,6 +197,6 @@ def _code(function):
         return ""
 
 
-def _check_parameter(wrt, subject):
+def _check_parameter(wrt: str, subject: Subject) -> None:
     if wrt not in subject.parameters:
         raise InvalidValue(f"wrt is {wrt!r}; expected one of {', '.join(map(repr, subject.parameters))}.")

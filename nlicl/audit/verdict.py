@@ -81,7 +81,7 @@ def reach(
     return report
 
 
-def _verdict(measured, answer, report):
+def _verdict(measured: "_Measured", answer: Answer, report: FormulaReport) -> tuple[str, str]:
     witnesses = report.witnesses
     if answer.problems:
         return "disagree", ""
@@ -109,7 +109,7 @@ def _verdict(measured, answer, report):
     return "agree", ""
 
 
-def _activity(cases, subject):
+def _activity(cases: list[Case], subject: Subject) -> dict[str, float]:
     shares = [subject.activity(case.params, prompt) for case in cases for prompt in case.each]
     mean = {name: round(float(np.mean([share[name] for share in shares])), 3) for name in sorted(shares[0])}
     margins = np.concatenate([case.margins for case in cases])
@@ -119,7 +119,7 @@ def _activity(cases, subject):
 class _Measured:
     """Errors of the given arrays against the witnesses."""
 
-    def __init__(self, wrt, cases, answer):
+    def __init__(self, wrt: str, cases: list[Case], answer: Answer) -> None:
         self.wrt, self.cases, self.given = wrt, cases, answer.arrays
         self.expected = {n: cases[n].complex_step(wrt)[0] for n in self.given}
         sizes = {n: abs(e).max() for n, e in self.expected.items()}
@@ -130,7 +130,7 @@ class _Measured:
         self.tolerance, self.control = TOLERANCE.get(dtype, 3e-2), CONTROL.get(dtype, 0.3)
         self._compare()
 
-    def errors(self, n, given):
+    def errors(self, n: int, given: np.ndarray) -> np.ndarray:
         """|given - expected| of every entry, one-sided on kinks; NaN counts as infinite."""
         case, expected = self.cases[n], self.expected[n]
         with np.errstate(all="ignore"):
@@ -142,15 +142,17 @@ class _Measured:
             error[tuple(index)] = max(low - slack - value, value - high - slack, 0.0)
         return np.where(np.isnan(error), np.inf, error)
 
-    def on_kink(self, n):
+    def on_kink(self, n: int) -> np.ndarray:
         """Which entries of draw n sit on a kink."""
         return kinks.on_kink(self.cases[n].margins, self.cases[n].complex_step(self.wrt)[1])
 
-    def entry_errors(self, n, given):
+    def entry_errors(self, n: int, given: np.ndarray) -> np.ndarray:
         return self.errors(n, given) / np.maximum(abs(self.expected[n]), 1e-3 * self.scale[n])
 
-    def _compare(self):
-        self.norm_error, self.entry_error, self.worst, self.wrong_draws = 0.0, -1.0, None, []
+    def _compare(self) -> None:
+        self.norm_error, self.entry_error = 0.0, -1.0
+        self.worst: dict[str, Any] = {}
+        self.wrong_draws: list[int] = []
         dot = given_2 = expected_2 = 0.0
         for n, given in self.given.items():
             errors, entry = self.errors(n, given), self.entry_errors(n, given)
@@ -168,13 +170,13 @@ class _Measured:
         self.cosine = float(dot / norm) if norm > 0 and np.isfinite(norm) else None
 
     @property
-    def conflict(self):
+    def conflict(self) -> float:
         """Largest difference between the complex step through the definition and through the kernel."""
         return max(
             float(abs(self.cases[n].kernel_step(self.wrt) - self.expected[n]).max() / self.scale[n]) for n in self.given
         )
 
-    def witnesses(self):
+    def witnesses(self) -> dict[str, float | None]:
         return {
             "complex_step": self._largest(self._from_kernel),
             "complex_step_reference": self._largest(lambda n: self.errors(n, self.given[n]).max()),
@@ -183,26 +185,26 @@ class _Measured:
             "taylor_slope": self._slope(),
         }
 
-    def _largest(self, error):
+    def _largest(self, error: Callable[[int], float]) -> float | None:
         values = [error(n) / self.scale[n] for n in self.given]
         values = [float(value) for value in values if not np.isnan(value)]
         return max(values) if values else None
 
-    def _from_kernel(self, n):
+    def _from_kernel(self, n: int) -> float:
         """Against the complex step through the kernel, where the entry is not on a kink."""
         case = self.cases[n]
         smooth = ~kinks.on_kink(case.margins, case.complex_step(self.wrt)[1])
         return _largest_finite(abs(self.given[n] - case.kernel_step(self.wrt))[smooth], np.inf)
 
-    def _from_differences(self, n):
+    def _from_differences(self, n: int) -> float:
         differences = self.cases[n].differences(self.wrt)
         return _largest_finite(abs(self.given[n] - differences)[~np.isnan(differences)], np.inf)
 
-    def _from_extended(self, n):
+    def _from_extended(self, n: int) -> float:
         v, reach, extended = self.cases[n].direction(self.wrt)
         return abs((self.given[n].astype(float) * v).sum() - extended) / np.linalg.norm(v) if reach > 0 else np.nan
 
-    def _slope(self):
+    def _slope(self) -> float | None:
         """One slope from the remainders of all cases, each relative to its case's scale."""
         self.taylor = None
         reaches = [(n, *self.cases[n].direction(self.wrt)[:2]) for n in self.given]
@@ -222,7 +224,7 @@ class _Measured:
         slope = taylor_slope(total, noise, steps)
         return None if slope is None else round(slope, 3)
 
-    def wrong_entries(self, most=20):
+    def wrong_entries(self, most: int = 20) -> list[dict[str, Any]]:
         """The worst of the wrong entries."""
         found = []
         for n in self.wrong_draws:
@@ -233,12 +235,12 @@ class _Measured:
                 found.append((float(errors[index]), place | values))
         return [entry for _, entry in sorted(found, key=lambda pair: -pair[0])[:most]]
 
-    def heat_map(self):
+    def heat_map(self) -> dict[str, Any]:
         """Errors of every entry on the worst draw, relative to its largest expected entry."""
         n = self.worst["draw"]
         return {"draw": n, "errors": (self.errors(n, self.given[n]) / self.scale[n]).tolist()}
 
-    def control_caught(self):
+    def control_caught(self) -> bool:
         """Whether the same comparison catches a copy of the formula with its largest entry a little off."""
         smooth = {n: abs(e) * ~self.on_kink(n) for n, e in self.expected.items()}  # on a kink it might pass
         n = max(self.given, key=lambda n: smooth[n].max())
@@ -250,7 +252,7 @@ class _Measured:
         return self.active and bool(self.entry_errors(n, broken)[index] > self.tolerance)
 
 
-def _largest_finite(values, instead):
+def _largest_finite(values: np.ndarray, instead: float) -> float:
     if not len(values):
         return np.nan
     return instead if np.isnan(values).any() else values.max()

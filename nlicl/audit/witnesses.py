@@ -56,7 +56,7 @@ class Case:
         """The largest entry of a parameter, the unit for steps; 1 if it is zero."""
         return float(abs(getattr(self.params, wrt)).max()) or 1.0
 
-    def _complex_step(self, wrt):
+    def _complex_step(self, wrt: str) -> tuple[np.ndarray, np.ndarray]:
         """Through the definition: gradient, and the margins' derivatives (n, *shape)."""
         shape = getattr(self.params, wrt).shape
         gradient, slopes = np.empty(shape), np.empty((len(self.margins), *shape))
@@ -65,24 +65,26 @@ class Case:
             gradient[index], slopes[:, *index] = loss.imag / STEP, margins.imag / STEP
         return gradient, slopes
 
-    def _kernel_step(self, wrt):
+    def _kernel_step(self, wrt: str) -> np.ndarray:
         """Through the compiled kernel."""
         gradient = np.empty(getattr(self.params, wrt).shape)
         for index, entry in _entries(gradient.shape):
             gradient[index] = self.subject.kernel(self.moved(wrt, 1j * STEP * entry), self.prompts).imag / STEP
         return gradient
 
-    def _differences(self, wrt):
+    def _differences(self, wrt: str) -> np.ndarray:
         """Central differences through the kernel; NaN where no step of at least LEAST_STEP is free of kinks."""
         x, (_, slopes) = getattr(self.params, wrt), self.complex_step(wrt)
         steps = np.minimum(2e-5 * self.size(wrt), kinks.crossing(self.margins, slopes) / 4)
         steps[kinks.on_kink(self.margins, slopes)] = 0
         gradient = np.full(x.shape, np.nan)
         for index, entry in _entries(x.shape):
+
+            def margins_at(t: float, e: np.ndarray = entry) -> np.ndarray:
+                return self.evaluate(self.moved(wrt, t * e))[1]
+
             h = steps[index]
-            if h >= LEAST_STEP * self.size(wrt) and kinks.certified(
-                self.margins, lambda t, e=entry: self.evaluate(self.moved(wrt, t * e))[1], h
-            ):
+            if h >= LEAST_STEP * self.size(wrt) and kinks.certified(self.margins, margins_at, h):
                 above, below = (
                     self.subject.kernel(self.moved(wrt, side * h * entry), self.prompts) for side in (1, -1)
                 )
@@ -97,7 +99,7 @@ class Case:
         moved = (self.moved(wrt, (side * h + 1j * STEP) * entry) for side in (-1, 1))
         return tuple(sorted(self.evaluate(params)[0].imag / STEP for params in moved))
 
-    def _direction(self, wrt):
+    def _direction(self, wrt: str) -> tuple[np.ndarray, float, float]:
         """A random direction v, as large as the parameter, how far one may go along it, and the extended derivative there.
 
         The distance is 0, and the derivative NaN, where a kink is too near.
@@ -113,7 +115,7 @@ class Case:
             return v, 0.0, np.nan
         return v, reach, self._extended(wrt, v.astype(np.longdouble), min(1e-4, reach / 2))
 
-    def _extended(self, wrt, v, h):
+    def _extended(self, wrt: str, v: np.ndarray, h: float | np.longdouble) -> float:
         """d/dt f(x + tv) in longdouble through the source: (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h."""
         h = np.longdouble(h)
         f = [self.subject.source(self.moved(wrt, t * h * v), self.prompts) for t in (1, -1, 2, -2)]
@@ -139,7 +141,7 @@ def taylor_slope(remainders: np.ndarray, noise: np.ndarray, steps: np.ndarray) -
     return float(np.polyfit(np.log(steps[seen].astype(float)), np.log(remainders[seen].astype(float)), 1)[0])
 
 
-def _entries(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+def _entries(shape: tuple[int, ...]) -> Iterator[tuple[Any, np.ndarray]]:
     """Pairs (index, array that is 1 there and 0 elsewhere)."""
     for index in np.ndindex(shape):
         entry = np.zeros(shape)

@@ -2,8 +2,9 @@
 
 import math
 from html import escape
+from typing import Any
 
-from .findings import Findings
+from .findings import Findings, FormulaReport
 from .mathml import mathml
 from .table import conclusion
 
@@ -78,7 +79,7 @@ def page(report: Findings) -> str:
     )
 
 
-def _summary(formulas):
+def _summary(formulas: list[FormulaReport]) -> str:
     head = "".join(
         f"<th>{escape(name)}</th>" for name in ("formula", "verdict", *(text for _, text in _COLUMNS), "wrong")
     )
@@ -90,19 +91,19 @@ def _summary(formulas):
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _verdict(formula):
+def _verdict(formula: FormulaReport) -> str:
     note = ' <span class="known">(known erratum)</span>' if formula.expected == "disagree" and formula.ok else ""
     return f'<span class="verdict {formula.verdict}">{formula.verdict}</span>{note}'
 
 
-def _cell(formula, key):
+def _cell(formula: FormulaReport, key: str) -> str:
     value = formula.digits if key == "digits" else formula.witnesses[key]
     if value is None:
         return "linear" if key == "taylor_slope" and formula.taylor else "–"
     return f"{value:.2f}" if key == "taylor_slope" else f"{value:.1f}" if key == "digits" else f"{value:.1e}"
 
 
-def _section(n, f):
+def _section(n: int, f: FormulaReport) -> str:
     parts = [f'<section id="f{n}"><h2>{escape(f.name)}: ∂ loss / ∂ {escape(f.wrt)} — {_verdict(f)}</h2>']
     parts.append(f'<div class="math">{mathml(f.equation)}</div>')
     if f.code:
@@ -122,13 +123,13 @@ def _section(n, f):
     items += [escape(text) for text in (None if said else f.error, f.reason, f.note) if text]
     if items:
         parts.append("<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>")
-    plots = [_taylor_plot(f.taylor) if f.taylor else "", _heat_map(f) if f.heat_map else ""]
+    plots = [_taylor_plot(f.taylor) if f.taylor else "", _heat_map(f.heat_map, f.wrt) if f.heat_map else ""]
     if any(plots):
         parts.append(f'<div class="plots">{"".join(plots)}</div>')
     return "".join(parts) + "</section>"
 
 
-def _taylor_plot(taylor):
+def _taylor_plot(taylor: dict[str, list[float]]) -> str:
     """Remainder against step, both logarithmic, with lines of slope 1 and 2 through the largest step's point."""
     points = [
         (math.log10(t), math.log10(r)) for t, r in zip(taylor["steps"], taylor["remainders"], strict=True) if r > 0
@@ -141,7 +142,7 @@ def _taylor_plot(taylor):
     high = max(y for _, y in points)
     width, height, left, right, top, bottom = 300, 200, 70, 20, 12, 34
 
-    def at(x, y):
+    def at(x: float, y: float) -> tuple[float, float]:
         u = left + (x - x0) / (x1 - x0) * (width - left - right)
         v = top + (high - y) / (high - low or 1) * (height - top - bottom)
         return round(u, 1), round(v, 1)
@@ -158,9 +159,9 @@ def _taylor_plot(taylor):
     return _figure(width, height, "Taylor remainder", parts, caption)
 
 
-def _heat_map(f):
+def _heat_map(heat_map: dict[str, Any], wrt: str) -> str:
     """Relative error of every entry on the worst draw, dark is wrong."""
-    rows = f.heat_map["errors"]
+    rows = heat_map["errors"]
     rows = rows if isinstance(rows[0], list) else [[value] for value in rows]
     size = max(8, min(22, 280 // len(rows[0])))
     parts = []
@@ -173,13 +174,11 @@ def _heat_map(f):
                 f'<rect x="{j * size}" y="{i * size}" width="{size - 1}" height="{size - 1}" stroke="#b8bec6" '
                 f'fill="rgb({grey},{grey},{grey})"><title>[{place}] {error:.1e}</title></rect>'
             )
-    caption = (
-        f"Relative error of each entry of {f.wrt} on draw {f.heat_map['draw']}: white 1e-16 or less, black 1 or more."
-    )
+    caption = f"Relative error of each entry of {wrt} on draw {heat_map['draw']}: white 1e-16 or less, black 1 or more."
     return _figure(len(rows[0]) * size, len(rows) * size, "errors by entry", parts, caption)
 
 
-def _figure(width, height, label, parts, caption):
+def _figure(width: int, height: int, label: str, parts: list[str], caption: str) -> str:
     drawing = (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
     )

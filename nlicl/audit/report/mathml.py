@@ -52,7 +52,7 @@ def mathml(text: str) -> str:
         return f"<p>{escape(text)}</p>"
 
 
-def _tokens(text):
+def _tokens(text: str) -> list[str]:
     found, place = [], 0
     while place < len(text.rstrip()):
         match = _TOKEN.match(text, place)
@@ -77,25 +77,25 @@ def _tokens(text):
 class _Parser:
     """Reads tokens from left to right: atoms with subscripts and superscripts, in a row."""
 
-    def __init__(self, tokens):
+    def __init__(self, tokens: list[str]) -> None:
         self.tokens, self.place = tokens, 0
 
-    def peek(self, ahead=0):
+    def peek(self, ahead: int = 0) -> str:
         return self.tokens[self.place + ahead] if self.place + ahead < len(self.tokens) else ""
 
-    def next(self):
+    def next(self) -> str:
         if self.place == len(self.tokens):
             raise _NotMath
         self.place += 1
         return self.tokens[self.place - 1]
 
-    def everything(self):
+    def everything(self) -> list[str]:
         parts = []
         while self.peek():
             parts.append(self.scripted())
         return parts
 
-    def scripted(self):
+    def scripted(self) -> str:
         token = self.next()
         if token in "_^":
             raise _NotMath
@@ -115,7 +115,7 @@ class _Parser:
             return f"<msub>{base}{sub}</msub>"
         return f"<msup>{base}{sup}</msup>" if sup else base
 
-    def subscript(self, token):
+    def subscript(self, token: str) -> str:
         first = _atom(self.next())
         if token == "W" and self.peek() == "(" and self.peek(2) == ",":  # W_O(i,.), a row
             row = "".join(_atom(self.next()) for _ in range(5))
@@ -123,7 +123,7 @@ class _Parser:
         return first
 
 
-def _atom(token):
+def _atom(token: str) -> str:
     if token[0].isdigit():
         return f"<mn>{token}</mn>"
     if token in _GREEK:

@@ -1,6 +1,8 @@
 """What an audit found, as a table for the terminal."""
 
-from .findings import Findings
+from collections.abc import Iterator
+
+from .findings import Findings, FormulaReport
 
 __all__ = ["conclusion", "table"]
 
@@ -41,7 +43,7 @@ def table(report: Findings, only_wrong: bool = False) -> str:
     return "\n".join([*lines, "", conclusion(report)])
 
 
-def _entries(formula):
+def _entries(formula: FormulaReport) -> Iterator[str]:
     """The worst of the wrong entries, a line each."""
     width = max((len(str(entry["index"])) for entry in formula.wrong_entries), default=0)
     for entry in formula.wrong_entries:
@@ -51,7 +53,7 @@ def _entries(formula):
         yield f"{place}  given {given: .12g}  expected {expected: .12g}{off}"
 
 
-def _row(formula):
+def _row(formula: FormulaReport) -> tuple[str, ...]:
     w = formula.witnesses
     verdict = formula.verdict if formula.verdict == formula.expected else formula.verdict.upper()
     verdict += " (known)" if formula.expected == "disagree" and formula.ok else ""
@@ -62,17 +64,17 @@ def _row(formula):
     return (formula.name, verdict, digits, *numbers, slope, wrong)
 
 
-def _number(value):
+def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1e}"
 
 
-def _line(cells, widths):
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
     left = [cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
     right = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
     return "  ".join(left + right).rstrip()
 
 
-def _remarks(formula):
+def _remarks(formula: FormulaReport) -> list[str]:
     remarks = []
     if formula.error and not any(item["kind"] in ("shape", "transpose") for item in formula.diagnosis):
         remarks.append(f"error: {formula.error}")
@@ -89,7 +91,7 @@ def _remarks(formula):
     return remarks
 
 
-def _activity(formulas):
+def _activity(formulas: list[FormulaReport]) -> str:
     known = next((formula.activity for formula in formulas if formula.activity), {})
     words = [
         f"{name.removesuffix('_active')} active on {share:.0%}"

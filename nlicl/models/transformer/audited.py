@@ -37,7 +37,7 @@ _SIZES = (3, 4, 5, 6, 7, 8)  # of d, l, m, m_a, m_b: five different ones a point
 def definition(loss: str) -> Callable[[Params, Prompt], tuple[Any, np.ndarray]]:
     """(loss, margins) of one prompt, by the definition."""
 
-    def evaluate(params, prompt):
+    def evaluate(params: Params, prompt: Prompt) -> tuple[Any, np.ndarray]:
         return reference.evaluate(params, prompt, loss)
 
     return evaluate
@@ -46,7 +46,7 @@ def definition(loss: str) -> Callable[[Params, Prompt], tuple[Any, np.ndarray]]:
 def activity(loss: str) -> Callable[[Params, Prompt], dict[str, float]]:
     """Shares of active neurons and, for the hinge, 1 where it is active and 0 where not, of one prompt."""
 
-    def evaluate(params, prompt):
+    def evaluate(params: Params, prompt: Prompt) -> dict[str, float]:
         margins = reference.margins(params, prompt, loss)
         u = margins[: len(params.a)]
         shares = {"relu_active": float(np.mean(u > 0))}
@@ -58,7 +58,7 @@ def activity(loss: str) -> Callable[[Params, Prompt], dict[str, float]]:
 def kernel(loss: str, step: Callable[..., Any] = dense.step) -> Callable[[Params, Prompts], Any]:
     """Mean loss of a batch through the compiled step, in float64 or complex128."""
 
-    def evaluate(params, prompts):
+    def evaluate(params: Params, prompts: Prompts) -> Any:
         dtype = np.result_type(*params)
         arrays = [np.ascontiguousarray(array, dtype) for array in params]
         tokens, labels = prompts.tokens.astype(dtype), prompts.labels.astype(dtype)
@@ -76,7 +76,7 @@ def source(loss: str, step: Callable[..., Any] = dense.step) -> Callable[[Params
 def gradient(loss: str, times: int = 1) -> Callable[[Params, Prompts], Params]:
     """The library's batched gradients; of every prompt so many `times`, for many and for few go through other kernels."""
 
-    def evaluate(params, prompts):
+    def evaluate(params: Params, prompts: Prompts) -> Params:
         return loss_and_grad(params, prompts[list(range(len(prompts))) * times] if times > 1 else prompts, loss)[1]
 
     return evaluate
@@ -85,7 +85,7 @@ def gradient(loss: str, times: int = 1) -> Callable[[Params, Prompts], Params]:
 def on_gpu(loss: str) -> dict[str, Callable[[Params, Prompts], Params]]:
     """The library's batched gradients through its GPU kernels: that for tokens and, of the same tokens, that for codes."""
 
-    def through(kind):
+    def through(kind: Callable[[Prompts], Any]) -> Callable[[Params, Prompts], Params]:
         return lambda params, prompts: loss_and_grad(params, kind(prompts), loss, backend="cuda")[1]
 
     return {"GPU, tokens": through(lambda prompts: prompts), "GPU, codes": through(as_codes)}
@@ -120,7 +120,9 @@ def random_points(rng: np.random.Generator, query_attends: bool) -> Iterator[Poi
             square = not square
 
 
-def _random_point(rng, d, length, m, m_a, m_b, query_attends):
+def _random_point(
+    rng: np.random.Generator, d: int, length: int, m: int, m_a: int, m_b: int, query_attends: bool
+) -> Point | None:
     scales = {"W_Q": d, "W_K": d, "W_V": d, "W_O": m_b, "a": m}
     shapes = {"W_Q": (m_a, d), "W_K": (m_a, d), "W_V": (m_b, d), "W_O": (m, m_b), "a": (m,)}
     params = Params(**{k: rng.standard_normal(shapes[k]) / np.sqrt(scales[k]) for k in shapes})

@@ -73,7 +73,7 @@ def marked(loss: str, layer: Callable[[Any, Any, Mark], Layer] = layer) -> dict[
 class _Gradients:
     """What all gradients have in common, and the gradients."""
 
-    def __init__(self, x, loss, mark):
+    def __init__(self, x: Layer, loss: str, mark: Mark) -> None:
         self.mark, self.slope = mark, _SLOPES[loss]
         self.x = x = _scored(x, mark)
         probe = x.W_Q @ x.p_query
@@ -84,52 +84,52 @@ class _Gradients:
         first = {"that of the first neuron, I_1 for I_i": lambda: u[0] > 0}
         self.I = mark.gate("relu-gate", "active neurons", "1[u_i > 0]", u > 0, first)
 
-    def W_Q(self):
+    def W_Q(self) -> np.ndarray:
         x, keys = self.x, self.w() * self.centred()
         if x.W_K is not None:
             keys = self.mark.matrix(x.letters[1], x.W_K, "p_s", {x.letters[0]: x.W_Q}) @ keys
         return keys @ self.queries().T * self.g()
 
-    def W_K(self):
+    def W_K(self) -> np.ndarray:
         x = self.x
         W_Q = self.mark.matrix(x.letters[0], x.W_Q, "p_query", {x.letters[1]: x.W_K})
         return W_Q @ (self.w() * self.queries()) @ self.centred().T * self.g()
 
-    def W_V(self):
+    def W_V(self) -> np.ndarray:
         return np.outer(self.omega(), self.x.p @ self.attention()) * self.g()
 
-    def W_O(self):
+    def W_O(self) -> np.ndarray:
         return np.outer(self.neurons(), self.x.values @ self.attention()) * self.g()
 
-    def a(self):
+    def a(self) -> np.ndarray:
         return self.I * self.u * self.g()
 
-    def g(self):
+    def g(self) -> Any:
         """dloss/dF."""
         return self.slope(self.x.z, self.x.a @ np.maximum(self.u, 0), self.mark)
 
-    def neurons(self):
+    def neurons(self) -> np.ndarray:
         """a_i I_i (m,)."""
         a = self.x.a
         others = {"sign(a_i)": lambda: np.sign(a), "|a_i|": lambda: abs(a), "a_1": lambda: a[0]}
         return self.mark.factor("a_i", a, others) * self.mark.terms("neuron", "i", self.I)
 
-    def omega(self):
+    def omega(self) -> np.ndarray:
         """sum_i a_i I_i W_O(i,.) (m_b,)."""
         W_O, name = self.x.W_O, self.x.letters[2]
         return self.neurons() @ self.mark.other(f"{name}(i,.)", W_O, {f"{name}(1,.)": lambda: W_O[0]})
 
-    def attention(self):
+    def attention(self) -> np.ndarray:
         """attn_s (l,), in the sums over s."""
         attn = self.attn
         others = {"attn_1": lambda: attn[0], "the uniform 1/l": lambda: 1 / len(attn)}
         return self.mark.terms("token", "s", self.mark.factor("attn_s", attn, others))
 
-    def w(self):
+    def w(self) -> np.ndarray:
         """w_s (l,)."""
         return self.attention() * (self.omega() @ self.x.values)
 
-    def centred(self):
+    def centred(self) -> np.ndarray:
         """p_s - sum_r attn_r p_r as columns (d, l)."""
         p, attn, mark = self.x.p, self.attn, self.mark
         mean = mark.mean_term("sum_r attn_r p_r", p @ attn)
@@ -138,13 +138,13 @@ class _Gradients:
         mean = mark.choice("centring", mean, "missing-term", {short: lambda: p[:, :-1] @ attn[:-1]})
         return p - mean[:, None]
 
-    def queries(self):
+    def queries(self) -> np.ndarray:
         """p_query for each s, as columns (d, l)."""
         p, p_query = self.x.p, self.x.p_query[:, None]
         return self.mark.other("p_query", np.broadcast_to(p_query, p.shape), {"p_s": p, "p_1": p[:, :1]})
 
 
-def _scored(x, mark):
+def _scored(x: Layer, mark: Mark) -> Layer:
     """The layer with the matrices that make the scores."""
     if x.W_K is None:
         return x
@@ -157,7 +157,7 @@ def _scored(x, mark):
     return mark.choice("scores", x, "wrong-factor", wrong)
 
 
-def _hinge(z, F, mark):
+def _hinge(z: float, F: Any, mark: Mark) -> Any:
     """g = -z 1[1 - z F > 0]."""
     no_z, no_1 = "1[1 - F > 0], without the label z", "1[-z F > 0], without the margin 1"
     others = {no_z: lambda: 1 - F > 0, no_1: lambda: -z * F > 0}
@@ -165,19 +165,19 @@ def _hinge(z, F, mark):
     return -mark.factor("the label z", z, doubled=False) * active
 
 
-def _logistic(z, F, mark):
+def _logistic(z: float, F: Any, mark: Mark) -> Any:
     """g = -z sigmoid(-z F)."""
     others = {"sigmoid(z F)": lambda: _sigmoid(z * F), "sigmoid(-F)": lambda: _sigmoid(-F)}
     slope = mark.factor("sigmoid(-z F)", _sigmoid(-z * F), others, doubled=False)
     return -mark.factor("the label z", z, doubled=False) * slope
 
 
-def _squared(z, F, mark):
+def _squared(z: float, F: Any, mark: Mark) -> Any:
     """g = F - z."""
     return F - mark.minus("the label", "z", z, of="F")
 
 
-def _sigmoid(t):
+def _sigmoid(t: Any) -> Any:
     return 1 / (1 + np.exp(-t))
 
 

@@ -22,7 +22,7 @@ __all__ = ["Forward", "evaluate", "forward", "logistic", "loss", "margins", "rel
 class Forward(NamedTuple):
     """What the model computes on one prompt: score F, attention (l,), context (d,), preactivation (m,)."""
 
-    score: complex
+    score: Any
     attention: np.ndarray
     context: np.ndarray
     preactivation: np.ndarray

@@ -4,7 +4,7 @@ At W_Q = W_K = sigma_0 I a transpose or a swap of the two is invisible: paramete
 and a trained point. Prompts whose neurons are all dead prove nothing, nor do those of one sign, for attention: there are none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ def all_matrices(draws: int, seed: int, query_attends: bool) -> list[Point]:
     return fill([next(random), next(random), *run, audited.pruned_point(rng, query_attends)], random, draws)
 
 
-def _small_run(seed):
+def _small_run(seed: int) -> tuple[Params, Params, Any]:
     """The initialisation, a point trained from it, and prompts on which neither is silent."""
     problem = _NOISY
     start = params = problem.initialize(seed=(seed, 1))
@@ -73,13 +73,13 @@ def _small_run(seed):
     return start, params, _telling(problem.sample(60, seed=(seed, 60)), start, params)[:6]
 
 
-def _telling(prompts, *several):
+def _telling(prompts: Any, *several: Params) -> Any:
     """Those prompts that say something of attention: both signs, and neurons that tell labels apart, at each of the params."""
     keep = [n for n in range(len(prompts)) if all(_tells(params, prompts[n]) for params in several)]
     return prompts[keep]
 
 
-def _tells(params, prompt):
+def _tells(params: Params, prompt: Any) -> bool:
     """Whether phi_l = sum_i zeta_i <w_i, W_V p_l> differ by more than they have lost by cancellation."""
     h = forward(params, prompt).preactivation
     summands = (params.a * (h > 0))[:, None] * (params.W_O @ params.W_V @ prompt.keys)
@@ -95,7 +95,7 @@ def merged(draws: int, seed: int, query_attends: bool) -> list[Point]:
     rng = np.random.default_rng([6, seed])
     random = audited.random_points(rng, query_attends)
 
-    def endless():
+    def endless() -> Iterator[Point]:
         while True:
             _, params, prompts, _ = next(random)
             d = params.W_Q.shape[1]
@@ -144,7 +144,7 @@ def one_concept(draws: int, seed: int, query_attends: bool) -> list[Point]:
     return fill([], _random(np.random.default_rng([8, seed]), seed, _CLEAN, reference.OneConcept), draws)
 
 
-def _random(rng, seed, problem, kind):
+def _random(rng: np.random.Generator, seed: int, problem: Problem, kind: Callable[..., Any]) -> Iterator[Point]:
     """Endless random blocks with three telling prompts each."""
     d_x, d_y, m = problem.d_x, problem.d_y, problem.m
     holds = ("one concept, no noise",) if problem is _CLEAN else ()
@@ -163,16 +163,17 @@ def _random(rng, seed, problem, kind):
             )
 
 
-def _blocks_of(params):
+def _blocks_of(params: Params) -> reference.Blocks:
     d_x = _NOISY.d_x
     return reference.Blocks(params.W_Q[:, :d_x], params.W_K[:, :d_x], params.W_O, params.a)
 
 
 def block_kernel(source: bool = False) -> Callable[[Any, Any], Any]:
     """Mean loss of a batch through the step for codes, where they are all there is to a prompt, or for few prompts."""
-    on_codes, on_tokens = (source_of(step) if source else step for step in (multihot.step, unmerged.step))
+    steps: tuple[Callable[..., Any], ...] = (multihot.step, unmerged.step)
+    on_codes, on_tokens = (source_of(step) if source else step for step in steps)
 
-    def evaluate(blocks, prompts):
+    def evaluate(blocks: Any, prompts: Any) -> Any:
         params = reference.full(blocks)
         dtype = np.result_type(*params)
         arrays = [np.ascontiguousarray(array, dtype) for array in params]
@@ -187,7 +188,7 @@ def block_kernel(source: bool = False) -> Callable[[Any, Any], Any]:
 def block_gradient(kind: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     """The library's batched gradients, each of its block."""
 
-    def evaluate(blocks, prompts):
+    def evaluate(blocks: Any, prompts: Any) -> Any:
         d_x = len(blocks[0])
         arrays = [np.ascontiguousarray(array) for array in reference.full(blocks)]
         if prompts.tokens is None:  # the mean over many equal prompts is that over one: codes are for many

@@ -9,6 +9,9 @@ L2 is not part of them: + lambda W for each trained block comes on top, and the 
 subjects, one with parts: all matrices; W_Q and W_K merged; word and label blocks; these on prompts of one concept.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ...audit.mistakes import PLAIN, Mark
@@ -59,7 +62,7 @@ def da(params: Params, prompt: AnyPrompt) -> np.ndarray:
     return g * np.maximum(forward(params, prompt).preactivation, 0)
 
 
-def _factors(params, prompt):
+def _factors(params: Params, prompt: AnyPrompt) -> tuple[Any, np.ndarray, np.ndarray]:
     """g, zeta (m,), chi (d,)."""
     out, y, p = forward(params, prompt), prompt.z, prompt.keys
     zeta = params.a * (out.preactivation > 0)
@@ -99,7 +102,7 @@ def dW_Oy(blocks: Blocks, prompt: Prompt) -> np.ndarray:
     return g * np.outer(zeta, reference.forward(blocks, prompt).v)
 
 
-def _block_factors(blocks, prompt):
+def _block_factors(blocks: Blocks, prompt: Prompt) -> tuple[Any, np.ndarray, np.ndarray]:
     """g, zeta (m,), chi_x = sum_l attn_l (phi_l - phibar) x_l (d_x,)."""
     out, y_S = reference.forward(blocks, prompt), prompt.z
     zeta = blocks.r * (out.h > 0)
@@ -125,7 +128,7 @@ def dW_Q1(blocks: OneConcept, prompt: Prompt, mark: Mark = PLAIN) -> np.ndarray:
     return g * 4 * attn_plus * attn_minus * G * np.outer(W_K @ b, x_q)
 
 
-def _one_concept_factors(blocks, prompt, mark):
+def _one_concept_factors(blocks: OneConcept, prompt: Prompt, mark: Mark) -> tuple[Any, ...]:
     """g, attn_+, attn_-, G, x_q (d_x,), b_k (d_x,), marked: these are also the forms that the audit makes mistakes in."""
     out, y_S = reference.forward(blocks, prompt), prompt.z
     same = prompt.signs[:-1] == prompt.signs[-1]
@@ -144,7 +147,7 @@ def _one_concept_factors(blocks, prompt, mark):
     return -y_S * slope, *_attention(*attn, mark), G, x_q, b
 
 
-def _attention(plus, minus, mark):
+def _attention(plus: float, minus: float, mark: Mark) -> tuple[Any, Any]:
     """attn_+ and attn_-, of which one may be missing, or both be something else."""
     wrong = {
         "a factor is absent: attn_-": (plus, 1.0),
@@ -161,8 +164,8 @@ _SOURCE = "derived from the definition (not the paper's text)"
 _FROZEN = _SOURCE + "; frozen in training [recalled]"
 
 
-def _formula(name, function, source=_SOURCE):
-    return Formula(function, name, name, function.__doc__.rpartition(", (")[0].strip(), source)
+def _formula(name: str, function: Callable[..., np.ndarray], source: str = _SOURCE) -> Formula:
+    return Formula(function, name, name, (function.__doc__ or "").rpartition(", (")[0].strip(), source)
 
 
 formulas = {
@@ -183,7 +186,7 @@ formulas = {
 }
 
 
-def _subject(names, parts=(), **functions):
+def _subject(names: tuple[str, ...], parts: tuple[Subject, ...] = (), **functions: Any) -> Subject:
     mine = {name: formulas[name] for name in names}
     return Subject(name="bu2024", title=TITLE, formulas=mine, parts=parts, sizes=_points.sizes, **functions)
 

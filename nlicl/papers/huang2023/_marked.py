@@ -5,6 +5,8 @@
 c_n is the number of contexts with the feature n: attention on a feature is Attn_n = c_n attn_n.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ...audit.mistakes import PLAIN, Mark
@@ -54,7 +56,7 @@ def turned(gradient: np.ndarray, mark: Mark) -> np.ndarray:
     return mark.choice("scores", gradient, "transpose", {_LEFT: gradient.T})
 
 
-def _attention(scores, c, d, mark):
+def _attention(scores: np.ndarray, c: np.ndarray, d: int, mark: Mark) -> np.ndarray:
     """attn_i (n,)."""
     N = len(scores)
     scale = "a factor is too many: the scores are divided by {}"
@@ -66,19 +68,22 @@ def _attention(scores, c, d, mark):
     scores = mark.choice("temperature", scores, "wrong-factor", wrong)
     exps = np.exp(scores - scores.max()) * mark.factor("c_n in the softmax over features", c, slot="c_n") / c
     attn, raw, everywhere = exps / exps.sum(), "exp(x_i^T Q x_query)", "attn_i everywhere: {}"
-    others = {raw: lambda: np.exp(np.minimum(scores, 300)), f"{raw}/N": lambda: np.exp(np.minimum(scores, 300)) / N}
+    others: dict[str, Any] = {
+        raw: lambda: np.exp(np.minimum(scores, 300)),
+        f"{raw}/N": lambda: np.exp(np.minimum(scores, 300)) / N,
+    }
     attn = mark.other(everywhere.format("the softmax is not normalised"), attn, others, slot="softmax")
     others = {"x_i^T Q x_query / N": scores / N}
     return mark.other(everywhere.format("attention without a softmax"), attn, others, slot="softmax")
 
 
-def _labels(y, y_query, mark):
+def _labels(y: np.ndarray, y_query: Any, mark: Mark) -> np.ndarray:
     """y_i (n,), less the mean."""
     y = mark.other("y_i - yhat", y, {"1 - yhat": 1.0, "y_query - yhat": y_query}, slot="y_i")
     return mark.choice("y_i", y, "missing-term", {"y_i is missing: - yhat for y_i - yhat": 0.0})
 
 
-def _mean(attn, y, yhat, same, prompt, mark):
+def _mean(attn: np.ndarray, y: np.ndarray, yhat: Any, same: np.ndarray, prompt: Prompt, mark: Mark) -> Any:
     """yhat in y_i - yhat."""
     diagonal = {
         "attn_i (1 - attn_i) y_i for attn_i (y_i - yhat)": attn * y,
@@ -93,7 +98,7 @@ def _mean(attn, y, yhat, same, prompt, mark):
     return mark.choice("centring", yhat, "missing-term", short)
 
 
-def _residual(y, yhat, y_query, mark):
+def _residual(y: np.ndarray, yhat: Any, y_query: Any, mark: Mark) -> Any:
     """yhat - y_query."""
     name, slot = "yhat - y_query", "residual"
     plain = {"the labels' plain mean": lambda: y.mean()}

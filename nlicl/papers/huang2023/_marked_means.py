@@ -40,7 +40,7 @@ def dAB(weights: PopulationWeights, population: Population, mark: Mark = PLAIN) 
     return turned(gradient * _frequencies(p, mark), mark)
 
 
-def _law(p, N, mark):
+def _law(p: tuple[float, ...], N: int, mark: Mark) -> tuple[np.ndarray, np.ndarray]:
     """Count vectors (M, K) and their probabilities (M,)."""
     law = counts, _ = _enumerated(p, N)
     missing = {"a context is left out: the mean is over N - 1 of them": lambda: _enumerated(p, N - 1)}
@@ -56,11 +56,12 @@ def _law(p, N, mark):
 
 
 @lru_cache(64)
-def _enumerated(p, N):
-    return tuple(populations.enumerated(np.array(p), N))
+def _enumerated(p: tuple[float, ...], N: int) -> tuple[np.ndarray, np.ndarray]:
+    counts, chance = populations.enumerated(np.array(p), N)
+    return counts, chance
 
 
-def _frequencies(p, mark):
+def _frequencies(p: np.ndarray, mark: Mark) -> np.ndarray:
     """p_k in every entry (n, k)."""
     p_k, p_n, name = np.broadcast_to(p, (len(p), len(p))), p[:, None], "p_k, the query's frequency"
     if not mark.touches("p_k"):
@@ -75,10 +76,10 @@ def _frequencies(p, mark):
 class _Column:
     """Column k of a mean over counts; `a`, `alpha` and `beta` are what attention, row k and the other rows are called."""
 
-    def __init__(self, a, alpha, beta, mark):
+    def __init__(self, a: str, alpha: str, beta: str, mark: Mark) -> None:
         self.names, self.mark = (a, alpha, beta), mark
 
-    def mean(self, scores, k, counts, chance, attends):
+    def mean(self, scores: np.ndarray, k: int, counts: np.ndarray, chance: np.ndarray, attends: bool) -> np.ndarray:
         """The column (K,), from count vectors (M, K) and their probabilities (M,)."""
         mark, target = self.mark, np.eye(len(scores))[k]
         exps = self.counts(counts, target, attends) * np.exp(scores - scores.max())
@@ -102,7 +103,7 @@ class _Column:
             own_term = mark.term("the query token's own term, - 1{n=k} a_0 r,", own_term, slot="query term")
         return chance @ self.signed(rows - own_term, target)
 
-    def counts(self, counts, target, attends):
+    def counts(self, counts: np.ndarray, target: np.ndarray, attends: bool) -> np.ndarray:
         """c_n (M, K) in the softmax over features."""
         mark, name = self.mark, "c_n in the softmax, which runs over"
         present = {f"a factor is absent: {name} the features that contexts have": lambda: (counts > 0) * 1.0}
@@ -112,14 +113,14 @@ class _Column:
         query = {"the query was counted among the contexts, with its label: c_k + 1 for c_k": lambda: counts + target}
         return counts if attends else mark.choice("c_n", counts, "query-in-context", query)
 
-    def centre(self, a, e, mean):
+    def centre(self, a: np.ndarray, e: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """sum_m a_m e_m (M, 1), where it is subtracted from e_n."""
         mark, A = self.mark, self.names[0]
         mean = mark.mean_term(f"sum_m {A}_m e_m", mean, "", {f"{A}_n (1 - {A}_n) e_n": lambda: a * e})
         alone = f"the target is missing in the softmax's mean term: sum_m {A}_m^2 for sum_m {A}_m e_m"
         return mark.choice("centring", mean, "missing-term", {alone: lambda: (a * a).sum(axis=1, keepdims=True)})
 
-    def factor(self, a, k):
+    def factor(self, a: np.ndarray, k: int) -> np.ndarray:
         """a_n (M, K) in front of the brackets."""
         mark, (A, alpha, beta) = self.mark, self.names
         if not mark.touches("a_n"):
@@ -129,7 +130,7 @@ class _Column:
         both = np.where(np.arange(a.shape[1]) == k, in_alpha, in_beta)
         return mark.factor(f"{A}_n", both, {"1/K": 1 / a.shape[1], f"{A}_n (1 - {A}_n)": a * (1 - a)}, slot="a_n")
 
-    def signed(self, rows, target):
+    def signed(self, rows: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Rows (M, K), of which one belongs to alpha_k, the others to beta_{k,n}."""
         _, alpha, beta = self.names
         if not self.mark.touches("rows"):
@@ -139,7 +140,7 @@ class _Column:
         turned = {f"{name} has the wrong sign": rows * (1 - 2 * part) for name, part in parts.items()}
         return self.mark.choice("rows", self.mark.choice("rows", rows, "missing-term", missing), "sign", turned)
 
-    def brackets(self, a, k, mark):
+    def brackets(self, a: np.ndarray, k: int, mark: Mark) -> np.ndarray:
         """The brackets of alpha_k, in row k, and of beta_{k,n} (M, K)."""
         A, alpha, beta = self.names
         a_k = a[:, k : k + 1]
@@ -162,7 +163,9 @@ class _Column:
         in_beta = mark.choice("beta", squares, "missing-term", without) - a_n - gap
         return np.where(np.arange(a.shape[1]) == k, in_alpha, in_beta)
 
-    def squares(self, value, a, a_k, slot, where, mark):
+    def squares(
+        self, value: np.ndarray, a: np.ndarray, a_k: np.ndarray, slot: str, where: str, mark: Mark
+    ) -> np.ndarray:
         """sum_{m!=k} a_m^2 (M, 1)."""
         A = self.names[0]
         name, rest = f"the sum over m != k of {A}_m", a.sum(axis=1, keepdims=True) - a_k

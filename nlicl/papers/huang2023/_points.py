@@ -4,7 +4,7 @@ No draw is symmetric, no two sizes of a draw are equal, frequencies are unequal 
 nowhere to hide. Runs from Q = 0 are symmetric for equal frequencies, and are not used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ _SCALE = (1.0, 3.0)  # of the scores v_n^T Q v_k
 _FEATURES = ("orthonormal features",)  # what all prompts of the paper have
 
 
-def _frequencies(rng, K):
+def _frequencies(rng: np.random.Generator, K: int) -> np.ndarray:
     """Unequal: no two closer than a twentieth of their mean."""
     while True:
         p = rng.dirichlet(np.full(K, 3.0))
@@ -33,7 +33,7 @@ def _frequencies(rng, K):
 def activity(gradient: Callable[[Any, Any], np.ndarray]) -> Callable[[Any, Any], dict[str, float]]:
     """Whether the gradient of one prompt is other than zero: it is zero if all contexts carry one feature."""
 
-    def evaluate(params, prompt):
+    def evaluate(params: Any, prompt: Any) -> dict[str, float]:
         return {"gradient_active": float(abs(gradient(params, prompt)).max() > 1e-12)}
 
     return evaluate
@@ -50,7 +50,7 @@ def of_prompts(draws: int, seed: int, query_attends: bool) -> list[Point]:
     return fill([next(random), next(random), start, trained, _general_position(rng, query_attends)], random, draws)
 
 
-def _random_prompts(rng, query_attends):
+def _random_prompts(rng: np.random.Generator, query_attends: bool) -> Iterator[Point]:
     coded = True
     while True:
         K, N = int(rng.integers(3, 7)), int(rng.integers(4, 11))
@@ -68,7 +68,7 @@ def _random_prompts(rng, query_attends):
         coded = not coded
 
 
-def _small_run(seed, query_attends):
+def _small_run(seed: int, query_attends: bool) -> tuple[Point, Point]:
     problem = Problem(K=4, d=6, length=9, p=(0.4, 0.3, 0.2, 0.1), V_seed=seed)
     start = params = problem.initialize()
     for t in range(60):
@@ -79,7 +79,7 @@ def _small_run(seed, query_attends):
     return initial, Point("trained for 60 steps", params, prompts[3:], _FEATURES)
 
 
-def _general_position(rng, query_attends):
+def _general_position(rng: np.random.Generator, query_attends: bool) -> Point:
     """Inputs that are no features: what holds for the paper's data holds for any."""
     N, d = 6, 4
     x, w = rng.standard_normal((3, N + 1, d)), rng.standard_normal((3, d))
@@ -98,9 +98,10 @@ def sizes(params: Params, prompt: Any) -> dict[str, float]:
 
 def prompt_kernel(source: bool = False) -> Callable[[Params, Any], Any]:
     """Mean loss of a batch through the step for tokens or for codes, compiled or as plain Python."""
-    step, coded_step = (source_of(f) if source else f for f in (regression.step, regression.coded_step))
+    steps: tuple[Callable[..., Any], ...] = (regression.step, regression.coded_step)
+    step, coded_step = (source_of(f) if source else f for f in steps)
 
-    def evaluate(params, prompts):
+    def evaluate(params: Params, prompts: Any) -> Any:
         Q = np.ascontiguousarray(params.Q)
         if isinstance(prompts, CodedPrompts):
             V, counts, omega = (array.astype(Q.dtype) for array in (prompts.V, prompts.counts, prompts.omega))
@@ -131,7 +132,7 @@ def of_counts(draws: int, seed: int, query_attends: bool) -> list[Point]:
     return fill(fixed, random, draws)
 
 
-def _random_counts(rng, query_attends):
+def _random_counts(rng: np.random.Generator, query_attends: bool) -> Iterator[Point]:
     while True:
         K, N = int(rng.integers(3, 7)), int(rng.integers(4, 11))
         if K != N:
@@ -140,8 +141,8 @@ def _random_counts(rng, query_attends):
             yield Point(f"random (K={K}, N={N})", Weights(S), prompts)
 
 
-def _counted(rng, p, N, n, query_attends):
-    found = []
+def _counted(rng: np.random.Generator, p: np.ndarray, N: int, n: int, query_attends: bool) -> tuple[Counted, ...]:
+    found: list[Counted] = []
     while len(found) < n:
         counts, query = rng.multinomial(N, p), int(rng.choice(len(p), p=p))
         if (counts > 0).sum() > 1:
@@ -149,7 +150,7 @@ def _counted(rng, p, N, n, query_attends):
     return tuple(found)
 
 
-def _trained(p, N):
+def _trained(p: np.ndarray, N: int) -> np.ndarray:
     """S after 60 steps of gradient descent on the population loss."""
     S, law = np.zeros((len(p), len(p))), populations.enumerated(p, N)
     for _ in range(60):
@@ -157,7 +158,9 @@ def _trained(p, N):
     return S
 
 
-def _tasks(step, weights, counts, query, attends, S):
+def _tasks(
+    step: Callable[..., Any], weights: np.ndarray, counts: np.ndarray, query: np.ndarray, attends: bool, S: np.ndarray
+) -> Any:
     """Loss and gradient in S, summed over count vectors (M, K) with weights (M,) and averaged over the tasks sqrt(K) v_j.
 
     The tasks' second moments are I, which is all that the loss, a quadratic form in the task, knows of them. That it is one
@@ -170,7 +173,7 @@ def _tasks(step, weights, counts, query, attends, S):
     return step(c.astype(S.dtype), omega.astype(S.dtype), q, int(attends), np.eye(K, dtype=S.dtype), S)
 
 
-def _of_counted(step, S, prompts):
+def _of_counted(step: Callable[..., Any], S: np.ndarray, prompts: Any) -> Any:
     counts, query = np.array([x.counts for x in prompts]), np.array([x.query for x in prompts])
     weights = np.full(len(prompts), 1 / len(prompts))
     return _tasks(step, weights, counts, query, prompts[0].query_attends, np.ascontiguousarray(S))
@@ -205,7 +208,7 @@ def of_populations(draws: int, seed: int, query_attends: bool) -> list[Point]:
     return fill(fixed, random, draws)
 
 
-def _random_populations(rng, query_attends):
+def _random_populations(rng: np.random.Generator, query_attends: bool) -> Iterator[Point]:
     while True:
         for K, lengths in ((3, (4, 5)), (4, (3, 3))):
             AB = rng.uniform(*_SCALE) * rng.standard_normal((K, K))
@@ -219,7 +222,7 @@ def population_kernel(source: bool = False) -> Callable[[PopulationWeights, Any]
     """Mean population loss through the step for codes, on all count vectors, weighted."""
     step = source_of(regression.coded_step) if source else regression.coded_step
 
-    def of(AB, law):
+    def of(AB: np.ndarray, law: Population) -> Any:
         counts, weights = populations.enumerated(law.p, law.length)
         K = len(law.p)
         queries = np.repeat(np.arange(K), len(counts))

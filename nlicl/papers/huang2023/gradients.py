@@ -6,6 +6,8 @@ Three losses, so three subjects, one with parts (see `.reference`). Rows belong 
 
 import itertools
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +33,7 @@ def dQ_unmasked(params: Params, prompt: Prompt) -> np.ndarray:
     return _token_form(params.Q, prompt.P[:-1], prompt.P[-1], prompt.x_query, prompt.z)
 
 
-def _token_form(Q, X, y, x_query, y_query):
+def _token_form(Q: np.ndarray, X: np.ndarray, y: np.ndarray, x_query: np.ndarray, y_query: Any) -> np.ndarray:
     attn = _softmax(X.T @ Q @ x_query)
     yhat = sum(attn[i] * y[i] for i in range(len(y)))
     total = sum(attn[i] * (y[i] - yhat) * np.outer(X[:, i], x_query) for i in range(len(y)))
@@ -96,7 +98,7 @@ def alpha_beta(weights: PopulationWeights, population: Population) -> np.ndarray
     return -D
 
 
-def _counts(p, N):
+def _counts(p: np.ndarray, N: int) -> Iterator[tuple[np.ndarray, float]]:
     """All count vectors of N contexts with their multinomial probabilities."""
     for c in itertools.product(range(N + 1), repeat=len(p)):
         if sum(c) == N:
@@ -104,7 +106,7 @@ def _counts(p, N):
             yield np.array(c), ways * np.prod(p ** np.array(c))
 
 
-def _softmax(scores):
+def _softmax(scores: np.ndarray) -> np.ndarray:
     exps = np.exp(scores - scores.real.max())
     return exps / exps.sum()
 
@@ -112,8 +114,10 @@ def _softmax(scores):
 # ---- Registered
 
 
-def _formula(name, wrt, function, source, query_attends=None):
-    equation = function.__doc__.split(", (d, d)")[0].split(", (K, K)")[0].strip()
+def _formula(
+    name: str, wrt: str, function: Callable[..., np.ndarray], source: str, query_attends: bool | None = None
+) -> Formula:
+    equation = (function.__doc__ or "").split(", (d, d)")[0].split(", (K, K)")[0].strip()
     return Formula(function, name, wrt, equation, source, query_attends=query_attends)
 
 
@@ -134,7 +138,9 @@ formulas = {
 }
 
 
-def _subject(wrt, loss, kernel, marked, **functions):
+def _subject(
+    wrt: str, loss: Callable[..., Any], kernel: Callable[..., Any], marked: Callable[..., np.ndarray], **functions: Any
+) -> Subject:
     """The subject of one loss, which has no kinks; `kernel(source)` makes the kernel's, or its source's, mean loss."""
     return Subject(
         name="huang2023",

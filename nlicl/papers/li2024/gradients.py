@@ -8,13 +8,16 @@ Notation: attn_s is the printed softmax(p_s^T W_K^T W_Q p_query), u_i = W_O(i,.)
 I_i = 1[u_i > 0], g = -z 1[1 - z F > 0].
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ...audit.subject import Formula, Point, Subject, fill
 from ...models.front import loss_and_grad
 from ...models.transformer import audited
 from ...models.transformer.marked import marked
-from ...models.transformer.prompts import Params, Prompt
+from ...models.transformer.prompts import Params, Prompt, Prompts
 from ...models.transformer.reference import forward
 from .problem import Problem
 
@@ -82,7 +85,7 @@ def da(params: Params, prompt: Prompt) -> np.ndarray:
     return g * I * forward(params, prompt).preactivation
 
 
-def _factors(params, prompt):
+def _factors(params: Params, prompt: Prompt) -> tuple[Any, np.ndarray, np.ndarray]:
     """g = -z 1[1 - z F > 0], I_i = 1[u_i > 0] and attn."""
     out = forward(params, prompt)
     return -prompt.z * (1 - prompt.z * out.score > 0), out.preactivation > 0, out.attention
@@ -141,7 +144,7 @@ def printed_dW_O(params: Params, prompt: Prompt) -> np.ndarray:
     return -prompt.z * rows
 
 
-def _printed_factors(params, P, p_query):
+def _printed_factors(params: Params, P: np.ndarray, p_query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """I_i = 1[W_O(i,.) sum_s (W_V p_s) sm_s >= 0] and sm_s = softmax_s(p_s^T W_K^T W_Q p_query), s = 1 .. l+1."""
     scores = P.T @ params.W_K.T @ params.W_Q @ p_query
     exps = np.exp(scores - scores.max())
@@ -155,12 +158,12 @@ _NO_HINGE = "the hinge indicator 1[1 - z F > 0] is left out: the slides work whe
 _TRANSPOSE = "W_Q^T p_query stands for W_Q p_query: the same only where W_Q is symmetric; " + _NO_HINGE
 
 
-def _square(params):
+def _square(params: Params) -> bool:
     return params.W_Q.shape[0] == params.W_Q.shape[1]
 
 
-def _formula(name, wrt, function, source, **more):
-    equation = function.__doc__.split(", as printed")[0].split(", (m")[0].strip().rstrip(".")
+def _formula(name: str, wrt: str, function: Callable[..., np.ndarray], source: str, **more: Any) -> Formula:
+    equation = (function.__doc__ or "").split(", as printed")[0].split(", (m")[0].strip().rstrip(".")
     return Formula(function, name, wrt, equation, source, **more)
 
 
@@ -196,15 +199,14 @@ def points(draws: int, seed: int, query_attends: bool) -> list[Point]:
     return fill(fixed, random, draws)
 
 
-def _small_run(rng, seed, query_attends):
+def _small_run(rng: np.random.Generator, seed: int, query_attends: bool) -> tuple[Point, Point]:
     """The paper's own initialisation and a point trained from it, at sizes small enough to difference every entry."""
     problem = Problem(M1=3, M2=2, d_X=6, d_Y=3, m=8, m_b=7, length=5, query_attends=query_attends)
     start = params = problem.initialize(seed=seed)
     for t in range(60):
         _, grads = loss_and_grad(params, problem.sample(32, seed=(seed, t)))
-        params = Params(
-            *(w - problem.learning_rate * dw for w, dw in zip(params[:4], grads[:4], strict=True)), params.a
-        )
+        moved = (w - problem.learning_rate * dw for w, dw in zip(params[:4], grads[:4], strict=True))
+        params = Params._make([*moved, params.a])
     prompts = problem.sample(24, seed=(seed, 60)).dense()
     start, params, prompts = _rotated(start, params, prompts, rng)
     scores = np.array([forward(params, prompt).score for prompt in prompts])
@@ -214,7 +216,9 @@ def _small_run(rng, seed, query_attends):
     return initial, trained or initial
 
 
-def _rotated(start, params, prompts, rng):
+def _rotated(
+    start: Params, params: Params, prompts: Prompts, rng: np.random.Generator
+) -> tuple[Params, Params, Prompts]:
     """The run as it would be with patterns in general position rather than along the axes: no entry is 0 by accident.
 
     An orthogonal R turns tokens to R p and W_Q, W_K, W_V to W R^T; W_Q and W_K turn by R on the left too, which keeps
@@ -222,13 +226,13 @@ def _rotated(start, params, prompts, rng):
     """
     R = np.linalg.qr(rng.standard_normal((params.W_Q.shape[1],) * 2))[0]
 
-    def turn(psi):
+    def turn(psi: Params) -> Params:
         return psi._replace(W_Q=R @ psi.W_Q @ R.T, W_K=R @ psi.W_K @ R.T, W_V=psi.W_V @ R.T)
 
     return turn(start), turn(params), type(prompts)(prompts.tokens @ R.T, prompts.labels, prompts.query_attends)
 
 
-def _sizes(params, prompt):
+def _sizes(params: Params, prompt: Prompt) -> dict[str, float]:
     """The constants by which a formula may be off; beta is the same on all draws and so fits no better than its value."""
     beta = Problem().beta
     return audited.sizes(params, prompt) | {"beta": beta, "beta^2": beta**2}
