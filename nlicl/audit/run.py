@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import devices
+from ..core.checks import seconds
 from ..core.errors import InvalidType, InvalidValue
 from ..core.registry import PAPERS
 from .bench import Bench
@@ -64,8 +65,8 @@ def audit_formula(
     """
     subject = _subject(paper)
     judged = _formula(formula, wrt, subject)
-    if timeout is not None and not timeout > 0:
-        raise InvalidValue(f"timeout is {timeout}; expected a number of seconds greater than 0, or None for no limit.")
+    if timeout is not None:
+        seconds("timeout", timeout, ", or None for no limit")
     bench = Bench(_part(judged, subject), draws, seed, subject)
     return AuditReport(subject.name, seed, draws, [bench.audit(judged, query_attends, timeout)])
 

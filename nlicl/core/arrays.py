@@ -1,59 +1,49 @@
 """Arrays at the door: their dtypes, shapes and numbers, checked once; and as the kernels want them."""
 
-import sys
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .describe import kind_of
 from .errors import InvalidType, InvalidValue
 
-__all__ = [
-    "all_finite",
-    "as_array",
-    "check_finite",
-    "frozen",
-    "kind_of",
-    "name_of",
-    "packed",
-    "real_array",
-    "short",
-]
+__all__ = ["all_finite", "as_array", "check_finite", "frozen", "packed", "real_array"]
 
 
-def kind_of(value):
-    """The name of its type for an error, with the module where several papers have a type of that name."""
-    return name_of(type(value))
+def as_array(value: object, name: str) -> NDArray[Any]:
+    """An array of any dtype.
 
-
-def name_of(kind):
-    """A type's name for an error: those of this library as a reader imports them, others without their module."""
-    if not kind.__module__.startswith("nlicl."):
-        return kind.__name__
-    offering = [
-        name
-        for name, module in list(sys.modules.items())
-        if (name == "nlicl" or name.startswith("nlicl."))
-        and kind.__name__ in getattr(module, "__all__", ())
-        and getattr(module, kind.__name__, None) is kind
-    ]
-    return f"{min([*offering, kind.__module__], key=len)}.{kind.__name__}"
-
-
-def short(value):
-    """A value for an error: itself if that is short, or its type."""
-    text = repr(value)
-    return text if len(text) <= 80 and "\n" not in text else f"a {kind_of(value)}"
-
-
-def as_array(value, name):
-    """`value` as an ndarray; ValueError for lists of unequal lengths."""
+    Raises
+    ------
+    ValueError
+        Lists of unequal lengths, or nested deeper than NumPy's 64 axes.
+    """
     try:
         return np.asarray(value)
     except ValueError:
         raise InvalidValue(f"{name} is a {kind_of(value)} of rows of unequal lengths; expected an array.") from None
 
 
-def real_array(value, name, shape, *, complex_too=False):
-    """`value` as a floating ndarray, in native byte order, with the axes named in `shape`; or a clear error."""
+def real_array(value: object, name: str, shape: str, *, complex_too: bool = False) -> NDArray[Any]:
+    """An array of a floating dtype, in native byte order.
+
+    Parameters
+    ----------
+    value, name
+        The argument. It is not copied where it is such an array.
+    shape : str
+        The axes, "(B, l+1, d)": their number is checked.
+    complex_too : bool
+        Whether a complex dtype will do.
+
+    Raises
+    ------
+    TypeError
+        Another dtype.
+    ValueError
+        Another number of axes; lists of unequal lengths.
+    """
     array = as_array(value, name)
     axes = [word.strip() for word in shape.strip("()").split(",") if word.strip()]
     if array.dtype.kind not in ("fc" if complex_too else "f"):
@@ -66,14 +56,14 @@ def real_array(value, name, shape, *, complex_too=False):
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def all_finite(array):
-    """Whether `array` holds neither NaN nor infinity. Allocates nothing as a rule: a finite sum has finite terms."""
+def all_finite(array: NDArray[Any]) -> bool:
+    """Whether an array holds neither NaN nor infinity. Allocates nothing as a rule: a finite sum has finite terms."""
     with np.errstate(all="ignore"):
         return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
 
 
-def check_finite(array, name):
-    """Raise ValueError, with the first offending index, if `array` holds NaN or infinity."""
+def check_finite(array: NDArray[Any], name: str) -> None:
+    """ValueError, with the first offending index, if an array holds NaN or infinity."""
     if all_finite(array):
         return
     bad = np.argwhere(~np.isfinite(array))
@@ -88,21 +78,21 @@ class _Writable:
     """The same memory as a read-only array, declared writable: kernels never write their inputs, and a second
     compilation for read-only types would cost seconds."""
 
-    def __init__(self, array):
+    def __init__(self, array: NDArray[Any]):
         self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
         self.array = array  # kept alive
 
 
-def packed(array):
-    """Contiguous, aligned, of a type the kernels are compiled for; a copy only if needed."""
+def packed(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers contiguous, aligned, of a type the kernels are compiled for; a copy only if needed."""
     if array.flags.carray and type(array) is np.ndarray:
         return array
     array = np.require(array, requirements=["C", "A"])
     return array if array.flags.writeable else np.asarray(_Writable(array))
 
 
-def frozen(array):
-    """A read-only view of `array`."""
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view."""
     view = array.view()
     view.flags.writeable = False
     return view

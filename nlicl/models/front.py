@@ -7,7 +7,7 @@ something lies on a GPU is asked here, once.
 from typing import Any
 
 from .. import devices
-from ..core.arrays import kind_of, name_of
+from ..core.describe import kind_of, name_of, short
 from ..core.errors import InvalidType, InvalidValue
 from .model import Batch, Model, enter
 from .regression.steps import REGRESSION
@@ -102,7 +102,7 @@ def check_loss(model: Model, prompts: Batch, loss: str | None) -> str:
     if not isinstance(loss, str) or loss not in model.losses:
         known = ", ".join(map(repr, model.losses))
         few = f"{known}, the only loss of the model {model.name}" if len(model.losses) == 1 else f"one of {known}"
-        raise InvalidValue(f"loss is {loss!r}; expected {few}.")
+        raise InvalidValue(f"loss is {short(loss)}; expected {few}.")
     return loss
 
 

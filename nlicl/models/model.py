@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..core.arrays import kind_of, name_of
+from ..core.describe import kind_of, name_of
 from ..core.errors import InvalidType
 from ..core.registry import MODELS
 

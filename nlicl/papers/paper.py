@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..audit.subject import Formula, Subject
-from ..core.arrays import kind_of
+from ..core.describe import kind_of
 from ..core.errors import InvalidType
 from ..core.registry import PAPERS
 

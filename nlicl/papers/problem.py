@@ -1,13 +1,10 @@
 """What the problems of all papers share: settings that say where their values come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeAlias
+from typing import Any
 
-__all__ = ["Seed", "marked_settings"]
-
-Seed: TypeAlias = int | Sequence[int]
-"""One number or several, each at least 0: (seed, step) names the prompts of a training step."""
+__all__ = ["marked_settings"]
 
 
 def marked_settings(problem: Any, marks: Mapping[str, str]) -> dict[str, list[Any]]:

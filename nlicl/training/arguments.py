@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .. import devices
-from ..core.arrays import kind_of, short
-from ..core.checks import integer
+from ..core.arrays import as_array
+from ..core.checks import floating, integer
+from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
 from ..models.front import check_batch
 from ..models.model import Batch, Model, step_of
@@ -32,12 +33,7 @@ def starting_point(problem: Problem, params: Any, seed: int) -> Any:
 
 def cast(params: Any, dtype: DTypeLike) -> Any:
     """A copy of the parameters in a dtype, float64 or float32."""
-    try:
-        known = np.dtype(dtype).name
-    except TypeError:
-        known = repr(dtype)
-    if known not in ("float32", "float64"):
-        raise InvalidType(f"dtype is {known}; expected numpy.float64 or numpy.float32.")
+    dtype = floating("dtype", dtype)
     arrays = {}
     for name, array in params._asdict().items():
         try:
@@ -84,7 +80,7 @@ def block_names(trained: Any, params: Any) -> tuple[str, ...]:
     names = (trained,) if isinstance(trained, str) or not np.iterable(trained) else tuple(trained)
     unknown = [name for name in names if name not in params._fields]
     if unknown or not names:
-        raise InvalidValue(f"trained is {names}; expected at least one of {', '.join(params._fields)}.")
+        raise InvalidValue(f"trained is {short(names)}; expected at least one of {', '.join(params._fields)}.")
     return tuple(name for name in params._fields if name in names)
 
 
@@ -94,7 +90,7 @@ def checked_masks(mask: Any, params: Any, given: str) -> dict[str, NDArray[np.bo
         raise InvalidType(f"mask is {short(mask)}; expected a dict of names to arrays of bool.")
     masks = {}
     for name, flags in mask.items():
-        flags = np.asarray(flags)
+        flags = as_array(flags, f"mask[{short(name)}]")
         shape = getattr(params, name).shape if name in params._fields else None
         if given == "params" and shape is not None and flags.ndim and flags.shape not in (shape, shape[-1:]):
             expected = f"a last axis of {len(flags)}" if flags.ndim == 1 else f"shape {flags.shape}"

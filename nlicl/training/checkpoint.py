@@ -11,7 +11,10 @@ import io
 import json
 import os
 import re
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..core.arrays import name_of, short
+from ..core.describe import name_of, short
 from ..core.errors import InvalidType, InvalidValue
 from ..core.files import write_whole
 from ..core.registry import MODELS, PAPERS
@@ -34,6 +37,11 @@ __all__ = ["CHECKPOINT", "load_run", "pack", "paper_of", "restore", "write"]
 CHECKPOINT = "checkpoint.npz"
 _FORMATS = (1, 2)
 _SGD = {"name": SGD.name}
+# What reading a damaged file may raise: json, NumPy, and zipfile with its decompressor, its encryption and its methods.
+_UNREADABLE = (
+    *(KeyError, TypeError, ValueError, SyntaxError, tokenize.TokenError, struct.error, EOFError, OSError),
+    *(RuntimeError, NotImplementedError, RecursionError, zipfile.BadZipFile, zlib.error),
+)
 _BEFORE = {"backend": "cpu", "optimizer": _SGD}  # settings of runs from before there was a choice
 
 
@@ -64,11 +72,14 @@ def restore(folder: Path, plan: Plan, resume: bool) -> State:
         )
     stored = _unpack(path)
     plan.check_resumes(path, stored.settings, stored.step)
-    if _shapes(stored.optimizer) != _shapes(state.optimizer):
-        raise InvalidValue(
-            f"{path} is damaged: it does not hold what {plan.optimizer.name} remembers. Delete it, or choose another folder, "
-            "and start anew."
-        )
+    for what, there, here in (
+        ("the run's parameters", stored.params, state.params._asdict()),
+        (f"what {plan.optimizer.name} remembers", _flat(stored.optimizer.moments), _flat(state.optimizer.moments)),
+    ):
+        if _shapes(there) != _shapes(here):
+            raise InvalidValue(
+                f"{path} is damaged: it does not hold {what}. Delete it, or choose another folder, and start anew."
+            )
     state.params, state.optimizer, state.t = state.params._replace(**stored.params), stored.optimizer, stored.step
     state.loss[: stored.step], state.eta[: stored.step] = stored.history.loss, stored.history.learning_rate
     for i, t in enumerate(stored.history.steps.tolist()):
@@ -78,8 +89,8 @@ def restore(folder: Path, plan: Plan, resume: bool) -> State:
     return state
 
 
-def _shapes(state: OptimizerState) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    return {name: (array.shape, array.dtype) for name, array in _flat(state.moments).items()}
+def _shapes(arrays: Blocks) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def _flat(moments: Mapping[str, Blocks]) -> dict[str, NDArray[np.floating]]:
@@ -185,16 +196,20 @@ def _unpack(path: Path) -> _Stored:
         about = json.loads(str(arrays["about"]))
         settings, step, version = about["settings"], about["step"], about["format"]
         history = History(arrays["loss"], arrays["learning_rate"], arrays["steps"], _under("measured", arrays))
-        settings["problem"]["type"]  # what every run has
+        _check_lengths(history, step)
+        if not isinstance(settings["problem"]["type"], str):
+            raise InvalidType("its problem has no type")
         for name, value in _BEFORE.items():
             settings.setdefault(name, value)
+        if not isinstance(settings["optimizer"]["name"], str):
+            raise InvalidType("its optimizer has no name")
         moments: dict[str, dict[str, Any]] = {}
         remembered = _under("optimizer", arrays)
         updates = int(remembered.pop("updates", 0))
         for name, array in remembered.items():
             kind, _, block = name.partition("/")
             moments.setdefault(kind, {})[block] = array
-    except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise InvalidValue(f"{path} is not a checkpoint of nlicl, or is damaged ({error}). {anew}") from None
     if version not in _FORMATS:
         raise InvalidValue(
@@ -202,6 +217,15 @@ def _unpack(path: Path) -> _Stored:
             "that wrote it."
         )
     return _Stored(_under("params", arrays), history, step, settings, OptimizerState(updates, moments))
+
+
+def _check_lengths(history: History, step: Any) -> None:
+    """ValueError unless the arrays of a history go with each other and with the step it reached."""
+    lengths = {"loss": (step,), "learning_rate": (step,), "steps": (len(history.steps),)}
+    odd = [name for name, shape in lengths.items() if getattr(history, name).shape != shape]
+    odd += [name for name, values in history.measured.items() if values.shape[:1] != lengths["steps"]]
+    if odd or not isinstance(step, int):
+        raise InvalidValue(f"{odd[0] if odd else 'step'} has another length than the history")
 
 
 def _under(room: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

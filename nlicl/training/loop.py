@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..core.arrays import short
+from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue, NotFinite
 from ..models.model import Batch, Model
 from .checkpoint import restore, write

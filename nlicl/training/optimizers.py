@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.arrays import name_of, short
 from ..core.checks import real
+from ..core.describe import name_of, short
 from ..core.errors import InvalidType, InvalidValue
 
 __all__ = ["SGD", "Adam", "AdamW", "Blocks", "Optimizer", "OptimizerState", "check_optimizer", "named"]
@@ -242,7 +242,7 @@ def named(name: str, settings: Mapping[str, Any]) -> Optimizer:
     """
     kind = _KINDS.get(name.lower())
     if kind is None:
-        raise InvalidValue(f"optimizer is {name!r}; expected one of {', '.join(map(repr, _KINDS))}.")
+        raise InvalidValue(f"optimizer is {short(name)}; expected one of {', '.join(map(repr, _KINDS))}.")
     known = [field.name for field in fields(kind)]
     unknown = [key for key in settings if key not in known]
     if unknown:

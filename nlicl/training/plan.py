@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .. import devices
-from ..core.arrays import short
 from ..core.checks import integer, real
+from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue
+from ..core.memory import check_memory
 from ..core.registry import MODELS
 from ..models.front import check_loss
 from ..models.model import Batch, Model, find
@@ -176,8 +177,9 @@ def _difference(name: str, there: Any, here: Any) -> tuple[str, Any, Any]:
             return name, there["name"], here["name"]
     else:
         return name, there, here
-    key = next(key for key in here if here[key] != there.get(key))
-    return key, there.get(key), here[key]
+    nothing = object()
+    key = next(key for key in {**here, **there} if here.get(key, nothing) != there.get(key, nothing))
+    return key, there.get(key), here.get(key)
 
 
 def usual_model(params: Any) -> str | None:
@@ -231,6 +233,11 @@ def make_plan(
         )
     batch = None if whole else integer("batch", problem.batch if batch is None else batch, 1)
     checkpoint = integer("checkpoint", checkpoint, 1)
+    measure = checked_measure(measure)
+    times = steps // measure if isinstance(measure, int) else 0
+    check_memory(
+        f"steps is {steps}: the history holds {16 * steps + 200 * times} bytes", 16 * steps + 200 * times, "Lower it."
+    )
     learning_rate = real("learning_rate", problem.learning_rate if learning_rate is None else learning_rate, *_POSITIVE)
     weight_decay = extra(problem, "weight_decay") if weight_decay is None else weight_decay
     weight_decay = real("weight_decay", weight_decay, *_NOT_NEGATIVE)
@@ -263,6 +270,6 @@ def make_plan(
         params=None if params is None else "given",
         model=chosen,
         device=device,
-        measure=checked_measure(measure),
+        measure=measure,
         checkpoint=checkpoint,
     )

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.arrays import short
+from ..core.describe import short
 from ..core.errors import InvalidType
 from ..models.model import Batch
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.arrays import short
+from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue, NotFinite
 from ..core.files import write_whole
 from .optimizers import OptimizerState
@@ -95,6 +95,10 @@ class Diverged(ArithmeticError):
     def __init__(self, message: str, run: Run) -> None:
         super().__init__(message)
         self.run = run
+
+    def __reduce__(self) -> tuple[type, tuple[str, Run]]:
+        """What a process sends of it to another: an exception goes as its message alone, and this one has a run as well."""
+        return type(self), (str(self), self.run)
 
 
 def diverged(state: "State", reason: str | NotFinite) -> Diverged:

@@ -6,7 +6,7 @@ from draws import LOSSES, Sizes, problem
 
 import nlicl
 from nlicl import CodedPrompts, Params, Prompt, Prompts
-from nlicl.core.arrays import name_of
+from nlicl.core.describe import name_of
 from nlicl.kernels.steps import dense, unmerged
 from nlicl.papers import huang2023, li2024
 

@@ -197,7 +197,7 @@ def test_three_neighbours_need_three_contexts(call):
     ({"labels": [1, -1]}, r"have shapes \(6, 2\), \(2,\) and \(2,\); expected"),
     ({"query": [1.0]}, "have shapes"),
     ({"query": [np.nan, 0]}, "NaN or infinity"),
-    ({"C": 0}, "C is 0; expected a number greater than 0"),
+    ({"C": 0}, "C is 0; expected a finite number greater than 0"),
 ])  # fmt: skip
 def test_errors_of_one_prompt(change, message):
     arguments = {"method": "Logistic", "contexts": CLOUDS, "labels": SIDES, "query": [1.0, 0], **change}

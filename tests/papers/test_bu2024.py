@@ -352,7 +352,7 @@ def test_unseen_directions():
     for one, other in ("ab", "cd"):  # were they the same, words would be a and 0, or labels
         cosines = (p.unseen(one) / np.linalg.norm(p.unseen(one), axis=0)).T @ p.unseen(other)
         assert abs(cosines).max() < 0.98 * np.linalg.norm(p.unseen(other)[:, 0])
-    refused(lambda: p.unseen("e"), ValueError, ["direction is 'e'; expected 'a', 'b', 'c' or 'd'"])
+    refused(lambda: p.unseen("e"), ValueError, ["direction is 'e'; expected one of 'a', 'b', 'c', 'd'"])
     refused(lambda: p.unseen(["a"]), ValueError, ["direction is ['a']"])
     refused(lambda: p.unseen("a", -1), ValueError, ["seed is -1"])
     refused(lambda: p.unseen("a", (1, 2)), TypeError, ["seed is (1, 2); expected an integer"])
@@ -646,7 +646,7 @@ def test_more_than_fits_into_memory_is_refused_before_it_is_made(monkeypatch):
     refused(lambda: huge.sample(1), ValueError, ["dictionary is 1000000"])
     refused(lambda: huge.initialize(), ValueError, ["d_x is 1000000 and d_y 60: W_Q, W_K, W_V and W_O", *advice])
     words = [
-        "n is 1000000000 with length 4: drawing holds 22 numbers for each of 5000000000 tokens",
+        "n is 1000000000 with length 4: drawing holds 176 bytes for each of 5000000000 tokens",
         "Lower n or length",
     ]
     refused(lambda: TINY.sample(10**9), ValueError, words)
@@ -768,7 +768,7 @@ def test_shifts_that_are_none():
 # ---------------------------------------------------------------- initialisation
 
 
-def test_initialisation():
+def test_initialization():
     p = Problem()
     params = p.initialize(seed=3)
     assert [array.shape for array in params] == [(200, 260), (200, 260), (60, 260), (50, 60), (50,)]

@@ -350,7 +350,7 @@ def test_seeds_of_samples():
             p.sample(**({"n": 4} | arguments))
 
 
-def test_initialisation():
+def test_initialization():
     p = Problem(K=3, d=5, length=8)
     params = p.initialize(seed=3)
     assert isinstance(params, Params) and params.Q.shape == (5, 5) and not params.Q.any()

@@ -73,7 +73,7 @@ BAD = [
     ({"m_b": 2.5}, TypeError, ["m_b is 2.5"]),
     ({"batch": 0}, ValueError, ["batch is 0"]),
     ({"steps": -1}, ValueError, ["steps is -1"]),
-    ({"a_scale": "1/m"}, ValueError, ["a_scale is '1/m'", "'2/m' or '1/sqrt(m)'"]),
+    ({"a_scale": "1/m"}, ValueError, ["a_scale is '1/m'", "'2/m', '1/sqrt(m)'"]),
     ({"training_tasks": ((0, 6),)}, ValueError, ["training_tasks holds (0, 6)", "M1 - 1 = 5"]),
     ({"training_tasks": ((1, 1),)}, ValueError, ["training_tasks holds (1, 1)", "a != b"]),
     ({"training_tasks": ((-1, 1),)}, ValueError, ["(-1, 1)"]),
@@ -324,7 +324,7 @@ def test_seeds():
         ({"seed": None}, TypeError, "seed is None"),
         ({"tasks": "seen"}, ValueError, "tasks is 'seen'"),
         ({"tasks": [(3, 3)]}, ValueError, "tasks holds (3, 3)"),
-        ({"sampling": "some"}, ValueError, "sampling is 'some'; expected 'iid' or 'at-least'"),
+        ({"sampling": "some"}, ValueError, "sampling is 'some'; expected one of 'iid', 'at-least'"),
     ],
 )
 def test_bad_arguments_of_sample(arguments, error, words):

@@ -243,7 +243,7 @@ BAD = [
     (lambda: pruning.number_removed(1.5, 64), ValueError, ["fraction is 1.5", "from 0 to 1"]),
     (lambda: pruning.number_removed(-0.1, 64), ValueError, ["fraction is -0.1"]),
     (lambda: pruning.number_removed(float("nan"), 64), ValueError, ["fraction is nan"]),
-    (lambda: pruning.number_removed("10%", 64), ValueError, ["fraction is '10%'"]),
+    (lambda: pruning.number_removed("10%", 64), TypeError, ["fraction is '10%'"]),
     (lambda: pruning.prune(PARAMS, [9]), ValueError, ["neurons holds integers from 9 to 9", "m - 1 = 8"]),
     (lambda: pruning.prune(PARAMS, [-1, 3]), ValueError, ["neurons holds integers from -1 to 3", "0 to m - 1 = 8"]),
     (lambda: pruning.prune(PARAMS, [0.5]), ValueError, ["neurons", "float64", "list of integers"]),

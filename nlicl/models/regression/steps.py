@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.arrays import check_finite, kind_of, packed, real_array
+from ...core.arrays import check_finite, packed, real_array
+from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue, NotFinite
 from ...kernels.steps import regression
 from ..model import Step, register

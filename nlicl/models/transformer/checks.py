@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ...core.arrays import check_finite, kind_of, packed, real_array
+from ...core.arrays import check_finite, packed, real_array
+from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue
 from ...kernels.products import are_finite
 from .prompts import Params

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.arrays import kind_of
+from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue
 from .problem import Problem
 from .semantics import Semantics

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...core.arrays import kind_of
 from ...core.checks import integer
+from ...core.describe import kind_of, short
 from ...core.errors import InvalidType, InvalidValue
 from ...models.transformer.prompts import Params
 from .semantics import Semantics
@@ -83,11 +83,11 @@ def random_start(width: int, sigma_0: Numbers, sigma_1: Numbers, seeds: Sequence
     """
     width = integer("width", width, 1)
     if isinstance(seeds, str) or not np.iterable(seeds):
-        raise InvalidType(f"seeds is {seeds!r}; expected a sequence of integers, one a run, for example range(3).")
+        raise InvalidType(f"seeds is {short(seeds)}; expected a sequence of integers, one a run, for example range(3).")
     sigma_1 = _each_run("sigma_1", not_negative("sigma_1", sigma_1), (len(seeds),))
     drawn = np.empty((3, len(seeds), width))
     for i, seed in enumerate(seeds):
-        rng = np.random.default_rng(integer("seeds", seed, 0))
+        rng = np.random.default_rng(integer("seeds", seed, 0, most=None))
         drawn[0, i] = rng.choice([-1.0, 1.0], width) / width
         drawn[1:, i] = rng.standard_normal((2, width))
     o_c, o_d = drawn[1:] * sigma_1[:, None]

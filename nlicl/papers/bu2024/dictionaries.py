@@ -2,15 +2,15 @@
 
 import numpy as np
 
+from ...core.checks import choice
 from ...core.errors import InvalidValue
 from ...core.memory import check_memory
-from ...core.seeds import generator, orthonormal
+from ...core.seeds import Bu2024, generator, orthonormal
 from .semantics import Semantics
 from .theory import Norms
 
 __all__ = ["draw_directions", "draw_unseen", "stack"]
 
-_WORDS, _LABELS = 3, 4  # purposes of random numbers
 _ARRAYS = 5  # of the dictionary's size, while directions are made orthogonal
 
 
@@ -49,9 +49,14 @@ def draw_directions(
         8 * _ARRAYS * d_x * columns,
         "Lower them.",
     )
+    check_memory(
+        f"d_y is {d_y} with {concepts} concepts: their making holds some {_ARRAYS} arrays of shape ({d_y}, {2 * concepts})",
+        16 * _ARRAYS * d_y * concepts,
+        "Lower them.",
+    )
     K1 = concepts
-    X = orthonormal(_WORDS, seed, d_x, columns)
-    Y = orthonormal(_LABELS, seed, d_y, 2 * K1)
+    X = orthonormal(Bu2024.WORDS, seed, d_x, columns)
+    Y = orthonormal(Bu2024.LABELS, seed, d_y, 2 * K1)
     semantics = Semantics(
         norms.a * X[:, :K1], norms.b * X[:, K1 : 2 * K1], norms.c * Y[:, :K1], norms.d * Y[:, K1 : 2 * K1]
     )
@@ -89,8 +94,7 @@ def draw_unseen(semantics: Semantics, nu: np.ndarray, direction: str, seeds: tup
     ValueError
         Another name; dimensions with no room for new directions.
     """
-    if direction not in ("a", "b", "c", "d"):
-        raise InvalidValue(f"direction is {direction!r}; expected 'a', 'b', 'c' or 'd'.")
+    choice("direction", direction, "abcd")
     old = getattr(semantics, direction)
     of_words = direction in ("a", "b")
     taken = np.hstack([semantics.words(), nu]) if of_words else semantics.labels()
@@ -100,6 +104,6 @@ def draw_unseen(semantics: Semantics, nu: np.ndarray, direction: str, seeds: tup
             f"{name} is {len(taken)}: {taken.shape[1]} directions are taken and {semantics.concepts} new ones asked for. "
             f"Expected {name} >= {taken.shape[1] + semantics.concepts}."
         )
-    rng = generator(_WORDS if of_words else _LABELS, (*seeds, "abcd".index(direction)))
+    rng = generator(Bu2024.WORDS if of_words else Bu2024.LABELS, (*seeds, "abcd".index(direction)))
     basis = np.linalg.qr(np.hstack([taken, rng.standard_normal(old.shape)]))[0][:, taken.shape[1] :]
     return basis * np.linalg.norm(old, axis=0)

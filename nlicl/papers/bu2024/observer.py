@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.seeds import generator
+from ...core.seeds import Bu2024, Bu2024Test, for_test, generator
 from ...models.front import forward
 from ...models.transformer.prompts import Params
 from . import mechanism, prediction
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Observer"]
 
-_NOISE = 5  # a purpose of random numbers
 _VECTORS = 200  # noise vectors of which products are maxima
 
 
@@ -50,8 +49,8 @@ class Observer:
 
     def __init__(self, problem: "Problem", n: int = 2000, seed: int = 0, **distribution: Any) -> None:
         self.problem = problem
-        self.prompts = problem.sample(n, seed=(seed, 0, 0), **distribution)
-        rng = generator(_NOISE, seed)
+        self.prompts = problem.sample(n, seed=for_test(seed, Bu2024Test.OBSERVED), **distribution)
+        rng = generator(Bu2024.NOISE, seed)
         self.xi_x = problem.sigma_xi * rng.standard_normal((problem.d_x, _VECTORS))
         self.xi_y = problem.sigma_xi * rng.standard_normal((problem.d_y, _VECTORS))
         self.nu = problem.nu

@@ -8,20 +8,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.checks import integer, real
+from ...core.checks import integer, magnitude, real
 from ...core.errors import InvalidValue
-from ...core.memory import check_memory
-from ...core.seeds import generator
+from ...core.memory import check_draw, check_memory
+from ...core.seeds import Bu2024, Seed, generator
 from ...models.transformer.prompts import Params
-from ..problem import Seed, marked_settings
+from ..problem import marked_settings
 from . import dictionaries, sampling, theory
 from .observer import Observer
 from .prompts import CodedPrompts
 from .semantics import Semantics
 
 __all__ = ["Problem"]
-
-_SAMPLE, _INITIALIZE = 1, 2  # purposes of random numbers
 
 
 class _Derived(float):
@@ -113,9 +111,12 @@ class Problem:
         }
         for name, bound in (least | {"steps": 0}).items():
             self._keep(name, integer(name, getattr(self, name), bound))
-        for name in ("norm_x", "norm_y", "step_offset"):
-            self._keep_real(name, "greater than 0", lambda x: x > 0)
-        for name in ("sigma_xi", "sigma_0", "sigma_1", "weight_decay"):
+        for name in ("norm_x", "norm_y"):
+            self._keep(name, magnitude(name, getattr(self, name)))
+        for name in ("sigma_0", "sigma_1"):
+            self._keep(name, magnitude(name, getattr(self, name), zero=True))
+        self._keep_real("step_offset", "greater than 0", lambda x: x > 0)
+        for name in ("sigma_xi", "weight_decay"):
             self._keep_real(name, "at least 0", lambda x: x >= 0)
         for name in ("kappa_x", "kappa_y"):
             self._keep_real(name, "between 0 and 1, a cosine", lambda x: 0 < x < 1)
@@ -296,11 +297,8 @@ class Problem:
             E, K1 = dictionaries.stack(semantics, self._directions[1]), semantics.concepts
         weights = None if concept_weights is None else sampling.checked_weights(concept_weights, K1)
         width = E.shape[1] + (self.d if sigma_xi > 0 else 0)
-        check_memory(
-            f"n is {n} with length {length}: drawing holds {width} numbers for each of {n * (length + 1)} tokens",
-            8 * n * (length + 1) * width, "Lower n or length, and draw several times, with other seeds.",
-        )  # fmt: skip
-        rng = generator(_SAMPLE, seed)
+        check_draw(n, length, 8 * width)
+        rng = generator(Bu2024.PROMPTS, seed)
         concept = rng.integers(K1, size=n) if weights is None else rng.choice(K1, size=n, p=weights)
         signs = sampling.draw_signs(rng, n, length, match)
         code = sampling.draw_code(rng, concept, signs, K1, E.shape[1], self.presence)
@@ -333,6 +331,10 @@ class Problem:
                 f"sigma_xi is {self.sigma_xi:g} and p_z {self.presence:g}: there is no end of different prompts. Expected "
                 "both 0 for the population; or train on fresh prompts."
             )
+        check_memory(
+            f"length is {self.length}: the population holds {self.dictionary} numbers for each of its tokens",
+            2 * self.concepts * (self.length + 1) * (self.dictionary + 16), "Lower it.",
+        )  # fmt: skip
         concept, signs = sampling.every_prompt(self.concepts, self.length, self.match)
         code = sampling.one_concept(concept, signs, self.dictionary)
         return CodedPrompts.unchecked(self._dictionary, self.d_x, code, concept, signs)
@@ -370,7 +372,7 @@ class Problem:
             f"d_x is {self.d_x} and d_y {self.d_y}: W_Q, W_K, W_V and W_O have {2 * m_a + m_b} rows of d = {self.d} and "
             f"{m} of {m_b}", 8 * ((2 * m_a + m_b) * self.d + m * m_b), "Lower them.",
         )  # fmt: skip
-        rng = generator(_INITIALIZE, seed)
+        rng = generator(Bu2024.PARAMETERS, seed)
         W_Q, W_V = np.zeros((m_a, self.d)), np.zeros((m_b, self.d))
         W_Q[:, : self.d_x] = self.sigma_0 * np.eye(m_a, self.d_x)
         W_V[:, self.d_x :] = np.eye(m_b, self.d_y)

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...core.arrays import kind_of
 from ...core.checks import integer
+from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue
 from .closed import sigmoid
 from .coordinates import State, project, random_start, start

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...core.arrays import as_array
+from ...core.checks import choice
+from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
 from ...kernels.products import are_finite
 from .semantics import Semantics
@@ -126,8 +128,7 @@ def draw_noise(rng: np.random.Generator, shape: tuple[int, ...], d_x: int, sigma
 
 def check_match(match: Any, length: int) -> None:
     """ValueError for an unknown match rule, and for balanced signs of an odd number of demonstrations."""
-    if not isinstance(match, str) or match not in MATCHES:
-        raise InvalidValue(f"match is {match!r}; expected one of {', '.join(map(repr, MATCHES))}.")
+    choice("match", match, MATCHES)
     if match == "balanced" and length % 2:
         raise InvalidValue(f"length is {length} with match 'balanced'; expected an even number, half of each sign.")
 
@@ -147,7 +148,7 @@ def checked_weights(weights: Any, K1: int) -> np.ndarray:
     expected = f"expected {K1} probabilities of sum 1, one for each concept of the semantics drawn from"
     array = as_array(weights, "concept_weights")
     if array.dtype.kind not in "fiu":
-        raise InvalidType(f"concept_weights is {weights!r}; {expected}.")
+        raise InvalidType(f"concept_weights is {short(weights)}; {expected}.")
     if array.shape != (K1,) or not np.all(array >= 0) or abs(array.sum() - 1) > 1e-9:
-        raise InvalidValue(f"concept_weights is {weights!r}; {expected}.")
+        raise InvalidValue(f"concept_weights is {short(weights)}; {expected}.")
     return array / array.sum()

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from ...core.checks import numbers
 from ...core.errors import InvalidType, InvalidValue
 from ...models.model import Batch
 from ...models.regression.prompts import Params
 from ...models.regression.steps import REGRESSION, check_params
 from . import population
-from .theory import check_array
 
 __all__ = ["Law"]
 
@@ -42,7 +42,7 @@ class Law(Batch):
     source: population.Source
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "V", check_array("V", self.V, "(d, K)"))
+        object.__setattr__(self, "V", numbers("V", self.V, shape="(d, K)"))
         object.__setattr__(self, "p", population.check_law(self.p, self.source))
         if self.V.shape[1] != len(self.p):
             raise InvalidValue(

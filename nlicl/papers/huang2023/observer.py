@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import InvalidValue
+from ...core.seeds import Huang2023Uncounted
 from ...models.regression.prompts import Params
 from ...models.regression.steps import check_params
 from . import population
@@ -48,7 +49,7 @@ class Observer:
 
     def __init__(self, problem: "Problem", n: int = 1000, seed: int = 0) -> None:
         self.p, self.V, self.case = problem.frequencies, problem.V, problem.case
-        self.counts = population.sampled(self.p, problem.length, n, seed=(3, seed)).counts
+        self.counts = population.sampled(self.p, problem.length, n, seed=(Huang2023Uncounted.TESTS, seed)).counts
 
     def __call__(self, params: Params) -> dict[str, Any]:
         Q = check_params(params).Q.astype(float)

@@ -19,11 +19,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.checks import integer, real
+from ...core.checks import integer, numbers, real
+from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
-from ...core.seeds import key
-from ..problem import Seed
-from .theory import check_array, check_p, check_step_size
+from ...core.memory import check_memory
+from ...core.seeds import Seed, checked
+from .theory import check_p, check_step_size
 from .trajectory import Point, Trajectory
 
 __all__ = [
@@ -72,7 +73,7 @@ class Source(_Source):
     __slots__ = ()
 
     def __new__(cls, counts: ArrayLike, weights: ArrayLike) -> "Source":
-        counts, weights = check_array("counts", counts, "(M, K)"), check_array("weights", weights, "(M,)")
+        counts, weights = numbers("counts", counts, shape="(M, K)"), numbers("weights", weights, shape="(M,)")
         M, K = counts.shape
         if M < 1 or K < 2:
             raise InvalidValue(
@@ -113,10 +114,11 @@ def enumerated(p: ArrayLike, N: int) -> Source:
     """
     p, N = check_p(p), integer("N", N, 1)
     K = len(p)
-    number = math.comb(N + K - 1, K - 1)
+    number = math.comb(N + K - 1, K - 1) if min(N, K - 1) <= LONGEST else 10**101
     if number > MOST or N > LONGEST:
+        many = f"{short(number)}" if number < 10**101 else "more than 10**100"
         raise InvalidValue(
-            f"N = {N} contexts of K = {K} features have {number} count vectors; expected at most {MOST}, and N at most "
+            f"N = {N} contexts of K = {K} features have {many} count vectors; expected at most {MOST}, and N at most "
             f"{LONGEST}. Use sampled(p, N, M, seed), or nlicl.papers.huang2023.reduced, which is exact at any size."
         )
     bars = np.array(list(combinations(range(N + K - 1), K - 1)), int).reshape(number, K - 1)
@@ -142,8 +144,12 @@ def sampled(p: ArrayLike, N: int, M: int, seed: Seed = 0) -> Source:
     Source
     """
     p, N, M = check_p(p), integer("N", N, 1), integer("M", M, 1)
-    key(0, seed)  # checks it
-    counts = np.random.default_rng(seed).multinomial(N, p / p.sum(), size=M)
+    check_memory(
+        f"M, the number of count vectors, is {M}: they hold {len(p)} numbers each",
+        16 * M * len(p),
+        "Lower it.",
+    )
+    counts = np.random.default_rng(checked(seed)).multinomial(N, p / p.sum(), size=M)
     return Source(counts.astype(float), np.full(M, 1 / M))
 
 
@@ -295,7 +301,7 @@ def gradient(Q: ArrayLike, V: ArrayLike, p: ArrayLike, source: Source, masked: b
     -------
     ndarray (d, d)
     """
-    Q, V = check_array("Q", Q, "(d, d)"), check_array("V", V, "(d, K)")
+    Q, V = numbers("Q", Q, shape="(d, d)"), numbers("V", V, shape="(d, K)")
     if Q.shape != (len(V), len(V)):
         raise InvalidValue(f"Q has shape {Q.shape}, V {V.shape}; expected (d, d) and (d, K).")
     return -V @ increments(V.T @ Q @ V, p, source, masked) @ V.T
@@ -382,7 +388,7 @@ def _checked_source(source: Source) -> Source:
 
 
 def _checked_S(S: ArrayLike, source: Source) -> np.ndarray:
-    S, K = check_array("S", S, "(K, K)"), _checked_source(source).counts.shape[1]
+    S, K = numbers("S", S, shape="(K, K)"), _checked_source(source).counts.shape[1]
     if S.shape != (K, K):
         raise InvalidValue(
             f"S has shape {S.shape}; expected ({K}, {K}), row key and column query, for a source of {K} features."

@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.checks import integer, real
+from ...core.arrays import as_array
+from ...core.checks import choice, integer, real
 from ...core.errors import InvalidValue
-from ...core.memory import check_memory
-from ...core.seeds import generator, key, orthonormal
+from ...core.memory import check_draw, check_memory
+from ...core.seeds import Huang2023, Seed, checked, generator, key, orthonormal
 from ...models.regression.prompts import CodedPrompts, Params
-from ..problem import Seed, marked_settings
+from ..problem import marked_settings
 from . import population
 from .law import Law
 from .observer import Observer
@@ -21,7 +22,7 @@ __all__ = ["Problem"]
 
 _COUNTS = ("sampled", "infinite", "enumerated")
 _ARRAYS = 12  # of the size of Q, at once, in training [measured]
-_SAMPLE, _FEATURES, _COUNT = 1, 2, 4  # purposes of random numbers
+_TOKEN = 20  # bytes at most of a token, while prompts are drawn
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,7 @@ class Problem:
                     f"d is {self.d} with K = {self.K}: no {self.K} orthonormal features fit into {self.d} dimensions. "
                     f"Expected d >= K; raise d or lower K."
                 )
-        if self.counts not in _COUNTS:
-            raise InvalidValue(f"counts is {self.counts!r}; expected one of {', '.join(map(repr, _COUNTS))}.")
+        choice("counts", self.counts, _COUNTS)
         real("learning_rate", self.learning_rate, "greater than 0", lambda x: x > 0)
         if self.p is not None:
             object.__setattr__(self, "p", _checked_p(self.p, self.K))
@@ -115,7 +115,11 @@ class Problem:
     @property
     def case(self) -> str:
         """ "balanced" if all features have the same frequency, or else "imbalanced"."""
-        return "balanced" if np.ptp(self._frequencies) < 1e-12 else "imbalanced"
+        if self.p is not None:
+            spread = max(self.p) - min(self.p)
+        else:  # without an array of K numbers, which may be too large to make
+            spread = 0.0 if self.p_1 is None else abs(self.p_1 - (1 - self.p_1) / (self.K - 1))
+        return "balanced" if spread < 1e-12 else "imbalanced"
 
     @property
     def frequencies(self) -> np.ndarray:
@@ -126,6 +130,7 @@ class Problem:
     def _frequencies(self) -> np.ndarray:
         if self.p is not None:
             return np.array(self.p)
+        check_memory(f"K is {self.K}: so many are the frequencies", 32 * self.K, "Lower it.")
         if self.p_1 is None:
             return np.full(self.K, 1 / self.K)
         p = np.full(self.K, (1 - self.p_1) / (self.K - 1))
@@ -142,7 +147,7 @@ class Problem:
         self._check_memory()
         if self.d in (None, self.K):
             return np.eye(self.K)
-        return orthonormal(_FEATURES, self.V_seed, self.d, self.K)
+        return orthonormal(Huang2023.FEATURES, self.V_seed, self.d, self.K)
 
     def sample(self, n: int, length: int | None = None, seed: Seed = 0) -> CodedPrompts:
         """Draw prompts.
@@ -172,7 +177,8 @@ class Problem:
         length = self.length if length is None else length
         integer("n", n, 1)
         integer("length", length, 1)
-        rng = generator(_SAMPLE, seed)
+        check_draw(n, length, _TOKEN + 8 * self.K // length)
+        rng = generator(Huang2023.PROMPTS, seed)
         edges = np.cumsum(self._frequencies)[:-1]  # the last is 1, whatever it was rounded to
         features = np.searchsorted(edges, rng.random((n, length + 1)), side="right").astype(np.int32)
         return CodedPrompts(self._V, features, rng.standard_normal((n, self.K)))
@@ -195,14 +201,14 @@ class Problem:
         elif self.counts == "enumerated":
             source = population.enumerated(p, self.length)
         else:
-            source = population.sampled(p, self.length, self.draws, seed=key(_COUNT, seed))
+            source = population.sampled(p, self.length, self.draws, seed=key(Huang2023.COUNTS, seed))
         return Law(self._V, p, source)
 
     def check_descent(self, learning_rate: float) -> None:
         """ValueError if steps of gradient descent of this size can raise the population loss: above 6.49/max p [derived]."""
         try:
             check_step_size(learning_rate, self._frequencies.max())
-        except ValueError as error:
+        except InvalidValue as error:
             reason = str(error).replace("eta is", "learning_rate is", 1)
             raise InvalidValue(f"{reason} Lower it, or train on prompts='fresh'.") from None
 
@@ -214,7 +220,7 @@ class Problem:
         Params
             float64.
         """
-        key(_SAMPLE, seed)  # checks it
+        checked(seed)
         self._check_memory()
         d = self.d or self.K
         return Params(np.zeros((d, d)))
@@ -239,11 +245,10 @@ class Problem:
 
 def _checked_p(p: Any, K: int) -> tuple[float, ...]:
     """`p` as a tuple of K positive floats of sum 1; or a clear error."""
-    p = tuple(np.asarray(p).tolist()) if np.ndim(p) == 1 else p
-    if not isinstance(p, tuple) or len(p) != K:
-        raise InvalidValue(
-            f"p has shape {np.shape(p)}; expected K = {K} frequencies, or None for those that p_1 gives."
-        )
+    shape = as_array(p, "p").shape
+    if shape != (K,):
+        raise InvalidValue(f"p has shape {shape}; expected K = {K} frequencies, or None for those that p_1 gives.")
+    p = np.asarray(p).tolist()
     p = tuple(real(f"p[{k}]", p[k], "greater than 0, a frequency", lambda x: x > 0) for k in range(K))
     if abs(sum(p) - 1) > 1e-9:
         raise InvalidValue(f"p sums to {sum(p):.12g}; expected 1. Divide it by its sum.")

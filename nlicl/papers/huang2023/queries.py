@@ -18,16 +18,15 @@ from functools import cached_property
 
 import numpy as np
 
-from ...core.checks import integer, real
+from ...core.checks import choice, integer, real
 from ...core.errors import InvalidValue
-from .theory import check_length
+from .theory import MOST, check_length
 from .trajectory import KINDS, Point
 
 __all__ = ["LONGEST", "Query", "balanced", "binomial", "dominant", "under_represented"]
 
 NEGLIGIBLE = 1e-20  # terms of less weight are dropped
 LONGEST = 10**10  # prompts that are not infinite
-MOST = 10**100  # features: increments of order K^-3 are then still ordinary doubles
 
 
 def balanced(K: int, N: float = math.inf) -> "Query":
@@ -78,8 +77,7 @@ class Query:
     N: float = math.inf
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InvalidValue(f"kind is {self.kind!r}; expected one of {', '.join(map(repr, KINDS))}.")
+        choice("kind", self.kind, KINDS)
         for name, least in {"K": 2, "G": 1}.items():
             _features(name, getattr(self, name), least)
         real("p_k", self.p_k, "between 0 and 1, a probability", lambda x: 0 < x < 1)
@@ -189,7 +187,7 @@ def _imbalanced(K: int, p_1: float, least: int) -> tuple[int, float]:
 
 
 def _features(name: str, value: int, least: int) -> int:
-    value = integer(name, value, least)
+    value = integer(name, value, least, most=None)
     if value > MOST:
         raise InvalidValue(
             f"{name} is above 2**{value.bit_length() - 1}; expected at most 10**100: the weights' increments, of order "

@@ -7,21 +7,18 @@ ValueError or TypeError.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.arrays import check_finite
-from ...core.checks import integer, real
-from ...core.errors import InvalidType, InvalidValue
+from ...core.checks import integer, numbers, real
+from ...core.errors import InvalidValue
 
 __all__ = [
     "F",
     "attention_ratio",
     "balanced_times",
-    "check_array",
     "check_length",
     "check_p",
     "check_step_size",
@@ -44,6 +41,9 @@ __all__ = [
 
 Numbers: TypeAlias = float | np.ndarray
 """A number, or an array of them."""
+
+MOST = 10**100
+"""The largest K and N: increments of order K^-3 are then still ordinary doubles."""
 
 SMOOTHNESS = 0.3082
 """Bound on the Hessian of 1/2 ||softmax(s + log c) - e_k||^2 in s, searched over 2 to 20 classes, not proved [derived]."""
@@ -74,7 +74,7 @@ def floor_bounds(p_k: float, N: float, K: int) -> tuple[float, float]:
     -------
     (float, float)
     """
-    K = integer("K", K, 2)
+    K = integer("K", K, 2, MOST)
     missing = missing_probability(p_k, N)
     return missing * (1 + 1 / (K - 1)) / 2, missing
 
@@ -99,7 +99,7 @@ def concentration_probability(K: int, N: float, c: float = 1.0) -> float:
     1 - 3 exp(-c^2 N/(25 K^2)) for N >= 20 K^3/c^2, by Devroye's multinomial tail (1983) [derived]; below that N the tail says
     nothing and the bound is 0.
     """
-    K, N = integer("K", K, 2), check_length(N)
+    K, N = integer("K", K, 2, MOST), check_length(N)
     c = _positive("c", c)
     long = N * c**2 >= 20 * K**3
     return max(0.0, 1 - 3 * math.exp(-(c**2) * N / (25 * K**2))) if long else 0.0
@@ -161,7 +161,7 @@ def phase_bounds(kind: str, K: int, eps: float, eta: float = 1.0, C: float = 1.0
     dict of str to float
         "T_1", "T_2"; "T_dom"; "T_1" to "T_4". Each is a bound on the time since the one before.
     """
-    K, eta, C = integer("K", K, 2), _positive("eta", eta), _positive("C", C)
+    K, eta, C = integer("K", K, 2, MOST), _positive("eta", eta), _positive("C", C)
     _check_eps(eps)
     convergence = C * K * math.log(K * eps**-0.5) / (eps * eta)
     growth = lambda exponent: C * K**exponent * math.log(K) / eta  # noqa: E731
@@ -179,7 +179,7 @@ def phase_bounds(kind: str, K: int, eps: float, eta: float = 1.0, C: float = 1.0
 
 def F(u: Numbers) -> Numbers:
     """u^2/2 + 3u + 3 log u - 1/u: the integral of (1 + u)^3/u^2, u greater than 0, a number or an array [derived]."""
-    u = _numbers("u", u, "greater than 0", lambda u: u > 0)
+    u = numbers("u", u, "greater than 0", lambda u: u > 0)
     return u**2 / 2 + 3 * u + 3 * np.log(u) - 1 / u
 
 
@@ -220,7 +220,7 @@ def attention_ratio(eps: float) -> float:
 
 def end_of_growth(K: int) -> float:
     """u = Attn_k/(1 - Attn_k) at which a balanced A_k = log K: K^(K/(K-1))/(K-1), K at least 2 [derived]."""
-    K = integer("K", K, 2)
+    K = integer("K", K, 2, MOST)
     return K ** (K / (K - 1)) / (K - 1)
 
 
@@ -230,13 +230,13 @@ def balanced_times(K: int, eps: float) -> tuple[float, float]:
     T_2 is 0 where eps is reached at the start, (1 - 1/K)^2 <= eps, and comes before T_1 where eps is above
     1/(1 + end_of_growth(K))^2, about 1/4.
     """
-    K = integer("K", K, 2)
+    K = integer("K", K, 2, MOST)
     return float(flow_time(end_of_growth(K), K, 1 / K)), _converged(K, 1 / K, eps)
 
 
 def dominant_time(K: int, p_1: float, eps: float) -> float:
     """T_dom of the flow, exactly [derived]; -> 1/(2 p_1 eps) as K -> infinity and eps -> 0; 0 where (1 - p_1)^2 <= eps."""
-    return _converged(integer("K", K, 2), _probability("p_1", p_1), eps)
+    return _converged(integer("K", K, 2, MOST), _probability("p_1", p_1), eps)
 
 
 def _converged(K: int, p_k: float, eps: float) -> float:
@@ -245,10 +245,10 @@ def _converged(K: int, p_k: float, eps: float) -> float:
 
 def _grown(u: Numbers, K: int, p_k: float) -> tuple[Any, float]:
     """u, and where it starts."""
-    integer("K", K, 2)
+    integer("K", K, 2, MOST)
     start = _probability("p_k", p_k) / (1 - p_k)
     reachable = lambda u: u >= start * (1 - 1e-9)  # noqa: E731
-    return _numbers("u", u, f"at least p_k/(1 - p_k) = {start:.6g}, where Attn_k/(1 - Attn_k) starts", reachable), start
+    return numbers("u", u, f"at least p_k/(1 - p_k) = {start:.6g}, where Attn_k/(1 - Attn_k) starts", reachable), start
 
 
 # ---- Leading-order laws of an under-represented query: N infinite, gradient flow, K large
@@ -259,8 +259,8 @@ def dominant_weight_law(tau: Numbers, K: int, p_1: float) -> Numbers:
 
     tau: at least 0, a number or an array.
     """
-    K, p_1 = integer("K", K, 3), _probability("p_1", p_1)
-    tau = _numbers("tau", tau, "at least 0", lambda tau: tau >= 0)
+    K, p_1 = integer("K", K, 3, MOST), _probability("p_1", p_1)
+    tau = numbers("tau", tau, "at least 0", lambda tau: tau >= 0)
     return -0.5 * np.log1p(2 * p_1**2 * tau / ((1 - p_1) * K))
 
 
@@ -269,10 +269,10 @@ def target_weight_law(tau: Numbers, K: int, p_1: float) -> Numbers:
 
     tau: a number or an array.
     """
-    K, p_1 = integer("K", K, 3), _probability("p_1", p_1)
+    K, p_1 = integer("K", K, 3, MOST), _probability("p_1", p_1)
     end = K**2 / (1 - p_1)
     wanted = f"from 0 to below K^2/(1 - p_1) = {end:.6g}, where the law diverges"
-    return -np.log1p(-_numbers("tau", tau, wanted, lambda tau: (tau >= 0) & (tau < end)) / end)
+    return -np.log1p(-numbers("tau", tau, wanted, lambda tau: (tau >= 0) & (tau < end)) / end)
 
 
 def leading_times(K: int, p_1: float, eps: float) -> dict[str, float]:
@@ -290,7 +290,7 @@ def leading_times(K: int, p_1: float, eps: float) -> dict[str, float]:
         "T_1" (1-a)/(2a^2) K^1.98, "cross" K^2/(3(1-a)), "T_2" and "T_3" K^2/(1-a), "T_3 - T_2" sqrt(2) a/(1-a)^2 K^1.49,
         "T_4 - T_3" K/(1-a) [F(eps^(-1/2)-1) - F(1)], with a = p_1; below 0 for eps above 1/4, reached before A_k = log K.
     """
-    K, a = integer("K", K, 3), _probability("p_1", p_1)
+    K, a = integer("K", K, 3, MOST), _probability("p_1", p_1)
     return {
         "T_1": (1 - a) / (2 * a**2) * K**1.98,
         "cross": K**2 / (3 * (1 - a)),
@@ -316,47 +316,16 @@ def _check_eps(eps: float) -> None:
     real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
 
 
-def _numbers(name: str, value: Numbers, wanted: str, holds: Callable[[Any], Any]) -> Any:
-    """A number or an array as floats, each finite and with `holds`, which `wanted` says in words; or a clear error."""
-    found = _floats(name, value, f"numbers {wanted}")
-    right = np.isfinite(found) & holds(found)
-    if not np.all(right):
-        raise InvalidValue(f"{name} is {found[~right][0]:.6g}; expected finite numbers {wanted}.")
-    return found
-
-
-def check_array(name: str, value: ArrayLike, form: str) -> np.ndarray:
-    """`value` as an array of finite floats with the axes named in `form`, "(K, K)"; TypeError or ValueError otherwise."""
-    found = _floats(name, value, f"an array {form} of numbers")
-    if found.ndim != len([axis for axis in form.strip("()").split(",") if axis]):
-        raise InvalidValue(f"{name} has shape {found.shape}; expected {form}.")
-    check_finite(found, name)
-    return found
-
-
-def _floats(name: str, value: ArrayLike, wanted: str) -> np.ndarray:
-    try:
-        found = np.asarray(value)
-    except ValueError:
-        raise InvalidValue(f"{name} has rows of unequal lengths; expected {wanted}.") from None
-    if found.dtype.kind not in "fiu":
-        raise InvalidType(f"{name} has dtype {found.dtype}; expected {wanted}.")
-    return found.astype(float)
-
-
 def check_length(N: float) -> float:
     """N as it is if infinite, otherwise an integer of at least 1; TypeError or ValueError for anything else."""
-    return N if isinstance(N, float) and math.isinf(N) and N > 0 else integer("N", N, 1)
+    return N if isinstance(N, float) and math.isinf(N) and N > 0 else integer("N", N, 1, MOST)
 
 
 def check_p(p: ArrayLike) -> np.ndarray:
     """`p` as an array (K,) of at least two positive probabilities of sum 1; TypeError or ValueError for anything else."""
-    p = _floats("p", p, "the probabilities of the features")
-    if p.ndim != 1 or len(p) < 2:
+    p = numbers("p", p, "greater than 0, a probability", lambda p: p > 0, shape="(K,)")
+    if len(p) < 2:
         raise InvalidValue(f"p has shape {p.shape}; expected (K,) with K at least 2.")
-    if not np.all(p > 0):  # nan as well
-        k = int(np.argmin(p > 0))
-        raise InvalidValue(f"p[{k}] is {p[k]}; expected positive probabilities.")
     if not abs(p.sum() - 1) <= 1e-9:
         raise InvalidValue(f"p sums to {p.sum():.12g}; expected 1. Divide it by its sum.")
     return p

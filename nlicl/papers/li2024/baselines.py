@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...core.checks import choice, real
 from ...core.errors import InvalidType, InvalidValue
 from ...models.transformer.prompts import CodedPrompts, Prompts
 
@@ -155,8 +156,7 @@ def _taken(prompts: CodedPrompts | Prompts, d_X: int, q: ArrayLike | None) -> tu
 
 def _check(method: str, contexts: np.ndarray, labels: np.ndarray, query: np.ndarray, C: float) -> None:
     """Whether the arguments, of one prompt or of a batch, make sense together."""
-    if method not in METHODS:
-        raise InvalidValue(f"method is {method!r}; expected one of {', '.join(map(repr, METHODS))}.")
+    choice("method", method, METHODS)
     l = labels.shape[-1] if labels.ndim else 0
     if l < 1 or contexts.shape[:-1] != labels.shape or query.shape != (*contexts.shape[:-2], contexts.shape[-1]):
         raise InvalidValue(
@@ -169,8 +169,7 @@ def _check(method: str, contexts: np.ndarray, labels: np.ndarray, query: np.ndar
         raise InvalidValue("labels holds other values than -1 and +1; expected one of them for each context.")
     if not (np.isfinite(contexts).all() and np.isfinite(query).all()):
         raise InvalidValue("contexts or query holds NaN or infinity; expected finite numbers.")
-    if not 0 < C < np.inf:
-        raise InvalidValue(f"C is {C}; expected a number greater than 0.")
+    real("C", C, "greater than 0", lambda x: x > 0)
 
 
 def _scores(method: str, X: np.ndarray, y: np.ndarray, x: np.ndarray, C: float) -> np.ndarray:

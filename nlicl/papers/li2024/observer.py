@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.seeds import Li2024Test, for_test
 from ...models.front import forward
 from ...models.transformer.prompts import Params
 from . import mechanism
@@ -56,7 +57,9 @@ class Observer:
             M1 = min(3, problem.M1 // 2)
             ood = problem.out_of_domain(S_1=S_1, M1=M1)
             draws["ood"] = lambda s: ood.sample(n, alpha=1.0 if M1 == 2 else alpha, seed=s)
-        self.codes = {name: draw((seed, 0, i)) for i, (name, draw) in enumerate(draws.items())}
+        self.codes = {
+            name: draw(for_test(seed, Li2024Test.OBSERVED + i)) for i, (name, draw) in enumerate(draws.items())
+        }
         self.tokens = self.codes["train"][:400].dense().tokens  # 8000 contexts are plenty for a mean
 
     def __call__(self, params: Params) -> dict[str, Any]:

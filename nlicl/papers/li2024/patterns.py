@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.checks import integer, real
+from ...core.checks import integer, numbers, real
 from ...core.errors import InvalidValue
 
 __all__ = ["checked_coefficients", "odr_coefficients"]
@@ -43,10 +43,11 @@ def odr_coefficients(S_1: float, M1: int, idr: int) -> np.ndarray:
 
 def checked_coefficients(coefficients: ArrayLike, M1: int) -> tuple[tuple[float, ...], ...]:
     """The coefficients as M1 orthogonal rows of norm 1; ValueError for anything else."""
-    rows = np.array(coefficients, dtype=float)
+    rows = numbers("coefficients", coefficients)
     if rows.ndim != 2 or len(rows) != M1:
         raise InvalidValue(f"coefficients has shape {rows.shape}; expected ({M1}, number of IDR patterns).")
-    gram = rows @ rows.T
+    with np.errstate(over="ignore", invalid="ignore"):  # then the rows are no unit vectors
+        gram = rows @ rows.T
     if not np.allclose(np.diag(gram), 1, rtol=0, atol=1e-9):
         raise InvalidValue(
             f"coefficients has rows of norm {np.sqrt(np.diag(gram)).round(4).tolist()}; expected 1 for each: "

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ... import devices
-from ...core.checks import integer, real
-from ...core.errors import InvalidType, InvalidValue
-from ...core.seeds import generator, key
+from ...core.checks import boolean, choice, integer, magnitude, numbers, real
+from ...core.describe import short
+from ...core.errors import InvalidValue
+from ...core.memory import check_draw, check_memory
+from ...core.seeds import Li2024, Seed, generator, key
 from ...models.transformer.prompts import CodedPrompts, Params
-from ..problem import Seed, marked_settings
+from ..problem import marked_settings
 from . import patterns
 from .observer import Observer
 from .sampling import SAMPLINGS, Codes, draw
@@ -31,7 +33,7 @@ MARKS = {
     "query_attends": "paper",
     "training_tasks": "recalled",
 }
-_SAMPLE, _INITIALIZE = 1, 2  # purposes of random numbers
+_TOKEN, _PAIR = 50, 120  # bytes at most: of a token while prompts are drawn, of a task
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,12 @@ class Problem:
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name), 1)
         for name in ("beta", "delta", "learning_rate"):
-            real(name, getattr(self, name), "greater than 0", lambda x: x > 0)
+            magnitude(name, getattr(self, name))
         for name in ("K", "xi"):
-            real(name, getattr(self, name), "at least 0", lambda x: x >= 0)
+            magnitude(name, getattr(self, name), zero=True)
         _check_alpha(self.alpha, self.M1)
-        if not isinstance(self.query_attends, (bool, np.bool_)):
-            raise InvalidType(f"query_attends is {self.query_attends!r}; expected True or False.")
-        if self.a_scale not in ("2/m", "1/sqrt(m)"):
-            raise InvalidValue(f"a_scale is {self.a_scale!r}; expected '2/m' or '1/sqrt(m)'.")
+        boolean("query_attends", self.query_attends)
+        choice("a_scale", self.a_scale, ("2/m", "1/sqrt(m)"))
         if self.coefficients is not None:
             object.__setattr__(self, "coefficients", patterns.checked_coefficients(self.coefficients, self.M1))
         basis = self._basis_size
@@ -120,6 +120,11 @@ class Problem:
                 f"M1 + M2 = {basis} + {self.M2} patterns do not fit orthogonally into d_X = {self.d_X} dimensions; "
                 f"expected M1 + M2 <= d_X. Raise d_X to at least {basis + self.M2} or lower M2."
             )
+        check_memory(
+            f"d_X is {self.d_X}, d_Y {self.d_Y}, M1 {self.M1} and M2 {self.M2}: the dictionary is of shape "
+            f"({self.d}, {basis + self.M2 + 1}), and there are M1 (M1 - 1) tasks",
+            8 * self.d * (basis + self.M2 + 1) + _PAIR * self.M1**2, "Lower them.",
+        )  # fmt: skip
         if self.training_tasks is None:
             tasks = cyclic_tasks(self.M1) if self.coefficients is None else ()
             object.__setattr__(self, "training_tasks", tasks)
@@ -198,13 +203,15 @@ class Problem:
                 "all": everything,
             }
             if which not in sets:
-                raise InvalidValue(f"tasks is {which!r}; expected 'train', 'unseen', 'all' or a list of pairs (a, b).")
+                raise InvalidValue(
+                    f"tasks is {short(which)}; expected 'train', 'unseen', 'all' or a list of pairs (a, b)."
+                )
             chosen = sets[which]
         else:
             chosen = checked_tasks(which, self.M1, "tasks")
         if not chosen:
             raise InvalidValue(
-                f"tasks is {which!r}, an empty set: |T| = {len(everything)}, |T_tr| = {len(self.training_tasks)}."
+                f"tasks is {short(which)}, an empty set: |T| = {len(everything)}, |T_tr| = {len(self.training_tasks)}."
             )
         return chosen
 
@@ -255,10 +262,10 @@ class Problem:
         integer("n", n, 1)
         integer("length", length, 1)
         _check_alpha(alpha, self.M1)
-        if sampling not in SAMPLINGS:
-            raise InvalidValue(f"sampling is {sampling!r}; expected {' or '.join(map(repr, SAMPLINGS))}.")
+        choice("sampling", sampling, SAMPLINGS)
+        check_draw(n, length, _TOKEN)
         pairs = self._usual_tasks if tasks is None else np.array(self.tasks(tasks))
-        codes = draw(generator(_SAMPLE, seed), n, length, alpha, pairs, self.M1, self.M2, self.K, sampling)
+        codes = draw(generator(Li2024.PROMPTS, seed), n, length, alpha, pairs, self.M1, self.M2, self.K, sampling)
         return CodedPrompts.unchecked(self._dictionary, *codes, self.query_attends)
 
     def device_sampler(self, n: int, dtype: DTypeLike = np.float64) -> Callable[[Seed], CodedPrompts]:
@@ -285,7 +292,9 @@ class Problem:
         settings = (n, self.length, self.alpha, self.M1, self.M2, self.K, np.dtype(dtype))
         sampler = devices.kernels().Sampler(self._usual_tasks, *settings)
         E = devices.place(self._dictionary.astype(dtype))
-        return lambda seed: CodedPrompts.unchecked(E, *Codes(*sampler.draw(key(_SAMPLE, seed))), self.query_attends)
+        return lambda seed: CodedPrompts.unchecked(
+            E, *Codes(*sampler.draw(key(Li2024.PROMPTS, seed))), self.query_attends
+        )
 
     def initialize(
         self, m: int | None = None, m_a: int | None = None, m_b: int | None = None, seed: Seed = 0
@@ -310,9 +319,12 @@ class Problem:
         m = self.m if m is None else m
         m_a = (self.m_a or self.d) if m_a is None else m_a
         m_b = (self.m_b or self.d) if m_b is None else m_b
-        for name, value in {"m": m, "m_a": m_a, "m_b": m_b}.items():
-            integer(name, value, 1)
-        rng = generator(_INITIALIZE, seed)
+        m, m_a, m_b = integer("m", m, 1), integer("m_a", m_a, 1), integer("m_b", m_b, 1)
+        check_memory(
+            f"m is {m}, m_a {m_a} and m_b {m_b}: W_Q, W_K and W_V have {2 * m_a + m_b} rows of d = {self.d}, W_O {m} of {m_b}",
+            8 * ((2 * m_a + m_b) * self.d + 2 * m * m_b), "Lower them.",
+        )  # fmt: skip
+        rng = generator(Li2024.PARAMETERS, seed)
         W_Q = self.delta * np.eye(m_a, self.d)
         W_Q[:, self.d_X :] = 0
         scale = 2 / m if self.a_scale == "2/m" else 1 / math.sqrt(m)
@@ -361,7 +373,7 @@ class Problem:
         if coefficients is None:
             rows = patterns.odr_coefficients(S_1, M1, self.M1)
         else:
-            rows = np.array(coefficients, dtype=float)
+            rows = numbers("coefficients", coefficients)
             if rows.ndim != 2 or rows.shape[1] != self.M1:
                 raise InvalidValue(
                     f"coefficients has shape {rows.shape}; expected (M1', {self.M1}), rows in the IDR basis."

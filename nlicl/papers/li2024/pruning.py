@@ -11,17 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...core.arrays import as_array
+from ...core.checks import choice, integers, real
 from ...core.errors import InvalidValue
-from ...core.seeds import generator
+from ...core.seeds import Li2024, Seed, generator
 from ...models.front import forward
 from ...models.transformer.checks import check_params
 from ...models.transformer.prompts import CodedPrompts, Params, Prompts
-from ..problem import Seed
 
 __all__ = ["ORDERS", "PruningCurve", "curve", "number_removed", "order", "prune", "scores", "small_neurons"]
 
 ORDERS = ("magnitude", "largest", "random")
-_ORDER = 3  # a purpose of random numbers
 
 
 def order(params: Params, how: str = "magnitude", seed: Seed = 0) -> np.ndarray:
@@ -46,13 +46,12 @@ def order(params: Params, how: str = "magnitude", seed: Seed = 0) -> np.ndarray:
         Another `how`; a seed that is no integer of at least 0.
     """
     norm = _norms(params)
-    if not isinstance(how, str) or how not in ORDERS:
-        raise InvalidValue(f"how is {how!r}; expected one of {', '.join(map(repr, ORDERS))}.")
+    choice("how", how, ORDERS)
     if how == "magnitude":
         return np.argsort(norm, kind="stable")
     if how == "largest":
         return np.argsort(-norm, kind="stable")
-    return generator(_ORDER, seed).permutation(len(norm))
+    return generator(Li2024.ORDER, seed).permutation(len(norm))
 
 
 def _norms(params: Params) -> np.ndarray:
@@ -62,9 +61,7 @@ def _norms(params: Params) -> np.ndarray:
 
 def number_removed(fraction: float, m: int) -> int:
     """round(fraction m), halves to the even number: how many of m neurons a pruned fraction in [0, 1] is."""
-    if not isinstance(fraction, (int, float, np.integer, np.floating)) or not 0 <= fraction <= 1:
-        raise InvalidValue(f"fraction is {fraction!r}; expected a share of the neurons, from 0 to 1.")
-    return round(float(fraction) * m)
+    return round(real("fraction", fraction, "from 0 to 1, a share of the neurons", lambda x: 0 <= x <= 1) * m)
 
 
 def prune(params: Params, neurons: ArrayLike) -> Params:
@@ -87,12 +84,12 @@ def prune(params: Params, neurons: ArrayLike) -> Params:
         A mask of another length, a number that is no neuron.
     """
     m = len(check_params(params).a)
-    neurons = np.asarray(neurons)
+    neurons = as_array(neurons, "neurons")
     if neurons.dtype.kind == "b":
         if neurons.shape != (m,):
             raise InvalidValue(f"neurons is a mask of shape {neurons.shape}; expected ({m},), one entry a neuron.")
     else:
-        neurons = _indices("neurons", neurons, m - 1, "m - 1")
+        neurons = integers("neurons", neurons, 0, m - 1, "m - 1")
     W_O = np.array(params.W_O)
     W_O[neurons] = 0
     return params._replace(W_O=W_O)
@@ -114,8 +111,7 @@ def small_neurons(params: Params, threshold: float = 0.5) -> np.ndarray:
     -------
     ndarray of bool (m,)
     """
-    if not isinstance(threshold, (int, float, np.integer, np.floating)) or not 0 < threshold < np.inf:
-        raise InvalidValue(f"threshold is {threshold!r}; expected a factor of the median norm, greater than 0.")
+    real("threshold", threshold, "greater than 0, a factor of the median norm", lambda x: x > 0)
     norm = _norms(params)
     return norm < threshold * np.median(norm)
 
@@ -145,13 +141,13 @@ def scores(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, 
         As `nlicl.forward`; neurons that are no permutation, counts out of range.
     """
     m = len(check_params(params).a)
-    neurons = _indices("neurons", neurons, m - 1, "m - 1")
+    neurons = integers("neurons", neurons, 0, m - 1, "m - 1")
     if not np.array_equal(np.sort(neurons), np.arange(m)):
         raise InvalidValue(
             f"neurons has {len(neurons)} entries, {len(set(neurons.tolist()))} of them different; expected a permutation "
             f"of 0 to m - 1 = {m - 1}. Take it from nlicl.papers.li2024.pruning.order(params, ...)."
         )
-    counts = _indices("counts", counts, m, "m")
+    counts = integers("counts", counts, 0, m, "m")
     u = forward(params, prompts).preactivation
     summands = (np.asarray(params.a) * np.maximum(u, 0)).T[neurons]  # a_i relu(u_i), rows in the order they go
     F = np.zeros((m + 1, summands.shape[1]), summands.dtype)
@@ -189,20 +185,3 @@ def curve(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, c
     margin = scores(params, prompts, neurons, counts) * prompts.labels  # zF
     hinge = np.maximum(0, 1 - margin).mean(axis=1, dtype=np.float64)
     return PruningCurve(np.array(counts), hinge, (margin <= 0).mean(axis=1))
-
-
-def _indices(name: str, values: ArrayLike, largest: int, called: str) -> np.ndarray:
-    """`values` as a vector of integers from 0 to `largest`, or a clear error."""
-    array = np.asarray(values)
-    if array.size == 0 and array.ndim == 1:
-        return array.astype(np.intp)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InvalidValue(
-            f"{name} has shape {array.shape} and dtype {array.dtype}; expected a list of integers from 0 to {called} = "
-            f"{largest}."
-        )
-    if array.min() < 0 or array.max() > largest:
-        raise InvalidValue(
-            f"{name} holds integers from {array.min()} to {array.max()}; expected them from 0 to {called} = {largest}."
-        )
-    return array

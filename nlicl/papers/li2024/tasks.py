@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ...core.checks import integer
+from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
 
 __all__ = ["Task", "all_tasks", "checked_tasks", "condition_3_2", "cyclic_tasks"]
@@ -66,10 +67,10 @@ def checked_tasks(tasks: Iterable[Task], M1: int, name: str) -> tuple[Task, ...]
     try:
         pairs = tuple(tuple(task) for task in tasks)
     except TypeError:
-        raise InvalidType(f"{name} is {tasks!r}; expected pairs (a, b) of integers.") from None
+        raise InvalidType(f"{name} is {short(tasks)}; expected pairs (a, b) of integers.") from None
     for task in pairs:
         if len(task) != 2 or any(isinstance(j, bool) or not isinstance(j, (int, np.integer)) for j in task):
-            raise InvalidValue(f"{name} holds {task}; expected pairs (a, b) of integers.")
+            raise InvalidValue(f"{name} holds {short(task)}; expected pairs (a, b) of integers.")
         if task[0] == task[1] or not all(0 <= j < M1 for j in task):
-            raise InvalidValue(f"{name} holds {task}; expected a != b, both from 0 to M1 - 1 = {M1 - 1}.")
+            raise InvalidValue(f"{name} holds {short(task)}; expected a != b, both from 0 to M1 - 1 = {M1 - 1}.")
     return tuple((int(a), int(b)) for a, b in pairs)

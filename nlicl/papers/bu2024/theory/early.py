@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ....core.checks import integer
+from ....core.checks import integer, numbers
 from ....core.errors import InvalidValue
-from .checks import Numbers, check_numbers, finite, fraction, not_negative, positive
+from .checks import Numbers, finite, fraction, not_negative, positive
 from .matching import attention_law
 
 __all__ = [
@@ -311,7 +311,7 @@ def escape_step(T_b: Numbers, weight_decay: Numbers, step_offset: Numbers) -> Nu
 def _active_share(m_plus: Numbers, width: int) -> Any:
     """m_+/m^2."""
     width = integer("width", width, 1)
-    return check_numbers("m_plus", m_plus, f"from 0 to m = {width}", lambda x: (x >= 0) & (x <= width)) / width**2
+    return numbers("m_plus", m_plus, f"from 0 to m = {width}", lambda x: (x >= 0) & (x <= width)) / width**2
 
 
 def _moments(length: int | None, match: str) -> tuple[float, float]:

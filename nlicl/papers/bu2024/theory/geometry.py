@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ....core.checks import integer
-from .checks import Numbers, check_numbers, fraction, not_negative, positive
+from ....core.checks import integer, numbers
+from .checks import Numbers, fraction, not_negative, positive
 
 __all__ = ["Norms", "decay", "needed_step_offset", "norms", "step_sizes"]
 
@@ -82,7 +82,7 @@ def decay(steps: Numbers, step_offset: float) -> Numbers:
     float or ndarray
     """
     T = not_negative("steps", steps)
-    gamma = check_numbers("step_offset", step_offset, "above 2: below it a step overshoots 0", lambda x: x > 2)
+    gamma = numbers("step_offset", step_offset, "above 2: below it a step overshoots 0", lambda x: x > 2)
     return (gamma - 1) / (gamma + T - 1) * ((gamma - 2) / (gamma + T - 2))
 
 

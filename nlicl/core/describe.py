@@ -1,0 +1,49 @@
+"""Values and types in a few words, for errors."""
+
+import math
+import sys
+
+import numpy as np
+
+__all__ = ["kind_of", "name_of", "short"]
+
+_LONGEST = 80  # characters of a value that an error shows
+
+
+def kind_of(value: object) -> str:
+    """The name of a value's type, as `name_of` has it."""
+    return name_of(type(value))
+
+
+def name_of(kind: type) -> str:
+    """The name of a type.
+
+    A type of this library is named as a reader imports it: by the shortest module that offers it. Several papers have a type
+    `Prompts`, and the module says which one is meant.
+    """
+    if not kind.__module__.startswith("nlicl."):
+        return kind.__name__
+    offering = [
+        name
+        for name, module in list(sys.modules.items())
+        if (name == "nlicl" or name.startswith("nlicl."))
+        and kind.__name__ in getattr(module, "__all__", ())
+        and getattr(module, kind.__name__, None) is kind
+    ]
+    return f"{min([*offering, kind.__module__], key=len)}.{kind.__name__}"
+
+
+def short(value: object) -> str:
+    """A value as Python writes it, if that is short; otherwise its beginning, its number of digits, or its type."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, int) and value.bit_length() > 3 * _LONGEST:  # Python itself refuses to write 4,300 digits
+        digits = round(value.bit_length() * math.log10(2))
+        return f"{'-' * (value < 0)}10**{digits}{' or so' * (abs(value) != 10**digits)}"
+    if isinstance(value, str) and len(value) > _LONGEST:
+        return f"{value[: _LONGEST - 20]!r}... ({len(value)} characters)"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # it holds an integer that is too long, or is nested too deep
+        text = "\n"
+    return text if len(text) <= _LONGEST and "\n" not in text else f"a {kind_of(value)}"
