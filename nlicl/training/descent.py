@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import devices
-from ..core.arrays import kind_of, name_of
+from ..core.describe import kind_of, name_of
 from ..core.errors import InvalidType, NotFinite
+from ..core.seeds import Part, TrainingUncounted, uncounted
 from ..kernels.layers import loss as losses
 from ..kernels.products import are_finite
 from ..models.front import check_batch
@@ -33,19 +34,19 @@ def _draws(plan: Plan) -> Callable[[int], Batch]:
     problem, prompts, batch, seed = plan.problem, plan.prompts, plan.batch, plan.seed
     on_gpu = plan.device == "cuda"
     if batch is None:
-        population = extra(problem, "population")(seed=(seed, 1, 0))
+        population = extra(problem, "population")(seed=(seed, Part.TRAINING_SET, 0))
         return lambda t: population
     if isinstance(prompts, str):  # "fresh"
         if on_gpu and (make := extra(problem, "device_sampler")) is not None:
             sampler = make(batch, plan.dtype)
             return lambda t: sampler((seed, t))
         return lambda t: problem.sample(batch, seed=(seed, t))
-    given: Any = problem.sample(prompts, seed=(seed, 1, 0)) if isinstance(prompts, int) else prompts
+    given: Any = problem.sample(prompts, seed=(seed, Part.TRAINING_SET, 0)) if isinstance(prompts, int) else prompts
     if batch >= len(given):
         return lambda t: given
     if devices.choose("auto", arrays=given.arrays).stays:
         given = devices.to_host(given)  # chosen from there; the chosen ones are brought back
-    return lambda t: given[np.random.default_rng([4, seed, t]).choice(len(given), batch, replace=False)]
+    return lambda t: given[uncounted(TrainingUncounted.CHOICE, seed, t).choice(len(given), batch, replace=False)]
 
 
 class OnCpu:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...audit.subject import Point, fill
+from ...core.seeds import Bu2024Uncounted, uncounted
 from ...kernels.compile import source as source_of
 from ...kernels.layers import loss as losses
 from ...kernels.steps import multihot, unmerged
@@ -46,7 +47,7 @@ def sizes(params: Any, prompt: Any) -> dict[str, float]:
 
 def all_matrices(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random ones of all sizes, the paper's initialisation, a trained point, a pruned neuron."""
-    rng = np.random.default_rng([3, seed])
+    rng = uncounted(Bu2024Uncounted.POINTS, seed)
     random = audited.random_points(rng, query_attends)
     start, trained, prompts = _small_run(seed)
     tokens = prompts.dense().tokens
@@ -92,7 +93,7 @@ def _tells(params: Params, prompt: Any) -> bool:
 
 def merged(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random ones: W_QK is not symmetric, and no two sizes are equal."""
-    rng = np.random.default_rng([6, seed])
+    rng = uncounted(Bu2024Uncounted.MERGED_POINTS, seed)
     random = audited.random_points(rng, query_attends)
 
     def endless() -> Iterator[Point]:
@@ -129,7 +130,7 @@ def merged_gradient(merged: reference.Merged, prompts: Prompts) -> reference.Mer
 
 def blocks(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random blocks on noisy prompts of several concepts, the initialisation, a trained point, prompts of one concept."""
-    rng = np.random.default_rng([7, seed])
+    rng = uncounted(Bu2024Uncounted.BLOCK_POINTS, seed)
     start, trained, prompts = _small_run(seed)
     run = [
         Point("the paper's initialisation", _blocks_of(start), prompts[:2]),
@@ -141,7 +142,9 @@ def blocks(draws: int, seed: int, query_attends: bool) -> list[Point]:
 
 def one_concept(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random blocks on prompts of one concept without noise."""
-    return fill([], _random(np.random.default_rng([8, seed]), seed, _CLEAN, reference.OneConcept), draws)
+    return fill(
+        [], _random(uncounted(Bu2024Uncounted.ONE_CONCEPT_POINTS, seed), seed, _CLEAN, reference.OneConcept), draws
+    )
 
 
 def _random(rng: np.random.Generator, seed: int, problem: Problem, kind: Callable[..., Any]) -> Iterator[Point]:

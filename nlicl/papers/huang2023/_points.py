@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...audit.subject import Point, fill
+from ...core.seeds import Huang2023Uncounted, uncounted
 from ...kernels.compile import source as source_of
 from ...kernels.steps import regression
 from ...models.front import loss_and_grad
@@ -44,7 +45,7 @@ def activity(gradient: Callable[[Any, Any], np.ndarray]) -> Callable[[Any, Any],
 
 def of_prompts(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random ones, coded and as tokens, the initialisation, a trained point, inputs in general position."""
-    rng = np.random.default_rng([5, seed])
+    rng = uncounted(Huang2023Uncounted.POINTS, seed)
     random = _random_prompts(rng, query_attends)
     start, trained = _small_run(seed, query_attends)
     return fill([next(random), next(random), start, trained, _general_position(rng, query_attends)], random, draws)
@@ -118,7 +119,7 @@ def prompt_kernel(source: bool = False) -> Callable[[Params, Any], Any]:
 
 def of_counts(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random S of scale 1 to 3, some features absent; S = 0; a point trained from there."""
-    rng = np.random.default_rng([6, seed])
+    rng = uncounted(Huang2023Uncounted.AVERAGED_POINTS, seed)
     random = _random_counts(rng, query_attends)
     problem = Problem(K=4, length=9, p=(0.4, 0.3, 0.2, 0.1))
     start, trained = problem.initialize().Q, _trained(problem.frequencies, 9)
@@ -195,7 +196,7 @@ def task_averaged_gradient(weights: Weights, prompts: Any) -> Weights:
 
 def of_populations(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random weights of scale 1 to 3 and laws of K = 3, N = 4 or 5 and K = 4, N = 3; the initialisation; a trained point."""
-    rng = np.random.default_rng([7, seed])
+    rng = uncounted(Huang2023Uncounted.POPULATION_POINTS, seed)
     random = _random_populations(rng, query_attends)
     p = np.array([0.5, 0.3, 0.2])
     law = (Population(p, 4, query_attends),)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...audit.subject import Formula, Point, Subject, fill
+from ...core.seeds import Li2024Uncounted, uncounted
 from ...models.front import loss_and_grad
 from ...models.transformer import audited
 from ...models.transformer.marked import marked
@@ -191,7 +192,7 @@ formulas = {
 
 def points(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Places to judge formulas at: two random ones, the paper's initialisation, a briefly trained point, a pruned neuron."""
-    rng = np.random.default_rng([3, seed])
+    rng = uncounted(Li2024Uncounted.POINTS, seed)
     random = audited.random_points(rng, query_attends)
     first, second = next(random), next(random)
     start, trained = _small_run(rng, seed, query_attends)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ....core.seeds import Bu2024Test, for_test
 from ....models.front import forward
 from ....papers import bu2024
 from ....papers.bu2024 import mechanism
@@ -55,7 +56,7 @@ def trained(problem: bu2024.Problem, seed: int, runs: int, start: int | None = N
 
 def _observer(problem: bu2024.Problem, seed: int) -> Callable[[bu2024.Params], Measured]:
     """An observer that measures less than the problem's own, on fewer prompts: that one takes as long as training does."""
-    prompts = problem.sample(TESTED, seed=(seed, 0, 0))
+    prompts = problem.sample(TESTED, seed=for_test(seed, Bu2024Test.OBSERVED))
 
     return lambda params: mechanism.answers(forward(params, prompts), prompts)._asdict()
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....core.seeds import Bu2024Part
 from ....models.front import forward
 from ....papers import bu2024
 from ....papers.bu2024 import mechanism, theory
@@ -95,7 +96,7 @@ def final(params: bu2024.Params, problem: bu2024.Problem, seed: int, number: int
     n = TESTED if length < LONG else TESTED_LONG
     sizes = [len(part) for part in np.array_split(np.arange(n), -(-n * (length + 1) // TOKENS))]
     parts = [
-        tested(params, problem.sample(size, seed=(seed, 2, number, i), **draw)) for i, size in enumerate(sizes)
+        tested(params, problem.sample(size, seed=(seed, Bu2024Part.FINAL, number, i), **draw)) for i, size in enumerate(sizes)
     ]  # fmt: skip
     return np.average(parts, axis=0, weights=sizes)
 
@@ -106,7 +107,8 @@ class Watch:
     def __init__(self, problem: bu2024.Problem, seed: int) -> None:
         draws = {name: named_shifts(problem)[name].draw for name in PANELS} | {rule: {"match": rule} for rule in FLOOR}
         self.prompts = {
-            name: problem.sample(WATCHED, seed=(seed, 1, i), **draw) for i, (name, draw) in enumerate(draws.items())
+            name: problem.sample(WATCHED, seed=(seed, Bu2024Part.WATCHED, i), **draw)
+            for i, (name, draw) in enumerate(draws.items())
         }
 
     def __call__(self, params: bu2024.Params) -> dict[str, NDArray]:

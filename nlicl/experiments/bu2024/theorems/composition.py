@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ....core.seeds import Bu2024Test, for_test
 from ....models.front import forward
 from ....papers import bu2024
 from ....papers.bu2024 import mechanism
@@ -56,7 +57,7 @@ def measure(options: Options, seed: int, runs: Runs) -> Measured:
     n = 1000 if options["quick"] else 4000
 
     def answers(number: int, draw: Mapping[str, Any]) -> mechanism.Answers:
-        prompts = problem.sample(n, seed=(seed, 0, 41, number), **draw)
+        prompts = problem.sample(n, seed=for_test(seed, Bu2024Test.COMPOSITION, number), **draw)
         return mechanism.answers(forward(params, prompts), prompts)
 
     found = {name: answers(i, shifts[name].draw) for i, name in enumerate(names(), 1)}

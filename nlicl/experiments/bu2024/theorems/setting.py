@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ....core.checks import real
 from ....core.errors import InvalidValue
+from ....core.seeds import Bu2024Test, for_test
 from ....models.front import forward
 from ....papers import bu2024
 from ....papers.bu2024 import mechanism, predict, theory
@@ -91,7 +92,7 @@ class Watch:
     n: int
 
     def __call__(self, problem: bu2024.Problem, seed: int) -> Callable[[bu2024.Params], Measured]:
-        prompts = problem.sample(self.n, seed=(seed, 0, 40))
+        prompts = problem.sample(self.n, seed=for_test(seed, Bu2024Test.THEOREMS))
         return lambda params: mechanism.answers(forward(params, prompts), prompts)._asdict()
 
 

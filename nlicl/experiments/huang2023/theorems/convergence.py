@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ....core.checks import integer, real
-from ....core.errors import InvalidValue
+from ....core.errors import InvalidInput, InvalidValue
 from ....papers.huang2023 import reduced, theory
 from ....papers.huang2023.phases import phases
 from ...claims import Claim, every, if_promised
@@ -88,7 +88,7 @@ def check(options: Options) -> None:
     K, N = integer("K", options["K"], 3), integer("length", options["length"], 1)
     if N > reduced.LONGEST:
         raise InvalidValue(f"length is {N}; expected at most {reduced.LONGEST}.")
-    eps = real("eps", options["eps"], "between 0 and 1", lambda x: 0 < x < 1)
+    eps = real("eps", options["eps"], "between 0 and 1, at least 1e-100", lambda x: 1e-100 <= x < 1)
     real("C", options["C"], "greater than 0", lambda x: x > 0)
     if "p_1" in options:
         real("p_1", options["p_1"], "between 1/K and 1: p_1 is dominant", lambda x: 1 / K < x < 1)
@@ -96,7 +96,7 @@ def check(options: Options) -> None:
     largest = max(query.largest for query in of.values())
     try:
         eta = theory.check_step_size(options["learning_rate"], largest)
-    except (ValueError, TypeError) as error:
+    except InvalidInput as error:
         raise type(error)(f"learning_rate: {error}") from None
     for query in of.values():
         _check_length(query, eps)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....core.seeds import Li2024Part
 from ....models.front import forward
 from ....models.transformer.prompts import CodedPrompts
 from ....papers import li2024
@@ -78,7 +79,7 @@ def tested(options: Options, seed: int, params: li2024.Params, domain: str, alph
     """Errors of all methods, then those of ICL and of 1-NN given a match."""
     problem, (n, few) = DOMAINS[domain], sizes(options)
     draw: dict[str, Any] = {
-        "seed": (seed, 3, length, list(DOMAINS).index(domain)),
+        "seed": (seed, Li2024Part.TASKS, length, list(DOMAINS).index(domain)),
         "tasks": "unseen" if domain == IN else "all",
     }
     prompts = problem.sample(n, length=length, alpha=alpha, **draw)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ....core.seeds import Li2024Part
 from ....models.front import forward
 from ....models.transformer.prompts import CodedPrompts, Prompts
 from ....papers import li2024
@@ -118,7 +119,7 @@ def measure_3a(options: Options, seed: int, runs: Runs) -> Measured:
 
     def test(S: float, length: int, alpha: float) -> Tested:  # the same draws for every S_1 and alpha'
         problem = PROBLEM.out_of_domain(S_1=S)
-        return tested(params, problem.sample(_size(options), length, alpha, seed=(seed, 2, length)))
+        return tested(params, problem.sample(_size(options), length, alpha, seed=(seed, Li2024Part.LENGTHS, length)))
 
     curves = _table([[test(S, length, 1.0) for length in lengths_3a(options)] for S in CURVES])
     long = _table([[test(S, LONG, alpha) for S in S_1] for alpha in (1.0, 0.8)])
@@ -252,7 +253,9 @@ def measure_3b(options: Options, seed: int, runs: Runs) -> Measured:
     def test(
         problem: li2024.Problem, tasks: str, alpha: float, length: int
     ) -> Tested:  # the same draws for every alpha'
-        return tested(params, problem.sample(_size(options), length, alpha, seed=(seed, 3, length), tasks=tasks))
+        return tested(
+            params, problem.sample(_size(options), length, alpha, seed=(seed, Li2024Part.TASKS, length), tasks=tasks)
+        )
 
     return _table([
         [[test(problem, tasks, alpha, length) for length in lengths_3b(options)] for alpha in ALPHAS]

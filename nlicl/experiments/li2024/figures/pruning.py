@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....core.seeds import Li2024Part
 from ....models.front import forward
 from ....models.transformer.prompts import Prompts
 from ....papers import li2024
@@ -68,7 +69,7 @@ def test_prompts(quick: bool) -> int:
 def prompts_at(alpha: float, seed: int, quick: bool) -> Prompts:
     """Test prompts out of domain. Both figures have the same ones for a seed."""
     problem = TRAINED.out_of_domain(S_1=S_1)
-    return problem.sample(test_prompts(quick), alpha=alpha, seed=(seed, 4, round(10 * alpha))).dense()
+    return problem.sample(test_prompts(quick), alpha=alpha, seed=(seed, Li2024Part.PRUNED, round(10 * alpha))).dense()
 
 
 def settings(alphas: Sequence[float], quick: bool) -> Settings:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ....core.seeds import Li2024Test, for_test
 from ....models.front import forward
 from ....models.transformer.prompts import CodedPrompts
 from ....papers import li2024
@@ -57,7 +58,14 @@ def measure_3_3(options: Options, seed: int, runs: Runs) -> Measured:
     shortest = math.ceil(1 / alpha)
 
     def hinge(name: str, problem: li2024.Problem = trained, length: int = l, sampling: str = "at-least") -> float:
-        test = problem.sample(n, length=length, alpha=alpha, seed=(seed, 0, 20), tasks="unseen", sampling=sampling)
+        test = problem.sample(
+            n,
+            length=length,
+            alpha=alpha,
+            seed=for_test(seed, Li2024Test.THEOREM_3_3),
+            tasks="unseen",
+            sampling=sampling,
+        )
         return errors(runs[name].params, test)[0]
 
     others = runs_3_3(options)
@@ -159,12 +167,14 @@ def measure_3_4(options: Options, seed: int, runs: Runs) -> Measured:
     trained, params = setting.problem(options, li2024.sibling), runs["main"].params
     n = 1000 if options["quick"] else 4000
     alpha, l = options["alpha_test"], options["length_test"]
-    known = trained.sample(2000, seed=(seed, 0, 30))
+    known = trained.sample(2000, seed=for_test(seed, Li2024Test.THEOREM_3_4_LUCKY))
     W, U = mechanism.lucky_neurons(params, forward(params, known).preactivation, known.labels)
 
     def test(S_1: float, K: float | None = None, length: int = l, sampling: str = "iid") -> CodedPrompts:
         problem = setting.outside(options, trained, S_1, K)
-        return problem.sample(n, length=length, alpha=alpha, seed=(seed, 0, 31), sampling=sampling)
+        return problem.sample(
+            n, length=length, alpha=alpha, seed=for_test(seed, Li2024Test.THEOREM_3_4), sampling=sampling
+        )
 
     def firing(S_1: float) -> float:
         prompts = test(S_1)

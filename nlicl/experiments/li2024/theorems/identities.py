@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ....core.seeds import Li2024Test, for_test
 from ....models.front import forward, loss_and_grad
 from ....models.transformer.prompts import CodedPrompts, Params
 from ....papers import li2024
@@ -59,7 +60,7 @@ def measure(options: Options, seed: int, runs: Runs) -> Measured:
         moved = mechanism.pattern_block(history.at(t, W) - getattr(start, W), np.vstack([problem.mu, problem.nu]))
         relevant = np.diag(moved)[: problem.M1]
         found[f"{W} irrelevant"] = np.abs(np.diag(moved)[problem.M1 :]).max() / relevant.mean()
-    prompts = problem.sample(problem.batch, seed=(seed, 0, 70))
+    prompts = problem.sample(problem.batch, seed=for_test(seed, Li2024Test.IDENTITIES))
     at = {t: Params(*(history.at(t, name) for name in Params._fields)) for t in EARLY}
     found["balance"] = max(balance(params, prompts) for params in at.values())
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.errors import InvalidValue
+from ....core.seeds import Li2024Test, for_test
 from ....models.front import forward
 from ....papers import li2024
 from ....papers.li2024 import mechanism, pruning
@@ -94,8 +95,8 @@ def measure_4_1(options: Options, seed: int, runs: Runs) -> Measured:
     found = steps(options, runs["few"], few)
     for name, problem in problems(options).items():
         ood = outside(problem)
-        tests = {"in": (problem, problem.sample(n, seed=(seed, 0, 50), tasks="unseen")),
-                 "ood": (ood, ood.sample(n, seed=(seed, 0, 51)))}  # fmt: skip
+        tests = {"in": (problem, problem.sample(n, seed=for_test(seed, Li2024Test.PROPOSITION_4_1), tasks="unseen")),
+                 "ood": (ood, ood.sample(n, seed=for_test(seed, Li2024Test.PROPOSITION_4_1_OOD)))}  # fmt: skip
         start = problem.initialize(seed=seed)
         for domain, (drawn, prompts) in tests.items():
             tokens, mu = prompts.dense().tokens, drawn.mu[prompts.relevant]
@@ -230,7 +231,7 @@ def measure_4_4(options: Options, seed: int, runs: Runs) -> Measured:
     problem, run = setting.problem(options), runs["few"]
     n = 1000 if options["quick"] else 2000
     params = run.params
-    known = problem.sample(n, seed=(seed, 0, 60))
+    known = problem.sample(n, seed=for_test(seed, Li2024Test.PROPOSITION_4_4_LUCKY))
     W, U = mechanism.lucky_neurons(params, forward(params, known).preactivation, known.labels)
     lucky = W | U
     neurons = mechanism.neurons(params, problem.mu_bar, problem.q)
@@ -253,7 +254,8 @@ def measure_4_4(options: Options, seed: int, runs: Runs) -> Measured:
     }
     ood = outside(problem)
     for name, prompts in {
-        "in": problem.sample(n, seed=(seed, 0, 61), tasks="unseen"), "ood": ood.sample(n, seed=(seed, 0, 62))
+        "in": problem.sample(n, seed=for_test(seed, Li2024Test.PROPOSITION_4_4), tasks="unseen"),
+        "ood": ood.sample(n, seed=for_test(seed, Li2024Test.PROPOSITION_4_4_OOD)),
     }.items():  # fmt: skip
         out, z = forward(params, prompts), prompts.labels
         on = out.preactivation > 0

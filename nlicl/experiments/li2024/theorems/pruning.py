@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....core.describe import short
 from ....core.errors import InvalidType
+from ....core.seeds import Li2024Test, Li2024Uncounted, for_test, uncounted
 from ....models.front import forward
 from ....models.transformer.prompts import Prompts
 from ....papers import li2024
@@ -52,9 +54,13 @@ def measure(options: Options, seed: int, runs: Runs) -> Measured:
     trained = setting.problem(options)
     n = 1000 if options["quick"] else 4000
     l, alpha = options["length_test"], options["alpha_test"]
-    outside = setting.outside(options, trained, options["S_1"]).sample(n, length=l, alpha=alpha, seed=(seed, 0, 40))
+    outside = setting.outside(options, trained, options["S_1"]).sample(
+        n, length=l, alpha=alpha, seed=for_test(seed, Li2024Test.THEOREM_3_7_OOD)
+    )
     more = runs["more tasks"].params
-    unseen = trained.sample(n, length=l, alpha=alpha, seed=(seed, 0, 41), tasks="unseen")
+    unseen = trained.sample(
+        n, length=l, alpha=alpha, seed=for_test(seed, Li2024Test.THEOREM_3_7_UNSEEN), tasks="unseen"
+    )
     main = runs["main"].params
     small = pruning.small_neurons(main)
     norm, initial = (np.linalg.norm(psi.W_O, axis=1) for psi in (main, trained.initialize(seed=seed)))
@@ -82,7 +88,7 @@ def pruned(params: li2024.Params, prompts: Prompts, seed: int) -> dict[str, Any]
     small = np.flatnonzero(pruning.small_neurons(params))
     upwards = pruning.order(params)
     large = upwards[~np.isin(upwards, small)]
-    random = np.random.default_rng([5, seed]).permutation(large)
+    random = uncounted(Li2024Uncounted.LARGE, seed).permutation(large)
     orders = dict(zip(ORDERS, (large[::-1], random, large), strict=True))
     counts = [pruning.number_removed(R, len(large)) for R in SHARES]
     curves = {name: pruning.curve(params, prompts, np.r_[order, small], counts) for name, order in orders.items()}
@@ -197,7 +203,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
 
 def check(options: Options) -> None:
     if not isinstance(options["S_1"], (int, float)):
-        raise InvalidType(f"S_1 is {options['S_1']!r}; expected one number.")
+        raise InvalidType(f"S_1 is {short(options['S_1'])}; expected one number.")
     found = setting.check(options, theorem="Theorem 3.7")
     setting.check_tests(options, found, "Theorem 3.7", ood=True)
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ....core.checks import real
-from ....core.errors import InvalidValue
+from ....core.checks import numbers, real
+from ....core.errors import InvalidInput, InvalidType, InvalidValue
 from ....models.front import forward
 from ....models.transformer.prompts import CodedPrompts
 from ....papers import li2024
@@ -45,6 +45,7 @@ SIZES = ("M1", "M2", "d_X", "K", "alpha", "beta", "length", "m", "learning_rate"
 TESTS: dict[str, Any] = {"alpha_test": 0.8, "length_test": 20}
 OUT_OF_DOMAIN: dict[str, Any] = {"S_1": 1.1, "K_test": 0.5, "M1_test": 3}
 MARGIN = 2.0  # hinge of a wrong answer given with margin 1
+LEAST_EPS = 1e-6
 AVERAGED = 10  # steps the training hinge is averaged over
 
 CONSTANTS = (
@@ -103,7 +104,12 @@ def check(options: Options, base: li2024.Problem | None = None, theorem: str = "
 
     ValueError or TypeError for settings that break the data model, or for which the theorem promises nothing.
     """
-    real("eps", options["eps"], "in (0, 1)", lambda x: 0 < x < 1)
+    real(
+        "eps",
+        options["eps"],
+        f"in (0, 1), at least {LEAST_EPS:g}: a batch has eps^-2 prompts",
+        lambda x: LEAST_EPS <= x < 1,
+    )
     found = problem(options, base)
     if found.K > 0.5:
         raise InvalidValue(
@@ -122,9 +128,12 @@ def check(options: Options, base: li2024.Problem | None = None, theorem: str = "
 
 def check_tests(options: Options, found: li2024.Problem, theorem: str = "Theorem 3.3", ood: bool = False) -> None:
     """ValueError or TypeError for wrong test prompts: for alpha' and l_ts, and with `ood` for S_1, K' and M1'."""
+    for name in ("alpha_test", "length_test"):
+        if options[name] is None:
+            raise InvalidType(f"{name} is None; expected a number.")
     tested = found
     if ood:
-        for S_1 in np.atleast_1d(options["S_1"]).tolist():
+        for S_1 in np.atleast_1d(numbers("S_1", options["S_1"])).tolist():
             tested = outside(options, found, S_1)
             if S_1 < 1:
                 raise InvalidValue(
@@ -133,7 +142,7 @@ def check_tests(options: Options, found: li2024.Problem, theorem: str = "Theorem
                 )
     try:
         tested.sample(1, length=options["length_test"], alpha=options["alpha_test"])
-    except (ValueError, TypeError) as error:
+    except InvalidInput as error:
         raise type(error)(f"alpha_test, length_test: {error}") from None
     if options["length_test"] * options["alpha_test"] < 1:
         raise InvalidValue(
@@ -146,7 +155,7 @@ def outside(options: Options, found: li2024.Problem, S_1: float, K: float | None
     """The out-of-domain problem of the options; if there is none, Problem's error, with the names of the options."""
     try:
         return found.out_of_domain(S_1=S_1, K=options["K_test"] if K is None else K, M1=options["M1_test"])
-    except (ValueError, TypeError) as error:
+    except InvalidInput as error:
         raise type(error)(f"out of domain (S_1, K_test, M1_test): {error}") from None
 
 
