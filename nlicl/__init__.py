@@ -13,6 +13,7 @@ Names below are loaded on first use, so that `import nlicl` costs nothing and th
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -34,11 +35,11 @@ _WHERE = {
 __all__ = [*_WHERE, "__version__"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'nlicl' has no attribute {name!r}; it offers {', '.join(__all__)}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

@@ -1,13 +1,21 @@
 """What `nlicl doctor` looks at: versions, the compiled kernels' cache, threads, BLAS, CUDA, and one gradient."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
+import re
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = ["Finding", "examine"]
+__all__ = ["EXTRAS", "Finding", "examine"]
+
+EXTRAS = {
+    "plot": ("matplotlib",),
+    "baselines": ("scikit-learn",),
+    "test": ("pytest", "hypothesis", "mpmath", "coverage", "matplotlib", "scikit-learn"),
+}
+"""Extras and the distributions that they install, as pyproject.toml has them."""
 
 
 class Finding(NamedTuple):
@@ -19,17 +27,33 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-def examine():
-    """Look at everything.
+def examine() -> list[Finding]:
+    """Look at everything. What cannot be looked at, since a library is missing or broken, is a finding as well."""
+    looks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "versions": _versions,
+        "cache": _cache,
+        "threads": _threads,
+        "BLAS": _blas,
+        "CUDA": _cuda,
+        "extras": _extras,
+        "gradient": _gradient,
+    }
+    found: list[Finding] = []
+    for what, look in looks.items():
+        try:
+            found.extend(look())
+        except (
+            ImportError,
+            OSError,
+        ) as error:  # OSError: of a shared library, or of a folder that may not be looked into
+            reason = f"cannot be looked at: {type(error).__name__}: {error}"
+            found.append(
+                Finding("PROBLEM", what, reason, "mend what it names; a missing library: python -m pip install it")
+            )
+    return found
 
-    Returns
-    -------
-    list of Finding
-    """
-    return [*_versions(), _cache(), *_threads(), _blas(), _cuda(), *_extras(), _gradient()]
 
-
-def _versions():
+def _versions() -> Iterator[Finding]:
     from . import __version__
 
     yield Finding("ok", "nlicl", f"{__version__}, from {os.path.dirname(__file__)}")
@@ -43,7 +67,7 @@ def _versions():
         )
 
 
-def _threads():
+def _threads() -> Iterator[Finding]:
     import numba
 
     from .kernels import compile
@@ -63,7 +87,7 @@ def _threads():
         yield Finding("note", "compiler", "off (NUMBA_DISABLE_JIT): everything runs, slowly", "unset NUMBA_DISABLE_JIT")
 
 
-def _cache():
+def _cache() -> Iterator[Finding]:
     import warnings
 
     with warnings.catch_warnings(record=True) as caught:
@@ -73,24 +97,27 @@ def _cache():
     folder = compile.cache_folder()
     if folder is None:
         reason = str(caught[0].message) if caught else "no writable folder"
-        return Finding(
+        yield Finding(
             "PROBLEM", "cache", f"compiled kernels are not kept: {reason}", "set NUMBA_CACHE_DIR to a writable folder"
         )
+        return
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    others = [path for path in folder.parent.iterdir() if path.is_dir() and path != folder]
-    older = f"; {len(others)} folders of other versions beside it, safe to delete" if others else ""
-    return Finding("ok", "cache", f"{folder} ({size / 2**20:.1f} MiB){older}")
+    # nlicl's folders are named by a hash; NUMBA_CACHE_DIR may hold other folders, which are none of its business
+    others = [path for path in folder.parent.iterdir() if re.fullmatch("[0-9a-f]{16}", path.name) and path != folder]
+    older = f"; {len(others)} of other versions beside it, safe to delete" if others else ""
+    yield Finding("ok", "cache", f"{folder} ({size / 2**20:.1f} MiB){older}")
 
 
-def _blas():
+def _blas() -> Iterator[Finding]:
     import numpy as np
 
-    blas = np.__config__.CONFIG.get("Build Dependencies", {}).get("blas", {})
+    config = np.show_config(mode="dicts") or {}
+    blas = config.get("Build Dependencies", {}).get("blas", {})
     name = " ".join(str(blas.get(key, "")) for key in ("name", "version")).strip() or "unknown"
-    return Finding("ok", "BLAS", f"{name}; the kernels do not use it")
+    yield Finding("ok", "BLAS", f"{name}; the kernels do not use it")
 
 
-def _cuda():
+def _cuda() -> Iterator[Finding]:
     """The package, the GPU, and one gradient of its kernels; nothing here needs it, so that what is missing is a note."""
     from . import devices
 
@@ -99,35 +126,33 @@ def _cuda():
     if found is not None:
         why, fix = found
         state = "ok" if version is None else "note"  # who has installed it wants to use it
-        return Finding(state, "CUDA", f"{why}; nothing but backend='cuda' needs it", "" if version is None else fix)
+        yield Finding(state, "CUDA", f"{why}; nothing but backend='cuda' needs it", "" if version is None else fix)
+        return
     cuda = devices.kernels()
-    error = _error("cuda")
-    about = f"{cuda.device_name()}, numba-cuda {version or '(that of numba)'}"
-    if error < 1e-12:
-        return Finding("ok", "CUDA", f"{about}; kernels and definition agree to {error:.1e}")
-    return Finding("PROBLEM", "CUDA", f"{about}; kernels and definition differ by {error:.1e}", "report this, please")
+    about = f"{cuda.device_name()}, numba-cuda {version or '(that of numba)'}; "
+    yield _agreement("CUDA", "cuda", about, "report this, please")
 
 
-def _extras():
-    for extra, names in (
-        ("plot", ["matplotlib"]),
-        ("baselines", ["sklearn"]),
-        ("test", ["pytest", "hypothesis", "mpmath"]),
-    ):
+def _extras() -> Iterator[Finding]:
+    for extra, names in EXTRAS.items():
         missing = [name for name in names if _version(name) is None]
         found = "installed" if not missing else f"without {', '.join(missing)} (optional)"
         yield Finding("ok", f"extra {extra}", found)
 
 
-def _gradient():
-    error = _error("cpu")
+def _gradient() -> Iterator[Finding]:
+    yield _agreement("gradient", "cpu", "", "delete the cache folder above and report this, please")
+
+
+def _agreement(what: str, backend: str, about: str, fix: str) -> Finding:
+    """Whether a gradient of the compiled kernels is that of the definition."""
+    error = _error(backend)
     if error < 1e-12:
-        return Finding("ok", "gradient", f"kernels and definition agree to {error:.1e}")
-    fix = "delete the cache folder above and report this, please"
-    return Finding("PROBLEM", "gradient", f"kernels and definition differ by {error:.1e}", fix)
+        return Finding("ok", what, f"{about}kernels and definition agree to {error:.1e}")
+    return Finding("PROBLEM", what, f"{about}kernels and definition differ by {error:.1e}", fix)
 
 
-def _error(backend):
+def _error(backend: str) -> float:
     """The relative error of one gradient of the compiled kernels, against the complex step through the definition."""
     import numpy as np
 
@@ -137,17 +162,18 @@ def _error(backend):
 
     rng = np.random.default_rng(0)
     params = Params(*(rng.standard_normal(shape) for shape in ((4, 5), (4, 5), (3, 5), (6, 3), (6,))))
-    prompts = Prompts(rng.standard_normal((1, 4, 5)), [1.0])
-    if 1 - reference.forward(params, prompts[0]).score < 0:
-        prompts = Prompts(prompts.tokens, [-1.0])  # an active hinge
+    prompts = Prompts(rng.standard_normal((1, 4, 5)), np.ones(1))
+    if np.real(reference.forward(params, prompts[0]).score) > 1:
+        prompts = Prompts(prompts.tokens, -np.ones(1))  # an active hinge
     W_K, h = params.W_K.astype(complex), 1e-40
     W_K[2, 3] += 1j * h
     expected = reference.loss(params._replace(W_K=W_K), prompts[0]).imag / h
     given = loss_and_grad(params, prompts, backend=backend)[1].W_K[2, 3]
-    return abs(given - expected) / abs(expected)
+    return float(abs(given - expected) / abs(expected))
 
 
-def _version(name):
+def _version(name: str) -> str | None:
+    """The installed version of a distribution; None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

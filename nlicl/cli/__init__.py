@@ -1,13 +1,25 @@
 """The command line, thin: arguments in, one call, text out.
 
-Exit status: 0 all is well (every verdict is the expected one, every claim holds); 1 something disagrees, does not hold or is
-undetermined; 2 the command could not run, with one line on standard error.
+| exit status | when                                                                                                      |
+|-------------|-----------------------------------------------------------------------------------------------------------|
+| 0           | all is well: every verdict is the expected one, every claim holds                                          |
+| 1           | something disagrees, does not hold or is undetermined; a training run diverged; the doctor found a problem |
+| 2           | the command could not run as it was given: one line on standard error says why, and what to do             |
+| 70          | a bug of nlicl: its traceback on standard error                                                            |
+| 130         | interrupted, by Ctrl-C                                                                                     |
+
+What is refused, and what went wrong without being a bug, has an exception type of its own. `main` knows them, in one place. It
+takes any other exception for a bug.
 """
 
 import argparse
 import errno
+import io
 import os
+import shlex
 import sys
+import traceback
+from collections.abc import Sequence
 
 from .. import __version__
 from . import audit, reproduce, train
@@ -15,48 +27,101 @@ from .common import CannotRun, load_paper
 
 __all__ = ["main"]
 
+BUG = 70  # EX_SOFTWARE of sysexits.h
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no room on the disk, or no more allowed
+
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message):
+    def error(self, message: str) -> None:  # type: ignore[override]
         raise CannotRun(f"{message} (see `{self.prog} --help`)")
 
 
-def main(arguments=None):
-    """Run the command line; returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process if not given.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    for stream in (sys.stdout, sys.stderr):  # an encoding without Greek letters must not end the work
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
-        status = options.run(options)
+        status: int = options.run(options)
         sys.stdout.flush()
         return status
-    except CannotRun as reason:
-        print(f"nlicl: {reason}", file=sys.stderr)
-        return 2
-    except train.Failed as reason:
-        print(f"nlicl: {reason}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt as reason:
         print("nlicl: interrupted" + (f"; {reason}" if str(reason) else ""), file=sys.stderr)
         return 130
-    except MemoryError as reason:
-        print(f"nlicl: there is not enough memory: {reason or 'it is used up'}; lower the sizes", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
         _drop_output()
         return 0
-    except OSError as reason:
-        if reason.errno != errno.ENOSPC:
-            raise
+    except Exception as error:
+        outcome = _outcome(error)
+        if outcome is None:
+            return _bug(error, sys.argv[1:] if arguments is None else arguments)
+        status, text = outcome
+        print(f"nlicl: {_one_line(text)}", file=sys.stderr)
+        return status
+
+
+def _outcome(error: Exception) -> tuple[int, str] | None:
+    """Exit status and reason of an error that is no bug; None for a bug."""
+    from ..core.errors import InvalidInput
+
+    if isinstance(error, (CannotRun, InvalidInput)):
+        return 2, str(error)
+    if isinstance(error, MemoryError):
+        return 2, f"there is not enough memory: {str(error) or 'it is used up'}; lower the sizes"
+    if isinstance(error, OSError) and error.errno in _FULL:
         _drop_output()
-        print(f"nlicl: the output cannot be written: {reason.strerror}", file=sys.stderr)
-        return 2
+        return 2, f"the output cannot be written: {error.strerror}"
+    if isinstance(error, ImportError) and (error.name or "nlicl").partition(".")[0] != "nlicl":
+        return 2, f"a library that nlicl needs cannot be imported: {error}. `nlicl doctor` says what is missing"
+
+    from concurrent.futures.process import BrokenProcessPool
+
+    if isinstance(error, BrokenProcessPool) and error.__cause__ is None:
+        what = "a process was ended from outside, as the system does where memory runs out"
+        return 2, f"{what}; expected it to finish. Give a smaller --jobs, or lower the sizes"
+
+    from ..devices import Unavailable
+    from ..training.runs import Diverged
+
+    if isinstance(error, Unavailable):
+        return 2, str(error)
+    return (1, str(error)) if isinstance(error, Diverged) else None
 
 
-def _drop_output():
+def _one_line(reason: str) -> str:
+    """A reason as a line of words; the middle of a very long word, such as a number of 400 digits, is left out."""
+    return " ".join(word if len(word) <= 200 else f"{word[:60]}...{word[-20:]}" for word in reason.split())
+
+
+def _bug(error: Exception, arguments: Sequence[str]) -> int:
+    traceback.print_exception(error)
+    command = shlex.join(["nlicl", *map(str, arguments)])
+    print(
+        f"nlicl: this is a bug of nlicl {__version__}, not a mistake of yours. Please report it, with the lines above and the "
+        f"command: {command}",
+        file=sys.stderr,
+    )
+    return BUG
+
+
+def _drop_output() -> None:
     """Nothing more is written, not even at the interpreter's end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="nlicl", description="Nonlinear in-context learning: definitions, gradients, and their audit."
     )
@@ -77,7 +142,7 @@ def _parser():
     return parser
 
 
-def _papers(options):
+def _papers(options: argparse.Namespace) -> int:
     from ..experiments.registry import figures as load_figures
     from ..experiments.registry import theorems as load_theorems
     from ..papers import names
@@ -105,7 +170,7 @@ def _papers(options):
     return 0
 
 
-def _doctor(options):
+def _doctor(options: argparse.Namespace) -> int:
     from ..doctor import examine
 
     findings = examine()

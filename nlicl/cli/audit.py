@@ -4,13 +4,15 @@ import argparse
 import importlib.util
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .common import CannotRun, check_files, load_paper, progress_bar
 
 
-def add(commands):
+def add(commands: Any) -> None:
     """The command's arguments."""
     audit = commands.add_parser(
         "audit",
@@ -59,9 +61,22 @@ def add(commands):
     audit.set_defaults(run=run)
 
 
-def run(options):
-    if not options.timeout > 0:
-        raise CannotRun(f"--timeout is {options.timeout:g}; expected a number of seconds greater than 0")
+def run(options: argparse.Namespace) -> int:
+    """Audit, and write what was asked for.
+
+    Returns
+    -------
+    int
+        0 if every verdict is the expected one, otherwise 1.
+
+    Raises
+    ------
+    CannotRun
+        Options that do not go together, a formula's file that does not import, a formula without a value.
+    """
+    from ..core.checks import seconds
+
+    seconds("--timeout", options.timeout)
     files = {"--json": options.json, "--html": options.html}
     piped = [option for option in files if files[option] == Path("-")]  # to standard output, without the table
     if len(piped) == 2:
@@ -87,7 +102,7 @@ def run(options):
     settings = {"draws": options.draws, "seed": options.seed, "query_attends": options.query_attends}
     with progress_bar() as bar:
 
-        def progress(done, total, name):
+        def progress(done: int, total: int, name: str) -> None:
             note = "  (the first run compiles the kernels: about a quarter of a minute)" if done == 0 else ""
             bar(done, total, name + note)
 
@@ -111,16 +126,20 @@ def run(options):
     return 0 if report.ok else 1
 
 
-def _load_formula(where, timeout):
+def _load_formula(where: str, timeout: float) -> Callable[..., Any]:
     """The function FILE.py:FUNCTION; CannotRun with the reason if there is none."""
     file, colon, name = where.rpartition(":")
     if not colon or not file or not name:
         raise CannotRun(f"--formula {where}: expected FILE.py:FUNCTION, for example appendix.py:grad")
     path = Path(file)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise CannotRun(f"--formula {where}: {error.strerror}; expected FILE.py:FUNCTION") from None
+    if not there:
         raise CannotRun(f"--formula {where}: there is no file {file}")
     spec = importlib.util.spec_from_file_location("nlicl_formula_file", path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise CannotRun(f"--formula {where}: {file} is not a Python file; expected FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.absolute().parent))  # it may import its neighbours
@@ -132,7 +151,7 @@ def _load_formula(where, timeout):
         raise CannotRun(f"--formula {where}: {file} does not import: {type(error).__name__}: {text}") from None
     finally:
         sys.path.pop(0)
-    function = getattr(module, name, None)
+    function: Any = getattr(module, name, None)
     if not callable(function):
         offers = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
         raise CannotRun(f"--formula {where}: {file} has no function {name}; it has {', '.join(offers) or 'none'}")
@@ -140,13 +159,13 @@ def _load_formula(where, timeout):
 
 
 @contextmanager
-def _time_limit(seconds):
+def _time_limit(seconds: float) -> Iterator[None]:
     """Interrupt what runs inside after so many seconds, by TimeoutError; without limit where there is no such signal."""
     if not hasattr(signal, "setitimer"):
         yield
         return
 
-    def interrupt(number, frame):
+    def interrupt(number: int, frame: Any) -> None:
         raise TimeoutError(f"does not finish within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, interrupt)

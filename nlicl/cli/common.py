@@ -8,8 +8,14 @@ import os
 import sys
 import tempfile
 import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..papers.paper import Paper
 
 __all__ = [
     "Bar",
@@ -32,23 +38,31 @@ NOTATION |= {"L": "length", "gamma": "step_offset", "K1": "concepts", "K": "dict
 
 
 class CannotRun(Exception):
-    """A reason, in one line, why a command cannot run: exit status 2."""
+    """Why a command cannot run, in one line: exit status 2."""
 
 
-def check_files(files):
+def check_files(files: Mapping[str, Path | None]) -> None:
     """CannotRun unless each file, by the option that names it, can be written: before the work, not after."""
     for option, path in files.items():
-        if path is not None and not path.absolute().parent.is_dir():
-            raise CannotRun(f"{option} {path}: there is no folder {path.parent}; make it first")
-        if path is not None and path.is_dir():
-            raise CannotRun(f"{option} {path}: is a folder; expected the name of a file")
-        if path is not None and not os.access(path.absolute().parent, os.W_OK):
-            raise CannotRun(f"{option} {path}: the folder {path.parent} cannot be written")
+        if path is None:
+            continue
+        try:
+            if not path.absolute().parent.is_dir():
+                raise CannotRun(f"{option} {path}: there is no folder {path.parent}; make it first")
+            if path.is_dir():
+                raise CannotRun(f"{option} {path}: is a folder; expected the name of a file")
+            if not os.access(path.absolute().parent, os.W_OK):
+                raise CannotRun(f"{option} {path}: the folder {path.parent} cannot be written; choose another one")
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            raise CannotRun(f"{option} {path}: {error.strerror}; expected a file that can be written") from None
 
 
-def check_folder(option, folder):
+def check_folder(option: str, folder: Path) -> None:
     """CannotRun unless `folder` is there or can be made, and can be written to: before the work, not after."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise CannotRun(f"{option} {folder}: {error.strerror}; expected the name of a folder") from None
     if not there.is_dir():
         raise CannotRun(f"{option} {folder}: {there} is no folder; expected the name of a folder")
     try:
@@ -59,7 +73,7 @@ def check_folder(option, folder):
         ) from None
 
 
-def folder_name(text):
+def folder_name(text: str) -> Path:
     """A Path, of an option that names a folder."""
     if not text:
         raise argparse.ArgumentTypeError("is empty; expected the name of a folder")
@@ -67,20 +81,20 @@ def folder_name(text):
 
 
 class Bar:
-    """A line on standard error that says how far the work is, and how long it will take yet, on a terminal only."""
+    """A line on standard error, on a terminal only: how far the work is, and how long the rest of it takes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
-        self.began = None  # when, and how far it was
+        self.began: tuple[float, int] | None = None  # when, and how far it was
 
-    def __call__(self, done, total, text):
+    def __call__(self, done: int, total: int, text: str) -> None:
         if self.terminal:
             bar = "#" * (20 * done // max(total, 1))
             text += self._left(done, total)
             print(f"\r\x1b[K[{bar:<20}] {done}/{total} {text}", end="", file=sys.stderr, flush=True)
 
-    def _left(self, done, total):
-        """The time it will take yet at the pace so far, in words; nothing below two minutes."""
+    def _left(self, done: int, total: int) -> str:
+        """The time that the rest takes at the pace so far, in words; nothing below two minutes."""
         now = time.monotonic()
         self.began = self.began or (now, done)
         since, first = self.began
@@ -89,30 +103,23 @@ class Bar:
             return ""
         return f", {seconds / 60:.0f} minutes left" if seconds < 7200 else f", {seconds / 3600:.0f} hours left"
 
-    def clear(self):
+    def clear(self) -> None:
         """Take the line away, before something else is printed."""
         if self.terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager
-def progress_bar():
-    """A `Bar` for the work inside. Wrong settings, found there as ValueError or TypeError, end the command in one line, and so
-    does a GPU that is not there."""
-    from ..devices import Unavailable
-
+def progress_bar() -> Iterator[Bar]:
+    """A `Bar` for the work inside, taken away at its end, however it ends."""
     bar = Bar()
     try:
         yield bar
-    except (ValueError, TypeError, Unavailable) as error:
-        raise CannotRun(" ".join(str(error).split())) from None
-    except OverflowError as error:
-        raise CannotRun(f"a setting is too large: {error}") from None
     finally:
         bar.clear()
 
 
-def needs(module, extra):
+def needs(module: str, extra: str) -> None:
     """CannotRun, with what to install, unless `module` is there."""
     if importlib.util.find_spec(module) is None:
         raise CannotRun(
@@ -120,7 +127,7 @@ def needs(module, extra):
         )
 
 
-def split_name(text):
+def split_name(text: str) -> tuple[str, str | None]:
     """PAPER or PAPER:NAME as (paper, name or None)."""
     paper, colon, name = text.partition(":")
     if colon and not name:
@@ -128,18 +135,16 @@ def split_name(text):
     return paper, name or None
 
 
-def load_paper(name):
-    """The paper's module; CannotRun with the names there are."""
+def load_paper(name: str) -> "Paper":
+    """The paper of that name; InvalidValue, with the names there are, for any other."""
     from ..papers import load
 
-    try:
-        return load(name)
-    except ValueError as error:
-        raise CannotRun(str(error)) from None
+    return load(name)
 
 
-def meant(key, known):
+def meant(key: str, known: Iterable[str]) -> str:
     """What an unknown setting may have meant, for its error, in brackets; nothing if it is like none of the known ones."""
+    known = list(known)
     name = NOTATION.get(key)
     if name in known:
         return f" ({key} is called {name})"
@@ -147,17 +152,24 @@ def meant(key, known):
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def settings(pairs):
-    """A dict of the options --set KEY=VALUE: numbers, tuples, True, None as in Python; anything else is a text."""
-    found = {}
+def settings(pairs: Iterable[str] | None) -> dict[str, Any]:
+    """The options --set KEY=VALUE as a dict: numbers, tuples, True, None as in Python; anything else is a text."""
+    found: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise CannotRun(f"--set {pair}: expected KEY=VALUE, for example --set length=30")
+            raise CannotRun(f"--set {pair[:80]}: expected KEY=VALUE, for example --set length=30")
         if key in found:
             raise CannotRun(f"--set {key} is given twice")
-        try:
-            found[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            found[key] = text
+        found[key] = _value(text)
     return found
+
+
+def _value(text: str) -> Any:
+    """What a text means as a Python literal; the text itself where it is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Python has against a text is said nowhere
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # the last two: nested too deep
+            return text

@@ -2,7 +2,9 @@
 
 import argparse
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .common import (
     CannotRun,
@@ -17,10 +19,15 @@ from .common import (
     split_name,
 )
 
+if TYPE_CHECKING:
+    from ..experiments.claims import Claim
+    from ..experiments.experiment import Experiment
+
 SEEDS, QUICK_SEEDS = 10, 3
+MOST_SEEDS, MOST_JOBS = 100_000, 1_000
 
 
-def add(commands):
+def add(commands: Any) -> None:
     """The commands' arguments."""
     reproduce = commands.add_parser(
         "reproduce",
@@ -62,23 +69,32 @@ def add(commands):
     theorem.set_defaults(run=run_theorems)
 
 
-def _shared(parser):
+def _shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--seeds", type=_count, metavar="N", help=f"seeds 0 .. N-1 (default {SEEDS}; quick: {QUICK_SEEDS})"
+        "--seeds", type=_count(MOST_SEEDS), metavar="N", help=f"seeds 0 .. N-1 (default {SEEDS}; quick: {QUICK_SEEDS})"
     )
     parser.add_argument(
-        "--jobs", type=_count, metavar="N", help="processes (default: one a core); results are the same"
+        "--jobs", type=_count(MOST_JOBS), metavar="N", help="processes (default: one a core); results are the same"
     )
     parser.add_argument("--quick", action="store_true", help="a rough version of everything")
 
 
-def _count(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected an integer, at least 1")
-    return int(text)
+def _count(most: int) -> Callable[[str], int]:
+    """What reads an option's text as an integer from 1 to `most`."""
+
+    def count(text: str) -> int:
+        if not text.isdecimal() or len(text) > 30 or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r}; expected an integer, at least 1 and at most {most}")
+        return int(text)
+
+    return count
 
 
-def _execute(options, table, given=None):
+def _execute(
+    options: argparse.Namespace,
+    table: Callable[[str], "Mapping[str, Experiment]"],
+    given: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[Any, Any]]:
     """(experiment, result) of what PAPER[:NAME] asks for, one by one."""
     from ..experiments.experiment import execute
 
@@ -86,16 +102,17 @@ def _execute(options, table, given=None):
     load_paper(paper)
     known = table(paper)
     if not known:
-        raise CannotRun(f"{paper} has none; nlicl papers {paper} lists what it has")
+        what = "figures" if options.command == "reproduce" else "theorems"
+        raise CannotRun(f"{paper} has no {what}; nlicl papers {paper} lists what it has")
     if name is not None and name not in known:
         raise CannotRun(f"{options.paper}: {paper} has no {name!r}; it has {', '.join(known)}")
     if given and name is None:
         raise CannotRun(f"--set belongs to one theorem: say which, for example {paper}:{next(iter(known))}")
     chosen = list(known.values()) if name is None else [known[name]]
     for key in given or ():
-        if key not in known[name].options:
-            there = ", ".join(known[name].options) or "none"
-            raise CannotRun(f"{name} has no setting {key!r}{meant(key, known[name].options)}; it has {there}")
+        there = chosen[0].options
+        if key not in there:
+            raise CannotRun(f"{name} has no setting {key!r}{meant(key, there)}; it has {', '.join(there) or 'none'}")
     for experiment in chosen:
         for module, extra in experiment.needs:
             needs(module, extra)
@@ -107,7 +124,8 @@ def _execute(options, table, given=None):
             yield found
 
 
-def run_figures(options):
+def run_figures(options: argparse.Namespace) -> int:
+    """Compute, draw and write figures, and print their claims. Returns 0 if every claim holds, otherwise 1."""
     from ..core.files import write_whole
     from ..experiments.page import page
     from ..experiments.registry import figures as known_figures
@@ -144,7 +162,8 @@ def run_figures(options):
     return 0 if ok else 1
 
 
-def run_theorems(options):
+def run_theorems(options: argparse.Namespace) -> int:
+    """Test theorems, and print their reports. Returns 0 if every claim holds, otherwise 1."""
     from ..core.files import to_json, write_whole
     from ..experiments.registry import theorems as known_theorems
     from ..experiments.theorem import report
@@ -170,14 +189,14 @@ def run_theorems(options):
     return 0 if ok else 1
 
 
-def print_claims(claims):
+def print_claims(claims: "Iterable[Claim]") -> None:
     """Claims as lines: verdict, claim, what was expected, what was measured."""
     for claim in claims:
         print(f"  {claim.verdict:5}  {claim.claim}")
         print(f"         expected {claim.expected}; measured {claim.measured}")
 
 
-def not_every(claims):
+def not_every(claims: "Iterable[Claim]") -> str:
     """What is said at the end where a claim does not hold: which verdicts to look for."""
     verdicts = {claim.holds for claim in claims}
     seen = " and ".join(word for state, word in ((False, "FAILS"), (None, "? (undetermined)")) if state in verdicts)

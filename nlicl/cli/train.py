@@ -1,14 +1,23 @@
 """`nlicl train`: a paper's gradient descent, from the command line."""
 
+import argparse
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from .common import CannotRun, check_folder, folder_name, load_paper, meant, progress_bar, settings, split_name
+
+if TYPE_CHECKING:
+    from ..papers.paper import Paper
+    from ..training import Run
+    from ..training.optimizers import Optimizer
 
 # of nlicl.train, by --set
 OPTIONS = ("loss", "trained", "optimizer", "weight_decay", "prompts", "model", "dtype", "measure", "checkpoint")
 
 
-def add(commands):
+def add(commands: Any) -> None:
     """The command's arguments."""
     train = commands.add_parser(
         "train",
@@ -39,12 +48,28 @@ def add(commands):
     train.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
+    """Train, print the measurements as a table, and keep the run where that was asked for.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    CannotRun
+        Options that do not go together; a folder that cannot be written; a checkpoint that is none, or of another run.
+    nlicl.Diverged
+        The run diverged. Its measurements are printed, and it is kept, before this is raised.
+    """
     from ..training import Diverged, load_run, train
     from ..training.checkpoint import CHECKPOINT, paper_of
 
     if options.resume is not None and options.resume.name == CHECKPOINT:
         options.resume = options.resume.parent
+    result: Run
+    diverged: Diverged | None = None
     with progress_bar() as bar:
         if options.resume is not None:
             problem, chosen = _resumed(options, load_run, paper_of)
@@ -60,7 +85,6 @@ def run(options):
         steps = chosen.pop("steps") if options.steps is None else options.steps
         chosen.pop("steps", None)
         folder = options.resume or options.out
-        diverged = None
         try:
             result = train(
                 problem,
@@ -73,6 +97,8 @@ def run(options):
         except Diverged as error:
             result, diverged = error.run, error
         except OSError as error:
+            if folder is None:
+                raise
             option = "--out" if options.resume is None else "--resume"
             raise CannotRun(
                 f"{option} {folder}: {error.strerror or error}; expected a folder that can be written"
@@ -85,16 +111,12 @@ def run(options):
     if folder is not None:
         print(f"\n{folder / CHECKPOINT}\n{folder / 'history.csv'}")
     if diverged is not None:
-        raise Failed(str(diverged))
+        raise diverged
     return 0
 
 
-class Failed(Exception):
-    """What was tried went wrong, and that is a result: exit status 1, with the reason on standard error."""
-
-
-def _named(options):
-    """PAPER[:SETTINGS] as (paper's name, its module, the settings' name or None, the problem so named, or the default)."""
+def _named(options: argparse.Namespace) -> "tuple[str, Paper, str | None, Any]":
+    """PAPER[:SETTINGS] as (name of the paper, the paper, name of the settings or None, the problem of these settings)."""
     name, which = split_name(options.paper)
     paper = load_paper(name)
     if which is not None and which not in paper.problems:
@@ -102,8 +124,9 @@ def _named(options):
     return name, paper, which, paper.problems[which or next(iter(paper.problems))]
 
 
-def _chosen(options):
+def _chosen(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """Problem and training settings from PAPER[:SETTINGS] and --set."""
+    from ..core.describe import short
     from ..training.problem import extra as offers
 
     name, _, which, named = _named(options)
@@ -116,12 +139,12 @@ def _chosen(options):
         instead = " (give --seed)" if key == "seed" else meant(key, known)
         raise CannotRun(f"--set {key}: no such setting{instead}; there are {', '.join(known)}")
     if "steps" in given and options.steps is not None:
-        raise CannotRun(f"--set steps={given['steps']} and --steps {options.steps}: expected one of the two")
+        raise CannotRun(f"--set steps={short(given['steps'])} and --steps {options.steps}: expected one of the two")
     chosen = {key: given.pop(key) for key in extra if key in given}
     if isinstance(chosen.get("trained"), str):
         chosen["trained"] = tuple(part.strip() for part in chosen["trained"].split(","))
     if chosen.get("optimizer") is not None:
-        chosen["optimizer"] = _optimizer(str(chosen["optimizer"]))
+        chosen["optimizer"] = _optimizer(chosen["optimizer"])
     problem = _with(named, given)
     if which is not None and offers(problem, "case") != offers(named, "case"):
         raise CannotRun(
@@ -131,23 +154,25 @@ def _chosen(options):
     prompts = chosen.get("prompts")
     if "batch" in given and (offers(problem, "prompts") if prompts is None else prompts) == "population":
         raise CannotRun(
-            f"--set batch={given['batch']}: training is on the population, of which every step takes all; leave it out, or "
-            "--set prompts=fresh"
+            f"--set batch={short(given['batch'])}: training is on the population, of which every step takes all; leave it "
+            "out, or --set prompts=fresh"
         )
     return problem, chosen
 
 
-def _optimizer(text):
+def _optimizer(given: Any) -> "Optimizer":
     """The optimizer that `--set optimizer=adam,beta_1=0.8` names: a name, and settings of it that are numbers."""
+    from ..core.describe import short
     from ..training.optimizers import named
 
+    text = given if isinstance(given, str) else short(given)
     name, *pairs = (part.strip() for part in text.split(","))
     if not all("=" in pair for pair in pairs):
         raise CannotRun(f"--set optimizer={text}: expected a name and settings of it, for example adam,beta_1=0.8")
     return named(name, settings(pairs))
 
 
-def _with(problem, given):
+def _with(problem: Any, given: Mapping[str, Any]) -> Any:
     """The problem with some fields given. What it has by default is made anew: it may follow from those."""
     kind = type(problem)
     usual = kind()
@@ -156,8 +181,11 @@ def _with(problem, given):
     return kind(**{**own, **given})
 
 
-def _resumed(options, load_run, paper_of):
+def _resumed(
+    options: argparse.Namespace, load_run: Callable[..., "Run"], paper_of: Callable[[Mapping[str, Any]], str | None]
+) -> tuple[Any, dict[str, Any]]:
     """Problem and training settings as a checkpoint has them."""
+    from ..core.errors import InvalidInput
     from ..training.optimizers import named as optimizer_named
 
     if options.set:
@@ -165,7 +193,7 @@ def _resumed(options, load_run, paper_of):
     name, paper, which, named = _named(options)
     try:
         kept = dict(load_run(options.resume).settings)
-    except FileNotFoundError as error:
+    except OSError as error:  # there is none, or it may not be read
         raise CannotRun(f"--resume {options.resume}: {error}") from None
     if paper_of(kept) not in (name, None):
         there = paper_of(kept)
@@ -177,6 +205,13 @@ def _resumed(options, load_run, paper_of):
     if described["type"] != f"{kind.__module__}.{kind.__qualname__}":
         raise CannotRun(
             f"--resume {options.resume}: is a run of {described['type']}, not of {name}; resume it in Python"
+        )
+    _check_names(f"--resume {options.resume}", kept, described)
+    unknown = [field for field in described["fields"] if field not in {field.name for field in fields(kind)}]
+    if unknown:
+        raise CannotRun(
+            f"--resume {options.resume}: is a run with the setting {unknown[0]}, which {name} does not have here. Continue it "
+            "with the nlicl that wrote it"
         )
     problem = kind(**described["fields"])
     if which is not None and named != problem:
@@ -202,17 +237,32 @@ def _resumed(options, load_run, paper_of):
                 f"To mend it: {found[1]}. On the CPU, start one anew with --out"
             )
     del kept["schedule"], kept["params"]
-    name, own = kept["optimizer"].pop("name"), kept["optimizer"]
+    own = dict(kept["optimizer"])
+    name = own.pop("name")
     try:
         kept["optimizer"] = optimizer_named(name, own)
-    except (ValueError, TypeError):
+    except InvalidInput:
         raise CannotRun(
             f"--resume {options.resume}: was started from Python with an optimizer of its own, {name}; resume it there"
         ) from None
     return problem, kept
 
 
-def table(result):
+def _check_names(where: str, kept: Mapping[str, Any], described: Any) -> None:
+    """CannotRun unless the settings of a checkpoint are those that `nlicl.train` takes: a file may be damaged, or of another
+    version."""
+    from ..training import train
+
+    needed = {"prompts", "params", "schedule", "seed", "backend"}
+    whole = isinstance(described, dict) and isinstance(described.get("fields"), dict) and needed <= set(kept)
+    if not whole or not set(kept) <= set(inspect.signature(train).parameters):
+        raise CannotRun(
+            f"{where}: holds settings that this nlicl does not know, or is damaged. Continue it with the nlicl that wrote it, "
+            "or start anew with --out"
+        )
+
+
+def table(result: "Run") -> str:
     """The measurements as a table, up to a dozen rows of those that are one number."""
     history = result.history
     names = [name for name, values in history.measured.items() if values.ndim == 1]

@@ -1,8 +1,10 @@
 """`nlicl doctor`: what it finds, and what it says when something is not as it should be."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,53 @@ def test_where_the_number_of_threads_comes_from(monkeypatch, setting, said):
         monkeypatch.setenv("NUMBA_NUM_THREADS", setting)
     threads = next(finding for finding in doctor.examine() if finding.what == "threads")
     assert threads.found.startswith(f"{compile.THREADS} on ") and said in threads.found
+
+
+def test_extras_are_distributions_by_the_names_that_pip_knows():
+    """`sklearn` is a module; the distribution is scikit-learn, and was reported missing for years."""
+    path = ROOT / "pyproject.toml"
+    if not path.exists():
+        pytest.skip("installed: there is no pyproject.toml")
+    declared = tomllib.loads(path.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for extra, names in doctor.EXTRAS.items():
+        assert sorted(names) == sorted(re.match(r"[\w-]+", line)[0] for line in declared[extra])
+
+
+@pytest.mark.parametrize(("module", "extra"), [("sklearn", "baselines"), ("matplotlib", "plot"), ("pytest", "test")])
+def test_an_installed_extra_is_found(module, extra):
+    pytest.importorskip(module)
+    found = next(finding for finding in doctor.examine() if finding.what == f"extra {extra}")
+    assert module.replace("sklearn", "scikit-learn") not in found.found.removeprefix("installed")
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    known = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "scikit-learn" else known(name))
+    found = {finding.what: finding.found for finding in doctor.examine()}
+    assert found["extra baselines"] == "without scikit-learn (optional)" and "scikit-learn" in found["extra test"]
+
+
+@pytest.mark.parametrize("error", [ImportError("no module named llvmlite"), OSError("libllvmlite.so: cannot open")])
+def test_a_broken_library_is_a_finding_and_no_traceback(monkeypatch, error):
+    """The doctor is asked where something is broken: it must not fall ill itself."""
+
+    def broken():
+        raise error
+        yield
+
+    monkeypatch.setattr(doctor, "_threads", broken)
+    found = doctor.examine()
+    threads = next(finding for finding in found if finding.what == "threads")
+    assert threads.state == "PROBLEM" and str(error) in threads.found and threads.fix
+    assert "gradient" in {finding.what for finding in found}  # the rest is looked at all the same
+
+
+def test_only_folders_of_nlicl_are_called_safe_to_delete(monkeypatch, tmp_path):
+    for name in ("0123456789abcdef", "fedcba9876543210", "thesis", "0123456789abcdef0"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(compile, "cache_folder", lambda: tmp_path / "0123456789abcdef")
+    cache = next(finding for finding in doctor.examine() if finding.what == "cache")
+    assert "; 1 of other versions beside it, safe to delete" in cache.found
 
 
 def test_wrong_gradients_are_noticed(monkeypatch):
