@@ -57,11 +57,8 @@ def plan(tokens_shape: tuple[int, int, int], m: int, itemsize: int) -> tuple[int
         n_chunks *= 2
     block = min(_MAX_BLOCK, -(-B // n_chunks))
     n_cached = max(1, _CACHED_BYTES // (rows * d * itemsize))
-    return (
-        n_chunks,
-        block,
-        min(block, n_cached - n_cached % 8 if n_cached > 8 else n_cached),
-    )  # products go by eight rows
+    n_cached -= n_cached % 8 if n_cached > 8 else 0  # products go by eight rows
+    return n_chunks, block, min(block, n_cached)
 
 
 def costs(

@@ -77,9 +77,9 @@ def bits(arrays):
 def in_dtype(given, dtype):
     """Prompts in another dtype, and these in float64 again: what the CPU in float64 is given."""
     if isinstance(given, CodedPrompts):
-        arrays = [np.asarray(x, dtype if x.dtype.kind == "f" else x.dtype) for x in given._arrays]
+        arrays = [np.asarray(x, dtype if x.dtype.kind == "f" else x.dtype) for x in given.arrays.values()]
         low = CodedPrompts(*arrays, given.query_attends)
-        arrays = [np.asarray(x, np.float64 if x.dtype.kind == "f" else x.dtype) for x in low._arrays]
+        arrays = [np.asarray(x, np.float64 if x.dtype.kind == "f" else x.dtype) for x in low.arrays.values()]
         return low, CodedPrompts(*arrays, given.query_attends)
     low = Prompts(given.tokens.astype(dtype), given.labels, given.query_attends)
     return low, Prompts(low.tokens.astype(np.float64), given.labels, given.query_attends)
@@ -488,8 +488,8 @@ def test_nan_and_infinity_on_a_gpu_are_named_with_their_place():
     with pytest.raises(ValueError, match=r"^tokens\[1, 2, 0\] is -inf"):
         Prompts(to_device(tokens), given.labels)
     coded = codes(Sizes(2, 2, 3, 2, 2, 4), 4)
-    arrays = [to_device(np.array(x)) for x in coded._arrays]
-    assert all(map(devices.on_device, CodedPrompts(*arrays)._arrays))
+    arrays = [to_device(np.array(x)) for x in coded.arrays.values()]
+    assert all(map(devices.on_device, CodedPrompts(*arrays).arrays.values()))
     kappa = coded.kappa.copy()
     kappa[0, 1] = np.nan
     with pytest.raises(ValueError, match=r"^kappa\[0, 1\] is nan"):

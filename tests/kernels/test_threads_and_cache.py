@@ -217,7 +217,7 @@ def test_digest_sees_contents_and_names_only(tmp_path):
     (copy / "layers" / "loss.py").touch()
     assert compile.source_digest(copy) == digest
     paths = sorted(copy.rglob("*.py"))
-    assert {"kernels", "layers", "steps"} <= {path.parent.name for path in paths}
+    assert {"kernels", "layers", "steps", "cuda"} <= {path.parent.name for path in paths}
     for path in paths:
         text = path.read_text()
         path.write_text(text + "\n")
