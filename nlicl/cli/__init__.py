@@ -147,8 +147,16 @@ def _papers(options: argparse.Namespace) -> int:
     from ..experiments.registry import theorems as load_theorems
     from ..papers import names
 
+    status = 0
     for name in names() if options.paper is None else [options.paper]:
-        paper = load_paper(name)
+        try:
+            paper = load_paper(name)
+        except CannotRun as reason:  # somebody else's paper that cannot be loaded hides no other
+            if options.paper is not None:
+                raise
+            print(f"nlicl: {reason}", file=sys.stderr)
+            status = 2
+            continue
         print(f"{name}: {paper.title}")
         for formula in paper.formulas.values():
             print(f"\n  {formula.name:12} d loss / d {formula.wrt}, expected to {formula.expected}")
@@ -167,7 +175,7 @@ def _papers(options: argparse.Namespace) -> int:
             for entry in entries.values():
                 print(f"    {entry.name:12} {entry.title}")
         print(f"\n  Settings, by nlicl train {name}:NAME: {', '.join(paper.problems)}")
-    return 0
+    return status
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -32,11 +32,6 @@ __all__ = [
 ]
 
 
-# The papers' letters, and the names they have here.
-NOTATION = {"eta": "learning_rate", "T": "steps", "B": "batch", "N": "length", "l": "length", "lambda": "weight_decay"}
-NOTATION |= {"L": "length", "gamma": "step_offset", "K1": "concepts", "K": "dictionary", "d_X": "d_x", "d_Y": "d_y"}
-
-
 class CannotRun(Exception):
     """Why a command cannot run, in one line: exit status 2."""
 
@@ -142,10 +137,13 @@ def load_paper(name: str) -> "Paper":
     return load(name)
 
 
-def meant(key: str, known: Iterable[str]) -> str:
-    """What an unknown setting may have meant, for its error, in brackets; nothing if it is like none of the known ones."""
+def meant(key: str, known: Iterable[str], notation: Mapping[str, str]) -> str:
+    """What an unknown setting may have meant, for its error, in brackets; nothing if it is like none of the known ones.
+
+    `notation` has the paper's letters, and the names they have here.
+    """
     known = list(known)
-    name = NOTATION.get(key)
+    name = notation.get(key)
     if name in known:
         return f" ({key} is called {name})"
     close = difflib.get_close_matches(key, known, 1, cutoff=0.75)

@@ -99,7 +99,7 @@ def _execute(
     from ..experiments.experiment import execute
 
     paper, name = split_name(options.paper)
-    load_paper(paper)
+    notation = load_paper(paper).notation
     known = table(paper)
     if not known:
         what = "figures" if options.command == "reproduce" else "theorems"
@@ -112,7 +112,9 @@ def _execute(
     for key in given or ():
         there = chosen[0].options
         if key not in there:
-            raise CannotRun(f"{name} has no setting {key!r}{meant(key, there)}; it has {', '.join(there) or 'none'}")
+            raise CannotRun(
+                f"{name} has no setting {key!r}{meant(key, there, notation)}; it has {', '.join(there) or 'none'}"
+            )
     for experiment in chosen:
         for module, extra in experiment.needs:
             needs(module, extra)

@@ -129,14 +129,14 @@ def _chosen(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     from ..core.describe import short
     from ..training.problem import extra as offers
 
-    name, _, which, named = _named(options)
+    name, paper, which, named = _named(options)
     given = settings(options.set)
     names = [field.name for field in fields(named)]
     extra = [key for key in OPTIONS if key not in names]
     unknown = [key for key in given if key not in names and key not in extra]
     if unknown:
         key, known = unknown[0], [*names, *extra]
-        instead = " (give --seed)" if key == "seed" else meant(key, known)
+        instead = " (give --seed)" if key == "seed" else meant(key, known, paper.notation)
         raise CannotRun(f"--set {key}: no such setting{instead}; there are {', '.join(known)}")
     if "steps" in given and options.steps is not None:
         raise CannotRun(f"--set steps={short(given['steps'])} and --steps {options.steps}: expected one of the two")

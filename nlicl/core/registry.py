@@ -7,12 +7,15 @@ point of the register's group, or registered by hand.
 import importlib
 import importlib.metadata
 import pkgutil
+import re
+import warnings
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-from .errors import InvalidValue
+from .describe import short
+from .errors import InvalidType, InvalidValue
 
-__all__ = ["MODELS", "PAPERS", "Registry"]
+__all__ = ["MODELS", "PAPERS", "Registry", "check_name"]
 
 
 class _Named(Protocol):
@@ -39,6 +42,7 @@ class Registry(Generic[T]):
     def __init__(self, what: str, package: str, module: str = "") -> None:
         self.what, self.package, self.module = what, package, module
         self._things: dict[str, T] = {}
+        self._subpackages: list[str] = []
 
     def __iter__(self) -> Iterator[T]:
         """Those registered so far, in the order in which they were."""
@@ -66,23 +70,54 @@ class Registry(Generic[T]):
         if known and name not in self._things and name in self._own():
             importlib.import_module(f"{self.package}.{name}{self.module}")
         elif known and name not in self._things:
-            found = next(entry.load() for entry in self._entries() if entry.name == name)
-            self._things.setdefault(name, found)
+            self._import(next(entry for entry in self._entries() if entry.name == name))
         if not known:
             raise InvalidValue(f"{self.what} is {name!r}; expected one of {', '.join(map(repr, self.names()))}.")
         return self._things[name]
 
+    def load_own(self) -> None:
+        """Load all that is the library's own."""
+        for name in self._own():
+            if name not in self._things:
+                importlib.import_module(f"{self.package}.{name}{self.module}")
+
     def load_declared(self) -> None:
-        """Load whatever installed distributions declare, for a search among all that is not the library's own."""
+        """Load whatever installed distributions declare, for a search; what cannot be loaded is left out with a warning."""
         for entry in self._entries():
-            self.load(entry.name)
+            try:
+                self.load(entry.name)
+            except InvalidValue as error:
+                warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+
+    def _import(self, entry: importlib.metadata.EntryPoint) -> None:
+        """Import what an entry point names, which registers itself; ValueError if it does not."""
+        where = f"{self.what} {entry.name!r}, declared as {entry.value}" + (
+            f" by {entry.dist.name}" if entry.dist else ""
+        )
+        try:
+            entry.load()
+        except Exception as error:  # somebody else's module: whatever it raises
+            reason = (str(error).splitlines() or ["no message"])[0]
+            raise InvalidValue(f"{where}, cannot be imported: {type(error).__name__}: {reason}") from error
+        if entry.name not in self._things:
+            raise InvalidValue(f"{where}, registers none of this name; expected it to end with register(...).")
 
     def _own(self) -> list[str]:
-        folder = importlib.import_module(self.package).__path__
-        return sorted(module.name for module in pkgutil.iter_modules(folder) if module.ispkg)
+        if not self._subpackages:
+            folder = importlib.import_module(self.package).__path__
+            self._subpackages = sorted(module.name for module in pkgutil.iter_modules(folder) if module.ispkg)
+        return self._subpackages
 
     def _entries(self) -> importlib.metadata.EntryPoints:
         return importlib.metadata.entry_points(group=self.package)
+
+
+def check_name(what: str, name: object) -> None:
+    """TypeError, ValueError unless `name` can stand on a command line, before a colon."""
+    if not isinstance(name, str):
+        raise InvalidType(f"{what} is {short(name)}; expected a text.")
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise InvalidValue(f"{what} is {name!r}; expected letters, digits, '-', '_' and '.' only, at least one.")
 
 
 PAPERS: Registry = Registry("paper", "nlicl.papers")

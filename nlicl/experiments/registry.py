@@ -3,7 +3,10 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from ..core.describe import short
+from ..core.errors import InvalidType, InvalidValue
 from ..papers import load
 from .experiment import Experiment, by_name
 from .figure import Recipe
@@ -12,16 +15,36 @@ __all__ = ["figures", "theorems"]
 
 
 def figures(paper: str) -> Mapping[str, Recipe]:
-    """name -> Recipe of a paper's figures; none if it has none. ValueError for an unknown paper, or a name given twice.
+    """name -> Recipe of a paper's figures; none if it has none.
 
     The recipes are given the paper's name here, so that a figure is called PAPER-NAME whatever its module says.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An unknown paper, a name given twice; a module that is not there, or lacks `FIGURES`.
     """
     found = load(paper)
-    recipes = importlib.import_module(found.figures).FIGURES.values() if found.figures else ()
+    recipes = _entries(found.name, found.figures, "FIGURES", Recipe)
     return by_name(replace(recipe, paper=found.name) for recipe in recipes)
 
 
 def theorems(paper: str) -> Mapping[str, Experiment]:
-    """name -> Experiment of a paper's theorems; none if it has none. ValueError for an unknown paper or a name given twice."""
-    module = load(paper).theorems
-    return by_name(importlib.import_module(module).THEOREMS.values()) if module else {}
+    """name -> Experiment of a paper's theorems; none if it has none. Raises as `figures` does."""
+    found = load(paper)
+    return by_name(_entries(found.name, found.theorems, "THEOREMS", Experiment))
+
+
+def _entries(paper: str, module: str, table: str, kind: type) -> list[Any]:
+    """The values of a module's table."""
+    if not module:
+        return []
+    try:
+        there = getattr(importlib.import_module(module), table)
+    except (ImportError, AttributeError) as error:
+        raise InvalidValue(f"{table} of the paper {paper} cannot be had from {module}: {error}.") from error
+    entries = list(there.values()) if isinstance(there, Mapping) else [there]
+    for entry in entries:
+        if not isinstance(entry, kind):
+            raise InvalidType(f"{module}.{table} holds {short(entry)}; expected a dict of name to {kind.__name__}.")
+    return entries

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..core.describe import kind_of, name_of
+from ..core.describe import kind_of, name_of, short
 from ..core.errors import InvalidType
-from ..core.registry import MODELS
+from ..core.registry import MODELS, check_name
 
 __all__ = ["Batch", "Model", "Step", "enter", "find", "register", "step_of"]
 
@@ -130,9 +130,37 @@ def register(model: Model) -> Model:
             f"the class {name_of(model)}" if isinstance(model, type) else f"a {kind_of(model)}, and has no {lacking[0]}"
         )
         raise InvalidType(f"model is {given}; expected an object with all that nlicl.models.model.Model says.")
-    if not hasattr(model.Params, "_fields"):
-        raise InvalidType(f"model.Params is {model.Params!r}; expected a NamedTuple of arrays.")
+    _check(model)
+    if not type(model).__module__.startswith(f"{MODELS.package}."):
+        MODELS.load_own()  # the library's models come first: nobody takes their parameters, or their names, from them
     return MODELS.register(model)
+
+
+def _check(model: Model) -> None:
+    """TypeError, ValueError unless what a model has is of the kind that `Model` says."""
+    check_name("model.name", model.name)
+    if not isinstance(model.Params, type) or not hasattr(model.Params, "_fields"):
+        raise InvalidType(f"model.Params is {short(model.Params)}; expected the type of a NamedTuple of arrays.")
+    losses = model.losses
+    if not isinstance(losses, tuple) or not losses or not all(isinstance(loss, str) for loss in losses):
+        raise InvalidType(
+            f"model.losses is {short(losses)}; expected a tuple of at least one name, the usual one first."
+        )
+    if not callable(model.definition):
+        raise InvalidType(
+            f"model.definition is {short(model.definition)}; expected a function of (params, prompt, loss)."
+        )
+    entries = list(model.steps.items()) if isinstance(model.steps, Mapping) else [(None, None)]
+    for key, step in entries:
+        if not isinstance(key, tuple) or len(key) != 2 or not isinstance(key[0], type) or key[1] not in ("cpu", "cuda"):
+            raise InvalidType(
+                f"model.steps is {short(model.steps)}; expected a dict of (batch type, 'cpu' or 'cuda') to step."
+            )
+        if not callable(getattr(step, "forward", None)) or not callable(getattr(step, "loss_and_grad", None)):
+            raise InvalidType(
+                f"model.steps[{name_of(key[0])}, {key[1]!r}] is {short(step)}; expected an object with the methods forward "
+                "and loss_and_grad."
+            )
 
 
 def find(params: Any, batch: Any = None, model: "Model | str | None" = None) -> Model:
@@ -155,10 +183,12 @@ def find(params: Any, batch: Any = None, model: "Model | str | None" = None) -> 
         An unknown name.
     """
     if model is None:
-        found = next((each for each in MODELS if isinstance(params, each.Params)), None)
-        if found is not None and (batch is None or _takes(found, type(batch)) or not _takers(type(batch))):
-            return found
+        MODELS.load_own()
+        theirs = [each for each in MODELS if isinstance(params, each.Params)]
         takers = _takers(type(batch))
+        fitting = theirs if batch is None or not takers else [each for each in theirs if each in takers]
+        if fitting:
+            return fitting[0]
         wanted = takers or list(MODELS)
         goes = f", which go with prompts of type {kind_of(batch)}, as given" if takers else ""
     else:
@@ -180,7 +210,7 @@ def enter(params: Any, batch: Any, model: "Model | str | None", device: str) -> 
     if model is None:
         for found in MODELS:
             if type(params) is found.Params:
-                step = found.steps.get((type(batch), device))  # as a rule, in a microsecond
+                step = _entry(found, type(batch), device)  # as a rule, in a microsecond
                 if step is not None:
                     return found, step
                 break
@@ -199,13 +229,16 @@ def step_of(model: Model, batch: Any, device: str) -> Step:
     found = _entry(model, type(batch), device)
     if found is not None:
         return found
+    here = ", ".join(dict.fromkeys(name_of(kind) for kind, where in model.steps if where == device)) or "none"
     if _takes(model, type(batch)):
+        where, fix = "on a GPU", "Take backend='cpu', and bring what lies on a GPU to the host by nlicl.to_host."
+        if device == "cpu":
+            where, fix = "on the CPU", "Take backend='cuda'."
         raise InvalidType(
-            f"prompts is a {kind_of(batch)}, for whose model there are no GPU kernels; expected prompts of Li et al. or Bu "
-            "et al. Take backend='cpu', and bring what lies on a GPU to the host by nlicl.to_host."
+            f"prompts is a {kind_of(batch)}, for which the model {model.name} has no kernels {where}; it has them there for "
+            f"{here}. {fix}"
         )
-    taken = ", ".join(dict.fromkeys(name_of(kind) for kind, _ in model.steps))
-    raise InvalidType(f"prompts is a {kind_of(batch)}; expected prompts of the model {model.name}: {taken}.")
+    raise InvalidType(f"prompts is a {kind_of(batch)}; expected prompts of the model {model.name}: {here}.")
 
 
 def _entry(model: Model, kind: type, device: str) -> Step | None:

@@ -6,9 +6,9 @@ from types import MappingProxyType
 from typing import Any
 
 from ..audit.subject import Formula, Subject
-from ..core.describe import kind_of
+from ..core.describe import kind_of, name_of, short
 from ..core.errors import InvalidType
-from ..core.registry import PAPERS
+from ..core.registry import PAPERS, check_name
 
 __all__ = ["Paper", "register"]
 
@@ -51,12 +51,36 @@ class Paper:
     theorems: str = ""
 
     def __post_init__(self) -> None:
-        if not self.problems:
-            object.__setattr__(self, "problems", {"default": self.Problem()})
-        for name, given in (("subject", self.subject), ("name", self.name), ("title", self.title)):
-            kind = Subject if name == "subject" else str
+        check_name("name", self.name)
+        kinds = {
+            "title": str,
+            "subject": Subject,
+            "Problem": type,
+            "Params": type,
+            "problems": Mapping,
+            "notation": Mapping,
+        }
+        for name, kind in (kinds | {"figures": str, "theorems": str}).items():
+            given = getattr(self, name)
             if not isinstance(given, kind):
-                raise InvalidType(f"{name} of a Paper is a {kind_of(given)}; expected a {kind.__name__}.")
+                raise InvalidType(f"{name} of the paper {self.name} is {short(given)}; expected a {kind.__name__}.")
+        if not hasattr(self.Params, "_fields"):
+            raise InvalidType(
+                f"Params of the paper {self.name} is {name_of(self.Params)}; expected a NamedTuple's type."
+            )
+        if not self.problems:
+            try:
+                usual = self.Problem()
+            except TypeError as error:
+                raise InvalidType(
+                    f"Problem of the paper {self.name} cannot be made without arguments ({error}); expected `problems`, or "
+                    "a default for every field."
+                ) from error
+            object.__setattr__(self, "problems", {"default": usual})
+        for name, problem in self.problems.items():
+            check_name("a key of problems", name)
+            if not isinstance(problem, self.Problem):
+                raise InvalidType(f"problems[{name!r}] is {short(problem)}; expected a {name_of(self.Problem)}.")
 
     @property
     def formulas(self) -> Mapping[str, Formula]:

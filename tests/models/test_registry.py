@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from child import ROOT, python
 
 import nlicl
 from nlicl.core.registry import MODELS, Registry
@@ -137,7 +138,7 @@ def test_what_is_no_model_is_refused(registered):
         register(type("Half", (), dict.fromkeys(["name", "Params", "losses", "steps"]))())
     with pytest.raises(TypeError, match="model is the class Model"):
         register(type(model("mine")))
-    with pytest.raises(TypeError, match="expected a NamedTuple of arrays"):
+    with pytest.raises(TypeError, match="expected the type of a NamedTuple of arrays"):
         register(model("mine", Params=dict))
     first = registered(model("mine"))
     assert register(first) is first
@@ -160,7 +161,7 @@ def test_what_a_model_does_not_take_is_refused():
         nlicl.loss_and_grad(PARAMS, problem.sample(2), model=mine)
     with pytest.raises(TypeError, match=r"expected Weights\(w\), the parameters of the model mine"):
         nlicl.loss_and_grad(problem.initialize(), POINTS, model=mine)
-    with pytest.raises(TypeError, match="no GPU kernels"):
+    with pytest.raises(TypeError, match="no kernels on a GPU"):
         step_of(mine, POINTS, "cuda")
     with pytest.raises(TypeError, match="a Points cannot be moved to or from a GPU"):
         POINTS.moved(lambda array: array)
@@ -178,3 +179,122 @@ def test_a_batch_says_what_is_missing():
 def test_a_register_finds_what_belongs_to_the_library():
     fresh = Registry("paper", "nlicl.papers")
     assert fresh.names() == ["bu2024", "huang2023", "li2024"] and list(fresh) == []
+
+
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"name": ""}, ValueError, r"model\.name is ''; expected letters"),
+        ({"name": "a:b"}, ValueError, r"model\.name is 'a:b'; expected letters"),
+        ({"name": ["a"]}, TypeError, r"model\.name is \['a'\]; expected a text"),
+        ({"Params": PARAMS}, TypeError, r"model\.Params is Weights\(.*\); expected the type of a NamedTuple"),
+        ({"losses": ()}, TypeError, r"model\.losses is \(\); expected a tuple of at least one name"),
+        ({"losses": "hinge"}, TypeError, r"model\.losses is 'hinge'"),
+        ({"losses": (1,)}, TypeError, r"model\.losses is \(1,\)"),
+        (
+            {"steps": None},
+            TypeError,
+            r"model\.steps is None; expected a dict of \(batch type, 'cpu' or 'cuda'\) to step",
+        ),
+        ({"steps": {"a": 1}}, TypeError, r"model\.steps is \{'a': 1\}; expected a dict"),
+        ({"steps": {(Points, "gpu"): Through(1.0)}}, TypeError, r"expected a dict of \(batch type, 'cpu' or 'cuda'\)"),
+        (
+            {"steps": {(Points, "cpu"): 5}},
+            TypeError,
+            r"model\.steps\[Points, 'cpu'\] is 5; expected an object with",
+        ),
+        ({"definition": 5}, TypeError, r"model\.definition is 5; expected a function"),
+    ],
+)
+def test_a_model_is_looked_at_when_it_is_registered(registered, change, error, message):
+    odd = model("odd", cpu=Through(1.0))
+    for name, value in change.items():
+        setattr(odd, name, value)
+    with pytest.raises(error, match=message):
+        registered(odd)
+    assert nlicl.loss_and_grad(PARAMS, POINTS, model=model("free", cpu=Through(5.0)))[0] == 5
+
+
+def test_nobody_takes_the_transformers_place():
+    """A model with its parameters, registered before anything of nlicl was used, is not meant unless it is named."""
+    code = """
+import numpy as np
+from nlicl.models.model import Batch, register
+import nlicl
+
+class Step:
+    def forward(self, params, batch): ...
+    def loss_and_grad(self, params, batch, loss):
+        return 42.0, params
+
+class Mine:
+    name, Params, losses = "mine", nlicl.Params, ("hinge",)
+    steps = {(nlicl.Prompts, "cpu"): Step()}
+    def definition(self, params, prompt, loss): ...
+
+register(Mine())
+from nlicl.papers import li2024
+problem = li2024.Problem()
+params, prompts = problem.initialize(), problem.sample(2).dense()
+print(nlicl.loss_and_grad(params, prompts)[0] < 2, nlicl.loss_and_grad(params, prompts, model="mine")[0])
+Mine.name = "transformer"
+try:
+    register(Mine())
+except ValueError as error:
+    print(error)
+"""
+    assert python(code).splitlines() == [
+        "True 42.0",
+        "a model is called 'transformer' already; expected another name.",
+    ]
+
+
+def test_a_second_model_with_these_parameters_is_found_by_its_prompts(registered):
+    other = model("other", Params=nlicl.Params, cpu=Through(3.0))
+    registered(other)
+    assert nlicl.loss_and_grad(li2024.Problem().initialize(), POINTS)[0] == 3
+
+
+def test_what_a_device_has_no_step_for():
+    only = model("only", cuda=Through(1.0))
+    with pytest.raises(TypeError, match=r"for which the model only has no kernels on the CPU; .* Take backend='cuda'"):
+        nlicl.loss_and_grad(PARAMS, POINTS, model=only)
+    with pytest.raises(
+        TypeError, match=r"for which the model mine has no kernels on a GPU; it has them there for none"
+    ):
+        step_of(model("mine", cpu=Through(1.0)), POINTS, "cuda")
+
+
+BROKEN = {
+    "missing": ("nowhere:PAPER", "cannot be imported: ModuleNotFoundError"),
+    "nothing": ("odd:NOTHING", "cannot be imported: AttributeError"),
+    "raises": ("raising:PAPER", "cannot be imported: ZeroDivisionError: division by zero"),
+    "none": ("odd:PAPER", "registers none of this name; expected it to end with register"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_declared_paper_that_cannot_be_loaded_hides_no_other(tmp_path, name):
+    where, message = BROKEN[name]
+    (tmp_path / "odd.py").write_text("PAPER = None\n")
+    (tmp_path / "raising.py").write_text("1 / 0\n")
+    about = tmp_path / "broken-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[nlicl.papers]\n{name} = {where}\n")
+    code = f"""
+import warnings
+from nlicl.core.registry import PAPERS
+print(PAPERS.names()[:3], PAPERS.load("li2024").name)
+try:
+    PAPERS.load({name!r})
+except ValueError as error:
+    print(error)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    PAPERS.load_declared()
+print(len(caught))
+"""
+    first, error, count = python(code, PYTHONPATH=f"{ROOT}:{tmp_path}").splitlines()
+    assert first == "['bu2024', 'huang2023', 'li2024'] li2024" and count == "1"
+    assert error.startswith(f"paper {name!r}, declared as {where} by broken") and message in error

@@ -62,8 +62,8 @@ def test_the_papers_page_is_a_paper(tmp_path, command):
     assert verdicts.pop("Qour blackboard") == ("disagree", True)
     assert verdicts.pop("Qbroken on purpose")[0] == "disagree"
     assert len(verdicts) == 2 and set(verdicts.values()) == {("agree", True)}
-    rows = command("train", "toy:wide", "--set", "eta=0.1", "--steps", 3, status=2)
-    assert "eta is called learning_rate" in rows
+    rows = command("train", "toy:wide", "--set", "n_x=5", "--steps", 3, status=2)
+    assert "n_x is called d" in rows
     command("train", "toy:wide", "--set", "learning_rate=0.1", "--steps", 12, "--out", tmp_path / "run")
     command("train", "toy", "--steps", 20, "--resume", tmp_path / "run")
     drawn = command("reproduce", "toy", "--quick", "--seeds", 2, "--out", tmp_path / "figures")
@@ -71,7 +71,7 @@ def test_the_papers_page_is_a_paper(tmp_path, command):
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         f"toy-loss.{kind}" for kind in ("png", "csv", "json")
     }
-    assert "has none" in command("theorem", "toy", status=2)
+    assert "toy has no theorems" in command("theorem", "toy", status=2)
 
 
 def test_a_run_of_another_paper_can_be_read(tmp_path, command):
