@@ -889,7 +889,7 @@ def test_the_commands(run, tmp_path):
 def test_doctor_tries_a_kernel():
     from nlicl import doctor
 
-    found = doctor._cuda()
+    (found,) = doctor._cuda()
     assert found.state == "ok" and "kernels and definition agree" in found.found
 
 
