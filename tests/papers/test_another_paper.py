@@ -71,7 +71,7 @@ def test_the_papers_page_is_a_paper(tmp_path, command):
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         f"toy-loss.{kind}" for kind in ("png", "csv", "json")
     }
-    assert "has none" in command("theorem", "toy", status=2)
+    assert "toy has no theorems" in command("theorem", "toy", status=2)
 
 
 def test_a_run_of_another_paper_can_be_read(tmp_path, command):
