@@ -133,7 +133,8 @@ def check_tests(options: Options, found: li2024.Problem, theorem: str = "Theorem
             raise InvalidType(f"{name} is None; expected a number.")
     tested = found
     if ood:
-        for S_1 in np.atleast_1d(numbers("S_1", options["S_1"])).tolist():
+        numbers("S_1", options["S_1"])
+        for S_1 in np.atleast_1d(options["S_1"]).tolist():
             tested = outside(options, found, S_1)
             if S_1 < 1:
                 raise InvalidValue(
