@@ -710,7 +710,7 @@ def test_where_all_gradients_are_zero_nothing_is_proved():
 
 
 def test_a_wrong_library_gradient_is_caught(monkeypatch):
-    monkeypatch.setattr(regression, "split", lambda dS_T, V: V @ dS_T @ V.T)  # dS^T for dS
+    monkeypatch.setattr(regression, "merge_backward", lambda dS_T, V: V @ dS_T @ V.T)  # dS^T for dS
     report = Bench(huang2023.subject, 6, 0).audit_library("Q")
     assert report.verdict == "disagree"
 
