@@ -154,6 +154,7 @@ def largest_times(factor):
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attends", MODELS)
 @pytest.mark.parametrize("wrt", NAMES)
 def test_some_entries(wrt, attends):

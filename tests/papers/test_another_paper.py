@@ -50,6 +50,7 @@ def blocks_of_the_page():
     return "\n\n".join(found[: last + 1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PAGE.exists(), reason="installed: there are no pages")
 def test_the_papers_page_is_a_paper(tmp_path, command):
     install(tmp_path, "toy", blocks_of_the_page(), "toy", "toy-linear")
@@ -86,6 +87,7 @@ def test_a_run_of_another_paper_can_be_read(tmp_path, command):
     assert done.stdout.split() == ["toy", "(3,", "4)"], done.stderr
 
 
+@pytest.mark.slow
 def test_another_model_on_the_same_parameters_and_prompts(tmp_path, command):
     source = LINEAR_ATTENTION.read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 150
