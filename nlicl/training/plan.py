@@ -23,7 +23,7 @@ from ..models.front import check_loss
 from ..models.model import Batch, Model, find
 from .arguments import block_names, cast, check_gpu, checked_masks, checked_measure, checked_prompts, starting_point
 from .optimizers import SGD, Optimizer, check_optimizer
-from .problem import Observer, Problem, Schedule, check_problem, describe, extra
+from .problem import Observer, Problem, Schedule, check_problem, describe, extra, is_told
 from .runs import State
 
 __all__ = ["Plan", "make_plan", "usual_model"]
@@ -154,6 +154,12 @@ class Plan:
 
     def check_resumes(self, path: Path, stored: Mapping[str, Any], step: int) -> None:
         """ValueError unless the run in the checkpoint at `path`, at `step` of these settings, goes on by this plan."""
+        if self.schedule is not None and not is_told(self.schedule):
+            raise InvalidValue(
+                f"{path} cannot be resumed with the schedule {short(self.schedule)}: a checkpoint does not tell it from "
+                "others of its name. Resume with nlicl.training.InverseTime, a dataclass, or a function at the top level of a "
+                "module, and start the run with it."
+            )
         stored = {"model": usual_model(self.start), **stored}  # what runs went through before they had a choice
         for name, here in json.loads(json.dumps(self.settings())).items():
             if here != stored.get(name) and name not in _MAY_DIFFER:

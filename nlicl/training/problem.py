@@ -5,6 +5,8 @@ by `extra(problem, name)`: each of them has a default, so that a problem need no
 """
 
 import dataclasses
+import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,7 +17,7 @@ from ..core.describe import short
 from ..core.errors import InvalidType
 from ..models.model import Batch
 
-__all__ = ["Extras", "Observer", "Problem", "Schedule", "check_problem", "describe", "extra"]
+__all__ = ["Extras", "Observer", "Problem", "Schedule", "check_problem", "describe", "extra", "is_told"]
 
 Schedule = Callable[[int], float]
 """t -> eta_t / eta, what the learning rate is multiplied by at step t."""
@@ -119,7 +121,13 @@ def check_problem(problem: Any) -> None:
 
 
 def describe(thing: Any) -> dict[str, Any]:
-    """What identifies a problem or a schedule in a file: its type and fields, or a function's name."""
+    """What identifies a problem or a schedule in a file: its type and fields, or a function's name.
+
+    A `functools.partial` has its function and its arguments as fields. `is_told` says whether this tells it from any other.
+    """
+    if isinstance(thing, functools.partial):
+        fields = {"function": describe(thing.func), "args": list(thing.args), "keywords": thing.keywords}
+        return {"type": "functools.partial", "fields": fields}
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         kind = type(thing)
         given = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
@@ -127,3 +135,24 @@ def describe(thing: Any) -> dict[str, Any]:
         return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": plain}
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return {"type": f"{kind.__module__}.{kind.__qualname__}"}
+
+
+def is_told(schedule: Schedule) -> bool:
+    """Whether `describe` tells a schedule from any other: a dataclass by its fields, a function by where it is defined.
+
+    A function within another one, a lambda, a method of an object and an object with attributes are not told apart: two of
+    them with one name may hold different numbers.
+    """
+    if isinstance(schedule, functools.partial):
+        return is_told(schedule.func)
+    if dataclasses.is_dataclass(schedule) and not isinstance(schedule, type):
+        return bool(dataclasses.fields(schedule)) or _is_at(type(schedule))
+    return _is_at(schedule)
+
+
+def _is_at(thing: Any) -> bool:
+    """Whether a thing is what is found under its own name in its own module."""
+    found: Any = sys.modules.get(getattr(thing, "__module__", None) or "")
+    for part in getattr(thing, "__qualname__", "<no name>").split("."):
+        found = getattr(found, part, None)
+    return found is thing

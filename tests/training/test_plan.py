@@ -1,8 +1,9 @@
 """The plan of a run: what a problem offers, what is taken from it, what a checkpoint stores, which model is trained."""
 
 import ast
+import functools
 import json
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, dataclass, replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,86 @@ def test_a_wrong_loss_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(ValueError, match="loss is 'cubic'"):
         nlicl.train(SMALL, loss="cubic", out=tmp_path / "new")
     assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- schedules that are resumed
+
+
+def halved_at_five(t):
+    return 1.0 if t < 5 else 0.5
+
+
+def power(base, t):
+    return base**t
+
+
+@dataclass(frozen=True)
+class Geometric:
+    base: float
+
+    def __call__(self, t):
+        return self.base**t
+
+
+class Held:
+    """A schedule with a number that nothing tells of."""
+
+    def __init__(self, base):
+        self.base = base
+
+    def __call__(self, t):
+        return self.base**t
+
+    def at(self, t):
+        return self.base**t
+
+
+def within(base):
+    def schedule(t):
+        return base**t
+
+    return schedule
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda base: lambda t: base**t,
+        Held,
+        lambda base: Held(base).at,
+        within,
+        lambda base: functools.partial(within(base)),
+    ],
+    ids=["lambda", "object", "method", "closure", "partial of a closure"],
+)
+def test_a_schedule_that_no_file_tells_is_not_resumed(make, tmp_path):
+    nlicl.train(SMALL, schedule=make(0.9), measure=None, steps=2)
+    nlicl.train(SMALL, schedule=make(0.9), measure=None, steps=2, out=tmp_path)
+    for base in (0.9, 0.5):
+        with pytest.raises(
+            ValueError, match=r"cannot be resumed with the schedule .* Resume with nlicl.training.InverseTime"
+        ):
+            nlicl.train(SMALL, schedule=make(base), measure=None, steps=3, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "other"),
+    [
+        (InverseTime(3.0), InverseTime(4.0)),
+        (Geometric(0.9), Geometric(0.5)),
+        (functools.partial(power, 0.9), functools.partial(power, 0.5)),
+        (functools.partial(power, 0.9), functools.partial(pow, 0.9)),
+        (halved_at_five, functools.partial(power, 0.9)),
+    ],
+)
+def test_a_schedule_that_a_file_tells_is_resumed_and_no_other(schedule, other, tmp_path):
+    options = {"measure": None, "out": tmp_path, "resume": True}
+    nlicl.train(SMALL, schedule=schedule, steps=2, **options)
+    with pytest.raises(ValueError, match="is of a run with other settings: schedule is"):
+        nlicl.train(SMALL, schedule=other, steps=8, **options)
+    got = nlicl.train(SMALL, schedule=schedule, steps=8, **options)
+    want = nlicl.train(SMALL, schedule=schedule, steps=8, measure=None)
+    assert got.history.loss.tolist() == want.history.loss.tolist()
 
 
 # ---------------------------------------------------------------- another model
