@@ -207,7 +207,7 @@ def _unpack(path: Path) -> _Stored:
         remembered = _under("optimizer", arrays)
         updates = int(remembered.pop("updates", 0))
         for name, array in remembered.items():
-            kind, _, block = name.partition("/")
+            kind, _, block = name.rpartition("/")
             moments.setdefault(kind, {})[block] = array
     except _UNREADABLE as error:
         raise InvalidValue(f"{path} is not a checkpoint of nlicl, or is damaged ({error}). {anew}") from None

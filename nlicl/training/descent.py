@@ -21,6 +21,7 @@ from ..models.transformer.steps import OnGpu as GpuStep
 from .optimizers import Blocks, OptimizerState
 from .plan import Plan
 from .problem import extra
+from .returned import check_gradients, check_update
 from .runs import Diverged, State, diverged
 
 __all__ = ["OnCpu", "OnGpu"]
@@ -57,7 +58,7 @@ class OnCpu:
     def __init__(self, plan: Plan, state: State) -> None:
         self.plan, self.state, self._draw = plan, state, _draws(plan)
         self._masks = {name: mask for name, mask in plan.masks.items() if name in plan.trained}
-        self._checked = False  # of the prompts, the first ones: others come from where they came from
+        self._checked = False  # what the first step takes and returns: others come from where it came from
 
     def step(self, t: int) -> None:
         """Step t: its loss into the history, new parameters and what the optimizer remembers into the state."""
@@ -66,13 +67,17 @@ class OnCpu:
         if not self._checked:
             check_batch(prompts)
             devices.choose("cpu", arrays=prompts.arrays)
-            self._checked = True
         state.loss[t], grads = step_of(plan.model, prompts, "cpu").loss_and_grad(state.params, prompts, plan.loss)
-        before, gradients = ({name: getattr(of, name) for name in plan.trained} for of in (state.params, grads))
+        if not self._checked:
+            check_gradients(grads, state.params)
+        before = {name: getattr(state.params, name) for name in plan.trained}
         with np.errstate(all="ignore"):  # overflow is looked for below
-            blocks, memory = plan.optimizer.update(
-                before, gradients, state.optimizer, float(state.eta[t]), plan.weight_decay
-            )
+            gradients = {name: getattr(grads, name).astype(plan.dtype, copy=False) for name in plan.trained}
+            updated = plan.optimizer.update(before, gradients, state.optimizer, float(state.eta[t]), plan.weight_decay)
+        if not self._checked:
+            check_update(plan.optimizer, updated, before, state.optimizer)
+            self._checked = True
+        blocks, memory = updated
         blocks, memory = _keep(self._masks, blocks, before), _keep_moments(self._masks, memory, state.optimizer)
         if not are_finite(*blocks.values()):
             raise diverged(state, "a parameter is not finite after the update")

@@ -251,11 +251,23 @@ def named(name: str, settings: Mapping[str, Any]) -> Optimizer:
 
 
 def check_optimizer(optimizer: Any) -> Optimizer:
-    """`optimizer` itself; TypeError, with what to give, unless it is an object that `Optimizer` describes."""
+    """`optimizer` itself; an error with what to give unless it is an object that `Optimizer` describes."""
     if isinstance(optimizer, type):
         raise InvalidType(f"optimizer is the class {name_of(optimizer)}; expected an object: {optimizer.__name__}().")
     if not isinstance(optimizer, Optimizer):
         raise InvalidType(
             f"optimizer is {short(optimizer)}; expected an object with init and update, for example nlicl.training.Adam()."
+        )
+    for member in ("settings", "init", "update"):
+        if not callable(getattr(optimizer, member)):
+            raise InvalidType(f"optimizer.{member} is {short(getattr(optimizer, member))}; expected a method.")
+    if not isinstance(optimizer.name, str):
+        raise InvalidType(f"optimizer.name is {short(optimizer.name)}; expected a str.")
+    own = optimizer.settings()
+    if not isinstance(own, Mapping):
+        raise InvalidType(f"optimizer.settings() returns {short(own)}; expected a dict of plain values, {{}} for none.")
+    if "name" in own:
+        raise InvalidValue(
+            "optimizer.settings() has a setting 'name', which is the optimizer's own; expected another word."
         )
     return optimizer

@@ -24,6 +24,7 @@ from ..models.model import Batch, Model, find
 from .arguments import block_names, cast, check_gpu, checked_masks, checked_measure, checked_prompts, starting_point
 from .optimizers import SGD, Optimizer, check_optimizer
 from .problem import Observer, Problem, Schedule, check_problem, describe, extra, is_told
+from .returned import check_state
 from .runs import State
 
 __all__ = ["Plan", "make_plan", "usual_model"]
@@ -113,9 +114,11 @@ class Plan:
         return self.learning_rate * real(f"schedule({t})", self._factor(t), *_NOT_NEGATIVE)
 
     def begin(self) -> State:
-        """The state of the run before its first step."""
+        """The state of the run before its first step. TypeError or ValueError where the optimizer's `init` gives none."""
         blocks = {name: getattr(self.start, name) for name in self.trained}
-        return State(self.start, self.optimizer.init(blocks), self.steps, self.settings())
+        remembered = self.optimizer.init(blocks)
+        check_state(self.optimizer, remembered, blocks)
+        return State(self.start, remembered, self.steps, self.settings())
 
     def observer(self) -> Observer:
         """The problem's own observer; TypeError if it has none."""

@@ -532,3 +532,130 @@ def test_an_optimizer_of_one_s_own_is_resumed_in_python(run, tmp_path):
     train(optimizer=Momentum(), steps=2, out=tmp_path)
     status, _, err = run("train", "li2024", "--resume", tmp_path)
     assert status == 2 and "was started from Python with an optimizer of its own, Momentum; resume it there" in err
+
+
+# ---------------------------------------------------------------- an optimizer of one's own that goes wrong
+
+
+class Own:
+    """Gradient descent, except for what is given."""
+
+    name = "Own"
+
+    def __init__(self, **members):
+        vars(self).update(members)
+
+    def settings(self):
+        return {}
+
+    def init(self, params):
+        return OptimizerState()
+
+    def update(self, params, grads, state, eta, weight_decay):
+        return {name: W - eta * grads[name] for name, W in params.items()}, state
+
+
+def remembering(make):
+    """It keeps moments m, made of each block."""
+    return lambda params: OptimizerState(0, {"m": {name: make(W) for name, W in params.items()}})
+
+
+def returning(make):
+    return lambda params, grads, state, eta, weight_decay: make(params, state)
+
+
+@pytest.mark.parametrize(
+    ("members", "error", "message"),
+    [
+        ({"settings": 5}, TypeError, "optimizer.settings is 5; expected a method"),
+        ({"init": 5}, TypeError, "optimizer.init is 5; expected a method"),
+        ({"update": 5}, TypeError, "optimizer.update is 5; expected a method"),
+        ({"name": 5}, TypeError, "optimizer.name is 5; expected a str"),
+        ({"settings": lambda: None}, TypeError, r"optimizer.settings\(\) returns None; expected a dict"),
+        ({"settings": lambda: {"name": "x"}}, ValueError, "a setting 'name', which is the optimizer's own"),
+        ({"init": lambda params: None}, TypeError, "init of the optimizer Own returns None as its state; expected an nlicl"),
+        ({"init": lambda params: OptimizerState(-1)}, ValueError, "a state with updates -1; expected an integer, at least 0"),
+        ({"init": remembering(lambda W: np.zeros(()))}, ValueError,
+         r"init of .* moments 'm' with W_Q as an array of shape \(\) and .*; expected an array of shape \(11, 11\)"),
+        ({"init": remembering(lambda W: 1.0)}, TypeError, "moments 'm' with W_Q as 1.0; expected an array of shape"),
+        ({"init": remembering(lambda W: W.astype("f4"))}, TypeError, "dtype float32; expected .* dtype float64"),
+        ({"init": lambda params: OptimizerState(0, {"m": {}})}, ValueError, "moments 'm' none; expected those that train"),
+        ({"update": returning(lambda params, state: None)}, TypeError, "update of the optimizer Own returns None; expected"),
+        ({"update": returning(lambda params, state: ([], state))}, TypeError, r"blocks as \[\]; expected a dict"),
+        ({"update": returning(lambda params, state: ({}, state))}, ValueError, "blocks none; expected those that train, W_Q"),
+        ({"update": returning(lambda params, state: ({**params, "a": np.zeros(7)}, state))}, ValueError,
+         "blocks W_Q, W_K, W_V, W_O, a; expected those that train, W_Q, W_K, W_V, W_O, and no others"),
+        ({"update": returning(lambda params, state: ({k: W[0] for k, W in params.items()}, state))}, ValueError,
+         r"blocks with W_Q as an array of shape \(11,\) .*; expected an array of shape \(11, 11\)"),
+        ({"update": returning(lambda params, state: ({k: W.astype("f4") for k, W in params.items()}, state))}, TypeError,
+         "blocks with W_Q as an array of .* dtype float32; expected .* dtype float64"),
+        ({"update": returning(lambda params, state: ({k: W.tolist() for k, W in params.items()}, state))}, TypeError,
+         "blocks with W_Q as a list; expected an array"),
+        ({"update": returning(lambda params, state: (params, None))}, TypeError, "update .* returns None as its state"),
+        ({"update": returning(lambda params, state: (params, OptimizerState(1, {"m": params})))}, ValueError,
+         "update of the optimizer Own returns moments m; expected none, as init does"),
+    ],
+)  # fmt: skip
+def test_what_an_optimizer_returns_is_checked(members, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        train(optimizer=Own(**members), measure=None, out=tmp_path / "new")
+    assert not list(tmp_path.glob("new/*"))
+
+
+def test_moments_may_have_any_name(tmp_path):
+    def update(params, grads, state, eta, weight_decay):
+        return {k: W - eta * grads[k] for k, W in params.items()}, OptimizerState(
+            state.updates + 1, {"m/x": dict(grads)}
+        )
+
+    own = Own(init=lambda params: OptimizerState(0, {"m/x": {k: 0 * W for k, W in params.items()}}), update=update)
+    train(optimizer=own, steps=4, out=tmp_path)
+    assert bits(train(optimizer=own, steps=8, out=tmp_path, resume=True)) == bits(train(optimizer=own, steps=8))
+
+
+# ---------------------------------------------------------------- a step of one's own
+
+
+class Wide:
+    """The transformer with a step that returns what it is told to."""
+
+    name, losses = "wide", ("hinge",)
+    Params = nlicl.Params
+
+    def __init__(self, change):
+        self.change = change
+        self.steps = {(nlicl.CodedPrompts, "cpu"): self}
+
+    def forward(self, params, batch):
+        return nlicl.forward(params, batch)
+
+    def loss_and_grad(self, params, batch, loss):
+        value, grads = nlicl.loss_and_grad(params, batch)
+        return value, self.change(grads)
+
+    def definition(self, params, prompt, loss):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("optimizer", ALL, ids=ids)
+def test_a_run_keeps_its_dtype_whatever_a_step_returns(optimizer, tmp_path):
+    model = Wide(lambda grads: nlicl.Params(*(grad.astype(float) for grad in grads)))
+    options = {"dtype": np.float32, "optimizer": optimizer}
+    first = train(steps=5, out=tmp_path, model=model, **options)
+    assert {array.dtype for array in first.params} == {np.dtype(np.float32)}
+    resumed = train(steps=10, out=tmp_path, model=model, resume=True, **options)
+    assert bits(resumed) == bits(train(steps=10, **options))  # a float32 gradient is the same in float64
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda grads: None, TypeError, "returns a gradient that is None; expected a nlicl.Params"),
+        (lambda grads: grads._replace(W_Q=grads.W_Q[0]), ValueError, r"gradient of W_Q as an array of shape \(11,\)"),
+        (lambda grads: grads._replace(W_K=grads.W_K * 1j), TypeError, "gradient of W_K as .* dtype complex128"),
+        (lambda grads: grads._replace(a=None), TypeError, "gradient of a as None; expected an array of shape"),
+    ],
+)
+def test_what_a_step_returns_is_checked(change, error, message):
+    with pytest.raises(error, match=message):
+        train(model=Wide(change), measure=None)
