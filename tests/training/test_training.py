@@ -210,6 +210,15 @@ def test_any_problem_that_offers_what_is_needed():
     assert run.history["rows"].shape == (4, 7) and run.history.at(5, "size") == np.abs(run.params.W_O).sum()
 
 
+@pytest.mark.parametrize("dtype", [">f8", "<f8", ">f4", "<f4"])
+def test_a_dtype_of_another_byte_order_is_the_machine_s(dtype, tmp_path):
+    own = np.dtype(dtype).newbyteorder("=")
+    train(dtype=dtype, steps=5, out=tmp_path)
+    resumed = train(dtype=dtype, steps=10, out=tmp_path, resume=True)
+    assert {array.dtype for array in resumed.params} == {own} and resumed.params.a.dtype.isnative
+    assert_same_run(resumed, train(dtype=own, steps=10))
+
+
 # ---------------------------------------------------------------- history
 
 
@@ -491,6 +500,11 @@ def changing_shape():
         ({"params": (1, 2)}, TypeError, r"params is a tuple; expected a nlicl.Params\(W_Q, W_K, W_V, W_O, a\), as problem"),
         ({"params": huang2023.Problem().initialize()}, TypeError, r"params is a nlicl.papers.huang2023.Params; expected a nl"),
         ({"params": SMALL.initialize()._replace(a=["x"])}, TypeError, r"params.a is \['x'\]; expected an array of numbers"),
+        ({"params": SMALL.initialize()._replace(a=np.ones(7) * 1j)}, TypeError, "params.a has dtype complex128; expected an"),
+        ({"params": SMALL.initialize()._replace(a=None)}, TypeError, "params.a is None; expected an array of numbers, real"),
+        ({"params": SMALL.initialize()._replace(a=np.array([None]))}, TypeError, "params.a has dtype object; expected an"),
+        ({"params": SMALL.initialize()._replace(a=np.ma.ones(7))}, TypeError, "params.a is masked; expected an array of num"),
+        ({"params": SMALL.initialize()._replace(a=[[1], [1, 2]])}, ValueError, "params.a is a list of rows of unequal"),
         ({"prompts": SMALL.sample(3)[0]}, TypeError, "prompts is a nlicl.Prompt; expected nlicl.Prompts.* single one"),
         ({"prompts": SMALL}, TypeError, "prompts is a nlicl.papers.li2024.Problem; expected"),
         ({"prompts": 0.5}, TypeError, "prompts is a float; expected"),
