@@ -153,6 +153,8 @@ def train(
         if given is not None and not callable(given):
             raise InvalidType(f"{name} is {short(given)}; expected a function.")
     folder = _folder(out, resume)
+    if folder is not None:
+        plan.check_stores()
     if plan.times and observe is None:
         observe = plan.observer()
     state = plan.begin() if folder is None else restore(folder, plan, resume)

@@ -23,7 +23,7 @@ from ..models.front import check_loss
 from ..models.model import Batch, Model, find
 from .arguments import block_names, cast, check_gpu, checked_masks, checked_measure, checked_prompts, starting_point
 from .optimizers import SGD, Optimizer, check_optimizer
-from .problem import Observer, Problem, Schedule, check_problem, describe, extra, is_told
+from .problem import Observer, Problem, Schedule, check_problem, describe, extra, is_told, not_stored, numbers_plain
 from .returned import check_state
 from .runs import State
 
@@ -143,7 +143,7 @@ class Plan:
             "seed": self.seed,
             "loss": self.loss,
             "trained": list(self.trained),
-            "optimizer": {"name": self.optimizer.name, **self.optimizer.settings()},
+            "optimizer": {"name": self.optimizer.name, **numbers_plain(dict(self.optimizer.settings()))},
             "weight_decay": self.weight_decay,
             "mask": None if self.mask is None else {name: np.asarray(of).tolist() for name, of in self.mask.items()},
             "schedule": None if self.schedule is None else describe(self.schedule),
@@ -154,6 +154,17 @@ class Plan:
             "measure": list(self.measure) if isinstance(self.measure, tuple) else self.measure,
             "checkpoint": self.checkpoint,
         }
+
+    def check_stores(self) -> None:
+        """TypeError, naming the value, unless a checkpoint holds all of the settings. Asked before the first step."""
+        for name, value in self.settings().items():
+            found = not_stored(name, value)
+            if found is not None:
+                place, odd = found
+                raise InvalidType(
+                    f"{place.replace('.fields.', '.')} is {short(odd)}, which a checkpoint does not hold; expected numbers, "
+                    "text, True, False, None, or lists and dicts of them. Give such values, or out=None to keep nothing."
+                )
 
     def check_resumes(self, path: Path, stored: Mapping[str, Any], step: int) -> None:
         """ValueError unless the run in the checkpoint at `path`, at `step` of these settings, goes on by this plan."""

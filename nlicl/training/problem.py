@@ -17,7 +17,18 @@ from ..core.describe import short
 from ..core.errors import InvalidType
 from ..models.model import Batch
 
-__all__ = ["Extras", "Observer", "Problem", "Schedule", "check_problem", "describe", "extra", "is_told"]
+__all__ = [
+    "Extras",
+    "Observer",
+    "Problem",
+    "Schedule",
+    "check_problem",
+    "describe",
+    "extra",
+    "is_told",
+    "not_stored",
+    "numbers_plain",
+]
 
 Schedule = Callable[[int], float]
 """t -> eta_t / eta, what the learning rate is multiplied by at step t."""
@@ -126,13 +137,16 @@ def describe(thing: Any) -> dict[str, Any]:
     A `functools.partial` has its function and its arguments as fields. `is_told` says whether this tells it from any other.
     """
     if isinstance(thing, functools.partial):
-        fields = {"function": describe(thing.func), "args": list(thing.args), "keywords": thing.keywords}
+        fields = {
+            "function": describe(thing.func),
+            "args": numbers_plain(list(thing.args)),
+            "keywords": numbers_plain(thing.keywords),
+        }
         return {"type": "functools.partial", "fields": fields}
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         kind = type(thing)
-        given = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
-        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-        return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": plain}
+        fields = {f.name: numbers_plain(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
+        return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": fields}
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return {"type": f"{kind.__module__}.{kind.__qualname__}"}
 
@@ -156,3 +170,27 @@ def _is_at(thing: Any) -> bool:
     for part in getattr(thing, "__qualname__", "<no name>").split("."):
         found = getattr(found, part, None)
     return found is thing
+
+
+def numbers_plain(value: Any) -> Any:
+    """The same value with Python's numbers for those of NumPy, in lists, tuples and dicts too."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(numbers_plain, value))
+    if type(value) is dict:
+        return {key: numbers_plain(item) for key, item in value.items()}
+    return value
+
+
+def not_stored(name: str, value: Any) -> tuple[str, Any] | None:
+    """The first value in `value`, of this name, that JSON does not hold, with the name of its place; None if there is none."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return None
+    if isinstance(value, (list, tuple)):
+        inner = [(f"{name}[{i}]", item) for i, item in enumerate(value)]
+    elif isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        inner = [(f"{name}.{key}", item) for key, item in value.items()]
+    else:
+        return name, value
+    return next((found for place, item in inner if (found := not_stored(place, item)) is not None), None)

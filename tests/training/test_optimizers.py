@@ -1,5 +1,6 @@
 """Optimizers: their algorithms to the letter, what holds for every one of them, and runs that stop and go on."""
 
+import functools
 import json
 import math
 import shutil
@@ -611,6 +612,48 @@ def test_moments_may_have_any_name(tmp_path):
     own = Own(init=lambda params: OptimizerState(0, {"m/x": {k: 0 * W for k, W in params.items()}}), update=update)
     train(optimizer=own, steps=4, out=tmp_path)
     assert bits(train(optimizer=own, steps=8, out=tmp_path, resume=True)) == bits(train(optimizer=own, steps=8))
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (np.ones(2), "optimizer.rate"),
+        (len, "optimizer.rate"),
+        ({"a": [1, np.ones(2)]}, r"optimizer.rate.a\[1\]"),
+        ({(1, 2): 3}, "optimizer.rate"),
+        (1j, "optimizer.rate"),
+    ],
+)
+def test_what_a_checkpoint_does_not_hold_is_refused_before_the_first_step(value, place, tmp_path):
+    own = Own(settings=lambda: {"rate": value})
+    assert train(optimizer=own, measure=None).step == 12  # nothing is kept
+    with pytest.raises(TypeError, match=f"^{place} is .*, which a checkpoint does not hold; expected numbers"):
+        train(optimizer=own, measure=None, out=tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
+@dataclass(frozen=True)
+class Noted(li2024.Problem):
+    note: object = None
+
+
+def test_a_field_that_a_checkpoint_does_not_hold_is_named(tmp_path):
+    with pytest.raises(TypeError, match="^problem.note is <built-in function len>, which a checkpoint does not hold"):
+        nlicl.train(Noted(note=len), steps=1, measure=None, out=tmp_path)
+    with pytest.raises(TypeError, match=r"^schedule.args\[0\] is array"):
+        train(schedule=functools.partial(pow, np.ones(1)), steps=0, measure=None, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_are_kept_as_numbers(tmp_path):
+    given = {"rate": np.float32(0.5), "more": (np.int64(3), [np.float64(2.0)])}
+    for _ in range(2):
+        train(optimizer=Own(settings=lambda: given), out=tmp_path, resume=True)
+    stored = load_run(tmp_path).settings["optimizer"]
+    assert stored == {"name": "Own", "rate": 0.5, "more": [3, [2.0]]}
+    problem = Noted(note=(np.float32(0.5),))
+    for steps in (1, 2):
+        nlicl.train(problem, steps=steps, measure=None, out=tmp_path / "problem", resume=True)
 
 
 # ---------------------------------------------------------------- a step of one's own
