@@ -256,6 +256,21 @@ def test_history_as_csv(tmp_path):
     assert [float(row.split(",")[column]) for row in rows] == history["hinge_unseen"].tolist()
 
 
+def test_measurements_of_any_kind_of_number_are_read_as_they_were(tmp_path):
+    """An observer may use one array for all of its answers."""
+    own = np.zeros(2)
+
+    def observe(params):
+        own[:] = params.a[0], params.W_O[0, 0]
+        return {"own": own, "yes": True, "count": 3, "single": np.float32(0.5), "complex": 1j, "rows": [[1, 2], [3, 4]]}
+
+    run = train(observe=observe, out=tmp_path)
+    assert len(set(run.history["own"][:, 1])) == len(run.history.steps) == 4
+    assert_same_run(load_run(tmp_path), run)
+    kinds = {name: values.dtype.kind for name, values in run.history.measured.items()}
+    assert kinds == {"own": "f", "yes": "b", "count": "i", "single": "f", "complex": "c", "rows": "i"}
+
+
 def test_until_stops_early_and_measures_there():
     seen = []
 
@@ -525,6 +540,10 @@ def changing_shape():
         ({"out": ""}, TypeError, "out is ''; expected the path of a folder, or None"),
         ({"out": 5}, TypeError, "out is 5; expected the path of a folder"),
         ({"observe": changing_shape(), "measure": 1}, ValueError, r"'x' of shape \(2,\) at step 1 and \(1,\) before"),
+        ({"observe": lambda params: {"x": None}}, TypeError, "observe returns 'x' as None, of dtype object; expected a num"),
+        ({"observe": lambda params: {"x": "good"}}, TypeError, "observe returns 'x' as 'good', of dtype <U4; expected a num"),
+        ({"observe": lambda params: {"x": [[1], [1, 2]]}}, ValueError, "observe's 'x' is a list of rows of unequal lengths"),
+        ({"observe": lambda params: {5: 1.0}}, TypeError, "observe returns a dict with the name 5; expected names of type"),
         ({"mask": 5}, TypeError, "mask is 5; expected a dict of names to arrays of bool"),
         ({"mask": {"W_X": np.ones(2, bool)}}, ValueError, "mask holds 'W_X'.* one of W_Q, W_K, W_V, W_O, a"),
         ({"mask": {"W_Q": np.ones(2, bool)}}, ValueError, r"mask holds 'W_Q', of shape \(2,\) and dtype bool; expected"),
