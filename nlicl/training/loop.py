@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue, NotFinite
@@ -187,6 +187,14 @@ def _folder(out: Any, resume: bool) -> Path | None:
     return Path(out)
 
 
+def _says_stop(until: Until, losses: NDArray[np.floating]) -> bool:
+    """What `until` answers; TypeError for an array, which is neither True nor False."""
+    stop = until(losses)
+    if np.ndim(stop):
+        raise InvalidType(f"until returns {short(stop)} at step {len(losses)}; expected True or False.")
+    return bool(stop)
+
+
 def _save(folder: Path | None, state: State) -> None:
     if folder is not None:
         write(folder, state.run())
@@ -215,7 +223,7 @@ def _descend(
             descent.catch_up()
         if progress is not None and state.t == t + 1:
             progress(t + 1, steps, state.loss[t])
-        if until is not None and until(state.loss[: t + 1]):
+        if until is not None and _says_stop(until, state.loss[: t + 1]):
             break
         if saving:
             _save(folder, state)

@@ -118,17 +118,24 @@ def extra(problem: Problem, name: str) -> Any:
     return getattr(problem, name, getattr(Extras, name))
 
 
+_METHODS = ("initialize", "sample")
+_FUNCTIONS = ("observer", "population", "check_descent", "schedule", "device_sampler", "settings")
 _REQUIRED = ("initialize", "sample", "loss", "trained", "learning_rate", "batch", "steps")
 
 
 def check_problem(problem: Any) -> None:
-    """TypeError, naming what is missing, unless `problem` has everything that a `Problem` has."""
+    """TypeError, naming what is missing or no function, unless `problem` has everything that a `Problem` has."""
     missing = [name for name in _REQUIRED if not hasattr(problem, name)]
     if missing or isinstance(problem, type):
         lacks = f" (it has no {missing[0]})" if missing else ""
         raise InvalidType(
             f"problem is {short(problem)}{lacks}; expected a paper's Problem, for example nlicl.papers.li2024.Problem()."
         )
+    for name in (*_METHODS, *_FUNCTIONS):
+        member = extra(problem, name) if name in _FUNCTIONS else getattr(problem, name)
+        if not callable(member) and (member is not None or name in _METHODS):
+            wanted = "a function" if name in _METHODS else "a function, or None"
+            raise InvalidType(f"problem.{name} is {short(member)}; expected {wanted}.")
 
 
 def describe(thing: Any) -> dict[str, Any]:

@@ -146,8 +146,8 @@ class State:
             row[name] = as_array(value, f"observe's {name!r}").copy()  # the observer may use its own again
             if row[name].dtype.kind not in "biufc":
                 raise InvalidType(
-                    f"observe returns {name!r} as {short(value)}, of dtype {row[name].dtype}; expected a number or an array of "
-                    "numbers."
+                    f"observe returns {name!r} as {short(value)}, of dtype {row[name].dtype}; expected a number or an array "
+                    "of numbers."
                 )
         if self.rows:
             shapes, usual = ({name: array.shape for name, array in of.items()} for of in (row, self.rows[0]))

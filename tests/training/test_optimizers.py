@@ -638,14 +638,14 @@ class Noted(li2024.Problem):
 
 
 def test_a_field_that_a_checkpoint_does_not_hold_is_named(tmp_path):
-    with pytest.raises(TypeError, match="^problem.note is <built-in function len>, which a checkpoint does not hold"):
+    with pytest.raises(TypeError, match=r"^problem\.note is <built-in function len>, which a checkpoint does not hold"):
         nlicl.train(Noted(note=len), steps=1, measure=None, out=tmp_path)
     with pytest.raises(TypeError, match=r"^schedule.args\[0\] is array"):
         train(schedule=functools.partial(pow, np.ones(1)), steps=0, measure=None, out=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_numbers_of_numpy_are_kept_as_numbers(tmp_path):
+def test_numbers_of_numpy_are_kept_as_numbers_wherever_they_stand(tmp_path):
     given = {"rate": np.float32(0.5), "more": (np.int64(3), [np.float64(2.0)])}
     for _ in range(2):
         train(optimizer=Own(settings=lambda: given), out=tmp_path, resume=True)

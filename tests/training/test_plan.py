@@ -81,6 +81,20 @@ def test_what_is_needed_is_needed(name):
     assert nlicl.train(Bare(), measure=None).step == 5
 
 
+@pytest.mark.parametrize("name", ["initialize", "sample"])
+def test_what_is_needed_of_a_problem_is_a_function(name):
+    for odd in (5, None):
+        with pytest.raises(TypeError, match=f"problem.{name} is {odd}; expected a function"):
+            nlicl.train(type("Odd", (Bare,), {name: odd})(), measure=None)
+
+
+@pytest.mark.parametrize("name", ["observer", "population", "check_descent", "schedule", "device_sampler"])
+def test_what_a_problem_offers_is_a_function(name):
+    with pytest.raises(TypeError, match=f"problem.{name} is 5; expected a function, or None"):
+        nlicl.train(type("Odd", (Bare,), {name: 5})(), measure=None)
+    assert nlicl.train(type("Fine", (Bare,), {name: None})(), measure=None).step == 5
+
+
 def test_a_problem_without_an_observer_is_measured_by_a_given_one():
     run = nlicl.train(Bare(), measure=5, observe=lambda params: {"size": abs(params.W_O).max()})
     assert run.history["size"].shape == (2,)

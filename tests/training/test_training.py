@@ -529,6 +529,8 @@ def changing_shape():
         ({"observe": "A"}, TypeError, "observe is 'A'; expected a function"),
         ({"observe": lambda params: 3.0}, TypeError, "observe returns 3.0; expected a dict"),
         ({"until": 10}, TypeError, "until is 10; expected a function"),
+        ({"until": lambda losses: losses < 1}, TypeError, r"until returns array\(\[.*\]\) at step 1; expected True or False"),
+        ({"until": lambda losses: []}, TypeError, r"until returns \[\] at step 1; expected True or False"),
         ({"measure": "all"}, TypeError, "measure is 'all'; expected an integer"),
         ({"measure": 2.5}, TypeError, "measure is 2.5; expected an integer"),
         ({"trained": 5}, ValueError, r"trained is \(5,\); expected at least one of"),
