@@ -28,7 +28,7 @@ from ..core.errors import InvalidType, InvalidValue
 from ..core.files import write_whole
 from ..core.registry import MODELS, PAPERS
 from ..models.transformer.prompts import Params
-from .optimizers import SGD, Blocks, OptimizerState
+from .optimizers import SGD, Adam, AdamW, Blocks, OptimizerState
 from .plan import Plan, usual_model
 from .runs import History, Run, State
 
@@ -199,21 +199,31 @@ def _unpack(path: Path) -> _Stored:
         _check_lengths(history, step)
         if not isinstance(settings["problem"]["type"], str):
             raise InvalidType("its problem has no type")
+        if not isinstance(settings["problem"].get("fields", {}), dict):
+            raise InvalidType("its problem's fields have no names")
         for name, value in _BEFORE.items():
             settings.setdefault(name, value)
         if not isinstance(settings["optimizer"]["name"], str):
             raise InvalidType("its optimizer has no name")
         moments: dict[str, dict[str, Any]] = {}
         remembered = _under("optimizer", arrays)
+        if remembered and "updates" not in remembered:
+            raise InvalidValue("its optimizer remembers, and has no number of updates")
         updates = int(remembered.pop("updates", 0))
+        if updates < 0:
+            raise InvalidValue(f"its optimizer made {updates} updates")
         for name, array in remembered.items():
             kind, _, block = name.rpartition("/")
             moments.setdefault(kind, {})[block] = array
+        if settings["optimizer"]["name"] in (Adam.name, AdamW.name):
+            for block, array in moments.get("v", {}).items():
+                if (array < 0).any():
+                    raise InvalidValue(f"its moments v of {block}, means of squares, are less than 0")
     except _UNREADABLE as error:
         raise InvalidValue(f"{path} is not a checkpoint of nlicl, or is damaged ({error}). {anew}") from None
     if version not in _FORMATS:
         raise InvalidValue(
-            f"{path} has format {version}; this nlicl reads {' and '.join(map(str, _FORMATS))}. Continue it with the nlicl "
+            f"{path} has format {version!r}; this nlicl reads {' and '.join(map(str, _FORMATS))}. Continue it with the nlicl "
             "that wrote it."
         )
     return _Stored(_under("params", arrays), history, step, settings, OptimizerState(updates, moments))

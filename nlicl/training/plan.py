@@ -191,7 +191,7 @@ def _difference(name: str, there: Any, here: Any) -> tuple[str, Any, Any]:
     if name == "problem":
         if there["type"] != here["type"]:
             return name, there["type"], here["type"]
-        there, here = there["fields"], here["fields"]
+        there, here = there.get("fields", {}), here.get("fields", {})
     elif name == "optimizer":
         if there["name"] != here["name"]:
             return name, there["name"], here["name"]
