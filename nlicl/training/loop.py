@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from ..core.checks import path
 from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue, NotFinite
 from ..models.model import Batch, Model
@@ -182,9 +183,12 @@ def _folder(out: Any, resume: bool) -> Path | None:
         if resume:
             raise InvalidValue("resume is set but out is None; expected the folder of the run to continue.")
         return None
-    if not isinstance(out, (str, os.PathLike)) or not os.fspath(out):
-        raise InvalidType(f"out is {short(out)}; expected the path of a folder, or None to keep nothing.")
-    return Path(out)
+    folder = path("out", out, "the path of a folder, or None to keep nothing")
+    there = next((each for each in (folder, *folder.parents) if each.exists()), None)
+    if there is not None and not there.is_dir():
+        which = f"out is {folder}, which" if there == folder else f"out is {folder}, and {there}"
+        raise InvalidValue(f"{which} is a file; expected the path of a folder.")
+    return folder
 
 
 def _says_stop(until: Until, losses: NDArray[np.floating]) -> bool:
