@@ -18,7 +18,7 @@ from ..kernels.products import are_finite
 from ..models.front import check_batch
 from ..models.model import Batch, Model, step_of
 from ..models.transformer.steps import OnGpu as GpuStep
-from .optimizers import Blocks, OptimizerState
+from .optimizers import Blocks, OptimizerState, divided_by_zero
 from .plan import Plan
 from .problem import extra
 from .returned import check_gradients, check_update
@@ -80,7 +80,9 @@ class OnCpu:
         blocks, memory = updated
         blocks, memory = _keep(self._masks, blocks, before), _keep_moments(self._masks, memory, state.optimizer)
         if not are_finite(*blocks.values()):
-            raise diverged(state, "a parameter is not finite after the update")
+            raise diverged(
+                state, "a parameter is not finite after the update", divided_by_zero(plan.optimizer, blocks, memory)
+            )
         for kind, moments in memory.moments.items():
             if not are_finite(*moments.values()):
                 raise diverged(

@@ -19,7 +19,17 @@ from ..core.checks import real
 from ..core.describe import name_of, short
 from ..core.errors import InvalidType, InvalidValue
 
-__all__ = ["SGD", "Adam", "AdamW", "Blocks", "Optimizer", "OptimizerState", "check_optimizer", "named"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Blocks",
+    "Optimizer",
+    "OptimizerState",
+    "check_optimizer",
+    "divided_by_zero",
+    "named",
+]
 
 Blocks = Mapping[str, NDArray[np.floating]]
 """Arrays by the names of the parameters they belong to."""
@@ -227,6 +237,20 @@ class AdamW(_Moments):
         direction, state = self._direction(grads, state)
         # theta <- theta - eta_t (m^_t / (sqrt(v^_t) + epsilon) + lambda theta)
         return {name: theta - eta * (direction[name] + weight_decay * theta) for name, theta in params.items()}, state
+
+
+def divided_by_zero(optimizer: Optimizer, blocks: Blocks, state: OptimizerState) -> str | None:
+    """What to do where an update of Adam or AdamW divided by 0 and made an entry infinite or NaN; None where it did not."""
+    if not isinstance(optimizer, _Moments):
+        return None
+    for name, block in blocks.items():
+        v = state.moments.get("v", {}).get(name)  # a subclass may remember something else
+        if v is not None and v.dtype.type(optimizer.epsilon) == 0 and (~np.isfinite(block) & (v == 0)).any():
+            return (
+                f"{optimizer.name} divided by 0 in {name}: epsilon is {optimizer.epsilon:g}, 0 in {v.dtype}, where the "
+                "gradients were 0, or their squares. Raise epsilon."
+            )
+    return None
 
 
 _KINDS = {kind.name.lower(): kind for kind in (SGD, Adam, AdamW)}

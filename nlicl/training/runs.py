@@ -102,11 +102,12 @@ class Diverged(ArithmeticError):
         return type(self), (str(self), self.run)
 
 
-def diverged(state: "State", reason: str | NotFinite) -> Diverged:
-    """The error for a run that diverged at the state it reached, for this reason."""
-    advice = f"The learning rate was {state.settings['learning_rate']:g}; try a tenth of it."
-    if state.t == 0 and isinstance(reason, NotFinite):  # which says what to scale down
+def diverged(state: "State", reason: str | NotFinite, advice: str | None = None) -> Diverged:
+    """The error for a run that diverged at the state it reached, for this reason; what to do about it, if that is known."""
+    if advice is None and state.t == 0 and isinstance(reason, NotFinite):  # which says what to scale down
         advice = "No step was taken yet: the learning rate is not the cause."
+    elif advice is None:
+        advice = f"The learning rate was {state.settings['learning_rate']:g}; try a tenth of it."
     return Diverged(
         f"training diverged at step {state.t}: {str(reason).rstrip('.')}. {advice} History and the last finite parameters are "
         "kept.",

@@ -17,7 +17,7 @@ import nlicl
 from nlicl.papers import bu2024, huang2023, li2024
 from nlicl.training import SGD, Adam, AdamW, InverseTime, load_run
 from nlicl.training.checkpoint import CHECKPOINT, pack
-from nlicl.training.optimizers import OptimizerState, named
+from nlicl.training.optimizers import OptimizerState, divided_by_zero, named
 
 SMALL = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=12, learning_rate=0.01)
 BLOCKS = ("W_Q", "W_K", "W_V", "W_O")
@@ -494,9 +494,30 @@ def test_a_moment_that_overflows_is_divergence(tmp_path):
             assert not any(array.any() for array in run.optimizer.moments["v"].values())
 
 
-def test_epsilon_0_is_divergence_where_there_is_no_gradient():
-    with pytest.raises(nlicl.Diverged, match="a parameter is not finite after the update"):
-        train(optimizer=Adam(epsilon=0))  # label columns of W_Q have none
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+@pytest.mark.parametrize(("epsilon", "dtype"), [(0.0, "float64"), (0.0, "float32"), (1e-50, "float32")])
+def test_epsilon_0_is_divergence_where_there_is_no_gradient(kind, epsilon, dtype):
+    """Label columns of W_Q have none. The learning rate is not to blame."""
+    message = (
+        f"step 0: .* {kind.name} divided by 0 in W_Q: epsilon is {epsilon:g}, 0 in {dtype}, where the gradients were 0"
+    )
+    with pytest.raises(nlicl.Diverged, match=message) as caught:
+        train(optimizer=kind(epsilon=epsilon), dtype=dtype)
+    assert "Raise epsilon" in str(caught.value) and "learning rate" not in str(caught.value)
+
+
+def test_epsilon_is_blamed_where_it_divided_and_nowhere_else():
+    """A masked entry has v = 0 as well, and stays finite."""
+    state = OptimizerState(1, {"m": {"b": np.zeros(2)}, "v": {"b": np.array([1.0, 0.0])}})
+    for block, optimizer, blamed in (
+        ([np.inf, 1.0], Adam(epsilon=0), False),
+        ([1.0, np.nan], Adam(epsilon=0), True),
+        ([1.0, np.inf], AdamW(epsilon=0), True),
+        ([1.0, np.inf], AdamW(), False),
+        ([1.0, np.inf], SGD(), False),
+    ):
+        assert (divided_by_zero(optimizer, {"b": np.array(block)}, state) is not None) is blamed
+    assert divided_by_zero(Adam(epsilon=0), {"b": np.array([np.inf])}, OptimizerState()) is None
 
 
 # ---------------------------------------------------------------- from the command line

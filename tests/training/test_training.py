@@ -541,6 +541,8 @@ def changing_shape():
         ({"seed": (1, 2)}, TypeError, r"seed is \(1, 2\); expected an integer"),
         ({"out": ""}, TypeError, "out is ''; expected the path of a folder, or None"),
         ({"out": 5}, TypeError, "out is 5; expected the path of a folder"),
+        ({"out": __file__}, ValueError, "out is .*test_training.py, which is a file; expected the path of a folder"),
+        ({"out": f"{__file__}/a/b"}, ValueError, "out is .*/a/b, and .*test_training.py is a file; expected the path of a f"),
         ({"observe": changing_shape(), "measure": 1}, ValueError, r"'x' of shape \(2,\) at step 1 and \(1,\) before"),
         ({"observe": lambda params: {"x": None}}, TypeError, "observe returns 'x' as None, of dtype object; expected a num"),
         ({"observe": lambda params: {"x": "good"}}, TypeError, "observe returns 'x' as 'good', of dtype <U4; expected a num"),
@@ -667,6 +669,42 @@ def test_damaged_checkpoints_are_refused(tmp_path):
             pytest.fail(name)
     np.savez(path, a=np.zeros(3))
     with pytest.raises(ValueError, match="is not a checkpoint of nlicl"):
+        train(out=tmp_path, resume=True)
+
+
+def crafted(path, change):
+    """The checkpoint at `path` after `change(arrays, settings)`."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays["about"]))
+    change(arrays, about["settings"])
+    np.savez(path, **{**arrays, "about": np.array(json.dumps(about))})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays, settings: settings["problem"].update(fields=[1]), "its problem's fields have no names"),
+        (lambda arrays, settings: arrays.update({"optimizer/updates": np.array(-1)}), "its optimizer made -1 updates"),
+        (lambda arrays, settings: arrays.pop("optimizer/updates"), "remembers, and has no number of updates"),
+        (
+            lambda arrays, settings: arrays["optimizer/v/W_Q"].__isub__(1),
+            "its moments v of W_Q, means of squares, are less",
+        ),
+    ],
+)
+def test_what_no_run_leaves_behind_is_refused(change, message, tmp_path):
+    train(optimizer=Adam(), steps=3, out=tmp_path)
+    crafted(tmp_path / CHECKPOINT, change)
+    for read in (lambda: load_run(tmp_path), lambda: train(optimizer=Adam(), out=tmp_path, resume=True)):
+        with pytest.raises(ValueError, match=f"or is damaged .*{message}"):
+            read()
+
+
+def test_a_problem_without_its_fields_is_another_run(tmp_path):
+    train(steps=3, out=tmp_path)
+    crafted(tmp_path / CHECKPOINT, lambda arrays, settings: settings["problem"].pop("fields"))
+    with pytest.raises(ValueError, match="is of a run with other settings: M1 is None there and 4 here"):
         train(out=tmp_path, resume=True)
 
 
