@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import devices
-from ..core.describe import kind_of, name_of
+from ..core.describe import kind_of
 from ..core.errors import InvalidType, NotFinite
 from ..core.seeds import Part, TrainingUncounted, uncounted
-from ..kernels.layers import loss as losses
 from ..kernels.products import are_finite
 from ..models.front import check_batch
-from ..models.model import Batch, Model, step_of
-from ..models.transformer.steps import OnGpu as GpuStep
+from ..models.model import Batch, DeviceStep, Model, step_of
 from .optimizers import Blocks, OptimizerState, divided_by_zero
 from .plan import Plan
 from .problem import extra
@@ -117,13 +115,13 @@ def _keep_moments(
     return after._replace(moments=kept)
 
 
-def _gpu_step(model: Model, batch: Batch) -> GpuStep:
+def _gpu_step(model: Model, batch: Batch) -> DeviceStep:
     """The model's step for such a batch on a GPU; TypeError where it has no kernels that a descent can launch itself."""
     step = step_of(model, batch, "cuda")
-    if not isinstance(step, GpuStep):
+    if not isinstance(step, DeviceStep):
         raise InvalidType(
-            f"the model {model.name} trains on a GPU by a {kind_of(step)}; expected a subclass of {name_of(GpuStep)}, whose "
-            "kernels a run launches. Take backend='cpu'."
+            f"the model {model.name} has a {kind_of(step)} for a GPU, whose kernels a run cannot launch; expected all that "
+            "nlicl.models.model.DeviceStep says. Take backend='cpu'."
         )
     return step
 
@@ -153,13 +151,14 @@ class OnGpu:
     def step(self, t: int) -> None:
         """Step t, on the GPU: nothing comes to the host, but every so often whether all is well."""
         prompts = self._draw(t)
+        if type(prompts) is not type(self._last):
+            self._step = _gpu_step(self.plan.model, prompts)
         if prompts is not self._last:  # a training set that every step takes whole is brought there once
             self._last, self._inputs = prompts, None
-            self._step = _gpu_step(self.plan.model, prompts)
             self._inputs = self._step.operands(prompts, self._descent.dtype)
         inputs, labels = self._inputs
         n_keys = prompts.length + bool(prompts.query_attends)
-        kind = losses.NAMES[self.plan.loss]
+        kind = self._step.number_of(self.plan.loss)
         self._descent.step(t, self.state.eta[t], self._step.kernel.step, inputs, labels, n_keys, kind)
         if (t + 1) % self.every == 0 and not self._descent.well():
             self.catch_up()

@@ -17,6 +17,7 @@ from nlicl.models.transformer.steps import TRANSFORMER
 from nlicl.papers import bu2024, huang2023, li2024
 from nlicl.training import SGD, Adam, AdamW, InverseTime, load_run
 from nlicl.training.checkpoint import CHECKPOINT
+from nlicl.training.descent import _gpu_step
 from nlicl.training.loop import train
 from nlicl.training.plan import make_plan
 from nlicl.training.problem import Extras, check_problem, extra
@@ -296,6 +297,35 @@ def test_another_model_is_trained_on_the_same_problem(halved, optimizer, tmp_pat
     resumed = nlicl.train(SMALL, model=halved, steps=20, out=tmp_path, resume=True, **options)
     for a, b in zip(resumed.params, nlicl.train(SMALL, model=halved, steps=20, **options).params, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+class Launched(Halved):
+    """It has all that a run on a GPU launches."""
+
+    kernel = None
+
+    def checked(self, params, batch):
+        raise NotImplementedError
+
+    def operands(self, batch, dtype):
+        raise NotImplementedError
+
+    def number_of(self, loss):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("lacking", [None, "checked", "operands", "number_of", "forward", "loss_and_grad"])
+def test_a_step_on_a_gpu_has_what_a_run_launches(lacking):
+    step = type("Theirs", (Launched,), {lacking: None} if lacking else {})()
+    model, batch = Halved(), SMALL.sample(3)
+    model.steps[CodedPrompts, "cuda"] = step
+    if lacking is None:
+        assert _gpu_step(model, batch) is step
+    else:
+        with pytest.raises(
+            TypeError, match=r"the model halved has a Theirs for a GPU, whose kernels a run cannot launch; .*D"
+        ):
+            _gpu_step(model, batch)
 
 
 def test_a_model_by_its_name_on_the_command_line(halved, run, tmp_path):

@@ -626,15 +626,23 @@ def test_a_run_of_a_problem_of_one_s_own(tmp_path):
     history = History(np.ones(1), np.ones(1), np.zeros(0, int), {})
     (tmp_path / CHECKPOINT).write_bytes(pack(Run(Mine(np.eye(2)), history, 1, settings)))
     assert isinstance(load_run(tmp_path, params=Mine).params, Mine)
-    for wrong in ({}, {"params": Params}):
-        with pytest.raises(
-            ValueError, match=r"parameters R, of a run of mine.Problem; expected nlicl.Params\(W_Q, .*params=TY"
-        ):
+    for wrong, expected in (({}, "a NamedTuple of them"), ({"params": Params}, r"nlicl.Params\(W_Q, ")):
+        with pytest.raises(ValueError, match=f"parameters R, of a run of mine.Problem; expected {expected}.*params=TY"):
             load_run(tmp_path, **wrong)
     settings["problem"]["type"] = "nlicl.papers.future.Problem"
     (tmp_path / CHECKPOINT).write_bytes(pack(Run(Mine(np.eye(2)), history, 1, settings)))
     with pytest.raises(ValueError, match=r"of a run of nlicl.papers.future.Problem; expected"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize("problem", [SMALL, HUANG], ids=["li2024", "huang2023"])
+def test_a_run_of_an_unknown_problem_and_model_is_read_by_its_parameters_names(tmp_path, problem):
+    want = nlicl.train(problem, steps=3, measure=None)
+    settings = {**want.settings, "problem": {"type": "mine.Problem"}, "model": "nobody's"}
+    (tmp_path / CHECKPOINT).write_bytes(pack(replace(want, settings=settings)))
+    got = load_run(tmp_path)
+    assert type(got.params) is type(want.params)
+    assert_same_run(got, want)
 
 
 def test_checkpoints_hold_data_only(tmp_path):
