@@ -14,7 +14,7 @@ from ..core.describe import kind_of, name_of, short
 from ..core.errors import InvalidType
 from ..core.registry import MODELS, check_name
 
-__all__ = ["Batch", "Model", "Step", "enter", "find", "register", "step_of"]
+__all__ = ["Batch", "DeviceStep", "Model", "Step", "enter", "find", "register", "step_of"]
 
 
 class Batch:
@@ -60,7 +60,10 @@ class Batch:
 
 
 class Step(Protocol):
-    """How one kind of batch goes through a model on one device. Both methods check what they are given."""
+    """How one kind of batch goes through a model on one device. Both methods check what they are given.
+
+    A gradient has the shapes of the parameters. Training takes it in their dtype.
+    """
 
     def forward(self, params: Any, batch: Any) -> Any:
         """A NamedTuple with `score` (B,) and whatever leads to it, in the dtype of the parameters."""
@@ -68,6 +71,28 @@ class Step(Protocol):
 
     def loss_and_grad(self, params: Any, batch: Any, loss: str) -> tuple[Any, Any]:
         """The mean loss over the batch, and its gradient as parameters of the same type."""
+        ...
+
+
+@runtime_checkable
+class DeviceStep(Step, Protocol):
+    """A step on a GPU whose kernels a training run launches itself, so that nothing comes to the host between two steps."""
+
+    @property
+    def kernel(self) -> Any:
+        """The kernels' module. Its `step` takes the gradient's parts, inputs, labels, keys, parameters and a loss's number."""
+        ...
+
+    def checked(self, params: Any, batch: Any) -> tuple[Any, Any, Any, int]:
+        """Parameters, inputs and labels on the GPU and the number of keys; TypeError, ValueError unless they go together."""
+        ...
+
+    def operands(self, batch: Any, dtype: np.dtype) -> tuple[tuple[Any, ...], Any]:
+        """The inputs on the GPU as the kernels take them, floating numbers in `dtype`, and the labels."""
+        ...
+
+    def number_of(self, loss: str) -> int:
+        """The number by which the kernels know a loss."""
         ...
 
 

@@ -32,14 +32,24 @@ def starting_point(problem: Problem, params: Any, seed: int) -> Any:
 
 
 def cast(params: Any, dtype: DTypeLike) -> Any:
-    """A copy of the parameters in a dtype, float64 or float32."""
-    dtype = floating("dtype", dtype)
+    """A copy of the parameters in a dtype, float64 or float32 of the machine's own byte order.
+
+    Raises
+    ------
+    TypeError
+        Another dtype; a parameter that is no array of real numbers, or a masked one.
+    ValueError
+        Lists of unequal lengths.
+    """
+    dtype = floating("dtype", dtype).newbyteorder("=")
     arrays = {}
-    for name, array in params._asdict().items():
-        try:
-            arrays[name] = np.array(array, dtype)
-        except (TypeError, ValueError) as error:
-            raise InvalidType(f"params.{name} is {short(array)}; expected an array of numbers ({error}).") from None
+    for name, given in params._asdict().items():
+        array = as_array(given, f"params.{name}")
+        if array.dtype.kind not in "fiub" or isinstance(given, np.ma.MaskedArray):
+            kind = "is masked" if isinstance(given, np.ma.MaskedArray) else f"has dtype {array.dtype}"
+            says = kind if isinstance(given, np.ndarray) else f"is {short(given)}"
+            raise InvalidType(f"params.{name} {says}; expected an array of numbers, real and none of them masked.")
+        arrays[name] = np.array(array, dtype)
     return params._replace(**arrays)
 
 

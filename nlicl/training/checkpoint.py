@@ -27,8 +27,7 @@ from ..core.describe import name_of, short
 from ..core.errors import InvalidType, InvalidValue
 from ..core.files import write_whole
 from ..core.registry import MODELS, PAPERS
-from ..models.transformer.prompts import Params
-from .optimizers import SGD, Blocks, OptimizerState
+from .optimizers import SGD, Adam, AdamW, Blocks, OptimizerState
 from .plan import Plan, usual_model
 from .runs import History, Run, State
 
@@ -128,7 +127,7 @@ def load_run(path: str | os.PathLike[str], params: type | None = None) -> Run:
         The folder given as `out`, or the `checkpoint.npz` in it.
     params : type, optional
         NamedTuple of the parameters, for a run of a problem and a model of your own. If not given: that of the paper whose
-        problem it is, or of the model, where the registers know them; else `nlicl.Params`.
+        problem it is, or of its model; else that of the first model whose parameters have these names.
 
     Returns
     -------
@@ -146,7 +145,7 @@ def load_run(path: str | os.PathLike[str], params: type | None = None) -> Run:
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}; expected one that nlicl train --out wrote.")
     stored = _unpack(path)
-    kind = _params_of(stored.settings) if params is None else params
+    kind = _params_of(stored.settings, set(stored.params)) if params is None else params
     if set(stored.params) != set(getattr(kind, "_fields", ())):
         wanted = f"{name_of(kind)}({', '.join(kind._fields)})" if hasattr(kind, "_fields") else "a NamedTuple of them"
         raise InvalidValue(
@@ -167,12 +166,16 @@ def paper_of(settings: Mapping[str, Any]) -> str | None:
     )
 
 
-def _params_of(settings: Mapping[str, Any]) -> Any:
-    """The type of a run's parameters. What a file names is looked up in the registers, and nothing but theirs is imported."""
+def _params_of(settings: Mapping[str, Any], names: set[str]) -> Any:
+    """The type of a run's parameters, which have these names; None if no register knows it.
+
+    What a file names is looked up in the registers, and nothing but theirs is imported.
+    """
     for register, name in ((PAPERS, paper_of(settings)), (MODELS, settings.get("model"))):
         if name in register.names():
             return register.load(name).Params
-    return Params
+    kinds = (MODELS.load(name).Params for name in MODELS.names())
+    return next((kind for kind in kinds if set(kind._fields) == names), None)
 
 
 class _Stored(NamedTuple):
@@ -199,21 +202,31 @@ def _unpack(path: Path) -> _Stored:
         _check_lengths(history, step)
         if not isinstance(settings["problem"]["type"], str):
             raise InvalidType("its problem has no type")
+        if not isinstance(settings["problem"].get("fields", {}), dict):
+            raise InvalidType("its problem's fields have no names")
         for name, value in _BEFORE.items():
             settings.setdefault(name, value)
         if not isinstance(settings["optimizer"]["name"], str):
             raise InvalidType("its optimizer has no name")
         moments: dict[str, dict[str, Any]] = {}
         remembered = _under("optimizer", arrays)
+        if remembered and "updates" not in remembered:
+            raise InvalidValue("its optimizer remembers, and has no number of updates")
         updates = int(remembered.pop("updates", 0))
+        if updates < 0:
+            raise InvalidValue(f"its optimizer made {updates} updates")
         for name, array in remembered.items():
-            kind, _, block = name.partition("/")
+            kind, _, block = name.rpartition("/")
             moments.setdefault(kind, {})[block] = array
+        if settings["optimizer"]["name"] in (Adam.name, AdamW.name):
+            for block, array in moments.get("v", {}).items():
+                if (array < 0).any():
+                    raise InvalidValue(f"its moments v of {block}, means of squares, are less than 0")
     except _UNREADABLE as error:
         raise InvalidValue(f"{path} is not a checkpoint of nlicl, or is damaged ({error}). {anew}") from None
     if version not in _FORMATS:
         raise InvalidValue(
-            f"{path} has format {version}; this nlicl reads {' and '.join(map(str, _FORMATS))}. Continue it with the nlicl "
+            f"{path} has format {version!r}; this nlicl reads {' and '.join(map(str, _FORMATS))}. Continue it with the nlicl "
             "that wrote it."
         )
     return _Stored(_under("params", arrays), history, step, settings, OptimizerState(updates, moments))

@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import devices
-from ..core.describe import kind_of, name_of
+from ..core.describe import kind_of
 from ..core.errors import InvalidType, NotFinite
 from ..core.seeds import Part, TrainingUncounted, uncounted
-from ..kernels.layers import loss as losses
 from ..kernels.products import are_finite
 from ..models.front import check_batch
-from ..models.model import Batch, Model, step_of
-from ..models.transformer.steps import OnGpu as GpuStep
-from .optimizers import Blocks, OptimizerState
+from ..models.model import Batch, DeviceStep, Model, step_of
+from .optimizers import Blocks, OptimizerState, divided_by_zero
 from .plan import Plan
 from .problem import extra
+from .returned import check_gradients, check_update
 from .runs import Diverged, State, diverged
 
 __all__ = ["OnCpu", "OnGpu"]
@@ -57,7 +56,7 @@ class OnCpu:
     def __init__(self, plan: Plan, state: State) -> None:
         self.plan, self.state, self._draw = plan, state, _draws(plan)
         self._masks = {name: mask for name, mask in plan.masks.items() if name in plan.trained}
-        self._checked = False  # of the prompts, the first ones: others come from where they came from
+        self._checked = False  # what the first step takes and returns: others come from where it came from
 
     def step(self, t: int) -> None:
         """Step t: its loss into the history, new parameters and what the optimizer remembers into the state."""
@@ -66,16 +65,22 @@ class OnCpu:
         if not self._checked:
             check_batch(prompts)
             devices.choose("cpu", arrays=prompts.arrays)
-            self._checked = True
         state.loss[t], grads = step_of(plan.model, prompts, "cpu").loss_and_grad(state.params, prompts, plan.loss)
-        before, gradients = ({name: getattr(of, name) for name in plan.trained} for of in (state.params, grads))
+        if not self._checked:
+            check_gradients(grads, state.params)
+        before = {name: getattr(state.params, name) for name in plan.trained}
         with np.errstate(all="ignore"):  # overflow is looked for below
-            blocks, memory = plan.optimizer.update(
-                before, gradients, state.optimizer, float(state.eta[t]), plan.weight_decay
-            )
+            gradients = {name: getattr(grads, name).astype(plan.dtype, copy=False) for name in plan.trained}
+            updated = plan.optimizer.update(before, gradients, state.optimizer, float(state.eta[t]), plan.weight_decay)
+        if not self._checked:
+            check_update(plan.optimizer, updated, before, state.optimizer)
+            self._checked = True
+        blocks, memory = updated
         blocks, memory = _keep(self._masks, blocks, before), _keep_moments(self._masks, memory, state.optimizer)
         if not are_finite(*blocks.values()):
-            raise diverged(state, "a parameter is not finite after the update")
+            raise diverged(
+                state, "a parameter is not finite after the update", divided_by_zero(plan.optimizer, blocks, memory)
+            )
         for kind, moments in memory.moments.items():
             if not are_finite(*moments.values()):
                 raise diverged(
@@ -110,13 +115,13 @@ def _keep_moments(
     return after._replace(moments=kept)
 
 
-def _gpu_step(model: Model, batch: Batch) -> GpuStep:
+def _gpu_step(model: Model, batch: Batch) -> DeviceStep:
     """The model's step for such a batch on a GPU; TypeError where it has no kernels that a descent can launch itself."""
     step = step_of(model, batch, "cuda")
-    if not isinstance(step, GpuStep):
+    if not isinstance(step, DeviceStep):
         raise InvalidType(
-            f"the model {model.name} trains on a GPU by a {kind_of(step)}; expected a subclass of {name_of(GpuStep)}, whose "
-            "kernels a run launches. Take backend='cpu'."
+            f"the model {model.name} has a {kind_of(step)} for a GPU, whose kernels a run cannot launch; expected all that "
+            "nlicl.models.model.DeviceStep says. Take backend='cpu'."
         )
     return step
 
@@ -146,13 +151,14 @@ class OnGpu:
     def step(self, t: int) -> None:
         """Step t, on the GPU: nothing comes to the host, but every so often whether all is well."""
         prompts = self._draw(t)
+        if type(prompts) is not type(self._last):
+            self._step = _gpu_step(self.plan.model, prompts)
         if prompts is not self._last:  # a training set that every step takes whole is brought there once
             self._last, self._inputs = prompts, None
-            self._step = _gpu_step(self.plan.model, prompts)
             self._inputs = self._step.operands(prompts, self._descent.dtype)
         inputs, labels = self._inputs
         n_keys = prompts.length + bool(prompts.query_attends)
-        kind = losses.NAMES[self.plan.loss]
+        kind = self._step.number_of(self.plan.loss)
         self._descent.step(t, self.state.eta[t], self._step.kernel.step, inputs, labels, n_keys, kind)
         if (t + 1) % self.every == 0 and not self._descent.well():
             self.catch_up()

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from ..core.checks import path
 from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue, NotFinite
 from ..models.model import Batch, Model
@@ -153,6 +154,8 @@ def train(
         if given is not None and not callable(given):
             raise InvalidType(f"{name} is {short(given)}; expected a function.")
     folder = _folder(out, resume)
+    if folder is not None:
+        plan.check_stores()
     if plan.times and observe is None:
         observe = plan.observer()
     state = plan.begin() if folder is None else restore(folder, plan, resume)
@@ -180,9 +183,20 @@ def _folder(out: Any, resume: bool) -> Path | None:
         if resume:
             raise InvalidValue("resume is set but out is None; expected the folder of the run to continue.")
         return None
-    if not isinstance(out, (str, os.PathLike)) or not os.fspath(out):
-        raise InvalidType(f"out is {short(out)}; expected the path of a folder, or None to keep nothing.")
-    return Path(out)
+    folder = path("out", out, "the path of a folder, or None to keep nothing")
+    there = next((each for each in (folder, *folder.parents) if each.exists()), None)
+    if there is not None and not there.is_dir():
+        which = f"out is {folder}, which" if there == folder else f"out is {folder}, and {there}"
+        raise InvalidValue(f"{which} is a file; expected the path of a folder.")
+    return folder
+
+
+def _says_stop(until: Until, losses: NDArray[np.floating]) -> bool:
+    """What `until` answers; TypeError for an array, which is neither True nor False."""
+    stop = until(losses)
+    if np.ndim(stop):
+        raise InvalidType(f"until returns {short(stop)} at step {len(losses)}; expected True or False.")
+    return bool(stop)
 
 
 def _save(folder: Path | None, state: State) -> None:
@@ -213,7 +227,7 @@ def _descend(
             descent.catch_up()
         if progress is not None and state.t == t + 1:
             progress(t + 1, steps, state.loss[t])
-        if until is not None and until(state.loss[: t + 1]):
+        if until is not None and _says_stop(until, state.loss[: t + 1]):
             break
         if saving:
             _save(folder, state)

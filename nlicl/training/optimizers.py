@@ -19,7 +19,17 @@ from ..core.checks import real
 from ..core.describe import name_of, short
 from ..core.errors import InvalidType, InvalidValue
 
-__all__ = ["SGD", "Adam", "AdamW", "Blocks", "Optimizer", "OptimizerState", "check_optimizer", "named"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Blocks",
+    "Optimizer",
+    "OptimizerState",
+    "check_optimizer",
+    "divided_by_zero",
+    "named",
+]
 
 Blocks = Mapping[str, NDArray[np.floating]]
 """Arrays by the names of the parameters they belong to."""
@@ -229,6 +239,20 @@ class AdamW(_Moments):
         return {name: theta - eta * (direction[name] + weight_decay * theta) for name, theta in params.items()}, state
 
 
+def divided_by_zero(optimizer: Optimizer, blocks: Blocks, state: OptimizerState) -> str | None:
+    """What to do where an update of Adam or AdamW divided by 0 and made an entry infinite or NaN; None where it did not."""
+    if not isinstance(optimizer, _Moments):
+        return None
+    for name, block in blocks.items():
+        v = state.moments.get("v", {}).get(name)  # a subclass may remember something else
+        if v is not None and v.dtype.type(optimizer.epsilon) == 0 and (~np.isfinite(block) & (v == 0)).any():
+            return (
+                f"{optimizer.name} divided by 0 in {name}: epsilon is {optimizer.epsilon:g}, 0 in {v.dtype}, where the "
+                "gradients were 0, or their squares. Raise epsilon."
+            )
+    return None
+
+
 _KINDS = {kind.name.lower(): kind for kind in (SGD, Adam, AdamW)}
 
 
@@ -251,11 +275,23 @@ def named(name: str, settings: Mapping[str, Any]) -> Optimizer:
 
 
 def check_optimizer(optimizer: Any) -> Optimizer:
-    """`optimizer` itself; TypeError, with what to give, unless it is an object that `Optimizer` describes."""
+    """`optimizer` itself; an error with what to give unless it is an object that `Optimizer` describes."""
     if isinstance(optimizer, type):
         raise InvalidType(f"optimizer is the class {name_of(optimizer)}; expected an object: {optimizer.__name__}().")
     if not isinstance(optimizer, Optimizer):
         raise InvalidType(
             f"optimizer is {short(optimizer)}; expected an object with init and update, for example nlicl.training.Adam()."
+        )
+    for member in ("settings", "init", "update"):
+        if not callable(getattr(optimizer, member)):
+            raise InvalidType(f"optimizer.{member} is {short(getattr(optimizer, member))}; expected a method.")
+    if not isinstance(optimizer.name, str):
+        raise InvalidType(f"optimizer.name is {short(optimizer.name)}; expected a str.")
+    own = optimizer.settings()
+    if not isinstance(own, Mapping):
+        raise InvalidType(f"optimizer.settings() returns {short(own)}; expected a dict of plain values, {{}} for none.")
+    if "name" in own:
+        raise InvalidValue(
+            "optimizer.settings() has a setting 'name', which is the optimizer's own; expected another word."
         )
     return optimizer

@@ -23,7 +23,8 @@ from ..models.front import check_loss
 from ..models.model import Batch, Model, find
 from .arguments import block_names, cast, check_gpu, checked_masks, checked_measure, checked_prompts, starting_point
 from .optimizers import SGD, Optimizer, check_optimizer
-from .problem import Observer, Problem, Schedule, check_problem, describe, extra
+from .problem import Observer, Problem, Schedule, check_problem, describe, extra, is_told, not_stored, numbers_plain
+from .returned import check_state
 from .runs import State
 
 __all__ = ["Plan", "make_plan", "usual_model"]
@@ -113,9 +114,11 @@ class Plan:
         return self.learning_rate * real(f"schedule({t})", self._factor(t), *_NOT_NEGATIVE)
 
     def begin(self) -> State:
-        """The state of the run before its first step."""
+        """The state of the run before its first step. TypeError or ValueError where the optimizer's `init` gives none."""
         blocks = {name: getattr(self.start, name) for name in self.trained}
-        return State(self.start, self.optimizer.init(blocks), self.steps, self.settings())
+        remembered = self.optimizer.init(blocks)
+        check_state(self.optimizer, remembered, blocks)
+        return State(self.start, remembered, self.steps, self.settings())
 
     def observer(self) -> Observer:
         """The problem's own observer; TypeError if it has none."""
@@ -140,7 +143,7 @@ class Plan:
             "seed": self.seed,
             "loss": self.loss,
             "trained": list(self.trained),
-            "optimizer": {"name": self.optimizer.name, **self.optimizer.settings()},
+            "optimizer": {"name": self.optimizer.name, **numbers_plain(dict(self.optimizer.settings()))},
             "weight_decay": self.weight_decay,
             "mask": None if self.mask is None else {name: np.asarray(of).tolist() for name, of in self.mask.items()},
             "schedule": None if self.schedule is None else describe(self.schedule),
@@ -152,8 +155,25 @@ class Plan:
             "checkpoint": self.checkpoint,
         }
 
+    def check_stores(self) -> None:
+        """TypeError, naming the value, unless a checkpoint holds all of the settings. Asked before the first step."""
+        for name, value in self.settings().items():
+            found = not_stored(name, value)
+            if found is not None:
+                place, odd = found
+                raise InvalidType(
+                    f"{place.replace('.fields.', '.')} is {short(odd)}, which a checkpoint does not hold; expected numbers, "
+                    "text, True, False, None, or lists and dicts of them. Give such values, or out=None to keep nothing."
+                )
+
     def check_resumes(self, path: Path, stored: Mapping[str, Any], step: int) -> None:
         """ValueError unless the run in the checkpoint at `path`, at `step` of these settings, goes on by this plan."""
+        if self.schedule is not None and not is_told(self.schedule):
+            raise InvalidValue(
+                f"{path} cannot be resumed with the schedule {short(self.schedule)}: a checkpoint does not tell it from "
+                "others of its name. Resume with nlicl.training.InverseTime, a dataclass, or a function at the top level of a "
+                "module, and start the run with it."
+            )
         stored = {"model": usual_model(self.start), **stored}  # what runs went through before they had a choice
         for name, here in json.loads(json.dumps(self.settings())).items():
             if here != stored.get(name) and name not in _MAY_DIFFER:
@@ -171,7 +191,7 @@ def _difference(name: str, there: Any, here: Any) -> tuple[str, Any, Any]:
     if name == "problem":
         if there["type"] != here["type"]:
             return name, there["type"], here["type"]
-        there, here = there["fields"], here["fields"]
+        there, here = there.get("fields", {}), here.get("fields", {})
     elif name == "optimizer":
         if there["name"] != here["name"]:
             return name, there["name"], here["name"]

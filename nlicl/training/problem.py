@@ -5,6 +5,8 @@ by `extra(problem, name)`: each of them has a default, so that a problem need no
 """
 
 import dataclasses
+import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,7 +17,18 @@ from ..core.describe import short
 from ..core.errors import InvalidType
 from ..models.model import Batch
 
-__all__ = ["Extras", "Observer", "Problem", "Schedule", "check_problem", "describe", "extra"]
+__all__ = [
+    "Extras",
+    "Observer",
+    "Problem",
+    "Schedule",
+    "check_problem",
+    "describe",
+    "extra",
+    "is_told",
+    "not_stored",
+    "numbers_plain",
+]
 
 Schedule = Callable[[int], float]
 """t -> eta_t / eta, what the learning rate is multiplied by at step t."""
@@ -105,25 +118,86 @@ def extra(problem: Problem, name: str) -> Any:
     return getattr(problem, name, getattr(Extras, name))
 
 
+_METHODS = ("initialize", "sample")
+_FUNCTIONS = ("observer", "population", "check_descent", "schedule", "device_sampler", "settings")
 _REQUIRED = ("initialize", "sample", "loss", "trained", "learning_rate", "batch", "steps")
 
 
 def check_problem(problem: Any) -> None:
-    """TypeError, naming what is missing, unless `problem` has everything that a `Problem` has."""
+    """TypeError, naming what is missing or no function, unless `problem` has everything that a `Problem` has."""
     missing = [name for name in _REQUIRED if not hasattr(problem, name)]
     if missing or isinstance(problem, type):
         lacks = f" (it has no {missing[0]})" if missing else ""
         raise InvalidType(
             f"problem is {short(problem)}{lacks}; expected a paper's Problem, for example nlicl.papers.li2024.Problem()."
         )
+    for name in (*_METHODS, *_FUNCTIONS):
+        member = extra(problem, name) if name in _FUNCTIONS else getattr(problem, name)
+        if not callable(member) and (member is not None or name in _METHODS):
+            wanted = "a function" if name in _METHODS else "a function, or None"
+            raise InvalidType(f"problem.{name} is {short(member)}; expected {wanted}.")
 
 
 def describe(thing: Any) -> dict[str, Any]:
-    """What identifies a problem or a schedule in a file: its type and fields, or a function's name."""
+    """What identifies a problem or a schedule in a file: its type and fields, or a function's name.
+
+    A `functools.partial` has its function and its arguments as fields. `is_told` says whether this tells it from any other.
+    """
+    if isinstance(thing, functools.partial):
+        fields = {
+            "function": describe(thing.func),
+            "args": numbers_plain(list(thing.args)),
+            "keywords": numbers_plain(thing.keywords),
+        }
+        return {"type": "functools.partial", "fields": fields}
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         kind = type(thing)
-        given = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
-        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-        return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": plain}
+        fields = {f.name: numbers_plain(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
+        return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": fields}
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return {"type": f"{kind.__module__}.{kind.__qualname__}"}
+
+
+def is_told(schedule: Schedule) -> bool:
+    """Whether `describe` tells a schedule from any other: a dataclass by its fields, a function by where it is defined.
+
+    A function within another one, a lambda, a method of an object and an object with attributes are not told apart: two of
+    them with one name may hold different numbers.
+    """
+    if isinstance(schedule, functools.partial):
+        return is_told(schedule.func)
+    if dataclasses.is_dataclass(schedule) and not isinstance(schedule, type):
+        return bool(dataclasses.fields(schedule)) or _is_at(type(schedule))
+    return _is_at(schedule)
+
+
+def _is_at(thing: Any) -> bool:
+    """Whether a thing is what is found under its own name in its own module."""
+    found: Any = sys.modules.get(getattr(thing, "__module__", None) or "")
+    for part in getattr(thing, "__qualname__", "<no name>").split("."):
+        found = getattr(found, part, None)
+    return found is thing
+
+
+def numbers_plain(value: Any) -> Any:
+    """The same value with Python's numbers for those of NumPy, in lists, tuples and dicts too."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(numbers_plain, value))
+    if type(value) is dict:
+        return {key: numbers_plain(item) for key, item in value.items()}
+    return value
+
+
+def not_stored(name: str, value: Any) -> tuple[str, Any] | None:
+    """The first value in `value`, of this name, that JSON does not hold, with the name of its place; None if there is none."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return None
+    if isinstance(value, (list, tuple)):
+        inner = [(f"{name}[{i}]", item) for i, item in enumerate(value)]
+    elif isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        inner = [(f"{name}.{key}", item) for key, item in value.items()]
+    else:
+        return name, value
+    return next((found for place, item in inner if (found := not_stored(place, item)) is not None), None)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.arrays import as_array
 from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue, NotFinite
 from ..core.files import write_whole
@@ -101,11 +102,12 @@ class Diverged(ArithmeticError):
         return type(self), (str(self), self.run)
 
 
-def diverged(state: "State", reason: str | NotFinite) -> Diverged:
-    """The error for a run that diverged at the state it reached, for this reason."""
-    advice = f"The learning rate was {state.settings['learning_rate']:g}; try a tenth of it."
-    if state.t == 0 and isinstance(reason, NotFinite):  # which says what to scale down
+def diverged(state: "State", reason: str | NotFinite, advice: str | None = None) -> Diverged:
+    """The error for a run that diverged at the state it reached, for this reason; what to do about it, if that is known."""
+    if advice is None and state.t == 0 and isinstance(reason, NotFinite):  # which says what to scale down
         advice = "No step was taken yet: the learning rate is not the cause."
+    elif advice is None:
+        advice = f"The learning rate was {state.settings['learning_rate']:g}; try a tenth of it."
     return Diverged(
         f"training diverged at step {state.t}: {str(reason).rstrip('.')}. {advice} History and the last finite parameters are "
         "kept.",
@@ -132,14 +134,24 @@ class State:
         self.params, self.optimizer, self.t, self.settings = params, optimizer, 0, settings
         self.loss, self.eta = np.full(steps, np.nan), np.full(steps, np.nan)
         self.steps: list[int] = []
-        self.rows: list[Mapping[str, Any]] = []
+        self.rows: list[Mapping[str, NDArray[Any]]] = []
 
     def record(self, t: int, measured: Any) -> None:
         """Keep what was measured after t updates; TypeError or ValueError unless it is as it was before."""
         if not isinstance(measured, dict):
             raise InvalidType(f"observe returns {short(measured)}; expected a dict of numbers and arrays.")
+        row = {}
+        for name, value in measured.items():
+            if not isinstance(name, str):
+                raise InvalidType(f"observe returns a dict with the name {short(name)}; expected names of type str.")
+            row[name] = as_array(value, f"observe's {name!r}").copy()  # the observer may use its own again
+            if row[name].dtype.kind not in "biufc":
+                raise InvalidType(
+                    f"observe returns {name!r} as {short(value)}, of dtype {row[name].dtype}; expected a number or an array "
+                    "of numbers."
+                )
         if self.rows:
-            shapes, usual = ({name: np.shape(value) for name, value in row.items()} for row in (measured, self.rows[0]))
+            shapes, usual = ({name: array.shape for name, array in of.items()} for of in (row, self.rows[0]))
             if shapes != usual:
                 odd = next(name for name in [*usual, *shapes] if shapes.get(name) != usual.get(name))
                 raise InvalidValue(
@@ -147,7 +159,7 @@ class State:
                     "before; expected the same names and shapes each time."
                 )
         self.steps.append(t)
-        self.rows.append(measured)
+        self.rows.append(row)
 
     def run(self) -> Run:
         """The run as far as it got. Its arrays are the run's own."""

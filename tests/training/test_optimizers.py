@@ -1,5 +1,6 @@
 """Optimizers: their algorithms to the letter, what holds for every one of them, and runs that stop and go on."""
 
+import functools
 import json
 import math
 import shutil
@@ -16,7 +17,7 @@ import nlicl
 from nlicl.papers import bu2024, huang2023, li2024
 from nlicl.training import SGD, Adam, AdamW, InverseTime, load_run
 from nlicl.training.checkpoint import CHECKPOINT, pack
-from nlicl.training.optimizers import OptimizerState, named
+from nlicl.training.optimizers import OptimizerState, divided_by_zero, named
 
 SMALL = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=12, learning_rate=0.01)
 BLOCKS = ("W_Q", "W_K", "W_V", "W_O")
@@ -493,9 +494,30 @@ def test_a_moment_that_overflows_is_divergence(tmp_path):
             assert not any(array.any() for array in run.optimizer.moments["v"].values())
 
 
-def test_epsilon_0_is_divergence_where_there_is_no_gradient():
-    with pytest.raises(nlicl.Diverged, match="a parameter is not finite after the update"):
-        train(optimizer=Adam(epsilon=0))  # label columns of W_Q have none
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+@pytest.mark.parametrize(("epsilon", "dtype"), [(0.0, "float64"), (0.0, "float32"), (1e-50, "float32")])
+def test_epsilon_0_is_divergence_where_there_is_no_gradient(kind, epsilon, dtype):
+    """Label columns of W_Q have none. The learning rate is not to blame."""
+    message = (
+        f"step 0: .* {kind.name} divided by 0 in W_Q: epsilon is {epsilon:g}, 0 in {dtype}, where the gradients were 0"
+    )
+    with pytest.raises(nlicl.Diverged, match=message) as caught:
+        train(optimizer=kind(epsilon=epsilon), dtype=dtype)
+    assert "Raise epsilon" in str(caught.value) and "learning rate" not in str(caught.value)
+
+
+def test_epsilon_is_blamed_where_it_divided_and_nowhere_else():
+    """A masked entry has v = 0 as well, and stays finite."""
+    state = OptimizerState(1, {"m": {"b": np.zeros(2)}, "v": {"b": np.array([1.0, 0.0])}})
+    for block, optimizer, blamed in (
+        ([np.inf, 1.0], Adam(epsilon=0), False),
+        ([1.0, np.nan], Adam(epsilon=0), True),
+        ([1.0, np.inf], AdamW(epsilon=0), True),
+        ([1.0, np.inf], AdamW(), False),
+        ([1.0, np.inf], SGD(), False),
+    ):
+        assert (divided_by_zero(optimizer, {"b": np.array(block)}, state) is not None) is blamed
+    assert divided_by_zero(Adam(epsilon=0), {"b": np.array([np.inf])}, OptimizerState()) is None
 
 
 # ---------------------------------------------------------------- from the command line
@@ -532,3 +554,172 @@ def test_an_optimizer_of_one_s_own_is_resumed_in_python(run, tmp_path):
     train(optimizer=Momentum(), steps=2, out=tmp_path)
     status, _, err = run("train", "li2024", "--resume", tmp_path)
     assert status == 2 and "was started from Python with an optimizer of its own, Momentum; resume it there" in err
+
+
+# ---------------------------------------------------------------- an optimizer of one's own that goes wrong
+
+
+class Own:
+    """Gradient descent, except for what is given."""
+
+    name = "Own"
+
+    def __init__(self, **members):
+        vars(self).update(members)
+
+    def settings(self):
+        return {}
+
+    def init(self, params):
+        return OptimizerState()
+
+    def update(self, params, grads, state, eta, weight_decay):
+        return {name: W - eta * grads[name] for name, W in params.items()}, state
+
+
+def remembering(make):
+    """It keeps moments m, made of each block."""
+    return lambda params: OptimizerState(0, {"m": {name: make(W) for name, W in params.items()}})
+
+
+def returning(make):
+    return lambda params, grads, state, eta, weight_decay: make(params, state)
+
+
+@pytest.mark.parametrize(
+    ("members", "error", "message"),
+    [
+        ({"settings": 5}, TypeError, "optimizer.settings is 5; expected a method"),
+        ({"init": 5}, TypeError, "optimizer.init is 5; expected a method"),
+        ({"update": 5}, TypeError, "optimizer.update is 5; expected a method"),
+        ({"name": 5}, TypeError, "optimizer.name is 5; expected a str"),
+        ({"settings": lambda: None}, TypeError, r"optimizer.settings\(\) returns None; expected a dict"),
+        ({"settings": lambda: {"name": "x"}}, ValueError, "a setting 'name', which is the optimizer's own"),
+        ({"init": lambda params: None}, TypeError, "init of the optimizer Own returns None as its state; expected an nlicl"),
+        ({"init": lambda params: OptimizerState(-1)}, ValueError, "a state with updates -1; expected an integer, at least 0"),
+        ({"init": remembering(lambda W: np.zeros(()))}, ValueError,
+         r"init of .* moments 'm' with W_Q as an array of shape \(\) and .*; expected an array of shape \(11, 11\)"),
+        ({"init": remembering(lambda W: 1.0)}, TypeError, "moments 'm' with W_Q as 1.0; expected an array of shape"),
+        ({"init": remembering(lambda W: W.astype("f4"))}, TypeError, "dtype float32; expected .* dtype float64"),
+        ({"init": lambda params: OptimizerState(0, {"m": {}})}, ValueError, "moments 'm' none; expected those that train"),
+        ({"update": returning(lambda params, state: None)}, TypeError, "update of the optimizer Own returns None; expected"),
+        ({"update": returning(lambda params, state: ([], state))}, TypeError, r"blocks as \[\]; expected a dict"),
+        ({"update": returning(lambda params, state: ({}, state))}, ValueError, "blocks none; expected those that train, W_Q"),
+        ({"update": returning(lambda params, state: ({**params, "a": np.zeros(7)}, state))}, ValueError,
+         "blocks W_Q, W_K, W_V, W_O, a; expected those that train, W_Q, W_K, W_V, W_O, and no others"),
+        ({"update": returning(lambda params, state: ({k: W[0] for k, W in params.items()}, state))}, ValueError,
+         r"blocks with W_Q as an array of shape \(11,\) .*; expected an array of shape \(11, 11\)"),
+        ({"update": returning(lambda params, state: ({k: W.astype("f4") for k, W in params.items()}, state))}, TypeError,
+         "blocks with W_Q as an array of .* dtype float32; expected .* dtype float64"),
+        ({"update": returning(lambda params, state: ({k: W.tolist() for k, W in params.items()}, state))}, TypeError,
+         "blocks with W_Q as a list; expected an array"),
+        ({"update": returning(lambda params, state: (params, None))}, TypeError, "update .* returns None as its state"),
+        ({"update": returning(lambda params, state: (params, OptimizerState(1, {"m": params})))}, ValueError,
+         "update of the optimizer Own returns moments m; expected none, as init does"),
+    ],
+)  # fmt: skip
+def test_what_an_optimizer_returns_is_checked(members, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        train(optimizer=Own(**members), measure=None, out=tmp_path / "new")
+    assert not list(tmp_path.glob("new/*"))
+
+
+def test_moments_may_have_any_name(tmp_path):
+    def update(params, grads, state, eta, weight_decay):
+        return {k: W - eta * grads[k] for k, W in params.items()}, OptimizerState(
+            state.updates + 1, {"m/x": dict(grads)}
+        )
+
+    own = Own(init=lambda params: OptimizerState(0, {"m/x": {k: 0 * W for k, W in params.items()}}), update=update)
+    train(optimizer=own, steps=4, out=tmp_path)
+    assert bits(train(optimizer=own, steps=8, out=tmp_path, resume=True)) == bits(train(optimizer=own, steps=8))
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (np.ones(2), "optimizer.rate"),
+        (len, "optimizer.rate"),
+        ({"a": [1, np.ones(2)]}, r"optimizer.rate.a\[1\]"),
+        ({(1, 2): 3}, "optimizer.rate"),
+        (1j, "optimizer.rate"),
+    ],
+)
+def test_what_a_checkpoint_does_not_hold_is_refused_before_the_first_step(value, place, tmp_path):
+    own = Own(settings=lambda: {"rate": value})
+    assert train(optimizer=own, measure=None).step == 12  # nothing is kept
+    with pytest.raises(TypeError, match=f"^{place} is .*, which a checkpoint does not hold; expected numbers"):
+        train(optimizer=own, measure=None, out=tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
+@dataclass(frozen=True)
+class Noted(li2024.Problem):
+    note: object = None
+
+
+def test_a_field_that_a_checkpoint_does_not_hold_is_named(tmp_path):
+    with pytest.raises(TypeError, match=r"^problem\.note is <built-in function len>, which a checkpoint does not hold"):
+        nlicl.train(Noted(note=len), steps=1, measure=None, out=tmp_path)
+    with pytest.raises(TypeError, match=r"^schedule.args\[0\] is array"):
+        train(schedule=functools.partial(pow, np.ones(1)), steps=0, measure=None, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_are_kept_as_numbers_wherever_they_stand(tmp_path):
+    given = {"rate": np.float32(0.5), "more": (np.int64(3), [np.float64(2.0)])}
+    for _ in range(2):
+        train(optimizer=Own(settings=lambda: given), out=tmp_path, resume=True)
+    stored = load_run(tmp_path).settings["optimizer"]
+    assert stored == {"name": "Own", "rate": 0.5, "more": [3, [2.0]]}
+    problem = Noted(note=(np.float32(0.5),))
+    for steps in (1, 2):
+        nlicl.train(problem, steps=steps, measure=None, out=tmp_path / "problem", resume=True)
+
+
+# ---------------------------------------------------------------- a step of one's own
+
+
+class Wide:
+    """The transformer with a step that returns what it is told to."""
+
+    name, losses = "wide", ("hinge",)
+    Params = nlicl.Params
+
+    def __init__(self, change):
+        self.change = change
+        self.steps = {(nlicl.CodedPrompts, "cpu"): self}
+
+    def forward(self, params, batch):
+        return nlicl.forward(params, batch)
+
+    def loss_and_grad(self, params, batch, loss):
+        value, grads = nlicl.loss_and_grad(params, batch)
+        return value, self.change(grads)
+
+    def definition(self, params, prompt, loss):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("optimizer", ALL, ids=ids)
+def test_a_run_keeps_its_dtype_whatever_a_step_returns(optimizer, tmp_path):
+    model = Wide(lambda grads: nlicl.Params(*(grad.astype(float) for grad in grads)))
+    options = {"dtype": np.float32, "optimizer": optimizer}
+    first = train(steps=5, out=tmp_path, model=model, **options)
+    assert {array.dtype for array in first.params} == {np.dtype(np.float32)}
+    resumed = train(steps=10, out=tmp_path, model=model, resume=True, **options)
+    assert bits(resumed) == bits(train(steps=10, **options))  # a float32 gradient is the same in float64
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda grads: None, TypeError, "returns a gradient that is None; expected a nlicl.Params"),
+        (lambda grads: grads._replace(W_Q=grads.W_Q[0]), ValueError, r"gradient of W_Q as an array of shape \(11,\)"),
+        (lambda grads: grads._replace(W_K=grads.W_K * 1j), TypeError, "gradient of W_K as .* dtype complex128"),
+        (lambda grads: grads._replace(a=None), TypeError, "gradient of a as None; expected an array of shape"),
+    ],
+)
+def test_what_a_step_returns_is_checked(change, error, message):
+    with pytest.raises(error, match=message):
+        train(model=Wide(change), measure=None)

@@ -1,8 +1,9 @@
 """The plan of a run: what a problem offers, what is taken from it, what a checkpoint stores, which model is trained."""
 
 import ast
+import functools
 import json
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from nlicl.models.transformer.steps import TRANSFORMER
 from nlicl.papers import bu2024, huang2023, li2024
 from nlicl.training import SGD, Adam, AdamW, InverseTime, load_run
 from nlicl.training.checkpoint import CHECKPOINT
+from nlicl.training.descent import _gpu_step
 from nlicl.training.loop import train
 from nlicl.training.plan import make_plan
 from nlicl.training.problem import Extras, check_problem, extra
@@ -78,6 +80,20 @@ def test_what_is_needed_is_needed(name):
     with pytest.raises(TypeError, match=f"it has no {name}.; expected a paper's Problem"):
         nlicl.train(lacking, measure=None)
     assert nlicl.train(Bare(), measure=None).step == 5
+
+
+@pytest.mark.parametrize("name", ["initialize", "sample"])
+def test_what_is_needed_of_a_problem_is_a_function(name):
+    for odd in (5, None):
+        with pytest.raises(TypeError, match=f"problem.{name} is {odd}; expected a function"):
+            nlicl.train(type("Odd", (Bare,), {name: odd})(), measure=None)
+
+
+@pytest.mark.parametrize("name", ["observer", "population", "check_descent", "schedule", "device_sampler"])
+def test_what_a_problem_offers_is_a_function(name):
+    with pytest.raises(TypeError, match=f"problem.{name} is 5; expected a function, or None"):
+        nlicl.train(type("Odd", (Bare,), {name: 5})(), measure=None)
+    assert nlicl.train(type("Fine", (Bare,), {name: None})(), measure=None).step == 5
 
 
 def test_a_problem_without_an_observer_is_measured_by_a_given_one():
@@ -147,6 +163,86 @@ def test_a_wrong_loss_is_refused_before_anything_is_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+# ---------------------------------------------------------------- schedules that are resumed
+
+
+def halved_at_five(t):
+    return 1.0 if t < 5 else 0.5
+
+
+def power(base, t):
+    return base**t
+
+
+@dataclass(frozen=True)
+class Geometric:
+    base: float
+
+    def __call__(self, t):
+        return self.base**t
+
+
+class Held:
+    """A schedule with a number that nothing tells of."""
+
+    def __init__(self, base):
+        self.base = base
+
+    def __call__(self, t):
+        return self.base**t
+
+    def at(self, t):
+        return self.base**t
+
+
+def within(base):
+    def schedule(t):
+        return base**t
+
+    return schedule
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda base: lambda t: base**t,
+        Held,
+        lambda base: Held(base).at,
+        within,
+        lambda base: functools.partial(within(base)),
+    ],
+    ids=["lambda", "object", "method", "closure", "partial of a closure"],
+)
+def test_a_schedule_that_no_file_tells_is_not_resumed(make, tmp_path):
+    nlicl.train(SMALL, schedule=make(0.9), measure=None, steps=2)
+    nlicl.train(SMALL, schedule=make(0.9), measure=None, steps=2, out=tmp_path)
+    for base in (0.9, 0.5):
+        with pytest.raises(
+            ValueError, match=r"cannot be resumed with the schedule .* Resume with nlicl.training.InverseTime"
+        ):
+            nlicl.train(SMALL, schedule=make(base), measure=None, steps=3, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "other"),
+    [
+        (InverseTime(3.0), InverseTime(4.0)),
+        (Geometric(0.9), Geometric(0.5)),
+        (functools.partial(power, 0.9), functools.partial(power, 0.5)),
+        (functools.partial(power, 0.9), functools.partial(pow, 0.9)),
+        (halved_at_five, functools.partial(power, 0.9)),
+    ],
+)
+def test_a_schedule_that_a_file_tells_is_resumed_and_no_other(schedule, other, tmp_path):
+    options = {"measure": None, "out": tmp_path, "resume": True}
+    nlicl.train(SMALL, schedule=schedule, steps=2, **options)
+    with pytest.raises(ValueError, match="is of a run with other settings: schedule is"):
+        nlicl.train(SMALL, schedule=other, steps=8, **options)
+    got = nlicl.train(SMALL, schedule=schedule, steps=8, **options)
+    want = nlicl.train(SMALL, schedule=schedule, steps=8, measure=None)
+    assert got.history.loss.tolist() == want.history.loss.tolist()
+
+
 # ---------------------------------------------------------------- another model
 
 
@@ -201,6 +297,35 @@ def test_another_model_is_trained_on_the_same_problem(halved, optimizer, tmp_pat
     resumed = nlicl.train(SMALL, model=halved, steps=20, out=tmp_path, resume=True, **options)
     for a, b in zip(resumed.params, nlicl.train(SMALL, model=halved, steps=20, **options).params, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+class Launched(Halved):
+    """It has all that a run on a GPU launches."""
+
+    kernel = None
+
+    def checked(self, params, batch):
+        raise NotImplementedError
+
+    def operands(self, batch, dtype):
+        raise NotImplementedError
+
+    def number_of(self, loss):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("lacking", [None, "checked", "operands", "number_of", "forward", "loss_and_grad"])
+def test_a_step_on_a_gpu_has_what_a_run_launches(lacking):
+    step = type("Theirs", (Launched,), {lacking: None} if lacking else {})()
+    model, batch = Halved(), SMALL.sample(3)
+    model.steps[CodedPrompts, "cuda"] = step
+    if lacking is None:
+        assert _gpu_step(model, batch) is step
+    else:
+        with pytest.raises(
+            TypeError, match=r"the model halved has a Theirs for a GPU, whose kernels a run cannot launch; .*D"
+        ):
+            _gpu_step(model, batch)
 
 
 def test_a_model_by_its_name_on_the_command_line(halved, run, tmp_path):

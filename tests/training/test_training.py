@@ -210,6 +210,15 @@ def test_any_problem_that_offers_what_is_needed():
     assert run.history["rows"].shape == (4, 7) and run.history.at(5, "size") == np.abs(run.params.W_O).sum()
 
 
+@pytest.mark.parametrize("dtype", [">f8", "<f8", ">f4", "<f4"])
+def test_a_dtype_of_another_byte_order_is_the_machine_s(dtype, tmp_path):
+    own = np.dtype(dtype).newbyteorder("=")
+    train(dtype=dtype, steps=5, out=tmp_path)
+    resumed = train(dtype=dtype, steps=10, out=tmp_path, resume=True)
+    assert {array.dtype for array in resumed.params} == {own} and resumed.params.a.dtype.isnative
+    assert_same_run(resumed, train(dtype=own, steps=10))
+
+
 # ---------------------------------------------------------------- history
 
 
@@ -245,6 +254,21 @@ def test_history_as_csv(tmp_path):
     assert [int(row.split(",")[0]) for row in rows] == history.steps.tolist()
     column = names.index("hinge_unseen")
     assert [float(row.split(",")[column]) for row in rows] == history["hinge_unseen"].tolist()
+
+
+def test_measurements_of_any_kind_of_number_are_read_as_they_were(tmp_path):
+    """An observer may use one array for all of its answers."""
+    own = np.zeros(2)
+
+    def observe(params):
+        own[:] = params.a[0], params.W_O[0, 0]
+        return {"own": own, "yes": True, "count": 3, "single": np.float32(0.5), "complex": 1j, "rows": [[1, 2], [3, 4]]}
+
+    run = train(observe=observe, out=tmp_path)
+    assert len(set(run.history["own"][:, 1])) == len(run.history.steps) == 4
+    assert_same_run(load_run(tmp_path), run)
+    kinds = {name: values.dtype.kind for name, values in run.history.measured.items()}
+    assert kinds == {"own": "f", "yes": "b", "count": "i", "single": "f", "complex": "c", "rows": "i"}
 
 
 def test_until_stops_early_and_measures_there():
@@ -491,6 +515,11 @@ def changing_shape():
         ({"params": (1, 2)}, TypeError, r"params is a tuple; expected a nlicl.Params\(W_Q, W_K, W_V, W_O, a\), as problem"),
         ({"params": huang2023.Problem().initialize()}, TypeError, r"params is a nlicl.papers.huang2023.Params; expected a nl"),
         ({"params": SMALL.initialize()._replace(a=["x"])}, TypeError, r"params.a is \['x'\]; expected an array of numbers"),
+        ({"params": SMALL.initialize()._replace(a=np.ones(7) * 1j)}, TypeError, "params.a has dtype complex128; expected an"),
+        ({"params": SMALL.initialize()._replace(a=None)}, TypeError, "params.a is None; expected an array of numbers, real"),
+        ({"params": SMALL.initialize()._replace(a=np.array([None]))}, TypeError, "params.a has dtype object; expected an"),
+        ({"params": SMALL.initialize()._replace(a=np.ma.ones(7))}, TypeError, "params.a is masked; expected an array of num"),
+        ({"params": SMALL.initialize()._replace(a=[[1], [1, 2]])}, ValueError, "params.a is a list of rows of unequal"),
         ({"prompts": SMALL.sample(3)[0]}, TypeError, "prompts is a nlicl.Prompt; expected nlicl.Prompts.* single one"),
         ({"prompts": SMALL}, TypeError, "prompts is a nlicl.papers.li2024.Problem; expected"),
         ({"prompts": 0.5}, TypeError, "prompts is a float; expected"),
@@ -500,6 +529,8 @@ def changing_shape():
         ({"observe": "A"}, TypeError, "observe is 'A'; expected a function"),
         ({"observe": lambda params: 3.0}, TypeError, "observe returns 3.0; expected a dict"),
         ({"until": 10}, TypeError, "until is 10; expected a function"),
+        ({"until": lambda losses: losses < 1}, TypeError, r"until returns array\(\[.*\]\) at step 1; expected True or False"),
+        ({"until": lambda losses: []}, TypeError, r"until returns \[\] at step 1; expected True or False"),
         ({"measure": "all"}, TypeError, "measure is 'all'; expected an integer"),
         ({"measure": 2.5}, TypeError, "measure is 2.5; expected an integer"),
         ({"trained": 5}, ValueError, r"trained is \(5,\); expected at least one of"),
@@ -510,7 +541,13 @@ def changing_shape():
         ({"seed": (1, 2)}, TypeError, r"seed is \(1, 2\); expected an integer"),
         ({"out": ""}, TypeError, "out is ''; expected the path of a folder, or None"),
         ({"out": 5}, TypeError, "out is 5; expected the path of a folder"),
+        ({"out": __file__}, ValueError, "out is .*test_training.py, which is a file; expected the path of a folder"),
+        ({"out": f"{__file__}/a/b"}, ValueError, "out is .*/a/b, and .*test_training.py is a file; expected the path of a f"),
         ({"observe": changing_shape(), "measure": 1}, ValueError, r"'x' of shape \(2,\) at step 1 and \(1,\) before"),
+        ({"observe": lambda params: {"x": None}}, TypeError, "observe returns 'x' as None, of dtype object; expected a num"),
+        ({"observe": lambda params: {"x": "good"}}, TypeError, "observe returns 'x' as 'good', of dtype <U4; expected a num"),
+        ({"observe": lambda params: {"x": [[1], [1, 2]]}}, ValueError, "observe's 'x' is a list of rows of unequal lengths"),
+        ({"observe": lambda params: {5: 1.0}}, TypeError, "observe returns a dict with the name 5; expected names of type"),
         ({"mask": 5}, TypeError, "mask is 5; expected a dict of names to arrays of bool"),
         ({"mask": {"W_X": np.ones(2, bool)}}, ValueError, "mask holds 'W_X'.* one of W_Q, W_K, W_V, W_O, a"),
         ({"mask": {"W_Q": np.ones(2, bool)}}, ValueError, r"mask holds 'W_Q', of shape \(2,\) and dtype bool; expected"),
@@ -589,15 +626,23 @@ def test_a_run_of_a_problem_of_one_s_own(tmp_path):
     history = History(np.ones(1), np.ones(1), np.zeros(0, int), {})
     (tmp_path / CHECKPOINT).write_bytes(pack(Run(Mine(np.eye(2)), history, 1, settings)))
     assert isinstance(load_run(tmp_path, params=Mine).params, Mine)
-    for wrong in ({}, {"params": Params}):
-        with pytest.raises(
-            ValueError, match=r"parameters R, of a run of mine.Problem; expected nlicl.Params\(W_Q, .*params=TY"
-        ):
+    for wrong, expected in (({}, "a NamedTuple of them"), ({"params": Params}, r"nlicl.Params\(W_Q, ")):
+        with pytest.raises(ValueError, match=f"parameters R, of a run of mine.Problem; expected {expected}.*params=TY"):
             load_run(tmp_path, **wrong)
     settings["problem"]["type"] = "nlicl.papers.future.Problem"
     (tmp_path / CHECKPOINT).write_bytes(pack(Run(Mine(np.eye(2)), history, 1, settings)))
     with pytest.raises(ValueError, match=r"of a run of nlicl.papers.future.Problem; expected"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize("problem", [SMALL, HUANG], ids=["li2024", "huang2023"])
+def test_a_run_of_an_unknown_problem_and_model_is_read_by_its_parameters_names(tmp_path, problem):
+    want = nlicl.train(problem, steps=3, measure=None)
+    settings = {**want.settings, "problem": {"type": "mine.Problem"}, "model": "nobody's"}
+    (tmp_path / CHECKPOINT).write_bytes(pack(replace(want, settings=settings)))
+    got = load_run(tmp_path)
+    assert type(got.params) is type(want.params)
+    assert_same_run(got, want)
 
 
 def test_checkpoints_hold_data_only(tmp_path):
@@ -632,6 +677,42 @@ def test_damaged_checkpoints_are_refused(tmp_path):
             pytest.fail(name)
     np.savez(path, a=np.zeros(3))
     with pytest.raises(ValueError, match="is not a checkpoint of nlicl"):
+        train(out=tmp_path, resume=True)
+
+
+def crafted(path, change):
+    """The checkpoint at `path` after `change(arrays, settings)`."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays["about"]))
+    change(arrays, about["settings"])
+    np.savez(path, **{**arrays, "about": np.array(json.dumps(about))})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays, settings: settings["problem"].update(fields=[1]), "its problem's fields have no names"),
+        (lambda arrays, settings: arrays.update({"optimizer/updates": np.array(-1)}), "its optimizer made -1 updates"),
+        (lambda arrays, settings: arrays.pop("optimizer/updates"), "remembers, and has no number of updates"),
+        (
+            lambda arrays, settings: arrays["optimizer/v/W_Q"].__isub__(1),
+            "its moments v of W_Q, means of squares, are less",
+        ),
+    ],
+)
+def test_what_no_run_leaves_behind_is_refused(change, message, tmp_path):
+    train(optimizer=Adam(), steps=3, out=tmp_path)
+    crafted(tmp_path / CHECKPOINT, change)
+    for read in (lambda: load_run(tmp_path), lambda: train(optimizer=Adam(), out=tmp_path, resume=True)):
+        with pytest.raises(ValueError, match=f"or is damaged .*{message}"):
+            read()
+
+
+def test_a_problem_without_its_fields_is_another_run(tmp_path):
+    train(steps=3, out=tmp_path)
+    crafted(tmp_path / CHECKPOINT, lambda arrays, settings: settings["problem"].pop("fields"))
+    with pytest.raises(ValueError, match="is of a run with other settings: M1 is None there and 4 here"):
         train(out=tmp_path, resume=True)
 
 

@@ -136,6 +136,10 @@ class OnGpu:
         """The prompts on the GPU as the kernels take them, floating numbers in `dtype`, and their labels."""
         raise NotImplementedError
 
+    def number_of(self, loss: str) -> int:
+        """The number by which the kernels know a loss."""
+        return losses.NAMES[loss]
+
     def checked(self, params: Any, batch: Any) -> tuple[Params, tuple[Any, ...], Any, int]:
         """Parameters, prompts and labels on the GPU, and the number of keys: checked, and copied where need be."""
         kernels = devices.kernels()
@@ -164,7 +168,7 @@ class OnGpu:
         kernels = devices.kernels()
         arrays, inputs, labels, n_keys = self.checked(params, batch)
         whole, parts = kernels.gradients_of(arrays)
-        self.kernel.step(parts, *inputs, labels, n_keys, *arrays, losses.NAMES[loss])
+        self.kernel.step(parts, *inputs, labels, n_keys, *arrays, self.number_of(loss))
         value = whole[whole.size - 1 :].copy_to_host()[0]
         if not np.isfinite(value):
             _explain_not_finite("the loss", batch, whole.dtype)
