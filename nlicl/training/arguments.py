@@ -36,8 +36,9 @@ def cast(params: Any, dtype: DTypeLike) -> Any:
     dtype = floating("dtype", dtype)
     arrays = {}
     for name, array in params._asdict().items():
+        given = as_array(array, f"params.{name}")
         try:
-            arrays[name] = np.array(array, dtype)
+            arrays[name] = np.array(given, dtype)
         except (TypeError, ValueError) as error:
             raise InvalidType(f"params.{name} is {short(array)}; expected an array of numbers ({error}).") from None
     return params._replace(**arrays)
