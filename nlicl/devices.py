@@ -196,7 +196,7 @@ def to_host(thing: Any) -> Any:
 
     Returns
     -------
-    The same with NumPy arrays; what is on the host already is not copied.
+    The same with NumPy arrays; what is on the host already is not copied, and what is None stays None.
     """
     return _moved(thing, fetch)
 
@@ -205,10 +205,10 @@ def _moved(thing: Any, move: Callable[[Any], Any]) -> Any:
     if not isinstance(thing, type):
         if hasattr(thing, "_fields"):
             for name, value in zip(thing._fields, thing, strict=True):
-                if not isinstance(value, np.ndarray) and not on_device(value):
+                if value is not None and not isinstance(value, np.ndarray) and not on_device(value):
                     kind = type(thing).__name__
                     raise InvalidType(f"{name} of these {kind} is a {type(value).__name__}; expected an array.")
-            return type(thing)(*map(move, thing))
+            return type(thing)(*(value if value is None else move(value) for value in thing))
         if isinstance(thing, Movable):
             return thing.moved(move)
         if isinstance(thing, np.ndarray) or on_device(thing):
