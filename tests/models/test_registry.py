@@ -316,5 +316,9 @@ def test_what_a_forward_gives_can_be_moved_to_the_host(dense):
     prompts = problem.sample(3, seed=0)
     out = nlicl.forward(problem.initialize(seed=0), prompts.dense() if dense else prompts)
     moved = nlicl.to_host(out)
+    with pytest.raises(
+        InvalidType, match=r"^Q of these Params is a NoneType; expected an array"
+    ):  # of parameters none is
+        nlicl.to_host(huang2023.Params(None))
     assert type(moved) is type(out) and any(x is None for x in out) is dense
     assert all(there is here for there, here in zip(moved, out, strict=True))
