@@ -15,7 +15,9 @@ function that is called: edit what it calls, in another file, and it would go on
 * kernels of nlicl lie in a folder named after the *contents* of all their sources: any edit gives a new folder;
 * another package's kernel lies in a folder below, named after its code, the code of every kernel that it reaches, and every
   number that these name (`reach.digest`). Where it names something else, such as a plain Python function or an object, or
-  where its module cannot be imported again by its name, as `__main__` cannot, it is compiled anew in every process. One
+  where its module cannot be imported again by its name, as `__main__` cannot, it is compiled anew in every process. So is
+  a kernel made inside a function that has another kernel, or any function, from there: numba would keep it under a number
+  that is another one in every process, and never find it again. Give it its callee as a global name of the module. One
   thing is not seen: what a package teaches numba by `numba.extending.overload` about functions of NumPy or of nlicl.
 
 Private to numba is how a cache is put off until a kernel is first compiled, when all that it calls is there: `_cache` of a
@@ -32,6 +34,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
+from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
 import numba
@@ -39,6 +42,9 @@ from numba.core import config
 from numba.core.caching import NullCache
 from numba.extending import is_jitted
 
+from ..core.checks import integer
+from ..core.describe import short
+from ..core.errors import InvalidType
 from . import reach
 from .source import source
 
@@ -127,8 +133,17 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     Returns
     -------
     compiled function
-        Releases Python's lock while it runs. With NUMBA_DISABLE_JIT=1 the function itself.
+        Releases Python's lock while it runs. With NUMBA_DISABLE_JIT=1 the function itself. Kept in the cache unless it has
+        a kernel, or any function, from the function that it is made in.
+
+    Raises
+    ------
+    TypeError
+        No function that `def` or `lambda` gives, or one that is compiled already.
     """
+    if not isinstance(function, FunctionType):
+        given = "compiled already" if is_jitted(function) else short(function)
+        raise InvalidType(f"function is {given}; expected a Python function, as def gives.")
     njit: Any = numba.njit
     compiled = njit(function, **_OPTIONS)
     if _cache is not None and is_jitted(compiled):
@@ -223,9 +238,14 @@ def launch(function: Callable[..., object], n_chunks: int, *arguments: Any) -> N
 
     Raises
     ------
+    TypeError, ValueError
+        No function; a number of chunks that is no integer, or less than 1.
     Exception
         What a call raised first, once no other is at work any more.
     """
+    if not callable(function):
+        raise InvalidType(f"function is {short(function)}; expected a kernel, or a Python function.")
+    n_chunks = integer("n_chunks", n_chunks, 1)
     threads = min(THREADS, n_chunks)
     if threads == 1 or not is_jitted(function):
         function(0, n_chunks, *arguments)

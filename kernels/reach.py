@@ -4,14 +4,15 @@ import dis
 import hashlib
 import itertools
 import sys
+from contextlib import suppress
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba.extending import is_jitted
 
-__all__ = ["Names", "digest", "is_known", "names_in"]
+__all__ = ["Names", "digest", "enclosed", "is_known", "names_in"]
 
 _KNOWN = {
     "builtins",
@@ -50,6 +51,15 @@ def names_in(code: CodeType) -> Names:
     return Names(*(tuple(dict.fromkeys(itertools.chain(*lists))) for lists in zip(own, *inside, strict=True)))
 
 
+def enclosed(function: FunctionType) -> dict[str, Any]:
+    """What a function has from the function that it is made in, by name; not what has no value yet."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # the cell is empty
+            found[name] = cell.cell_contents
+    return found
+
+
 def digest(kernel: Any, covered: str) -> str | None:
     """SHA-256 of all that decides what a kernel computes, but for the package `covered`, numba and NumPy.
 
@@ -65,14 +75,23 @@ def digest(kernel: Any, covered: str) -> str | None:
     -------
     str or None
         64 hexadecimal digits; None where it cannot be told: something else is named, such as a plain Python function, or a
-        kernel's module cannot be imported again by its name.
+        kernel's module cannot be imported again by its name. None, too, for a kernel that has a function, compiled or not,
+        from the function that it is made in: numba does not know the one of another process again.
     """
+    if any(_holds_function(value) for value in enclosed(kernel.py_func).values()):
+        return None
     reader = _Reader(covered)
     try:
         reader.kernel(kernel)
     except _Unknown:
         return None
     return reader.hash.hexdigest()
+
+
+def _holds_function(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(map(_holds_function, value))
+    return is_jitted(value) or isinstance(value, FunctionType)
 
 
 class _Reader:
@@ -99,8 +118,10 @@ class _Reader:
         self.code(plain.__code__)
         names = names_in(plain.__code__)
         self.value(plain.__defaults__, names.attributes)
-        for cell in plain.__closure__ or ():
-            self.value(cell.cell_contents, names.attributes)
+        if len(enclosed(plain)) < len(plain.__code__.co_freevars):
+            raise _Unknown
+        for value in enclosed(plain).values():
+            self.value(value, names.attributes)
         for name in names.globals:
             if name in plain.__globals__:
                 self.words(name)

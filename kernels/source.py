@@ -6,7 +6,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from numba.extending import is_jitted
 
-from .reach import is_known, names_in
+from ..core.describe import short
+from ..core.errors import InvalidType, InvalidValue
+from .reach import enclosed, is_known, names_in
 
 __all__ = ["source"]
 
@@ -30,8 +32,17 @@ def source(function: Callable[P, R]) -> Callable[P, R]:
     -------
     function
         With a module's names of its own: the function given, and its module, stay as they are.
+
+    Raises
+    ------
+    TypeError
+        Neither a kernel nor a function that `def` or `lambda` gives.
+    ValueError
+        A function inside another one names something of that one which has no value yet.
     """
     plain: Any = getattr(function, "py_func", function)
+    if not isinstance(plain, FunctionType):
+        raise InvalidType(f"function is {short(function)}; expected a kernel, or a Python function, as def gives.")
     return _Sources(plain.__module__.partition(".")[0]).copy(plain)
 
 
@@ -48,6 +59,12 @@ class _Sources:
             copy.__kwdefaults__ = plain.__kwdefaults__
             self.done[plain] = copy
             named = names_in(plain.__code__)
+            unset = [name for name in plain.__code__.co_freevars if name not in enclosed(plain)]
+            if unset:
+                raise InvalidValue(
+                    f"{plain.__qualname__} names {unset[0]!r}, which has no value yet; expected one. Ask for the source after "
+                    "it is assigned."
+                )
             for cell, old in zip(cells, plain.__closure__ or (), strict=True):
                 cell.cell_contents = self.of(old.cell_contents, named.attributes)
             names |= {name: self.of(names[name], named.attributes) for name in named.globals if name in names}
@@ -70,7 +87,7 @@ class _Sources:
         elif isinstance(value, FunctionType) and self.is_followed(value):
             names, attributes = names_in(value.__code__)
             inside = [value.__globals__[name] for name in names if name in value.__globals__]
-            inside += [cell.cell_contents for cell in value.__closure__ or ()]
+            inside += enclosed(value).values()
         else:
             return False
         if (value, attributes) in seen:

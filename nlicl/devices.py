@@ -8,7 +8,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType, ModuleType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, get_args, get_type_hints, runtime_checkable
 
 import numpy as np
 
@@ -196,19 +196,24 @@ def to_host(thing: Any) -> Any:
 
     Returns
     -------
-    The same with NumPy arrays; what is on the host already is not copied.
+    The same with NumPy arrays; what is on the host already is not copied, and what is None stays None.
     """
     return _moved(thing, fetch)
+
+
+def _is_left_out(thing: Any, name: str) -> bool:
+    """Whether a field is None, and its type says that it may be."""
+    return getattr(thing, name) is None and type(None) in get_args(get_type_hints(type(thing)).get(name))
 
 
 def _moved(thing: Any, move: Callable[[Any], Any]) -> Any:
     if not isinstance(thing, type):
         if hasattr(thing, "_fields"):
             for name, value in zip(thing._fields, thing, strict=True):
-                if not isinstance(value, np.ndarray) and not on_device(value):
+                if not isinstance(value, np.ndarray) and not on_device(value) and not _is_left_out(thing, name):
                     kind = type(thing).__name__
                     raise InvalidType(f"{name} of these {kind} is a {type(value).__name__}; expected an array.")
-            return type(thing)(*map(move, thing))
+            return type(thing)(*(value if value is None else move(value) for value in thing))
         if isinstance(thing, Movable):
             return thing.moved(move)
         if isinstance(thing, np.ndarray) or on_device(thing):

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..core.arrays import is_masked
 from .subject import Formula
 from .witnesses import Case
 
@@ -85,9 +86,12 @@ def _value(call: Callable[[Case], Any], case: Case, elsewhere: Callable[[str, st
     """What the formula returns, as an array; a text if it raises."""
     try:
         with np.errstate(all="ignore"):
-            value = np.asarray(call(case))
+            found = call(case)
+            value = np.asarray(found)
     except (Exception, SystemExit) as error:
         return f"raises {describe(error)}{_advice(error, case, elsewhere)}"
+    if is_masked(found):
+        return "returns a masked array; expected one without a mask, as its .filled(value) gives"
     if value.dtype == object and value.size and all(isinstance(x, (int, float, np.number)) for x in value.flat):
         value = value.astype(float)
     return value.astype(np.float64) if value.dtype.kind in "biu" else value

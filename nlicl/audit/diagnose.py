@@ -13,7 +13,7 @@ import numpy as np
 
 from .answer import Answer
 from .comparison import Comparison, item, with_factor
-from .mistakes import Edit, Mark, edits
+from .mistakes import MISFITS, Edit, Mark, edits
 from .subject import Formula, Subject
 from .witnesses import Case
 
@@ -189,10 +189,11 @@ class _Search(Comparison):
             try:
                 with np.errstate(all="ignore"):
                     arrays = [marked(case.params, prompt, mark) for prompt in case.each]
-            except ValueError:  # an alternative that does not fit here
+                    array: Any = np.asarray(sum(arrays) / len(arrays))
+                    fits = array.shape == self.given[k].shape and np.isfinite(array).all()
+            except MISFITS:  # an alternative that does not fit here
                 return None
-            array: Any = sum(arrays) / len(arrays)
-            if array.shape != self.given[k].shape or not np.isfinite(array).all():
+            if not fits:
                 return None
             array = array * self.smooth[k]
             norm = (array * array).sum()

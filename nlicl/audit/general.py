@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.arrays import as_array
 from ..core.errors import InvalidType, InvalidValue
 from .differences import extrapolated, one_sided
 from .report.gradient import ArgumentReport, GradientReport
@@ -149,7 +150,7 @@ class _Problem:
 
     @staticmethod
     def _floating(array: ArrayLike, name: str) -> np.ndarray:
-        array = np.array(array)
+        array = np.array(as_array(array, name))
         if array.dtype.kind != "f" or array.size == 0:
             raise InvalidType(f"{name} has dtype {array.dtype}, shape {array.shape}; expected floating numbers. Convert it by "
                             ".astype(float).")  # fmt: skip
@@ -173,7 +174,7 @@ class _Problem:
             raise InvalidValue(
                 f"gradient returns {len(parts)} arrays; expected {len(self.x)}, one for each array of x."
             )
-        parts = [np.asarray(part) for part in parts]
+        parts = [as_array(part, f"the gradient by {name}") for part, name in zip(parts, self.names, strict=True)]
         for part, array, name in zip(parts, self.x, self.names, strict=True):
             if part.shape != array.shape:
                 raise InvalidValue(f"gradient returns shape {part.shape} for {name}; expected {array.shape}.")

@@ -5,7 +5,9 @@ from itertools import combinations
 
 import numpy as np
 
-from .mistakes import PLAIN, Edit, Mark, Marked, edits
+from ..core.describe import short
+from ..core.errors import InvalidType
+from .mistakes import MISFITS, PLAIN, Edit, Mark, Marked, edits
 from .subject import Subject
 
 __all__ = ["check_marks"]
@@ -29,8 +31,15 @@ def check_marks(subject: Subject, draws: int = 12, seed: int = 0, query_attends:
     Returns
     -------
     list of str
-        A sentence for each fault; empty if there is none.
+        A sentence for each fault; empty if there is none. An alternative that raises anything but ValueError is one.
+
+    Raises
+    ------
+    TypeError
+        No subject.
     """
+    if not isinstance(subject, Subject):
+        raise InvalidType(f"subject is {short(subject)}; expected an nlicl.audit.subject.Subject.")
     return [fault for part in subject.every for fault in _faults(part, draws, seed, query_attends)]
 
 
@@ -43,12 +52,18 @@ def _faults(subject: Subject, draws: int, seed: int, query_attends: bool) -> Ite
     for wrt, marked in subject.marked.items():
         right = [getattr(gradient, wrt) for gradient in gradients]
         scale = max(abs(array).max() for array in right)
-        plain = _values(marked, PLAIN, places, right)
+        plain, slip = _values(marked, PLAIN, places, right)
+        if slip:
+            yield f"{wrt}: without mistakes, the marked formula raises {slip}"
+            continue
         if not np.all(abs(plain - np.concatenate(right, axis=None)) <= RIGHT * scale):
             yield f"{wrt}: without mistakes, the marked formula is not the gradient"
-        found = {edit: _values(marked, Mark([edit]), places, right) for edit in edits(marked, places)}
-        for edit, values in found.items():
-            if np.isnan(values).all():
+        tried = {edit: _values(marked, Mark([edit]), places, right) for edit in edits(marked, places)}
+        found = {edit: values for edit, (values, _) in tried.items()}
+        for edit, (values, slip) in tried.items():
+            if slip:
+                yield f"{wrt}: raises {slip}; expected an array, or ValueError where it makes no sense: {_named(edit)}"
+            elif np.isnan(values).all():
                 yield f"{wrt}: without a value {on_all}: {_named(edit)}"
             elif _same(values, plain, scale):
                 yield f"{wrt}: no change {on_all}: {_named(edit)}"
@@ -57,18 +72,20 @@ def _faults(subject: Subject, draws: int, seed: int, query_attends: bool) -> Ite
                 yield f"{wrt}: the same {on_all}: {_named(edit)}; {_named(other)}"
 
 
-def _values(marked: Marked, mark: Mark, places: list, right: list[np.ndarray]) -> np.ndarray:
-    """The gradients at all places, one after the other; NaN where there is none."""
-    found = []
+def _values(marked: Marked, mark: Mark, places: list, right: list[np.ndarray]) -> tuple[np.ndarray, str]:
+    """The gradients at all places, one after the other, NaN where there is none; and the first error but ValueError."""
+    found, slip = [], ""
     for (params, prompt), like in zip(places, right, strict=True):
         try:
             with np.errstate(all="ignore"):
-                array = marked(params, prompt, mark)
-        except ValueError:
-            array = np.full(like.shape, np.nan)
-        fits = array.shape == like.shape and np.isfinite(array).all()
+                array = np.asarray(marked(params, prompt, mark))
+                fits = array.shape == like.shape and np.isfinite(array).all()
+        except MISFITS as error:
+            fits = False
+            if not isinstance(error, ValueError):
+                slip = slip or f"{type(error).__name__}: {error}"
         found.append(array if fits else np.full(like.shape, np.nan))
-    return np.concatenate(found, axis=None)
+    return np.concatenate(found, axis=None), slip
 
 
 def _same(one: np.ndarray, other: np.ndarray, scale: float) -> bool:

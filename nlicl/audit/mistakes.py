@@ -14,7 +14,8 @@ Names and alternatives
 ----------------------
 A *slot* is what an edit changes: two edits of one slot exclude each other. It is the name of the factor unless `slot` says
 otherwise. An *alternative* is a value, or a function without arguments that is called when the alternative is chosen. It
-raises ValueError where it makes no sense, as NumPy does for shapes that do not fit.
+raises ValueError where it makes no sense, as NumPy does for shapes that do not fit. Of other errors `MISFITS` are taken for
+the same in a diagnosis, and `check_marks` names them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,9 +24,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import InvalidValue
+from ..core.describe import short
+from ..core.errors import InvalidType, InvalidValue
 
-__all__ = ["PLAIN", "Edit", "Mark", "Marked", "edits"]
+__all__ = ["MISFITS", "PLAIN", "Edit", "Mark", "Marked", "edits"]
+
+MISFITS = (ValueError, TypeError, ArithmeticError, LookupError)
+"""What an alternative raises where it makes no sense; all but the first are slips of its author."""
 
 _NONE: Mapping[str, Any] = {}
 
@@ -58,12 +63,18 @@ class Mark:
 
     Raises
     ------
+    TypeError
+        Something else than edits.
     ValueError
         Two edits of one slot.
     """
 
     def __init__(self, edits: Iterable[Edit] = ()) -> None:
-        made = tuple(edits)
+        made = tuple(edits) if isinstance(edits, Iterable) else (edits,)
+        if not isinstance(edits, Iterable) or not all(isinstance(edit, Edit) for edit in made):
+            raise InvalidType(
+                f"edits is {short(edits)}; expected a list of Edit(slot, kind, detail), as edits() gives."
+            )
         self._chosen = {edit.slot: edit.detail for edit in made}
         if len(self._chosen) < len(made):
             slots = [edit.slot for edit in made]
@@ -241,8 +252,8 @@ class Mark:
         """A summand that may be missing, have the wrong sign, or be counted twice, by details and the first two kinds."""
         missing, sign, twice = wrong
         value = self.choice(slot, value, kinds[0], {missing: lambda: np.zeros_like(value)})
-        value = self.choice(slot, value, kinds[1], {sign: lambda: -value})
-        return self.choice(slot, value, "extra-term", {twice: lambda: 2 * value})
+        value = self.choice(slot, value, kinds[1], {sign: lambda: np.multiply(-1, value)})  # of a bool, too
+        return self.choice(slot, value, "extra-term", {twice: lambda: np.multiply(2, value)})
 
     def terms(self, term: str, index: str, value: Any) -> Any:
         """The summands of a sum, along the last axis: only the first counts, the first or last is left out or counted twice.
@@ -330,9 +341,19 @@ def edits(marked: Marked, places: Iterable[tuple[Any, Any]]) -> list[Edit]:
     Returns
     -------
     list of Edit
+
+    Raises
+    ------
+    TypeError
+        No formula, or places that are no pairs.
     """
+    if not callable(marked):
+        raise InvalidType(f"marked is {short(marked)}; expected a function f(params, prompt, mark).")
+    pairs = list(places) if isinstance(places, Iterable) else [None]
+    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+        raise InvalidType(f"places is {short(places)}; expected a list of pairs (params, prompt).")
     recorder = _Recorder()
-    for params, prompt in places:
+    for params, prompt in pairs:
         with np.errstate(all="ignore"):
             marked(params, prompt, recorder)
     return list(recorder.found)

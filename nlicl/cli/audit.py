@@ -11,6 +11,8 @@ from typing import Any
 
 from .common import CannotRun, check_files, load_paper, progress_bar
 
+__all__ = ["add"]
+
 
 def add(commands: Any) -> None:
     """The command's arguments."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..experiments.claims import Claim
     from ..experiments.experiment import Experiment
 
+__all__ = ["add"]
+
 SEEDS, QUICK_SEEDS = 10, 3
 MOST_SEEDS, MOST_JOBS = 100_000, 1_000
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..training import Run
     from ..training.optimizers import Optimizer
 
+__all__ = ["add"]
+
 # of nlicl.train, by --set
 OPTIONS = ("loss", "trained", "optimizer", "weight_decay", "prompts", "model", "dtype", "measure", "checkpoint")
 

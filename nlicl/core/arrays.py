@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from .describe import kind_of
 from .errors import InvalidType, InvalidValue
 
-__all__ = ["all_finite", "as_array", "check_finite", "frozen", "packed", "real_array"]
+__all__ = ["all_finite", "as_array", "check_finite", "frozen", "is_masked", "packed", "real_array"]
 
 
 def as_array(value: object, name: str) -> NDArray[Any]:
@@ -16,13 +16,28 @@ def as_array(value: object, name: str) -> NDArray[Any]:
 
     Raises
     ------
+    TypeError
+        A masked array, or a list of some: NumPy would compute on with what is masked.
     ValueError
         Lists of unequal lengths, or nested deeper than NumPy's 64 axes.
     """
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError:
         raise InvalidValue(f"{name} is a {kind_of(value)} of rows of unequal lengths; expected an array.") from None
+    if is_masked(value):
+        raise InvalidType(
+            f"{name} is a masked array, or holds one; expected an array without a mask. Give {name}.filled(value), with the "
+            "value to compute with where it is masked."
+        )
+    return array
+
+
+def is_masked(value: object) -> bool:
+    """Whether something is a masked array, or a list or a tuple with one in it, however deep."""
+    if isinstance(value, (list, tuple)):
+        return any(map(is_masked, value))
+    return isinstance(value, np.ndarray) and type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray)
 
 
 def real_array(value: object, name: str, shape: str, *, complex_too: bool = False) -> NDArray[Any]:
@@ -40,7 +55,7 @@ def real_array(value: object, name: str, shape: str, *, complex_too: bool = Fals
     Raises
     ------
     TypeError
-        Another dtype.
+        Another dtype; a masked array.
     ValueError
         Another number of axes; lists of unequal lengths.
     """

@@ -146,7 +146,7 @@ def numbers(
     Raises
     ------
     TypeError
-        Not numbers.
+        Not numbers; a masked array.
     ValueError
         Rows of unequal lengths, another number of axes, an entry that is not finite or not as `condition` says; it is named.
     """
@@ -174,6 +174,8 @@ def integers(name: str, value: object, least: int, most: int, meaning: str = "")
 
     Raises
     ------
+    TypeError
+        A masked array.
     ValueError
         Not a list of integers, or one of them is out of range.
     """

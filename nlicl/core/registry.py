@@ -49,7 +49,12 @@ class Registry(Generic[T]):
         return iter(self._things.values())
 
     def register(self, thing: T) -> T:
-        """Add one, and return it; ValueError if another has its name."""
+        """Add one, and return it; TypeError if it has no name, ValueError if another has the same."""
+        name = getattr(thing, "name", None)
+        if not isinstance(name, str) or not name:
+            raise InvalidType(
+                f"a {self.what} is {short(thing)}, whose name is {short(name)}; expected a text as its name."
+            )
         if self._things.setdefault(thing.name, thing) is not thing:
             raise InvalidValue(f"a {self.what} is called {thing.name!r} already; expected another name.")
         return thing

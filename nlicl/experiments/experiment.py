@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..core.errors import InvalidValue
+from ..core.checks import choice, integer
+from ..core.describe import kind_of, short
+from ..core.errors import InvalidType, InvalidValue
+from ..core.registry import MODELS
+from ..core.seeds import checked
 from ..training.loop import train
 from ..training.optimizers import Optimizer
 from ..training.runs import Run
-from .pool import workers
+from .pool import check_sendable, workers
 
 __all__ = ["Experiment", "Found", "Measured", "Options", "Runs", "Seeds", "Training", "by_name", "execute", "no_runs"]
 
@@ -98,6 +102,8 @@ class Experiment:
 
     def chosen(self, options: Options | None, quick: bool) -> Options:
         """The defaults, with those replaced that are given; ValueError or TypeError if the experiment refuses them."""
+        if options is not None and not isinstance(options, Mapping):
+            raise InvalidType(f"options is {short(options)}; expected a dict of names to values, or None.")
         unknown = set(options or ()) - set(self.options)
         if unknown:
             raise InvalidValue(
@@ -107,6 +113,25 @@ class Experiment:
         if self.check is not None:
             self.check(found)
         return found
+
+    def needed(self, options: Options) -> Mapping[str, Training]:
+        """What `runs` says; TypeError or ValueError if that is no dict of names to runs that can be told apart."""
+        runs, where = self.runs(options), f"runs of the experiment {self.name}"
+        if not isinstance(runs, Mapping):
+            raise InvalidType(f"{where} returns {short(runs)}; expected a dict of names to Training.")
+        for name, run in runs.items():
+            if not isinstance(run, Training):
+                raise InvalidType(f"{where} says that {name!r} is {short(run)}; expected a Training.")
+            try:
+                hash(run)
+            except TypeError as error:
+                raise InvalidType(
+                    f"{where} names {name!r}, a Training with a field that has no hash ({error}); expected fields by which "
+                    "runs are told apart: a tuple for a list, a frozen dataclass for an optimizer or a problem."
+                ) from None
+            if isinstance(run.model, str):
+                choice("model", run.model, MODELS.names())
+        return runs
 
 
 def no_runs(options: Options) -> dict[str, Training]:
@@ -148,7 +173,7 @@ def execute(
     quick : bool
         A rough version of everything.
     jobs : int
-        Processes; 1: this one. The results do not depend on it.
+        Processes, at least 1; 1: this one. The results do not depend on it.
     progress : callable, optional
         (done, total, name) -> None.
 
@@ -159,11 +184,27 @@ def execute(
     Raises
     ------
     ValueError, TypeError
-        An option is unknown, or an experiment refuses it: before any work. What is refused in a worker process is raised here
-        with the same type.
+        Before any work: an argument is none of these, an option is unknown, or an experiment refuses it; its runs are no
+        `Training`; with several processes, something that cannot be sent there, or a model that is not found there. A model
+        that is neither the library's nor declared by an entry point is found if the module of its class registers it.
+        What is refused in a worker process is raised here with the same type.
     """
+    jobs = integer("jobs", jobs, 1)
+    seeds = _checked_seeds(seeds)
+    if not isinstance(experiments, Iterable):
+        raise InvalidType(f"experiments is {short(experiments)}; expected a list of Experiment.")
+    experiments = list(experiments)
+    for experiment in experiments:
+        if not isinstance(experiment, Experiment):
+            raise InvalidType(f"experiments holds a {kind_of(experiment)}; expected Experiment.")
     choices = [experiment.chosen(options, quick) for experiment in experiments]
-    needed = [experiment.runs(choice) for experiment, choice in zip(experiments, choices, strict=True)]
+    needed = [experiment.needed(choice) for experiment, choice in zip(experiments, choices, strict=True)]
+    if jobs > 1:
+        for experiment, choice, runs in zip(experiments, choices, needed, strict=True):
+            check_sendable(f"measure of the experiment {experiment.name}", experiment.measure)
+            check_sendable(f"the dict of options of the experiment {experiment.name}", choice)
+            for name, run in runs.items():
+                check_sendable(f"the run {name!r} of the experiment {experiment.name}", run)
     total = len({(run, seed) for runs in needed for run in runs.values() for seed in seeds}) + len(seeds) * len(needed)
     done = 0
     finished: dict[tuple[Training, int], Run] = {}
@@ -172,7 +213,10 @@ def execute(
         if progress is not None:
             progress(done, total, name)
 
-    with workers(jobs) as submit:
+    with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS)) as submit:
+        named = {run.model for runs in needed for run in runs.values() if isinstance(run.model, str)}
+        if jobs > 1 and named:
+            submit(_check_known, named)()
         for experiment, choice, runs in zip(experiments, choices, needed, strict=True):
             tell(experiment.name)
             missing = dict.fromkeys(
@@ -191,3 +235,24 @@ def execute(
                 done += 1
                 tell(f"{experiment.name}: measuring")
             yield experiment, experiment.result(choice, seeds, found)
+
+
+def _checked_seeds(seeds: Any) -> list[int]:
+    """The seeds as a list of integers; TypeError or ValueError unless there is at least one."""
+    if not isinstance(seeds, Iterable) or isinstance(seeds, (str, bytes)):
+        raise InvalidType(f"seeds is {short(seeds)}; expected a list of integers.")
+    found = checked(list(seeds))
+    if not found:
+        raise InvalidValue("seeds is empty; expected at least one.")
+    return found
+
+
+def _check_known(models: Iterable[str]) -> None:
+    """In a worker: ValueError if a model is unknown there."""
+    for name in sorted(models):
+        if name not in MODELS.names():
+            raise InvalidValue(
+                f"model {name!r} was registered by hand, and other processes do not know it; expected a model that the module "
+                "of its class registers when it is imported, or one that is declared by an entry point of the group "
+                "'nlicl.models'. Or take jobs=1."
+            )

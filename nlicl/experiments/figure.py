@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from ..core.checks import choice, path
+from ..core.describe import short
+from ..core.errors import InvalidType
 from ..core.files import to_json, write_whole
 from .claims import Claim, all_hold
 from .experiment import Experiment, Found, Options, Seeds
 from .series import Comparison, Series
 from .settings import Settings
-from .style import Canvas, render
+from .style import FORMATS, Canvas, render
 
 __all__ = ["Figure", "Recipe"]
 
@@ -106,13 +109,21 @@ class Figure:
         draw : callable
             (Figure) -> matplotlib figure, as `Recipe.draw`.
         formats : sequence of str
-            "png", "pdf", "svg".
+            Of `FORMATS`: "png", "pdf", "svg".
 
         Returns
         -------
         list of Path
+
+        Raises
+        ------
+        TypeError, ValueError
+            No path, or another format: before anything is drawn.
         """
-        base = Path(folder)
+        base = path("folder", folder, "the path of a folder")
+        if not isinstance(formats, Iterable):
+            raise InvalidType(f"formats is {short(formats)}; expected a list of {', '.join(map(repr, FORMATS))}.")
+        formats = [choice("formats", kind, FORMATS) for kind in formats]
         contents: dict[str, str | bytes] = {"json": to_json(self.to_dict()), "csv": self.to_csv()}
         contents |= {kind: render(draw, self, kind) for kind in formats}
         for suffix, content in contents.items():

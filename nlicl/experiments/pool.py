@@ -1,24 +1,40 @@
 """Calls made in this process, or in worker processes of one thread each."""
 
+import importlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-__all__ = ["workers"]
+from ..core.describe import short
+from ..core.errors import InvalidType
+
+__all__ = ["check_sendable", "workers"]
 
 Submit = Callable[..., Callable[[], Any]]  # (f, *arguments) -> () -> f(*arguments)
 
 _ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
+def check_sendable(name: str, value: object) -> None:
+    """TypeError if a value cannot be sent to another process, such as a lambda, or a function inside of another one."""
+    try:
+        ForkingPickler.dumps(value)
+    except Exception as error:
+        raise InvalidType(
+            f"{name} is {short(value)}, which cannot be sent to another process ({error}); expected functions and classes at "
+            "the top level of a module. Or take jobs=1."
+        ) from None
+
+
 @contextmanager
-def workers(jobs: int) -> Iterator[Submit]:
+def workers(jobs: int, modules: Iterable[str] = ()) -> Iterator[Submit]:
     """A function `submit`: submit(f, *arguments) returns a function without arguments, which returns f(*arguments).
 
     With one job the call is made when its result is asked for, in this process. With more jobs it is made in one of as many
@@ -31,6 +47,8 @@ def workers(jobs: int) -> Iterator[Submit]:
     ----------
     jobs : int
         Processes; 1: this one.
+    modules : list of str
+        What workers import before anything else, if they can: modules that register something.
     """
     if jobs == 1:
         yield lambda function, *arguments: lambda: function(*arguments)
@@ -39,7 +57,7 @@ def workers(jobs: int) -> Iterator[Submit]:
     os.environ.update(_ONE_THREAD)  # workers read it when they start
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(watched,))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(watched, tuple(modules)))
     try:
         yield lambda function, *arguments: pool.submit(function, *arguments).result
     except BaseException:
@@ -53,10 +71,13 @@ def workers(jobs: int) -> Iterator[Submit]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _begin(watched: Connection) -> None:
-    """In a worker: end with the work, and without a traceback."""
+def _begin(watched: Connection, modules: tuple[str, ...]) -> None:
+    """In a worker: end with the work, and without a traceback; and know what the parent's modules register."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers as well
     threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
+    for module in modules:
+        with suppress(Exception):  # what is missing is named where it is asked for
+            importlib.import_module(module)
 
 
 def _end_with(watched: Connection) -> None:

@@ -21,6 +21,7 @@ else:
 
 __all__ = [
     "COLOURS",
+    "FORMATS",
     "MARKERS",
     "PAPER",
     "STYLES",
@@ -40,6 +41,8 @@ COLOURS = ("#1b1b1b", "#1f4e8c", "#b5402a", "#2f8f6b", "#d08a1d", "#79b4dc")
 STYLES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PAPER = "#8a8a8a"
+_DATED = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}  # what in a file changes with time or version
+FORMATS = tuple(_DATED)
 SETTINGS: Any = {  # matplotlib's rcParams
     "font.size": 8,
     "axes.labelsize": 8,
@@ -124,12 +127,11 @@ Data = TypeVar("Data")
 
 
 def render(draw: Callable[[Data], Canvas], data: Data, kind: str) -> bytes:
-    """The picture of a figure's data, as bytes of a PNG, PDF or SVG file. It is undated: the same data, the same bytes."""
+    """The picture of a figure's data, as bytes of a file of one of `FORMATS`. It is undated: the same data, the same bytes."""
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS):
         figure = draw(data)
         out = io.BytesIO()
-        metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
-        figure.savefig(out, format=kind, metadata=metadata)
+        figure.savefig(out, format=kind, metadata={_DATED[kind]: None})
     return out.getvalue()

@@ -45,10 +45,9 @@ def cast(params: Any, dtype: DTypeLike) -> Any:
     arrays = {}
     for name, given in params._asdict().items():
         array = as_array(given, f"params.{name}")
-        if array.dtype.kind not in "fiub" or isinstance(given, np.ma.MaskedArray):
-            kind = "is masked" if isinstance(given, np.ma.MaskedArray) else f"has dtype {array.dtype}"
-            says = kind if isinstance(given, np.ndarray) else f"is {short(given)}"
-            raise InvalidType(f"params.{name} {says}; expected an array of numbers, real and none of them masked.")
+        if array.dtype.kind not in "fiub":
+            says = f"has dtype {array.dtype}" if isinstance(given, np.ndarray) else f"is {short(given)}"
+            raise InvalidType(f"params.{name} {says}; expected an array of real numbers.")
         arrays[name] = np.array(array, dtype)
     return params._replace(**arrays)
 

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from nlicl.audit import PLAIN, Formula, Mark, Point, Subject, audit_formula, audit_paper, check_marks
 from nlicl.audit.mistakes import Edit, edits
+from nlicl.core.errors import InvalidType
 from nlicl.papers import bu2024, huang2023, li2024
 
 NUMBERS = st.floats(-5, 5, allow_nan=False, width=32).map(float)
@@ -359,6 +360,63 @@ def test_wrong_forms_of_another_shape_or_without_a_value_are_no_hypotheses():
 
     entry = audit_formula(junk, paper=subject(marked), wrt="Q", draws=6).formulas[0]
     assert [item["kind"] for item in entry.diagnosis] == ["unknown"]
+
+
+SLIPS = {
+    "TypeError": lambda: -np.ones(3, bool),
+    "IndexError": lambda: [][1],
+    "ZeroDivisionError": lambda: 1 / 0,
+    "KeyError": lambda: {}["x"],
+}
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_an_alternative_that_raises_something_else_does_not_end_the_audit(name):
+    """It is no hypothesis there, and whoever checks the marks is told of it."""
+
+    def marked(params, prompt, mark=PLAIN):
+        return mark.choice("slip", dQ(params, prompt, mark), "wrong-factor", {"a slip": SLIPS[name]})
+
+    entry = audit_formula(
+        lambda params, prompt: WRONG["a factor is absent: x"][1](params.Q, *prompt),
+        paper=subject(marked),
+        wrt="Q",
+        draws=6,
+    ).formulas[0]
+    assert [item["kind"] for item in entry.diagnosis] == ["wrong-factor"]
+    (fault,) = check_marks(subject(marked))
+    assert fault.startswith(f"Q: raises {name}: ") and fault.endswith("no sense: wrong-factor, a slip")
+
+
+def test_a_marked_formula_that_raises_is_named():
+    def marked(params, prompt, mark=PLAIN):
+        return {}[prompt]
+
+    assert len(found := check_marks(subject(marked))) == 1
+    assert found[0].startswith("Q: without mistakes, the marked formula raises TypeError")
+
+
+def test_a_term_may_be_an_indicator():
+    use = lambda mark: mark.term("1[u > 0]", np.array([True, False]))  # noqa: E731
+    assert [only(kind, f"1[u > 0] {what}", use).tolist() for kind, what in (
+        ("missing-term", "is missing"), ("wrong-factor", "has the wrong sign"), ("extra-term", "is counted twice")
+    )] == [[0, 0], [-1, 0], [2, 0]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Mark(5), r"^edits is 5; expected a list of Edit"),
+        (lambda: Mark(["z"]), r"^edits is \['z'\]; expected a list of Edit"),
+        (lambda: edits(dQ, 5), r"^places is 5; expected a list of pairs \(params, prompt\)"),
+        (lambda: edits(dQ, [1]), r"^places is \[1\]; expected a list of pairs"),
+        (lambda: edits(5, PLACES), r"^marked is 5; expected a function f"),
+        (lambda: check_marks(5), r"^subject is 5; expected an nlicl.audit.subject.Subject"),
+    ],
+)
+def test_what_is_no_edit_place_or_subject_is_refused(call, message):
+    with pytest.raises(InvalidType, match=message):
+        call()
 
 
 # ---- Marks that are no good are reported

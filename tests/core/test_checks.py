@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlicl.core import checks
+import nlicl
+from nlicl.core import arrays, checks
 from nlicl.core.describe import short
 from nlicl.core.errors import InvalidInput, InvalidType, InvalidValue
+from nlicl.papers import huang2023, li2024
 
 HUGE = 16**5000  # Python refuses to write its digits
 NESTED = ((0, HUGE),)
@@ -224,3 +226,54 @@ def test_floating_dtypes():
             "^dtype is .*; expected numpy.float64 or numpy.float32",
             lambda v=value: checks.floating("dtype", v),
         )
+
+
+# ---- masked arrays
+
+
+def masked():
+    return np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
+
+
+@pytest.mark.parametrize("value", [masked(), [masked()], [[1.0, 2.0], [3.0, np.ma.masked]], (masked(), masked())])
+@pytest.mark.filterwarnings("ignore:Warning. converting a masked element")
+def test_masked_arrays_are_refused(value):
+    """NumPy would compute on with the numbers below the mask."""
+    words = r"^x is a masked array, or holds one; .* Give x.filled\(value\)"
+    refused(InvalidType, words, lambda: arrays.as_array(value, "x"))
+    refused(InvalidType, words, lambda: arrays.real_array(value, "x", "(n,)"))
+    refused(InvalidType, words, lambda: checks.numbers("x", value))
+    refused(InvalidType, words, lambda: checks.integers("x", value, 0, 3))
+
+
+def test_masked_arrays_are_refused_at_the_doors():
+    problem = li2024.Problem()
+    params, prompts = problem.initialize(m=8, seed=0), problem.sample(4, seed=0).dense()
+    a, labels = np.ma.array(params.a, mask=True), np.ma.array(prompts.labels, mask=True)
+    masked_params = params._replace(a=a)
+    refused(InvalidType, "^params.a is a masked array", lambda: nlicl.loss_and_grad(masked_params, prompts))
+    refused(InvalidType, "^params.a is a masked array", lambda: nlicl.train(problem, steps=1, params=masked_params))
+    refused(InvalidType, "^labels is a masked array", lambda: nlicl.Prompts(prompts.tokens, labels))
+    regression = huang2023.Problem().sample(3, seed=0)
+    features = np.ma.array(regression.features, mask=True)
+    CodedPrompts = type(regression)
+    refused(
+        InvalidType,
+        "^features is a masked array",
+        lambda: CodedPrompts(regression.V, features, regression.omega),
+    )
+    x = np.ma.array([1.0, 2.0], mask=[True, False])
+    refused(InvalidType, "^x is a masked array", lambda: nlicl.audit_gradient(np.sum, np.ones_like, x))
+    assert nlicl.loss_and_grad(params._replace(a=a.filled(0.5)), prompts)[0] > 0
+
+
+def test_labels_and_features_of_unequal_lengths():
+    prompts = li2024.Problem().sample(2, seed=0).dense()
+    regression = huang2023.Problem().sample(2, seed=0)
+    dense, ragged = regression.dense(), [[1], [1, 2]]
+    for name, call in (
+        ("labels", lambda: nlicl.Prompts(prompts.tokens, ragged)),
+        ("labels", lambda: type(dense)(dense.tokens, ragged)),
+        ("features", lambda: type(regression)(regression.V, ragged, regression.omega)),
+    ):
+        refused(InvalidValue, f"^{name} is a list of rows of unequal lengths", call)

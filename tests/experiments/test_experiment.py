@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from child import ROOT
+from child import ROOT, python
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlicl.core.errors import InvalidValue
+from nlicl.core.errors import InvalidInput, InvalidType, InvalidValue
 from nlicl.experiments.claims import all_hold, every, fact, if_promised, interval, mean_within
 from nlicl.experiments.experiment import Experiment, Training, by_name, execute, no_runs
 from nlicl.papers import li2024
@@ -145,6 +145,119 @@ def test_two_experiments_of_one_name_are_refused():
     assert by_name([ONE, TWO, ONE]) == {"one": ONE, "two": TWO}
     with pytest.raises(InvalidValue, match="two experiments are called 'one'; expected another name for one of them"):
         by_name([ONE, TWO, replace(TWO, name="one")])
+
+
+class Unhashable:
+    """An optimizer with `__eq__` and no hash."""
+
+    name, settings, init, update = "o", dict, dict, dict
+
+    def __eq__(self, other):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"jobs": 0}, r"^jobs is 0; expected at least 1"),
+        ({"jobs": -1}, r"^jobs is -1; expected at least 1"),
+        ({"jobs": "2"}, r"^jobs is '2'; expected an integer"),
+        ({"jobs": 1.5}, r"^jobs is 1.5; expected an integer"),
+        ({"seeds": None}, r"^seeds is None; expected a list of integers"),
+        ({"seeds": 5}, r"^seeds is 5; expected a list of integers"),
+        ({"seeds": []}, r"^seeds is empty; expected at least one"),
+        ({"seeds": [0, -1]}, r"^seed is -1; expected at least 0"),
+        ({"options": 5}, r"^options is 5; expected a dict"),
+        ({"experiments": 5}, r"^experiments is 5; expected a list of Experiment"),
+        ({"experiments": [5]}, r"^experiments holds a int; expected Experiment"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_before_any_work(arguments, message):
+    given = {"experiments": [ONE], "seeds": [0], "progress": lambda *_: pytest.fail("it began")} | arguments
+    with pytest.raises(InvalidInput, match=message):
+        next(execute(**given))
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ([1], r"^runs of the experiment e returns \[1\]; expected a dict of names to Training"),
+        (None, r"^runs of the experiment e returns None; expected a dict"),
+        ({"r": 5}, r"^runs of the experiment e says that 'r' is 5; expected a Training"),
+        ({"r": Training(SMALL, measure=[1])}, r"names 'r', a Training with a field that has no hash .*'list'"),
+        ({"r": Training(SMALL, optimizer=Unhashable())}, r"has no hash .*'Unhashable'"),
+        ({"r": Training(SMALL, model="zz")}, r"^model is 'zz'; expected one of 'regression', 'transformer'"),
+    ],
+)
+def test_runs_that_are_none_are_refused_before_any_work(runs, message):
+    experiment = Experiment("e", "e", lambda options: runs, measure, assemble)
+    with pytest.raises(InvalidInput, match=message):
+        next(execute([experiment], [0], progress=lambda *_: pytest.fail("it began")))
+
+
+def test_what_cannot_be_sent_is_refused_before_any_work():
+    """And with one process it need not be sent."""
+    local = Experiment("e", "e", no_runs, lambda options, seed, runs: {"seed": seed}, lambda o, s, found: found)
+    assert [found for _, found in execute([local], [7])] == [[{"seed": 7}]]
+    until = replace(ONE, runs=lambda options: {"r": Training(SMALL, until=lambda run: True)}, check=None)
+    for experiment, message in (
+        (local, r"^measure of the experiment e is"),
+        (until, r"^the run 'r' of the experiment one"),
+    ):
+        with pytest.raises(InvalidType, match=message + r".*cannot be sent to another process .*Or take jobs=1\."):
+            next(execute([experiment], [0], jobs=2, progress=lambda *_: pytest.fail("it began")))
+
+
+BY_HAND = """
+from nlicl.models.model import register
+from nlicl.models.transformer.steps import TRANSFORMER
+
+class Twin:
+    Params, losses, steps, definition = TRANSFORMER.Params, TRANSFORMER.losses, TRANSFORMER.steps, TRANSFORMER.definition
+    name = "twin"
+"""
+USES = """
+import sys
+from nlicl.core.errors import InvalidValue
+from nlicl.experiments.experiment import Experiment, Training, execute
+from nlicl.papers import li2024
+sys.path.insert(0, sys.argv[1])
+import by_hand, measures
+
+def main():
+    if "twin" not in [model.name for model in by_hand.MODELS]:
+        by_hand.register(by_hand.Twin())
+    problem = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=8, learning_rate=0.7)
+    runs = lambda options: {"r": Training(problem, steps=3, measure=None, model="twin")}
+    experiment = Experiment("e", "e", runs, measures.measure, lambda options, seeds, found: found)
+    try:
+        one, two = (list(execute([experiment], [0, 1], jobs=jobs)) for jobs in (1, 2))
+        print(one == two, len(two[0][1]))
+    except InvalidValue as error:
+        print(error)
+
+if __name__ == "__main__":
+    main()
+"""
+MEASURES = """
+def measure(options, seed, runs):
+    return {"last": runs["r"].history.loss[-1]}
+"""
+
+
+@pytest.mark.parametrize("registers", [True, False])
+def test_a_model_registered_by_hand_is_known_in_other_processes(tmp_path, registers):
+    """Where the module of its class registers it; otherwise one sentence says what to do."""
+    end = "register(Twin())\n" if registers else ""
+    (tmp_path / "by_hand.py").write_text(BY_HAND + "from nlicl.core.registry import MODELS\n" + end)
+    (tmp_path / "measures.py").write_text(MEASURES)
+    text = python(USES, str(tmp_path))
+    if registers:
+        assert text == "True 2"
+    else:
+        assert (
+            text.startswith("model 'twin' was registered by hand") and "entry point of the group 'nlicl.models'" in text
+        )
 
 
 SLOW = """

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nlicl.core.errors import InvalidInput
 from nlicl.experiments.claims import every, if_promised
 from nlicl.experiments.experiment import no_runs
 from nlicl.experiments.figure import Figure, Recipe
@@ -237,3 +238,19 @@ def test_what_is_measured_is_the_history():
 def test_other_papers_have_no_figures():
     with pytest.raises(ValueError, match="paper is 'nobody'; expected one of 'bu2024', 'huang2023', 'li2024'"):
         load("nobody")
+
+
+@pytest.mark.parametrize(
+    ("folder", "formats", "message"),
+    [
+        (".", ["zzz"], r"^formats is 'zzz'; expected one of 'png', 'pdf', 'svg'"),
+        (".", ["png", 5], r"^formats is 5; expected one of"),
+        (".", 5, r"^formats is 5; expected a list of 'png', 'pdf', 'svg'"),
+        (5, ["png"], r"^folder is 5; expected the path of a folder"),
+    ],
+)
+def test_formats_are_looked_at_before_anything_is_drawn(tmp_path, monkeypatch, folder, formats, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match=message):
+        example().write(folder, lambda data: pytest.fail("it draws"), formats)
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import os
 import sys
 
 import pytest
@@ -253,16 +254,42 @@ def test_every_package_is_found():
 
 
 def test_import_is_quick_and_light():
-    """Under one second, best of three, warm; it loads no compiler, no plotting, no framework."""
+    """The target is 10 ms, and 1 ms is what it takes; a busy machine is slower. The best of five fresh processes, warm. It
+    loads no compiler, no plotting, no framework."""
     code = f"""
 import sys, time
 start = time.perf_counter()
 import nlicl
 print(time.perf_counter() - start, [name for name in {HEAVY!r} if name in sys.modules])
 """
-    runs = [python(code).split(maxsplit=1) for _ in range(3)]
-    assert min(float(seconds) for seconds, _ in runs) < 1.0
+    runs = [python(code).split(maxsplit=1) for _ in range(5)]
+    assert min(float(seconds) for seconds, _ in runs) < 0.05
     assert {loaded for _, loaded in runs} == {"[]"}
+
+
+FIRST = """
+import importlib, os, sys
+names = sys.argv[1:]
+for name in names:
+    child = os.fork()
+    if child == 0:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            print(f"{name}: {type(error).__name__}: {error}", flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, name
+print(len(names), "nlicl" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a copy of a fresh process for each module")
+def test_every_module_can_be_imported_first():
+    """What one module needs is never there because another one was imported before. The compiler is loaded
+    once, before anything of nlicl, and each module is imported first in a copy of that process."""
+    code = "import numba, numpy\n" + FIRST
+    assert python(code, *MODULES) == f"{len(MODULES)} False"
 
 
 @pytest.mark.parametrize("module", ["nlicl.models.transformer.reference", "nlicl.models.transformer.prompts"])

@@ -1,5 +1,6 @@
 """Kernels of other packages, in any folder: compiled, launched, kept and given back as plain Python like nlicl's own."""
 
+import functools
 import importlib
 import os
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from child import ROOT, python
 
+from nlicl.core.errors import InvalidInput, InvalidType, InvalidValue
 from nlicl.kernels import compile, reach
 from nlicl.kernels.compile import kernel, launch, source
 from nlicl.kernels.layers import attention
@@ -351,3 +353,81 @@ def test_kernels_of_plain_numba_are_followed_too():
         return half(half(x))
 
     assert source(quarter)(np.longdouble(1)) == np.longdouble(0.25) == quarter(1.0)
+
+
+ENCLOSED = """
+from nlicl.kernels.compile import kernel
+
+
+@kernel
+def half(x):
+    return x / 2
+
+
+def factory(function, power):
+    @kernel
+    def raised(x):
+        return function(x) ** power
+
+    @kernel
+    def plain(x):
+        return half(x) ** power
+
+    return raised, plain
+
+
+raised, plain = factory(half, 3)
+"""
+
+
+@pytest.mark.compiled
+def test_a_kernel_that_has_a_kernel_from_outside_is_not_kept(tmp_path):
+    """Numba would keep another file of it in every process, and find none again."""
+    (tmp_path / "enclosing.py").write_text(ENCLOSED)
+    path, cache = os.pathsep.join([str(ROOT), str(tmp_path)]), tmp_path / "cache"
+    code = (
+        "from enclosing import plain, raised; print(raised(4.0), plain(4.0), raised.stats.cache_path, "
+        "sum(plain.stats.cache_hits.values()))"
+    )
+    kept = []
+    for hits in "01":
+        assert python(code, PYTHONPATH=path, NUMBA_CACHE_DIR=str(cache)).split() == ["8.0", "8.0", "None", hits]
+        kept.append(sorted(file.name for file in cache.rglob("*.nb?")))
+    assert kept[0] == kept[1] and kept[0]
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("value", [5, len, None, int, functools.partial(len)], ids=str)
+def test_what_is_no_function_is_refused(value):
+    for call in (kernel, source):
+        with pytest.raises(InvalidType, match=r"^function is .*; expected a .*Python function, as def gives"):
+            call(value)
+
+
+@pytest.mark.compiled
+def test_what_is_compiled_is_not_compiled_again():
+    with pytest.raises(InvalidType, match=r"^function is compiled already"):
+        kernel(attention.forward)
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, "x", None, True])
+def test_launch_refuses_a_number_of_chunks_that_is_none(n):
+    with pytest.raises(InvalidInput, match=r"^n_chunks is .*; expected"):
+        launch(pytest.fail, n)
+    with pytest.raises(InvalidType, match=r"^function is 5; expected a kernel"):
+        launch(5, 2)
+
+
+def test_the_source_of_a_closure_that_is_not_filled_yet():
+    def made():
+        def early(x):
+            return later(x)
+
+        found = source(early)
+        later = abs
+        return found, later
+
+    with pytest.raises(InvalidValue, match=r"early names 'later', which has no value yet"):
+        made()

@@ -7,6 +7,7 @@ import pytest
 from child import ROOT, python
 
 import nlicl
+from nlicl.core.errors import InvalidType
 from nlicl.core.registry import MODELS, Registry
 from nlicl.models.model import Batch, find, register, step_of
 from nlicl.models.regression.steps import REGRESSION
@@ -298,3 +299,26 @@ print(len(caught))
     first, error, count = python(code, PYTHONPATH=f"{ROOT}:{tmp_path}").splitlines()
     assert first == "['bu2024', 'huang2023', 'li2024'] li2024" and count == "1"
     assert error.startswith(f"paper {name!r}, declared as {where} by broken") and message in error
+
+
+@pytest.mark.parametrize("thing", [5, None, Weights(np.ones(1)), model(5), model(""), model(["x"])], ids=repr)
+def test_what_has_no_name_is_not_registered(thing):
+    made = Registry("model", "nlicl.models")
+    with pytest.raises(InvalidType, match=r"^a model is .*, whose name is .*; expected a text as its name"):
+        made.register(thing)
+    assert not list(made)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_what_a_forward_gives_can_be_moved_to_the_host(dense):
+    """What it does not hold, as the counts' attention where tokens are given, stays None."""
+    problem = huang2023.Problem()
+    prompts = problem.sample(3, seed=0)
+    out = nlicl.forward(problem.initialize(seed=0), prompts.dense() if dense else prompts)
+    moved = nlicl.to_host(out)
+    with pytest.raises(
+        InvalidType, match=r"^Q of these Params is a NoneType; expected an array"
+    ):  # of parameters none is
+        nlicl.to_host(huang2023.Params(None))
+    assert type(moved) is type(out) and any(x is None for x in out) is dense
+    assert all(there is here for there, here in zip(moved, out, strict=True))

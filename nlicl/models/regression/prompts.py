@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ...core.arrays import check_finite, frozen, packed, real_array
+from ...core.arrays import as_array, check_finite, frozen, packed, real_array
 from ...core.errors import InvalidType, InvalidValue
 from .. import prompt
 from ..model import Batch
@@ -193,7 +193,7 @@ class CodedPrompts(Batch):
         if min(V.shape) < 1:
             raise InvalidValue(f"V has shape {V.shape}; expected (d, K) with d, K >= 1.")
         check_finite(V, "V")
-        features = np.asarray(self.features)
+        features = as_array(self.features, "features")
         if features.dtype.kind not in "iu":
             raise InvalidType(
                 f"features has dtype {features.dtype}; expected integers. Give "
@@ -278,7 +278,7 @@ class CodedPrompts(Batch):
 
 def _numbers(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype, what: str) -> np.ndarray:
     """`value` as a new array of finite numbers in `dtype`; or a clear error."""
-    array = np.asarray(value)
+    array = as_array(value, name)
     kinds = "fiuc" if dtype.kind == "c" else "fiu"
     if array.dtype.kind not in kinds:
         raise InvalidType(f"{name} has dtype {array.dtype}; expected real numbers.")

@@ -63,7 +63,7 @@ def _part(prompts: Any, index: Any) -> Any:
 
 def _checked_labels(labels: Any, B: int, dtype: np.dtype, of: str) -> np.ndarray:
     """`labels` as a new array (B,) of -1 and +1 in `dtype`; or a clear error."""
-    labels = np.asarray(labels)
+    labels = as_array(labels, "labels")
     if labels.shape != (B,):
         raise InvalidValue(f"labels has shape {labels.shape}; expected ({B},), one label for each prompt of {of}.")
     kinds = "fiuc" if dtype.kind == "c" else "fiu"

@@ -26,6 +26,26 @@ from .closed import sigmoid
 from .prompts import Prompt
 from .reference import Blocks, Merged, OneConcept
 
+__all__ = [
+    "TITLE",
+    "block_subject",
+    "dW_K",
+    "dW_K1",
+    "dW_Kx",
+    "dW_O",
+    "dW_Oy",
+    "dW_Q",
+    "dW_Q1",
+    "dW_QK",
+    "dW_Qx",
+    "dW_V",
+    "da",
+    "formulas",
+    "merged_subject",
+    "one_concept_subject",
+    "subject",
+]
+
 TITLE = "Provably Transformers Harness Multi-Concept Word Semantics for Efficient ICL (Bu et al., NeurIPS 2024)"
 
 

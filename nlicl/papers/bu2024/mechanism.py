@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.arrays import real_array
+from ...core.arrays import as_array, real_array
 from ...core.errors import InvalidType, InvalidValue
 from ...models.transformer.prompts import Params
 from ...models.transformer.steps import Forward
@@ -83,7 +83,7 @@ def error(score: ArrayLike, labels: ArrayLike) -> float:
     ValueError
         Shapes other than (B,), or different ones.
     """
-    score, labels = np.asarray(score), np.asarray(labels)
+    score, labels = as_array(score, "score"), as_array(labels, "labels")
     if score.ndim != 1 or score.shape != labels.shape:
         raise InvalidValue(f"score and labels have shapes {score.shape} and {labels.shape}; expected (B,), the same.")
     margin = score * labels

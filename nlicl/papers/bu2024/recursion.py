@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...core.arrays import as_array
 from ...core.checks import integer
 from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue
@@ -137,8 +138,8 @@ class _Runs:
             raise InvalidType(f"state is a {kind_of(state)}; expected State(o_c, o_d, Q, K), as recursion.start gives.")
         if not isinstance(setting, Setting):
             raise InvalidType(f"setting is a {kind_of(setting)}; expected a recursion.Setting.")
-        o_c, o_d, Q, K = map(np.asarray, state)
-        r = np.asarray(r, float)
+        o_c, o_d, Q, K = (as_array(value, name) for name, value in state._asdict().items())
+        r = as_array(r, "r").astype(float)
         if {x.shape[-1:] for x in (o_c, o_d, r)} != {r.shape[-1:] or (0,)}:
             raise InvalidValue(
                 f"o_c, o_d and r have shapes {o_c.shape}, {o_d.shape} and {r.shape}; expected (..., m), one m for all."

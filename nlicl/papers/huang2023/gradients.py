@@ -17,6 +17,20 @@ from ...models.regression.prompts import Params, Prompt
 from . import _marked, _marked_means, _points, reference
 from .reference import Counted, Population, PopulationWeights, Weights
 
+__all__ = [
+    "TITLE",
+    "alpha_beta",
+    "dQ",
+    "dQ_coded",
+    "dQ_unmasked",
+    "dS_prompt",
+    "dS_unmasked",
+    "formulas",
+    "population_subject",
+    "subject",
+    "task_averaged_subject",
+]
+
 TITLE = "In-Context Convergence of Transformers (Huang, Cheng, Liang, ICML 2024)"
 
 

@@ -245,10 +245,12 @@ class Problem:
 
 def _checked_p(p: Any, K: int) -> tuple[float, ...]:
     """`p` as a tuple of K positive floats of sum 1; or a clear error."""
-    shape = as_array(p, "p").shape
-    if shape != (K,):
-        raise InvalidValue(f"p has shape {shape}; expected K = {K} frequencies, or None for those that p_1 gives.")
-    p = np.asarray(p).tolist()
+    frequencies = as_array(p, "p")
+    if frequencies.shape != (K,):
+        raise InvalidValue(
+            f"p has shape {frequencies.shape}; expected K = {K} frequencies, or None for those that p_1 gives."
+        )
+    p = frequencies.tolist()
     p = tuple(real(f"p[{k}]", p[k], "greater than 0, a frequency", lambda x: x > 0) for k in range(K))
     if abs(sum(p) - 1) > 1e-9:
         raise InvalidValue(f"p sums to {sum(p):.12g}; expected 1. Divide it by its sum.")

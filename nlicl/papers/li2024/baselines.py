@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...core.arrays import as_array
 from ...core.checks import choice, real
 from ...core.errors import InvalidType, InvalidValue
 from ...models.transformer.prompts import CodedPrompts, Prompts
@@ -59,7 +60,8 @@ def predict(method: str, contexts: ArrayLike, labels: ArrayLike, query: ArrayLik
     ImportError
         scikit-learn is not installed.
     """
-    contexts, labels, query = np.asarray(contexts, float), np.asarray(labels, float), np.asarray(query, float)
+    given = {"contexts": contexts, "labels": labels, "query": query}
+    contexts, labels, query = (as_array(value, name).astype(float) for name, value in given.items())
     _check(method, contexts, labels, query, C)
     estimator = _estimator(method, C)
     if np.all(labels == labels[0]):
@@ -145,7 +147,7 @@ def _taken(prompts: CodedPrompts | Prompts, d_X: int, q: ArrayLike | None) -> tu
                 f"q has shape {shape}; expected ({d - d_X},), the label embedding of +1: dense prompts show their "
                 "labels as +q or -q."
             )
-        q = np.asarray(q, float)
+        q = as_array(q, "q").astype(float)
         labels = np.sign(tokens[:, :-1, d_X:] @ q)
         if not np.allclose(tokens[:, :-1, d_X:], labels[:, :, None] * q, rtol=1e-4, atol=1e-6):
             raise InvalidValue(

@@ -22,6 +22,21 @@ from ...models.transformer.prompts import Params, Prompt, Prompts
 from ...models.transformer.reference import forward
 from .problem import Problem
 
+__all__ = [
+    "TITLE",
+    "dW_K",
+    "dW_O",
+    "dW_Q",
+    "dW_V",
+    "da",
+    "formulas",
+    "printed_dW_K",
+    "printed_dW_O",
+    "printed_dW_Q",
+    "printed_dW_V",
+    "subject",
+]
+
 TITLE = "How Do Nonlinear Transformers Learn and Generalize in In-Context Learning? (Li et al., ICML 2024)"
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.arrays import real_array
+from ...core.arrays import as_array, real_array
 from ...core.errors import InvalidType, InvalidValue
 from ...models.transformer.prompts import CodedPrompts, Params
 
@@ -101,7 +101,7 @@ def projection(W: np.ndarray, tokens: ArrayLike, patterns: ArrayLike) -> Project
         Shapes that do not fit together, a pattern that is zero.
     """
     W = real_array(W, "W", "(m_a, d)")
-    tokens, patterns = np.asarray(tokens), np.asarray(patterns)
+    tokens, patterns = as_array(tokens, "tokens"), as_array(patterns, "patterns")
     d = W.shape[1]
     if tokens.ndim == 0 or tokens.shape[-1] != d:
         raise InvalidValue(f"tokens has shape {tokens.shape}; expected (..., {d}), as W has shape {W.shape}.")
@@ -211,7 +211,7 @@ def lucky_neurons(
     ValueError
         Shapes that do not fit together, labels of one kind only, a share out of range.
     """
-    preactivation, labels = real_array(preactivation, "preactivation", "(B, m)"), np.asarray(labels)
+    preactivation, labels = real_array(preactivation, "preactivation", "(B, m)"), as_array(labels, "labels")
     m = len(params.a)
     if preactivation.shape[1] != m or labels.shape != preactivation.shape[:1]:
         raise InvalidValue(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ....core.arrays import as_array
 from ....core.checks import integer, numbers
 from ....core.errors import InvalidValue
 from .checks import Numbers, finite, fraction, not_negative, positive
@@ -300,7 +301,7 @@ def escape_step(T_b: Numbers, weight_decay: Numbers, step_offset: Numbers) -> Nu
     -------
     float or ndarray
     """
-    T_b = np.asarray(T_b, float)
+    T_b = as_array(T_b, "T_b").astype(float)
     if not (T_b > 0).all():
         raise InvalidValue(f"T_b is {T_b}; expected numbers above 0, inf for never, as escape_time gives.")
     left = 1 - positive("weight_decay", weight_decay) * T_b
