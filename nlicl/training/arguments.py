@@ -47,7 +47,7 @@ def cast(params: Any, dtype: DTypeLike) -> Any:
         array = as_array(given, f"params.{name}")
         if array.dtype.kind not in "fiub":
             says = f"has dtype {array.dtype}" if isinstance(given, np.ndarray) else f"is {short(given)}"
-            raise InvalidType(f"params.{name} {says}; expected an array of real numbers.")
+            raise InvalidType(f"params.{name} {says}; expected an array of numbers, real and none of them masked.")
         arrays[name] = np.array(array, dtype)
     return params._replace(**arrays)
 
