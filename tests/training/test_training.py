@@ -518,7 +518,7 @@ def changing_shape():
         ({"params": SMALL.initialize()._replace(a=np.ones(7) * 1j)}, TypeError, "params.a has dtype complex128; expected an"),
         ({"params": SMALL.initialize()._replace(a=None)}, TypeError, "params.a is None; expected an array of numbers, real"),
         ({"params": SMALL.initialize()._replace(a=np.array([None]))}, TypeError, "params.a has dtype object; expected an"),
-        ({"params": SMALL.initialize()._replace(a=np.ma.ones(7))}, TypeError, "params.a is a masked array, or holds one; expected"),
+        ({"params": SMALL.initialize()._replace(a=np.ma.ones(7))}, TypeError, "params.a is a masked array, or holds one"),
         ({"params": SMALL.initialize()._replace(a=[[1], [1, 2]])}, ValueError, "params.a is a list of rows of unequal"),
         ({"prompts": SMALL.sample(3)[0]}, TypeError, "prompts is a nlicl.Prompt; expected nlicl.Prompts.* single one"),
         ({"prompts": SMALL}, TypeError, "prompts is a nlicl.papers.li2024.Problem; expected"),
