@@ -90,7 +90,9 @@ def _value(call: Callable[[Case], Any], case: Case, elsewhere: Callable[[str, st
             value = np.asarray(found)
     except (Exception, SystemExit) as error:
         return f"raises {describe(error)}{_advice(error, case, elsewhere)}"
-    if is_masked(found):
+    if is_masked(found) and (
+        not isinstance(found, np.ndarray) or np.ma.is_masked(found)
+    ):  # where nothing is masked: fine
         return "returns a masked array; expected one without a mask, as its .filled(value) gives"
     if value.dtype == object and value.size and all(isinstance(x, (int, float, np.number)) for x in value.flat):
         value = value.astype(float)

@@ -39,7 +39,12 @@ class Bench:
         draws = integer("draws", draws, LEAST_DRAWS)
         if draws > MOST_DRAWS:
             raise InvalidValue(f"draws is {draws}; expected at most {MOST_DRAWS}. Other draws come with another seed.")
-        self.subject, self.draws, self.seed, self.paper = subject, draws, integer("seed", seed, 0), paper or subject
+        self.subject, self.draws, self.seed, self.paper = (
+            subject,
+            draws,
+            integer("seed", seed, 0, most=None),
+            paper or subject,
+        )
         self.through = subject.on_gpu if backend == "cuda" else {"": subject.gradient}
         self._points: dict[bool, list[Point]] = {}
         self._single: dict[bool, list[Case]] = {}

@@ -242,7 +242,7 @@ def make_plan(
     """
     check_problem(problem)
     device = devices.choose(backend, params, prompts.arrays if isinstance(prompts, Batch) else {}).device
-    seed = integer("seed", seed, 0)
+    seed = integer("seed", seed, 0, most=None)
     steps = integer("steps", problem.steps if steps is None else steps, 0)
     prompts = extra(problem, "prompts") if prompts is None else prompts
     whole = isinstance(prompts, str) and prompts == "population"

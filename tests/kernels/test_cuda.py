@@ -130,7 +130,10 @@ HUANG = huang2023.Problem(K=3, length=5)
 
 @pytest.mark.parametrize("call", [loss_and_grad, forward])
 def test_prompts_of_a_model_without_kernels_are_named(call):
-    with pytest.raises(TypeError, match=r"^prompts is a nlicl\.papers\.huang2023\.\w+, for whose model"):
+    with pytest.raises(
+        TypeError,
+        match=r"^prompts is a nlicl\.papers\.huang2023\.\w+, for which the model regression has no kernels on a GPU",
+    ):
         call(HUANG.initialize(), HUANG.sample(2), backend="cuda")
 
 

@@ -240,7 +240,9 @@ class Problem:
         TypeError, ValueError
             Another name; dimensions with no room for new directions; a seed that is none.
         """
-        return dictionaries.draw_unseen(*self._directions, direction, (self.semantics_seed, integer("seed", seed, 0)))
+        return dictionaries.draw_unseen(
+            *self._directions, direction, (self.semantics_seed, integer("seed", seed, 0, most=None))
+        )
 
     # ---- Prompts
 
