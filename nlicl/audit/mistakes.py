@@ -1,7 +1,7 @@
 """Wrong forms of a gradient. Its author names the factors once; the wrong forms and their descriptions follow.
 
 A marked formula is a function f(params, prompt, mark). It computes the gradient and passes its factors through `mark`, whose
-verbs return them unchanged:
+methods return them unchanged:
 
     def dQ(params, prompt, mark=PLAIN):
         error = params.Q @ prompt.x - mark.term("the label z", prompt.z)
@@ -54,7 +54,7 @@ class Edit(NamedTuple):
 
 
 class Mark:
-    """What a marked formula passes its factors through. Without edits, every verb returns what it is given.
+    """What a marked formula passes its factors through. Without edits, every method returns what it is given.
 
     Parameters
     ----------
