@@ -87,7 +87,7 @@ class Mark:
         return not self._chosen.keys().isdisjoint(slots)
 
     def choice(self, slot: str, value: Any, kind: str, wrong: Mapping[str, Any]) -> Any:
-        """`value`, or an alternative to it. All other verbs are made of this one.
+        """`value`, or an alternative to it. All other methods are made of this one.
 
         The same slot, kind and detail may stand in several places of a formula: they are one edit, made in all of them.
 
@@ -307,7 +307,7 @@ class Mark:
 
 
 PLAIN = Mark()
-"""The mark of a right formula: every verb returns what it is given."""
+"""The mark of a right formula: every method returns what it is given."""
 
 Marked = Callable[[Any, Any, Mark], np.ndarray]
 """A marked formula f(params, prompt, mark) -> array."""
