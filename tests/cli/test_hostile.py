@@ -79,6 +79,7 @@ def no_bug(capsys, *arguments):
     return status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("paper", "key"), list(settings_of_papers()), ids=lambda value: value)
 def test_settings_of_training(paper, key, small, capsys):
     statuses = set()
@@ -90,6 +91,7 @@ def test_settings_of_training(paper, key, small, capsys):
     assert 2 in statuses
 
 
+@pytest.mark.slow
 def test_settings_of_other_problems(small, capsys):
     """Two settings that are right alone, and too large or too wide together."""
     for paper, *pairs in (
@@ -136,6 +138,7 @@ def no_claims(options, seeds, found):
     return Theorem("nothing", "Nothing was done.", {}, seeds, [], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("theorem", "key"), list(theorems()), ids=lambda value: value)
 def test_settings_of_theorems(theorem, key, monkeypatch, capsys):
     """They pass the checks of the experiment and make its training runs, of which none is done."""
@@ -211,6 +214,7 @@ def test_made_up_settings_of_checkpoints(checkpoint, tmp_path, capsys):
 DELETED = object()
 
 
+@pytest.mark.slow
 def test_made_up_arrays_of_checkpoints(checkpoint, tmp_path, capsys):
     arrays = dict(np.load(io.BytesIO(checkpoint)))
     odd = (np.zeros(0), np.array(3.0), np.array("x"), np.zeros((2, 2)), np.zeros(3, complex), np.arange(5), None)

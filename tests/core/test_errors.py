@@ -56,6 +56,7 @@ def test_a_refusal_in_an_experiment_s_worker_is_a_refusal():
         next(work)
 
 
+@pytest.mark.slow
 def test_a_diverged_run_is_still_there_after_a_worker_process():
     """It carries the run, which a plain exception would lose on the way, and break the pool."""
     with pytest.raises(nlicl.Diverged, match=r"^training diverged at step") as caught:

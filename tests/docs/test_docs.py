@@ -17,7 +17,8 @@ from child import ROOT
 
 from nlicl.cli import main
 
-TRAIN = ("docs/bu2024.md", "docs/huang2023.md")  # pages that train for seconds
+# Pages that train for seconds.
+TRAIN = ("docs/bu2024.md", "docs/huang2023.md", "docs/theorems-huang2023.md", "docs/training.md")
 PAGES = [
     pytest.param(path, id=name, marks=[pytest.mark.slow] * (name in TRAIN))
     for path in [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]

@@ -245,6 +245,7 @@ def measure(options, seed, runs):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("registers", [True, False])
 def test_a_model_registered_by_hand_is_known_in_other_processes(tmp_path, registers):
     """Where the module of its class registers it; otherwise one sentence says what to do."""

@@ -157,6 +157,7 @@ def test_what_is_not_promised_does_not_fail(name, options, undetermined, conditi
     assert not re.search(r"\bnan\b", report(theorem))
 
 
+@pytest.mark.slow
 def test_a_small_eps_is_no_reason_to_fail():
     """T_dom is then later than the end of the others' phase I, of which the theorem says nothing."""
     theorem = result("imbalanced", eps=1e-3, length=10**5)

@@ -380,6 +380,7 @@ raised, plain = factory(half, 3)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_a_kernel_that_has_a_kernel_from_outside_is_not_kept(tmp_path):
     """Numba would keep another file of it in every process, and find none again."""

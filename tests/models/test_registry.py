@@ -274,6 +274,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_declared_paper_that_cannot_be_loaded_hides_no_other(tmp_path, name):
     where, message = BROKEN[name]
