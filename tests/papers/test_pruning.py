@@ -4,7 +4,7 @@ import draws
 import numpy as np
 import pytest
 from draws import LOSSES, Sizes, assert_close, bounds
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import nlicl
@@ -155,6 +155,7 @@ def test_prune_copies_what_it_changes():
 # ---- Curves
 
 
+@example(Sizes(1, 1, 1, 1, 1, 1), 192423, np.float32, False, "magnitude")  # a score below the rounding of 1 - zF
 @given(draws.sizes, draws.seeds, dtypes, attends, st.sampled_from(pruning.ORDERS))
 def test_a_curve_is_the_errors_of_pruned_parameters(size, seed, dtype, query_attends, how):
     """At every k, by k forward passes of the library instead of one."""
