@@ -1,0 +1,75 @@
+"""What the comparisons of a run were: ties, the distance to the nearest kink, and how many were of single numbers.
+
+A kink is where the outcome of a comparison changes. A record knows, for each comparison of a with b, the margin m = a - b and
+its derivative dm along the direction. To first order the outcome changes at the step -m/dm.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Record", "note_comparison", "note_write", "recording"]
+
+_current: ContextVar["Record | None"] = ContextVar("record", default=None)
+
+
+class Record:
+    """The comparisons and writes of one run.
+
+    ties : int
+        Number of comparisons of equal numbers that part along the direction.
+    crossing : float
+        The smallest step along the direction, to first order, at which a comparison changes; inf if none does.
+    scalars : int
+        Number of comparisons of two single numbers.
+    changed : list of ndarray
+        The values of the Duals that were written into. Of a view, the array that owns the memory; each is listed once.
+    """
+
+    def __init__(self) -> None:
+        self.ties, self.crossing, self.scalars = 0, float("inf"), 0
+        self.changed: list[np.ndarray] = []
+
+    def __repr__(self) -> str:
+        return f"Record(ties={self.ties}, crossing={self.crossing}, scalars={self.scalars})"
+
+
+@contextmanager
+def recording() -> Iterator[Record]:
+    """A new record of everything that happens inside the `with` block."""
+    record = Record()
+    token = _current.set(record)
+    try:
+        yield record
+    finally:
+        _current.reset(token)
+
+
+def note_comparison(a: Any, da: Any, b: Any, db: Any) -> None:
+    """Record the comparison of a with b, entry by entry; a tangent may be None."""
+    record = _current.get()
+    if record is None:
+        return
+    with np.errstate(all="ignore"):
+        margin = np.subtract(a, b)
+        slope = da if db is None else np.negative(db) if da is None else np.subtract(da, db)
+        record.scalars += margin.ndim == 0
+        steps = np.divide(margin, slope)  # minus the step to the crossing; NaN or infinite where the two never meet
+        if not margin.all():
+            record.ties += int(np.count_nonzero((margin == 0) & (np.asarray(slope) != 0)))
+        nearest = np.max(steps, initial=-np.inf, where=steps < 0)
+    record.crossing = min(record.crossing, -float(nearest))
+
+
+def note_write(array: np.ndarray) -> None:
+    """Record that an array has been written into."""
+    record = _current.get()
+    if record is None:
+        return
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    if not any(array is known for known in record.changed):
+        record.changed.append(array)
