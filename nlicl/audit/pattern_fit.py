@@ -1,0 +1,275 @@
+"""One number that turns given arrays into others: the interval in which it must lie, its name, and what it is worth.
+
+Every entry allows an interval of numbers c with |given - base - c direction| <= error. A hypothesis fits if these
+intervals have a point in common. How much that says is counted in decimal digits: each entry beyond the first that fits
+to one part in 10^k adds k. A fit of few digits could be a coincidence, and is not reported.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["ENOUGH", "Fit", "Number", "Points", "Seen", "number"]
+
+ENOUGH = 5.0  # digits: a coincidence of one in 10^5 is not reported as a mistake
+_EPS = float(np.finfo(float).eps)
+_PROBES = 64  # entries that are tried before all are
+
+Arrays = Callable[[int], np.ndarray]  # number of the point -> an array of the argument's shape, or one that broadcasts
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One argument at one point.
+
+    Attributes
+    ----------
+    x : ndarray
+        The argument's value.
+    given, expected : ndarray
+        The two gradients, of the shape of x, float64. `expected` is NaN where it was not determined.
+    error : ndarray
+        The largest |given - expected| that an entry may have and be right.
+    others : dict
+        The other arguments: name -> (its expected gradient, NaN where unknown; its value).
+    """
+
+    x: np.ndarray
+    given: np.ndarray
+    expected: np.ndarray
+    error: np.ndarray
+    others: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The numbers that fit, one interval for each group of entries, and how many digits the entries confirm."""
+
+    low: np.ndarray
+    high: np.ndarray
+    digits: float
+
+    @property
+    def middle(self) -> np.ndarray:
+        """The middle of each interval; NaN for a group that no entry restricts."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray((self.low + self.high) / 2)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number in an interval: its text, a simple value, the digits that its name costs, and what else it could be."""
+
+    text: str
+    value: float
+    cost: float
+    also: tuple[str, ...] = ()
+    resolved: float = 0.0  # digits that the interval resolves
+
+    def worth(self, fit: Fit) -> float:
+        """Digits of evidence: those of the fit, and those by which the number is simpler than it had to be."""
+        return fit.digits + max(0.0, self.resolved - self.cost)
+
+    def both(self) -> str:
+        """The text, and behind it what else the number is."""
+        return f"{self.text}; {self.text.removeprefix('-')} is also {', '.join(self.also)}" if self.also else self.text
+
+
+class Points:
+    """Given and expected gradients of one argument at every point."""
+
+    def __init__(self, seen: Iterable[Seen]) -> None:
+        seen = list(seen)
+        self.shape = np.shape(seen[0].x)
+        self.x = [np.asarray(s.x, float) for s in seen]
+        self.others = [s.others for s in seen]
+        self.given = [np.asarray(s.given, float) for s in seen]
+        self.expected = [np.asarray(s.expected, float) for s in seen]
+        self.known = [
+            np.isfinite(e) & np.isfinite(g) & np.isfinite(s.error)
+            for e, g, s in zip(self.expected, self.given, seen, strict=True)
+        ]
+        self.error = [self._error(k, np.asarray(s.error, float)) for k, s in enumerate(seen)]
+        with np.errstate(invalid="ignore"):
+            self.wrong = [
+                known & (abs(g - e) > t)
+                for known, g, e, t in zip(self.known, self.given, self.expected, self.error, strict=True)
+            ]
+            self.dead = [  # both are zero: the entry tells nothing
+                known & (abs(g) <= t) & (abs(e) <= t)
+                for known, g, e, t in zip(self.known, self.given, self.expected, self.error, strict=True)
+            ]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def _error(self, k: int, error: np.ndarray) -> np.ndarray:
+        """The allowed error and the rounding of the given number, which can be far larger than the expected one."""
+        known, given = self.known[k], np.where(self.known[k], self.given[k], 0.0)
+        scale = abs(self.expected[k][known]).max(initial=0.0)
+        relative = float(np.median(error[known])) / scale if scale > 0 else 0.0
+        beyond = np.maximum(abs(given) - scale, 0.0)
+        return np.asarray(error + beyond * min(relative, 1e-3) + 4 * _EPS * abs(given) + 1e-300)
+
+    def fit(
+        self,
+        direction: Arrays,
+        base: Arrays | None = None,
+        by: str = "all",
+        where: list[np.ndarray] | None = None,
+        slack: Arrays | None = None,
+        points: Iterable[int] | None = None,
+    ) -> Fit | None:
+        """Numbers c with given = base + c direction on every known entry; None if there are none.
+
+        Parameters
+        ----------
+        direction, base : callable
+            The arrays of point k; no base is zero. Entries that are NaN tell nothing.
+        by : str
+            For what there is a c of its own: "all" has one, "point" one a point, "0" and "1" one for every index of
+            this axis, "0 point" one for each of them at each point.
+        where : list of bool ndarray
+            The entries to look at; all known ones if not given.
+        slack : callable
+            By how much the direction itself may be wrong.
+        points : iterable of int
+            The points to look at; all if not given.
+        """
+        parts = []
+        groups = 0
+        for k in range(len(self)) if points is None else points:
+            d = np.broadcast_to(direction(k), self.shape)
+            b = np.broadcast_to(base(k), self.shape) if base else np.zeros(self.shape)
+            s = np.broadcast_to(slack(k), self.shape) if slack else np.zeros(self.shape)
+            mask = self.known[k] & np.isfinite(d) & np.isfinite(b) & np.isfinite(s)
+            if where is not None:
+                mask = mask & where[k]
+            ids, groups = self._groups(by, groups)
+            part = [array[mask] for array in (self.given[k] - b, d, self.error[k], s, ids)]
+            if not part[0].size:
+                continue
+            if by in ("all", "point") and not _promising(*part[:4]):
+                return None
+            parts.append(part)
+        if not parts:
+            return None
+        rest, d, error, slack_of_d, ids = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return _intervals(rest, d, error, slack_of_d, ids, groups)
+
+    def _groups(self, by: str, before: int) -> tuple[np.ndarray, int]:
+        """The number of every entry's group, and how many groups there are with this point's."""
+        if by == "all":
+            return np.zeros(self.shape, int), 1
+        if by == "point":
+            return np.full(self.shape, before), before + 1
+        axis, _, each = by.partition(" ")
+        shape = [1] * len(self.shape)
+        shape[int(axis)] = -1
+        ids = np.broadcast_to(np.arange(self.shape[int(axis)]).reshape(shape), self.shape)
+        return (ids + before, before + self.shape[int(axis)]) if each else (ids, self.shape[int(axis)])
+
+
+def _promising(rest: np.ndarray, d: np.ndarray, error: np.ndarray, slack: np.ndarray) -> bool:
+    """Whether a few entries agree on a number: most hypotheses end here."""
+    step = max(1, rest.size // _PROBES)
+    rest, d, error, slack = rest[::step], d[::step], error[::step], slack[::step]
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        best = int(np.argmax(abs(d) / (error + slack)))
+        if d[best] == 0:
+            return bool((abs(rest) <= error).all())
+        c = rest[best] / d[best]
+        allowed = error + abs(c) * slack
+        return not bool((abs(rest - c * d) > 2 * (allowed + abs(d / d[best]) * allowed[best])).any())
+
+
+def _intervals(
+    rest: np.ndarray, d: np.ndarray, error: np.ndarray, slack: np.ndarray, ids: np.ndarray, groups: int
+) -> Fit | None:
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        weight = d / error
+        weight = np.where(np.isfinite(weight), weight, 0.0)
+        top = np.zeros(groups)
+        np.maximum.at(top, ids, abs(weight))
+        weight = weight / np.where(top > 0, top, 1.0)[ids]  # so that no square overflows
+        below = np.bincount(ids, weight * weight, groups)
+        ratio = np.where(weight != 0, rest / np.where(d == 0, 1.0, d), 0.0)
+        c = np.bincount(ids, ratio * weight * weight, groups) / np.where(below > 0, below, 1.0)
+        allowed = error + abs(c)[ids] * slack
+        live = d != 0
+        if (abs(rest[~live]) > allowed[~live]).any():
+            return None
+        low, high = np.full(groups, -np.inf), np.full(groups, np.inf)
+        width = allowed[live] / abs(d[live])
+        np.maximum.at(low, ids[live], rest[live] / d[live] - width)
+        np.minimum.at(high, ids[live], rest[live] / d[live] + width)
+        if not (low <= high).all():
+            return None
+        digits = np.clip(np.log10(np.maximum(abs(c[ids] * d), 1e-300) / allowed), 0.0, 15.0)
+    most = np.zeros(groups)
+    np.maximum.at(most, ids, digits)
+    return Fit(low, high, float(digits.sum() - most.sum()))
+
+
+_NAMES = {1.0: "1", 2.0: "2", 3.0: "3", 4.0: "4", 0.5: "1/2", 0.25: "1/4", 1 / 3: "1/3", 2 / 3: "2/3", 1.5: "3/2",
+          0.75: "3/4", np.sqrt(2): "sqrt(2)", np.sqrt(0.5): "1/sqrt(2)", np.log(2): "log(2)", 1 / np.log(2): "1/log(2)",
+          np.pi: "pi", 2 * np.pi: "2 pi", np.pi / 180: "pi/180", 180 / np.pi: "180/pi"}  # fmt: skip
+
+
+def number(low: float, high: float, sizes: dict[str, int]) -> Number:
+    """The simplest number between `low` and `high`: with a name, of few digits, or the middle.
+
+    `sizes` are sizes of arrays: where the number is one of them, its inverse, square, root and so on, `also` says so.
+    """
+    middle = (low + high) / 2
+    size = abs(middle)
+    width = high - low
+    if not np.isfinite(middle) or size == 0:
+        return Number("0", 0.0, 0.0)
+    resolved = float(np.clip(np.log10(size / max(width, 1e-15 * size)), 0.0, 15.0))
+    sign = "-" if middle < 0 else ""
+    if width > 1e-2 * size:
+        return Number(f"about {middle:.2g}", middle, resolved, (), resolved)
+    margin = 1e-14 * size
+
+    def inside(value: float) -> bool:
+        return low - margin <= np.copysign(value, middle) <= high + margin
+
+    also = tuple(text for text, value in _of_sizes(sizes) if inside(value))
+    also = also[:4]
+    for value, text in _NAMES.items():
+        if inside(value):
+            return Number(sign + text, float(np.copysign(value, middle)), 0.5 if value == 1 else 1.0, also, resolved)
+    for digits in range(1, 7):
+        value = float(f"{size:.{digits - 1}e}")
+        if inside(value):
+            cost = min(digits + 0.5, 1.5) if also else digits + 0.5
+            return Number(f"{sign}{value:.6g}", float(np.copysign(value, middle)), cost, also, resolved)
+    cost = 1.5 if also else resolved
+    return Number(f"{sign}{size:.6g}", middle, cost, also, resolved)
+
+
+def _of_sizes(sizes: dict[str, int]) -> list[tuple[str, float]]:
+    """Numbers made of the sizes, the simplest first."""
+    first: list[tuple[str, float]] = []
+    second: list[tuple[str, float]] = []
+    for name, n in sizes.items():
+        if n < 2:
+            continue
+        first += [(name, n), (f"1/({name})" if " " in name else f"1/{name}", 1 / n)]
+        second += [(f"({name})^2", n**2), (f"1/({name})^2", n**-2.0), (f"sqrt({name})", n**0.5),
+                   (f"1/sqrt({name})", n**-0.5), (f"2 ({name})", 2 * n), (f"2/({name})", 2 / n), (f"({name})/2", n / 2),
+                   (f"1/(2 {name})", 1 / (2 * n)), (f"({name}) - 1", n - 1), (f"1/({name} - 1)", 1 / (n - 1)),
+                   (f"({name}) + 1", n + 1), (f"({name})/({name} - 1)", n / (n - 1)),
+                   (f"({name} - 1)/({name})", (n - 1) / n)]  # fmt: skip
+    values = {value for _, value in first}
+    pairs = []
+    names = [(name, n) for name, n in sizes.items() if n > 1]
+    for i, (one, n) in enumerate(names):
+        for other, m in names[i + 1 :]:
+            if n != m:
+                pairs += [(f"({one}) ({other})", n * m), (f"1/(({one}) ({other}))", 1 / (n * m)),
+                          (f"({one})/({other})", n / m), (f"({other})/({one})", m / n)]  # fmt: skip
+    second = [(text, value) for text, value in second if value not in values]
+    return first + second + [(text, value) for text, value in pairs if value not in values]
