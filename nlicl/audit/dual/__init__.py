@@ -6,7 +6,7 @@ calls an ordinary NumPy loss with x + eps v in place of x. `tangent` is the exac
 function without a rule raises `NotCarried`; no tangent is lost without a word.
 """
 
-from . import functions, methods, order, ufuncs  # noqa: F401  (they fill the tables of rules)
+from . import asks, linear_algebra, methods, order, products, structure, sums, ufuncs  # noqa: F401  (they fill the tables)
 from .array import Dual, NotCarried, lift, parts
 from .record import Record, recording
 

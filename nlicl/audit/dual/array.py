@@ -18,12 +18,14 @@ from .record import note_comparison, note_write
 __all__ = [
     "FUNCTIONS",
     "METHODS",
+    "MOST_OBJECTS",
     "UFUNCS",
     "Dual",
     "NotCarried",
     "dual",
     "lift",
     "name_of",
+    "named",
     "parts",
     "rule",
     "split",
@@ -255,7 +257,7 @@ def dual(value: Any, tangent: Any) -> Any:
     new = Dual.__new__(Dual)
     new._value = value
     if isinstance(value, np.generic):
-        new._tangent = tangent if type(tangent) is type(value) else value.dtype.type(tangent)
+        new._tangent = tangent if type(tangent) is type(value) else value.dtype.type(np.reshape(tangent, ()))
     elif (
         type(tangent) is np.ndarray
         and tangent.dtype == value.dtype
@@ -388,6 +390,16 @@ for _method, _said in {
     setattr(Dual, f"__{_method}__", _lost(_said))
 
 
+def named(names: str) -> list[Any]:
+    """NumPy's functions of these names, those that the installed version has."""
+    found = []
+    for name in names.split():
+        place = np.linalg if name.startswith("linalg.") else np
+        if hasattr(place, name.removeprefix("linalg.")):
+            found.append(getattr(place, name.removeprefix("linalg.")))
+    return found
+
+
 def _check_key(key: Any) -> None:
     if isinstance(key, Dual) or (isinstance(key, tuple) and any(isinstance(k, Dual) for k in key)):
         raise NotCarried("a Dual as an index has no rule")
@@ -406,38 +418,30 @@ def _applied(found: Callable[..., Any], name: str, args: Any, kwargs: Any) -> An
 
 
 def _into(
-    found: Callable[..., Any],
-    ufunc: np.ufunc,
-    inputs: Any,
-    out: Any = None,
-    where: Any = True,
-    dtype: Any = None,
-    **rest: Any,
+    found: Callable[..., Any], ufunc: np.ufunc, inputs: Any, out: Any = None, where: Any = True, dtype: Any = None, **rest: Any
 ) -> Any:
     """A ufunc with out=, where= or dtype=."""
-    if dtype is not None and np.dtype(dtype) == np.result_type(*(split(x)[0] for x in inputs)):
-        dtype = None
-    if rest or dtype is not None or (where is not True and out is None):
-        raise NotCarried(f"{name_of(ufunc)} has no rule for {', '.join([*rest, 'dtype' if dtype else 'where'])}")
+    if dtype is not None and np.dtype(dtype) != np.result_type(*(split(x)[0] for x in inputs)):
+        rest["dtype"] = dtype
+    if rest:
+        raise NotCarried(f"{name_of(ufunc)} has no rule for {', '.join(rest)}")
+    where = truth(where) if isinstance(where, Dual) else where
     (out,) = out if isinstance(out, tuple) else (out,)
     if out is None:
+        if where is not True:
+            raise NotCarried(f"{name_of(ufunc)} has no rule for where without out: entries would have no value")
         return found(*inputs)
-    if not isinstance(out, Dual):
-        result = None if any(isinstance(x, Dual) for x in inputs) and out.dtype.kind != "b" else found(*inputs)
-        if result is None or isinstance(result, Dual):
-            raise NotCarried(f"{name_of(ufunc)} has no rule for a plain array as out: it cannot hold a derivative")
-        out[where if where is not True else ...] = result
-        return out
     with np.errstate(**({} if where is True else {"all": "ignore"})):
         result = found(*inputs)
+    if not isinstance(out, Dual) and isinstance(result, Dual):
+        raise NotCarried(f"{name_of(ufunc)} has no rule for a plain array as out: it cannot hold a derivative")
+    if np.shape(result) != out.shape:
+        result = np.broadcast_to(result, out.shape)
     if where is True:
         out[...] = result
     else:
         mask = np.broadcast_to(where, out.shape)
-        value, tangent = split(result)
-        out[mask] = dual(
-            *(np.broadcast_to(part, out.shape)[mask] for part in (value, np.zeros(()) if tangent is None else tangent))
-        )
+        out[mask] = result[mask]
     return out
 
 

@@ -1,57 +1,197 @@
 """What follows from the order of numbers: by value, and by tangent where values are equal."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, METHODS, Dual, NotCarried, dual, rule, split
+from .array import FUNCTIONS, Dual, NotCarried, dual, rule
 from .record import note_comparison
 
-__all__ = ["largest", "place_of_largest"]
+__all__: list[str] = []
+
+LARGEST_TABLE = 10**7  # of comparisons that searchsorted may make at once
 
 
-def place_of_largest(a: Dual, axis: int) -> Any:
+# ----- the largest
+def _place_of_largest(a: Dual, axis: int) -> Any:
     """argmax along an axis, the first of equals; the comparisons with the largest are recorded."""
     value, tangent = a._value, a._tangent
     top = value.max(axis, keepdims=True)
-    tie = (value == top) & ~np.isnan(tangent)
-    place = np.where(tie, tangent, -np.inf).argmax(axis)
-    wrong = np.isnan(top).squeeze(axis)  # NumPy gives the place of the first NaN
-    if np.any(wrong):
-        place = np.where(wrong, value.argmax(axis), place)
-    at = np.expand_dims(place, axis)
-    note_comparison(value, tangent, top, np.take_along_axis(tangent, at, axis))
+    place = np.where((value == top) & ~np.isnan(tangent), tangent, -np.inf).argmax(axis)
+    low = np.isneginf(np.take_along_axis(np.asarray(tangent), np.expand_dims(place, axis), axis)).squeeze(axis)
+    odd = (
+        np.isnan(top).squeeze(axis)
+        | (np.take_along_axis(value, np.expand_dims(place, axis), axis) != top).squeeze(axis)
+        | low
+    )
+    if np.any(odd):  # NaN, whose place NumPy gives, or a tangent of NaN or -inf
+        place = np.where(odd, value.argmax(axis), place)
+    note_comparison(value, tangent, top, np.take_along_axis(tangent, np.expand_dims(place, axis), axis))
     return place
 
 
-def _flat_axes(a: Dual, axis: Any) -> tuple[Dual, tuple[int, ...]]:
-    """The axes of a reduction moved to the end and made one, and which they were."""
+def _lines(a: Dual, axis: Any) -> tuple[Dual, tuple[int, ...]]:
+    """`a` with the axes of a reduction made one, the last; and which they were."""
     axes = np.lib.array_utils.normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim)
     kept = [n for n in range(a.ndim) if n not in axes]
-    return np.transpose(a, [*kept, *axes]).reshape(*(a.shape[n] for n in kept), -1), axes
+    return np.reshape(np.transpose(a, [*kept, *axes]), (*(a.shape[n] for n in kept), -1)), axes
 
 
-def largest(a: Any, axis: Any, keepdims: Any, initial: Any = None, where: Any = True) -> Any:
-    """max, with the tangent of the entry that is largest."""
-    if initial is not None or where is not True or not isinstance(a, Dual):
-        raise NotCarried("numpy.max has no rule for initial or where")
-    lines, axes = _flat_axes(a, axis)
-    place = np.expand_dims(place_of_largest(lines, -1), -1)
-    value, tangent = (np.take_along_axis(part, place, -1)[..., 0] for part in (lines._value, lines._tangent))
-    if keepdims:
-        value, tangent = (np.expand_dims(part, axes) for part in (value, tangent))
-    return dual(value, tangent)
+def _extreme(name: str, sign: int) -> Callable[..., Any]:
+    def extreme(
+        a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = True
+    ) -> Any:
+        if out is not None or not isinstance(a, Dual) or isinstance(where, Dual):
+            raise NotCarried(f"numpy.{name} has no rule for out")
+        initial = None if initial is np._NoValue else initial
+        a = a if sign > 0 else -a
+        if where is not True and where is not np._NoValue:
+            a = np.where(where, a, -np.inf)
+        lines, axes = _lines(a, axis)
+        place = np.expand_dims(_place_of_largest(lines, -1), -1)
+        value, tangent = (np.take_along_axis(part, place, -1)[..., 0] for part in (lines._value, lines._tangent))
+        if keepdims is True:
+            value, tangent = (np.expand_dims(part, axes) for part in (value, tangent))
+        y = dual(value, tangent)
+        y = y if sign > 0 else -y
+        return y if initial is None else np.maximum(y, initial) if sign > 0 else np.minimum(y, initial)
+
+    return extreme
 
 
-@rule(np.max, np.amax)
-def maximum_of(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, **rest: Any) -> Any:
+FUNCTIONS[np.max] = FUNCTIONS[np.amax] = _extreme("max", 1)
+FUNCTIONS[np.min] = FUNCTIONS[np.amin] = _extreme("min", -1)
+FUNCTIONS[np.nanmax] = lambda a, *args, **options: np.max(np.where(np.isnan(a), -np.inf, a), *args, **options)
+FUNCTIONS[np.nanmin] = lambda a, *args, **options: np.min(np.where(np.isnan(a), np.inf, a), *args, **options)
+
+
+@rule(np.argmax)
+def argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
     if out is not None:
-        raise NotCarried("numpy.max has no rule for out")
-    return largest(a, axis, keepdims, **rest)
+        raise NotCarried("numpy.argmax has no rule for out")
+    line = np.ravel(a) if axis is None else a
+    place = _place_of_largest(line, 0 if axis is None else axis)
+    if keepdims is True:
+        return np.reshape(place, (1,) * a.ndim) if axis is None else np.expand_dims(place, axis)
+    return place
 
 
-@rule(np.min, np.amin)
-def minimum_of(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, **rest: Any) -> Any:
-    if out is not None:
-        raise NotCarried("numpy.min has no rule for out")
-    return -largest(-a, axis, keepdims, **rest)
+@rule(np.argmin)
+def argmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
+    return argmax(-a, axis, out, keepdims=keepdims)
+
+
+@rule(np.ptp)
+def ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:
+    return np.max(a, axis, out, keepdims=keepdims) - np.min(a, axis, out, keepdims=keepdims)
+
+
+# ----- sorting
+@rule(np.argsort)
+def argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    """The stable order; the comparisons of neighbours are recorded."""
+    if order is not None:
+        raise NotCarried("numpy.argsort has no rule for order")
+    a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
+    value, tangent = np.moveaxis(a._value, axis, -1), np.moveaxis(a._tangent, axis, -1)
+    places = np.lexsort((tangent, value), -1)
+    v, t = np.take_along_axis(value, places, -1), np.take_along_axis(tangent, places, -1)
+    note_comparison(v[..., 1:], t[..., 1:], v[..., :-1], t[..., :-1])
+    return np.moveaxis(places, -1, axis)
+
+
+@rule(np.sort)
+def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
+    return np.take_along_axis(a, argsort(a, axis, kind, order), axis)
+
+
+@rule(np.partition)
+def partition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> Any:
+    return sort(a, axis, None, order)
+
+
+@rule(np.argpartition)
+def argpartition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> Any:
+    return argsort(a, axis, None, order)
+
+
+@rule(np.median)
+def median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False) -> Any:
+    if out is not None or overwrite_input:
+        raise NotCarried("numpy.median has no rule for out or overwrite_input")
+    return quantile(a, 0.5, axis, keepdims=keepdims)
+
+
+@rule(np.quantile)
+def quantile(
+    a: Any, q: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, method: str = "linear",
+    keepdims: Any = False, *, weights: Any = None,
+) -> Any:  # fmt: skip
+    """Between the two entries around the place q (n - 1) of the sorted ones."""
+    if isinstance(q, Dual) or out is not None or overwrite_input or method != "linear" or weights is not None:
+        raise NotCarried("numpy.quantile has no rule for a Dual as q, out, overwrite_input, weights, or another method")
+    lines, axes = _lines(a, axis)
+    lines = sort(lines, -1)
+    q = np.asarray(q, float)
+    place = q * (lines.shape[-1] - 1)
+    low = np.floor(place).astype(int)
+    high, part = np.minimum(low + 1, lines.shape[-1] - 1), (place - low).astype(a.dtype)
+    ends = lines[..., low], lines[..., high]
+    y = np.where(part > 0, ends[0] + part * (ends[1] - ends[0]), ends[0])
+    y = np.where(np.expand_dims(np.isnan(lines[..., -1]), tuple(range(-q.ndim, 0))), np.nan, y)
+    y = np.moveaxis(y, range(-q.ndim, 0), range(q.ndim)) if q.ndim else y
+    return np.expand_dims(y, tuple(q.ndim + n for n in axes)) if keepdims is True else y[()]
+
+
+@rule(np.percentile)
+def percentile(a: Any, q: Any, *args: Any, **options: Any) -> Any:
+    if isinstance(q, Dual):
+        raise NotCarried("numpy.percentile has no rule for a Dual as q")
+    return quantile(a, np.true_divide(q, 100), *args, **options)
+
+
+@rule(np.searchsorted)
+def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
+    """How many entries of `a`, in order, are below v (left) or not above it (right)."""
+    if sorter is not None or np.size(a) * np.size(v) > LARGEST_TABLE:
+        raise NotCarried("numpy.searchsorted has no rule for sorter, or for this many comparisons")
+    v = v if isinstance(v, Dual) else np.asarray(v)
+    compare = np.less if side == "left" else np.less_equal
+    return compare(a if isinstance(a, Dual) else np.asarray(a), v[..., None]).sum(-1)
+
+
+@rule(np.interp)
+def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
+    if period is not None:
+        raise NotCarried("numpy.interp has no rule for period")
+    x, xp, fp = (array if isinstance(array, Dual) else np.asarray(array, float) for array in (x, xp, fp))
+    k = np.clip(searchsorted(xp, x, "right") - 1, 0, len(xp) - 2)
+    y = fp[k] + (fp[k + 1] - fp[k]) / (xp[k + 1] - xp[k]) * (x - xp[k])
+    y = np.where(x > xp[-1], fp[-1] if right is None else right, y)
+    return np.where(x < xp[0], fp[0] if left is None else left, y)[()]
+
+
+@rule(np.clip)
+def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **bounds: Any) -> Any:
+    """min(max(a, a_min), a_max)."""
+    low, high = (
+        bounds.pop(name, None) if given is None or given is np._NoValue else given
+        for name, given in (("min", a_min), ("max", a_max))
+    )
+    if bounds:
+        raise NotCarried(f"numpy.clip has no rule for {', '.join(bounds)}")
+    y = a if low is None else np.maximum(a, low)
+    y = y if high is None else np.minimum(y, high)
+    if out is None:
+        return y if y is not a else a.copy()
+    if not isinstance(out, Dual):
+        raise NotCarried("numpy.clip has no rule for a plain array as out: it cannot hold a derivative")
+    out[...] = y
+    return out
+
+
+@rule(np.fix)
+def fix(x: Any, out: Any = None) -> Any:
+    return np.trunc(x) if out is None else np.trunc(x, out=out)

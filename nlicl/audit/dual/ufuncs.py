@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .array import METHODS, UFUNCS, Dual, NotCarried, dual, split, truth
+from .array import FUNCTIONS, METHODS, UFUNCS, Dual, NotCarried, dual, name_of, split, truth
 from .record import note_comparison
 
-__all__ = ["above", "binary", "smooth", "unary"]
+__all__ = ["product", "smooth"]
 
 LOG2 = float(np.log(2))
 DEGREE = float(np.pi / 180)
@@ -113,14 +113,16 @@ UFUNCS.update(binary(BINARY))
 def product(function: Callable[..., Any]) -> Callable[..., Any]:
     """The rule of a function that is linear in each of two arrays: dy = f(da, b) + f(a, db)."""
 
-    def apply(a: Any, b: Any, **options: Any) -> Any:
+    def apply(a: Any, b: Any, *args: Any, **options: Any) -> Any:
+        if any(isinstance(x, Dual) for x in (*args, *options.values())):
+            raise NotCarried(f"{name_of(function)} has no rule for a Dual among its options")
         (a, da), (b, db) = split(a), split(b)
-        y, dy = function(a, b, **options), None
+        y, dy = function(a, b, *args, **options), None
         with _quiet(all="ignore"):
             if da is not None:
-                dy = function(da, b, **options)
+                dy = function(da, b, *args, **options)
             if db is not None:
-                dy = function(a, db, **options) + (0 if dy is None else dy)
+                dy = function(a, db, *args, **options) + (0 if dy is None else dy)
         return y if dy is None else dual(y, dy)
 
     return apply
@@ -337,14 +339,7 @@ def _at(ufunc: Any) -> Callable[..., Any]:
         if not isinstance(target, Dual) or isinstance(index, Dual):
             raise NotCarried(f"numpy.{ufunc.__name__}.at has no rule for a plain target: it cannot hold a derivative")
         places = np.arange(target.size).reshape(target.shape)[index]
-        if b is None:
-            every = [None] * places.size
-        else:
-            every = (
-                np.broadcast_to(b, places.shape).ravel()
-                if isinstance(b, Dual)
-                else np.broadcast_to(b, places.shape).ravel()
-            )
+        every = [None] * places.size if b is None else np.ravel(np.broadcast_to(b, places.shape))
         flat = target.flat
         for n, place in enumerate(places.ravel().tolist()):
             flat[place] = ufunc(flat[place]) if b is None else ufunc(flat[place], every[n])
@@ -422,3 +417,8 @@ def _known(other: Any) -> bool:
 
 
 _operators()
+
+# functions of NumPy that act entry by entry without being ufuncs
+FUNCTIONS[np.sinc] = smooth(
+    np.sinc, (lambda a, y: np.where(a == 0, 0, (np.cos(np.pi * a) - y) / np.where(a == 0, 1, a)),)
+)
