@@ -7,14 +7,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import InvalidType, InvalidValue
-from .forms import Branch, Leaf, Node, is_number, is_record, is_sparse, kind, leaves_of, library, look, to_numpy
+from .forms import (
+    DEEPEST,
+    Branch,
+    Leaf,
+    Node,
+    is_dict,
+    is_number,
+    is_numbers,
+    is_record,
+    is_sequence,
+    is_sparse,
+    items_of,
+    keys_of,
+    kind,
+    leaves_of,
+    library,
+    look,
+    part_of,
+    to_numpy,
+    written,
+)
 
 if TYPE_CHECKING:
     from .arguments import Arguments
 
 __all__ = ["gradient", "number", "split_pair"]
 
-BOTH = "give gradient=True if `loss` returns both, the loss and its gradient"
+DATA = "Name what is differentiated by wrt= if the others are data."
 
 
 def number(value: Any) -> Any:
@@ -37,7 +57,7 @@ def number(value: Any) -> Any:
     """
     if value is None:
         raise InvalidType("loss returns None; is a return missing? Expected one real number.")
-    if issubclass(type(value), (list, tuple)):
+    if is_sequence(value):
         return _number_of_sequence(value)
     if is_number(value) or issubclass(type(value), abstract.Real):
         return _scalar(value)
@@ -68,15 +88,16 @@ def _many(size: int) -> str:
 
 
 def _number_of_sequence(value: Any) -> Any:
-    if len(value) == 1 and not issubclass(type(value[0]), (list, tuple)):
-        return number(value[0])
-    if len(value) == 2 and (issubclass(type(value), tuple) or not is_number(value[1])):
+    items = items_of(value)
+    if len(items) == 1 and not is_sequence(items[0]):
+        return number(items[0])
+    if len(items) == 2 and (isinstance(value, tuple) or not is_number(items[1])):
         raise InvalidType(
-            f"loss returns a pair ({_word(value[0])}, {_word(value[1])}); expected one real number: give gradient=True if it "
+            f"loss returns a pair ({_word(items[0])}, {_word(items[1])}); expected one real number: give gradient=True if it "
             "returns (loss, gradient)."
         )
-    if issubclass(type(value), list) and len(value) and all(map(is_number, value)):
-        raise InvalidValue(_many(len(value)).replace("loss(x).sum() (or .mean())", "sum(loss(x))"))
+    if items and all(map(is_number, items)):
+        raise InvalidValue(_many(len(items)).replace("loss(x).sum() (or .mean())", "sum(loss(x))"))
     raise InvalidType(f"loss returns {look(value)}; expected one real number.")
 
 
@@ -102,12 +123,11 @@ def split_pair(value: Any) -> tuple[Any, Any]:
     TypeError
         No tuple or list of two; the gradient first.
     """
-    if not issubclass(type(value), (list, tuple)) or len(value) != 2:
-        mend = (
-            " Give lambda *x: (loss, (the other parts))." if issubclass(type(value), tuple) and len(value) > 2 else ""
-        )
+    items = items_of(value) if is_sequence(value) else []
+    if len(items) != 2:
+        mend = " Put the gradients in a tuple of their own." if len(items) > 2 else ""
         raise InvalidType(f"loss returns {_seen(value)}; expected a pair (loss, gradient), since gradient=True.{mend}")
-    first, second = value
+    first, second = items
     if _is_one(second) and not _is_one(first):
         raise InvalidType(
             f"loss returns a pair ({_word(first)}, {_word(second)}); expected (loss, gradient), in this order."
@@ -141,9 +161,16 @@ class _Reader:
             return [only]
         if self._is_pair(value):
             raise InvalidType(
-                f"gradient returns a {_sequence(value)} of 2, a number and {_seen(value[1])}: the gradient alone is "
-                f"expected; {BOTH}."
+                f"gradient returns a {_sequence(value)} of 2, a number and {_seen(items_of(value)[1])}: the gradient alone is "
+                "expected; give gradient=True if `loss` returns both."
             )
+        if isinstance(self._of.tree, Leaf) and is_sequence(value) and not is_numbers(value):
+            items = items_of(value)
+            if len(items) > 1 and all(library(item) and len(item.shape) for item in items):
+                raise InvalidValue(
+                    f"gradient returns a {_sequence(value)} of {len(items)} arrays; expected {self._expected()}."
+                )
+            value = items[0] if len(items) == 1 else value
         self._match(self._of.tree, value)
         return [self._found[k] for k in range(len(self._of.names))]
 
@@ -161,19 +188,22 @@ class _Reader:
         for _ in range(3):
             if _fits(value, shape):
                 return _converted(value, name, shape)
-            if not issubclass(type(value), (list, tuple)) or len(value) != 1:
+            items = items_of(value) if is_sequence(value) else []
+            if len(items) != 1:
                 break
-            value = value[0]
+            value = items[0]
         return None
 
     def _is_pair(self, value: Any) -> bool:
-        if not issubclass(type(value), (list, tuple)) or is_record(value) or len(value) != 2 or not _is_one(value[0]):
+        """Whether a value that does not fit is (loss, gradient)."""
+        items = items_of(value) if is_sequence(value) and not is_record(value) else []
+        if len(items) != 2 or not _is_one(items[0]):
             return False
-        if isinstance(self._of.tree, Leaf):
-            return not is_number(value[1])
-        first = next(iter(leaves_of(self._of.tree)))
-        index = self._of.index_of(first)
-        return index is not None and self._of.arrays[index].size != 1
+        tree = self._of.tree
+        if isinstance(tree, Leaf):
+            return not is_number(items[1]) or self._of.arrays[0].size == 1
+        index = self._of.index_of(next(leaves_of(tree)))
+        return is_dict(tree.given) or (index is not None and self._of.arrays[index].size != 1)
 
     def _match(self, node: Node, value: Any) -> None:
         if not self._of.differentiated(node):
@@ -182,59 +212,56 @@ class _Reader:
             index = self._of.index_of(node)
             assert index is not None
             self._found[index] = _converted(value, self._of.names[index], self._of.arrays[index].shape)
-        elif isinstance(node.given, dict) or issubclass(type(value), dict):
+        elif is_dict(node.given) or is_dict(value):
             self._match_keys(node, value)
         else:
             self._match_sequence(node, value)
 
     def _match_keys(self, node: Branch, value: Any) -> None:
-        """The parts of a dict, by key; those of a sequence, by their names."""
+        """The parts of a dict, by key; those of a list or tuple, by their names."""
         where = "" if node is self._of.tree else f" for {node.name}"
-        wanted = [(keys, part) for keys, part in zip(self._of.keys(node), node.parts, strict=True)]
-        keys = ", ".join(repr(_key(node, names)) for names, part in wanted if self._of.differentiated(part))
-        if not issubclass(type(value), dict):
+        wanted = list(zip(self._of.keys(node), node.parts, strict=True))
+        keys = ", ".join(written(_key(node, names)) for names, part in wanted if self._of.differentiated(part))
+        if not is_dict(value):
             raise InvalidType(
                 f"gradient returns {_seen(value)}{where}; expected a dict with the keys {keys}, as x has."
             )
-        left = list(dict.keys(value))
+        used = 0
         for names, part in wanted:
-            found = next((name for name in names if name in left), None)
-            if found is not None:
-                left.remove(found)
-                self._match(part, dict.__getitem__(value, found))
+            found = [name for name in names if dict.__contains__(value, name)]
+            used += bool(found)
+            if found:
+                self._match(part, dict.__getitem__(value, found[0]))
             elif self._of.differentiated(part):
-                raise InvalidValue(f"gradient returns {look(value)}{where}; expected the keys {keys}.")
-        if left:
-            raise InvalidValue(f"gradient returns {look(value)}{where}; expected only the keys {keys}.")
+                raise InvalidValue(f"gradient returns {look(value)}{where}; expected the keys {keys}. {DATA}")
+        if used < dict.__len__(value):
+            raise InvalidValue(f"gradient returns {look(value)}{where}; expected the keys {keys} and no others.")
 
     def _match_sequence(self, node: Branch, value: Any) -> None:
         """The parts of a list, tuple, named tuple or dataclass, in their order."""
         where = "" if node is self._of.tree else f" for {node.name}"
         parts = [part for part in node.parts if self._of.differentiated(part)]
         if value is None:
-            raise InvalidType(f"gradient returns None{where}; is a return missing?")
-        if is_record(value) and not issubclass(type(value), tuple):
-            values = [getattr(value, str(key), None) for key in node.keys]
-        elif issubclass(type(value), (list, tuple)):
+            raise InvalidType(f"gradient returns None{where}; expected {self._counted(node, parts)}. {DATA}")
+        if is_record(value) and set(node.keys) <= set(keys_of(value)):
+            values = [part_of(value, key) for key in node.keys]
+        elif is_sequence(value):
+            values = items_of(value)
+        elif len(parts) > 1 and library(value) and not is_sparse(value) and len(value.shape):
             values = list(value)
-        elif (
-            library(value)
-            and not is_sparse(value)
-            and len(value.shape)
-            and value.shape[0] in (len(node.parts), len(parts))
-        ):
-            values = list(value)
+        elif len(parts) == 1:
+            self._match(parts[0], value)
+            return
         else:
             raise InvalidType(f"gradient returns {_seen(value)}{where}; expected {self._counted(node, parts)}.")
         if len(values) == len(node.parts):
             parts = list(node.parts)
         elif len(values) != len(parts):
-            if len(parts) == 1:
+            if len(parts) == 1 and isinstance(parts[0], Branch):
                 self._match(parts[0], value)
                 return
             raise InvalidValue(
-                f"gradient returns {len(values)} array{'s' * (len(values) != 1)}{where}; expected "
-                f"{self._counted(node, parts)}."
+                f"gradient returns {_counted(values)}{where}; expected {self._counted(node, parts)}. {DATA}"
             )
         for part, item in zip(parts, values, strict=True):
             self._match(part, item)
@@ -247,8 +274,13 @@ class _Reader:
         return f"{len(parts)}, one for each of {shown}"
 
 
+def _counted(values: list[Any]) -> str:
+    arrays = "array" if all(map(library, values)) else "part"
+    return f"{len(values)} {arrays}{'s' * (len(values) != 1)}"
+
+
 def _key(node: Branch, names: tuple[Any, ...]) -> Any:
-    return names[0] if isinstance(node.given, dict) or is_record(node.given) else names[-1]
+    return names[0] if is_dict(node.given) or is_record(node.given) else names[-1]
 
 
 def _fits(value: Any, shape: tuple[int, ...]) -> bool:
@@ -266,11 +298,11 @@ def _converted(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A copy of an array, real and floating, of a shape."""
     expected = f"expected an array of shape {shape}"
     if value is None:
-        raise InvalidType(f"gradient returns None for {name}; {expected}.")
+        raise InvalidType(f"gradient returns None for {name}; {expected}. {DATA}")
     if is_sparse(value):
         mend = ".to_dense()" if library(value) == "torch" else ".toarray()"
         raise InvalidType(f"gradient returns a sparse matrix for {name}; {expected}: give {mend}.")
-    if issubclass(type(value), dict):
+    if is_dict(value):
         raise InvalidType(f"gradient returns {look(value)} for {name}; {expected}.")
     array = _array(value, "gradient returns", f" for {name}", expected)
     if array.dtype.kind == "c":
@@ -313,7 +345,7 @@ def _array(value: Any, says: str, of: str, expected: str) -> np.ndarray:
     if _is_masked(value):
         raise InvalidType(f"{says} a masked array{of}; {expected}, without a mask: give .filled(0).")
     try:
-        plain = _listed(value) if issubclass(type(value), (list, tuple)) else value
+        plain = _listed(value) if is_sequence(value) else value
         array = to_numpy(plain)
     except ValueError:
         raise InvalidValue(f"{says} {_seen(value)} of unequal lengths{of}; {expected}.") from None
@@ -328,17 +360,17 @@ def _array(value: Any, says: str, of: str, expected: str) -> np.ndarray:
 
 def _listed(value: Any, level: int = 0) -> list[Any]:
     """A list of lists of numbers and NumPy's arrays."""
-    if level > 64:
+    if level > DEEPEST:
         raise ValueError("nested too deep")
     return [
-        _listed(item, level + 1) if issubclass(type(item), (list, tuple)) else to_numpy(item) if library(item) else item
-        for item in value
+        _listed(item, level + 1) if is_sequence(item) else to_numpy(item) if library(item) else item
+        for item in items_of(value)
     ]
 
 
 def _is_masked(value: Any, level: int = 0) -> bool:
-    if issubclass(type(value), (list, tuple)) and level <= 64:
-        return any(_is_masked(item, level + 1) for item in value)
+    if is_sequence(value) and level <= DEEPEST:
+        return any(_is_masked(item, level + 1) for item in items_of(value))
     return issubclass(type(value), np.ma.MaskedArray)
 
 
