@@ -17,6 +17,7 @@ from .forms import (
     Leaf,
     Node,
     copied,
+    is_number,
     is_numbers,
     is_record,
     is_sequence,
@@ -219,16 +220,16 @@ class Arguments:
         everything = {id(leaf) for leaf in leaves}
         if wrt is None:
             return set(), everything
-        wanted = list(wrt) if isinstance(wrt, (list, tuple, set, frozenset, np.ndarray)) else [wrt]
+        wanted = items_of(wrt) if is_sequence(wrt) else [wrt]
         if not wanted:
             raise InvalidValue("wrt is empty; expected the name of an array of x, its index, or a list of them.")
         asked: set[int] = set()
         allowed: set[int] = set()
         parts = self._tree.parts if isinstance(self._tree, Branch) else (self._tree,)
         for item in wanted:
-            if isinstance(item, str):
+            if issubclass(type(item), str):
                 node = self._named(item)
-            elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
+            elif is_number(item) and issubclass(type(item), (int, np.integer)) and type(item) is not bool:
                 if not -len(parts) <= item < len(parts):
                     raise InvalidValue(
                         f"wrt is {written(item)}; expected an index from 0 to {len(parts) - 1}, or a name."
@@ -258,7 +259,8 @@ class Arguments:
                 known.setdefault(alias, part)
         if name not in known:
             names = list(self._names.values())
-            close = difflib.get_close_matches(name, list(known), 1)
+            close = [other for other in known if other.lower() == name.lower()]
+            close += difflib.get_close_matches(name, list(known), 1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
             raise InvalidValue(f"wrt is {written(name)}; expected one of {shown}.{hint}")
@@ -343,20 +345,21 @@ def _leaf_names(tree: Node, leaves: list[Leaf], names: Any) -> list[str]:
         return [f"{name} ({before + 1})" if before else name for name, before in zip(own, seen, strict=True)]
     parts = tree.parts if isinstance(tree, Branch) else (tree,)
     count = f"{len(leaves)}, one for each array of x"
-    if isinstance(names, str) and len(names) != len(leaves):
+    if issubclass(type(names), str) and len(names) != len(leaves):
         raise InvalidType(
             f"names is a text; expected a list of names, one for each array of x, such as [{written(names)}]."
         )
-    if not isinstance(names, (str, list, tuple)):
+    if not is_sequence(names) and not issubclass(type(names), str):
         raise InvalidType(f"names is {look(names)}; expected a list of {count}.")
+    names = items_of(names) if is_sequence(names) else list(names)
     for name in names:
-        if not isinstance(name, str) or not name:
+        if not issubclass(type(name), str) or not name:
             raise InvalidType(f"names holds {look(name)}; expected a list of names, each a text that is not empty.")
     if len(set(names)) != len(names):
-        twice = next(name for name in names if list(names).count(name) > 1)
+        twice = next(name for name in names if names.count(name) > 1)
         raise InvalidValue(f"names holds {written(twice)} twice; expected another name for each array of x.")
     if len(names) == len(leaves):
-        return list(names)
+        return names
     if len(names) == len(parts):
         return [
             name + leaf.name.removeprefix(part.name)

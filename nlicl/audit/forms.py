@@ -242,7 +242,7 @@ def to_numpy(value: Any) -> np.ndarray:
             return value.double().numpy()
     array = np.asarray(value)
     if array.dtype.kind == "V" and library(value) == "jax":  # bfloat16
-        array = array.astype(np.float32)
+        array = array.astype(np.float64)
     return array
 
 

@@ -30,7 +30,7 @@ def differentiable(value: Any, name: str, *, must: bool) -> np.ndarray | None:
         What looks like an array to be differentiated, and cannot be; anything else than numbers, if `must`.
     """
     _refuse(value, name, must)
-    if library(value) or is_number(value) or is_numbers(value) or isinstance(value, BUFFERS):
+    if library(value) or is_number(value) or is_numbers(value) or issubclass(type(value), BUFFERS):
         found = _read(value, name)
     elif must:
         found = _foreign(value, name)

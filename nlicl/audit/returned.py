@@ -25,6 +25,7 @@ from .forms import (
     library,
     look,
     part_of,
+    roots,
     to_numpy,
     written,
 )
@@ -76,9 +77,13 @@ def number(value: Any) -> Any:
 
 def passes(value: Any) -> bool:
     """Whether a value is an array of the audit's own, which computes derivatives along."""
-    own = str(type(value).__module__).startswith("nlicl.")
-    shape = getattr(value, "shape", None) if own or not hasattr(type(value), "__array__") else None
-    return not library(value) and isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
+    if library(value) or ("nlicl" not in roots(value) and hasattr(type(value), "__array__")):
+        return False
+    try:
+        shape = value.shape
+    except Exception:
+        return False
+    return type(shape) is tuple and all(type(n) is int for n in shape)
 
 
 def _many(size: int) -> str:
@@ -247,7 +252,7 @@ class _Reader:
             values = [part_of(value, key) for key in node.keys]
         elif is_sequence(value):
             values = items_of(value)
-        elif len(parts) > 1 and library(value) and not is_sparse(value) and len(value.shape):
+        elif len(parts) > 1 and _counts(value) in (len(node.parts), len(parts)):
             values = list(value)
         elif len(parts) == 1:
             self._match(parts[0], value)
@@ -272,6 +277,11 @@ class _Reader:
         if len(parts) == 1:
             return f"an array for {shown}" if isinstance(parts[0], Leaf) else f"a list for {shown}"
         return f"{len(parts)}, one for each of {shown}"
+
+
+def _counts(value: Any) -> int | None:
+    """The length of an array, by which it may hold an array for each of several; None for anything else."""
+    return value.shape[0] if library(value) and not is_sparse(value) and len(value.shape) else None
 
 
 def _counted(values: list[Any]) -> str:
