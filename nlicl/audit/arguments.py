@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InvalidType, InvalidValue
-from . import returned
+from . import gradients, returned
 from .forms import (
     Branch,
     Leaf,
@@ -165,7 +165,7 @@ class Arguments:
         TypeError, ValueError
             Something else, with the way to mend it.
         """
-        return returned.gradient(value, self)
+        return gradients.gradient(value, self)
 
     def split_pair(self, value: Any) -> tuple[Any, Any]:
         """(loss, gradient) of a function that returns both; see `returned.split_pair`."""

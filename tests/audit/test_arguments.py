@@ -601,7 +601,7 @@ NOT_TAKEN = {
     "transposed": ((W, B), (W.T, B), r"shape \(3, 2\) for x\[0\]; expected \(2, 3\): transposed\? Give \.T"),
     "samples": (X, np.ones((7, 5)), r"shape \(7, 5\) for x; expected \(5,\): one a sample\? Give \.sum\(axis=0\)"),
     "number": (X, 1.0, r"gradient returns one number for x; expected \(5,\)"),
-    "pair": (X, (1.0, X), r"a tuple of 2, a number and an array of shape \(5,\): the gradient alone is expected; give gradient=T"),
+    "pair": (X, (1.0, X), r"a tuple of 2, a number and an array of shape \(5,\): the gradient alone.*give gradient=T"),
     "pair for several": ((W, B), (1.0, (W, B)), "a tuple of 2, a number and a tuple of 2: the gradient alone"),
     "pair for a dict": ({"W": W}, (np.array(1.0), {"W": W}), "a number and a dict with the key 'W': the gradient alone"),
     "pair of numbers": (1.5, (2.0, 3.0), "a number and 3.0: the gradient alone"),
