@@ -10,22 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue
-from . import returned
+from . import gradients, returned
 from .forms import (
     Branch,
     Leaf,
     Node,
     copied,
+    is_number,
     is_numbers,
+    is_record,
+    is_sequence,
+    items_of,
+    kind,
     leaves_of,
     library,
     look,
+    part_of,
     put_together,
     same,
     take_apart,
     to_numpy,
+    written,
 )
 from .leaves import differentiable, rebuilt
 
@@ -71,7 +77,7 @@ class Arguments:
     ) -> None:
         self.several = _is_several(x, loss)
         self._tree = take_apart(x, whole=not self.several)
-        if isinstance(self._tree, Branch) and not any(True for _ in leaves_of(self._tree)):
+        if isinstance(self._tree, Branch) and next(leaves_of(self._tree), None) is None:
             raise InvalidValue(f"x is {look(x)}, and holds nothing; expected at least one array.")
         _check_call(self._tree, self.several, loss)
         leaves = list(leaves_of(self._tree))
@@ -90,6 +96,7 @@ class Arguments:
                 self._index[id(leaf)] = len(self.names)
                 self.names.append(name)
                 self.arrays.append(array)
+        self._try_form(x)
         if not self.names:
             kinds = ", ".join(f"{self._names[id(leaf)]} is {_dtype(leaf.given)}" for leaf in leaves[:4])
             raise InvalidType(
@@ -147,7 +154,7 @@ class Arguments:
             The loss is NaN or infinite at x.
         """
         if not np.isfinite(value):
-            raise InvalidValue(f"loss is {short(value)} at x; expected a finite number.")
+            raise InvalidValue(f"loss is {written(value)} at x; expected a finite number.")
         return value
 
     def gradient(self, value: Any) -> list[np.ndarray]:
@@ -158,7 +165,7 @@ class Arguments:
         TypeError, ValueError
             Something else, with the way to mend it.
         """
-        return returned.gradient(value, self)
+        return gradients.gradient(value, self)
 
     def split_pair(self, value: Any) -> tuple[Any, Any]:
         """(loss, gradient) of a function that returns both; see `returned.split_pair`."""
@@ -191,31 +198,41 @@ class Arguments:
         def made(leaf: Leaf, holder: Any, key: Any) -> Any:
             index = self._index.get(id(leaf))
             value = copied(leaf.given) if index is None else rebuilt(leaf.given, leaves[index], original_dtype)
-            handed.append(_Handed(self._names[id(leaf)], value, holder, key))
+            before = leaf.given if index is None else leaves[index]
+            handed.append(_Handed(self._names[id(leaf)], value, before, holder, key))
             return value
 
         if self.several and isinstance(self._tree, Branch):
             return [put_together(part, made) for part in self._tree.parts]
         return [put_together(self._tree, made)]
 
+    def _try_form(self, x: Any) -> None:
+        try:
+            self._form(self.arrays, True, [])
+        except Exception as error:
+            raise InvalidType(
+                f"x is {look(x)}, of which no copy can be made with other numbers ({kind(error)}); expected arrays in lists, "
+                "tuples, dicts, named tuples or dataclasses."
+            ) from None
+
     def _chosen(self, wrt: Any, leaves: list[Leaf]) -> tuple[set[int], set[int]]:
         """Ids of the leaves that are asked for by name, and of all that may be differentiated."""
         everything = {id(leaf) for leaf in leaves}
         if wrt is None:
             return set(), everything
-        wanted = list(wrt) if isinstance(wrt, (list, tuple, set, frozenset, np.ndarray)) else [wrt]
+        wanted = items_of(wrt) if is_sequence(wrt) else [wrt]
         if not wanted:
             raise InvalidValue("wrt is empty; expected the name of an array of x, its index, or a list of them.")
         asked: set[int] = set()
         allowed: set[int] = set()
         parts = self._tree.parts if isinstance(self._tree, Branch) else (self._tree,)
         for item in wanted:
-            if isinstance(item, str):
+            if issubclass(type(item), str):
                 node = self._named(item)
-            elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
+            elif is_number(item) and issubclass(type(item), (int, np.integer)) and type(item) is not bool:
                 if not -len(parts) <= item < len(parts):
                     raise InvalidValue(
-                        f"wrt is {short(item)}; expected an index from 0 to {len(parts) - 1}, or a name."
+                        f"wrt is {written(item)}; expected an index from 0 to {len(parts) - 1}, or a name."
                     )
                 node = parts[int(item)]
             else:
@@ -242,19 +259,21 @@ class Arguments:
                 known.setdefault(alias, part)
         if name not in known:
             names = list(self._names.values())
-            close = difflib.get_close_matches(name, list(known), 1)
+            close = [other for other in known if other.lower() == name.lower()]
+            close += difflib.get_close_matches(name, list(known), 1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            raise InvalidValue(f"wrt is {short(name)}; expected one of {shown}.{hint}")
+            raise InvalidValue(f"wrt is {written(name)}; expected one of {shown}.{hint}")
         return known[name]
 
 
 class _Handed:
     """A value that a function was given, to see afterwards whether it is the same."""
 
-    def __init__(self, name: str, value: Any, holder: Any, key: Any) -> None:
+    def __init__(self, name: str, value: Any, before: Any, holder: Any, key: Any) -> None:
         self.name, self._value, self._holder, self._key = name, value, holder, key
-        self._before = to_numpy(value).copy() if library(value) in ("numpy", "torch") else None
+        where = library(value)
+        self._before = np.asarray(before) if where == "numpy" else to_numpy(value).copy() if where == "torch" else None
 
     def altered(self) -> bool:
         """Whether it holds other numbers now, or another value took its place in its list or dict."""
@@ -263,18 +282,16 @@ class _Handed:
         if self._holder is None:
             return False
         try:
-            if isinstance(self._holder, (list, dict)):
-                return self._holder[self._key] is not self._value
-            return getattr(self._holder, self._key) is not self._value
-        except (LookupError, AttributeError):
+            return part_of(self._holder, self._key) is not self._value
+        except (LookupError, InvalidType):  # taken out
             return True
 
 
 def _is_several(x: Any, loss: Callable[..., Any] | None) -> bool:
     """Whether x is several arguments: a list or tuple of arrays, unless the loss takes only one."""
-    if not issubclass(type(x), (list, tuple)) or hasattr(type(x), "_fields"):
+    if not is_sequence(x) or is_record(x):
         return False
-    together, apart = _binds(loss, (x,)), _binds(loss, tuple(x))
+    together, apart = _binds(loss, (x,)), _binds(loss, tuple(items_of(x)))
     return (apart and not together) if is_numbers(x) else (apart or not together)
 
 
@@ -324,23 +341,25 @@ def _leaf_names(tree: Node, leaves: list[Leaf], names: Any) -> list[str]:
     """A name for each leaf: the given ones, or those made of keys and indices."""
     own = [leaf.name for leaf in leaves]
     if names is None:
-        return own if len(set(own)) == len(own) else [f"x[{k}]: {name}" for k, name in enumerate(own)]
+        seen = [own[:k].count(name) for k, name in enumerate(own)] if len(set(own)) < len(own) else [0] * len(own)
+        return [f"{name} ({before + 1})" if before else name for name, before in zip(own, seen, strict=True)]
     parts = tree.parts if isinstance(tree, Branch) else (tree,)
     count = f"{len(leaves)}, one for each array of x"
-    if isinstance(names, str) and len(names) != len(leaves):
+    if issubclass(type(names), str) and len(names) != len(leaves):
         raise InvalidType(
-            f"names is a text; expected a list of names, one for each array of x, such as [{short(names)}]."
+            f"names is a text; expected a list of names, one for each array of x, such as [{written(names)}]."
         )
-    if not isinstance(names, (str, list, tuple)):
+    if not is_sequence(names) and not issubclass(type(names), str):
         raise InvalidType(f"names is {look(names)}; expected a list of {count}.")
+    names = items_of(names) if is_sequence(names) else list(names)
     for name in names:
-        if not isinstance(name, str) or not name:
+        if not issubclass(type(name), str) or not name:
             raise InvalidType(f"names holds {look(name)}; expected a list of names, each a text that is not empty.")
     if len(set(names)) != len(names):
-        twice = next(name for name in names if list(names).count(name) > 1)
-        raise InvalidValue(f"names holds {short(twice)} twice; expected another name for each array of x.")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidValue(f"names holds {written(twice)} twice; expected another name for each array of x.")
     if len(names) == len(leaves):
-        return list(names)
+        return names
     if len(names) == len(parts):
         return [
             name + leaf.name.removeprefix(part.name)

@@ -8,7 +8,7 @@ import copy
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -20,21 +20,29 @@ __all__ = [
     "Leaf",
     "Node",
     "copied",
+    "is_dict",
     "is_number",
     "is_numbers",
     "is_record",
+    "is_sequence",
     "is_sparse",
+    "items_of",
+    "keys_of",
     "kind",
     "leaves_of",
     "library",
     "look",
+    "part_of",
     "put_together",
+    "roots",
     "same",
     "take_apart",
     "to_numpy",
+    "written",
 ]
 
-DEEPEST = 40  # levels of lists within lists; NumPy's arrays end at 64 axes
+DEEPEST = 16  # levels of lists within lists
+MOST = 10_000  # leaves: beyond, a list is a mistake, or holds itself many times over
 NUMBERS = (bool, int, float, complex, np.number, np.bool_)
 
 
@@ -59,31 +67,39 @@ class Branch:
 Node = Leaf | Branch
 
 
-def take_apart(value: Any, name: str = "", within: tuple[int, ...] = (), *, whole: bool = True) -> Node:
-    """The tree of a value; `name` is that of the value itself, "" at the top.
+def take_apart(value: Any, *, whole: bool) -> Node:
+    """The tree of a value.
 
     Parameters
     ----------
     whole : bool
-        Whether a list or tuple of numbers is one leaf (an array) at this level; it always is further down.
+        Whether a list or tuple of numbers is one leaf (an array) at the top; it always is further down.
 
     Raises
     ------
-    ValueError
-        A list that contains itself, or lists nested too deep.
+    TypeError, ValueError
+        A list that contains itself, or lists nested too deep; too many leaves; a part that cannot be read.
     """
-    if id(value) in within:
-        raise InvalidValue("x contains itself; expected arrays, in lists, tuples or dicts that end somewhere.")
-    if len(within) > DEEPEST:
-        raise InvalidValue(f"x is nested deeper than {DEEPEST} levels; expected fewer.")
-    if not _is_container(value) or (whole and is_numbers(value)):
-        return Leaf(name or "x", value)
-    keys = _keys(value)
-    within = (*within, id(value))
-    parts = tuple(
-        take_apart(part, _named(name, value, key), within) for key, part in zip(keys, _parts(value), strict=True)
-    )
-    return Branch(name or "x", value, keys, parts)
+    count = 0
+
+    def node_of(value: Any, name: str, within: tuple[int, ...]) -> Node:
+        nonlocal count
+        if id(value) in within:
+            raise InvalidValue("x contains itself; expected arrays, in lists, tuples or dicts that end somewhere.")
+        if len(within) > DEEPEST:
+            raise InvalidValue(f"x is nested deeper than {DEEPEST} levels; expected fewer.")
+        if not _is_container(value) or ((whole or within) and is_numbers(value)):
+            count += 1
+            if count > MOST:
+                raise InvalidValue(
+                    f"x holds more than {MOST} arrays; expected fewer. Put them together in larger ones."
+                )
+            return Leaf(name or "x", value)
+        keys, inside = keys_of(value), (*within, id(value))
+        parts = [node_of(part_of(value, key), _named(name, value, key), inside) for key in keys]
+        return Branch(name or "x", value, keys, tuple(parts))
+
+    return node_of(value, "", ())
 
 
 def leaves_of(node: Node) -> Iterator[Leaf]:
@@ -100,22 +116,32 @@ def put_together(node: Node, made: Callable[[Leaf, Any, Any], Any], holder: Any 
     if isinstance(node, Leaf):
         return made(node, holder, key)
     given = node.given
-    if is_record(given) and not isinstance(given, tuple):
-        new = copy.copy(given)
-        for field, part in zip(node.keys, node.parts, strict=True):
-            object.__setattr__(new, field, put_together(part, made, new, field))
-        return new
-    if isinstance(given, dict):
-        mapping = copy.copy(given)
-        for field, part in zip(node.keys, node.parts, strict=True):
-            mapping[field] = put_together(part, made, mapping, field)
-        return mapping
     if isinstance(given, list):
         items: list[Any] = []
-        items.extend(put_together(part, made, items, index) for index, part in enumerate(node.parts))
+        for index, part in enumerate(node.parts):
+            items.append(put_together(part, made, items, index))
         return items
-    parts = [put_together(part, made) for part in node.parts]
-    return type(given)(*parts) if is_record(given) else tuple(parts)
+    if isinstance(given, tuple):
+        parts = [put_together(part, made) for part in node.parts]
+        return tuple.__new__(type(given), parts) if is_record(given) else tuple(parts)
+    new = copy.copy(given)
+    for key, part in zip(node.keys, node.parts, strict=True):
+        made_part = put_together(part, made, new, key)
+        if is_dict(given):
+            new[key] = made_part
+        else:
+            object.__setattr__(new, key, made_part)  # frozen or not
+    return new
+
+
+def is_sequence(value: Any) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Whether a value is a list or tuple by its type, whatever it says of itself."""
+    return issubclass(type(value), (list, tuple))
+
+
+def is_dict(value: Any) -> TypeGuard[dict[Any, Any]]:
+    """Whether a value is a dict by its type."""
+    return issubclass(type(value), dict)
 
 
 def is_record(value: Any) -> bool:
@@ -128,52 +154,69 @@ def _is_container(value: Any) -> bool:
     return issubclass(type(value), (list, tuple, dict)) or is_record(value)
 
 
-def _keys(value: Any) -> tuple[Any, ...]:
-    if isinstance(value, dict):
-        return tuple(value)
+def keys_of(value: Any) -> tuple[Any, ...]:
+    """Keys of a dict, fields of a record, indices of a list or tuple."""
+    if is_dict(value):
+        return tuple(dict.keys(value))
     if isinstance(value, tuple) and is_record(value):
         return tuple(type(value)._fields)  # type: ignore[attr-defined]
     if is_record(value):
         return tuple(field.name for field in dataclasses.fields(value))
-    return tuple(range(len(value)))
+    return tuple(range(len(items_of(value))))
 
 
-def _parts(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [value[key] for key in value]
-    if is_record(value) and not isinstance(value, tuple):
-        return [getattr(value, key, None) for key in _keys(value)]
-    return list(value)
+def part_of(value: Any, key: Any) -> Any:
+    """The part of a container under one of its keys."""
+    if is_dict(value):
+        return dict.__getitem__(value, key)
+    if is_sequence(value):
+        return items_of(value)[keys_of(value).index(key) if is_record(value) else key]
+    try:
+        return getattr(value, key)
+    except Exception as error:
+        raise InvalidType(f"a {kind(value)} has a field {key} that cannot be read ({kind(error)}).") from None
+
+
+def items_of(value: Any) -> list[Any]:
+    """The items of a list or tuple, of a subclass with ways of its own, too."""
+    return list(list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value))
 
 
 def _named(name: str, value: Any, key: Any) -> str:
     if isinstance(key, str) and key and not isinstance(value, list):
         return f"{name}.{key}" if name else key
-    return f"{name or 'x'}[{short(key)}]"
+    return f"{name or 'x'}[{written(key)}]"
 
 
 def is_number(value: Any) -> bool:
     """Whether a value is a number of Python's or NumPy's: a bool, an integer, a float, complex."""
-    return issubclass(type(value), NUMBERS)
+    return issubclass(type(value), NUMBERS) and not issubclass(type(value), np.timedelta64)
 
 
 def is_numbers(value: Any, level: int = 0) -> bool:
     """Whether a value is a list or tuple of numbers, or of such lists; not one that is empty, nor a named tuple."""
-    if not issubclass(type(value), (list, tuple)) or is_record(value) or not len(value) or level > DEEPEST:
+    if not is_sequence(value) or is_record(value) or level > DEEPEST:
         return False
-    return all(is_number(item) or is_numbers(item, level + 1) for item in value)
+    items = items_of(value)
+    return bool(items) and all(is_number(item) or is_numbers(item, level + 1) for item in items)
 
 
 def library(value: Any) -> str:
     """ "numpy", "torch" or "jax" for an array of theirs, otherwise ""."""
     if issubclass(type(value), np.ndarray):
         return "numpy"
-    for root in {str(base.__module__).partition(".")[0] for base in type(value).__mro__}:
+    for root in roots(value):
         if root == "torch" and "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
             return "torch"
         if root in ("jax", "jaxlib") and "jax" in sys.modules and isinstance(value, sys.modules["jax"].Array):
             return "jax"
     return ""
+
+
+def roots(value: Any) -> set[str]:
+    """The packages that a value's class and its bases come from."""
+    modules = [base.__dict__.get("__module__") for base in type(value).__mro__]
+    return {module.partition(".")[0] for module in modules if isinstance(module, str)}
 
 
 def is_sparse(value: Any) -> bool:
@@ -199,7 +242,7 @@ def to_numpy(value: Any) -> np.ndarray:
             return value.double().numpy()
     array = np.asarray(value)
     if array.dtype.kind == "V" and library(value) == "jax":  # bfloat16
-        array = array.astype(np.float32)
+        array = array.astype(np.float64)
     return array
 
 
@@ -237,20 +280,23 @@ def look(value: Any) -> str:
     if shape is not None:
         what = {"numpy": "an array", "torch": "a torch tensor", "jax": "a JAX array"}[library(value)]
         return f"{what} of shape {tuple(shape)}"
-    if issubclass(type(value), dict):
+    if is_dict(value):
         keys = list(dict.keys(value))
-        named = ", ".join(_short(key) for key in keys[:6]) + (", ..." if len(keys) > 6 else "")
-        return f"a dict with keys {named}" if keys else "an empty dict"
-    if issubclass(type(value), (list, tuple)):
-        what = "list" if issubclass(type(value), list) else "named tuple" if is_record(value) else "tuple"
-        count = len(value)
+        named = ", ".join(map(written, keys[:6])) + (", ..." if len(keys) > 6 else "")
+        return f"a dict with the key{'s' * (len(keys) > 1)} {named}" if keys else "an empty dict"
+    if is_sequence(value):
+        what = "list" if isinstance(value, list) else "named tuple" if is_record(value) else "tuple"
+        count = len(items_of(value))
         return f"a {what} of {count}" if count else f"an empty {what}"
-    text = _short(value)
-    return text
+    if value is None or issubclass(type(value), (str, bytes, *NUMBERS)):
+        return written(value)
+    name = kind(value)
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-def _short(value: Any) -> str:
-    if not issubclass(type(value), (str, bytes, *NUMBERS)) and value is not None:
-        name = kind(value)
-        return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
-    return short(value)
+def written(value: Any) -> str:
+    """A value as Python writes it, shortened; its type, where its class cannot write it."""
+    try:
+        return short(value)
+    except Exception:
+        return f"a {kind(value)}"

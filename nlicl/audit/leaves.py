@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue
-from .forms import is_number, is_numbers, is_sparse, kind, library, look, to_numpy
+from .forms import is_dict, is_number, is_numbers, is_sequence, is_sparse, kind, library, look, roots, to_numpy
 
 __all__ = ["differentiable", "rebuilt"]
 
@@ -31,12 +30,14 @@ def differentiable(value: Any, name: str, *, must: bool) -> np.ndarray | None:
         What looks like an array to be differentiated, and cannot be; anything else than numbers, if `must`.
     """
     _refuse(value, name, must)
-    if library(value) or is_number(value) or is_numbers(value) or isinstance(value, BUFFERS):
+    if library(value) or is_number(value) or is_numbers(value) or issubclass(type(value), BUFFERS):
         found = _read(value, name)
     elif must:
         found = _foreign(value, name)
+    elif hasattr(type(value), "__next__"):
+        raise InvalidType(f"{name} is {look(value)}, which can be read once only; expected a list. Give list({name}).")
     else:
-        return _data(value, name)
+        return None
     if found.dtype.kind in "biuUSTmM" and not must:
         return None
     return _checked(found, name, must)
@@ -81,8 +82,7 @@ def _jax_array(given: Any, leaf: np.ndarray, original_dtype: bool) -> Any:
 def _refuse(value: Any, name: str, must: bool) -> None:
     """TypeError for what NumPy would misread, or what loses its meaning as a plain array."""
     data = "" if must else f" If {name} is data, name what is differentiated by wrt=."
-    kinds = type(value).__mro__
-    if issubclass(type(value), np.ma.MaskedArray) or _holds_mask(value):
+    if issubclass(type(value), np.ma.MaskedArray):
         raise InvalidType(
             f"{name} is a masked array; expected an array without a mask. Give {name}.filled(value).{data}"
         )
@@ -92,7 +92,7 @@ def _refuse(value: Any, name: str, must: bool) -> None:
         raise InvalidType(
             f"{name} is a sparse matrix; expected an array. Audit {name}.data, or {name}.toarray().{data}"
         )
-    if any(str(base.__module__).partition(".")[0] in ("pandas", "polars") for base in kinds):
+    if roots(value) & {"pandas", "polars"}:
         raise InvalidType(f"{name} is a {kind(value)}; expected an array. Give {name}.to_numpy().{data}")
     if library(value) == "numpy" and type(value) not in PLAIN:
         raise InvalidType(
@@ -109,10 +109,6 @@ def _refuse(value: Any, name: str, must: bool) -> None:
         what = "object" if value.dtype.kind == "O" else "structured"
         mend = "Give a list of arrays, or .astype(float)." if what == "object" else "Give its fields, as a dict."
         raise InvalidType(f"{name} is an array of dtype {what}; expected floating numbers. {mend}{data}")
-
-
-def _holds_mask(value: Any) -> bool:
-    return is_numbers(value) and any(item is np.ma.masked for item in value)
 
 
 def _holds_complex(value: Any) -> bool:
@@ -137,12 +133,6 @@ def _read(value: Any, name: str) -> np.ndarray:
         raise InvalidType(f"{name} is {look(value)} that NumPy cannot read ({kind(error)}); {EXPECTED}.") from None
 
 
-def _data(value: Any, name: str) -> None:
-    """Any object is data, if it is the same in every call."""
-    if hasattr(type(value), "__next__"):
-        raise InvalidType(f"{name} is {look(value)}, which can be read once only; expected a list. Give list({name}).")
-
-
 def _foreign(value: Any, name: str) -> np.ndarray:
     """An array of another library's, or an object that says that it is one."""
     if hasattr(type(value), "__array__"):
@@ -153,13 +143,13 @@ def _foreign(value: Any, name: str) -> np.ndarray:
         if found.dtype.kind == "c":
             _refuse(found, name, True)
         return found
-    if any(str(base.__module__).startswith("torch.nn.modules") for base in type(value).__mro__):
+    if "torch" in roots(value) and hasattr(type(value), "named_parameters"):
         raise InvalidType(
             f"{name} is {look(value)}, a torch module; expected its parameters. Give dict(x.named_parameters()), and a loss "
             "that calls the module by torch.func.functional_call."
         )
-    if isinstance(value, (list, tuple, dict)) and not len(value):
-        raise InvalidValue(f"{name} is {look(value)}; expected at least one number.")
+    if is_sequence(value) or is_dict(value):
+        raise InvalidValue(f"{name} is {look(value)}; expected at least one array.")
     raise InvalidType(f"{name} is {look(value)}; {EXPECTED}.")
 
 
