@@ -71,9 +71,9 @@ class Number:
         """Digits of evidence: those of the fit, and those by which the number is simpler than it had to be."""
         return fit.digits + max(0.0, self.resolved - self.cost)
 
-    def both(self) -> str:
-        """The text, and behind it what else the number is."""
-        return f"{self.text}; {self.text.removeprefix('-')} is also {', '.join(self.also)}" if self.also else self.text
+    def remark(self) -> str:
+        """What else the number is, to stand at the end of a sentence; or nothing."""
+        return f"; {self.text.removeprefix('-')} is also {', '.join(self.also)}" if self.also else ""
 
 
 class Points:
@@ -90,6 +90,7 @@ class Points:
             np.isfinite(e) & np.isfinite(g) & np.isfinite(s.error)
             for e, g, s in zip(self.expected, self.given, seen, strict=True)
         ]
+        self.relative = [0.0] * len(seen)  # the error of a typical entry, of the largest one
         self.error = [self._error(k, np.asarray(s.error, float)) for k, s in enumerate(seen)]
         with np.errstate(invalid="ignore"):
             self.wrong = [
@@ -108,9 +109,9 @@ class Points:
         """The allowed error and the rounding of the given number, which can be far larger than the expected one."""
         known, given = self.known[k], np.where(self.known[k], self.given[k], 0.0)
         scale = abs(self.expected[k][known]).max(initial=0.0)
-        relative = float(np.median(error[known])) / scale if scale > 0 else 0.0
+        self.relative[k] = min(float(np.median(error[known])) / scale, 1e-3) if scale > 0 else 1e-9
         beyond = np.maximum(abs(given) - scale, 0.0)
-        return np.asarray(error + beyond * min(relative, 1e-3) + 4 * _EPS * abs(given) + 1e-300)
+        return np.asarray(error + beyond * self.relative[k] + 4 * _EPS * abs(given) + 1e-300)
 
     def fit(
         self,

@@ -4,15 +4,15 @@ Hypotheses are tried in order of complexity. One is reported only if it turns th
 every known entry at every point, to within the error of the entries, and if chance would hardly do so; see `pattern_fit`.
 Where several of the same complexity fit, all are listed. Where none fits, the kind is `unknown`.
 
-The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-parameter`, `entries`, `extra-term`,
-`missing-term`, `wrong-factor`, `unknown`) and
+The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-parameter`, `wrong-factor`, `entries`,
+`extra-term`, `missing-term`, `unknown`) and
 
 ==================  ===================================================================================
 ``zero``            given is zero everywhere
-``permutation``     the right numbers at other places: reversed, shifted by one, flattened in Fortran's order
+``permutation``     the right numbers at other places: reversed, shifted, flattened in the other order, exchanged
 ``constant-term``   given - expected is one number, or constant along an axis: a mean
 ``normal``          given - expected is a multiple of x, another at each point: a gradient on a sphere
-``symmetric``       given + its transpose is right: x is taken for a symmetric matrix
+``symmetric``       given and expected agree along symmetric directions, or differ as conventions for symmetric matrices do
 ``stale``           the gradient at another point
 ``precision``       right to some digits only
 ``clipped``         expected, cut at a bound
@@ -20,33 +20,19 @@ The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-p
 ==================  ===================================================================================
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import permutations
-
 import numpy as np
 
+from . import pattern_forms as forms
 from .comparison import item
-from .pattern_fit import ENOUGH, Arrays, Number, Points, Seen, number
+from .pattern_fit import ENOUGH, Fit, Number, Points, Seen, number
+from .pattern_forms import Form
+from .pattern_values import conditions
 from .pattern_where import where_wrong
 
 __all__ = ["Seen", "explain", "where_wrong"]
 
 _ALIKE = 0.6  # hypotheses whose complexities differ by less are listed together
-
-
-@dataclass(frozen=True)
-class _Hypothesis:
-    """given = base + c direction, with one number c; `text` has a place for c, `plain` is the text for c = 1."""
-
-    kind: str
-    text: str
-    direction: Arrays
-    base: Arrays | None = None
-    slack: Arrays | None = None
-    plain: str = ""
-    cost: float = 0.0
-    points: tuple[int, ...] | None = None
+_SHOWN = 6  # factors named one by one
 
 
 def explain(name: str, seen: list[Seen], sizes: dict[str, int]) -> list[dict[str, str]]:
@@ -76,151 +62,302 @@ class _Search(Points):
     def __init__(self, name: str, seen: list[Seen], sizes: dict[str, int]) -> None:
         super().__init__(seen)
         self.name, self.sizes = name, sizes
-        self.everywhere = ", on every entry" + (" of every point" if len(self) > 1 else " at this point")
+        self.alive = [known & ~dead for known, dead in zip(self.known, self.dead, strict=True)]
+        self.count = sum(int(mask.sum()) for mask in self.alive)
+        self.bad = sum(int(mask.sum()) for mask in self.wrong)
 
     def run(self) -> list[dict[str, str]]:
         found = self._not_finite()
-        if not any(wrong.any() for wrong in self.wrong):
+        if not self.bad:
             return found or [item("unknown", "no entry is wrong by more than its error")]
-        for stage in (self._zero, self._whole, self._some):
+        stages = (self._zero, self._whole, self._each_point, self._times, self._cut, self._imprecise, self._some_by_rule,
+                  self._by_line, self._rearranged, self._outer, self._some, self._where_zero)  # fmt: skip
+        for stage in stages:
             items = stage()
             if items:
                 return found + items
-        return found + [item("unknown", self._summary())]
+        return [*found, item("unknown", self._summary())]
 
-    # -- what needs no hypothesis
+    # -- what needs no number
 
     def _not_finite(self) -> list[dict[str, str]]:
         bad = [~np.isfinite(given) for given in self.given]
         k = next((k for k, mask in enumerate(bad) if mask.any()), None)
         if k is None:
             return []
-        values = {str(float(v)) for v in self.given[k][bad[k]]}
-        places = f"at {sum(mask.any() for mask in bad)} of {len(self)} points, " if len(self) > 1 else ""
-        return [
-            item("entries", f"given is {' or '.join(sorted(values))} in {where_wrong(bad[k])}, {places}".rstrip(", "))
-        ]
+        values = sorted({str(float(value)) for value in np.unique(self.given[k][bad[k]])})
+        at = f", at {sum(bool(mask.any()) for mask in bad)} of {len(self)} points" if len(self) > 1 else ""
+        return [item("entries", f"given is {' or '.join(values)} in {where_wrong(bad[k])}{at}")]
 
     def _zero(self) -> list[dict[str, str]]:
         if any(given[known].any() for given, known in zip(self.given, self.known, strict=True)):
             return []
-        return [item("zero", f"given is zero{self.everywhere}; expected is not")]
+        return [item("zero", f"given is zero{self._everywhere()}; expected is not")]
 
-    # -- one number, on all entries
+    def _where_zero(self) -> list[dict[str, str]]:
+        if all((abs(e[known]) <= t[known]).all() for e, t, known in zip(self.expected, self.error, self.known, strict=True)):
+            return [item("extra-term", f"expected is zero{self._everywhere()}: the loss does not depend on {self.name} there; given is not")]
+        return []
+
+    # -- one number for all entries
 
     def _whole(self) -> list[dict[str, str]]:
-        return self._best([*self._factors(), *self._moved(), *self._of_others(), *self._terms()])
+        simple = [*forms.factors(self), *forms.moved(self), *forms.of_others(self, self.name), *forms.stale(self),
+                  *forms.terms(self, self.name), *forms.symmetric(self, self.name)]  # fmt: skip
+        return self._best(simple) or self._antisymmetric()
 
-    def _best(self, hypotheses: list[_Hypothesis], where: list[np.ndarray] | None = None) -> list[dict[str, str]]:
-        """The items of the hypotheses that fit, those of the least complexity."""
+    def _times(self) -> list[dict[str, str]]:
+        return self._best([*forms.times(self, self.name), *forms.instead(self, self.name)])
+
+    def _rearranged(self) -> list[dict[str, str]]:
+        return self._best(list(forms.rearranged(self))) or self._reordered()
+
+    def _best(self, tried: list[Form], where: list[np.ndarray] | None = None) -> list[dict[str, str]]:
+        """The items of the forms that fit, those of the least complexity."""
         found: list[tuple[float, dict[str, str]]] = []
-        for h in hypotheses:
-            fit = self.fit(h.direction, h.base, where=where, slack=h.slack, points=h.points)
+        for form in tried:
+            fit = self.fit(form.direction, form.base, where=where, slack=form.slack, points=form.points)
             if fit is None or not np.isfinite(fit.low).all():
                 continue
             c = number(float(fit.low[0]), float(fit.high[0]), self.sizes)
-            if c.value == 0 or c.worth(fit) < ENOUGH or (c.text == "1" and not h.plain):
-                continue
-            found.append((h.cost + c.cost + (1.0 if h.plain and c.text != "1" else 0.0), self._say(h, c)))
+            if c.value != 0 and c.worth(fit) - form.spent >= ENOUGH and (c.text != "1" or form.plain):
+                cost = form.cost + c.cost + (1.0 if form.plain and c.text != "1" else 0.0)
+                found.append((cost, self._say(form, c, where is None)))
         least = min((cost for cost, _ in found), default=0.0)
-        return [one for cost, one in sorted(found, key=lambda pair: pair[0]) if cost < least + _ALIKE]
+        chosen = [one for cost, one in sorted(found, key=lambda pair: pair[0]) if cost < least + _ALIKE]
+        return [one for n, one in enumerate(chosen) if one not in chosen[:n]]
 
-    def _say(self, h: _Hypothesis, c: Number) -> dict[str, str]:
-        if c.text == "1" and h.plain:
-            return item(h.kind, h.plain)
-        kind = "sign" if h.kind == "scale" and c.text == "-1" else h.kind
+    def _say(self, form: Form, c: Number, everywhere: bool) -> dict[str, str]:
+        kind = "sign" if form.kind == "scale" and c.text == "-1" else form.kind
         if kind == "term":
             kind = "missing-term" if c.value < 0 else "extra-term"
-        return item(kind, h.text.format(c=c.both()))
+        text = form.plain if c.text == "1" and form.plain else form.text.format(c=c.text) + c.remark()
+        return item(kind, text + (self._everywhere() if everywhere and form.kind == "scale" else ""))
 
-    def _e(self, k: int) -> np.ndarray:
-        return self.expected[k]
+    def _everywhere(self) -> str:
+        if self.count == 1:
+            return ", in the only entry that is not zero"
+        return ", on every entry" + (" of every point" if len(self) > 1 else "")
 
-    def _x(self, k: int) -> np.ndarray:
-        return self.x[k]
+    # -- a number for each point, or for each line
 
-    def _t(self, k: int) -> np.ndarray:
-        return self.error[k]
+    def _each_point(self) -> list[dict[str, str]]:
+        """What is added to every entry, or multiplies it, differs from point to point."""
+        found = []
+        x = self._fit_by("point", self.x)
+        if x is not None:
+            found.append(item("normal", f"given - expected is a multiple of {self.name} at every point, from {_span(x)} x {self.name}: "
+                              + self._normal()))  # fmt: skip
+        constant = self._fit_by("point", None)
+        if constant is not None:
+            found.append(item("constant-term", f"given - expected is one number at each point, from {_span(constant)}: "
+                              + self._mean()))  # fmt: skip
+        fit = self.fit(lambda k: self.expected[k], by="point", slack=lambda k: self.error[k])
+        if not found and fit is not None and fit.digits >= ENOUGH:
+            named = self._best([*forms.times(self, self.name)])
+            text = f"given is a number times expected, another number at each point, from {_span(fit)}"
+            return named or [item("scale", text)]
+        return found
 
-    def _factors(self) -> Iterator[_Hypothesis]:
-        yield _Hypothesis("scale", "given = {c} x expected" + self.everywhere, self._e, slack=self._t)
+    def _fit_by(self, by: str, direction: list[np.ndarray] | None) -> Fit | None:
+        """The fit of given - expected to an array, or to ones, if it is no coincidence."""
+        ones = np.ones(self.shape)
+        fit = self.fit(lambda k: ones if direction is None else direction[k], lambda k: self.expected[k], by)
+        return fit if fit is not None and fit.digits >= ENOUGH else None
 
-    def _moved(self) -> Iterator[_Hypothesis]:
-        """The right numbers at other places."""
-        for kind, what, move in _moves(self.shape):
-            yield _Hypothesis(
-                kind,
-                f"given = {{c}} x {what}{self.everywhere}",
-                lambda k, move=move: move(self.expected[k]),
-                slack=lambda k, move=move: move(self.error[k]),
-                plain=f"given is {what}{self.everywhere}",
-            )
+    def _normal(self) -> str:
+        text = f"a gradient on a sphere? If so, audit loss({self.name} / |{self.name}|)"
+        inner = [abs((g * x)[m].sum()) <= (t * abs(x))[m].sum() for g, x, t, m in
+                 zip(self.given, self.x, self.error, self.known, strict=True)]  # fmt: skip
+        return (f"<given, {self.name}> = 0: " if all(inner) else "") + text
 
-    def _of_others(self) -> Iterator[_Hypothesis]:
-        """The gradient by another argument of the same shape, instead of the right one or added to it."""
-        for other in self.others[0]:
-            if any(np.shape(others[other][0]) != self.shape for others in self.others):
+    def _mean(self) -> str:
+        """What the sums of the two arrays say."""
+        given, expected = (
+            all(abs(a[m].sum()) <= 2 * t[m].sum() for a, t, m in zip(arrays, self.error, self.known, strict=True))
+            for arrays in (self.given, self.expected)
+        )
+        if given and not expected:
+            return "given sums to zero and expected does not. A mean is subtracted in the gradient only, as on a simplex"
+        if expected and not given:
+            return "expected sums to zero and given does not. A mean is subtracted twice, or not at all"
+        return "a mean that one of them has and the other has not?"
+
+    def _by_line(self) -> list[dict[str, str]]:
+        """A factor or a term of its own for each row or column."""
+        found = []
+        ndim = len(self.shape)
+        for axis in range(ndim if ndim > 1 else 0):
+            line = f"index of axis {axis}" if ndim > 2 else ("row", "column")[axis]
+            if self._fit_by(f"{axis} point", None):
+                found.append(item("constant-term", f"given - expected is one number within each {line}"))
+            if self._fit_by(f"{axis} point", self.x):
+                found.append(item("normal", f"given - expected is a multiple of {self.name} within each {line}: gradients on spheres?"))
+            for by in (str(axis), f"{axis} point"):
+                fit = self.fit(lambda k: self.expected[k], by=by, slack=lambda k: self.error[k])
+                if fit is not None and fit.digits >= ENOUGH:
+                    found.append(item("wrong-factor", f"given = expected times a factor for each {line}"
+                                      + (self._factors(fit, line) if by == str(axis) else ", another at each point")))  # fmt: skip
+                    break
+        return found
+
+    def _factors(self, fit: Fit, line: str) -> str:
+        """The factors of the rows or columns, or what they are."""
+        n = len(fit.low)
+        i = np.arange(n)
+        for text, values in (("i", i), ("i + 1", i + 1), ("1 / (i + 1)", 1 / (i + 1)), ("n - i", n - i), ("n - i - 1", n - i - 1),
+                             ("1 / (n - i)", 1 / (n - i)), ("(-1)^i", (-1.0) ** i)):  # fmt: skip
+            if n > 2 and ((fit.low <= values) & (values <= fit.high)).all():
+                return f": {text} for {line} i" + (f", n = {n}" if "n" in text else "")
+        if n > _SHOWN:
+            return f", from {_span(fit)}"
+        texts = [f"{number(low, high, {}).text} in {line} {k}" for k, (low, high) in enumerate(zip(fit.low, fit.high, strict=True))
+                 if np.isfinite(low) and np.isfinite(high)]  # fmt: skip
+        return f": {', '.join(texts)}"
+
+    # -- cut, rounded, in another order, an outer product
+
+    def _cut(self) -> list[dict[str, str]]:
+        """Entries beyond a bound have the bound's value."""
+        top = max(g[m].max(initial=-np.inf) for g, m in zip(self.given, self.known, strict=True))
+        bottom = min(g[m].min(initial=np.inf) for g, m in zip(self.given, self.known, strict=True))
+        largest = max(top, -bottom)
+        for low, high, text in ((-largest, largest, f"at +-{largest:.6g}"), (-np.inf, top, f"above {top:.6g}"),
+                                (bottom, np.inf, f"below {bottom:.6g}")):  # fmt: skip
+            if abs(high) == 0 or abs(low) == 0:
                 continue
+            misfit = [abs(g - np.clip(e, low, high)) > t for g, e, t in zip(self.given, self.expected, self.error, strict=True)]
+            if not any((bad & m).any() for bad, m in zip(misfit, self.known, strict=True)) and self.bad >= 2 and self.bad < self.count:
+                digits = sum(np.log10(abs(g[w]) / t[w]).sum() for g, t, w in zip(self.given, self.error, self.wrong, strict=True))
+                if digits * (self.bad - 1) / self.bad >= ENOUGH:
+                    return [item("clipped", f"given is expected cut {text}, in {self.bad} of {self.count} entries")]
+        return []
 
-            def gradient(k: int, other: str = other) -> np.ndarray:
-                return np.asarray(self.others[k][other][0], float)
+    def _imprecise(self) -> list[dict[str, str]]:
+        """Right to a few digits, as from a narrower type."""
+        pairs = [(g[m], e[m], t[m]) for g, e, t, m in zip(self.given, self.expected, self.error, self.known, strict=True)]
+        given, expected, error = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+        scale, off = abs(expected).max(), abs(given - expected)
+        if scale == 0 or self.count < 3:
+            return []
+        if (given == np.trunc(given)).all() and (expected != np.trunc(expected)).sum() > 2:
+            for what, whole in (("cut off to integers", np.trunc), ("rounded to integers", np.rint)):
+                near = (whole(expected - error) == given) | (whole(expected + error) == given)
+                if near.all():
+                    return [item("precision", f"given is expected {what}: was it written to an array of integers?")]
+        worst = float((off / scale).max())
+        for kind, dtype in (("float16", np.float16), ("float32", np.float32)):
+            if (given == given.astype(dtype)).all() and worst < 64 * np.finfo(dtype).eps:
+                return [item("precision", f"given holds {kind} numbers: it differs from expected by at most {worst:.1g} of its largest entry")]
+        if worst < 1e-3 and 2 * self.bad > self.count:
+            return [item("precision", f"given is right to {int(-np.log10(worst))} digits only: it differs from expected by at most "
+                         f"{worst:.1g} of its largest entry")]  # fmt: skip
+        return []
 
-            def slack(k: int, gradient: Arrays = gradient) -> np.ndarray:
-                scale = abs(self.expected[k][self.known[k]]).max(initial=0.0)
-                relative = np.median(self.error[k][self.known[k]]) / scale if scale > 0 else 1e-9
-                return np.full(self.shape, min(relative, 1e-3) * np.nanmax(abs(gradient(k)), initial=0.0))
+    def _antisymmetric(self) -> list[dict[str, str]]:
+        """given + its transpose = expected + its transpose."""
+        if len(self.shape) != 2 or self.shape[0] != self.shape[1] or self.shape[0] < 2:
+            return []
+        digits = 0.0
+        for g, e, t, known in zip(self.given, self.expected, self.error, self.known, strict=True):
+            both = np.triu(known & known.T)
+            if (abs(g + g.T - e - e.T) > t + t.T)[both].any() or not known.all():
+                return []
+            digits += np.log10(np.maximum(abs(g - e) / t, 1.0))[np.triu(both, 1)].sum()
+        detail = f"given + given^T = expected + expected^T: along symmetric directions of {self.name} the two agree"
+        return [item("symmetric", detail)] if digits >= ENOUGH else []
 
-            yield _Hypothesis(
-                "wrong-parameter",
-                f"given = {{c}} x the gradient with respect to {other}{self.everywhere}",
-                gradient,
-                slack=slack,
-                plain=f"{self.name} holds what belongs to {other}: given is the gradient with respect to {other}",
-            )
-            yield _Hypothesis(
-                "term",
-                f"given - expected = {{c}} x the gradient with respect to {other}{self.everywhere}",
-                gradient,
-                self._e,
-                slack,
-                cost=1.0,
-            )
+    def _reordered(self) -> list[dict[str, str]]:
+        """The same values at other places, at each point in another order."""
+        digits = 0.0
+        for g, e, t, known in zip(self.given, self.expected, self.error, self.known, strict=True):
+            widest = t.max()
+            one, other = np.sort(g, axis=None), np.sort(e, axis=None)
+            if not known.all() or (abs(one - other) > widest).any():
+                return []
+            gaps = np.diff(other)
+            digits += np.log10(np.maximum(gaps / widest, 1.0)).sum() if widest > 0 else 0.0
+        n = self.given[0].size
+        if n > 2 and digits >= ENOUGH + n / 2:
+            return [item("permutation", "given has the numbers of expected in another order")]
+        return []
 
-    def _terms(self) -> Iterator[_Hypothesis]:
-        """A term that one of the two has and the other has not."""
-        yield _Hypothesis(
-            "term",
-            f"given - expected = lambda {self.name} with lambda = {{c}}{self.everywhere}: an L2 term (weight decay) that "
-            "one of loss and gradient has and the other has not",
-            self._x, self._e, cost=0.5,
-        )  # fmt: skip
+    def _outer(self) -> list[dict[str, str]]:
+        if len(self.shape) != 2 or min(self.shape) < 2:
+            return []
+        digits = 0.0
+        for g, e, t, known in zip(self.given, self.expected, self.error, self.known, strict=True):
+            rest = g - e
+            if not known.all():
+                return []
+            i, j = np.unravel_index(np.argmax(abs(rest)), self.shape)
+            if rest[i, j] == 0 or not (abs(rest) > t).any():
+                continue
+            row, column = rest[i] / rest[i, j], rest[:, j] / rest[i, j]
+            allowed = t + abs(column)[:, None] * t[i] + abs(row) * t[:, [j]] + abs(np.outer(column, row)) * t[i, j]
+            model = np.outer(column, rest[i])
+            if (abs(rest - model) > allowed).any():
+                return []
+            tells = np.log10(np.maximum(abs(model) / allowed, 1.0))
+            tells[i], tells[:, j] = 0.0, 0.0
+            digits += tells.sum()
+        return [item("rank-one", "given - expected is an outer product (rank one) at every point")] if digits >= ENOUGH else []
 
     # -- wrong in some entries only
 
-    def _some(self) -> list[dict[str, str]]:
-        alive = [known & ~dead for known, dead in zip(self.known, self.dead, strict=True)]
-        if not any((live & ~wrong).any() for live, wrong in zip(alive, self.wrong, strict=True)):
-            return []
+    def _region(self) -> tuple[list[str], bool]:
+        """Where it is wrong, in one or several ways that are all true, and whether some entry is right."""
+        if self.bad == self.count:
+            return [], False
         union = np.any(self.wrong, axis=0)
-        free = np.all([~live for live in alive], axis=0)
-        where = where_wrong(union, free)
-        there = [h for h in [*self._factors(), *self._terms()]]
-        items = self._best(there, self.wrong)
-        detail = f"wrong in {where} only"
-        if items:
-            return [item("entries", f"{detail}; there {one['detail']}") for one in items]
-        if union.sum() <= (~free).sum() // 2:
-            return [item("entries", detail)]
-        return []
+        free = np.all([~live for live in self.alive], axis=0)
+        steady = all(not (union & live & ~wrong).any() for live, wrong in zip(self.alive, self.wrong, strict=True))
+        words = conditions(self, self.name)
+        if steady and not (union | free).all():
+            words = [where_wrong(union, free), *words]
+        elif steady:
+            words = words or ["every entry that is not zero"]
+        return words or [f"{self.bad} of {self.count} entries, others at each point"], True
+
+    def _some_by_rule(self) -> list[dict[str, str]]:
+        words, partly = self._region()
+        if not partly:
+            return []
+        zero = [abs(g) <= t for g, t in zip(self.given, self.error, strict=True)]
+        where = " and also ".join(words)
+        if all((z | ~w).all() for z, w in zip(zero, self.wrong, strict=True)):
+            return [item("entries", f"wrong in {where} only; there given is zero")]
+        there = [*forms.factors(self), *forms.terms(self, self.name), *forms.instead(self, self.name)]
+        if self.bad > 1:
+            there += forms.times(self, self.name)
+        found = self._best(there, self.wrong)
+        return [item(one["kind"] if one["kind"].endswith("term") else "entries", f"wrong in {where} only; there {one['detail']}")
+                for one in found]  # fmt: skip
+
+    def _some(self) -> list[dict[str, str]]:
+        words, partly = self._region()
+        if not partly or not (2 * self.bad <= self.count or "such as" not in words[0]):
+            return []
+        return [item("entries", f"wrong in {' and also '.join(words)} only")]
 
     def _summary(self) -> str:
-        return "none of the known mistakes gives these numbers"
+        cosines, ratios = [], []
+        for g, e, m in zip(self.given, self.expected, self.known, strict=True):
+            norms = np.sqrt((g[m] ** 2).sum()), np.sqrt((e[m] ** 2).sum())
+            if min(norms) > 0:
+                cosines.append((g[m] / norms[0] * (e[m] / norms[1])).sum())
+                ratios.append(norms[0] / norms[1])
+        text = "none of the known mistakes gives these numbers"
+        if not cosines:
+            return f"{text}; one of the two is zero at every point"
+        return f"{text}; the cosine of given and expected is {_range(cosines)}, the ratio of their norms {_range(ratios)}"
 
 
-def _moves(shape: tuple[int, ...]) -> Iterator[tuple[str, str, Callable[[np.ndarray], np.ndarray]]]:
-    """Kind, words and function of every rearrangement that keeps the shape."""
-    ndim = len(shape)
-    for axes in permutations(range(ndim)) if 1 < ndim <= 4 else ():
-        if axes != tuple(range(ndim)) and tuple(shape[a] for a in axes) == shape and max(shape) > 1:
-            what = "expected transposed" + ("" if ndim == 2 else f", axes {axes}")
-            yield "transpose", what, lambda array, axes=axes: array.transpose(axes)
+def _range(values: list[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+
+
+def _span(fit: Fit) -> str:
+    middle = fit.middle[np.isfinite(fit.middle)]
+    return f"{middle.min():.4g} to {middle.max():.4g}"
