@@ -7,6 +7,7 @@ to one part in 10^k adds k. A fit of few digits could be a coincidence, and is n
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,26 +82,53 @@ class Points:
 
     def __init__(self, seen: Iterable[Seen]) -> None:
         seen = list(seen)
-        self.shape = np.shape(seen[0].x)
-        self.x = [np.asarray(s.x, float) for s in seen]
-        self.others = [s.others for s in seen]
-        self.given = [np.asarray(s.given, float) for s in seen]
-        self.expected = [np.asarray(s.expected, float) for s in seen]
+        self.x, self.given, self.expected, error = (
+            [np.atleast_1d(np.asarray(getattr(s, part), float)) for s in seen]
+            for part in ("x", "given", "expected", "error")
+        )
+        self.shape = self.x[0].shape  # a number is an array of one entry
+        self.others = [
+            {name: (np.atleast_1d(gradient), np.atleast_1d(value)) for name, (gradient, value) in s.others.items()}
+            for s in seen
+        ]
         self.known = [
-            np.isfinite(e) & np.isfinite(g) & np.isfinite(s.error)
-            for e, g, s in zip(self.expected, self.given, seen, strict=True)
+            np.isfinite(e) & np.isfinite(g) & np.isfinite(t)
+            for e, g, t in zip(self.expected, self.given, error, strict=True)
         ]
         self.relative = [0.0] * len(seen)  # the error of a typical entry, of the largest one
-        self.error = [self._error(k, np.asarray(s.error, float)) for k, s in enumerate(seen)]
+        self.error = [self._error(k, t) for k, t in enumerate(error)]
         with np.errstate(invalid="ignore"):
             self.wrong = [
                 known & (abs(g - e) > t)
                 for known, g, e, t in zip(self.known, self.given, self.expected, self.error, strict=True)
             ]
+            worst = [
+                np.where(wrong, abs(g - e) / t, 0.0)
+                for wrong, g, e, t in zip(self.wrong, self.given, self.expected, self.error, strict=True)
+            ]
+            self.probes = [_probes(known, off) for known, off in zip(self.known, worst, strict=True)]
             self.dead = [  # both are zero: the entry tells nothing
                 known & (abs(g) <= t) & (abs(e) <= t)
                 for known, g, e, t in zip(self.known, self.given, self.expected, self.error, strict=True)
             ]
+
+    def pick(self, places: list[Any]) -> "Points":
+        """Some entries of every point, masks or indices, put together as one point with one axis.
+
+        Of the other arguments those stay that have the same shape, or one entry.
+        """
+
+        def together(arrays: list[np.ndarray]) -> np.ndarray:
+            return np.concatenate([np.broadcast_to(a, self.shape)[p] for a, p in zip(arrays, places, strict=True)])
+
+        others = {}
+        for name in self.others[0]:
+            sizes = {np.shape(array) for others in self.others for array in others[name]}
+            if sizes in ({self.shape}, {(1,)}):
+                gradients, values = zip(*(others[name] for others in self.others), strict=True)
+                others[name] = (together(list(gradients)), together(list(values)))
+        x, given, expected, error = map(together, (self.x, self.given, self.expected, self.error))
+        return Points([Seen(x, given, expected, error, others)])
 
     def __len__(self) -> int:
         return len(self.x)
@@ -144,16 +172,15 @@ class Points:
             d = np.broadcast_to(direction(k), self.shape)
             b = np.broadcast_to(base(k), self.shape) if base else np.zeros(self.shape)
             s = np.broadcast_to(slack(k), self.shape) if slack else np.zeros(self.shape)
-            mask = self.known[k] & np.isfinite(d) & np.isfinite(b) & np.isfinite(s)
-            if where is not None:
-                mask = mask & where[k]
             ids, groups = self._groups(by, groups)
-            part = [array[mask] for array in (self.given[k] - b, d, self.error[k], s, ids)]
-            if not part[0].size:
-                continue
-            if by in ("all", "point") and not _promising(*part[:4]):
-                return None
-            parts.append(part)
+            among = self.known[k] if where is None else self.known[k] & where[k]
+            if by in ("all", "point"):
+                probes = self.probes[k] if where is None else _spaced(among)
+                if not _promising(*(array[probes] for array in (self.given[k], b, d, self.error[k], s))):
+                    return None
+            mask = among & np.isfinite(d) & np.isfinite(b) & np.isfinite(s)
+            if mask.any():
+                parts.append([array[mask] for array in (self.given[k] - b, d, self.error[k], s, ids)])
         if not parts:
             return None
         rest, d, error, slack_of_d, ids = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -172,10 +199,27 @@ class Points:
         return (ids + before, before + self.shape[int(axis)]) if each else (ids, self.shape[int(axis)])
 
 
-def _promising(rest: np.ndarray, d: np.ndarray, error: np.ndarray, slack: np.ndarray) -> bool:
+def _probes(known: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Indices of a few known entries: some of the worst, and others spread over the array."""
+    count = min(off.size, _PROBES // 4)
+    worst = np.argpartition(off, -count, axis=None)[-count:]
+    places = np.concatenate([np.ravel_multi_index(_spaced(known), known.shape), worst])
+    return np.unravel_index(places[known.ravel()[places]], known.shape)
+
+
+def _spaced(mask: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Indices of a few entries of a mask."""
+    places = np.flatnonzero(mask)
+    return np.unravel_index(places[:: max(1, places.size // _PROBES)], mask.shape)
+
+
+def _promising(given: np.ndarray, base: np.ndarray, d: np.ndarray, error: np.ndarray, slack: np.ndarray) -> bool:
     """Whether a few entries agree on a number: most hypotheses end here."""
-    step = max(1, rest.size // _PROBES)
-    rest, d, error, slack = rest[::step], d[::step], error[::step], slack[::step]
+    rest = given - base
+    usable = np.isfinite(rest) & np.isfinite(d) & np.isfinite(slack)
+    if not usable.any():
+        return True
+    rest, d, error, slack = rest[usable], d[usable], error[usable], slack[usable]
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         best = int(np.argmax(abs(d) / (error + slack)))
         if d[best] == 0:

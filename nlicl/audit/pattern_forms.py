@@ -7,9 +7,10 @@ from math import lgamma, log, prod
 
 import numpy as np
 
-from .pattern_fit import Arrays, Points
+from .pattern_fit import Arrays, Fit, Points
 
-__all__ = ["Form", "factors", "instead", "moved", "of_others", "rearranged", "stale", "symmetric", "terms", "times"]
+__all__ = ["Form", "factors", "instead", "moved", "of_norms", "of_others", "of_values", "projections", "rearranged", "stale",
+           "symmetric", "terms", "times"]  # fmt: skip
 
 Move = Callable[[np.ndarray], np.ndarray]
 _FACTORIZATIONS = 40  # of the length of a vector: shapes that may have been flattened
@@ -46,6 +47,10 @@ class Form:
     spent: float = 0.0
     points: tuple[int, ...] | None = None
 
+    def fit(self, p: Points) -> Fit | None:
+        """The numbers c that fit the arrays for which this form was made."""
+        return p.fit(self.direction, self.base, slack=self.slack, points=self.points)
+
 
 def factors(p: Points) -> Iterator[Form]:
     """A multiple of the expected gradient, or its absolute value."""
@@ -53,18 +58,24 @@ def factors(p: Points) -> Iterator[Form]:
     signs = {bool(sign) for k in range(len(p)) for sign in np.unique(p.expected[k][p.known[k] & ~p.dead[k]] > 0)}
     if len(signs) == 2:
         text = "the absolute value of expected"
-        yield Form("sign", f"given = {{c}} x {text}", lambda k: abs(p.expected[k]), slack=_error(p), plain=f"given is {text}")
+        yield Form(
+            "sign", f"given = {{c}} x {text}", lambda k: abs(p.expected[k]), slack=_error(p), plain=f"given is {text}"
+        )
 
 
 def terms(p: Points, name: str) -> Iterator[Form]:
     """A term that one of the two has and the other has not."""
-    yield Form("term", f"given - expected = {{c}} x {name}: an L2 term (weight decay) with lambda = {{c}} that one of loss and gradient "
-               "has and the other has not", lambda k: p.x[k], _expected(p), cost=0.5)  # fmt: skip
+    yield Form("term", f"given - expected = {{c}} {name}: an L2 term (weight decay), lambda = {{c}}, that one of loss and gradient has "
+               "and the other has not", lambda k: p.x[k], _expected(p), cost=0.5)  # fmt: skip
     if not all((np.sign(x) == x).all() for x in p.x):  # else the same as above
-        yield Form("term", f"given - expected = {{c}} x sign({name}): an L1 term that one of loss and gradient has and the other has not",
+        yield Form("term", f"given - expected = {{c}} sign({name}): an L1 term that one of loss and gradient has and the other has not",
                    lambda k: np.sign(p.x[k]), _expected(p), cost=0.5)  # fmt: skip
     yield Form("constant-term", "given - expected = {c}, one number", lambda k: np.ones(p.shape), _expected(p), cost=0.5,
                plain="given - expected = 1, one number")  # fmt: skip
+
+
+def projections(p: Points, name: str) -> Iterator[Form]:
+    """A mean, or the part along x, that is subtracted in one of the two and not in the other."""
     yield from _means(p)
     yield from _projected(p, name)
 
@@ -139,7 +150,11 @@ def _moves(shape: tuple[int, ...]) -> Iterator[tuple[str, str, Move]]:
     square = ndim == 2 and shape[0] == shape[1]
     for axes in permutations(range(ndim)) if 1 < ndim <= 4 else ():
         swapped = tuple(shape[a] for a in axes) == shape
-        if swapped and axes != tuple(range(ndim)) and [a for a in axes if shape[a] > 1] != [a for a in range(ndim) if shape[a] > 1]:
+        if (
+            swapped
+            and axes != tuple(range(ndim))
+            and [a for a in axes if shape[a] > 1] != [a for a in range(ndim) if shape[a] > 1]
+        ):
             yield "transpose", "expected transposed" + ("" if ndim == 2 else f", axes {axes}"), _transposition(axes)
     if ndim == 1:
         rows = [r for r in range(2, n // 2 + 1) if n % r == 0]
@@ -147,8 +162,16 @@ def _moves(shape: tuple[int, ...]) -> Iterator[tuple[str, str, Move]]:
             what = f"expected with its entries in the order of reshape({r}, {n // r}) in order 'F'"
             yield "permutation", what, _flattening(r, n // r)
     elif not square and min(shape) > 1:
-        yield "permutation", "expected flattened in order 'F' and reshaped in order 'C'", lambda a: a.ravel(order="F").reshape(shape)
-        yield "permutation", "expected flattened in order 'C' and reshaped in order 'F'", lambda a: a.ravel().reshape(shape, order="F")
+        yield (
+            "permutation",
+            "expected flattened in order 'F' and reshaped in order 'C'",
+            lambda a: a.ravel(order="F").reshape(shape),
+        )
+        yield (
+            "permutation",
+            "expected flattened in order 'C' and reshaped in order 'F'",
+            lambda a: a.ravel().reshape(shape, order="F"),
+        )
     for axis in range(ndim):
         along = "" if ndim == 1 else f" along axis {axis}"
         if shape[axis] > 1:
@@ -187,12 +210,20 @@ def rearranged(p: Points) -> Iterator[Form]:
         order = np.empty(n, int)
         order[np.argsort(given @ key, kind="stable")] = np.argsort(expected @ key, kind="stable")
         differ = np.flatnonzero(order != np.arange(n))
-        lines = "entries" if len(p.shape) == 1 else f"lines along axis {axis}" if len(p.shape) > 2 else ("rows", "columns")[axis]
+        lines = (
+            "entries"
+            if len(p.shape) == 1
+            else f"lines along axis {axis}"
+            if len(p.shape) > 2
+            else ("rows", "columns")[axis]
+        )
         what = f"expected with its {lines} in another order"
         if len(differ) == 2:
             what = f"expected with {lines} {differ[0]} and {differ[1]} exchanged"
         spent = lgamma(n + 1) / log(10) if len(differ) != 2 else 2 * log(n) / log(10)
-        yield _rearrangement(p, "permutation", what, lambda array, order=order, axis=axis: array.take(order, axis), spent)
+        yield _rearrangement(
+            p, "permutation", what, lambda array, order=order, axis=axis: array.take(order, axis), spent
+        )
 
 
 def of_others(p: Points, name: str) -> Iterator[Form]:
@@ -245,13 +276,14 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
         reads = ""
         if all(np.allclose(x, x.T) for x in p.x[:1]):
             reads = f": {name} is symmetric"
-            if any(all(not tri(e, d)[np.isfinite(e)].any() for e in p.expected) for tri, d in ((np.triu, 1), (np.tril, -1))):
+            if any(
+                all(not tri(e, d)[np.isfinite(e)].any() for e in p.expected) for tri, d in ((np.triu, 1), (np.tril, -1))
+            ):
                 reads += " and the loss reads one triangle of it"
-        yield Form("symmetric", f"given = {{c}} x (G + G^T) of the expected G{reads}. With 1/2 for {{c}} the two agree along "
-                   "symmetric directions", lambda k: p.expected[k] + p.expected[k].T, None,
-                   lambda k: p.error[k] + p.error[k].T, f"given = G + G^T of the expected G{reads}. Its half agrees with G along "
-                   "symmetric directions", 0.5)  # fmt: skip
-        yield Form("symmetric", f"given = {{c}} x (G + G^T) of the expected G{reads}. Along symmetric directions the two agree",
+        yield Form("symmetric", f"given = {{c}} x (G + G^T) of the expected G{reads}", lambda k: p.expected[k] + p.expected[k].T, None,
+                   lambda k: p.error[k] + p.error[k].T,
+                   f"given = G + G^T of the expected G{reads}. Half of it agrees with G along symmetric directions", 0.5)  # fmt: skip
+        yield Form("symmetric", f"given = {{c}} x (G + G^T)/2 of the expected G{reads}",
                    lambda k: (p.expected[k] + p.expected[k].T) / 2, None, lambda k: (p.error[k] + p.error[k].T) / 2,
                    f"given = (G + G^T)/2 of the expected G{reads}. Along symmetric directions the two agree", 0.0)  # fmt: skip
         yield Form("transpose", "given = expected + {c} x expected transposed", lambda k: p.expected[k].T, _expected(p),
@@ -267,10 +299,9 @@ def _same(p: Points, k: int, array: np.ndarray) -> bool:
 
 
 def times(p: Points, name: str) -> Iterator[Form]:
-    """Expected times a function of x, of expected or of another argument's value."""
+    """Expected times a function of x, or a function of expected, entry by entry."""
     for text, of_x in _of_x(p, name):
-        yield Form("wrong-factor", f"given = {{c}} x (expected times {text})", lambda k, f=of_x: p.expected[k] * f(k), None,
-                   lambda k, f=of_x: p.error[k] * abs(f(k)), f"given = expected times {text}", 1.0)  # fmt: skip
+        yield _product(p, text, of_x)
     e, t = p.expected, p.error
     for text, power, slack in (
         ("expected squared", lambda k: e[k] ** 2, lambda k: 2 * abs(e[k]) * t[k]),
@@ -301,23 +332,45 @@ def _of_x(p: Points, name: str) -> Iterator[tuple[str, Arrays]]:
         (f"(1 - {name}^2)", lambda k: 1 - x[k] ** 2),
         (f"{name} (1 - {name})", lambda k: x[k] * (1 - x[k])),
     )
-    whole: list[tuple[str, str, tuple[int, ...]]] = [("", "", tuple(range(len(p.shape))))]
+
+
+def of_norms(p: Points, name: str) -> Iterator[Form]:
+    """Expected times a norm of x or of expected, or over it."""
+    axes: list[tuple[str, tuple[int, ...]]] = [("", tuple(range(len(p.shape))))]
     if len(p.shape) > 1:
-        whole += [("", f" along axis {axis}", (axis,)) for axis in range(len(p.shape)) if p.shape[axis] > 1]
-    for _, along, axis in whole if prod(p.shape) > 1 else []:
+        axes += [(f" along axis {axis}", (axis,)) for axis in range(len(p.shape)) if p.shape[axis] > 1]
+    for along, axis in axes if prod(p.shape) > 1 else []:
         for of, arrays in ((name, p.x), ("expected", p.expected)):
+            for power, text in (
+                (1, "the norm"),
+                (-1, "1 / the norm"),
+                (2, "the squared norm"),
+                (-2, "1 / the squared norm"),
+            ):
 
-            def norm(k: int, arrays: list[np.ndarray] = arrays, axis: tuple[int, ...] = axis) -> np.ndarray:
-                return np.asarray(np.sqrt((arrays[k] ** 2).sum(axis=axis, keepdims=True)))
+                def norm(
+                    k: int, arrays: list[np.ndarray] = arrays, axis: tuple[int, ...] = axis, power: float = power
+                ) -> np.ndarray:
+                    return np.asarray((arrays[k] ** 2).sum(axis=axis, keepdims=True) ** (power / 2))
 
-            yield f"the norm of {of}{along}", norm
-            yield f"1 / the norm of {of}{along}", lambda k, norm=norm: 1 / norm(k)
-            yield f"the squared norm of {of}{along}", lambda k, norm=norm: norm(k) ** 2
-            yield f"1 / the squared norm of {of}{along}", lambda k, norm=norm: norm(k) ** -2.0
+                yield _product(p, f"{text} of {of}{along}", norm)
+
+
+def of_values(p: Points) -> Iterator[Form]:
+    """Expected times another argument's value, or over it; the value may stand beside every row or column."""
     for other in p.others[0]:
         for spread in _spread(p, other):
-            yield other, lambda k, f=spread: f(np.asarray(p.others[k][other][1], float))
-            yield f"1 / {other}", lambda k, f=spread: 1 / f(np.asarray(p.others[k][other][1], float))
+
+            def value(k: int, other: str = other, spread: Move = spread) -> np.ndarray:
+                return spread(np.asarray(p.others[k][other][1], float))
+
+            yield _product(p, other, value)
+            yield _product(p, f"1 / {other}", lambda k, value=value: 1 / value(k))
+
+
+def _product(p: Points, text: str, factor: Arrays) -> Form:
+    return Form("wrong-factor", f"given = {{c}} x (expected times {text})", lambda k: p.expected[k] * factor(k), None,
+                lambda k: p.error[k] * abs(factor(k)), f"given = expected times {text}", 1.0)  # fmt: skip
 
 
 def _spread(p: Points, other: str) -> Iterator[Move]:

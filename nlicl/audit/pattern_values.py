@@ -10,15 +10,16 @@ _FEWEST = 8  # entries that must be told apart
 _FEW = 3  # of them on either side
 
 
-def conditions(p: Points, name: str) -> list[str]:
-    """Conditions on the values that hold in the wrong entries and in no other: "16 of 40 entries: those with x > 0"."""
+def conditions(p: Points, name: str) -> str:
+    """A condition on the values that holds in the wrong entries and in no other: "16 of 40 entries: those with x > 0"."""
     alive = np.concatenate([(known & ~dead).ravel() for known, dead in zip(p.known, p.dead, strict=True)])
     x, g, e, t, wrong = (
-        np.concatenate([array.ravel() for array in arrays])[alive] for arrays in (p.x, p.given, p.expected, p.error, p.wrong)
+        np.concatenate([array.ravel() for array in arrays])[alive]
+        for arrays in (p.x, p.given, p.expected, p.error, p.wrong)
     )
     bad = int(wrong.sum())
     if wrong.size < _FEWEST or min(bad, wrong.size - bad) < _FEW:
-        return []
+        return ""
     found = []
     for text, mask in (
         (f"{name} > 0", x > 0), (f"{name} < 0", x < 0), (f"{name} = 0", x == 0), (f"{name} not zero", x != 0),
@@ -31,7 +32,7 @@ def conditions(p: Points, name: str) -> list[str]:
     if not found and wrong.size >= 2 * _FEWEST:
         for text, values in ((name, x), (f"|{name}|", abs(x)), ("|expected|", abs(e))):
             found += _beyond(text, values, wrong)
-    return [f"{bad} of {wrong.size} entries: those with {' and also '.join(found)}"] if found else []
+    return f"{bad} of {wrong.size} entries: those with {' and also '.join(found)}" if found else ""
 
 
 def _beyond(text: str, values: np.ndarray, wrong: np.ndarray) -> list[str]:

@@ -32,6 +32,7 @@ from .pattern_where import where_wrong
 __all__ = ["Seen", "explain", "where_wrong"]
 
 _ALIKE = 0.6  # hypotheses whose complexities differ by less are listed together
+_VAGUE = "such as"  # in words that name no pattern
 _SHOWN = 6  # factors named one by one
 
 
@@ -90,39 +91,52 @@ class _Search(Points):
         return [item("entries", f"given is {' or '.join(values)} in {where_wrong(bad[k])}{at}")]
 
     def _zero(self) -> list[dict[str, str]]:
-        if any(given[known].any() for given, known in zip(self.given, self.known, strict=True)):
+        if any((abs(g) > t)[known].any() for g, t, known in zip(self.given, self.error, self.known, strict=True)):
             return []
         return [item("zero", f"given is zero{self._everywhere()}; expected is not")]
 
     def _where_zero(self) -> list[dict[str, str]]:
-        if all((abs(e[known]) <= t[known]).all() for e, t, known in zip(self.expected, self.error, self.known, strict=True)):
-            return [item("extra-term", f"expected is zero{self._everywhere()}: the loss does not depend on {self.name} there; given is not")]
+        if all(
+            (abs(e[known]) <= t[known]).all() for e, t, known in zip(self.expected, self.error, self.known, strict=True)
+        ):
+            return [
+                item(
+                    "extra-term",
+                    f"expected is zero{self._everywhere()}: the loss does not depend on {self.name} there; given is not",
+                )
+            ]
         return []
 
     # -- one number for all entries
 
     def _whole(self) -> list[dict[str, str]]:
         simple = [*forms.factors(self), *forms.moved(self), *forms.of_others(self, self.name), *forms.stale(self),
-                  *forms.terms(self, self.name), *forms.symmetric(self, self.name)]  # fmt: skip
+                  *forms.terms(self, self.name), *forms.projections(self, self.name), *forms.symmetric(self, self.name)]  # fmt: skip
         return self._best(simple) or self._antisymmetric()
 
     def _times(self) -> list[dict[str, str]]:
-        return self._best([*forms.times(self, self.name), *forms.instead(self, self.name)])
+        probes = self.pick(self.probes)  # a few entries decide quickly which of these may fit
+        hopes = [
+            form.fit(probes) is not None
+            for form in (*forms.times(probes, self.name), *forms.instead(probes, self.name))
+        ]
+        tried = [*forms.times(self, self.name), *forms.instead(self, self.name)]
+        return self._best([form for form, hope in zip(tried, hopes, strict=True) if hope] + list(forms.of_values(self)))
 
     def _rearranged(self) -> list[dict[str, str]]:
         return self._best(list(forms.rearranged(self))) or self._reordered()
 
-    def _best(self, tried: list[Form], where: list[np.ndarray] | None = None) -> list[dict[str, str]]:
-        """The items of the forms that fit, those of the least complexity."""
+    def _best(self, tried: list[Form], part: Points | None = None) -> list[dict[str, str]]:
+        """The items of the forms that fit, those of the least complexity; forms for a part of the entries, if given."""
         found: list[tuple[float, dict[str, str]]] = []
         for form in tried:
-            fit = self.fit(form.direction, form.base, where=where, slack=form.slack, points=form.points)
+            fit = form.fit(part or self)
             if fit is None or not np.isfinite(fit.low).all():
                 continue
             c = number(float(fit.low[0]), float(fit.high[0]), self.sizes)
             if c.value != 0 and c.worth(fit) - form.spent >= ENOUGH and (c.text != "1" or form.plain):
                 cost = form.cost + c.cost + (1.0 if form.plain and c.text != "1" else 0.0)
-                found.append((cost, self._say(form, c, where is None)))
+                found.append((cost, self._say(form, c, part is None)))
         least = min((cost for cost, _ in found), default=0.0)
         chosen = [one for cost, one in sorted(found, key=lambda pair: pair[0]) if cost < least + _ALIKE]
         return [one for n, one in enumerate(chosen) if one not in chosen[:n]]
@@ -154,7 +168,7 @@ class _Search(Points):
                               + self._mean()))  # fmt: skip
         fit = self.fit(lambda k: self.expected[k], by="point", slack=lambda k: self.error[k])
         if not found and fit is not None and fit.digits >= ENOUGH:
-            named = self._best([*forms.times(self, self.name)])
+            named = self._best(list(forms.of_norms(self, self.name)))
             text = f"given is a number times expected, another number at each point, from {_span(fit)}"
             return named or [item("scale", text)]
         return found
@@ -178,7 +192,9 @@ class _Search(Points):
             for arrays in (self.given, self.expected)
         )
         if given and not expected:
-            return "given sums to zero and expected does not. A mean is subtracted in the gradient only, as on a simplex"
+            return (
+                "given sums to zero and expected does not. A mean is subtracted in the gradient only, as on a simplex"
+            )
         if expected and not given:
             return "expected sums to zero and given does not. A mean is subtracted twice, or not at all"
         return "a mean that one of them has and the other has not?"
@@ -192,7 +208,12 @@ class _Search(Points):
             if self._fit_by(f"{axis} point", None):
                 found.append(item("constant-term", f"given - expected is one number within each {line}"))
             if self._fit_by(f"{axis} point", self.x):
-                found.append(item("normal", f"given - expected is a multiple of {self.name} within each {line}: gradients on spheres?"))
+                found.append(
+                    item(
+                        "normal",
+                        f"given - expected is a multiple of {self.name} within each {line}: gradients on spheres?",
+                    )
+                )
             for by in (str(axis), f"{axis} point"):
                 fit = self.fit(lambda k: self.expected[k], by=by, slack=lambda k: self.error[k])
                 if fit is not None and fit.digits >= ENOUGH:
@@ -226,16 +247,27 @@ class _Search(Points):
                                 (bottom, np.inf, f"below {bottom:.6g}")):  # fmt: skip
             if abs(high) == 0 or abs(low) == 0:
                 continue
-            misfit = [abs(g - np.clip(e, low, high)) > t for g, e, t in zip(self.given, self.expected, self.error, strict=True)]
-            if not any((bad & m).any() for bad, m in zip(misfit, self.known, strict=True)) and self.bad >= 2 and self.bad < self.count:
-                digits = sum(np.log10(abs(g[w]) / t[w]).sum() for g, t, w in zip(self.given, self.error, self.wrong, strict=True))
+            misfit = [
+                abs(g - np.clip(e, low, high)) > t
+                for g, e, t in zip(self.given, self.expected, self.error, strict=True)
+            ]
+            if (
+                not any((bad & m).any() for bad, m in zip(misfit, self.known, strict=True))
+                and self.bad >= 2
+                and self.bad < self.count
+            ):
+                digits = sum(
+                    np.log10(abs(g[w]) / t[w]).sum() for g, t, w in zip(self.given, self.error, self.wrong, strict=True)
+                )
                 if digits * (self.bad - 1) / self.bad >= ENOUGH:
                     return [item("clipped", f"given is expected cut {text}, in {self.bad} of {self.count} entries")]
         return []
 
     def _imprecise(self) -> list[dict[str, str]]:
         """Right to a few digits, as from a narrower type."""
-        pairs = [(g[m], e[m], t[m]) for g, e, t, m in zip(self.given, self.expected, self.error, self.known, strict=True)]
+        pairs = [
+            (g[m], e[m], t[m]) for g, e, t, m in zip(self.given, self.expected, self.error, self.known, strict=True)
+        ]
         given, expected, error = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
         scale, off = abs(expected).max(), abs(given - expected)
         if scale == 0 or self.count < 3:
@@ -248,7 +280,12 @@ class _Search(Points):
         worst = float((off / scale).max())
         for kind, dtype in (("float16", np.float16), ("float32", np.float32)):
             if (given == given.astype(dtype)).all() and worst < 64 * np.finfo(dtype).eps:
-                return [item("precision", f"given holds {kind} numbers: it differs from expected by at most {worst:.1g} of its largest entry")]
+                return [
+                    item(
+                        "precision",
+                        f"given holds {kind} numbers: it differs from expected by at most {worst:.1g} of its largest entry",
+                    )
+                ]
         if worst < 1e-3 and 2 * self.bad > self.count:
             return [item("precision", f"given is right to {int(-np.log10(worst))} digits only: it differs from expected by at most "
                          f"{worst:.1g} of its largest entry")]  # fmt: skip
@@ -301,44 +338,47 @@ class _Search(Points):
             tells = np.log10(np.maximum(abs(model) / allowed, 1.0))
             tells[i], tells[:, j] = 0.0, 0.0
             digits += tells.sum()
-        return [item("rank-one", "given - expected is an outer product (rank one) at every point")] if digits >= ENOUGH else []
+        return (
+            [item("rank-one", "given - expected is an outer product (rank one) at every point")]
+            if digits >= ENOUGH
+            else []
+        )
 
     # -- wrong in some entries only
 
-    def _region(self) -> tuple[list[str], bool]:
-        """Where it is wrong, in one or several ways that are all true, and whether some entry is right."""
+    def _region(self) -> str:
+        """Where it is wrong; "" if everywhere."""
         if self.bad == self.count:
-            return [], False
+            return ""
         union = np.any(self.wrong, axis=0)
         free = np.all([~live for live in self.alive], axis=0)
-        steady = all(not (union & live & ~wrong).any() for live, wrong in zip(self.alive, self.wrong, strict=True))
-        words = conditions(self, self.name)
-        if steady and not (union | free).all():
-            words = [where_wrong(union, free), *words]
-        elif steady:
-            words = words or ["every entry that is not zero"]
-        return words or [f"{self.bad} of {self.count} entries, others at each point"], True
+        steady = not any((union & live & ~wrong).any() for live, wrong in zip(self.alive, self.wrong, strict=True))
+        where = where_wrong(union, free) if steady else ""
+        if not where or _VAGUE in where:
+            where = conditions(self, self.name) or where
+        return where or f"{self.bad} of {self.count} entries, others at each point"
 
     def _some_by_rule(self) -> list[dict[str, str]]:
-        words, partly = self._region()
-        if not partly:
+        words = self._region()
+        if not words:
             return []
-        zero = [abs(g) <= t for g, t in zip(self.given, self.error, strict=True)]
-        where = " and also ".join(words)
-        if all((z | ~w).all() for z, w in zip(zero, self.wrong, strict=True)):
-            return [item("entries", f"wrong in {where} only; there given is zero")]
-        there = [*forms.factors(self), *forms.terms(self, self.name), *forms.instead(self, self.name)]
+        where = _only(words)
+        if all((abs(g) <= t)[w].all() for g, t, w in zip(self.given, self.error, self.wrong, strict=True)):
+            return [item("entries", f"wrong {where}; there given is zero")]
+        part = self.pick(self.wrong)
+        there = [*forms.factors(part), *forms.terms(part, self.name), *forms.instead(part, self.name)]
         if self.bad > 1:
-            there += forms.times(self, self.name)
-        found = self._best(there, self.wrong)
-        return [item(one["kind"] if one["kind"].endswith("term") else "entries", f"wrong in {where} only; there {one['detail']}")
-                for one in found]  # fmt: skip
+            there += forms.times(part, self.name)
+        return [
+            item(one["kind"] if one["kind"].endswith("term") else "entries", f"wrong {where}; there {one['detail']}")
+            for one in self._best(there, part)
+        ]
 
     def _some(self) -> list[dict[str, str]]:
-        words, partly = self._region()
-        if not partly or not (2 * self.bad <= self.count or "such as" not in words[0]):
+        words = self._region()
+        if not words or (2 * self.bad > self.count and (_VAGUE in words or "others at each" in words)):
             return []
-        return [item("entries", f"wrong in {' and also '.join(words)} only")]
+        return [item("entries", f"wrong {_only(words)}")]
 
     def _summary(self) -> str:
         cosines, ratios = [], []
@@ -350,7 +390,13 @@ class _Search(Points):
         text = "none of the known mistakes gives these numbers"
         if not cosines:
             return f"{text}; one of the two is zero at every point"
-        return f"{text}; the cosine of given and expected is {_range(cosines)}, the ratio of their norms {_range(ratios)}"
+        return (
+            f"{text}; the cosine of given and expected is {_range(cosines)}, the ratio of their norms {_range(ratios)}"
+        )
+
+
+def _only(words: str) -> str:
+    return f"in {words}" if words.startswith(("all but", "every entry")) else f"only in {words}"
 
 
 def _range(values: list[float]) -> str:
