@@ -106,6 +106,7 @@ class Points:
                 np.where(wrong, abs(g - e) / t, 0.0)
                 for wrong, g, e, t in zip(self.wrong, self.given, self.expected, self.error, strict=True)
             ]
+            self.worst = [np.unravel_index(int(np.argmax(off)), self.shape) for off in worst]
             self.probes = [_probes(known, off) for known, off in zip(self.known, worst, strict=True)]
             self.dead = [  # both are zero: the entry tells nothing
                 known & (abs(g) <= t) & (abs(e) <= t)
@@ -178,6 +179,10 @@ class Points:
                 probes = self.probes[k] if where is None else _spaced(among)
                 if not _promising(*(array[probes] for array in (self.given[k], b, d, self.error[k], s))):
                     return None
+            elif not _promising(
+                *(self._line(array, k, int(by[0])) for array in (self.given[k], b, d, self.error[k], s))
+            ):
+                return None
             mask = among & np.isfinite(d) & np.isfinite(b) & np.isfinite(s)
             if mask.any():
                 parts.append([array[mask] for array in (self.given[k] - b, d, self.error[k], s, ids)])
@@ -185,6 +190,11 @@ class Points:
             return None
         rest, d, error, slack_of_d, ids = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return _intervals(rest, d, error, slack_of_d, ids, groups)
+
+    def _line(self, array: np.ndarray, k: int, axis: int) -> np.ndarray:
+        """Some entries of the row or column in which the worst entry of point k lies."""
+        line = array.take(self.worst[k][axis], axis).ravel()
+        return line[:: max(1, line.size // _PROBES)]
 
     def _groups(self, by: str, before: int) -> tuple[np.ndarray, int]:
         """The number of every entry's group, and how many groups there are with this point's."""
@@ -216,7 +226,7 @@ def _spaced(mask: np.ndarray) -> tuple[np.ndarray, ...]:
 def _promising(given: np.ndarray, base: np.ndarray, d: np.ndarray, error: np.ndarray, slack: np.ndarray) -> bool:
     """Whether a few entries agree on a number: most hypotheses end here."""
     rest = given - base
-    usable = np.isfinite(rest) & np.isfinite(d) & np.isfinite(slack)
+    usable = np.isfinite(rest) & np.isfinite(d) & np.isfinite(error) & np.isfinite(slack)
     if not usable.any():
         return True
     rest, d, error, slack = rest[usable], d[usable], error[usable], slack[usable]

@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import permutations
-from math import lgamma, log, prod
+from math import prod
 
 import numpy as np
 
-from .pattern_fit import Arrays, Fit, Points
+from .comparison import item
+from .pattern_fit import ENOUGH, Arrays, Fit, Points, number
 
-__all__ = ["Form", "factors", "instead", "moved", "of_norms", "of_others", "of_values", "projections", "rearranged", "stale",
-           "symmetric", "terms", "times"]  # fmt: skip
+__all__ = ["Form", "best", "factors", "instead", "of_norms", "of_others", "of_values", "projections", "terms", "times"]
 
-Move = Callable[[np.ndarray], np.ndarray]
-_FACTORIZATIONS = 40  # of the length of a vector: shapes that may have been flattened
+_ALIKE = 0.6  # forms whose complexities differ by less are reported together
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,28 @@ class Form:
     def fit(self, p: Points) -> Fit | None:
         """The numbers c that fit the arrays for which this form was made."""
         return p.fit(self.direction, self.base, slack=self.slack, points=self.points)
+
+
+def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = "") -> list[dict[str, str]]:
+    """The items of the forms that fit, those of the least complexity; `everywhere` stands behind a constant factor."""
+    found: list[tuple[float, dict[str, str]]] = []
+    for form in tried:
+        fit = form.fit(p)
+        if fit is None or not np.isfinite(fit.low).all():
+            continue
+        c = number(float(fit.low[0]), float(fit.high[0]), sizes)
+        if c.value == 0 or c.worth(fit) - form.spent < ENOUGH or (c.text == "1" and not form.plain):
+            continue
+        kind = "sign" if form.kind == "scale" and c.text == "-1" else form.kind
+        if kind == "term":
+            kind = "missing-term" if c.value < 0 else "extra-term"
+        plain = c.text == "1" and form.plain
+        text = form.plain if plain else form.text.format(c=c.text) + c.remark()
+        cost = form.cost + c.cost + (0.0 if plain or not form.plain else 1.0)
+        found.append((cost, item(kind, text + (everywhere if form.kind == "scale" else ""))))
+    least = min((cost for cost, _ in found), default=0.0)
+    chosen = [one for cost, one in sorted(found, key=lambda pair: pair[0]) if cost < least + _ALIKE]
+    return [one for n, one in enumerate(chosen) if one not in chosen[:n]]
 
 
 def factors(p: Points) -> Iterator[Form]:
@@ -90,7 +110,7 @@ def _means(p: Points) -> Iterator[Form]:
     for axis, along in axes:
 
         def centred(k: int, axis: tuple[int, ...] = axis) -> np.ndarray:
-            return np.asarray(p.expected[k].mean(axis=axis, keepdims=True))
+            return np.asarray(-p.expected[k].mean(axis=axis, keepdims=True))
 
         def not_centred(k: int, axis: tuple[int, ...] = axis) -> np.ndarray:
             return np.asarray(p.given[k].mean(axis=axis, keepdims=True))
@@ -98,7 +118,7 @@ def _means(p: Points) -> Iterator[Form]:
         def slack(k: int, axis: tuple[int, ...] = axis) -> np.ndarray:
             return np.asarray(p.error[k].mean(axis=axis, keepdims=True))
 
-        yield Form("constant-term", f"given = expected - {{c}} x mean(expected){along}", lambda k, f=centred: -f(k), _expected(p),
+        yield Form("constant-term", f"given = expected - {{c}} x mean(expected){along}", centred, _expected(p),
                    slack, f"given = expected - mean(expected){along}: the mean is subtracted once too often in the gradient, or is not "
                    "taken into account in the loss", 1.0)  # fmt: skip
         yield Form("constant-term", f"expected = given - {{c}} x mean(given){along}", not_centred, _expected(p),
@@ -131,101 +151,6 @@ def _projected(p: Points, name: str) -> Iterator[Form]:
                        f"given = expected - {formula}: the part along {name} is left out; {tangent}", 0.5 + 0.2 * over)  # fmt: skip
 
 
-def moved(p: Points) -> Iterator[Form]:
-    """The right numbers at other places, by a rule."""
-    for kind, what, move in _moves(p.shape):
-        yield _rearrangement(p, kind, what, move)
-
-
-def _rearrangement(p: Points, kind: str, what: str, move: Move, spent: float = 0.0) -> Form:
-    return Form(kind, f"given = {{c}} x {what}", lambda k: move(p.expected[k]), None, lambda k: move(p.error[k]),
-                f"given is {what}", spent=spent)  # fmt: skip
-
-
-def _moves(shape: tuple[int, ...]) -> Iterator[tuple[str, str, Move]]:
-    """Kind, words and function of every rearrangement that keeps the shape."""
-    ndim, n = len(shape), prod(shape)
-    if n < 2:
-        return
-    square = ndim == 2 and shape[0] == shape[1]
-    for axes in permutations(range(ndim)) if 1 < ndim <= 4 else ():
-        swapped = tuple(shape[a] for a in axes) == shape
-        if (
-            swapped
-            and axes != tuple(range(ndim))
-            and [a for a in axes if shape[a] > 1] != [a for a in range(ndim) if shape[a] > 1]
-        ):
-            yield "transpose", "expected transposed" + ("" if ndim == 2 else f", axes {axes}"), _transposition(axes)
-    if ndim == 1:
-        rows = [r for r in range(2, n // 2 + 1) if n % r == 0]
-        for r in rows[:_FACTORIZATIONS]:
-            what = f"expected with its entries in the order of reshape({r}, {n // r}) in order 'F'"
-            yield "permutation", what, _flattening(r, n // r)
-    elif not square and min(shape) > 1:
-        yield (
-            "permutation",
-            "expected flattened in order 'F' and reshaped in order 'C'",
-            lambda a: a.ravel(order="F").reshape(shape),
-        )
-        yield (
-            "permutation",
-            "expected flattened in order 'C' and reshaped in order 'F'",
-            lambda a: a.ravel().reshape(shape, order="F"),
-        )
-    for axis in range(ndim):
-        along = "" if ndim == 1 else f" along axis {axis}"
-        if shape[axis] > 1:
-            yield "permutation", f"expected reversed{along}", _flip(axis)
-        for step in (1, -1) if shape[axis] > 2 else ():
-            yield "permutation", f"expected shifted by {step}{along}, the end put at the front" if step == 1 else (
-                f"expected shifted by {step}{along}, the front put at the end"), _roll(step, axis)  # fmt: skip
-
-
-def _transposition(axes: tuple[int, ...]) -> Move:
-    return lambda array: array.transpose(axes)
-
-
-def _flattening(rows: int, columns: int) -> Move:
-    return lambda array: array.reshape(rows, columns).ravel(order="F")
-
-
-def _flip(axis: int) -> Move:
-    return lambda array: np.flip(array, axis)
-
-
-def _roll(step: int, axis: int) -> Move:
-    return lambda array: np.roll(array, step, axis)
-
-
-def rearranged(p: Points) -> Iterator[Form]:
-    """The right numbers at other places without a rule: the order is that of the first point."""
-    if not all(known.all() for known in p.known):
-        return
-    for axis in range(len(p.shape)):
-        n = p.shape[axis]
-        if n < 2:
-            continue
-        given, expected = (np.moveaxis(array[0], axis, 0).reshape(n, -1) for array in (p.given, p.expected))
-        key = np.cos(np.arange(given.shape[1]))  # the lines are told apart by a fixed combination of their entries
-        order = np.empty(n, int)
-        order[np.argsort(given @ key, kind="stable")] = np.argsort(expected @ key, kind="stable")
-        differ = np.flatnonzero(order != np.arange(n))
-        lines = (
-            "entries"
-            if len(p.shape) == 1
-            else f"lines along axis {axis}"
-            if len(p.shape) > 2
-            else ("rows", "columns")[axis]
-        )
-        what = f"expected with its {lines} in another order"
-        if len(differ) == 2:
-            what = f"expected with {lines} {differ[0]} and {differ[1]} exchanged"
-        spent = lgamma(n + 1) / log(10) if len(differ) != 2 else 2 * log(n) / log(10)
-        yield _rearrangement(
-            p, "permutation", what, lambda array, order=order, axis=axis: array.take(order, axis), spent
-        )
-
-
 def of_others(p: Points, name: str) -> Iterator[Form]:
     """The gradient by another argument, instead of the right one or added to it."""
     for other in p.others[0]:
@@ -245,57 +170,6 @@ def of_others(p: Points, name: str) -> Iterator[Form]:
                    f"{name} holds what belongs to {other}: given is {text}")  # fmt: skip
         yield Form("term", f"given - expected = {{c}} x {text}", gradient, _expected(p), slack,
                    f"given = expected + {text}", cost=1.0)  # fmt: skip
-
-
-def stale(p: Points) -> Iterator[Form]:
-    """The gradient at another of the points."""
-    if len(p) < 2:
-        return
-    later = tuple(range(1, len(p)))
-    if any(p.wrong[k].any() for k in later) and all(_differ(p, k, k - 1) for k in later):
-        yield Form("stale", "given = {c} x expected at the point before", lambda k: p.expected[k - 1], None,
-                   lambda k: p.error[k - 1], "given at every point but the first is expected at the point before", points=later)  # fmt: skip
-        if len(p) > 2:
-            yield Form("stale", "given = {c} x expected at the first point", lambda k: p.expected[0], None,
-                       lambda k: p.error[0], "given at every point is expected at the first point", points=later)  # fmt: skip
-
-
-def _differ(p: Points, one: int, other: int) -> bool:
-    both = p.known[one] & p.known[other]
-    return bool((abs(p.expected[one] - p.expected[other])[both] > 4 * (p.error[one] + p.error[other])[both]).any())
-
-
-def symmetric(p: Points, name: str) -> Iterator[Form]:
-    """What is done with the gradient by a symmetric matrix."""
-    if len(p.shape) != 2 or p.shape[0] != p.shape[1] or p.shape[0] < 2:
-        return
-    if all(_same(p, k, p.expected[k].T) for k in range(len(p))):
-        form = "2 G - diag(G) of the expected G"
-    else:
-        form = "G + G^T - diag(G) of the expected G"
-        reads = ""
-        if all(np.allclose(x, x.T) for x in p.x[:1]):
-            reads = f": {name} is symmetric"
-            if any(
-                all(not tri(e, d)[np.isfinite(e)].any() for e in p.expected) for tri, d in ((np.triu, 1), (np.tril, -1))
-            ):
-                reads += " and the loss reads one triangle of it"
-        yield Form("symmetric", f"given = {{c}} x (G + G^T) of the expected G{reads}", lambda k: p.expected[k] + p.expected[k].T, None,
-                   lambda k: p.error[k] + p.error[k].T,
-                   f"given = G + G^T of the expected G{reads}. Half of it agrees with G along symmetric directions", 0.5)  # fmt: skip
-        yield Form("symmetric", f"given = {{c}} x (G + G^T)/2 of the expected G{reads}",
-                   lambda k: (p.expected[k] + p.expected[k].T) / 2, None, lambda k: (p.error[k] + p.error[k].T) / 2,
-                   f"given = (G + G^T)/2 of the expected G{reads}. Along symmetric directions the two agree", 0.0)  # fmt: skip
-        yield Form("transpose", "given = expected + {c} x expected transposed", lambda k: p.expected[k].T, _expected(p),
-                   lambda k: p.error[k].T, cost=1.0)  # fmt: skip
-    yield Form("symmetric", f"given = {{c}} x ({form})", lambda k: p.expected[k] + p.expected[k].T - np.diag(np.diag(p.expected[k])),
-               None, lambda k: p.error[k] + p.error[k].T,
-               f"given = {form}: the derivative by the independent entries of a symmetric {name}", 0.5)  # fmt: skip
-
-
-def _same(p: Points, k: int, array: np.ndarray) -> bool:
-    both = p.known[k] & np.isfinite(array)
-    return bool((abs(array - p.expected[k])[both] <= 2 * p.error[k][both]).all())
 
 
 def times(p: Points, name: str) -> Iterator[Form]:
@@ -361,11 +235,14 @@ def of_values(p: Points) -> Iterator[Form]:
     for other in p.others[0]:
         for spread in _spread(p, other):
 
-            def value(k: int, other: str = other, spread: Move = spread) -> np.ndarray:
+            def value(k: int, other: str = other, spread: Callable[[np.ndarray], np.ndarray] = spread) -> np.ndarray:
                 return spread(np.asarray(p.others[k][other][1], float))
 
+            def inverse(k: int, value: Arrays = value) -> np.ndarray:
+                return 1 / value(k)
+
             yield _product(p, other, value)
-            yield _product(p, f"1 / {other}", lambda k, value=value: 1 / value(k))
+            yield _product(p, f"1 / {other}", inverse)
 
 
 def _product(p: Points, text: str, factor: Arrays) -> Form:
@@ -373,19 +250,23 @@ def _product(p: Points, text: str, factor: Arrays) -> Form:
                 lambda k: p.error[k] * abs(factor(k)), f"given = expected times {text}", 1.0)  # fmt: skip
 
 
-def _spread(p: Points, other: str) -> Iterator[Move]:
+def _spread(p: Points, other: str) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
     """Ways in which another argument's value may stand beside every entry."""
     shape = np.shape(p.others[0][other][1])
     if any(np.shape(others[other][1]) != shape for others in p.others):
         return
     if shape == p.shape or prod(shape) == 1:
-        yield lambda value: value.reshape(p.shape if shape == p.shape else ())
+        yield _reshaping(p.shape if shape == p.shape else ())
     elif len(shape) == 1:
         for axis in range(len(p.shape)):
             if p.shape[axis] == shape[0]:
                 full = [1] * len(p.shape)
                 full[axis] = -1
-                yield lambda value, full=tuple(full): value.reshape(full)
+                yield _reshaping(tuple(full))
+
+
+def _reshaping(shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda value: value.reshape(shape)
 
 
 def instead(p: Points, name: str) -> Iterator[Form]:

@@ -143,7 +143,9 @@ def _block(wrong: np.ndarray, free: np.ndarray) -> str:
         along = np.asarray(wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != axis)))
         lines = int(along.sum())
         if 3 * lines <= along.size and count >= 3 * lines:
-            return f"{count} of the {lines * wrong.size // along.size} entries of {_named_lines(axis, wrong.ndim, along)}"
+            return (
+                f"{count} of the {lines * wrong.size // along.size} entries of {_named_lines(axis, wrong.ndim, along)}"
+            )
     return ""
 
 

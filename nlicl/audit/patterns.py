@@ -23,15 +23,16 @@ The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-p
 import numpy as np
 
 from . import pattern_forms as forms
+from . import pattern_places as places
 from .comparison import item
-from .pattern_fit import ENOUGH, Fit, Number, Points, Seen, number
-from .pattern_forms import Form
+from .pattern_fit import ENOUGH, Fit, Points, Seen, number
+from .pattern_forms import Form, best
+from .pattern_product import explain_product
 from .pattern_values import conditions
 from .pattern_where import where_wrong
 
-__all__ = ["Seen", "explain", "where_wrong"]
+__all__ = ["Seen", "explain", "explain_product", "where_wrong"]
 
-_ALIKE = 0.6  # hypotheses whose complexities differ by less are listed together
 _VAGUE = "such as"  # in words that name no pattern
 _SHOWN = 6  # factors named one by one
 
@@ -110,8 +111,8 @@ class _Search(Points):
     # -- one number for all entries
 
     def _whole(self) -> list[dict[str, str]]:
-        simple = [*forms.factors(self), *forms.moved(self), *forms.of_others(self, self.name), *forms.stale(self),
-                  *forms.terms(self, self.name), *forms.projections(self, self.name), *forms.symmetric(self, self.name)]  # fmt: skip
+        simple = [*forms.factors(self), *places.moved(self), *forms.of_others(self, self.name), *places.stale(self),
+                  *forms.terms(self, self.name), *forms.projections(self, self.name), *places.symmetric(self, self.name)]  # fmt: skip
         return self._best(simple) or self._antisymmetric()
 
     def _times(self) -> list[dict[str, str]]:
@@ -124,29 +125,10 @@ class _Search(Points):
         return self._best([form for form, hope in zip(tried, hopes, strict=True) if hope] + list(forms.of_values(self)))
 
     def _rearranged(self) -> list[dict[str, str]]:
-        return self._best(list(forms.rearranged(self))) or self._reordered()
+        return self._best(list(places.rearranged(self))) or self._reordered()
 
-    def _best(self, tried: list[Form], part: Points | None = None) -> list[dict[str, str]]:
-        """The items of the forms that fit, those of the least complexity; forms for a part of the entries, if given."""
-        found: list[tuple[float, dict[str, str]]] = []
-        for form in tried:
-            fit = form.fit(part or self)
-            if fit is None or not np.isfinite(fit.low).all():
-                continue
-            c = number(float(fit.low[0]), float(fit.high[0]), self.sizes)
-            if c.value != 0 and c.worth(fit) - form.spent >= ENOUGH and (c.text != "1" or form.plain):
-                cost = form.cost + c.cost + (1.0 if form.plain and c.text != "1" else 0.0)
-                found.append((cost, self._say(form, c, part is None)))
-        least = min((cost for cost, _ in found), default=0.0)
-        chosen = [one for cost, one in sorted(found, key=lambda pair: pair[0]) if cost < least + _ALIKE]
-        return [one for n, one in enumerate(chosen) if one not in chosen[:n]]
-
-    def _say(self, form: Form, c: Number, everywhere: bool) -> dict[str, str]:
-        kind = "sign" if form.kind == "scale" and c.text == "-1" else form.kind
-        if kind == "term":
-            kind = "missing-term" if c.value < 0 else "extra-term"
-        text = form.plain if c.text == "1" and form.plain else form.text.format(c=c.text) + c.remark()
-        return item(kind, text + (self._everywhere() if everywhere and form.kind == "scale" else ""))
+    def _best(self, tried: list[Form]) -> list[dict[str, str]]:
+        return best(self, tried, self.sizes, self._everywhere())
 
     def _everywhere(self) -> str:
         if self.count == 1:
@@ -371,7 +353,7 @@ class _Search(Points):
             there += forms.times(part, self.name)
         return [
             item(one["kind"] if one["kind"].endswith("term") else "entries", f"wrong {where}; there {one['detail']}")
-            for one in self._best(there, part)
+            for one in best(part, there, self.sizes)
         ]
 
     def _some(self) -> list[dict[str, str]]:
