@@ -112,6 +112,9 @@ class Points:
                 known & (abs(g) <= t) & (abs(e) <= t)
                 for known, g, e, t in zip(self.known, self.given, self.expected, self.error, strict=True)
             ]
+        self.alive = [known & ~dead for known, dead in zip(self.known, self.dead, strict=True)]
+        self.count = sum(int(mask.sum()) for mask in self.alive)  # entries that are not zero in both
+        self.bad = sum(int(mask.sum()) for mask in self.wrong)
 
     def pick(self, places: list[Any]) -> "Points":
         """Some entries of every point, masks or indices, put together as one point with one axis.
@@ -267,9 +270,26 @@ def _intervals(
     return Fit(low, high, float(digits.sum() - most.sum()))
 
 
-_NAMES = {1.0: "1", 2.0: "2", 3.0: "3", 4.0: "4", 0.5: "1/2", 0.25: "1/4", 1 / 3: "1/3", 2 / 3: "2/3", 1.5: "3/2",
-          0.75: "3/4", np.sqrt(2): "sqrt(2)", np.sqrt(0.5): "1/sqrt(2)", np.log(2): "log(2)", 1 / np.log(2): "1/log(2)",
-          np.pi: "pi", 2 * np.pi: "2 pi", np.pi / 180: "pi/180", 180 / np.pi: "180/pi"}  # fmt: skip
+_NAMES = {
+    1.0: "1",
+    2.0: "2",
+    3.0: "3",
+    4.0: "4",
+    0.5: "1/2",
+    0.25: "1/4",
+    1 / 3: "1/3",
+    2 / 3: "2/3",
+    1.5: "3/2",
+    0.75: "3/4",
+    np.sqrt(2): "sqrt(2)",
+    np.sqrt(0.5): "1/sqrt(2)",
+    np.log(2): "log(2)",
+    1 / np.log(2): "1/log(2)",
+    np.pi: "pi",
+    2 * np.pi: "2 pi",
+    np.pi / 180: "pi/180",
+    180 / np.pi: "180/pi",
+}
 
 
 def number(low: float, high: float, sizes: dict[str, int]) -> Number:
@@ -313,18 +333,32 @@ def _of_sizes(sizes: dict[str, int]) -> list[tuple[str, float]]:
         if n < 2:
             continue
         first += [(name, n), (f"1/({name})" if " " in name else f"1/{name}", 1 / n)]
-        second += [(f"({name})^2", n**2), (f"1/({name})^2", n**-2.0), (f"sqrt({name})", n**0.5),
-                   (f"1/sqrt({name})", n**-0.5), (f"2 ({name})", 2 * n), (f"2/({name})", 2 / n), (f"({name})/2", n / 2),
-                   (f"1/(2 {name})", 1 / (2 * n)), (f"({name}) - 1", n - 1), (f"1/({name} - 1)", 1 / (n - 1)),
-                   (f"({name}) + 1", n + 1), (f"({name})/({name} - 1)", n / (n - 1)),
-                   (f"({name} - 1)/({name})", (n - 1) / n)]  # fmt: skip
+        second += [
+            (f"({name})^2", n**2),
+            (f"1/({name})^2", n**-2.0),
+            (f"sqrt({name})", n**0.5),
+            (f"1/sqrt({name})", n**-0.5),
+            (f"2 ({name})", 2 * n),
+            (f"2/({name})", 2 / n),
+            (f"({name})/2", n / 2),
+            (f"1/(2 {name})", 1 / (2 * n)),
+            (f"({name}) - 1", n - 1),
+            (f"1/({name} - 1)", 1 / (n - 1)),
+            (f"({name}) + 1", n + 1),
+            (f"({name})/({name} - 1)", n / (n - 1)),
+            (f"({name} - 1)/({name})", (n - 1) / n),
+        ]
     values = {value for _, value in first}
     pairs = []
     names = [(name, n) for name, n in sizes.items() if n > 1]
     for i, (one, n) in enumerate(names):
         for other, m in names[i + 1 :]:
             if n != m:
-                pairs += [(f"({one}) ({other})", n * m), (f"1/(({one}) ({other}))", 1 / (n * m)),
-                          (f"({one})/({other})", n / m), (f"({other})/({one})", m / n)]  # fmt: skip
+                pairs += [
+                    (f"({one}) ({other})", n * m),
+                    (f"1/(({one}) ({other}))", 1 / (n * m)),
+                    (f"({one})/({other})", n / m),
+                    (f"({other})/({one})", m / n),
+                ]
     second = [(text, value) for text, value in second if value not in values]
     return first + second + [(text, value) for text, value in pairs if value not in values]

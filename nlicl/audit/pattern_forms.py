@@ -85,13 +85,30 @@ def factors(p: Points) -> Iterator[Form]:
 
 def terms(p: Points, name: str) -> Iterator[Form]:
     """A term that one of the two has and the other has not."""
-    yield Form("term", f"given - expected = {{c}} {name}: an L2 term (weight decay), lambda = {{c}}, that one of loss and gradient has "
-               "and the other has not", lambda k: p.x[k], _expected(p), cost=0.5)  # fmt: skip
+    yield Form(
+        "term",
+        f"given - expected = {{c}} {name}: an L2 term (weight decay), lambda = {{c}}, that one of loss and gradient has "
+        "and the other has not",
+        lambda k: p.x[k],
+        _expected(p),
+        cost=0.5,
+    )
     if not all((np.sign(x) == x).all() for x in p.x):  # else the same as above
-        yield Form("term", f"given - expected = {{c}} sign({name}): an L1 term that one of loss and gradient has and the other has not",
-                   lambda k: np.sign(p.x[k]), _expected(p), cost=0.5)  # fmt: skip
-    yield Form("constant-term", "given - expected = {c}, one number", lambda k: np.ones(p.shape), _expected(p), cost=0.5,
-               plain="given - expected = 1, one number")  # fmt: skip
+        yield Form(
+            "term",
+            f"given - expected = {{c}} sign({name}): an L1 term that one of loss and gradient has and the other has not",
+            lambda k: np.sign(p.x[k]),
+            _expected(p),
+            cost=0.5,
+        )
+    yield Form(
+        "constant-term",
+        "given - expected = {c}, one number",
+        lambda k: np.ones(p.shape),
+        _expected(p),
+        cost=0.5,
+        plain="given - expected = 1, one number",
+    )
 
 
 def projections(p: Points, name: str) -> Iterator[Form]:
@@ -118,11 +135,25 @@ def _means(p: Points) -> Iterator[Form]:
         def slack(k: int, axis: tuple[int, ...] = axis) -> np.ndarray:
             return np.asarray(p.error[k].mean(axis=axis, keepdims=True))
 
-        yield Form("constant-term", f"given = expected - {{c}} x mean(expected){along}", centred, _expected(p),
-                   slack, f"given = expected - mean(expected){along}: the mean is subtracted once too often in the gradient, or is not "
-                   "taken into account in the loss", 1.0)  # fmt: skip
-        yield Form("constant-term", f"expected = given - {{c}} x mean(given){along}", not_centred, _expected(p),
-                   slack, f"expected = given - mean(given){along}: a mean is not subtracted in the gradient", 1.0)  # fmt: skip
+        yield Form(
+            "constant-term",
+            f"given = expected - {{c}} x mean(expected){along}",
+            centred,
+            _expected(p),
+            slack,
+            f"given = expected - mean(expected){along}: the mean is subtracted once too often in the gradient, or is not "
+            "taken into account in the loss",
+            1.0,
+        )
+        yield Form(
+            "constant-term",
+            f"expected = given - {{c}} x mean(given){along}",
+            not_centred,
+            _expected(p),
+            slack,
+            f"expected = given - mean(given){along}: a mean is not subtracted in the gradient",
+            1.0,
+        )
 
 
 def _projected(p: Points, name: str) -> Iterator[Form]:
@@ -147,8 +178,15 @@ def _projected(p: Points, name: str) -> Iterator[Form]:
                 return np.asarray(part / (x * x).sum(axis=axis, keepdims=True) if over else part)
 
             formula = f"<expected, {name}> {name}{text}{along}"
-            yield Form("normal", f"given = expected - {{c}} x {formula}, a multiple of {name}", direction, _expected(p), slack,
-                       f"given = expected - {formula}: the part along {name} is left out; {tangent}", 0.5 + 0.2 * over)  # fmt: skip
+            yield Form(
+                "normal",
+                f"given = expected - {{c}} x {formula}, a multiple of {name}",
+                direction,
+                _expected(p),
+                slack,
+                f"given = expected - {formula}: the part along {name} is left out; {tangent}",
+                0.5 + 0.2 * over,
+            )
 
 
 def of_others(p: Points, name: str) -> Iterator[Form]:
@@ -166,10 +204,23 @@ def of_others(p: Points, name: str) -> Iterator[Form]:
 
         same = all(np.shape(others[other][0]) == p.shape for others in p.others)
         text = f"the gradient with respect to {other}" + ("" if same else ", reshaped")
-        yield Form("wrong-parameter", f"given = {{c}} x {text}", gradient, None, slack,
-                   f"{name} holds what belongs to {other}: given is {text}")  # fmt: skip
-        yield Form("term", f"given - expected = {{c}} x {text}", gradient, _expected(p), slack,
-                   f"given = expected + {text}", cost=1.0)  # fmt: skip
+        yield Form(
+            "wrong-parameter",
+            f"given = {{c}} x {text}",
+            gradient,
+            None,
+            slack,
+            f"{name} holds what belongs to {other}: given is {text}",
+        )
+        yield Form(
+            "term",
+            f"given - expected = {{c}} x {text}",
+            gradient,
+            _expected(p),
+            slack,
+            f"given = expected + {text}",
+            cost=1.0,
+        )
 
 
 def times(p: Points, name: str) -> Iterator[Form]:
@@ -181,11 +232,18 @@ def times(p: Points, name: str) -> Iterator[Form]:
         ("expected squared", lambda k: e[k] ** 2, lambda k: 2 * abs(e[k]) * t[k]),
         ("expected times |expected|", lambda k: e[k] * abs(e[k]), lambda k: 2 * abs(e[k]) * t[k]),
         ("the square root of |expected|", lambda k: np.sqrt(abs(e[k])), lambda k: t[k] / np.sqrt(abs(e[k]) + 1e-300)),
-        ("the square root of |expected|, with its sign", lambda k: np.sign(e[k]) * np.sqrt(abs(e[k])),
-         lambda k: t[k] / np.sqrt(abs(e[k]) + 1e-300)),
+        (
+            "the square root of |expected|, with its sign",
+            lambda k: np.sign(e[k]) * np.sqrt(abs(e[k])),
+            lambda k: t[k] / np.sqrt(abs(e[k]) + 1e-300),
+        ),
         ("1 / expected", lambda k: 1 / e[k], lambda k: t[k] / e[k] ** 2),
-        ("the sign of expected", lambda k: np.where(abs(e[k]) > t[k], np.sign(e[k]), np.nan), lambda k: np.zeros(p.shape)),
-    ):  # fmt: skip
+        (
+            "the sign of expected",
+            lambda k: np.where(abs(e[k]) > t[k], np.sign(e[k]), np.nan),
+            lambda k: np.zeros(p.shape),
+        ),
+    ):
         yield Form("wrong-factor", f"given = {{c}} x {text}", power, None, slack, f"given is {text}", 1.0)
 
 
@@ -246,8 +304,15 @@ def of_values(p: Points) -> Iterator[Form]:
 
 
 def _product(p: Points, text: str, factor: Arrays) -> Form:
-    return Form("wrong-factor", f"given = {{c}} x (expected times {text})", lambda k: p.expected[k] * factor(k), None,
-                lambda k: p.error[k] * abs(factor(k)), f"given = expected times {text}", 1.0)  # fmt: skip
+    return Form(
+        "wrong-factor",
+        f"given = {{c}} x (expected times {text})",
+        lambda k: p.expected[k] * factor(k),
+        None,
+        lambda k: p.error[k] * abs(factor(k)),
+        f"given = expected times {text}",
+        1.0,
+    )
 
 
 def _spread(p: Points, other: str) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
@@ -271,8 +336,13 @@ def _reshaping(shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
 
 def instead(p: Points, name: str) -> Iterator[Form]:
     """Something else than the gradient."""
-    yield Form("wrong-factor", f"given = {{c}} x {name}: a multiple of {name} itself", lambda k: p.x[k], plain=f"given is {name} itself",
-               cost=1.0)  # fmt: skip
+    yield Form(
+        "wrong-factor",
+        f"given = {{c}} x {name}: a multiple of {name} itself",
+        lambda k: p.x[k],
+        plain=f"given is {name} itself",
+        cost=1.0,
+    )
     yield Form("wrong-factor", "given is one number, {c}", lambda k: np.ones(p.shape), plain="given is 1", cost=1.0)
 
 

@@ -1,4 +1,4 @@
-"""The right numbers of a gradient at other places: transposed, flattened, reversed, exchanged, made symmetric, of another point."""
+"""The right numbers at other places: transposed, flattened, reversed, exchanged, made symmetric, of another point."""
 
 from collections.abc import Callable, Iterator
 from itertools import permutations
@@ -22,8 +22,15 @@ def moved(p: Points) -> Iterator[Form]:
 
 
 def _rearrangement(p: Points, kind: str, what: str, move: Move, spent: float = 0.0) -> Form:
-    return Form(kind, f"given = {{c}} x {what}", lambda k: move(p.expected[k]), None, lambda k: move(p.error[k]),
-                f"given is {what}", spent=spent)  # fmt: skip
+    return Form(
+        kind,
+        f"given = {{c}} x {what}",
+        lambda k: move(p.expected[k]),
+        None,
+        lambda k: move(p.error[k]),
+        f"given is {what}",
+        spent=spent,
+    )
 
 
 def _moves(shape: tuple[int, ...]) -> Iterator[tuple[str, str, Move]]:
@@ -61,8 +68,13 @@ def _moves(shape: tuple[int, ...]) -> Iterator[tuple[str, str, Move]]:
         if shape[axis] > 1:
             yield "permutation", f"expected reversed{along}", _flip(axis)
         for step in (1, -1) if shape[axis] > 2 else ():
-            yield "permutation", f"expected shifted by {step}{along}, the end put at the front" if step == 1 else (
-                f"expected shifted by {step}{along}, the front put at the end"), _roll(step, axis)  # fmt: skip
+            yield (
+                "permutation",
+                f"expected shifted by {step}{along}, the end put at the front"
+                if step == 1
+                else (f"expected shifted by {step}{along}, the front put at the end"),
+                _roll(step, axis),
+            )
 
 
 def _taking(order: np.ndarray, axis: int) -> Move:
@@ -118,11 +130,25 @@ def stale(p: Points) -> Iterator[Form]:
         return
     later = tuple(range(1, len(p)))
     if any(p.wrong[k].any() for k in later) and all(_differ(p, k, k - 1) for k in later):
-        yield Form("stale", "given = {c} x expected at the point before", lambda k: p.expected[k - 1], None,
-                   lambda k: p.error[k - 1], "given at every point but the first is expected at the point before", points=later)  # fmt: skip
+        yield Form(
+            "stale",
+            "given = {c} x expected at the point before",
+            lambda k: p.expected[k - 1],
+            None,
+            lambda k: p.error[k - 1],
+            "given at every point but the first is expected at the point before",
+            points=later,
+        )
         if len(p) > 2:
-            yield Form("stale", "given = {c} x expected at the first point", lambda k: p.expected[0], None,
-                       lambda k: p.error[0], "given at every point is expected at the first point", points=later)  # fmt: skip
+            yield Form(
+                "stale",
+                "given = {c} x expected at the first point",
+                lambda k: p.expected[0],
+                None,
+                lambda k: p.error[0],
+                "given at every point is expected at the first point",
+                points=later,
+            )
 
 
 def _differ(p: Points, one: int, other: int) -> bool:
@@ -145,17 +171,41 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
                 all(not tri(e, d)[np.isfinite(e)].any() for e in p.expected) for tri, d in ((np.triu, 1), (np.tril, -1))
             ):
                 reads += " and the loss reads one triangle of it"
-        yield Form("symmetric", f"given = {{c}} x (G + G^T) of the expected G{reads}", lambda k: p.expected[k] + p.expected[k].T, None,
-                   lambda k: p.error[k] + p.error[k].T,
-                   f"given = G + G^T of the expected G{reads}. Half of it agrees with G along symmetric directions", 0.5)  # fmt: skip
-        yield Form("symmetric", f"given = {{c}} x (G + G^T)/2 of the expected G{reads}",
-                   lambda k: (p.expected[k] + p.expected[k].T) / 2, None, lambda k: (p.error[k] + p.error[k].T) / 2,
-                   f"given = (G + G^T)/2 of the expected G{reads}. Along symmetric directions the two agree", 0.0)  # fmt: skip
-        yield Form("transpose", "given = expected + {c} x expected transposed", lambda k: p.expected[k].T, lambda k: p.expected[k],
-                   lambda k: p.error[k].T, cost=1.0)  # fmt: skip
-    yield Form("symmetric", f"given = {{c}} x ({form})", lambda k: p.expected[k] + p.expected[k].T - np.diag(np.diag(p.expected[k])),
-               None, lambda k: p.error[k] + p.error[k].T,
-               f"given = {form}: the derivative by the independent entries of a symmetric {name}", 0.5)  # fmt: skip
+        yield Form(
+            "symmetric",
+            f"given = {{c}} x (G + G^T) of the expected G{reads}",
+            lambda k: p.expected[k] + p.expected[k].T,
+            None,
+            lambda k: p.error[k] + p.error[k].T,
+            f"given = G + G^T of the expected G{reads}. Half of it agrees with G along symmetric directions",
+            0.5,
+        )
+        yield Form(
+            "symmetric",
+            f"given = {{c}} x (G + G^T)/2 of the expected G{reads}",
+            lambda k: (p.expected[k] + p.expected[k].T) / 2,
+            None,
+            lambda k: (p.error[k] + p.error[k].T) / 2,
+            f"given = (G + G^T)/2 of the expected G{reads}. Along symmetric directions the two agree",
+            0.0,
+        )
+        yield Form(
+            "transpose",
+            "given = expected + {c} x expected transposed",
+            lambda k: p.expected[k].T,
+            lambda k: p.expected[k],
+            lambda k: p.error[k].T,
+            cost=1.0,
+        )
+    yield Form(
+        "symmetric",
+        f"given = {{c}} x ({form})",
+        lambda k: p.expected[k] + p.expected[k].T - np.diag(np.diag(p.expected[k])),
+        None,
+        lambda k: p.error[k] + p.error[k].T,
+        f"given = {form}: the derivative by the independent entries of a symmetric {name}",
+        0.5,
+    )
 
 
 def _same(p: Points, k: int, array: np.ndarray) -> bool:

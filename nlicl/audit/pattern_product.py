@@ -1,6 +1,6 @@
 """What is wrong with a Hessian-vector product: in which argument, and what stands there instead."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -53,19 +53,23 @@ def explain_product(
         for e, d in zip(expected, diagonal or expected, strict=True)
     ]
     with np.errstate(all="ignore"):
-        parts = [Points([Seen(*arrays, {})]) for arrays in zip(v, given, expected, error, strict=True)]
+        parts = [Points([Seen(x, g, e, t, {})]) for x, g, e, t in zip(v, given, expected, error, strict=True)]
         bad = [n for n, part in enumerate(parts) if part.wrong[0].any() or not np.isfinite(part.given[0]).all()]
         if not bad:
             return [item("unknown", "no entry is wrong by more than its error")]
-        whole = Points([Seen(*map(_joined, (v, given, expected, error)), {})])
+        whole = Points([Seen(_joined(v), _joined(given), _joined(expected), _joined(error), {})])
         found = _told(whole, _joined(flat) if diagonal is not None else None) if len(bad) > 1 or len(parts) == 1 else []
         for n in bad if not found else ():
-            told = _cross(parts[n], n, blocks, names) or _told(parts[n], flat[n] if diagonal is not None else None)
+            told = (
+                _cross(parts[n], n, blocks, names, 1)
+                or _told(parts[n], flat[n] if diagonal is not None else None)
+                or _cross(parts[n], n, blocks, names, 2)
+            )
             found += [
                 item(one["kind"], f"in the block of {names[n]}: {one['detail']}" if len(names) > 1 else one["detail"])
                 for one in told
             ]
-    return found + [_worst(given, expected, error, names, bad)]
+    return [*found, _worst(given, expected, error, names, bad)]
 
 
 def _joined(arrays: list[np.ndarray]) -> np.ndarray:
@@ -78,36 +82,57 @@ def _told(p: Points, diagonal: np.ndarray | None) -> list[dict[str, str]]:
         return [item("zero", "given is zero")]
     tried = [
         *list(factors(p))[:1],
-        Form("wrong-factor", "given = {c} v: the identity times a number", lambda k: p.x[k], plain="given is v itself", cost=0.5),
-        Form("term", "given - expected = {c} v: a multiple of the identity (damping, weight decay) that one of them has and the other has not",
-             lambda k: p.x[k], lambda k: p.expected[k], plain="given - expected = v", cost=0.5),
-    ]  # fmt: skip
+        Form(
+            "wrong-factor",
+            "given = {c} v: the identity times a number",
+            lambda k: p.x[k],
+            plain="given is v itself",
+            cost=0.5,
+        ),
+        Form(
+            "term",
+            "given - expected = {c} v: a multiple of the identity (damping, weight decay) that one of them has and the "
+            "other has not",
+            lambda k: p.x[k],
+            lambda k: p.expected[k],
+            plain="given - expected = v",
+            cost=0.5,
+        ),
+    ]
     if diagonal is not None and p.shape != (1,):
         alone = diagonal.reshape(p.shape) * p.x[0]
-        tried.append(Form("missing-term", "given = {c} x (the diagonal of H) v: the terms off the diagonal are missing", lambda k: alone,
-                          None, lambda k: abs(p.x[k]) * p.relative[k] * abs(diagonal).max(),
-                          "given agrees with the diagonal of H alone: the cross terms are missing"))  # fmt: skip
+        tried.append(
+            Form(
+                "missing-term",
+                "given = {c} x (the diagonal of H) v: the terms off the diagonal are missing",
+                lambda k: alone,
+                None,
+                lambda k: abs(p.x[k]) * p.relative[k] * abs(diagonal).max(),
+                "given agrees with the diagonal of H alone: the cross terms are missing",
+            )
+        )
     return best(p, tried, {})
 
 
-def _cross(p: Points, i: int, blocks: list[list[np.ndarray]] | None, names: list[str]) -> list[dict[str, str]]:
-    """The terms H_ij v_j that are missing, doubled or of the wrong sign in the block of argument i."""
+def _cross(
+    p: Points, i: int, blocks: list[list[np.ndarray]] | None, names: list[str], count: int
+) -> list[dict[str, str]]:
+    """The `count` terms H_ij v_j that are missing, doubled or of the wrong sign in the block of argument i."""
     if blocks is None:
         return []
     terms = [np.asarray(term, float).reshape(p.shape) for term in blocks[i]]
     alive = [j for j, term in enumerate(terms) if (abs(term) > 4 * p.error[0]).any()]
     rest = (p.given[0] - p.expected[0])[p.known[0]]
-    for count in (1, 2):
-        found = []
-        for chosen in combinations(alive, count):
-            for factors_of in np.stack(np.meshgrid(*[list(_CHANGES)] * count), -1).reshape(-1, count):
-                change = sum((c - 1) * terms[j] for c, j in zip(factors_of, chosen, strict=True))
-                if (abs(rest - change[p.known[0]]) <= 4 * p.error[0][p.known[0]]).all():
-                    found += [item("missing-term" if c == 0 else "wrong-factor", _term(names, i, j) + " " + _CHANGES[float(c)])
-                              for c, j in zip(factors_of, chosen, strict=True)]  # fmt: skip
-        if found:
-            return found
-    return []
+    found = []
+    for chosen in combinations(alive, count):
+        for changed in product(_CHANGES, repeat=count):
+            change = np.asarray(sum((c - 1) * terms[j] for c, j in zip(changed, chosen, strict=True)))
+            if (abs(rest - change[p.known[0]]) <= 4 * p.error[0][p.known[0]]).all():
+                found += [
+                    item("missing-term" if c == 0 else "wrong-factor", f"{_term(names, i, j)} {_CHANGES[c]}")
+                    for c, j in zip(changed, chosen, strict=True)
+                ]
+    return found
 
 
 def _term(names: list[str], i: int, j: int) -> str:

@@ -22,11 +22,19 @@ def conditions(p: Points, name: str) -> str:
         return ""
     found = []
     for text, mask in (
-        (f"{name} > 0", x > 0), (f"{name} < 0", x < 0), (f"{name} = 0", x == 0), (f"{name} not zero", x != 0),
-        ("expected > 0", e > t), ("expected < 0", e < -t), ("expected = 0", abs(e) <= t), ("expected not zero", abs(e) > t),
-        ("given > 0", g > t), ("given < 0", g < -t), ("given = 0", abs(g) <= t),
+        (f"{name} > 0", x > 0),
+        (f"{name} < 0", x < 0),
+        (f"{name} = 0", x == 0),
+        (f"{name} not zero", x != 0),
+        ("expected > 0", e > t),
+        ("expected < 0", e < -t),
+        ("expected = 0", abs(e) <= t),
+        ("expected not zero", abs(e) > t),
+        ("given > 0", g > t),
+        ("given < 0", g < -t),
+        ("given = 0", abs(g) <= t),
         ("given and expected of opposite signs", g * e < 0),
-    ):  # fmt: skip
+    ):
         if (mask == wrong).all():
             found.append(text)
     if not found and wrong.size >= 2 * _FEWEST:

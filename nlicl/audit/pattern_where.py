@@ -58,9 +58,14 @@ def _along(wrong: np.ndarray, free: np.ndarray) -> str:
     n = wrong.size
     where = np.flatnonzero(wrong)
     region = np.zeros(n, bool)
-    for text, part in (("all but the last entry", slice(0, n - 1)), ("all but the first entry", slice(1, n)),
-                       ("every second entry, from 0", slice(0, n, 2)), ("every second entry, from 1", slice(1, n, 2)),
-                       ("the first half", slice(0, n // 2)), ("the second half", slice(n // 2, n))):  # fmt: skip
+    for text, part in (
+        ("all but the last entry", slice(0, n - 1)),
+        ("all but the first entry", slice(1, n)),
+        ("every second entry, from 0", slice(0, n, 2)),
+        ("every second entry, from 1", slice(1, n, 2)),
+        ("the first half", slice(0, n // 2)),
+        ("the second half", slice(n // 2, n)),
+    ):
         region[:] = False
         region[part] = True
         if n > 3 and where.size > 2 - text.startswith("all") and _matches(wrong, free, region):

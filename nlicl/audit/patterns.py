@@ -22,6 +22,7 @@ The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-p
 
 import numpy as np
 
+from . import pattern_arrays as arrays
 from . import pattern_forms as forms
 from . import pattern_places as places
 from .comparison import item
@@ -64,16 +65,25 @@ class _Search(Points):
     def __init__(self, name: str, seen: list[Seen], sizes: dict[str, int]) -> None:
         super().__init__(seen)
         self.name, self.sizes = name, sizes
-        self.alive = [known & ~dead for known, dead in zip(self.known, self.dead, strict=True)]
-        self.count = sum(int(mask.sum()) for mask in self.alive)
-        self.bad = sum(int(mask.sum()) for mask in self.wrong)
 
     def run(self) -> list[dict[str, str]]:
         found = self._not_finite()
         if not self.bad:
             return found or [item("unknown", "no entry is wrong by more than its error")]
-        stages = (self._zero, self._whole, self._each_point, self._times, self._cut, self._imprecise, self._some_by_rule,
-                  self._by_line, self._rearranged, self._outer, self._some, self._where_zero)  # fmt: skip
+        stages = (
+            self._zero,
+            self._whole,
+            self._each_point,
+            self._times,
+            lambda: arrays.cut(self),
+            lambda: arrays.imprecise(self),
+            self._some_by_rule,
+            self._by_line,
+            self._rearranged,
+            lambda: arrays.outer(self),
+            self._some,
+            self._where_zero,
+        )
         for stage in stages:
             items = stage()
             if items:
@@ -111,9 +121,16 @@ class _Search(Points):
     # -- one number for all entries
 
     def _whole(self) -> list[dict[str, str]]:
-        simple = [*forms.factors(self), *places.moved(self), *forms.of_others(self, self.name), *places.stale(self),
-                  *forms.terms(self, self.name), *forms.projections(self, self.name), *places.symmetric(self, self.name)]  # fmt: skip
-        return self._best(simple) or self._antisymmetric()
+        simple = [
+            *forms.factors(self),
+            *places.moved(self),
+            *forms.of_others(self, self.name),
+            *places.stale(self),
+            *forms.terms(self, self.name),
+            *forms.projections(self, self.name),
+            *places.symmetric(self, self.name),
+        ]
+        return self._best(simple) or arrays.antisymmetric(self, self.name)
 
     def _times(self) -> list[dict[str, str]]:
         probes = self.pick(self.probes)  # a few entries decide quickly which of these may fit
@@ -125,7 +142,7 @@ class _Search(Points):
         return self._best([form for form, hope in zip(tried, hopes, strict=True) if hope] + list(forms.of_values(self)))
 
     def _rearranged(self) -> list[dict[str, str]]:
-        return self._best(list(places.rearranged(self))) or self._reordered()
+        return self._best(list(places.rearranged(self))) or arrays.reordered(self)
 
     def _best(self, tried: list[Form]) -> list[dict[str, str]]:
         return best(self, tried, self.sizes, self._everywhere())
@@ -142,12 +159,21 @@ class _Search(Points):
         found = []
         x = self._fit_by("point", self.x)
         if x is not None:
-            found.append(item("normal", f"given - expected is a multiple of {self.name} at every point, from {_span(x)} x {self.name}: "
-                              + self._normal()))  # fmt: skip
+            found.append(
+                item(
+                    "normal",
+                    f"given - expected is a multiple of {self.name} at every point, from {_span(x)} x {self.name}: "
+                    + self._normal(),
+                )
+            )
         constant = self._fit_by("point", None)
         if constant is not None:
-            found.append(item("constant-term", f"given - expected is one number at each point, from {_span(constant)}: "
-                              + self._mean()))  # fmt: skip
+            found.append(
+                item(
+                    "constant-term",
+                    f"given - expected is one number at each point, from {_span(constant)}: " + self._mean(),
+                )
+            )
         fit = self.fit(lambda k: self.expected[k], by="point", slack=lambda k: self.error[k])
         if not found and fit is not None and fit.digits >= ENOUGH:
             named = self._best(list(forms.of_norms(self, self.name)))
@@ -163,8 +189,10 @@ class _Search(Points):
 
     def _normal(self) -> str:
         text = f"a gradient on a sphere? If so, audit loss({self.name} / |{self.name}|)"
-        inner = [abs((g * x)[m].sum()) <= (t * abs(x))[m].sum() for g, x, t, m in
-                 zip(self.given, self.x, self.error, self.known, strict=True)]  # fmt: skip
+        inner = [
+            abs((g * x)[m].sum()) <= (t * abs(x))[m].sum()
+            for g, x, t, m in zip(self.given, self.x, self.error, self.known, strict=True)
+        ]
         return (f"<given, {self.name}> = 0: " if all(inner) else "") + text
 
     def _mean(self) -> str:
@@ -199,8 +227,13 @@ class _Search(Points):
             for by in (str(axis), f"{axis} point"):
                 fit = self.fit(lambda k: self.expected[k], by=by, slack=lambda k: self.error[k])
                 if fit is not None and fit.digits >= ENOUGH:
-                    found.append(item("wrong-factor", f"given = expected times a factor for each {line}"
-                                      + (self._factors(fit, line) if by == str(axis) else ", another at each point")))  # fmt: skip
+                    found.append(
+                        item(
+                            "wrong-factor",
+                            f"given = expected times a factor for each {line}"
+                            + (self._factors(fit, line) if by == str(axis) else ", another at each point"),
+                        )
+                    )
                     break
         return found
 
@@ -208,123 +241,25 @@ class _Search(Points):
         """The factors of the rows or columns, or what they are."""
         n = len(fit.low)
         i = np.arange(n)
-        for text, values in (("i", i), ("i + 1", i + 1), ("1 / (i + 1)", 1 / (i + 1)), ("n - i", n - i), ("n - i - 1", n - i - 1),
-                             ("1 / (n - i)", 1 / (n - i)), ("(-1)^i", (-1.0) ** i)):  # fmt: skip
+        for text, values in (
+            ("i", i),
+            ("i + 1", i + 1),
+            ("1 / (i + 1)", 1 / (i + 1)),
+            ("n - i", n - i),
+            ("n - i - 1", n - i - 1),
+            ("1 / (n - i)", 1 / (n - i)),
+            ("(-1)^i", (-1.0) ** i),
+        ):
             if n > 2 and ((fit.low <= values) & (values <= fit.high)).all():
                 return f": {text} for {line} i" + (f", n = {n}" if "n" in text else "")
         if n > _SHOWN:
             return f", from {_span(fit)}"
-        texts = [f"{number(low, high, {}).text} in {line} {k}" for k, (low, high) in enumerate(zip(fit.low, fit.high, strict=True))
-                 if np.isfinite(low) and np.isfinite(high)]  # fmt: skip
-        return f": {', '.join(texts)}"
-
-    # -- cut, rounded, in another order, an outer product
-
-    def _cut(self) -> list[dict[str, str]]:
-        """Entries beyond a bound have the bound's value."""
-        top = max(g[m].max(initial=-np.inf) for g, m in zip(self.given, self.known, strict=True))
-        bottom = min(g[m].min(initial=np.inf) for g, m in zip(self.given, self.known, strict=True))
-        largest = max(top, -bottom)
-        for low, high, text in ((-largest, largest, f"at +-{largest:.6g}"), (-np.inf, top, f"above {top:.6g}"),
-                                (bottom, np.inf, f"below {bottom:.6g}")):  # fmt: skip
-            if abs(high) == 0 or abs(low) == 0:
-                continue
-            misfit = [
-                abs(g - np.clip(e, low, high)) > t
-                for g, e, t in zip(self.given, self.expected, self.error, strict=True)
-            ]
-            if (
-                not any((bad & m).any() for bad, m in zip(misfit, self.known, strict=True))
-                and self.bad >= 2
-                and self.bad < self.count
-            ):
-                digits = sum(
-                    np.log10(abs(g[w]) / t[w]).sum() for g, t, w in zip(self.given, self.error, self.wrong, strict=True)
-                )
-                if digits * (self.bad - 1) / self.bad >= ENOUGH:
-                    return [item("clipped", f"given is expected cut {text}, in {self.bad} of {self.count} entries")]
-        return []
-
-    def _imprecise(self) -> list[dict[str, str]]:
-        """Right to a few digits, as from a narrower type."""
-        pairs = [
-            (g[m], e[m], t[m]) for g, e, t, m in zip(self.given, self.expected, self.error, self.known, strict=True)
+        texts = [
+            f"{number(low, high, {}).text} in {line} {k}"
+            for k, (low, high) in enumerate(zip(fit.low, fit.high, strict=True))
+            if np.isfinite(low) and np.isfinite(high)
         ]
-        given, expected, error = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-        scale, off = abs(expected).max(), abs(given - expected)
-        if scale == 0 or self.count < 3:
-            return []
-        if (given == np.trunc(given)).all() and (expected != np.trunc(expected)).sum() > 2:
-            for what, whole in (("cut off to integers", np.trunc), ("rounded to integers", np.rint)):
-                near = (whole(expected - error) == given) | (whole(expected + error) == given)
-                if near.all():
-                    return [item("precision", f"given is expected {what}: was it written to an array of integers?")]
-        worst = float((off / scale).max())
-        for kind, dtype in (("float16", np.float16), ("float32", np.float32)):
-            if (given == given.astype(dtype)).all() and worst < 64 * np.finfo(dtype).eps:
-                return [
-                    item(
-                        "precision",
-                        f"given holds {kind} numbers: it differs from expected by at most {worst:.1g} of its largest entry",
-                    )
-                ]
-        if worst < 1e-3 and 2 * self.bad > self.count:
-            return [item("precision", f"given is right to {int(-np.log10(worst))} digits only: it differs from expected by at most "
-                         f"{worst:.1g} of its largest entry")]  # fmt: skip
-        return []
-
-    def _antisymmetric(self) -> list[dict[str, str]]:
-        """given + its transpose = expected + its transpose."""
-        if len(self.shape) != 2 or self.shape[0] != self.shape[1] or self.shape[0] < 2:
-            return []
-        digits = 0.0
-        for g, e, t, known in zip(self.given, self.expected, self.error, self.known, strict=True):
-            both = np.triu(known & known.T)
-            if (abs(g + g.T - e - e.T) > t + t.T)[both].any() or not known.all():
-                return []
-            digits += np.log10(np.maximum(abs(g - e) / t, 1.0))[np.triu(both, 1)].sum()
-        detail = f"given + given^T = expected + expected^T: along symmetric directions of {self.name} the two agree"
-        return [item("symmetric", detail)] if digits >= ENOUGH else []
-
-    def _reordered(self) -> list[dict[str, str]]:
-        """The same values at other places, at each point in another order."""
-        digits = 0.0
-        for g, e, t, known in zip(self.given, self.expected, self.error, self.known, strict=True):
-            widest = t.max()
-            one, other = np.sort(g, axis=None), np.sort(e, axis=None)
-            if not known.all() or (abs(one - other) > widest).any():
-                return []
-            gaps = np.diff(other)
-            digits += np.log10(np.maximum(gaps / widest, 1.0)).sum() if widest > 0 else 0.0
-        n = self.given[0].size
-        if n > 2 and digits >= ENOUGH + n / 2:
-            return [item("permutation", "given has the numbers of expected in another order")]
-        return []
-
-    def _outer(self) -> list[dict[str, str]]:
-        if len(self.shape) != 2 or min(self.shape) < 2:
-            return []
-        digits = 0.0
-        for g, e, t, known in zip(self.given, self.expected, self.error, self.known, strict=True):
-            rest = g - e
-            if not known.all():
-                return []
-            i, j = np.unravel_index(np.argmax(abs(rest)), self.shape)
-            if rest[i, j] == 0 or not (abs(rest) > t).any():
-                continue
-            row, column = rest[i] / rest[i, j], rest[:, j] / rest[i, j]
-            allowed = t + abs(column)[:, None] * t[i] + abs(row) * t[:, [j]] + abs(np.outer(column, row)) * t[i, j]
-            model = np.outer(column, rest[i])
-            if (abs(rest - model) > allowed).any():
-                return []
-            tells = np.log10(np.maximum(abs(model) / allowed, 1.0))
-            tells[i], tells[:, j] = 0.0, 0.0
-            digits += tells.sum()
-        return (
-            [item("rank-one", "given - expected is an outer product (rank one) at every point")]
-            if digits >= ENOUGH
-            else []
-        )
+        return f": {', '.join(texts)}"
 
     # -- wrong in some entries only
 
