@@ -7,6 +7,7 @@ to one part in 10^k adds k. A fit of few digits could be a coincidence, and is n
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,9 +72,9 @@ class Number:
         """Digits of evidence: those of the fit, and those by which the number is simpler than it had to be."""
         return fit.digits + max(0.0, self.resolved - self.cost)
 
-    def both(self) -> str:
-        """The text, and behind it what else the number is."""
-        return f"{self.text}; {self.text.removeprefix('-')} is also {', '.join(self.also)}" if self.also else self.text
+    def remark(self) -> str:
+        """What else the number is, to stand at the end of a sentence; or nothing."""
+        return f"; {self.text.removeprefix('-')} is also {', '.join(self.also)}" if self.also else ""
 
 
 class Points:
@@ -81,25 +82,57 @@ class Points:
 
     def __init__(self, seen: Iterable[Seen]) -> None:
         seen = list(seen)
-        self.shape = np.shape(seen[0].x)
-        self.x = [np.asarray(s.x, float) for s in seen]
-        self.others = [s.others for s in seen]
-        self.given = [np.asarray(s.given, float) for s in seen]
-        self.expected = [np.asarray(s.expected, float) for s in seen]
-        self.known = [
-            np.isfinite(e) & np.isfinite(g) & np.isfinite(s.error)
-            for e, g, s in zip(self.expected, self.given, seen, strict=True)
+        self.x, self.given, self.expected, error = (
+            [np.atleast_1d(np.asarray(getattr(s, part), float)) for s in seen]
+            for part in ("x", "given", "expected", "error")
+        )
+        self.shape = self.x[0].shape  # a number is an array of one entry
+        self.others = [
+            {name: (np.atleast_1d(gradient), np.atleast_1d(value)) for name, (gradient, value) in s.others.items()}
+            for s in seen
         ]
-        self.error = [self._error(k, np.asarray(s.error, float)) for k, s in enumerate(seen)]
+        self.known = [
+            np.isfinite(e) & np.isfinite(g) & np.isfinite(t)
+            for e, g, t in zip(self.expected, self.given, error, strict=True)
+        ]
+        self.relative = [0.0] * len(seen)  # the error of a typical entry, of the largest one
+        self.error = [self._error(k, t) for k, t in enumerate(error)]
         with np.errstate(invalid="ignore"):
             self.wrong = [
                 known & (abs(g - e) > t)
                 for known, g, e, t in zip(self.known, self.given, self.expected, self.error, strict=True)
             ]
+            worst = [
+                np.where(wrong, abs(g - e) / t, 0.0)
+                for wrong, g, e, t in zip(self.wrong, self.given, self.expected, self.error, strict=True)
+            ]
+            self.worst = [np.unravel_index(int(np.argmax(off)), self.shape) for off in worst]
+            self.probes = [_probes(known, off) for known, off in zip(self.known, worst, strict=True)]
             self.dead = [  # both are zero: the entry tells nothing
                 known & (abs(g) <= t) & (abs(e) <= t)
                 for known, g, e, t in zip(self.known, self.given, self.expected, self.error, strict=True)
             ]
+        self.alive = [known & ~dead for known, dead in zip(self.known, self.dead, strict=True)]
+        self.count = sum(int(mask.sum()) for mask in self.alive)  # entries that are not zero in both
+        self.bad = sum(int(mask.sum()) for mask in self.wrong)
+
+    def pick(self, places: list[Any]) -> "Points":
+        """Some entries of every point, masks or indices, put together as one point with one axis.
+
+        Of the other arguments those stay that have the same shape, or one entry.
+        """
+
+        def together(arrays: list[np.ndarray]) -> np.ndarray:
+            return np.concatenate([np.broadcast_to(a, self.shape)[p] for a, p in zip(arrays, places, strict=True)])
+
+        others = {}
+        for name in self.others[0]:
+            sizes = {np.shape(array) for others in self.others for array in others[name]}
+            if sizes in ({self.shape}, {(1,)}):
+                gradients, values = zip(*(others[name] for others in self.others), strict=True)
+                others[name] = (together(list(gradients)), together(list(values)))
+        x, given, expected, error = map(together, (self.x, self.given, self.expected, self.error))
+        return Points([Seen(x, given, expected, error, others)])
 
     def __len__(self) -> int:
         return len(self.x)
@@ -108,9 +141,9 @@ class Points:
         """The allowed error and the rounding of the given number, which can be far larger than the expected one."""
         known, given = self.known[k], np.where(self.known[k], self.given[k], 0.0)
         scale = abs(self.expected[k][known]).max(initial=0.0)
-        relative = float(np.median(error[known])) / scale if scale > 0 else 0.0
+        self.relative[k] = min(float(np.median(error[known])) / scale, 1e-3) if scale > 0 else 1e-9
         beyond = np.maximum(abs(given) - scale, 0.0)
-        return np.asarray(error + beyond * min(relative, 1e-3) + 4 * _EPS * abs(given) + 1e-300)
+        return np.asarray(error + beyond * self.relative[k] + 4 * _EPS * abs(given) + 1e-300)
 
     def fit(
         self,
@@ -143,20 +176,28 @@ class Points:
             d = np.broadcast_to(direction(k), self.shape)
             b = np.broadcast_to(base(k), self.shape) if base else np.zeros(self.shape)
             s = np.broadcast_to(slack(k), self.shape) if slack else np.zeros(self.shape)
-            mask = self.known[k] & np.isfinite(d) & np.isfinite(b) & np.isfinite(s)
-            if where is not None:
-                mask = mask & where[k]
             ids, groups = self._groups(by, groups)
-            part = [array[mask] for array in (self.given[k] - b, d, self.error[k], s, ids)]
-            if not part[0].size:
-                continue
-            if by in ("all", "point") and not _promising(*part[:4]):
+            among = self.known[k] if where is None else self.known[k] & where[k]
+            if by in ("all", "point"):
+                probes = self.probes[k] if where is None else _spaced(among)
+                if not _promising(*(array[probes] for array in (self.given[k], b, d, self.error[k], s))):
+                    return None
+            elif not _promising(
+                *(self._line(array, k, int(by[0])) for array in (self.given[k], b, d, self.error[k], s))
+            ):
                 return None
-            parts.append(part)
+            mask = among & np.isfinite(d) & np.isfinite(b) & np.isfinite(s)
+            if mask.any():
+                parts.append([array[mask] for array in (self.given[k] - b, d, self.error[k], s, ids)])
         if not parts:
             return None
         rest, d, error, slack_of_d, ids = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return _intervals(rest, d, error, slack_of_d, ids, groups)
+
+    def _line(self, array: np.ndarray, k: int, axis: int) -> np.ndarray:
+        """Some entries of the row or column in which the worst entry of point k lies."""
+        line = array.take(self.worst[k][axis], axis).ravel()
+        return line[:: max(1, line.size // _PROBES)]
 
     def _groups(self, by: str, before: int) -> tuple[np.ndarray, int]:
         """The number of every entry's group, and how many groups there are with this point's."""
@@ -171,10 +212,27 @@ class Points:
         return (ids + before, before + self.shape[int(axis)]) if each else (ids, self.shape[int(axis)])
 
 
-def _promising(rest: np.ndarray, d: np.ndarray, error: np.ndarray, slack: np.ndarray) -> bool:
+def _probes(known: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Indices of a few known entries: some of the worst, and others spread over the array."""
+    count = min(off.size, _PROBES // 4)
+    worst = np.argpartition(off, -count, axis=None)[-count:]
+    places = np.concatenate([np.ravel_multi_index(_spaced(known), known.shape), worst])
+    return np.unravel_index(places[known.ravel()[places]], known.shape)
+
+
+def _spaced(mask: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Indices of a few entries of a mask."""
+    places = np.flatnonzero(mask)
+    return np.unravel_index(places[:: max(1, places.size // _PROBES)], mask.shape)
+
+
+def _promising(given: np.ndarray, base: np.ndarray, d: np.ndarray, error: np.ndarray, slack: np.ndarray) -> bool:
     """Whether a few entries agree on a number: most hypotheses end here."""
-    step = max(1, rest.size // _PROBES)
-    rest, d, error, slack = rest[::step], d[::step], error[::step], slack[::step]
+    rest = given - base
+    usable = np.isfinite(rest) & np.isfinite(d) & np.isfinite(error) & np.isfinite(slack)
+    if not usable.any():
+        return True
+    rest, d, error, slack = rest[usable], d[usable], error[usable], slack[usable]
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         best = int(np.argmax(abs(d) / (error + slack)))
         if d[best] == 0:
@@ -212,9 +270,26 @@ def _intervals(
     return Fit(low, high, float(digits.sum() - most.sum()))
 
 
-_NAMES = {1.0: "1", 2.0: "2", 3.0: "3", 4.0: "4", 0.5: "1/2", 0.25: "1/4", 1 / 3: "1/3", 2 / 3: "2/3", 1.5: "3/2",
-          0.75: "3/4", np.sqrt(2): "sqrt(2)", np.sqrt(0.5): "1/sqrt(2)", np.log(2): "log(2)", 1 / np.log(2): "1/log(2)",
-          np.pi: "pi", 2 * np.pi: "2 pi", np.pi / 180: "pi/180", 180 / np.pi: "180/pi"}  # fmt: skip
+_NAMES = {
+    1.0: "1",
+    2.0: "2",
+    3.0: "3",
+    4.0: "4",
+    0.5: "1/2",
+    0.25: "1/4",
+    1 / 3: "1/3",
+    2 / 3: "2/3",
+    1.5: "3/2",
+    0.75: "3/4",
+    np.sqrt(2): "sqrt(2)",
+    np.sqrt(0.5): "1/sqrt(2)",
+    np.log(2): "log(2)",
+    1 / np.log(2): "1/log(2)",
+    np.pi: "pi",
+    2 * np.pi: "2 pi",
+    np.pi / 180: "pi/180",
+    180 / np.pi: "180/pi",
+}
 
 
 def number(low: float, high: float, sizes: dict[str, int]) -> Number:
@@ -258,18 +333,32 @@ def _of_sizes(sizes: dict[str, int]) -> list[tuple[str, float]]:
         if n < 2:
             continue
         first += [(name, n), (f"1/({name})" if " " in name else f"1/{name}", 1 / n)]
-        second += [(f"({name})^2", n**2), (f"1/({name})^2", n**-2.0), (f"sqrt({name})", n**0.5),
-                   (f"1/sqrt({name})", n**-0.5), (f"2 ({name})", 2 * n), (f"2/({name})", 2 / n), (f"({name})/2", n / 2),
-                   (f"1/(2 {name})", 1 / (2 * n)), (f"({name}) - 1", n - 1), (f"1/({name} - 1)", 1 / (n - 1)),
-                   (f"({name}) + 1", n + 1), (f"({name})/({name} - 1)", n / (n - 1)),
-                   (f"({name} - 1)/({name})", (n - 1) / n)]  # fmt: skip
+        second += [
+            (f"({name})^2", n**2),
+            (f"1/({name})^2", n**-2.0),
+            (f"sqrt({name})", n**0.5),
+            (f"1/sqrt({name})", n**-0.5),
+            (f"2 ({name})", 2 * n),
+            (f"2/({name})", 2 / n),
+            (f"({name})/2", n / 2),
+            (f"1/(2 {name})", 1 / (2 * n)),
+            (f"({name}) - 1", n - 1),
+            (f"1/({name} - 1)", 1 / (n - 1)),
+            (f"({name}) + 1", n + 1),
+            (f"({name})/({name} - 1)", n / (n - 1)),
+            (f"({name} - 1)/({name})", (n - 1) / n),
+        ]
     values = {value for _, value in first}
     pairs = []
     names = [(name, n) for name, n in sizes.items() if n > 1]
     for i, (one, n) in enumerate(names):
         for other, m in names[i + 1 :]:
             if n != m:
-                pairs += [(f"({one}) ({other})", n * m), (f"1/(({one}) ({other}))", 1 / (n * m)),
-                          (f"({one})/({other})", n / m), (f"({other})/({one})", m / n)]  # fmt: skip
+                pairs += [
+                    (f"({one}) ({other})", n * m),
+                    (f"1/(({one}) ({other}))", 1 / (n * m)),
+                    (f"({one})/({other})", n / m),
+                    (f"({other})/({one})", m / n),
+                ]
     second = [(text, value) for text, value in second if value not in values]
     return first + second + [(text, value) for text, value in pairs if value not in values]

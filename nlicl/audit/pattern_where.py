@@ -58,9 +58,14 @@ def _along(wrong: np.ndarray, free: np.ndarray) -> str:
     n = wrong.size
     where = np.flatnonzero(wrong)
     region = np.zeros(n, bool)
-    for text, part in (("all but the last entry", slice(0, n - 1)), ("all but the first entry", slice(1, n)),
-                       ("every second entry, from 0", slice(0, n, 2)), ("every second entry, from 1", slice(1, n, 2)),
-                       ("the first half", slice(0, n // 2)), ("the second half", slice(n // 2, n))):  # fmt: skip
+    for text, part in (
+        ("all but the last entry", slice(0, n - 1)),
+        ("all but the first entry", slice(1, n)),
+        ("every second entry, from 0", slice(0, n, 2)),
+        ("every second entry, from 1", slice(1, n, 2)),
+        ("the first half", slice(0, n // 2)),
+        ("the second half", slice(n // 2, n)),
+    ):
         region[:] = False
         region[part] = True
         if n > 3 and where.size > 2 - text.startswith("all") and _matches(wrong, free, region):
@@ -77,7 +82,7 @@ def _lines(wrong: np.ndarray, free: np.ndarray) -> str:
     """The words if the entries are whole rows or columns; "" if not."""
     for axis in range(wrong.ndim):
         others = tuple(a for a in range(wrong.ndim) if a != axis)
-        hit = wrong.any(axis=others)
+        hit = np.asarray(wrong.any(axis=others))
         if hit.all() or wrong.sum() < 2 * hit.sum():
             continue
         shape = [1] * wrong.ndim
@@ -140,10 +145,12 @@ def _block(wrong: np.ndarray, free: np.ndarray) -> str:
     if count <= 3:
         return ""
     for axis in range(wrong.ndim):
-        hit = wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != axis))
-        lines = int(hit.sum())
-        if 3 * lines <= hit.size and count >= 3 * lines:
-            return f"{count} of the {lines * wrong.size // hit.size} entries of {_named_lines(axis, wrong.ndim, hit)}"
+        along = np.asarray(wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != axis)))
+        lines = int(along.sum())
+        if 3 * lines <= along.size and count >= 3 * lines:
+            return (
+                f"{count} of the {lines * wrong.size // along.size} entries of {_named_lines(axis, wrong.ndim, along)}"
+            )
     return ""
 
 

@@ -4,15 +4,15 @@ Hypotheses are tried in order of complexity. One is reported only if it turns th
 every known entry at every point, to within the error of the entries, and if chance would hardly do so; see `pattern_fit`.
 Where several of the same complexity fit, all are listed. Where none fits, the kind is `unknown`.
 
-The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-parameter`, `entries`, `extra-term`,
-`missing-term`, `wrong-factor`, `unknown`) and
+The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-parameter`, `wrong-factor`, `entries`,
+`extra-term`, `missing-term`, `unknown`) and
 
 ==================  ===================================================================================
 ``zero``            given is zero everywhere
-``permutation``     the right numbers at other places: reversed, shifted by one, flattened in Fortran's order
+``permutation``     the right numbers at other places: reversed, shifted, flattened in the other order, exchanged
 ``constant-term``   given - expected is one number, or constant along an axis: a mean
 ``normal``          given - expected is a multiple of x, another at each point: a gradient on a sphere
-``symmetric``       given + its transpose is right: x is taken for a symmetric matrix
+``symmetric``       given and expected agree along symmetric directions, or differ as conventions for symmetric matrices do
 ``stale``           the gradient at another point
 ``precision``       right to some digits only
 ``clipped``         expected, cut at a bound
@@ -20,33 +20,22 @@ The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-p
 ==================  ===================================================================================
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import permutations
-
 import numpy as np
 
+from . import pattern_arrays as arrays
+from . import pattern_forms as forms
+from . import pattern_places as places
 from .comparison import item
-from .pattern_fit import ENOUGH, Arrays, Number, Points, Seen, number
+from .pattern_fit import ENOUGH, Fit, Points, Seen, number
+from .pattern_forms import Form, best
+from .pattern_product import explain_product
+from .pattern_values import conditions
 from .pattern_where import where_wrong
 
-__all__ = ["Seen", "explain", "where_wrong"]
+__all__ = ["Seen", "explain", "explain_product", "where_wrong"]
 
-_ALIKE = 0.6  # hypotheses whose complexities differ by less are listed together
-
-
-@dataclass(frozen=True)
-class _Hypothesis:
-    """given = base + c direction, with one number c; `text` has a place for c, `plain` is the text for c = 1."""
-
-    kind: str
-    text: str
-    direction: Arrays
-    base: Arrays | None = None
-    slack: Arrays | None = None
-    plain: str = ""
-    cost: float = 0.0
-    points: tuple[int, ...] | None = None
+_VAGUE = "such as"  # in words that name no pattern
+_SHOWN = 6  # factors named one by one
 
 
 def explain(name: str, seen: list[Seen], sizes: dict[str, int]) -> list[dict[str, str]]:
@@ -76,151 +65,262 @@ class _Search(Points):
     def __init__(self, name: str, seen: list[Seen], sizes: dict[str, int]) -> None:
         super().__init__(seen)
         self.name, self.sizes = name, sizes
-        self.everywhere = ", on every entry" + (" of every point" if len(self) > 1 else " at this point")
 
     def run(self) -> list[dict[str, str]]:
         found = self._not_finite()
-        if not any(wrong.any() for wrong in self.wrong):
+        if not self.bad:
             return found or [item("unknown", "no entry is wrong by more than its error")]
-        for stage in (self._zero, self._whole, self._some):
+        stages = (
+            self._zero,
+            self._whole,
+            self._each_point,
+            self._times,
+            lambda: arrays.cut(self),
+            lambda: arrays.imprecise(self),
+            self._some_by_rule,
+            self._by_line,
+            self._rearranged,
+            lambda: arrays.outer(self),
+            self._some,
+            self._where_zero,
+        )
+        for stage in stages:
             items = stage()
             if items:
                 return found + items
-        return found + [item("unknown", self._summary())]
+        return [*found, item("unknown", self._summary())]
 
-    # -- what needs no hypothesis
+    # -- what needs no number
 
     def _not_finite(self) -> list[dict[str, str]]:
         bad = [~np.isfinite(given) for given in self.given]
         k = next((k for k, mask in enumerate(bad) if mask.any()), None)
         if k is None:
             return []
-        values = {str(float(v)) for v in self.given[k][bad[k]]}
-        places = f"at {sum(mask.any() for mask in bad)} of {len(self)} points, " if len(self) > 1 else ""
-        return [
-            item("entries", f"given is {' or '.join(sorted(values))} in {where_wrong(bad[k])}, {places}".rstrip(", "))
-        ]
+        values = sorted({str(float(value)) for value in np.unique(self.given[k][bad[k]])})
+        at = f", at {sum(bool(mask.any()) for mask in bad)} of {len(self)} points" if len(self) > 1 else ""
+        return [item("entries", f"given is {' or '.join(values)} in {where_wrong(bad[k])}{at}")]
 
     def _zero(self) -> list[dict[str, str]]:
-        if any(given[known].any() for given, known in zip(self.given, self.known, strict=True)):
+        if any((abs(g) > t)[known].any() for g, t, known in zip(self.given, self.error, self.known, strict=True)):
             return []
-        return [item("zero", f"given is zero{self.everywhere}; expected is not")]
+        return [item("zero", f"given is zero{self._everywhere()}; expected is not")]
 
-    # -- one number, on all entries
+    def _where_zero(self) -> list[dict[str, str]]:
+        if all(
+            (abs(e[known]) <= t[known]).all() for e, t, known in zip(self.expected, self.error, self.known, strict=True)
+        ):
+            return [
+                item(
+                    "extra-term",
+                    f"expected is zero{self._everywhere()}: the loss does not depend on {self.name} there; given is not",
+                )
+            ]
+        return []
+
+    # -- one number for all entries
 
     def _whole(self) -> list[dict[str, str]]:
-        return self._best([*self._factors(), *self._moved(), *self._of_others(), *self._terms()])
+        simple = [
+            *forms.factors(self),
+            *places.moved(self),
+            *forms.of_others(self, self.name),
+            *places.stale(self),
+            *forms.terms(self, self.name),
+            *forms.projections(self, self.name),
+            *places.symmetric(self, self.name),
+        ]
+        return self._best(simple) or arrays.antisymmetric(self, self.name)
 
-    def _best(self, hypotheses: list[_Hypothesis], where: list[np.ndarray] | None = None) -> list[dict[str, str]]:
-        """The items of the hypotheses that fit, those of the least complexity."""
-        found: list[tuple[float, dict[str, str]]] = []
-        for h in hypotheses:
-            fit = self.fit(h.direction, h.base, where=where, slack=h.slack, points=h.points)
-            if fit is None or not np.isfinite(fit.low).all():
-                continue
-            c = number(float(fit.low[0]), float(fit.high[0]), self.sizes)
-            if c.value == 0 or c.worth(fit) < ENOUGH or (c.text == "1" and not h.plain):
-                continue
-            found.append((h.cost + c.cost + (1.0 if h.plain and c.text != "1" else 0.0), self._say(h, c)))
-        least = min((cost for cost, _ in found), default=0.0)
-        return [one for cost, one in sorted(found, key=lambda pair: pair[0]) if cost < least + _ALIKE]
+    def _times(self) -> list[dict[str, str]]:
+        probes = self.pick(self.probes)  # a few entries decide quickly which of these may fit
+        hopes = [
+            form.fit(probes) is not None
+            for form in (*forms.times(probes, self.name), *forms.instead(probes, self.name))
+        ]
+        tried = [*forms.times(self, self.name), *forms.instead(self, self.name)]
+        return self._best([form for form, hope in zip(tried, hopes, strict=True) if hope] + list(forms.of_values(self)))
 
-    def _say(self, h: _Hypothesis, c: Number) -> dict[str, str]:
-        if c.text == "1" and h.plain:
-            return item(h.kind, h.plain)
-        kind = "sign" if h.kind == "scale" and c.text == "-1" else h.kind
-        if kind == "term":
-            kind = "missing-term" if c.value < 0 else "extra-term"
-        return item(kind, h.text.format(c=c.both()))
+    def _rearranged(self) -> list[dict[str, str]]:
+        return self._best(list(places.rearranged(self))) or arrays.reordered(self)
 
-    def _e(self, k: int) -> np.ndarray:
-        return self.expected[k]
+    def _best(self, tried: list[Form]) -> list[dict[str, str]]:
+        return best(self, tried, self.sizes, self._everywhere())
 
-    def _x(self, k: int) -> np.ndarray:
-        return self.x[k]
+    def _everywhere(self) -> str:
+        if self.count == 1:
+            return ", in the only entry that is not zero"
+        return ", on every entry" + (" of every point" if len(self) > 1 else "")
 
-    def _t(self, k: int) -> np.ndarray:
-        return self.error[k]
+    # -- a number for each point, or for each line
 
-    def _factors(self) -> Iterator[_Hypothesis]:
-        yield _Hypothesis("scale", "given = {c} x expected" + self.everywhere, self._e, slack=self._t)
-
-    def _moved(self) -> Iterator[_Hypothesis]:
-        """The right numbers at other places."""
-        for kind, what, move in _moves(self.shape):
-            yield _Hypothesis(
-                kind,
-                f"given = {{c}} x {what}{self.everywhere}",
-                lambda k, move=move: move(self.expected[k]),
-                slack=lambda k, move=move: move(self.error[k]),
-                plain=f"given is {what}{self.everywhere}",
+    def _each_point(self) -> list[dict[str, str]]:
+        """What is added to every entry, or multiplies it, differs from point to point."""
+        found = []
+        x = self._fit_by("point", self.x)
+        if x is not None:
+            found.append(
+                item(
+                    "normal",
+                    f"given - expected is a multiple of {self.name} at every point, from {_span(x)} x {self.name}: "
+                    + self._normal(),
+                )
             )
-
-    def _of_others(self) -> Iterator[_Hypothesis]:
-        """The gradient by another argument of the same shape, instead of the right one or added to it."""
-        for other in self.others[0]:
-            if any(np.shape(others[other][0]) != self.shape for others in self.others):
-                continue
-
-            def gradient(k: int, other: str = other) -> np.ndarray:
-                return np.asarray(self.others[k][other][0], float)
-
-            def slack(k: int, gradient: Arrays = gradient) -> np.ndarray:
-                scale = abs(self.expected[k][self.known[k]]).max(initial=0.0)
-                relative = np.median(self.error[k][self.known[k]]) / scale if scale > 0 else 1e-9
-                return np.full(self.shape, min(relative, 1e-3) * np.nanmax(abs(gradient(k)), initial=0.0))
-
-            yield _Hypothesis(
-                "wrong-parameter",
-                f"given = {{c}} x the gradient with respect to {other}{self.everywhere}",
-                gradient,
-                slack=slack,
-                plain=f"{self.name} holds what belongs to {other}: given is the gradient with respect to {other}",
+        constant = self._fit_by("point", None)
+        if constant is not None:
+            found.append(
+                item(
+                    "constant-term",
+                    f"given - expected is one number at each point, from {_span(constant)}: " + self._mean(),
+                )
             )
-            yield _Hypothesis(
-                "term",
-                f"given - expected = {{c}} x the gradient with respect to {other}{self.everywhere}",
-                gradient,
-                self._e,
-                slack,
-                cost=1.0,
-            )
+        fit = self.fit(lambda k: self.expected[k], by="point", slack=lambda k: self.error[k])
+        if not found and fit is not None and fit.digits >= ENOUGH:
+            named = self._best(list(forms.of_norms(self, self.name)))
+            text = f"given is a number times expected, another number at each point, from {_span(fit)}"
+            return named or [item("scale", text)]
+        return found
 
-    def _terms(self) -> Iterator[_Hypothesis]:
-        """A term that one of the two has and the other has not."""
-        yield _Hypothesis(
-            "term",
-            f"given - expected = lambda {self.name} with lambda = {{c}}{self.everywhere}: an L2 term (weight decay) that "
-            "one of loss and gradient has and the other has not",
-            self._x, self._e, cost=0.5,
-        )  # fmt: skip
+    def _fit_by(self, by: str, direction: list[np.ndarray] | None) -> Fit | None:
+        """The fit of given - expected to an array, or to ones, if it is no coincidence."""
+        ones = np.ones(self.shape)
+        fit = self.fit(lambda k: ones if direction is None else direction[k], lambda k: self.expected[k], by)
+        return fit if fit is not None and fit.digits >= ENOUGH else None
+
+    def _normal(self) -> str:
+        text = f"a gradient on a sphere? If so, audit loss({self.name} / |{self.name}|)"
+        inner = [
+            abs((g * x)[m].sum()) <= (t * abs(x))[m].sum()
+            for g, x, t, m in zip(self.given, self.x, self.error, self.known, strict=True)
+        ]
+        return (f"<given, {self.name}> = 0: " if all(inner) else "") + text
+
+    def _mean(self) -> str:
+        """What the sums of the two arrays say."""
+        given, expected = (
+            all(abs(a[m].sum()) <= 2 * t[m].sum() for a, t, m in zip(arrays, self.error, self.known, strict=True))
+            for arrays in (self.given, self.expected)
+        )
+        if given and not expected:
+            return (
+                "given sums to zero and expected does not. A mean is subtracted in the gradient only, as on a simplex"
+            )
+        if expected and not given:
+            return "expected sums to zero and given does not. A mean is subtracted twice, or not at all"
+        return "a mean that one of them has and the other has not?"
+
+    def _by_line(self) -> list[dict[str, str]]:
+        """A factor or a term of its own for each row or column."""
+        found = []
+        ndim = len(self.shape)
+        for axis in range(ndim if ndim > 1 else 0):
+            line = f"index of axis {axis}" if ndim > 2 else ("row", "column")[axis]
+            if self._fit_by(f"{axis} point", None):
+                found.append(item("constant-term", f"given - expected is one number within each {line}"))
+            if self._fit_by(f"{axis} point", self.x):
+                found.append(
+                    item(
+                        "normal",
+                        f"given - expected is a multiple of {self.name} within each {line}: gradients on spheres?",
+                    )
+                )
+            for by in (str(axis), f"{axis} point"):
+                fit = self.fit(lambda k: self.expected[k], by=by, slack=lambda k: self.error[k])
+                if fit is not None and fit.digits >= ENOUGH:
+                    found.append(
+                        item(
+                            "wrong-factor",
+                            f"given = expected times a factor for each {line}"
+                            + (self._factors(fit, line) if by == str(axis) else ", another at each point"),
+                        )
+                    )
+                    break
+        return found
+
+    def _factors(self, fit: Fit, line: str) -> str:
+        """The factors of the rows or columns, or what they are."""
+        n = len(fit.low)
+        i = np.arange(n)
+        for text, values in (
+            ("i", i),
+            ("i + 1", i + 1),
+            ("1 / (i + 1)", 1 / (i + 1)),
+            ("n - i", n - i),
+            ("n - i - 1", n - i - 1),
+            ("1 / (n - i)", 1 / (n - i)),
+            ("(-1)^i", (-1.0) ** i),
+        ):
+            if n > 2 and ((fit.low <= values) & (values <= fit.high)).all():
+                return f": {text} for {line} i" + (f", n = {n}" if "n" in text else "")
+        if n > _SHOWN:
+            return f", from {_span(fit)}"
+        texts = [
+            f"{number(low, high, {}).text} in {line} {k}"
+            for k, (low, high) in enumerate(zip(fit.low, fit.high, strict=True))
+            if np.isfinite(low) and np.isfinite(high)
+        ]
+        return f": {', '.join(texts)}"
 
     # -- wrong in some entries only
 
-    def _some(self) -> list[dict[str, str]]:
-        alive = [known & ~dead for known, dead in zip(self.known, self.dead, strict=True)]
-        if not any((live & ~wrong).any() for live, wrong in zip(alive, self.wrong, strict=True)):
-            return []
+    def _region(self) -> str:
+        """Where it is wrong; "" if everywhere."""
+        if self.bad == self.count:
+            return ""
         union = np.any(self.wrong, axis=0)
-        free = np.all([~live for live in alive], axis=0)
-        where = where_wrong(union, free)
-        there = [h for h in [*self._factors(), *self._terms()]]
-        items = self._best(there, self.wrong)
-        detail = f"wrong in {where} only"
-        if items:
-            return [item("entries", f"{detail}; there {one['detail']}") for one in items]
-        if union.sum() <= (~free).sum() // 2:
-            return [item("entries", detail)]
-        return []
+        free = np.all([~live for live in self.alive], axis=0)
+        steady = not any((union & live & ~wrong).any() for live, wrong in zip(self.alive, self.wrong, strict=True))
+        where = where_wrong(union, free) if steady else ""
+        if not where or _VAGUE in where:
+            where = conditions(self, self.name) or where
+        return where or f"{self.bad} of {self.count} entries, others at each point"
+
+    def _some_by_rule(self) -> list[dict[str, str]]:
+        words = self._region()
+        if not words:
+            return []
+        where = _only(words)
+        if all((abs(g) <= t)[w].all() for g, t, w in zip(self.given, self.error, self.wrong, strict=True)):
+            return [item("entries", f"wrong {where}; there given is zero")]
+        part = self.pick(self.wrong)
+        there = [*forms.factors(part), *forms.terms(part, self.name), *forms.instead(part, self.name)]
+        if self.bad > 1:
+            there += forms.times(part, self.name)
+        return [
+            item(one["kind"] if one["kind"].endswith("term") else "entries", f"wrong {where}; there {one['detail']}")
+            for one in best(part, there, self.sizes)
+        ]
+
+    def _some(self) -> list[dict[str, str]]:
+        words = self._region()
+        if not words or (2 * self.bad > self.count and (_VAGUE in words or "others at each" in words)):
+            return []
+        return [item("entries", f"wrong {_only(words)}")]
 
     def _summary(self) -> str:
-        return "none of the known mistakes gives these numbers"
+        cosines, ratios = [], []
+        for g, e, m in zip(self.given, self.expected, self.known, strict=True):
+            norms = np.sqrt((g[m] ** 2).sum()), np.sqrt((e[m] ** 2).sum())
+            if min(norms) > 0:
+                cosines.append((g[m] / norms[0] * (e[m] / norms[1])).sum())
+                ratios.append(norms[0] / norms[1])
+        text = "none of the known mistakes gives these numbers"
+        if not cosines:
+            return f"{text}; one of the two is zero at every point"
+        return (
+            f"{text}; the cosine of given and expected is {_range(cosines)}, the ratio of their norms {_range(ratios)}"
+        )
 
 
-def _moves(shape: tuple[int, ...]) -> Iterator[tuple[str, str, Callable[[np.ndarray], np.ndarray]]]:
-    """Kind, words and function of every rearrangement that keeps the shape."""
-    ndim = len(shape)
-    for axes in permutations(range(ndim)) if 1 < ndim <= 4 else ():
-        if axes != tuple(range(ndim)) and tuple(shape[a] for a in axes) == shape and max(shape) > 1:
-            what = "expected transposed" + ("" if ndim == 2 else f", axes {axes}")
-            yield "transpose", what, lambda array, axes=axes: array.transpose(axes)
+def _only(words: str) -> str:
+    return f"in {words}" if words.startswith(("all but", "every entry")) else f"only in {words}"
+
+
+def _range(values: list[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+
+
+def _span(fit: Fit) -> str:
+    middle = fit.middle[np.isfinite(fit.middle)]
+    return f"{middle.min():.4g} to {middle.max():.4g}"

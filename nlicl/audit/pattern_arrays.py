@@ -1,0 +1,114 @@
+"""What is wrong with whole arrays and takes more than one number to say: cut, rounded, in another order, an outer product."""
+
+import numpy as np
+
+from .comparison import item
+from .pattern_fit import ENOUGH, Points
+
+__all__ = ["antisymmetric", "cut", "imprecise", "outer", "reordered"]
+
+
+def cut(p: Points) -> list[dict[str, str]]:
+    """Entries beyond a bound have the bound's value."""
+    top = max(g[m].max(initial=-np.inf) for g, m in zip(p.given, p.known, strict=True))
+    bottom = min(g[m].min(initial=np.inf) for g, m in zip(p.given, p.known, strict=True))
+    largest = max(top, -bottom)
+    for low, high, text in (
+        (-largest, largest, f"at +-{largest:.6g}"),
+        (-np.inf, top, f"above {top:.6g}"),
+        (bottom, np.inf, f"below {bottom:.6g}"),
+    ):
+        if abs(high) == 0 or abs(low) == 0:
+            continue
+        misfit = [abs(g - np.clip(e, low, high)) > t for g, e, t in zip(p.given, p.expected, p.error, strict=True)]
+        if not any((bad & m).any() for bad, m in zip(misfit, p.known, strict=True)) and p.bad >= 2 and p.bad < p.count:
+            digits = sum(np.log10(abs(g[w]) / t[w]).sum() for g, t, w in zip(p.given, p.error, p.wrong, strict=True))
+            if digits * (p.bad - 1) / p.bad >= ENOUGH:
+                return [item("clipped", f"given is expected cut {text}, in {p.bad} of {p.count} entries")]
+    return []
+
+
+def imprecise(p: Points) -> list[dict[str, str]]:
+    """Right to a few digits, as from a narrower type."""
+    pairs = [(g[m], e[m], t[m]) for g, e, t, m in zip(p.given, p.expected, p.error, p.known, strict=True)]
+    given, expected, error = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+    scale, off = abs(expected).max(), abs(given - expected)
+    if scale == 0 or p.count < 3:
+        return []
+    if (given == np.trunc(given)).all() and (expected != np.trunc(expected)).sum() > 2:
+        for what, whole in (("cut off to integers", np.trunc), ("rounded to integers", np.rint)):
+            near = (whole(expected - error) == given) | (whole(expected + error) == given)
+            if near.all():
+                return [item("precision", f"given is expected {what}: was it written to an array of integers?")]
+    worst = float((off / scale).max())
+    for kind, dtype in (("float16", np.float16), ("float32", np.float32)):
+        if (given == given.astype(dtype)).all() and worst < 64 * np.finfo(dtype).eps:
+            return [
+                item(
+                    "precision",
+                    f"given holds {kind} numbers: it differs from expected by at most {worst:.1g} of its largest entry",
+                )
+            ]
+    if worst < 1e-3 and 2 * p.bad > p.count:
+        return [
+            item(
+                "precision",
+                f"given is right to {int(-np.log10(worst))} digits only: it differs from expected by at most "
+                f"{worst:.1g} of its largest entry",
+            )
+        ]
+    return []
+
+
+def antisymmetric(p: Points, name: str) -> list[dict[str, str]]:
+    """given + its transpose = expected + its transpose."""
+    if len(p.shape) != 2 or p.shape[0] != p.shape[1] or p.shape[0] < 2:
+        return []
+    digits = 0.0
+    for g, e, t, known in zip(p.given, p.expected, p.error, p.known, strict=True):
+        both = np.triu(known & known.T)
+        if (abs(g + g.T - e - e.T) > t + t.T)[both].any() or not known.all():
+            return []
+        digits += np.log10(np.maximum(abs(g - e) / t, 1.0))[np.triu(both, 1)].sum()
+    detail = f"given + given^T = expected + expected^T: along symmetric directions of {name} the two agree"
+    return [item("symmetric", detail)] if digits >= ENOUGH else []
+
+
+def reordered(p: Points) -> list[dict[str, str]]:
+    """The same values at other places, at each point in another order."""
+    digits = 0.0
+    for g, e, t, known in zip(p.given, p.expected, p.error, p.known, strict=True):
+        widest = t.max()
+        one, other = np.sort(g, axis=None), np.sort(e, axis=None)
+        if not known.all() or (abs(one - other) > widest).any():
+            return []
+        gaps = np.diff(other)
+        digits += np.log10(np.maximum(gaps / widest, 1.0)).sum() if widest > 0 else 0.0
+    n = p.given[0].size
+    if n > 2 and digits >= ENOUGH + n / 2:
+        return [item("permutation", "given has the numbers of expected in another order")]
+    return []
+
+
+def outer(p: Points) -> list[dict[str, str]]:
+    if len(p.shape) != 2 or min(p.shape) < 2:
+        return []
+    digits = 0.0
+    for g, e, t, known in zip(p.given, p.expected, p.error, p.known, strict=True):
+        rest = g - e
+        if not known.all():
+            return []
+        i, j = np.unravel_index(np.argmax(abs(rest)), p.shape)
+        if rest[i, j] == 0 or not (abs(rest) > t).any():
+            continue
+        row, column = rest[i] / rest[i, j], rest[:, j] / rest[i, j]
+        allowed = t + abs(column)[:, None] * t[i] + abs(row) * t[:, [j]] + abs(np.outer(column, row)) * t[i, j]
+        model = np.outer(column, rest[i])
+        if (abs(rest - model) > allowed).any():
+            return []
+        tells = np.log10(np.maximum(abs(model) / allowed, 1.0))
+        tells[i], tells[:, j] = 0.0, 0.0
+        digits += tells.sum()
+    return (
+        [item("rank-one", "given - expected is an outer product (rank one) at every point")] if digits >= ENOUGH else []
+    )
