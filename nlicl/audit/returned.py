@@ -75,7 +75,7 @@ def passes(value: Any) -> bool:
 def _many(size: int) -> str:
     if size == 0:
         return "loss returns an empty array; expected one real number."
-    return f"loss returns {size} numbers, one a sample? Expected one: give lambda x: loss(x).sum() (or .mean())."
+    return f"loss returns {size} numbers, one a sample? expected one: give lambda x: loss(x).sum() (or .mean())."
 
 
 def _number_of_sequence(value: Any) -> Any:

@@ -92,6 +92,8 @@ FORMS = {
     "float mixed in": ((W, 0.5), two, ["x[0]", "x[1]"], True),
     "labels": ((B, LABELS), two, ["x[0]"], True),
     "text": ((B, "mean"), two, ["x[0]"], True),
+    "texts": ((B, np.array(["a", "b"])), two, ["x[0]"], True),
+    "dates": ((B, np.array(["2020-01-01"], "M8[D]")), two, ["x[0]"], True),
     "None": ((None, B), two, ["x[1]"], True),
     "a list of labels": ((B, [0, 1]), two, ["x[0]"], True),
     "a function": ((B, np.tanh), two, ["x[0]"], True),
@@ -244,6 +246,18 @@ def test_arrays_of_the_caller_do_not_matter_afterwards():
     arguments = Arguments(mine)
     mine[:] = 0
     np.testing.assert_array_equal(arguments.arrays[0], X)
+
+
+@pytest.mark.parametrize("x", [{"W": W, "b": B}, Thawed(W, B), {"deep": {"W": W, "b": B}}])
+def test_containers_of_the_caller_stay_as_they_are(x):
+    def parts(container):
+        return list(container.values()) if isinstance(container, dict) else [container.W, container.b]
+
+    before = parts(x.get("deep", x) if isinstance(x, dict) else x)
+    arguments = Arguments(x)
+    arguments.call(lambda p: p.clear() if isinstance(p, dict) else setattr(p, "W", 0), [W + 1j, B + 1j])
+    after = parts(x.get("deep", x) if isinstance(x, dict) else x)
+    assert len(after) == 2 and all(one is other for one, other in zip(before, after, strict=True))
 
 
 # ---- wrt and names
@@ -461,7 +475,7 @@ def test_numbers(name):
 
 
 NO_NUMBERS = {
-    "vector": (np.ones(6), r"loss returns 6 numbers, one a sample\? Expected one: give lambda x: loss\(x\)\.sum\(\)"),
+    "vector": (np.ones(6), r"loss returns 6 numbers, one a sample\? expected one: give lambda x: loss\(x\)\.sum\(\)"),
     "list": ([1.0, 2.0, 3.0], r"loss returns 3 numbers.*sum\(loss\(x\)\)"),
     "empty": (np.ones(0), "loss returns an empty array"),
     "pair": ((1.0, X), r"loss returns a pair \(number, array\); expected one real number: give gradient=True if it returns"),
@@ -475,6 +489,7 @@ NO_NUMBERS = {
     "masked": (MASKED, "loss returns a masked array"),
     "huge": (10**400, "beyond the range of float64"),
     "dates": (np.array("2020-01-01", "M8[D]"), r"dtype datetime64\[D\]"),
+    "duration": (np.timedelta64(1, "s"), r"dtype timedelta64\[s\]"),
     "generator": ((v for v in X), "loss returns a generator"),
     "evil": (Evil(), r"loss returns an Evil that NumPy cannot read"),
     "liar": (Liar(), r"loss returns a Liar"),
@@ -598,6 +613,7 @@ NOT_TAKEN = {
     "column": (X, X[:, None], r"gradient returns shape \(5, 1\) for x; expected \(5,\): give \.ravel\(\)"),
     "row matrix": (X, X.view(np.matrix), r"shape \(1, 5\) for x; expected \(5,\): give \.ravel\(\)"),
     "vector for a column": (X[:, None], X, r"shape \(5,\) for x; expected \(5, 1\): give \.reshape\(5, 1\)"),
+    "row for a column": (X[:, None], X[None], r"shape \(1, 5\) for x; expected \(5, 1\): give \.reshape\(5, 1\)"),
     "transposed": ((W, B), (W.T, B), r"shape \(3, 2\) for x\[0\]; expected \(2, 3\): transposed\? Give \.T"),
     "samples": (X, np.ones((7, 5)), r"shape \(7, 5\) for x; expected \(5,\): one a sample\? Give \.sum\(axis=0\)"),
     "number": (X, 1.0, r"gradient returns one number for x; expected \(5,\)"),
