@@ -46,7 +46,7 @@ def number(value: Any) -> Any:
         raise InvalidType("loss returns None; is a return missing? Expected one real number.")
     if is_sequence(value):
         return _number_of_sequence(value)
-    if is_number(value) or issubclass(type(value), abstract.Real):
+    if _is_real(value):
         return _scalar(value)
     if is_sparse(value):
         raise InvalidType(f"loss returns {seen(value)}; expected one real number. Give .sum().")
@@ -70,6 +70,11 @@ def passes(value: Any) -> bool:
     except Exception:
         return False
     return type(shape) is tuple and all(type(n) is int for n in shape)
+
+
+def _is_real(value: Any) -> bool:
+    """Whether a value is a number of Python's or NumPy's, a fraction among them."""
+    return is_number(value) or (issubclass(type(value), abstract.Real) and not issubclass(type(value), np.generic))
 
 
 def _many(size: int) -> str:
@@ -171,7 +176,7 @@ def _from_objects(array: np.ndarray, value: Any, says: str, of: str, expected: s
     """An array of objects, if all of them are numbers, as float64 or complex128."""
     flat = [item.item() if library(item) and math.prod(item.shape) == 1 else item for item in array.ravel()]
     for item in flat:
-        if not is_number(item) and not issubclass(type(item), abstract.Real):
+        if not _is_real(item):
             held = f" of dtype object that holds {seen(item)}" if array.ndim else ""
             shown = f"an array{held}" if array.ndim else seen(value)
             raise InvalidType(f"{says} {shown}{of}; {expected}.")
