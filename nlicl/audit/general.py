@@ -1,71 +1,106 @@
-"""The audit for any NumPy function: a gradient, and products of the Hessian with a vector, against differences.
+"""The audit for any function: a gradient, and second derivatives, against witnesses that derive nothing.
 
-Nothing is known of the function but its values, so nothing is assumed: whether it may be differentiated by a complex step
-is tried and checked; whether an entry sits on a kink is found from its one-sided derivatives; how far a difference can be
-trusted is read off its extrapolation.
+Nothing is known of the function but its values, so nothing is assumed. Whether it is a function at all, the same numbers at the
+same place, is tried first. Which witness it takes is tried argument by argument. Whether an entry sits on a kink is seen from
+its derivatives to both sides. How precise loss and gradient are is measured. And x may be special, so that places a little
+off it are looked at as well.
 """
 
-import warnings
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ..core.arrays import as_array
-from ..core.errors import InvalidType, InvalidValue
-from .differences import extrapolated, one_sided
-from .report.gradient import ArgumentReport, GradientReport
-from .witnesses import taylor_slope
+from ..core.checks import integer, real, seconds
+from ..core.errors import InvalidInput, InvalidType, InvalidValue
+from .arguments import Arguments
+from .curvature import judge_hessian
+from .decision import Evidence, decide
+from .examine import CEILING, Examiner, Place, Precision, Sight
+from .function import Function, OutOfTime, conduct
+from .patterns import Seen, explain
+from .points import neighbours, special
+from .report.gradient import ArgumentReport, GradientReport, ProductReport
+from .slopes import Differences, Witness, chosen
+from .summary import Summary, argument_report, taylor
 
-__all__ = ["GradientReport", "audit_gradient"]
+__all__ = ["GradientReport", "assert_gradient", "audit_gradient"]
 
-STEP = 1e-40  # of the complex step
-EXACT = 1e-10  # tolerance against the complex step, relative to the entry or a thousandth of the largest one
-ROUGH = 1e-6  # against differences: the least tolerance, whatever their own error estimate
-KINK = 1e-4  # one-sided derivatives that differ by this share of the largest entry are looked at closely
-SLOPE_AT_LEAST = 1.9
+NEIGHBOURS = 2
+MOST_LOOKS = 2000  # entries looked at one by one in all; beyond, fewer of each argument
+FEWEST_LOOKS = 20
 
 
 def audit_gradient(
     loss: Callable[..., Any],
-    gradient: Callable[..., Any],
-    x: ArrayLike | Sequence[ArrayLike],
+    gradient: Callable[..., Any] | bool,
+    x: Any,
     *,
     hessian_vector: Callable[..., Any] | None = None,
+    hessian: Callable[..., Any] | None = None,
     names: Sequence[str] | None = None,
+    wrt: str | int | Sequence[str | int] | None = None,
+    points: Sequence[Any] | None = None,
+    tolerance: float | None = None,
+    tangent: Callable[..., Any] | None = None,
+    symmetric: str | Sequence[str] = (),
     entries: int = 500,
+    timeout: float | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
     seed: int = 0,
 ) -> GradientReport:
-    """Hold a gradient of any NumPy function against independent witnesses.
+    """Hold a gradient of any function against independent witnesses.
 
     Parameters
     ----------
     loss : callable
-        loss(x) -> real number; loss(*x) if `x` is a list or tuple of arrays, loss(x) if it is a named tuple.
-    gradient : callable
-        The same arguments; an array of the shape of `x`, or one for each argument, in their order.
-    x : array_like, or a list, tuple or named tuple of them
-        Where: floating numbers, finite. A generic point proves more than a symmetric one.
+        loss(x) -> one real number; loss(*x) if `x` is a list or tuple of arrays.
+    gradient : callable or True
+        It takes the same arguments and returns an array of the shape of `x`, or one for each argument in the form of `x`.
+        True: `loss` returns (loss, gradient).
+    x : array_like; or a list, tuple, named tuple or dict of them, nested or not
+        Where: finite floating numbers, NumPy's, torch's or JAX's. A list of numbers is one array. Integers, texts and other
+        objects among several arguments are data.
     hessian_vector : callable, optional
         hessian_vector(x, v), or hessian_vector(*x, *v): the Hessian times v, in the form of the gradient.
+    hessian : callable, optional
+        hessian(x): the Hessian by all entries of the arguments in their order, (n, n), dense or sparse; of one array x also of
+        shape x.shape + x.shape. An array of x's shape, or (n,), is its diagonal.
     names : sequence of str, optional
         What to call the arguments.
+    wrt : str, int, or a sequence of them, optional
+        The arguments to judge by; the others are data. All floating arrays if not given.
+    points : sequence of places, optional
+        More places in the form of x. If not given, two a little off x (10 percent; less where the loss ends before).
+        `points=[]`: x alone.
+    tolerance : float, optional
+        Relative, of an entry, at most 1e-3. If not given, it follows from the precision in which loss and gradient compute,
+        1e-10 in float64 and 3e-4 in float32, and from the rounding that is measured.
+    tangent : callable, optional
+        tangent(x, v): the projection of v on the directions in which x may move, of one array x. Gradient and derivative are
+        compared after it.
+    symmetric : str or sequence of str
+        Arguments that are symmetric matrices: compared along symmetric directions.
     entries : int
-        At most so many entries of an argument are checked one by one (chosen by `seed`); all of them are checked
-        together along a random direction.
+        An argument with more entries is judged along directions, in which each entry counts, and 100 of its entries one by one.
+    timeout : float, optional
+        Seconds. The report then rests on what was found by then.
+    progress : callable, optional
+        progress(done, total, argument), called before each argument at each point.
     seed : int
+        Of directions, samples and neighbours, at least 0.
 
     Returns
     -------
     GradientReport
-        `assert nlicl.audit_gradient(...)` in a test; `.check()` raises with the report as message.
+        True in a condition if and only if its verdict is "agree". `print` it for the table.
 
     Raises
     ------
     TypeError, ValueError
-        Arguments of a wrong form: not floating, not finite, a gradient of another number of arrays or shape, a loss
-        that is not one real number.
+        Arguments of a wrong form: nothing to differentiate, a gradient of another form or shape, a loss that is not one
+        finite real number at x.
 
     Examples
     --------
@@ -74,293 +109,327 @@ def audit_gradient(
     >>> bool(nlicl.audit_gradient(lambda x: np.sum(np.sin(x) ** 2), lambda x: np.sin(2 * x), x))
     True
     """
-    problem = _Problem(loss, gradient, x, names)
-    rng = np.random.default_rng(seed)
-    given = problem.given
-    complex_step = problem.allows_complex_step(rng)
-    arguments = [problem.examine(k, given[k], complex_step, entries, rng) for k in range(len(problem.x))]
-    smooth = not any(argument.kinks for argument in arguments)
-    slope, linear = problem.slope(given, rng) if smooth else (None, 0.0)
-    hessian = None
-    if hessian_vector is not None:
-        hessian = problem.hessian(hessian_vector, rng) if smooth else None
-    verdict, reason = _verdict(arguments, given, slope, linear, hessian, complex_step)
-    if verdict == "agree" and hessian_vector is not None and hessian is None:
-        verdict, reason = (
-            "undetermined",
-            (
-                "the gradient agrees; x sits on a kink of the loss or of its gradient, where there is no Hessian to judge by."
-            ),
-        )
-    return GradientReport(verdict, reason, arguments, slope, hessian)
+    _check(loss, gradient, hessian_vector, hessian, tangent, progress)
+    entries, seed = integer("entries", entries, 1), integer("seed", seed, 0, most=None)
+    if tolerance is not None:
+        tolerance = real("tolerance", tolerance, "greater than 0 and at most 1e-3", lambda t: 0 < t <= CEILING)
+    if timeout is not None:
+        seconds("timeout", timeout, ", or None for no limit")
+    arguments = Arguments(x, names, wrt, loss=loss)
+    function = Function(arguments, loss, gradient, timeout)
+    audit = _Audit(function, tolerance, entries, seed, progress)
+    audit.projections = _projections(arguments, tangent, symmetric)
+    report = audit.run(None if points is None else _points(points, names, wrt, loss, arguments))
+    if hessian_vector is not None or hessian is not None:
+        report = audit.with_hessian(report, hessian_vector, hessian)
+    return report
 
 
-def _verdict(
-    arguments: list[ArgumentReport],
-    given: list[np.ndarray],
-    slope: float | None,
-    linear: float,
-    hessian: float | None,
-    complex_step: bool,
-) -> tuple[str, str]:
-    how = "complex step" if complex_step else "extrapolated differences (the complex step does not apply)"
-    wrong = [argument for argument in arguments if argument.wrong]
-    if wrong:
-        return "disagree", "wrong in " + ", ".join(f"{a.name} ({a.wrong} of {a.entries} entries)" for a in wrong) + "."
-    if slope is not None and slope < SLOPE_AT_LEAST and linear > ROUGH:
-        return "disagree", "entries agree one by one where they were checked, but the Taylor slope does not."
-    if hessian is not None and not hessian <= (1e-7 if complex_step else 1e-4):
-        return "disagree", "the gradient agrees; the Hessian-vector product does not."
-    blurred = [argument.name for argument in arguments if argument.blurred]
-    if blurred:
-        return (
-            "undetermined",
-            f"differences of the loss are too coarse for {', '.join(blurred)}: rounding hides the gradient.",
-        )
-    if not any(np.any(array) for array in given):
-        return "undetermined", "the gradient is zero everywhere: nothing was active, so nothing was tested."
-    return "agree", f"every entry checked agrees with the {how}."
+def assert_gradient(loss: Callable[..., Any], gradient: Callable[..., Any] | bool, x: Any, **settings: Any) -> None:
+    """Fail a test unless `audit_gradient` says "agree".
+
+    Parameters
+    ----------
+    loss, gradient, x, **settings
+        As in `audit_gradient`.
+
+    Raises
+    ------
+    AssertionError
+        With the report as its message: the worst entry, given and expected, the witness and the diagnosis.
+    TypeError, ValueError
+        As `audit_gradient`.
+    """
+    __tracebackhide__ = True
+    report = audit_gradient(loss, gradient, x, **settings)
+    if not report:
+        raise AssertionError(str(report))
 
 
-class _Problem:
-    """Loss, gradient and arguments in one form: tuples of arrays."""
+class _Audit:
+    """One audit, from x to the report."""
 
     def __init__(
-        self, loss: Callable[..., Any], gradient: Callable[..., Any], x: Any, names: Sequence[str] | None
+        self,
+        function: Function,
+        tolerance: float | None,
+        entries: int,
+        seed: int,
+        progress: Callable[[int, int, str], None] | None,
     ) -> None:
-        for name, function in (("loss", loss), ("gradient", gradient)):
-            if not callable(function):
-                raise InvalidType(f"{name} is a {type(function).__name__}; expected a function of x.")
-        self._named = type(x) if hasattr(x, "_fields") else None
-        several = isinstance(x, (list, tuple))
-        self.several = several
-        arrays = list(x) if several else [x]
-        if not arrays:
-            raise InvalidValue("x is empty; expected at least one array.")
-        default = x._fields if self._named else [f"x[{k}]" for k in range(len(arrays))] if several else ["x"]
-        self.names = list(default if names is None else names)
-        if len(self.names) != len(arrays):
-            raise InvalidValue(f"names has {len(self.names)} entries; expected {len(arrays)}, one for each array of x.")
-        self.x = [self._floating(array, name) for array, name in zip(arrays, self.names, strict=True)]
-        self._loss, self._gradient = loss, gradient
-        self.base = self.loss(*self.x)
-        if np.ndim(self.base) != 0 or np.asarray(self.base).dtype.kind != "f" or not np.isfinite(self.base):
-            raise InvalidValue(f"loss returns {self.base!r}; expected one finite real number.")
-        self.given = self.gradient(*self.x)
+        self.function, self.tolerance, self.entries, self.seed = function, tolerance, entries, seed
+        self.progress = progress or (lambda done, total, name: None)
+        self.names = function.arguments.names
+        self.rng = np.random.default_rng(seed)
+        self.remarks: list[str] = []
+        self.projections: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
 
-    @staticmethod
-    def _floating(array: ArrayLike, name: str) -> np.ndarray:
-        array = np.array(as_array(array, name))
-        if array.dtype.kind != "f" or array.size == 0:
-            raise InvalidType(f"{name} has dtype {array.dtype}, shape {array.shape}; expected floating numbers. Convert it by "
-                            ".astype(float).")  # fmt: skip
-        if not np.isfinite(array).all():
-            raise InvalidValue(f"{name} holds NaN or infinity; expected finite numbers.")
-        return array.astype(np.float64)
-
-    def _call(self, function: Callable[..., Any], *arrays: np.ndarray) -> Any:
-        if self._named is not None:
-            return function(self._named(*arrays))
-        return function(*(array.copy() for array in arrays))
-
-    def loss(self, *arrays: np.ndarray) -> Any:
-        value = self._call(self._loss, *arrays)
-        return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
-
-    def gradient(self, *arrays: np.ndarray) -> list[np.ndarray]:
-        value = self._call(self._gradient, *arrays)
-        parts = list(value) if self.several else [value]
-        if len(parts) != len(self.x):
-            raise InvalidValue(
-                f"gradient returns {len(parts)} arrays; expected {len(self.x)}, one for each array of x."
-            )
-        parts = [as_array(part, f"the gradient by {name}") for part, name in zip(parts, self.names, strict=True)]
-        for part, array, name in zip(parts, self.x, self.names, strict=True):
-            if part.shape != array.shape:
-                raise InvalidValue(f"gradient returns shape {part.shape} for {name}; expected {array.shape}.")
-        return parts
-
-    def moved(self, k: int, by: np.ndarray) -> list[np.ndarray]:
-        return [array + by if j == k else array for j, array in enumerate(self.x)]
-
-    def along(self, v: list[np.ndarray], t: complex) -> list[np.ndarray]:
-        return [array + t * part for array, part in zip(self.x, v, strict=True)]
-
-    def directions(self, rng: np.random.Generator) -> list[np.ndarray]:
-        v = [rng.standard_normal(array.shape) for array in self.x]
-        norm = np.sqrt(sum((part * part).sum() for part in v))
-        return [part / norm for part in v]
-
-    def allows_complex_step(self, rng: np.random.Generator) -> bool:
-        """Whether a complex step gives the derivative: it runs, keeps the value, and agrees with a difference.
-
-        Tried at x; a kink near by spoils the difference there, so at two places a little off as well.
-        """
-        if self._complex_step_works(self.x, rng):
-            return True
-        off = [[a + 0.05 * abs(a).max() * rng.standard_normal(a.shape) for a in self.x] for _ in range(2)]
-        return all(self._complex_step_works(arrays, rng) for arrays in off)
-
-    def _complex_step_works(self, arrays: list[np.ndarray], rng: np.random.Generator) -> bool:
-        base = float(self.loss(*arrays))
-        for _ in range(2):
-            v = self.directions(rng)
-            value = self._complex_value([array + 1j * STEP * part for array, part in zip(arrays, v, strict=True)])
-            if value is None or abs(value.real - base) > 1e-12 * max(1.0, abs(base)):
-                return False
-
-            def f(t: float, v: list[np.ndarray] = v) -> float:
-                return self.loss(*(array + t * part for array, part in zip(arrays, v, strict=True)))
-
-            difference, error = extrapolated(f, base)
-            if not abs(value.imag / STEP - difference) <= 1e-6 * abs(difference) + 10 * error:
-                return False
-        return True
-
-    def _complex_value(self, arrays: list[np.ndarray]) -> np.ndarray | None:
+    def run(self, points: list[list[np.ndarray]] | None) -> GradientReport:
+        """The report on the gradient."""
+        x = self.function.arguments.arrays
+        self.summary = Summary(self.names)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # a discarded imaginary part is a warning
-                value = np.asarray(self.loss(*arrays))
-        except Exception:
-            return None
-        return value if value.ndim == 0 and value.dtype.kind == "c" and np.isfinite(value) else None
+            value, given = self.function.at(x)
+            behaviour = conduct(self.function, x, float(value), given)
+            self.remarks += behaviour.remarks
+            if behaviour.objection:
+                return self.without_verdict(behaviour.objection + ".")
+            self.precision = Precision.of(_eps(value, x, given), self.tolerance)
+            self.own_places(x, given, points)
+            self.see(behaviour.noise)
+        except OutOfTime:
+            if not self.summary.started:
+                return self.without_verdict(
+                    "the time limit was over before anything was judged; give a longer timeout."
+                )
+            self.remarks.append("the time limit was over: the report rests on what was found before")
+            self.summary.unfinished = True
+        return self.report()
 
-    def examine(
-        self, k: int, given: np.ndarray, complex_step: bool, most: int, rng: np.random.Generator
-    ) -> ArgumentReport:
-        """The report on one argument, entry by entry."""
-        x = self.x[k]
-        report = ArgumentReport(
-            self.names[k], x.shape, "complex step" if complex_step else "differences", min(most, x.size)
+    def own_places(self, x: list[np.ndarray], given: list[np.ndarray], points: list[list[np.ndarray]] | None) -> None:
+        """x and the places beside it, with the gradients there."""
+        wide = [array.astype(np.float64) for array in x]
+        near = abs(self.function.real(wide) - self.function.real(x)) <= 1e-3 * (1 + abs(self.function.real(x)))
+        self.widen = near and any(array.dtype != np.float64 for array in x)
+        self.labels = ["x"]
+        self.places = [(x, given)]
+        chosen_by_user = points is not None
+        beside = points if points is not None else neighbours(x, self.defined, NEIGHBOURS, self.rng)
+        for number, place in enumerate(beside):
+            there = self.function.at(place)[1] if chosen_by_user else self.function.gradient_or_none(place)
+            if there is not None:
+                self.places.append((place, there))
+                self.labels.append(f"points[{number}]" if chosen_by_user else "a little off x")
+        fixed = all(
+            np.array_equal(one, other, equal_nan=True)
+            for _, there in self.places[1:]
+            for one, other in zip(given, there, strict=True)
         )
-        chosen = np.arange(x.size) if x.size <= most else np.sort(rng.choice(x.size, most, replace=False))
-        indices = [tuple(int(i) for i in np.unravel_index(n, x.shape)) for n in chosen]
-        found = [self._entry(k, index, complex_step) for index in indices]
-        noise = self.noise(k, indices, found, rng) if complex_step else 0.0
-        scale = max([abs(low) for low, _, _ in found] + [abs(high) for _, high, _ in found] + [1e-300])
-        report.blurred = not complex_step and max(error for _, _, error in found) > 1e-2 * scale
-        worst = -1.0
-        report.max_relative_error = 0.0
-        for index, (low, high, error) in zip(indices, found, strict=True):
-            value = float(given[index])
-            kink = high - low > KINK * scale
-            if kink:
-                report.kinks.append(list(index))
-                off, allowed = max(low - value, value - high, 0.0), KINK * scale
-            else:
-                off = abs(value - (low + high) / 2)
-                floor = max(abs(low), 1e-3 * scale)
-                allowed = EXACT * floor + 30 * noise if complex_step else max(ROUGH * floor, 10 * error)
-            off = np.inf if np.isnan(off) else off
-            report.tolerance = max(report.tolerance, float(allowed / scale))
-            report.max_relative_error = max(report.max_relative_error, float(off / scale))
-            report.wrong += bool(off > allowed)
-            if off / allowed > worst:
-                worst = off / allowed
-                expected = f"between {low:.9g} and {high:.9g}" if kink else f"{(low + high) / 2:.9g}"
-                report.worst = {"index": list(index), "given": value, "expected": expected}
-        return report
+        self.constant = not chosen_by_user and len(self.places) > 1 and fixed
+        if self.constant:  # right for a linear loss; or an array that was computed before, for this x alone
+            del self.places[1:], self.labels[1:]
+            self.remarks.append("the gradient is the same array at every point: judged at x alone")
 
-    def noise(
-        self, k: int, indices: list[tuple[int, ...]], found: list[tuple[float, float, float]], rng: np.random.Generator
-    ) -> float:
-        """Rounding error, of gradient and complex step: how far they move when the arguments do, in their last bits.
+    def defined(self, place: list[np.ndarray]) -> bool:
+        """Whether loss and gradient have finite values there."""
+        if not np.isfinite(self.function.real(place)):
+            return False
+        there = self.function.gradient_or_none(place)
+        return there is not None and all(np.isfinite(array).all() for array in there)
 
-        A saturated softmax, say, loses most digits of its small derivatives, in the function as well as in its gradient.
-        """
-        change = 0.0
-        for _ in range(3):
-            nudged = [array * (1 + 4e-16 * rng.choice([-1.0, 0.0, 1.0], array.shape)) for array in self.x]
-            moved = abs(self.gradient(*nudged)[k] - self.given[k])
-            change = max(change, float(np.max(moved, initial=0.0, where=np.isfinite(moved))))
-        for index, (low, high, _) in list(zip(indices, found, strict=True))[:50]:
-            entry = np.zeros(self.x[k].shape)
-            entry[index] = 1.0
-            value = self._complex_value([a + 1j * STEP * entry if j == k else a for j, a in enumerate(nudged)])
-            if value is not None and low == high:
-                change = max(change, abs(float(value.imag / STEP) - low))
-        return change
+    def witnessed(self, x: list[np.ndarray]) -> list[np.ndarray]:
+        return [array.astype(np.float64) for array in x] if self.widen else x
 
-    def _entry(self, k: int, index: tuple[int, ...], complex_step: bool) -> tuple[float, float, float]:
-        """(low, high, error): the one-sided derivatives at an entry, equal where the loss is smooth there."""
-        entry = np.zeros(self.x[k].shape)
-        entry[index] = 1.0
+    def see(self, repeated: float) -> None:
+        """Every argument at every place."""
+        witnessed = [self.witnessed(x) for x, _ in self.places]
+        differences = Differences(self.function, "", repeated)
+        witnesses = chosen(self.function, witnessed, differences, self.rng)
+        self.examiner = Examiner(self.function, witnesses, differences, self.precision, self.rng)
+        self.examiner.projections = self.projections
+        self.summary.witnesses = witnesses
+        sizes = [array.size for array in self.places[0][0]]
+        planned = sum(min(size, self.entries) if size <= self.entries else 100 for size in sizes)
+        most = self.entries if planned <= MOST_LOOKS else max(FEWEST_LOOKS, MOST_LOOKS // len(sizes))
+        total = len(sizes) * len(self.places)
+        for number, (label, (own, given), x) in enumerate(zip(self.labels, self.places, witnessed, strict=True)):
+            place = self.examiner.place(label, own, x, given)
+            for k, name in enumerate(self.names):
+                self.progress(number * len(sizes) + k, total, f"{name} at {label}")
+                self.summary.add(k, place, self.look(place, k, number, most))
+        self.most = most
+        self.summary.slope, self.summary.taylor_taken, self.summary.linear = taylor(
+            self.examiner, self.summary.places[0], self.summary.any_kink
+        )
+        self.explain()
 
-        def f(t: float) -> float:
-            return self.loss(*self.moved(k, t * entry))
+    def look(self, place: Place, k: int, number: int, most: int) -> Sight:
+        """One argument at one place."""
+        if number and self.summary.sights[k][0].wrong.any():
+            wrong = np.argwhere(self.summary.sights[k][0].wrong)[:20]
+            return self.examiner.entries(place, k, most, [tuple(int(i) for i in index) for index in wrong])
+        if number == 0 or self.labels[number].startswith("points"):
+            return self.examiner.entries(place, k, most)
+        return self.examiner.directions_only(place, k, most, list(self.summary.sights[k][0].kinks))
 
-        h = 1e-7 * max(1.0, abs(self.x[k][index]))
-        right, left = (f(h) - self.base) / h, (self.base - f(-h)) / h
-        if complex_step:
-            value = self._complex_value(self.moved(k, 1j * STEP * entry))
-            derivative, error = (float(value.imag / STEP), 0.0) if value is not None else (np.nan, np.nan)
-        else:
-            derivative, error = extrapolated(f, self.base)
-        rounding = 1e-15 * max(1.0, abs(self.base)) / h
-        if abs(right - left) > KINK * max(abs(right), abs(left)) + 10 * rounding:
-            if complex_step:  # near a kink or on it? the derivatives a few roundings to each side tell
-                tiny = 1e-14 * max(1.0, abs(self.x[k][index]))
-                up, down = (self._complex_value(self.moved(k, (s * tiny + 1j * STEP) * entry)) for s in (1, -1))
-                if up is not None and down is not None and abs(up.imag - down.imag) <= 1e-9 * abs(up.imag):
-                    return derivative, derivative, error
-            (right, e_right), (left, e_left) = (one_sided(f, self.base, side) for side in (1, -1))
-            if abs(right - left) > KINK * max(abs(right), abs(left)) + 10 * (e_right + e_left):
-                return min(right, left), max(right, left), max(e_right, e_left)
-        return derivative, derivative, error
+    def explain(self) -> None:
+        """What is wrong, from the numbers at all places."""
+        wrong = [k for k in range(len(self.names)) if self.summary.is_wrong(k)]
+        shapes = {self.places[0][0][k].shape for k in wrong}
+        alike = [k for k, array in enumerate(self.places[0][0]) if array.shape in shapes]  # one may be another's
+        for k in alike:
+            for number, place in enumerate(self.summary.places):  # entry by entry now, to tell what is wrong
+                if not self.summary.sights[k][number].looked:
+                    fresh = self.examiner.entries(place, k, self.most)
+                    self.summary.sights[k][number] = _merged(self.summary.sights[k][number], fresh)
+        for k in wrong:
+            seen = [self.seen(k, number) for number in range(len(self.summary.places))]
+            self.summary.diagnoses[k] = explain(self.names[k], seen, self.sizes())
 
-    def slope(self, given: list[np.ndarray], rng: np.random.Generator) -> tuple[float | None, float]:
-        """(exponent of the Taylor remainder, its linear part relative to the gradient), along a random direction.
+    def seen(self, k: int, number: int) -> Seen:
+        """One argument at one place, with the gradients by the others."""
+        sight = self.summary.sights[k][number]
+        others = {
+            name: (self.summary.sights[j][number].expected, self.summary.sights[j][number].x)
+            for j, name in enumerate(self.names)
+            if j != k
+        }
+        return Seen(sight.x, sight.given, sight.expected, sight.allowed, others)
 
-        The exponent is fitted on the smallest steps that show more than rounding: there the linear part of a wrong
-        gradient dominates. A kink near by spoils the exponent, but not the linear part at steps shorter than its distance.
-        """
-        steps = 1e-2 * 2.0 ** -np.arange(24)
-        v = self.directions(rng)
-        slope = sum((g.astype(float) * part).sum() for g, part in zip(given, v, strict=True))
-        values = np.array([self.loss(*self.along(v, t)) for t in steps], float)
-        remainder = abs(values - float(self.base) - steps * slope)
-        noise = 4e-16 * (abs(float(self.base)) + steps * abs(slope))
-        seen = np.flatnonzero(remainder > 30 * noise)[-8:]
-        size = max([abs(slope)] + [float(abs(g).max()) for g in given])
-        telling = np.flatnonzero(noise < 1e-6 * steps * size)
-        linear = float(remainder[telling[-1]] / (steps[telling[-1]] * size)) if size > 0 and len(telling) else 0.0
-        return taylor_slope(remainder[seen], noise[seen], steps[seen]), linear
+    def sizes(self) -> dict[str, int]:
+        """Sizes by which a gradient may be off."""
+        shapes = [(name, array.shape) for name, array in zip(self.names, self.places[0][0], strict=True)]
+        found = {f"{name}.shape[{axis}]": size for name, shape in shapes for axis, size in enumerate(shape)}
+        return {**found, **_closure_sizes(self.function)}
 
-    def hessian(self, product: Callable[..., Any], rng: np.random.Generator) -> float | None:
-        """Largest relative error of H v against the gradient's difference along v; None where the gradient has a kink."""
-        worst = 0.0
-        for _ in range(3):
-            v = self.directions(rng)
-            value = product(*self.x, *v) if self._named is None else product(self._named(*self.x), self._named(*v))
-            parts = list(value) if self.several else [value]
-            for k, part in enumerate(parts):
-                part = np.asarray(part, float)
-                if part.shape != self.x[k].shape:
-                    raise InvalidValue(
-                        f"hessian_vector returns shape {part.shape} for {self.names[k]}; expected {self.x[k].shape}."
-                    )
-                expected = self._gradient_slope(k, v)
-                if expected is None:
-                    return None
-                error = float(abs(part - expected).max() / max(abs(expected).max(), 1e-300))
-                worst = max(worst, error if error == error else np.inf)
-        return worst
+    def without_verdict(self, reason: str) -> GradientReport:
+        arguments = [
+            argument_report(name, self.function, array.shape)
+            for name, array in zip(self.names, self.function.arguments.arrays, strict=True)
+        ]
+        for argument in arguments:
+            argument.verdict = "undetermined"
+        return GradientReport(
+            self.function.name, self.seed, ["x"], arguments, "undetermined", reason, self.all_remarks(), calls=self.function.calls
+        )  # fmt: skip
 
-    def _gradient_slope(self, k: int, v: list[np.ndarray]) -> np.ndarray | None:
-        """The derivative of a part of the gradient along v; None if it has two, one on each side."""
-        h = 1e-5
-        above, here, below = (self.gradient(*self.along(v, t))[k].astype(float) for t in (h, 0.0, -h))
-        difference = (above - below) / (2 * h)
-        bend = abs(above - 2 * here + below).max() / h  # of order h where the gradient is smooth
-        if bend > max(1e-2 * abs(difference).max(), 1e-4 * abs(here).max()):
-            return None
+    def all_remarks(self) -> list[str]:
+        return [*self.remarks, *sorted(self.function.altered)]
+
+    def report(self) -> GradientReport:
+        """Verdict and reason from all that was seen."""
+        x = self.places[0][0]
+        arguments = self.summary.reports(self.function, self.precision, x)
+        verdict, reason = decide(self.summary.evidence(self.precision), self.summary.exact_name)
+        if verdict == "disagree":
+            reason = self.summary.wrong_reason(special(self.names, x))
+        elif verdict == "agree":
+            reason = self.summary.right_reason()
+        return GradientReport(
+            self.function.name,
+            self.seed,
+            self.labels,
+            arguments,
+            verdict,
+            _sentence(reason),
+            self.all_remarks() + self.summary.remarks(special(self.names, x)),
+            taylor_slope=self.summary.slope,
+            taylor_taken=self.summary.taylor_taken,
+            calls=self.function.calls,
+        )
+
+    def with_hessian(
+        self, report: GradientReport, product: Callable[..., Any] | None, matrix: Callable[..., Any] | None
+    ) -> GradientReport:
+        """The same report with the verdict on second derivatives."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                exact = self.gradient(*self.along(v, 1j * STEP))[k].imag / STEP
-        except Exception:
-            exact = None
-        if exact is not None and abs(exact - difference).max() <= 1e-4 * max(abs(difference).max(), 1e-300):
-            return exact
-        return difference
+            if not self.summary.started:
+                raise OutOfTime
+            witnesses, eps = self.summary.witnesses, self.precision.eps
+            found = judge_hessian(self.function, self.places[0][0], product, matrix, report, witnesses, self.rng, eps)
+        except OutOfTime:
+            found = ProductReport("undetermined", "nothing could be said of the gradient, or the time limit was over")
+        return report.with_product(found)
+
+
+def _check(loss: Any, gradient: Any, hessian_vector: Any, hessian: Any, tangent: Any, progress: Any) -> None:
+    for name, function in (("loss", loss), ("gradient", gradient)):
+        if not callable(function) and not (name == "gradient" and function is True):
+            also = ", or True if loss returns (loss, gradient)" if name == "gradient" else ""
+            raise InvalidType(f"{name} is a {type(function).__name__}; expected a function of x{also}.")
+    for name, function in (
+        ("hessian_vector", hessian_vector),
+        ("hessian", hessian),
+        ("tangent", tangent),
+        ("progress", progress),
+    ):
+        if function is not None and not callable(function):
+            raise InvalidType(f"{name} is a {type(function).__name__}; expected a function, or None.")
+
+
+def _points(points: Any, names: Any, wrt: Any, loss: Any, arguments: Arguments) -> list[list[np.ndarray]]:
+    """The user's own places, checked: each in the form of x."""
+    if isinstance(points, (str, bytes, dict)) or not hasattr(points, "__iter__"):
+        raise InvalidType(f"points is a {type(points).__name__}; expected a list of places, each in the form of x.")
+    found = []
+    for number, point in enumerate(points):
+        try:
+            place = Arguments(point, names, wrt, loss=loss)
+        except InvalidInput as error:
+            raise InvalidValue(f"points[{number}]: {error}") from None
+        shapes = [array.shape for array in arguments.arrays]
+        if [array.shape for array in place.arrays] != shapes:
+            raise InvalidValue(
+                f"points[{number}] has arrays of shapes {[a.shape for a in place.arrays]}; expected {shapes}."
+            )
+        found.append([new.astype(old.dtype) for new, old in zip(place.arrays, arguments.arrays, strict=True)])
+    return found
+
+
+def _projections(
+    arguments: Arguments, tangent: Callable[..., Any] | None, symmetric: str | Sequence[str]
+) -> dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+    """By number of argument, what gradient and derivative are projected by before they are compared."""
+    wanted = [symmetric] if isinstance(symmetric, str) else list(symmetric)
+    found: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
+    for name in wanted:
+        if name not in arguments.names:
+            raise InvalidValue(f"symmetric names {name!r}; expected some of {', '.join(arguments.names)}.")
+        k = arguments.names.index(name)
+        array = arguments.arrays[k]
+        if array.ndim != 2 or array.shape[0] != array.shape[1] or not np.array_equal(array, array.T):
+            raise InvalidValue(f"{name} is no symmetric matrix; expected one, since symmetric= names it.")
+        found[k] = lambda x, v: (v + v.T) / 2
+    if tangent is not None:
+        if len(arguments.names) > 1:
+            raise InvalidValue(
+                f"tangent is given for {len(arguments.names)} arguments; expected one argument. Name it by wrt=."
+            )
+        found[0] = lambda x, v: np.asarray(tangent(x.copy(), v.copy()), float).reshape(v.shape)
+    return found
+
+
+def _eps(value: Any, x: list[np.ndarray], given: list[np.ndarray]) -> float:
+    """The precision in which loss and gradient compute: float32's if either shows signs of it."""
+    single = np.asarray(value).dtype == np.float32 or any(array.dtype == np.float32 for array in given)
+    single = single or _looks_single(np.asarray(value, float).ravel(), 1) or _looks_single(_joined(given), 4)
+    return float(np.finfo(np.float32 if single else np.float64).eps)
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([array.ravel().astype(float) for array in arrays])
+
+
+def _looks_single(numbers: np.ndarray, least: int) -> bool:
+    """Whether all numbers are float32 numbers, and some, at least so many, use its last bits: by chance they do not."""
+    numbers = numbers[np.isfinite(numbers) & (numbers != 0)]
+    mantissas = np.frexp(numbers)[0]
+    return bool((mantissas * 2.0**24 % 1 == 0).all() and (mantissas * 2.0**16 % 1 != 0).sum() >= least)
+
+
+def _closure_sizes(function: Function) -> dict[str, int]:
+    """Lengths of arrays that loss and gradient know from around them: the number of samples, say."""
+    found: dict[str, int] = {}
+    for one in function.functions:
+        inner = inspect.unwrap(one) if callable(one) else one
+        try:
+            around = inspect.getclosurevars(inner)
+        except (TypeError, ValueError):
+            continue
+        for name, value in {**around.nonlocals, **around.globals}.items():
+            if isinstance(value, np.ndarray):
+                found.update({f"{name}.shape[{axis}]": size for axis, size in enumerate(value.shape) if size > 1})
+    return found
+
+
+def _merged(sight: Sight, fresh: Sight) -> Sight:
+    """A sight entry by entry, with what was found along directions before."""
+    fresh.spread = fresh.spread if fresh.spread is not None or fresh.wrong.any() else sight.spread
+    found = sight.wrong & ~np.isnan(sight.expected)
+    fresh.expected[found], fresh.allowed[found] = sight.expected[found], sight.allowed[found]
+    fresh.wrong |= sight.wrong
+    return fresh
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) or not text else text + "."

@@ -7,6 +7,7 @@ import numpy as np
 
 from . import kinks
 from .answer import Answer
+from .decision import Evidence, decide
 from .diagnose import diagnose
 from .report import FormulaReport
 from .subject import Formula, Subject
@@ -83,14 +84,6 @@ def reach(
 
 def _verdict(measured: "_Measured", answer: Answer, report: FormulaReport) -> tuple[str, str]:
     witnesses = report.witnesses
-    if answer.problems:
-        return "disagree", ""
-    if measured.conflict > WITNESSES_AGREE:
-        return "undetermined", f"the witnesses disagree among themselves by {measured.conflict:.1e}"
-    if measured.entry_error > measured.tolerance:
-        return "disagree", ""
-    if not measured.active:
-        return "undetermined", "the gradient is zero on every draw: nothing was active, so nothing was tested"
     late = [
         name
         for name, value, bound in (
@@ -102,11 +95,18 @@ def _verdict(measured: "_Measured", answer: Answer, report: FormulaReport) -> tu
     slope = witnesses["taylor_slope"]
     if slope is not None and slope < SLOPE_AT_LEAST and measured.tolerance < 1e-8:
         late.append("the Taylor slope")
-    if late:
-        return "undetermined", f"it agrees with the complex step, but not with {' and '.join(late)}"
-    if not report.control_caught:
-        return "undetermined", "the negative control was not caught"
-    return "agree", ""
+    conflict = f"the witnesses disagree among themselves by {measured.conflict:.1e}"
+    idle = "the gradient is zero on every draw: nothing was active, so nothing was tested"
+    return decide(
+        Evidence(
+            failed=bool(answer.problems),
+            conflict=conflict if measured.conflict > WITNESSES_AGREE else "",
+            wrong=measured.entry_error > measured.tolerance,
+            idle="" if measured.active else idle,
+            late=late,
+            control_caught=report.control_caught,
+        )
+    )
 
 
 def _activity(cases: list[Case], subject: Subject) -> dict[str, float]:

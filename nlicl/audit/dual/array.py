@@ -418,7 +418,13 @@ def _applied(found: Callable[..., Any], name: str, args: Any, kwargs: Any) -> An
 
 
 def _into(
-    found: Callable[..., Any], ufunc: np.ufunc, inputs: Any, out: Any = None, where: Any = True, dtype: Any = None, **rest: Any
+    found: Callable[..., Any],
+    ufunc: np.ufunc,
+    inputs: Any,
+    out: Any = None,
+    where: Any = True,
+    dtype: Any = None,
+    **rest: Any,
 ) -> Any:
     """A ufunc with out=, where= or dtype=."""
     if dtype is not None and np.dtype(dtype) != np.result_type(*(split(x)[0] for x in inputs)):

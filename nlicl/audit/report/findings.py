@@ -1,14 +1,29 @@
 """What an audit found, as data."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 from ...core.files import plain
 from ..subject import Formula
 
-__all__ = ["Findings", "FormulaReport"]
+__all__ = ["Column", "Findings", "FormulaReport"]
 
-WITNESSES = ("complex_step", "complex_step_reference", "finite_difference", "extended", "taylor_slope")
+
+class Column(NamedTuple):
+    """A witness in a table: its key in `FormulaReport.witnesses`, its name in the terminal and on a page."""
+
+    key: str
+    short: str
+    long: str
+
+
+COLUMNS = (
+    Column("complex_step", "cplx kernel", "c. step, kernel"),
+    Column("complex_step_reference", "cplx ref.", "c. step, definition"),
+    Column("finite_difference", "differences", "differences"),
+    Column("extended", "extended", "extended"),
+    Column("taylor_slope", "Taylor", "Taylor"),
+)
 
 
 @dataclass
@@ -65,7 +80,7 @@ class FormulaReport:
     cosine: float | None = None
     worst: dict[str, Any] | None = None
     wrong_draws: list[int] = field(default_factory=list)
-    witnesses: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(WITNESSES))
+    witnesses: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(column.key for column in COLUMNS))
     activity: dict[str, float] = field(default_factory=dict)
     control_caught: bool | None = None
     diagnosis: list[dict[str, str]] = field(default_factory=list)
@@ -94,14 +109,19 @@ class FormulaReport:
 
 @dataclass
 class Findings:
-    """The audit of one or more formulas of one paper: what `AuditReport` shows.
+    """The audit of one or more formulas of one paper, or of any function: what `AuditReport` shows.
 
     Attributes
     ----------
     paper : str
+        Or the function's name.
     seed, draws : int
     formulas : list of FormulaReport
+    columns : tuple of Column
+        The witnesses that a table shows.
     """
+
+    columns: ClassVar[tuple[Column, ...]] = COLUMNS
 
     paper: str
     seed: int
@@ -128,3 +148,13 @@ class Findings:
 
         formulas = [report.to_dict() for report in self.formulas]
         return {"nlicl": __version__, "paper": self.paper, "seed": self.seed, "draws": self.draws, "formulas": formulas}
+
+    @property
+    def heading(self) -> str:
+        """What was audited, in a line."""
+        return f"nlicl audit {self.paper}: {self.draws} draws, seed {self.seed}, float64"
+
+    @property
+    def closing(self) -> list[str]:
+        """Lines below the table, before the conclusion."""
+        return []

@@ -1,30 +1,83 @@
-"""What the audit of any NumPy function found."""
+"""What the audit of any function found."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ArgumentReport", "GradientReport"]
+from ...core.files import plain
+from . import AuditReport
+from .findings import Column, FormulaReport
+
+__all__ = ["ArgumentReport", "GradientReport", "ProductReport"]
+
+COLUMNS = (
+    Column("dual_numbers", "dual nrs", "dual numbers"),
+    Column("complex_step", "cplx step", "complex step"),
+    Column("finite_difference", "differences", "differences"),
+    Column("direction", "direction", "direction"),
+    Column("taylor_slope", "Taylor", "Taylor"),
+)
 
 
 @dataclass
-class ArgumentReport:
-    """What was found for one argument: errors, and the widest tolerance used, relative to the largest entry."""
+class ArgumentReport(FormulaReport):
+    """The audit of the gradient by one argument: a `FormulaReport`, and what only any function has.
 
-    name: str
-    shape: tuple[int, ...]
-    witness: str
-    entries: int
-    max_relative_error: float | None = None
-    worst: dict[str, Any] | None = None
+    Attributes
+    ----------
+    shape : tuple of int
+    witness : {"dual numbers", "complex step", "differences"}
+        What its entries were held against.
+    why : str
+        Why that one: what was in the way of those before it.
+    entries : int
+        How many entries were looked at one by one, of `size`; all of them were looked at along directions.
+    size : int
+    wrong : int
+        Wrong ones among them, at the worst point.
+    kinks : list of index
+        Entries of x at which the loss has two derivatives.
+    tolerance : float
+        The widest, relative to the largest entry.
+    """
+
+    shape: tuple[int, ...] = ()
+    witness: str = ""
+    why: str = ""
+    entries: int = 0
+    size: int = 0
+    wrong: int = 0
     kinks: list[list[int]] = field(default_factory=list)
     tolerance: float = 0.0
-    wrong: int = 0
-    blurred: bool = False
 
 
 @dataclass
-class GradientReport:
-    """The audit of one gradient. True in a condition if and only if the verdict is "agree".
+class ProductReport:
+    """The audit of a Hessian, or of its products with vectors.
+
+    Attributes
+    ----------
+    verdict : {"agree", "disagree", "undetermined"}
+    reason : str
+    error : float or None
+        The largest error, relative to the largest entry of the product's part.
+    witness : str
+        Through what the expected product was found.
+    worst : dict or None
+        argument, index, given, expected.
+    diagnosis : list of dict
+        kind and detail.
+    """
+
+    verdict: str
+    reason: str = ""
+    error: float | None = None
+    witness: str = ""
+    worst: dict[str, Any] | None = None
+    diagnosis: list[dict[str, str]] = field(default_factory=list)
+
+
+class GradientReport(AuditReport):
+    """The audit of one gradient, of any function. True in a condition if and only if the verdict is "agree".
 
     Attributes
     ----------
@@ -32,50 +85,112 @@ class GradientReport:
     reason : str
         What the verdict rests on, in a sentence.
     arguments : list of ArgumentReport
+        One for each differentiated argument; `formulas` is the same list.
+    remarks : list of str
+        What else was seen: arguments altered in place, a loss that does not use an argument ...
     taylor_slope : float or None
-        Exponent of |f(x + tv) - f(x) - t <g, v>|; None where it is all rounding.
-    hessian_error : float or None
-        Largest relative error of the Hessian-vector product; None if none was given, or the gradient has a kink there.
+        Exponent of |f(x + tv) - f(x) - t <g, v>|; None where it is all rounding, or was not taken.
+    hessian : ProductReport or None
+        If a Hessian was given.
+    points : list of str
+        Where it was judged.
+    calls : dict
+        How often loss and gradient were called.
     """
 
-    verdict: str
-    reason: str
-    arguments: list[ArgumentReport]
-    taylor_slope: float | None = None
-    hessian_error: float | None = None
+    columns = COLUMNS
 
-    def __bool__(self) -> bool:
-        return self.verdict == "agree"
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        points: list[str],
+        arguments: list[ArgumentReport],
+        verdict: str,
+        reason: str,
+        remarks: list[str],
+        *,
+        taylor_slope: float | None = None,
+        taylor_taken: bool = False,
+        hessian: ProductReport | None = None,
+        calls: dict[str, int] | None = None,
+    ) -> None:
+        super().__init__(name, seed, len(points), list(arguments))
+        self.arguments, self.points, self.remarks = arguments, points, remarks
+        self._verdict, self.reason = verdict, reason
+        self.taylor_slope, self.taylor_taken, self.hessian, self.calls = (
+            taylor_slope,
+            taylor_taken,
+            hessian,
+            calls or {},
+        )
 
-    def check(self) -> "GradientReport":
-        """Raise AssertionError, with the report as its message, unless the verdict is "agree"; returns the report."""
-        if not self:
-            raise AssertionError(str(self))
+    @property
+    def verdict(self) -> str:
+        return self._verdict
+
+    @property
+    def ok(self) -> bool:
+        """Whether the verdict is "agree"."""
+        return self._verdict == "agree"
+
+    @property
+    def hessian_error(self) -> float | None:
+        """Largest relative error of the Hessian's products; None if none was given, or none could be judged."""
+        return None if self.hessian is None else self.hessian.error
+
+    @property
+    def heading(self) -> str:
+        kinds = f"{len(self.points)} point{'s' * (len(self.points) != 1)}: {', '.join(self.points)}"
+        return f"gradient: {self.verdict}. {self.reason}\nnlicl audit of {self.paper}: {kinds}; seed {self.seed}"
+
+    @property
+    def closing(self) -> list[str]:
+        lines = list(self.remarks)
+        if any(argument.kinks for argument in self.arguments):
+            lines.append("Taylor slope: not taken on a kink")
+        elif not self.taylor_taken:
+            lines.append("Taylor slope: not taken")
+        elif self.taylor_slope is None:
+            lines.append("Taylor slope: not measurable, the remainder is all rounding")
+        else:
+            lines.append(f"Taylor slope: {self.taylor_slope:.2f} (2 for a gradient, 1 for anything else)")
+        if self.hessian is not None:
+            error = (
+                "" if self.hessian.error is None else f", error {self.hessian.error:.1e} against {self.hessian.witness}"
+            )
+            lines.append(f"Hessian: {self.hessian.verdict}{error}")
+            lines += [f"    {item['kind']}: {item['detail']}" for item in self.hessian.diagnosis]
+            if self.hessian.verdict == "disagree" and self.hessian.worst:
+                w = self.hessian.worst
+                lines.append(
+                    f"    worst entry {w['argument']}{w['index']}: given {w['given']:.12g}, expected {w['expected']:.12g}"
+                )
+        return lines
+
+    def with_product(self, found: ProductReport) -> "GradientReport":
+        """The report with the verdict on second derivatives: it counts where the gradient is right."""
+        self.hessian = found
+        if self._verdict == "agree" and found.verdict != "agree":
+            word = "does not" if found.verdict == "disagree" else "is undetermined"
+            self._verdict, self.reason = found.verdict, f"the gradient agrees; the Hessian {word}: {found.reason}."
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, fit for JSON."""
-        return {**vars(self), "arguments": [dict(vars(argument)) for argument in self.arguments]}
+        """Plain data, fit for JSON: the JSON of any audit, and what only any function has."""
+        data = super().to_dict()
+        rest = {
+            "function": self.paper,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "remarks": self.remarks,
+            "points": self.points,
+            "calls": self.calls,
+            "taylor_slope": self.taylor_slope,
+            "hessian_error": self.hessian_error,
+            "hessian": None if self.hessian is None else vars(self.hessian),
+        }
+        return {**data, **plain(rest), "arguments": data["formulas"]}
 
-    def __str__(self) -> str:
-        lines = [f"gradient: {self.verdict}. {self.reason}"]
-        for a in self.arguments:
-            error = "-" if a.max_relative_error is None else f"{a.max_relative_error:.1e}"
-            against = f"against {a.witness}, tolerance {a.tolerance:.0e}"
-            lines.append(f"  {a.name} {a.shape}: error {error} {against}, {a.wrong} of {a.entries} entries wrong")
-            if a.worst and a.wrong:
-                w = a.worst
-                lines.append(f"    worst entry {w['index']}: given {w['given']:.9g}, expected {w['expected']}")
-            if a.kinks:
-                more = ", ..." if len(a.kinks) > 4 else ""
-                lines.append(f"    {len(a.kinks)} entries on a kink, judged by both sides: {a.kinks[:4]}{more}")
-        if any(argument.kinks for argument in self.arguments):
-            lines.append("  Taylor slope: not taken on a kink")
-        else:
-            slope = "linear" if self.taylor_slope is None else f"{self.taylor_slope:.2f}"
-            lines.append(f"  Taylor slope: {slope} (2 for a gradient, 1 for anything else)")
-        if self.hessian_error is not None:
-            lines.append(f"  Hessian-vector product: error {self.hessian_error:.1e}")
-        return "\n".join(lines)
-
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)

@@ -32,14 +32,6 @@ svg { max-width: 100%; height: auto; } svg text { font: 11px ui-sans-serif, sans
 math { font-size: 1.05em; } .math { overflow-x: auto; overflow-y: hidden; padding: .2rem 0; }
 a { color: inherit; } @media print { section { break-inside: avoid; } body { max-width: none; } }
 """
-_COLUMNS = (
-    ("digits", "digits"),
-    ("complex_step", "c. step, kernel"),
-    ("complex_step_reference", "c. step, definition"),
-    ("finite_difference", "differences"),
-    ("extended", "extended"),
-    ("taylor_slope", "Taylor"),
-)
 
 
 def page(report: Findings) -> str:
@@ -72,20 +64,20 @@ def page(report: Findings) -> str:
             + (f"; {', '.join(shares)}" if shares else "")
             + ". Numbers are largest differences relative to the largest entry of the gradient on its draw; "
             "c. step is the complex step.</p>",
-            _summary(report.formulas),
+            _summary(report),
             *(_section(n, formula) for n, formula in enumerate(report.formulas)),
             "</body></html>\n",
         ]
     )
 
 
-def _summary(formulas: list[FormulaReport]) -> str:
-    head = "".join(
-        f"<th>{escape(name)}</th>" for name in ("formula", "verdict", *(text for _, text in _COLUMNS), "wrong")
-    )
+def _summary(report: Findings) -> str:
+    names = ("formula", "verdict", "digits", *(column.long for column in report.columns), "wrong")
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
     rows = []
-    for n, f in enumerate(formulas):
-        cells = [f'<a href="#f{n}">{escape(f.name)}</a>', _verdict(f), *(_cell(f, key) for key, _ in _COLUMNS)]
+    for n, f in enumerate(report.formulas):
+        keys = ("digits", *(column.key for column in report.columns))
+        cells = [f'<a href="#f{n}">{escape(f.name)}</a>', _verdict(f), *(_cell(f, key) for key in keys)]
         cells.append(f"{len(f.wrong_draws)} of {f.draws}")
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
@@ -97,7 +89,7 @@ def _verdict(formula: FormulaReport) -> str:
 
 
 def _cell(formula: FormulaReport, key: str) -> str:
-    value = formula.digits if key == "digits" else formula.witnesses[key]
+    value = formula.digits if key == "digits" else formula.witnesses.get(key)
     if value is None:
         return "linear" if key == "taylor_slope" and formula.taylor else "–"
     return f"{value:.2f}" if key == "taylor_slope" else f"{value:.1f}" if key == "digits" else f"{value:.1e}"

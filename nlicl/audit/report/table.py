@@ -7,7 +7,6 @@ from .findings import Findings, FormulaReport
 __all__ = ["conclusion", "table"]
 
 FEW = 15  # draws: with fewer, a paper's list of places (random ones, the initialisation, a trained point ...) is cut short
-_HEADER = ("formula", "verdict", "digits", "cplx kernel", "cplx ref.", "differences", "extended", "Taylor", "wrong")
 
 
 def table(report: Findings, only_wrong: bool = False) -> str:
@@ -24,23 +23,21 @@ def table(report: Findings, only_wrong: bool = False) -> str:
     str
     """
     shown = [formula for formula in report.formulas if not only_wrong or formula.verdict != "agree"]
-    rows = [_row(formula) for formula in shown]
-    widths = [max(len(row[k]) for row in [_HEADER, *rows]) for k in range(len(_HEADER))]
-    lines = [
-        f"nlicl audit {report.paper}: {report.draws} draws, seed {report.seed}, float64",
-        _activity(report.formulas),
-        "",
-    ]
+    header = ("formula", "verdict", "digits", *(column.short for column in report.columns), "wrong")
+    rows = [_row(formula, report) for formula in shown]
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+    activity = _activity(report.formulas)
+    lines = [report.heading, *([activity] if activity else []), ""]
     if not shown:
         lines.append("nothing is wrong")
     else:
-        lines += [_line(_HEADER, widths), "-" * (sum(widths) + 2 * len(widths) - 2)]
+        lines += [_line(header, widths), "-" * (sum(widths) + 2 * len(widths) - 2)]
     for formula, row in zip(shown, rows, strict=True):
         lines.append(_line(row, widths))
         lines += [f"    {text}" for text in _remarks(formula)]
         if only_wrong:
             lines += [f"    {text}" for text in _entries(formula)]
-    return "\n".join([*lines, "", conclusion(report)])
+    return "\n".join([*lines, "", *report.closing, conclusion(report)])
 
 
 def _entries(formula: FormulaReport) -> Iterator[str]:
@@ -53,15 +50,16 @@ def _entries(formula: FormulaReport) -> Iterator[str]:
         yield f"{place}  given {given: .12g}  expected {expected: .12g}{off}"
 
 
-def _row(formula: FormulaReport) -> tuple[str, ...]:
+def _row(formula: FormulaReport, report: Findings) -> tuple[str, ...]:
     w = formula.witnesses
     verdict = formula.verdict if formula.verdict == formula.expected else formula.verdict.upper()
     verdict += " (known)" if formula.expected == "disagree" and formula.ok else ""
     slope = "-" if formula.taylor is None else "linear" if w["taylor_slope"] is None else f"{w['taylor_slope']:.2f}"
-    numbers = [_number(w.get(k)) for k in ("complex_step", "complex_step_reference", "finite_difference", "extended")]
+    keys = [column.key for column in report.columns]
+    numbers = [slope if key == "taylor_slope" else _number(w.get(key)) for key in keys]
     digits = "-" if formula.digits is None else f"{formula.digits:.1f}"
     wrong = "-" if formula.digits is None else f"{len(formula.wrong_draws)}/{formula.draws}"
-    return (formula.name, verdict, digits, *numbers, slope, wrong)
+    return (formula.name, verdict, digits, *numbers, wrong)
 
 
 def _number(value: float | None) -> str:

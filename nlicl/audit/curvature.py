@@ -1,0 +1,322 @@
+"""Second derivatives: a Hessian, its diagonal, or its products with vectors, held against derivatives of the gradient.
+
+Where the given gradient is right, its own derivative along v is the Hessian times v: by dual numbers through it, else by
+differences. Where it is wrong, second derivatives come from the loss alone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InvalidInput, InvalidType, InvalidValue
+from .answer import describe
+from .differences import Estimate, estimate
+from .dual import lift, parts, recording
+from .function import Function, OutOfTime
+from .pattern_product import explain_product
+from .points import unit
+from .report.gradient import GradientReport, ProductReport
+from .slopes import Witness, only, quiet, step_length, tried
+
+__all__ = ["judge_hessian"]
+
+VECTORS = 3
+FULL = 200  # entries of all arguments up to which every column is looked at
+TOLERANCE = {"dual numbers": 1e-8, "differences": 1e-6}
+NO_HESSIAN = "x sits on a kink of the loss or of its gradient, where there is no Hessian to judge by"
+
+
+def judge_hessian(
+    function: Function,
+    x: list[np.ndarray],
+    product: Callable[..., Any] | None,
+    matrix: Callable[..., Any] | None,
+    report: GradientReport,
+    witnesses: Sequence[Witness],
+    rng: np.random.Generator,
+    eps: float,
+) -> ProductReport:
+    """The verdict on second derivatives at x.
+
+    Parameters
+    ----------
+    product, matrix : callable or None
+        hessian_vector and hessian of `audit_gradient`.
+    report : GradientReport
+        The verdict on the gradient, which decides where second derivatives come from.
+    witnesses : sequence of Witness
+        Of the loss, one for each argument.
+
+    Returns
+    -------
+    ProductReport
+    """
+    judge = _Judge(function, [array.astype(np.float64) for array in x], witnesses, report.verdict == "agree", eps)
+    if any(argument.kinks for argument in report.arguments):
+        return ProductReport("undetermined", NO_HESSIAN)
+    given = [_Products(function, x, product)] if product is not None else []
+    if matrix is not None:
+        given.append(_Matrix(function, x, matrix))
+    found = [judge.of(one, rng) for one in given]
+    return next((one for one in found if one.verdict != "agree"), found[0])
+
+
+class _Products:
+    """hessian_vector(x, v)."""
+
+    diagonal = False
+
+    def __init__(self, function: Function, x: list[np.ndarray], product: Callable[..., Any]) -> None:
+        self.function, self.x, self.product = function, x, product
+
+    def times(self, v: list[np.ndarray]) -> list[np.ndarray]:
+        try:
+            returned, _ = self.function.arguments.call(self.product, self.x, along=v)
+        except Exception as error:
+            raise InvalidValue(
+                f"hessian_vector raises {describe(error)}; expected hessian_vector(x, v), of several arguments hessian_vector(*x, *v), "
+                "to return the Hessian times v. Give hessian= for a matrix."
+            ) from error
+        try:
+            return [array.astype(float) for array in self.function.arguments.gradient(returned)]
+        except InvalidInput as error:
+            text = str(error).replace("gradient returns", "hessian_vector returns")
+            raise type(error)(
+                f"{text} Of several arguments, an array for each; a matrix is given by hessian=."
+            ) from None
+
+
+class _Matrix:
+    """hessian(x): a matrix by all entries, dense or sparse, or its diagonal."""
+
+    def __init__(self, function: Function, x: list[np.ndarray], matrix: Callable[..., Any]) -> None:
+        try:
+            value, _ = function.arguments.call(matrix, x)
+        except Exception as error:
+            raise InvalidValue(
+                f"hessian raises {describe(error)} at x; expected hessian(x), a matrix or its diagonal."
+            ) from error
+        value = value.toarray() if hasattr(value, "toarray") else value
+        self.shapes = [array.shape for array in x]
+        self.sizes = [array.size for array in x]
+        n = sum(self.sizes)
+        if isinstance(value, (list, tuple)) and len(value) == len(x) > 1:
+            if all(np.shape(part) == shape for part, shape in zip(value, self.shapes, strict=True)):
+                value = np.concatenate([np.ravel(part) for part in value])
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise InvalidType(f"hessian returns {array.dtype}; expected real numbers.")
+        array = array.astype(float)
+        square = (n, n) if len(x) > 1 else (*self.shapes[0], *self.shapes[0])
+        if array.shape in ((n, n), square):
+            self.diagonal, self.array = False, array.reshape(n, n)
+        elif array.shape == (n,) or (len(x) == 1 and array.shape == self.shapes[0]):
+            self.diagonal, self.array = True, array.reshape(n)
+        else:
+            raise InvalidValue(f"hessian returns shape {array.shape}; expected {(n, n)}, or {(n,)} for its diagonal.")
+
+    def times(self, v: list[np.ndarray]) -> list[np.ndarray]:
+        flat = np.concatenate([np.ravel(part) for part in v])
+        return self.split(self.array * flat if self.diagonal else self.array @ flat)
+
+    def split(self, flat: np.ndarray) -> list[np.ndarray]:
+        pieces = np.split(flat, np.cumsum(self.sizes)[:-1])
+        return [piece.reshape(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+
+
+class _Judge:
+    """The expected products."""
+
+    def __init__(
+        self, function: Function, x: list[np.ndarray], witnesses: Sequence[Witness], gradient_right: bool, eps: float
+    ) -> None:
+        self.function, self.x, self.witnesses, self.eps = function, x, witnesses, eps
+        self.gradient_right = gradient_right
+        self.n = sum(array.size for array in x)
+        self.witness = "dual numbers through the gradient" if gradient_right else "the loss alone"
+
+    def of(self, given: _Products | _Matrix, rng: np.random.Generator) -> ProductReport:
+        """The verdict on one of the two forms."""
+        if not self.gradient_right and self.n > FULL:
+            return ProductReport(
+                "undetermined", f"the gradient is not right, and {self.n} entries are too many to do without it"
+            )
+        report = ProductReport("agree", witness=self.witness)
+        for v in self.vectors(given, rng):
+            found = self.expected(v)
+            if found is None:
+                return ProductReport("undetermined", NO_HESSIAN)
+            expected, error = found
+            said = given.times(v)
+            if given.diagonal:  # of a column only the diagonal's entry is given
+                here = [array != 0 for array in v]
+                expected = [np.where(mask, array, 0.0) for mask, array in zip(here, expected, strict=True)]
+            self.compare(report, v, said, expected, error, given)
+        report.witness = self.witness
+        return report
+
+    def vectors(self, given: _Products | _Matrix, rng: np.random.Generator) -> list[list[np.ndarray]]:
+        """Random vectors; every unit vector where columns are given and few, some of them where they are many."""
+        random = [[rng.standard_normal(array.shape) for array in self.x] for _ in range(VECTORS)]
+        if isinstance(given, _Products):
+            return random
+        chosen = range(self.n) if self.n <= FULL else np.sort(rng.choice(self.n, 50, replace=False))
+        units = [given.split(np.eye(1, self.n, int(k))[0]) for k in chosen]
+        return units if given.diagonal else random + units
+
+    def compare(
+        self,
+        report: ProductReport,
+        v: list[np.ndarray],
+        said: list[np.ndarray],
+        expected: list[np.ndarray],
+        error: list[np.ndarray],
+        given: _Products | _Matrix,
+    ) -> None:
+        """Enter one product's errors into the report."""
+        for k, name in enumerate(self.function.arguments.names):
+            scale = float(np.max(abs(expected[k]))) or max(float(np.max(abs(part))) for part in expected) or 1.0
+            tolerance = 1e-3 if self.eps > 1e-10 else 1e-8
+            with np.errstate(all="ignore"):
+                off = abs(said[k] - expected[k])
+            off = np.where(np.isnan(off), np.inf, off)
+            excess = off / (tolerance * scale + 3 * error[k])
+            worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
+            relative = float(np.max(off) / scale)
+            report.error = max(report.error or 0.0, relative)
+            if excess[worst] > 1 and report.verdict == "agree":
+                report.verdict = "disagree"
+                report.worst = {
+                    "argument": name,
+                    "index": list(worst),
+                    "given": float(said[k][worst]),
+                    "expected": float(expected[k][worst]),
+                }
+                diagonal = self.diagonal() if not given.diagonal else None
+                names = self.function.arguments.names
+                report.diagnosis = explain_product(said, expected, v, names, diagonal, blocks=self.blocks(v))
+                report.reason = report.diagnosis[0]["detail"]
+
+    def diagonal(self) -> list[np.ndarray] | None:
+        """The Hessian's diagonal, if it is small."""
+        if self.n > FULL:
+            return None
+        found = [np.zeros(array.shape) for array in self.x]
+        for k, array in enumerate(found):
+            for index in np.ndindex(array.shape):
+                step = np.zeros(array.shape)
+                step[index] = 1.0
+                column = self.expected(only(self.x, k, step))
+                if column is None:
+                    return None
+                array[index] = column[0][k][index]
+        return found
+
+    def blocks(self, v: list[np.ndarray]) -> list[list[np.ndarray]] | None:
+        """H_ij v_j for all i, j."""
+        if len(v) == 1:
+            return None
+        columns = [self.expected(only(self.x, j, part)) for j, part in enumerate(v)]
+        if any(column is None for column in columns):
+            return None
+        return [[column[0][i] for column in columns if column is not None] for i in range(len(v))]
+
+    # -- the derivative of the gradient along v, and its error; None on a kink
+
+    def expected(self, v: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+        if not self.gradient_right:
+            return self.from_loss(v)
+        try:
+            up, ties = self.pushed(v)
+            down = up if not ties else [-array for array in self.pushed([-part for part in v])[0]]
+        except (InvalidInput, OutOfTime):
+            raise
+        except Exception:
+            return self.from_gradient(v)
+        scale = max(float(np.max(abs(array))) for array in up)
+        if any(not np.allclose(a, b, rtol=1e-9, atol=1e-9 * scale) for a, b in zip(up, down, strict=True)):
+            return None
+        if not all(np.isfinite(array).all() for array in up):
+            return self.from_gradient(v)
+        return up, [np.zeros(array.shape) for array in up]
+
+    def pushed(self, v: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
+        """Dual numbers through the gradient: (its derivative to the side of +v, ties)."""
+        leaves = [lift(array, part) for array, part in zip(self.x, v, strict=True)]
+        with recording() as record, quiet():
+            self.function.value(leaves)
+            returned = self.function.raw_gradient(leaves)
+        found = []
+        for value, array in zip(self.each(returned), self.x, strict=True):
+            tangent = parts(value)[1]
+            found.append(np.zeros(array.shape) if tangent is None else np.asarray(tangent, float).reshape(array.shape))
+        return found, record.ties
+
+    def each(self, returned: Any) -> list[Any]:
+        """What a gradient returned, part by part; TypeError if it is no plain form."""
+        if len(self.x) == 1 and not isinstance(returned, (list, tuple, dict)):
+            return [returned]
+        if isinstance(returned, dict):
+            return [returned[name] for name in self.function.arguments.names]
+        if isinstance(returned, (list, tuple)) and len(returned) == len(self.x):
+            return list(returned)
+        raise TypeError("the gradient's form cannot be read through dual numbers")
+
+    def from_gradient(self, v: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+        """Extrapolated differences of the gradient, entry by entry from the same values."""
+        self.witness = "differences of the gradient"
+        length = step_length(self.x, v)
+        if length == 0.0:
+            return [np.zeros(array.shape) for array in self.x], [np.zeros(array.shape) for array in self.x]
+        kept: dict[float, list[np.ndarray] | None] = {}
+
+        def gradient(t: float) -> list[np.ndarray] | None:
+            if t not in kept:
+                moved = [array + t * length * part for array, part in zip(self.x, v, strict=True)]
+                kept[t] = self.function.gradient_or_none(moved)
+            return kept[t]
+
+        def entry(k: int, index: tuple[int, ...]) -> Callable[[float], float]:
+            def at(t: float) -> float:
+                arrays = gradient(t)
+                return np.nan if arrays is None else float(arrays[k][index])
+
+            return at
+
+        found = [np.zeros(array.shape) for array in self.x], [np.zeros(array.shape) for array in self.x]
+        for k, array in enumerate(self.x):
+            here = gradient(0.0)
+            size = 0.0 if here is None else float(np.max(abs(here[k])))
+            for index in np.ndindex(array.shape):
+                f = entry(k, index)
+                one: Estimate = estimate(f, f(0.0), 8 * self.eps * size)
+                if one.up != one.down:
+                    return None
+                found[0][k][index], found[1][k][index] = one.up / length, one.error / length
+        return found
+
+    def from_loss(self, v: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+        """Differences along v of the loss's derivative by each entry."""
+        self.witness = "the loss alone, since the gradient is not right"
+        length = step_length(self.x, v)
+        found = [np.zeros(array.shape) for array in self.x], [np.zeros(array.shape) for array in self.x]
+        if length == 0.0:
+            return found
+        for k, array in enumerate(self.x):
+            size = unit(array)
+            for index in np.ndindex(array.shape):
+                step = np.zeros(array.shape)
+                step[index] = h = float(size[index])
+
+                def slope(t: float, k: int = k, step: np.ndarray = step) -> float:
+                    moved = [array + t * length * part for array, part in zip(self.x, v, strict=True)]
+                    one, _ = tried(self.witnesses[k], moved, only(moved, k, step))
+                    return np.nan if one is None else one.middle
+
+                exact = self.witnesses[k].exact
+                one = estimate(slope, slope(0.0), 0.0 if exact else 1e-10 * abs(slope(0.0)))
+                if one.up != one.down:
+                    return None
+                found[0][k][index], found[1][k][index] = one.up / length / h, one.error / length / h
+        return found

@@ -1,0 +1,250 @@
+"""Witnesses of the derivative along a direction, for a function of which only its values are known.
+
+dual numbers   the function is called on arrays that carry the derivative through NumPy's functions. Exact to rounding, on
+               a kink as well (there the derivatives from both sides), or not to be had: `NotCarried`.
+complex step   Im f(x + ihv)/h, exact where every step of the function is analytic. `abs` and the like lose the derivative
+               without a word, so it is trusted as far as differences confirm it.
+differences    extrapolated from values; always there, and as good as the values' rounding allows.
+
+The first that a function takes is its witness, argument by argument.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import differences
+from .dual import lift, parts, recording
+from .function import Function, OutOfTime
+from .points import unit
+
+__all__ = ["Differences", "Slope", "Witness", "along", "chosen", "only", "quiet", "step_length", "tried"]
+
+STEP = 1e-40  # of the complex step
+SURE = 1e-6  # a complex step that differences do not confirm to this is none
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The derivative along a direction: from the right (`up`), from the left (`down`), and the error of both.
+
+    `ties` counts the pairs of equal numbers that the direction parts: pieces of the function that meet at x; -1 if unknown.
+    """
+
+    up: float
+    down: float
+    error: float
+    ties: int = 0
+
+    @property
+    def middle(self) -> float:
+        return (self.up + self.down) / 2
+
+    @property
+    def known(self) -> bool:
+        return bool(np.isfinite(self.up) and np.isfinite(self.down) and np.isfinite(self.error))
+
+    def has_kink(self, size: float) -> bool:
+        """Whether the two sides differ; `size` is that of a derivative here."""
+        return abs(self.up - self.down) > 1e-9 * max(abs(self.up), abs(self.down), 1e-3 * size) + 2 * self.error
+
+
+class Witness(Protocol):
+    """A way to find derivatives of a function.
+
+    `exact` if to rounding, `sound` if it cannot err; `why` says why the ones before it are none; `decisions` counts comparisons of
+    single numbers, if known.
+    """
+
+    name: str
+    exact: bool
+    sound: bool
+    why: str
+    decisions: int
+
+    def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope: ...
+
+
+class Dual:
+    """Dual numbers, in all arguments, or in one, the `carrier`: the function may take them there alone."""
+
+    name, exact, sound, why = "dual numbers", True, True, ""
+
+    def __init__(self, function: Function, carrier: int | None = None) -> None:
+        self.function, self.carrier = function, carrier
+        self.decisions = 0  # the most comparisons of single numbers in one call: steps of an iteration, perhaps
+
+    def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope:
+        up, ties = self.side(leaves, v)
+        if not ties:
+            return Slope(up, up, 0.0)
+        down, more = self.side(leaves, [-array for array in v])
+        return Slope(up, -down, 0.0, max(ties, more))
+
+    def side(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> tuple[float, int]:
+        """(derivative on the side of +v, pairs of equal numbers that v parts)."""
+        with recording() as record, quiet():
+            value = self.function.value(
+                [
+                    lift(leaf, step.astype(leaf.dtype)) if self.carrier in (None, k) else leaf
+                    for k, (leaf, step) in enumerate(zip(leaves, v, strict=True))
+                ]
+            )
+        tangent = parts(value)[1]
+        self.decisions = max(self.decisions, record.scalars)
+        return (0.0 if tangent is None else float(tangent)), record.ties
+
+
+class Complex:
+    """The complex step, as `Dual` in all arguments or in one; `trust` is the relative error to which differences confirm it."""
+
+    name, exact, sound, decisions = "complex step", True, False, 0
+
+    def __init__(self, function: Function, why: str, carrier: int | None = None) -> None:
+        self.function, self.why, self.carrier, self.trust = function, why, carrier, 0.0
+
+    def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope:
+        up, down = self.side(leaves, v), -self.side(leaves, [-array for array in v])
+        return Slope(up, down, self.trust * max(abs(up), abs(down)), -1 if up != down else 0)
+
+    def side(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> float:
+        """The derivative on the side of +v: where two numbers are equal, NumPy compares imaginary parts."""
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            value = self.function.value(
+                [
+                    leaf + 1j * STEP * step if self.carrier in (None, k) else leaf
+                    for k, (leaf, step) in enumerate(zip(leaves, v, strict=True))
+                ]
+            )
+        return float(np.imag(value)) / STEP
+
+    def confirmed(self, leaves: Sequence[np.ndarray], directions: list[list[np.ndarray]], by: "Differences") -> bool:
+        """Whether differences say the same along some directions; sets `trust`."""
+        for v in directions:
+            mine, theirs = self(leaves, v), by(leaves, v)
+            off = abs(mine.middle - theirs.middle)
+            size = max(abs(mine.middle), 1e-300)
+            if theirs.up != theirs.down or mine.up != mine.down:
+                return False  # on a kink, which hides from a central difference what was lost
+            if not off <= 3 * theirs.error + 1e-13 * size or theirs.error > SURE * size:
+                return False
+            self.trust = max(self.trust, (off + theirs.error) / size)
+        return True
+
+
+class Differences:
+    """Extrapolated differences of the loss."""
+
+    name, exact, sound, decisions = "differences", False, False, 0
+
+    def __init__(self, function: Function, why: str, repeated: float) -> None:
+        self.function, self.why, self.repeated = function, why, repeated
+        self._noise: dict[bytes, float] = {}
+
+    def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], first: float = 0.25) -> Slope:
+        length = step_length(leaves, v)
+        if length == 0.0:
+            return Slope(0.0, 0.0, 0.0)
+        f = along(self.function, leaves, [length * array for array in v])
+        found = differences.estimate(f, f(0.0), self.noise(leaves), first)
+        return Slope(found.up / length, found.down / length, found.error / length, -1 if found.up != found.down else 0)
+
+    def noise(self, leaves: Sequence[np.ndarray]) -> float:
+        """The rounding of a value of the loss near a place: measured once, along a fixed direction."""
+        key = b"".join(leaf.tobytes() for leaf in leaves)
+        if key not in self._noise:
+            rng = np.random.default_rng(len(key))
+            v = [unit(leaf) * rng.choice([-1.0, 1.0], leaf.shape) for leaf in leaves]
+            f = along(self.function, leaves, v)
+            self._noise[key] = max(differences.noise(f, f(0.0)), self.repeated)
+        return self._noise[key]
+
+
+def step_length(leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> float:
+    """How many times v is a step of the size of what it moves: 0 if it moves nothing."""
+    pairs = [(unit(leaf)[step != 0], abs(step[step != 0])) for leaf, step in zip(leaves, v, strict=True) if step.any()]
+    return min((float(np.min(size / step)) for size, step in pairs), default=0.0)
+
+
+def along(function: Function, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Callable[[float], float]:
+    """t -> loss(x + t v), NaN where it is not defined."""
+    return partial(_at, function, leaves, v)
+
+
+def _at(function: Function, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], t: float) -> float:
+    return function.real([leaf + (t * step).astype(leaf.dtype) for leaf, step in zip(leaves, v, strict=True)])
+
+
+def only(leaves: Sequence[np.ndarray], k: int, step: np.ndarray) -> list[np.ndarray]:
+    """A direction that moves argument k alone."""
+    return [step if j == k else np.zeros(leaf.shape) for j, leaf in enumerate(leaves)]
+
+
+class quiet(warnings.catch_warnings):
+    """No word of the user's function about places that the audit chose."""
+
+    def __enter__(self) -> Any:
+        entered = super().__enter__()
+        warnings.simplefilter("ignore")
+        self.errstate = np.errstate(all="ignore")
+        self.errstate.__enter__()
+        return entered
+
+    def __exit__(self, *error: Any) -> None:
+        self.errstate.__exit__(*error)
+        super().__exit__(*error)
+
+
+def tried(witness: Witness, leaves: Sequence[np.ndarray], v: list[np.ndarray]) -> tuple[Slope | None, str]:
+    """(the slope along v, "") or (None, why there is none)."""
+    try:
+        slope = witness(leaves, v)
+    except OutOfTime:
+        raise
+    except Exception as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return None, text if len(text) < 100 else text[:97] + "..."
+    return (slope, "") if slope.known else (None, "the derivative is NaN there")
+
+
+def chosen(
+    function: Function, places: list[list[np.ndarray]], differences: Differences, rng: np.random.Generator
+) -> list[Witness]:
+    """A witness for each argument: the first that takes the function, tried at the first of some places."""
+    x = places[0]
+    steps = [unit(leaf) * rng.choice([-1.0, 1.0], leaf.shape) for leaf in x]
+    dual = Dual(function)
+    slope, why = tried(dual, x, steps)
+    if slope is not None:
+        return [dual for _ in x]
+    found: list[Witness] = []
+    for k, step in enumerate(steps):
+        one = Dual(function, k)
+        slope, why = tried(one, x, only(x, k, step))
+        found.append(one if slope is not None else _complex_or_differences(function, places, k, why, differences, rng))
+    return found
+
+
+def _complex_or_differences(
+    function: Function,
+    places: list[list[np.ndarray]],
+    k: int,
+    why: str,
+    differences: Differences,
+    rng: np.random.Generator,
+) -> Witness:
+    for place in places:  # a kink near x spoils the differences there
+        directions = [only(place, k, unit(place[k]) * rng.standard_normal(place[k].shape)) for _ in range(2)]
+        for carrier in (None, k):
+            witness = Complex(function, why, carrier)
+            slope, no = tried(witness, place, directions[0])
+            if slope is None:
+                continue
+            if witness.confirmed(place, directions, differences):
+                return witness
+    return Differences(function, why, differences.repeated)
