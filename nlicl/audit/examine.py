@@ -201,13 +201,16 @@ class Examiner:
         sight = self.empty(place, k)
         size = sight.x.size
         few = min(most, SAMPLE)
-        most = most if self.witnesses[k].exact else few  # a difference costs ten times as much
+        most = size if k in self.projections else most  # a projection mixes all entries
+        most = most if self.witnesses[k].exact or k in self.projections else few  # a difference costs ten times as much
         chosen = np.arange(size) if size <= most else np.sort(self.rng.choice(size, few, replace=False))
         for flat in chosen:
             self.look(place, k, sight, tuple(int(i) for i in np.unravel_index(flat, sight.x.shape)))
         for index in also:
             if np.isnan(sight.expected[index]) and index not in sight.kinks:
                 self.look(place, k, sight, index)
+        if k in self.projections:
+            self.project(place, k, sight)
         self.judge(place, k, sight)
         if also:
             return sight
@@ -228,6 +231,8 @@ class Examiner:
         aside = np.zeros(sight.x.shape, bool)
         for index in kinks:
             aside[index] = True
+        if k in self.projections:
+            return self.entries(place, k, most)
         self.directions(place, k, sight, everything=False, aside=aside)
         if kinks and not sight.is_wrong:
             weight = unit(place.x[k]) * self.rng.choice([-1.0, 1.0], aside.shape) * aside
@@ -243,6 +248,16 @@ class Examiner:
         return Sight(
             self.function.arguments.names[k], x.astype(float), given, unseen, unseen.copy(), wrong, rounding=rounding
         )
+
+    def project(self, place: Place, k: int, sight: Sight) -> None:
+        """Keep of gradient and derivative what lies along the directions in which the argument may move."""
+        project = self.projections[k]
+        if np.isnan(sight.expected).any():  # on a kink, say: no projection of what is not known
+            return
+        sight.expected = project(sight.x, sight.expected)
+        if np.isfinite(sight.given).all():
+            sight.given = project(sight.x, sight.given)
+        sight.allowed[...] = float(np.max(sight.allowed))
 
     def look(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> Slope | None:
         """The derivative by one entry."""
@@ -417,6 +432,8 @@ class Examiner:
         given = np.where(free, sight.given, 0.0)
         for weights in self.weights(place, k, given, everything):
             step = self.rng.choice([-1.0, 1.0], sight.x.shape) * weights * free
+            if k in self.projections:
+                step = self.projections[k](sight.x, step)
             if not step.any():
                 continue
             found = self.off(place, k, given, step)
@@ -530,6 +547,8 @@ class Examiner:
         step = self.rng.choice([-1.0, 1.0], sight.x.shape) * unit(place.x[k])
         for index in sight.kinks:
             step[index] = 0.0
+        if k in self.projections:
+            step = self.projections[k](sight.x, step)
         if not step.any():
             return
         v = only(place.x, k, step)

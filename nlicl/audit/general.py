@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.checks import integer, real, seconds
 from ..core.errors import InvalidInput, InvalidType, InvalidValue
+from .answer import describe
 from .arguments import Arguments
 from .curvature import judge_hessian
 from .decision import Evidence, decide
@@ -30,6 +31,7 @@ __all__ = ["GradientReport", "assert_gradient", "audit_gradient"]
 NEIGHBOURS = 2
 MOST_LOOKS = 2000  # entries looked at one by one in all; beyond, fewer of each argument
 FEWEST_LOOKS = 20
+MOST_PROJECTED = 5000  # entries of an argument whose gradient is compared after a projection
 
 
 def audit_gradient(
@@ -199,7 +201,7 @@ class _Audit:
             there = self.function.at(place)[1] if chosen_by_user else self.function.gradient_or_none(place)
             if there is not None:
                 self.places.append((place, there))
-                self.labels.append(f"points[{number}]" if chosen_by_user else "a little off x")
+                self.labels.append(f"points[{number}]" if chosen_by_user else f"near x ({number + 1})")
         fixed = all(
             np.array_equal(one, other, equal_nan=True)
             for _, there in self.places[1:]
@@ -294,7 +296,8 @@ class _Audit:
         )  # fmt: skip
 
     def all_remarks(self) -> list[str]:
-        return [*self.remarks, *sorted(self.function.altered)]
+        projected = [f"{self.names[k]} is compared along the directions in which it may move" for k in self.projections]
+        return [*self.remarks, *projected, *sorted(self.function.altered)]
 
     def report(self) -> GradientReport:
         """Verdict and reason from all that was seen."""
@@ -385,8 +388,39 @@ def _projections(
             raise InvalidValue(
                 f"tangent is given for {len(arguments.names)} arguments; expected one argument. Name it by wrt=."
             )
-        found[0] = lambda x, v: np.asarray(tangent(x.copy(), v.copy()), float).reshape(v.shape)
+        found[0] = _projection(tangent, arguments.arrays[0].astype(float))
+    for k in found:
+        if arguments.arrays[k].size > MOST_PROJECTED:
+            raise InvalidValue(
+                f"{arguments.names[k]} has {arguments.arrays[k].size} entries; expected at most {MOST_PROJECTED} where tangent= or "
+                "symmetric= names it, since each has to be looked at."
+            )
     return found
+
+
+def _projection(tangent: Callable[..., Any], x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The user's projection, checked: linear algebra asks that it changes nothing when it is applied again."""
+
+    def project(x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        try:
+            found = np.asarray(tangent(x.copy(), v.copy()))
+        except Exception as error:
+            raise InvalidValue(
+                f"tangent raises {describe(error)}; expected tangent(x, v) to return a projection of v."
+            ) from error
+        if found.shape != v.shape or found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+            raise InvalidValue(
+                f"tangent returns {found.dtype} of shape {found.shape}; expected finite real numbers of shape {v.shape}."
+            )
+        return found.astype(float)
+
+    v = np.random.default_rng(0).standard_normal(x.shape)
+    once = project(x, v)
+    if not np.allclose(project(x, once), once, rtol=1e-8, atol=1e-8):
+        raise InvalidValue(
+            "tangent(x, tangent(x, v)) differs from tangent(x, v); expected a projection, such as v - (x @ v) * x."
+        )
+    return project
 
 
 def _eps(value: Any, x: list[np.ndarray], given: list[np.ndarray]) -> float:

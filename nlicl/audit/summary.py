@@ -191,6 +191,7 @@ class Summary:
 
     def _report(self, k: int, function: Function, precision: Precision, shape: tuple[int, ...]) -> ArgumentReport:
         report = argument_report(self.names[k], function, shape, len(self.places))
+        report.points = [place.label for place in self.places] or ["x"]
         report.verdict, report.reason = decide(self.of_argument(k, precision))
         if not self.sights[k]:
             return report
@@ -219,7 +220,7 @@ class Summary:
         report.wrong_entries = _wrong_entries(sight, number)
         key = {"dual numbers": "dual_numbers", "complex step": "complex_step", "differences": "finite_difference"}
         report.witnesses = dict.fromkeys(
-            ("dual_numbers", "complex_step", "finite_difference", "direction", "taylor_slope")
+            ("dual_numbers", "complex_step", "finite_difference", "direction")
         )
         report.witnesses["finite_difference"] = sights[0].differences
         report.witnesses[key[witness.name]] = report.max_relative_error
@@ -247,6 +248,8 @@ def taylor(examiner: Examiner, place: Place, kink: bool) -> tuple[float | None, 
     if kink or not all(np.isfinite(array).all() for array in place.given):
         return None, False, 0.0
     v = [unit(array) * examiner.rng.choice([-1.0, 1.0], array.shape) for array in place.x]
+    for k, project in examiner.projections.items():
+        v[k] = project(place.x[k], v[k])
     slope = float(sum(np.sum(given * step) for given, step in zip(place.given, v, strict=True)))
     size = float(np.sqrt(sum(np.sum((given * step) ** 2) for given, step in zip(place.given, v, strict=True))))
     f = along(examiner.function, place.x, v)

@@ -1,12 +1,14 @@
 """What an audit found, as data."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from ...core.files import plain
 from ..subject import Formula
 
 __all__ = ["Column", "Findings", "FormulaReport"]
+
+FEW = 15  # draws: with fewer, a paper's list of places (random ones, the initialisation, a trained point ...) is cut short
 
 
 class Column(NamedTuple):
@@ -102,6 +104,10 @@ class FormulaReport:
         """Whether the verdict is the expected one and nothing failed."""
         return self.verdict == self.expected and self.error is None
 
+    def where(self, draw: int) -> str:
+        """A draw, in words."""
+        return f"of draw {draw}"
+
     def to_dict(self) -> dict[str, Any]:
         """The formula's part of the JSON; no NaN or infinity in it."""
         return plain(dict(vars(self)))
@@ -117,11 +123,7 @@ class Findings:
         Or the function's name.
     seed, draws : int
     formulas : list of FormulaReport
-    columns : tuple of Column
-        The witnesses that a table shows.
     """
-
-    columns: ClassVar[tuple[Column, ...]] = COLUMNS
 
     paper: str
     seed: int
@@ -150,11 +152,34 @@ class Findings:
         return {"nlicl": __version__, "paper": self.paper, "seed": self.seed, "draws": self.draws, "formulas": formulas}
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        """The witnesses that a table shows."""
+        return COLUMNS
+
+    @property
     def heading(self) -> str:
         """What was audited, in a line."""
         return f"nlicl audit {self.paper}: {self.draws} draws, seed {self.seed}, float64"
 
     @property
+    def conclusion(self) -> str:
+        """The whole report in a sentence or two."""
+        bad = [formula for formula in self.formulas if not formula.ok]
+        if bad:
+            return "Not as expected: " + ", ".join(f"{formula.name} ({formula.verdict})" for formula in bad) + "."
+        caught, n = sum(bool(formula.control_caught) for formula in self.formulas), len(self.formulas)
+        if n == 1:
+            control = "the negative control was caught." if caught else "no negative control."
+            text = f"The verdict is as expected; {control}"
+        else:
+            text = f"All {n} verdicts are as expected; {caught} of {n} negative controls caught."
+        if self.draws < FEW:
+            text += (
+                f" So few draws as {self.draws} leave out whole kinds of places and prove little: take {FEW} or more."
+            )
+        return text
+
+    @property
     def closing(self) -> list[str]:
-        """Lines below the table, before the conclusion."""
-        return []
+        """The lines below the table."""
+        return [self.conclusion]

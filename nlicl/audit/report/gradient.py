@@ -14,7 +14,6 @@ COLUMNS = (
     Column("complex_step", "cplx step", "complex step"),
     Column("finite_difference", "differences", "differences"),
     Column("direction", "direction", "direction"),
-    Column("taylor_slope", "Taylor", "Taylor"),
 )
 
 
@@ -38,6 +37,8 @@ class ArgumentReport(FormulaReport):
         Entries of x at which the loss has two derivatives.
     tolerance : float
         The widest, relative to the largest entry.
+    points : list of str
+        Where it was judged; the numbers in `worst` and `wrong_draws` are places in this list.
     """
 
     shape: tuple[int, ...] = ()
@@ -48,6 +49,11 @@ class ArgumentReport(FormulaReport):
     wrong: int = 0
     kinks: list[list[int]] = field(default_factory=list)
     tolerance: float = 0.0
+    points: list[str] = field(default_factory=lambda: ["x"])
+
+    def where(self, draw: int) -> str:
+        """A point, in words."""
+        return f"at {self.points[draw]}"
 
 
 @dataclass
@@ -98,8 +104,6 @@ class GradientReport(AuditReport):
         How often loss and gradient were called.
     """
 
-    columns = COLUMNS
-
     def __init__(
         self,
         name: str,
@@ -126,6 +130,11 @@ class GradientReport(AuditReport):
         )
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        """The witnesses that were there."""
+        return tuple(column for column in COLUMNS if any(a.witnesses.get(column.key) is not None for a in self.arguments))
+
+    @property
     def verdict(self) -> str:
         return self._verdict
 
@@ -141,8 +150,12 @@ class GradientReport(AuditReport):
 
     @property
     def heading(self) -> str:
-        kinds = f"{len(self.points)} point{'s' * (len(self.points) != 1)}: {', '.join(self.points)}"
-        return f"gradient: {self.verdict}. {self.reason}\nnlicl audit of {self.paper}: {kinds}; seed {self.seed}"
+        looked = f"at {', '.join(self.points)}; seed {self.seed}; {self.calls.get('loss', 0)} calls of the loss"
+        return f"{self.conclusion}\n{looked}"
+
+    @property
+    def conclusion(self) -> str:
+        return f"gradient: {self.verdict}. {self.reason}"
 
     @property
     def closing(self) -> list[str]:

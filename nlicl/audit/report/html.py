@@ -6,7 +6,6 @@ from typing import Any
 
 from .findings import Findings, FormulaReport
 from .mathml import mathml
-from .table import conclusion
 
 __all__ = ["page"]
 
@@ -59,7 +58,7 @@ def page(report: Findings) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{escape(title)}</h1>",
-            f"<p>{escape(conclusion(report))}</p>",
+            f"<p>{escape(report.conclusion)}</p>",
             f'<p class="soft">nlicl {escape(report.to_dict()["nlicl"])}; {report.draws} draws, seed {report.seed}, float64'
             + (f"; {', '.join(shares)}" if shares else "")
             + ". Numbers are largest differences relative to the largest entry of the gradient on its draw; "
@@ -109,7 +108,7 @@ def _section(n: int, f: FormulaReport) -> str:
         w = f.worst
         place = ", ".join(str(i) for i in w["index"])
         items.append(
-            f"worst entry {escape(f.wrt)}[{place}] of draw {w['draw']}: given {w['given']:.9g}, expected {w['expected']:.9g}"
+            f"worst entry {escape(f.wrt)}[{place}] {escape(f.where(w['draw']))}: given {w['given']:.9g}, expected {w['expected']:.9g}"
         )
     said = any(d["kind"] in ("shape", "transpose") for d in f.diagnosis)  # then the error says the same again
     items += [escape(text) for text in (None if said else f.error, f.reason, f.note) if text]

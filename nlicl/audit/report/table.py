@@ -4,9 +4,7 @@ from collections.abc import Iterator
 
 from .findings import Findings, FormulaReport
 
-__all__ = ["conclusion", "table"]
-
-FEW = 15  # draws: with fewer, a paper's list of places (random ones, the initialisation, a trained point ...) is cut short
+__all__ = ["table"]
 
 
 def table(report: Findings, only_wrong: bool = False) -> str:
@@ -37,7 +35,7 @@ def table(report: Findings, only_wrong: bool = False) -> str:
         lines += [f"    {text}" for text in _remarks(formula)]
         if only_wrong:
             lines += [f"    {text}" for text in _entries(formula)]
-    return "\n".join([*lines, "", *report.closing, conclusion(report)])
+    return "\n".join([*lines, "", *report.closing])
 
 
 def _entries(formula: FormulaReport) -> Iterator[str]:
@@ -46,7 +44,7 @@ def _entries(formula: FormulaReport) -> Iterator[str]:
     for entry in formula.wrong_entries:
         given, expected = entry["given"], entry["expected"]
         off = f"  relative error {abs(given - expected) / abs(expected):.1e}" if expected else ""
-        place = f"draw {entry['draw']:>3}  {formula.wrt}{entry['index']!s:{width}}"
+        place = f"{formula.where(entry['draw']).removeprefix('of '):>8}  {formula.wrt}{entry['index']!s:{width}}"
         yield f"{place}  given {given: .12g}  expected {expected: .12g}{off}"
 
 
@@ -79,8 +77,10 @@ def _remarks(formula: FormulaReport) -> list[str]:
     remarks += [f"{item['kind']}: {item['detail']}" for item in formula.diagnosis]
     if formula.verdict == "disagree" and formula.worst:
         w = formula.worst
+        near = abs(w["given"] - w["expected"]) < 1e-6 * abs(w["expected"])  # then nine digits would look the same
+        given, expected = (f"{w[key]:.17g}" if near else f"{w[key]:.9g}" for key in ("given", "expected"))
         remarks.append(
-            f"worst entry {formula.wrt}{w['index']} of draw {w['draw']}: given {w['given']:.9g}, expected {w['expected']:.9g}"
+            f"worst entry {formula.wrt}{w['index']} {formula.where(w['draw'])}: given {given}, expected {expected}"
         )
     if formula.reason:
         remarks.append(formula.reason)
@@ -99,20 +99,3 @@ def _activity(formulas: list[FormulaReport]) -> str:
     if "kink_margin" in known:
         words.append(f"nearest kink at {known['kink_margin']:.1e}")
     return ", ".join(words)
-
-
-def conclusion(report: Findings) -> str:
-    """The whole report in a sentence or two."""
-    bad = [formula for formula in report.formulas if not formula.ok]
-    if bad:
-        return "Not as expected: " + ", ".join(f"{formula.name} ({formula.verdict})" for formula in bad) + "."
-    caught, n = sum(bool(formula.control_caught) for formula in report.formulas), len(report.formulas)
-    if n == 1:
-        text = "The verdict is as expected; " + (
-            "the negative control was caught." if caught else "no negative control."
-        )
-    else:
-        text = f"All {n} verdicts are as expected; {caught} of {n} negative controls caught."
-    if report.draws < FEW:
-        text += f" So few draws as {report.draws} leave out whole kinds of places and prove little: take {FEW} or more."
-    return text
