@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, Dual, NotCarried, dual, named, rule, split, truth
+from .array import Dual, dual, split, truth
+from .rules import FUNCTIONS, NotCarried, named, rule
 
 __all__: list[str] = []
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, NotCarried, dual, named, rule, split
+from .array import Dual, dual, split
 from .record import note_comparison
+from .rules import NotCarried, named, rule
 
 __all__: list[str] = []
 

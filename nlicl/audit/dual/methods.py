@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, NotCarried, dual
+from .array import Dual, dual
+from .rules import NotCarried
 
 __all__: list[str] = []
 
@@ -18,9 +19,37 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-for (
-    _name
-) in ["ravel", "squeeze", "swapaxes", "repeat", "take", "diagonal", "trace", "sum", "prod", "cumsum", "cumprod", "mean", "var", "std", "max", "min", "argmax", "argmin", "argsort", "argpartition", "any", "all", "nonzero", "searchsorted", "clip", "dot", "conj", "conjugate", "put"]:
+for _name in [
+    "ravel",
+    "squeeze",
+    "swapaxes",
+    "repeat",
+    "take",
+    "diagonal",
+    "trace",
+    "sum",
+    "prod",
+    "cumsum",
+    "cumprod",
+    "mean",
+    "var",
+    "std",
+    "max",
+    "min",
+    "argmax",
+    "argmin",
+    "argsort",
+    "argpartition",
+    "any",
+    "all",
+    "nonzero",
+    "searchsorted",
+    "clip",
+    "dot",
+    "conj",
+    "conjugate",
+    "put",
+]:
     setattr(Dual, _name, _method(getattr(np, _name)))
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, Dual, NotCarried, dual, rule
+from .array import Dual, dual
 from .record import note_comparison
+from .rules import FUNCTIONS, NotCarried, rule
 
 __all__: list[str] = []
 
@@ -18,14 +19,12 @@ def _place_of_largest(a: Dual, axis: int) -> Any:
     """argmax along an axis, the first of equals; the comparisons with the largest are recorded."""
     value, tangent = a._value, a._tangent
     top = value.max(axis, keepdims=True)
-    place = np.where((value == top) & ~np.isnan(tangent), tangent, -np.inf).argmax(axis)
-    low = np.isneginf(np.take_along_axis(np.asarray(tangent), np.expand_dims(place, axis), axis)).squeeze(axis)
-    odd = (
-        np.isnan(top).squeeze(axis)
-        | (np.take_along_axis(value, np.expand_dims(place, axis), axis) != top).squeeze(axis)
-        | low
-    )
-    if np.any(odd):  # NaN, whose place NumPy gives, or a tangent of NaN or -inf
+    tie = value == top
+    if np.count_nonzero(tie) == top.size:
+        place = tie.argmax(axis)
+    else:
+        place = np.where(tie & ~np.isnan(tangent), tangent, -np.inf).argmax(axis)
+        odd = ~np.take_along_axis(tie, np.expand_dims(place, axis), axis).squeeze(axis)  # NaN, whose place NumPy gives
         place = np.where(odd, value.argmax(axis), place)
     note_comparison(value, tangent, top, np.take_along_axis(tangent, np.expand_dims(place, axis), axis))
     return place
@@ -35,7 +34,8 @@ def _lines(a: Dual, axis: Any) -> tuple[Dual, tuple[int, ...]]:
     """`a` with the axes of a reduction made one, the last; and which they were."""
     axes = np.lib.array_utils.normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim)
     kept = [n for n in range(a.ndim) if n not in axes]
-    return np.reshape(np.transpose(a, [*kept, *axes]), (*(a.shape[n] for n in kept), -1)), axes
+    shape, order = (*(a.shape[n] for n in kept), -1), [*kept, *axes]
+    return dual(*(np.transpose(part, order).reshape(shape) for part in (a._value, a._tangent))), axes
 
 
 def _extreme(name: str, sign: int) -> Callable[..., Any]:
@@ -53,8 +53,7 @@ def _extreme(name: str, sign: int) -> Callable[..., Any]:
         value, tangent = (np.take_along_axis(part, place, -1)[..., 0] for part in (lines._value, lines._tangent))
         if keepdims is True:
             value, tangent = (np.expand_dims(part, axes) for part in (value, tangent))
-        y = dual(value, tangent)
-        y = y if sign > 0 else -y
+        y = dual(sign * value, sign * tangent)
         return y if initial is None else np.maximum(y, initial) if sign > 0 else np.minimum(y, initial)
 
     return extreme

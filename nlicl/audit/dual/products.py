@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, Dual, NotCarried, dual, named, rule, split
+from .array import Dual, dual, split
+from .rules import FUNCTIONS, NotCarried, named, rule
 from .ufuncs import product
 
 __all__: list[str] = []

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, MOST_OBJECTS, Dual, NotCarried, dual, named, parts, rule, split, truth
+from .array import MOST_OBJECTS, Dual, dual, parts, split, truth
 from .record import note_write
+from .rules import FUNCTIONS, NotCarried, named, rule
 
 __all__ = ["linear", "tangent_of"]
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, METHODS, Dual, NotCarried, dual, named, rule, split
+from .array import Dual, dual, split
 from .record import note_comparison
+from .rules import FUNCTIONS, METHODS, NotCarried, named, rule
 from .structure import linear, tangent_of
 
 __all__: list[str] = []
