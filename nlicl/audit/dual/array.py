@@ -53,8 +53,8 @@ class Dual:
         return self._value.size
 
     @property
-    def dtype(self) -> np.dtype:
-        return self._value.dtype
+    def dtype(self) -> Any:
+        return _ScalarDtype(self._value.dtype) if isinstance(self._value, np.generic) else self._value.dtype
 
     @property
     def itemsize(self) -> int:
@@ -175,6 +175,31 @@ class Dual:
                 "The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()"
             )
         return bool(truth(self))
+
+
+class _ScalarDtype:
+    """The dtype of a Dual scalar. NumPy's mean and var of a list of scalars call its `type`, which leaves a Dual as it is."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = self.__numpy_dtype__ = dtype
+
+    def type(self, x: Any) -> Any:
+        return x if isinstance(x, Dual) else self.dtype.type(x)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dtype, name)
+
+    def __eq__(self, other: Any) -> bool:
+        return self.dtype == (other.dtype if isinstance(other, _ScalarDtype) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.dtype)
+
+    def __repr__(self) -> str:
+        return repr(self.dtype)
+
+    def __str__(self) -> str:
+        return str(self.dtype)
 
 
 class _Flat:

@@ -30,7 +30,7 @@ for _function in named(
 
 
 @rule(np.can_cast)
-def can_cast(from_: Any, to: Any, casting: str = "safe") -> bool:
+def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     return np.can_cast(
         from_.dtype if isinstance(from_, Dual) else from_, to.dtype if isinstance(to, Dual) else to, casting
     )

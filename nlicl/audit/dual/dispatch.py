@@ -60,7 +60,7 @@ def _into(
         if where is not True:
             raise NotCarried(f"{name_of(ufunc)} has no rule for where without out: entries would have no value")
         return found(*inputs)
-    with np.errstate(**({} if where is True else {"all": "ignore"})):
+    with np.errstate(all=None if where is True else "ignore"):
         result = found(*inputs)
     if not isinstance(out, Dual) and isinstance(result, Dual):
         raise NotCarried(f"{name_of(ufunc)} has no rule for a plain array as out: it cannot hold a derivative")

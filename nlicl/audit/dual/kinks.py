@@ -78,13 +78,7 @@ def _fmin(a: Any, b: Any) -> Any:
     return chosen(a, b, first, np.fmin(split(a)[0], split(b)[0]))
 
 
-def _clip(a: Any, low: Any, high: Any) -> Any:
-    return _minimum(_maximum(a, low), high)
-
-
 UFUNCS.update({np.maximum: _maximum, np.minimum: _minimum, np.fmax: _fmax, np.fmin: _fmin})
-if hasattr(np._core.umath, "clip"):
-    UFUNCS[np._core.umath.clip] = _clip
 
 
 # ----- signs

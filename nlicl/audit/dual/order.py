@@ -14,8 +14,12 @@ __all__: list[str] = []
 LARGEST_TABLE = 10**7  # of comparisons that searchsorted may make at once
 
 
+def _on(keepdims: Any) -> bool:
+    return keepdims is not np._NoValue and bool(keepdims)
+
+
 # ----- the largest
-def _place_of_largest(a: Dual, axis: int) -> Any:
+def _place_of_largest(a: Any, axis: int) -> Any:
     """argmax along an axis, the first of equals; the comparisons with the largest are recorded."""
     value, tangent = a._value, a._tangent
     top = value.max(axis, keepdims=True)
@@ -30,7 +34,7 @@ def _place_of_largest(a: Dual, axis: int) -> Any:
     return place
 
 
-def _lines(a: Dual, axis: Any) -> tuple[Dual, tuple[int, ...]]:
+def _lines(a: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
     """`a` with the axes of a reduction made one, the last; and which they were."""
     axes = np.lib.array_utils.normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim)
     kept = [n for n in range(a.ndim) if n not in axes]
@@ -45,13 +49,13 @@ def _extreme(name: str, sign: int) -> Callable[..., Any]:
         if out is not None or not isinstance(a, Dual) or isinstance(where, Dual):
             raise NotCarried(f"numpy.{name} has no rule for out")
         initial = None if initial is np._NoValue else initial
-        a = a if sign > 0 else -a
+        a = a if sign > 0 else np.negative(a)
         if where is not True and where is not np._NoValue:
             a = np.where(where, a, -np.inf)
         lines, axes = _lines(a, axis)
         place = np.expand_dims(_place_of_largest(lines, -1), -1)
         value, tangent = (np.take_along_axis(part, place, -1)[..., 0] for part in (lines._value, lines._tangent))
-        if keepdims is True:
+        if _on(keepdims):
             value, tangent = (np.expand_dims(part, axes) for part in (value, tangent))
         y = dual(sign * value, sign * tangent)
         return y if initial is None else np.maximum(y, initial) if sign > 0 else np.minimum(y, initial)
@@ -71,7 +75,7 @@ def argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) 
         raise NotCarried("numpy.argmax has no rule for out")
     line = np.ravel(a) if axis is None else a
     place = _place_of_largest(line, 0 if axis is None else axis)
-    if keepdims is True:
+    if _on(keepdims):
         return np.reshape(place, (1,) * a.ndim) if axis is None else np.expand_dims(place, axis)
     return place
 
@@ -136,12 +140,12 @@ def quantile(
     q = np.asarray(q, float)
     place = q * (lines.shape[-1] - 1)
     low = np.floor(place).astype(int)
-    high, part = np.minimum(low + 1, lines.shape[-1] - 1), (place - low).astype(a.dtype)
+    high, part = np.minimum(low + 1, lines.shape[-1] - 1), (place - low).astype(a._value.dtype)
     ends = lines[..., low], lines[..., high]
     y = np.where(part > 0, ends[0] + part * (ends[1] - ends[0]), ends[0])
     y = np.where(np.expand_dims(np.isnan(lines[..., -1]), tuple(range(-q.ndim, 0))), np.nan, y)
     y = np.moveaxis(y, range(-q.ndim, 0), range(q.ndim)) if q.ndim else y
-    return np.expand_dims(y, tuple(q.ndim + n for n in axes)) if keepdims is True else y[()]
+    return np.expand_dims(y, tuple(q.ndim + n for n in axes)) if _on(keepdims) else y[()]
 
 
 @rule(np.percentile)

@@ -4,7 +4,7 @@ Legend: a, b = the inputs' values; y = f(a) or f(a, b); da, db, dy = tangents.
 An order of numbers is that of x + eps v: by value, and by tangent where values are equal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,7 @@ def unary(table: dict[Any, Callable[[Any, Any], Any]]) -> dict[Any, Callable[...
     return {ufunc: smooth(ufunc, (derivative,)) for ufunc, derivative in table.items()}
 
 
-def binary(table: dict[Any, tuple[Callable[..., Any], ...]]) -> dict[Any, Callable[..., Any]]:
+def binary(table: Mapping[Any, tuple[Callable[..., Any], ...]]) -> dict[Any, Callable[..., Any]]:
     """Rules from a table of (df/da, df/db)."""
     return {ufunc: smooth(ufunc, derivatives) for ufunc, derivatives in table.items()}
 
