@@ -11,7 +11,9 @@ from nlicl.audit.dual import Dual, lift, parts
 
 def differences(f, x, v, h=2e-3):
     """d/dt f(x + tv), by central differences extrapolated over five steps (Romberg)."""
-    rows = [(np.asarray(f(x + t * v), float) - np.asarray(f(x - t * v), float)) / (2 * t) for t in h / 2.0 ** np.arange(5)]
+    rows = [
+        (np.asarray(f(x + t * v), float) - np.asarray(f(x - t * v), float)) / (2 * t) for t in h / 2.0 ** np.arange(5)
+    ]
     for k in range(1, 5):
         rows = [(4**k * fine - coarse) / (4**k - 1) for coarse, fine in zip(rows, rows[1:], strict=False)]
     return rows[0]
@@ -35,16 +37,18 @@ def complex_step(f, x, v):
 
 
 rng = np.random.default_rng(5)
-X, V = rng.uniform(0.2, 0.8, (3, 4)), rng.standard_normal((3, 4))
-C = rng.uniform(0.3, 0.9, (3, 4))
+X, V = rng.permutation(np.linspace(0.21, 0.79, 12)).reshape(3, 4), rng.standard_normal((3, 4))
+C = rng.permutation(np.linspace(0.325, 0.915, 12)).reshape(3, 4)
 S, SV = rng.standard_normal((4, 4)) + 3 * np.eye(4), rng.standard_normal((4, 4))
 TALL, TV = rng.standard_normal((5, 3)), rng.standard_normal((5, 3))
 A = rng.standard_normal((4, 3))
 B = rng.standard_normal((2, 4, 4)) + 3 * np.eye(4)
 BV = rng.standard_normal((2, 4, 4))
 
-HOLOMORPHIC = """exp exp2 expm1 log log2 log10 log1p sqrt square reciprocal sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh
-    arctanh positive negative""".split()
+HOLOMORPHIC = [
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "square", "reciprocal", "sin", "cos",
+    "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh", "arctanh", "positive", "negative",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOLOMORPHIC)
@@ -52,10 +56,29 @@ def test_unary_ufuncs_by_complex_step(name):
     check(getattr(np, name), X, V, 1e-13, complex_step)
 
 
-@pytest.mark.parametrize("name", "cbrt deg2rad radians rad2deg degrees fabs absolute conjugate sign floor ceil trunc heaviside".split())
+OTHER_UNARY = [
+    "cbrt",
+    "deg2rad",
+    "radians",
+    "rad2deg",
+    "degrees",
+    "fabs",
+    "absolute",
+    "conjugate",
+    "sign",
+    "floor",
+    "ceil",
+]
+
+
+@pytest.mark.parametrize("name", [*OTHER_UNARY, "trunc", "heaviside"])
 def test_other_unary_ufuncs(name):
     f = getattr(np, name)
-    check((lambda x: f(x - 0.5, 1.0)) if name == "heaviside" else lambda x: f(x - 0.5), np.where(abs(X - 0.5) < 0.02, 0.3, X), V)
+    check(
+        (lambda x: f(x - 0.5, 1.0)) if name == "heaviside" else lambda x: f(x - 0.5),
+        np.where(abs(X - 0.5) < 0.02, 0.3, X),
+        V,
+    )
 
 
 def test_arccosh_and_tanh_far_out():
@@ -63,7 +86,7 @@ def test_arccosh_and_tanh_far_out():
     check(np.tanh, 40 * (X - 0.5), V, 1e-12, lambda f, x, v: v / np.cosh(x) ** 2)
 
 
-@pytest.mark.parametrize("name", "add subtract multiply divide power".split())
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "power"])
 def test_binary_ufuncs_by_complex_step(name):
     f = getattr(np, name)
     check(lambda x: f(x, C), X, V, 1e-13, complex_step)
@@ -74,13 +97,24 @@ def test_binary_ufuncs_by_complex_step(name):
     check(lambda x: f(3, x), X, V, 1e-13, complex_step)
 
 
-@pytest.mark.parametrize(
-    "name",
-    """arctan2 logaddexp logaddexp2 hypot copysign float_power maximum minimum fmax fmin remainder fmod""".split(),
-)
+OTHER_BINARY = [
+    "arctan2",
+    "logaddexp",
+    "logaddexp2",
+    "hypot",
+    "copysign",
+    "float_power",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+]
+
+
+@pytest.mark.parametrize("name", [*OTHER_BINARY, "remainder", "fmod"])
 def test_other_binary_ufuncs(name):
     f = getattr(np, name)
-    for g in (lambda x: f(x, C), lambda x: f(C, x), lambda x: f(x, x[0] + 0.1), lambda x: f(3 * x + 0.05, 0.7)):
+    for g in (lambda x: f(x, C), lambda x: f(C, x), lambda x: f(x, x[0] + 0.1), lambda x: f(3 * x + 0.1, 0.7)):
         check(g, X, V)
 
 
@@ -322,9 +356,16 @@ def test_the_triangle_that_is_not_read_has_no_influence(upper):
     check(lambda x: np.linalg.cholesky(x, upper=upper), a, SV)
 
 
-SPECIAL = """gammaln loggamma gamma digamma psi rgamma erf erfc erfcx erfi dawsn erfinv ndtr log_ndtr ndtri expit logit
-    log_expit entr i0 i1 i0e i1e j0 j1 k0 k1 exprel exp1 expi exp10 cosm1 spence log1p expm1 exp2 cbrt erfcinv""".split()
-SPECIAL_2 = "xlogy xlog1py rel_entr kl_div huber pseudo_huber betaln beta poch binom boxcox boxcox1p".split()
+SPECIAL = [
+    "gammaln", "loggamma", "gamma", "digamma", "psi", "rgamma", "erf", "erfc", "erfcx", "erfi", "dawsn",
+    "erfinv", "ndtr", "log_ndtr", "ndtri", "expit", "logit", "log_expit", "entr", "i0", "i1", "i0e", "i1e",
+    "j0", "j1", "k0", "k1", "exprel", "exp1", "expi", "exp10", "cosm1", "spence", "log1p", "expm1", "exp2",
+    "cbrt", "erfcinv",
+]  # fmt: skip
+SPECIAL_2 = [
+    "xlogy", "xlog1py", "rel_entr", "kl_div", "huber", "pseudo_huber", "betaln", "beta", "poch", "binom",
+    "boxcox", "boxcox1p",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SPECIAL)
@@ -333,18 +374,30 @@ def test_special_functions(name):
 
 
 def test_special_functions_of_negative_numbers():
-    for name in "gammaln gamma psi rgamma i0e i1e exprel log_ndtr expit log_expit erfcx".split():
+    for name in [
+        "gammaln",
+        "gamma",
+        "psi",
+        "rgamma",
+        "i0e",
+        "i1e",
+        "exprel",
+        "log_ndtr",
+        "expit",
+        "log_expit",
+        "erfcx",
+    ]:
         check(getattr(scipy.special, name), -X, V)
 
 
 @pytest.mark.parametrize("name", SPECIAL_2)
 def test_special_functions_of_two(name):
     f = getattr(scipy.special, name)
-    for g in (lambda x: f(x, C), lambda x: f(C, x), lambda x: f(x, x[0] * 2)):
+    for g in (lambda x: f(x, C), lambda x: f(C, x), lambda x: f(x, x[0] * 2.2)):
         check(g, X, V)
 
 
-@pytest.mark.parametrize("name", "gammainc gammaincc jv iv kv".split())
+@pytest.mark.parametrize("name", ["gammainc", "gammaincc", "jv", "iv", "kv"])
 def test_special_functions_by_their_second_argument(name):
     check(lambda x: getattr(scipy.special, name)(1.3, x), X, V)
 

@@ -6,8 +6,9 @@ calls an ordinary NumPy loss with x + eps v in place of x. `tangent` is the exac
 function without a rule raises `NotCarried`; no tangent is lost without a word.
 """
 
-from . import asks, linear_algebra, methods, order, products, structure, sums, ufuncs  # noqa: F401  (they fill the tables)
-from .array import Dual, NotCarried, lift, parts
+from . import asks, dispatch, kinks, linear_algebra, methods, operators, order, products, structure, sums, ufuncs  # noqa: F401
+from .array import Dual, lift, parts
 from .record import Record, recording
+from .rules import NotCarried
 
 __all__ = ["Dual", "NotCarried", "Record", "lift", "parts", "recording"]

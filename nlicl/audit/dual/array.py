@@ -14,43 +14,16 @@ from typing import Any
 import numpy as np
 
 from .record import note_comparison, note_write
+from .rules import UFUNCS, NotCarried
 
-__all__ = [
-    "FUNCTIONS",
-    "METHODS",
-    "MOST_OBJECTS",
-    "UFUNCS",
-    "Dual",
-    "NotCarried",
-    "dual",
-    "lift",
-    "name_of",
-    "named",
-    "parts",
-    "rule",
-    "split",
-    "truth",
-]
+__all__ = ["MOST_OBJECTS", "Dual", "dual", "lift", "parts", "split", "truth"]
 
-UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}  # of the ufunc's inputs
-METHODS: dict[tuple[np.ufunc, str], Callable[..., Any]] = {}  # reduce, accumulate, at ...
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}  # same arguments as NumPy's function
 MOST_OBJECTS = 4096  # entries of a Dual that may become an object array
 _NUMBERS = frozenset({bool, int, float, np.float64, np.float32, np.int64, np.bool_})
 
 
-class NotCarried(TypeError):
-    """The derivative cannot be carried through a function."""
-
-
 class _NoAttribute(NotCarried, AttributeError):
     """An attribute of arrays that would lose the tangent."""
-
-
-def name_of(function: Any) -> str:
-    """NumPy's name of a function or ufunc, for messages."""
-    module = getattr(function, "__module__", None) or ("numpy" if hasattr(np, function.__name__) else "the ufunc")
-    return f"{module}.{function.__name__}".replace("the ufunc.", "the ufunc ")
 
 
 class Dual:
@@ -80,8 +53,8 @@ class Dual:
         return self._value.size
 
     @property
-    def dtype(self) -> np.dtype:
-        return self._value.dtype
+    def dtype(self) -> Any:
+        return _ScalarDtype(self._value.dtype) if isinstance(self._value, np.generic) else self._value.dtype
 
     @property
     def itemsize(self) -> int:
@@ -175,23 +148,7 @@ class Dual:
             raise NotCarried(f"astype({np.dtype(dtype)}) has no rule")
         return dual(*(part.astype(dtype, copy=copy) for part in (self._value, self._tangent)))
 
-    # ----- NumPy's protocols
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        found = UFUNCS.get(ufunc) if method == "__call__" else METHODS.get((ufunc, method))
-        if found is None:
-            found = _late_rule(ufunc) if method == "__call__" else None
-        if found is None:
-            raise NotCarried(f"{name_of(ufunc)}{'' if method == '__call__' else '.' + method} has no rule")
-        if method == "__call__" and kwargs:
-            return _into(found, ufunc, inputs, **kwargs)
-        return _applied(found, f"{name_of(ufunc)}", inputs, kwargs)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        found = FUNCTIONS.get(function)
-        if found is None:
-            raise NotCarried(f"{name_of(function)} has no rule")
-        return _applied(found, name_of(function), args, kwargs)
-
+    # ----- NumPy's protocols; for __array_ufunc__ and __array_function__ see `dispatch`
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         if dtype is not None and np.dtype(dtype) != object:
             raise NotCarried(f"an array of {np.dtype(dtype)} cannot hold a derivative")
@@ -218,6 +175,31 @@ class Dual:
                 "The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()"
             )
         return bool(truth(self))
+
+
+class _ScalarDtype:
+    """The dtype of a Dual scalar. NumPy's mean and var of a list of scalars call its `type`, which leaves a Dual as it is."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = self.__numpy_dtype__ = dtype
+
+    def type(self, x: Any) -> Any:
+        return x if isinstance(x, Dual) else self.dtype.type(x)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dtype, name)
+
+    def __eq__(self, other: Any) -> bool:
+        return self.dtype == (other.dtype if isinstance(other, _ScalarDtype) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.dtype)
+
+    def __repr__(self) -> str:
+        return repr(self.dtype)
+
+    def __str__(self) -> str:
+        return str(self.dtype)
 
 
 class _Flat:
@@ -365,16 +347,6 @@ def truth(x: Any) -> Any:
     return np.not_equal(value, 0) | np.not_equal(tangent, 0)
 
 
-def rule(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: the rule of one or several NumPy functions; a name that this NumPy lacks is given as None."""
-
-    def register(found: Callable[..., Any]) -> Callable[..., Any]:
-        FUNCTIONS.update({function: found for function in functions if function is not None})
-        return found
-
-    return register
-
-
 def _lost(name: str) -> Callable[..., Any]:
     def lost(self: Dual, *args: Any) -> Any:
         raise NotCarried(f"{name} of a Dual has no rule: it would lose the derivative")
@@ -390,70 +362,6 @@ for _method, _said in {
     setattr(Dual, f"__{_method}__", _lost(_said))
 
 
-def named(names: str) -> list[Any]:
-    """NumPy's functions of these names, those that the installed version has."""
-    found = []
-    for name in names.split():
-        place = np.linalg if name.startswith("linalg.") else np
-        if hasattr(place, name.removeprefix("linalg.")):
-            found.append(getattr(place, name.removeprefix("linalg.")))
-    return found
-
-
 def _check_key(key: Any) -> None:
     if isinstance(key, Dual) or (isinstance(key, tuple) and any(isinstance(k, Dual) for k in key)):
         raise NotCarried("a Dual as an index has no rule")
-
-
-def _applied(found: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
-    """found(*args, **kwargs); arguments that the rule does not have are NotCarried."""
-    try:
-        return found(*args, **kwargs)
-    except NotCarried:
-        raise
-    except TypeError as error:
-        if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # raised by the call itself
-            raise NotCarried(f"{name} has no rule for these arguments: {error}") from None
-        raise
-
-
-def _into(
-    found: Callable[..., Any],
-    ufunc: np.ufunc,
-    inputs: Any,
-    out: Any = None,
-    where: Any = True,
-    dtype: Any = None,
-    **rest: Any,
-) -> Any:
-    """A ufunc with out=, where= or dtype=."""
-    if dtype is not None and np.dtype(dtype) != np.result_type(*(split(x)[0] for x in inputs)):
-        rest["dtype"] = dtype
-    if rest:
-        raise NotCarried(f"{name_of(ufunc)} has no rule for {', '.join(rest)}")
-    where = truth(where) if isinstance(where, Dual) else where
-    (out,) = out if isinstance(out, tuple) else (out,)
-    if out is None:
-        if where is not True:
-            raise NotCarried(f"{name_of(ufunc)} has no rule for where without out: entries would have no value")
-        return found(*inputs)
-    with np.errstate(**({} if where is True else {"all": "ignore"})):
-        result = found(*inputs)
-    if not isinstance(out, Dual) and isinstance(result, Dual):
-        raise NotCarried(f"{name_of(ufunc)} has no rule for a plain array as out: it cannot hold a derivative")
-    if np.shape(result) != out.shape:
-        result = np.broadcast_to(result, out.shape)
-    if where is True:
-        out[...] = result
-    else:
-        mask = np.broadcast_to(where, out.shape)
-        out[mask] = result[mask]
-    return out
-
-
-def _late_rule(ufunc: np.ufunc) -> Any:
-    """The rule of one of scipy.special's ufuncs, whose table is read when one is first met."""
-    from .special import special_rules
-
-    UFUNCS.update(special_rules())
-    return UFUNCS.get(ufunc)

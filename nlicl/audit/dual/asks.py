@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, Dual, NotCarried, dual, named, rule, split, truth
+from .array import Dual, dual, split, truth
+from .rules import FUNCTIONS, NotCarried, named, rule
 
 __all__: list[str] = []
 
@@ -29,7 +30,7 @@ for _function in named(
 
 
 @rule(np.can_cast)
-def can_cast(from_: Any, to: Any, casting: str = "safe") -> bool:
+def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     return np.can_cast(
         from_.dtype if isinstance(from_, Dual) else from_, to.dtype if isinstance(to, Dual) else to, casting
     )

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, NotCarried, dual, named, rule, split
+from .array import dual, split
 from .record import note_comparison
+from .rules import NotCarried, named, rule
 
 __all__: list[str] = []
 
@@ -134,7 +135,7 @@ def _gaps(w: Any) -> Any:
 
 
 @rule(np.linalg.eigh)
-def eigh(a: Any, UPLO: str = "L") -> Any:
+def eigh(a: Any, UPLO: Any = "L") -> Any:
     """dw = diag(v' dS v); dv = v (v' dS v / (w_j - w_i))."""
     a, da = split(a)
     y = np.linalg.eigh(a, UPLO)
@@ -145,7 +146,7 @@ def eigh(a: Any, UPLO: str = "L") -> Any:
 
 
 @rule(np.linalg.eigvalsh)
-def eigvalsh(a: Any, UPLO: str = "L") -> Any:
+def eigvalsh(a: Any, UPLO: Any = "L") -> Any:
     return eigh(a, UPLO)[0]
 
 
@@ -178,7 +179,7 @@ def svdvals(x: Any, /) -> Any:
 
 
 # ----- norms
-def _vector_norm(x: Dual, order: Any, axis: Any, keepdims: bool) -> Any:
+def _vector_norm(x: Any, order: Any, axis: Any, keepdims: bool) -> Any:
     """(sum |x|^p)^(1/p); at 0, the norm of the tangent."""
     if order == np.inf:
         return np.max(np.abs(x), axis, keepdims=keepdims)
@@ -210,7 +211,9 @@ def _vector_norm(x: Dual, order: Any, axis: Any, keepdims: bool) -> Any:
 
 def _matrix_norm(x: Any, order: Any, axes: tuple[int, int], keepdims: bool) -> Any:
     x = np.moveaxis(x, axes, (-2, -1))
-    pick = {1: np.max, -1: np.min, 2: np.max, -2: np.min, np.inf: np.max, -np.inf: np.min, "nuc": np.sum}.get(order)
+    pick: Any = {1: np.max, -1: np.min, 2: np.max, -2: np.min, np.inf: np.max, -np.inf: np.min, "nuc": np.sum}.get(
+        order
+    )
     if order in (None, "fro"):
         y = _vector_norm(x, 2, (-2, -1), False)
     elif pick is None:

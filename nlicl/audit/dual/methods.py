@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, NotCarried, dual
+from .array import Dual, dual
+from .rules import NotCarried
 
 __all__: list[str] = []
 

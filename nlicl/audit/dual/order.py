@@ -5,37 +5,41 @@ from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, Dual, NotCarried, dual, rule
+from .array import Dual, dual
 from .record import note_comparison
+from .rules import FUNCTIONS, NotCarried, rule
 
 __all__: list[str] = []
 
 LARGEST_TABLE = 10**7  # of comparisons that searchsorted may make at once
 
 
+def _on(keepdims: Any) -> bool:
+    return keepdims is not np._NoValue and bool(keepdims)
+
+
 # ----- the largest
-def _place_of_largest(a: Dual, axis: int) -> Any:
+def _place_of_largest(a: Any, axis: int) -> Any:
     """argmax along an axis, the first of equals; the comparisons with the largest are recorded."""
     value, tangent = a._value, a._tangent
     top = value.max(axis, keepdims=True)
-    place = np.where((value == top) & ~np.isnan(tangent), tangent, -np.inf).argmax(axis)
-    low = np.isneginf(np.take_along_axis(np.asarray(tangent), np.expand_dims(place, axis), axis)).squeeze(axis)
-    odd = (
-        np.isnan(top).squeeze(axis)
-        | (np.take_along_axis(value, np.expand_dims(place, axis), axis) != top).squeeze(axis)
-        | low
-    )
-    if np.any(odd):  # NaN, whose place NumPy gives, or a tangent of NaN or -inf
+    tie = value == top
+    if np.count_nonzero(tie) == top.size:
+        place = tie.argmax(axis)
+    else:
+        place = np.where(tie & ~np.isnan(tangent), tangent, -np.inf).argmax(axis)
+        odd = ~np.take_along_axis(tie, np.expand_dims(place, axis), axis).squeeze(axis)  # NaN, whose place NumPy gives
         place = np.where(odd, value.argmax(axis), place)
     note_comparison(value, tangent, top, np.take_along_axis(tangent, np.expand_dims(place, axis), axis))
     return place
 
 
-def _lines(a: Dual, axis: Any) -> tuple[Dual, tuple[int, ...]]:
+def _lines(a: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
     """`a` with the axes of a reduction made one, the last; and which they were."""
     axes = np.lib.array_utils.normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim)
     kept = [n for n in range(a.ndim) if n not in axes]
-    return np.reshape(np.transpose(a, [*kept, *axes]), (*(a.shape[n] for n in kept), -1)), axes
+    shape, order = (*(a.shape[n] for n in kept), -1), [*kept, *axes]
+    return dual(*(np.transpose(part, order).reshape(shape) for part in (a._value, a._tangent))), axes
 
 
 def _extreme(name: str, sign: int) -> Callable[..., Any]:
@@ -45,16 +49,15 @@ def _extreme(name: str, sign: int) -> Callable[..., Any]:
         if out is not None or not isinstance(a, Dual) or isinstance(where, Dual):
             raise NotCarried(f"numpy.{name} has no rule for out")
         initial = None if initial is np._NoValue else initial
-        a = a if sign > 0 else -a
+        a = a if sign > 0 else np.negative(a)
         if where is not True and where is not np._NoValue:
             a = np.where(where, a, -np.inf)
         lines, axes = _lines(a, axis)
         place = np.expand_dims(_place_of_largest(lines, -1), -1)
         value, tangent = (np.take_along_axis(part, place, -1)[..., 0] for part in (lines._value, lines._tangent))
-        if keepdims is True:
+        if _on(keepdims):
             value, tangent = (np.expand_dims(part, axes) for part in (value, tangent))
-        y = dual(value, tangent)
-        y = y if sign > 0 else -y
+        y = dual(sign * value, sign * tangent)
         return y if initial is None else np.maximum(y, initial) if sign > 0 else np.minimum(y, initial)
 
     return extreme
@@ -72,7 +75,7 @@ def argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) 
         raise NotCarried("numpy.argmax has no rule for out")
     line = np.ravel(a) if axis is None else a
     place = _place_of_largest(line, 0 if axis is None else axis)
-    if keepdims is True:
+    if _on(keepdims):
         return np.reshape(place, (1,) * a.ndim) if axis is None else np.expand_dims(place, axis)
     return place
 
@@ -137,12 +140,12 @@ def quantile(
     q = np.asarray(q, float)
     place = q * (lines.shape[-1] - 1)
     low = np.floor(place).astype(int)
-    high, part = np.minimum(low + 1, lines.shape[-1] - 1), (place - low).astype(a.dtype)
+    high, part = np.minimum(low + 1, lines.shape[-1] - 1), (place - low).astype(a._value.dtype)
     ends = lines[..., low], lines[..., high]
     y = np.where(part > 0, ends[0] + part * (ends[1] - ends[0]), ends[0])
     y = np.where(np.expand_dims(np.isnan(lines[..., -1]), tuple(range(-q.ndim, 0))), np.nan, y)
     y = np.moveaxis(y, range(-q.ndim, 0), range(q.ndim)) if q.ndim else y
-    return np.expand_dims(y, tuple(q.ndim + n for n in axes)) if keepdims is True else y[()]
+    return np.expand_dims(y, tuple(q.ndim + n for n in axes)) if _on(keepdims) else y[()]
 
 
 @rule(np.percentile)

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, Dual, NotCarried, dual, named, rule, split
+from .array import Dual, dual, split
+from .rules import FUNCTIONS, NotCarried, named, rule
 from .ufuncs import product
 
 __all__: list[str] = []
@@ -49,8 +50,9 @@ def _product_rule(function: Any, factors: Any) -> Any:
 def einsum(subscripts: Any, *operands: Any, out: Any = None, optimize: Any = False, order: Any = "K") -> Any:
     if not isinstance(subscripts, str) or out is not None:
         raise NotCarried("numpy.einsum has no rule for out, or for subscripts that are lists")
-    y = _product_rule(lambda factors: np.einsum(subscripts, *factors, optimize=optimize), operands)
-    return y.copy() if y._value.base is not None else y  # the view that NumPy gives of one operand
+    if len(operands) == 1:  # may be a view, as in NumPy
+        return dual(*(np.einsum(subscripts, part) for part in split(operands[0])))
+    return _product_rule(lambda factors: np.einsum(subscripts, *factors, optimize=optimize), operands)
 
 
 @rule(np.linalg.multi_dot)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .array import NotCarried, dual, split
+from .array import dual, split
+from .rules import NotCarried
 from .structure import tangent_of
 from .ufuncs import UFUNCS, smooth
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, MOST_OBJECTS, Dual, NotCarried, dual, named, parts, rule, split, truth
+from .array import MOST_OBJECTS, Dual, dual, parts, split, truth
 from .record import note_write
+from .rules import FUNCTIONS, NotCarried, named, rule
 
 __all__ = ["linear", "tangent_of"]
 
@@ -40,10 +41,10 @@ def linear(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _function in named(
-    """reshape ravel transpose matrix_transpose permute_dims moveaxis rollaxis swapaxes squeeze expand_dims repeat tile roll flip
-    fliplr flipud rot90 broadcast_to diag diagonal diagflat tril triu trace take take_along_axis resize split array_split hsplit
-    vsplit dsplit unstack delete copy ascontiguousarray asfortranarray linalg.diagonal linalg.trace linalg.matrix_transpose
-    cumsum cumulative_sum gradient"""
+    """reshape ravel transpose matrix_transpose permute_dims moveaxis rollaxis swapaxes squeeze expand_dims repeat tile roll
+    flip fliplr flipud rot90 broadcast_to diag diagonal diagflat tril triu trace take take_along_axis resize split
+    array_split hsplit vsplit dsplit unstack delete copy ascontiguousarray asfortranarray linalg.diagonal linalg.trace
+    linalg.matrix_transpose cumsum cumulative_sum gradient"""
 ):
     FUNCTIONS[_function] = linear(_function)
 
@@ -139,9 +140,9 @@ def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
 
 
 @rule(np.meshgrid)
-def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
-    values = np.meshgrid(*(split(x)[0] for x in xi), copy=True, sparse=sparse, indexing=indexing)
-    tangents = np.meshgrid(*(tangent_of(x) for x in xi), copy=True, sparse=sparse, indexing=indexing)
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: Any = "xy") -> Any:
+    options = {"sparse": sparse, "indexing": indexing}
+    values, tangents = (np.meshgrid(*(part(x) for x in xi), **options) for part in (lambda x: split(x)[0], tangent_of))
     return tuple(dual(v, t) if isinstance(x, Dual) else v for x, v, t in zip(xi, values, tangents, strict=True))
 
 
@@ -168,7 +169,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 
 @rule(np.choose)
-def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
+def choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Any:
     if isinstance(a, Dual) or out is not None:
         raise NotCarried("numpy.choose has no rule for a Dual as index, or for out")
     choices = list(choices)
@@ -208,7 +209,7 @@ for _function in (np.zeros, np.ones, np.empty, np.eye, np.identity, np.arange, n
 
 @rule(np.full_like)
 def full_like(
-    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+    a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None
 ) -> Any:
     out = _made(np.empty_like(split(a)[0], dtype, order, True, shape))
     out[...] = fill_value
@@ -216,7 +217,7 @@ def full_like(
 
 
 @rule(np.full)
-def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> Any:
+def full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C") -> Any:
     value, tangent = split(fill_value)
     y = np.full(shape, value, dtype, order)
     return _made(y) if tangent is None else dual(y, np.broadcast_to(tangent, y.shape))

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import FUNCTIONS, METHODS, Dual, NotCarried, dual, named, rule, split
+from .array import Dual, dual, split
 from .record import note_comparison
+from .rules import FUNCTIONS, METHODS, NotCarried, named, rule
 from .structure import linear, tangent_of
 
 __all__: list[str] = []
@@ -148,11 +149,13 @@ def _nan_aside(function: Any, fill: Any) -> Any:
     return apply
 
 
-for _plain, _aside, _fill in ((np.sum, np.nansum, 0), (np.prod, np.nanprod, 1), (np.cumsum, np.nancumsum, 0)):
-    FUNCTIONS[_aside] = _nan_aside(_plain, _fill)
-FUNCTIONS[np.nancumprod] = _nan_aside(np.cumprod, 1)
-for _plain, _aside in ((np.mean, np.nanmean), (np.var, np.nanvar), (np.std, np.nanstd)):
-    FUNCTIONS[_aside] = lambda a, *args, f=_plain, **options: f(a, *args, where=~np.isnan(a), **options)
+def _nan_out(function: Any) -> Any:
+    return lambda a, *args, **options: function(a, *args, where=~np.isnan(a), **options)
+
+
+FUNCTIONS[np.nansum], FUNCTIONS[np.nanprod] = _nan_aside(np.sum, 0), _nan_aside(np.prod, 1)
+FUNCTIONS[np.nancumsum], FUNCTIONS[np.nancumprod] = _nan_aside(np.cumsum, 0), _nan_aside(np.cumprod, 1)
+FUNCTIONS[np.nanmean], FUNCTIONS[np.nanvar], FUNCTIONS[np.nanstd] = map(_nan_out, (np.mean, np.var, np.std))
 
 
 # ----- differences
@@ -185,7 +188,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
         steps = np.reshape(np.diff(x), [-1 if k == axis % np.ndim(y) else 1 for k in range(np.ndim(y))])
     else:
         steps = np.diff(x, axis=axis)
-    y = np.moveaxis(y, axis, -1) if isinstance(y, Dual) else np.moveaxis(np.asarray(y), axis, -1)
+    y = np.moveaxis(y if isinstance(y, Dual) else np.asarray(y), axis, -1)  # type: ignore[type-var]
     steps = np.moveaxis(steps, axis, -1) if np.ndim(steps) else steps
     return np.sum((y[..., 1:] + y[..., :-1]) / 2 * steps, -1)
 
@@ -219,9 +222,11 @@ def _of_first_axis(function: Callable[..., Any]) -> Callable[..., Any]:
     return reduce
 
 
-for _ufunc, _function in {
-    np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min, np.logical_and: np.all, np.logical_or: np.any,
-}.items():  # fmt: skip
+_reductions: dict[Any, Any] = {
+    np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min, np.logical_and: np.all,
+    np.logical_or: np.any,
+}  # fmt: skip
+for _ufunc, _function in _reductions.items():
     METHODS[_ufunc, "reduce"] = _of_first_axis(_function)
 
 
