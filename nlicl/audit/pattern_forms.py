@@ -33,6 +33,8 @@ class Form:
         Digits of the given array that went into the choice of this form.
     points : tuple of int
         The points of which it speaks; all if None.
+    named : bool
+        Whether only a c with a name counts, such as 1 or 1/2.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Form:
     cost: float = 0.0
     spent: float = 0.0
     points: tuple[int, ...] | None = None
+    named: bool = False
 
     def fit(self, p: Points) -> Fit | None:
         """The numbers c that fit the arrays for which this form was made."""
@@ -58,7 +61,12 @@ def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = 
         if fit is None or not np.isfinite(fit.low).all():
             continue
         c = number(float(fit.low[0]), float(fit.high[0]), sizes)
-        if c.value == 0 or c.worth(fit) - form.spent < ENOUGH or (c.text == "1" and not form.plain):
+        if (
+            c.value == 0
+            or c.worth(fit) - form.spent < ENOUGH
+            or (c.text == "1" and not form.plain)
+            or (form.named and (c.cost > 1 or c.value < 0))
+        ):
             continue
         kind = "sign" if form.kind == "scale" and c.text == "-1" else form.kind
         if kind == "term":
@@ -74,12 +82,12 @@ def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = 
 
 def factors(p: Points) -> Iterator[Form]:
     """A multiple of the expected gradient, or its absolute value."""
-    yield Form("scale", "given = {c} x expected", _expected(p), slack=_error(p))
+    yield Form("scale", "given = {c} x expected", _expected(p), slack=_noise(p))
     signs = {bool(sign) for k in range(len(p)) for sign in np.unique(p.expected[k][p.known[k] & ~p.dead[k]] > 0)}
     if len(signs) == 2:
         text = "the absolute value of expected"
         yield Form(
-            "sign", f"given = {{c}} x {text}", lambda k: abs(p.expected[k]), slack=_error(p), plain=f"given is {text}"
+            "sign", f"given = {{c}} x {text}", lambda k: abs(p.expected[k]), slack=_noise(p), plain=f"given is {text}"
         )
 
 
@@ -133,7 +141,7 @@ def _means(p: Points) -> Iterator[Form]:
             return np.asarray(p.given[k].mean(axis=axis, keepdims=True))
 
         def slack(k: int, axis: tuple[int, ...] = axis) -> np.ndarray:
-            return np.asarray(p.error[k].mean(axis=axis, keepdims=True))
+            return np.asarray(p.noise[k].mean(axis=axis, keepdims=True))
 
         yield Form(
             "constant-term",
@@ -144,6 +152,7 @@ def _means(p: Points) -> Iterator[Form]:
             f"given = expected - mean(expected){along}: the mean is subtracted once too often in the gradient, or is not "
             "taken into account in the loss",
             1.0,
+            named=True,
         )
         yield Form(
             "constant-term",
@@ -153,6 +162,7 @@ def _means(p: Points) -> Iterator[Form]:
             slack,
             f"expected = given - mean(given){along}: a mean is not subtracted in the gradient",
             1.0,
+            named=True,
         )
 
 
@@ -174,7 +184,7 @@ def _projected(p: Points, name: str) -> Iterator[Form]:
 
             def slack(k: int, axis: tuple[int, ...] = axis, over: bool = over) -> np.ndarray:
                 x = abs(p.x[k])
-                part = (p.error[k] * x).sum(axis=axis, keepdims=True) * x
+                part = (p.noise[k] * x).sum(axis=axis, keepdims=True) * x
                 return np.asarray(part / (x * x).sum(axis=axis, keepdims=True) if over else part)
 
             formula = f"<expected, {name}> {name}{text}{along}"
@@ -186,6 +196,7 @@ def _projected(p: Points, name: str) -> Iterator[Form]:
                 slack,
                 f"given = expected - {formula}: the part along {name} is left out; {tangent}",
                 0.5 + 0.2 * over,
+                named=True,
             )
 
 
@@ -227,7 +238,7 @@ def times(p: Points, name: str) -> Iterator[Form]:
     """Expected times a function of x, or a function of expected, entry by entry."""
     for text, of_x in _of_x(p, name):
         yield _product(p, text, of_x)
-    e, t = p.expected, p.error
+    e, t = p.expected, p.noise
     for text, power, slack in (
         ("expected squared", lambda k: e[k] ** 2, lambda k: 2 * abs(e[k]) * t[k]),
         ("expected times |expected|", lambda k: e[k] * abs(e[k]), lambda k: 2 * abs(e[k]) * t[k]),
@@ -309,7 +320,7 @@ def _product(p: Points, text: str, factor: Arrays) -> Form:
         f"given = {{c}} x (expected times {text})",
         lambda k: p.expected[k] * factor(k),
         None,
-        lambda k: p.error[k] * abs(factor(k)),
+        lambda k: p.noise[k] * abs(factor(k)),
         f"given = expected times {text}",
         1.0,
     )
@@ -350,5 +361,5 @@ def _expected(p: Points) -> Arrays:
     return lambda k: p.expected[k]
 
 
-def _error(p: Points) -> Arrays:
-    return lambda k: p.error[k]
+def _noise(p: Points) -> Arrays:
+    return lambda k: p.noise[k]
