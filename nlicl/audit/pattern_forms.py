@@ -23,8 +23,8 @@ class Form:
     kind : str
         The kind of the item; "term" is `extra-term` or `missing-term` by the sign of c.
     text, plain : str
-        What to say, with {c} for the number; and for c = 1, if that needs no number. Without `plain`, c = 1 says that
-        nothing is wrong.
+        What to say, with {c} for the number; and for c = 1, if that needs no number. Without it and without
+        `base`, c = 1 says that nothing is wrong.
     direction, base, slack : callable
         Arrays by number of the point; no base is zero. `slack` is the error of `direction`.
     cost : float
@@ -64,7 +64,7 @@ def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = 
         if (
             c.value == 0
             or c.worth(fit) - form.spent < ENOUGH
-            or (c.text == "1" and not form.plain)
+            or (c.text == "1" and not form.plain and form.base is None)
             or (form.named and (c.cost > 1 or c.value < 0))
         ):
             continue
@@ -115,7 +115,6 @@ def terms(p: Points, name: str) -> Iterator[Form]:
         lambda k: np.ones(p.shape),
         _expected(p),
         cost=0.5,
-        plain="given - expected = 1, one number",
     )
 
 

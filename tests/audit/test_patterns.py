@@ -67,6 +67,7 @@ MISTAKES = {
     "another order": Mistake(lambda x, e, o: e[[2, 5, 1, 0, 3, 4]], "permutation", ("in another order",), ((6,), (6, 3))),
     "sorted": Mistake(lambda x, e, o: np.sort(e), "permutation", ("in another order",), ((9,),)),
     "decay": Mistake(lambda x, e, o: e + 0.2 * x, "extra-term", ("given - expected = 0.2 x: an L2 term",), ALL),
+    "decay of 1": Mistake(lambda x, e, o: e + x, "extra-term", ("given - expected = 1 x: an L2 term",), ALL),
     "no decay": Mistake(lambda x, e, o: e - 0.2 * x, "missing-term", ("given - expected = -0.2 x: an L2 term",), ALL),
     "lasso": Mistake(lambda x, e, o: e + 0.3 * np.sign(x), "extra-term", ("0.3 sign(x): an L1 term",), ARRAYS),
     "constant": Mistake(lambda x, e, o: e + 0.25, "constant-term", ("given - expected = 1/4, one number",), ARRAYS),
@@ -161,8 +162,26 @@ def test_every_mistake_is_named(name):
 @pytest.mark.parametrize("name", MISTAKES)
 def test_every_mistake_is_named_where_entries_are_unknown(name):
     mistake = MISTAKES[name]
-    needs_all = ("mean", "projected", "norm", "spheres", "exchanged", "order", "sorted", "another order", "outer", "reversed", "rest")
-    if any(word in name for word in needs_all) or name in ("integers", "float32", "every second", "row factors", "row numbers"):
+    needs_all = (
+        "mean",
+        "projected",
+        "norm",
+        "spheres",
+        "exchanged",
+        "order",
+        "sorted",
+        "another order",
+        "outer",
+        "reversed",
+        "rest",
+    )
+    if any(word in name for word in needs_all) or name in (
+        "integers",
+        "float32",
+        "every second",
+        "row factors",
+        "row numbers",
+    ):
         pytest.skip("needs every entry")
     rng = np.random.default_rng(len(name) + 1000)
     for shape in mistake.shapes:
@@ -182,17 +201,13 @@ def test_no_hypothesis_that_fails_on_one_entry_of_one_point(name):
         size = int(np.prod(shape))
         for k in range(3):
             j = int(rng.integers(size))
-            given = seen[k].given.copy()
+            given = np.array(seen[k].given)
             given.flat[j] += 1e-4 * rng.choice([-1, 1])
             if mistake.kind == "precision":
                 given.flat[j] += 0.1
             spoilt = [*seen[:k], replace(seen[k], given=given), *seen[k + 1 :]]
             told = said(spoilt)
-            assert not {one["detail"] for one in told} & set(right) - {_WEAK.get(name)}, (shape, k, told)
-
-
-# What is as true of the spoilt gradient.
-_WEAK: dict[str, str] = {}
+            assert not {one["detail"] for one in told} & set(right), (shape, k, told)
 
 
 @pytest.mark.parametrize("error", [1e-12, 1e-8, 1e-5])
@@ -202,7 +217,14 @@ def test_of_unrelated_arrays_nothing_is_said(error):
     for shape in [*ALL, (1,), (2,), (2, 2), (3, 3), (1, 4), (4, 1), (30,), (8, 5), (2, 2, 2)]:
         for count in (1, 2, 3):
             for _ in range(12):
-                seen = points(lambda x, e, o: rng.standard_normal(np.shape(e)), shape, count, rng, unknown=rng.choice([0.0, 0.3]), error=error)
+                seen = points(
+                    lambda x, e, o: rng.standard_normal(np.shape(e)),
+                    shape,
+                    count,
+                    rng,
+                    unknown=rng.choice([0.0, 0.3]),
+                    error=error,
+                )
                 seen = [replace(s, given=s.given + 3) for s in seen]
                 found = said(seen)
                 wrong = [one for one in found if one["kind"] != "unknown"]
@@ -241,7 +263,10 @@ def test_a_stale_gradient():
     e = rng.standard_normal((4, 3, 2))
     x = rng.standard_normal((4, 3, 2))
     before = [Seen(x[k], e[max(k - 1, 0)], e[k], np.full((3, 2), ERROR), {}) for k in range(4)]
-    assert said(before)[0] == {"kind": "stale", "detail": "given at every point but the first is expected at the point before"}
+    assert said(before)[0] == {
+        "kind": "stale",
+        "detail": "given at every point but the first is expected at the point before",
+    }
     first = [Seen(x[k], e[0], e[k], np.full((3, 2), ERROR), {}) for k in range(4)]
     assert said(first)[0] == {"kind": "stale", "detail": "given at every point is expected at the first point"}
     linear = [Seen(x[k], 2 * e[0], e[0], np.full((3, 2), ERROR), {}) for k in range(4)]  # no point differs from another
@@ -253,8 +278,21 @@ def test_a_value_beside_each_row_or_entry():
     x, e, same = rng.standard_normal((3, 2, 4, 3))
     row = rng.standard_normal((2, 4))
     none = np.full(4, np.nan)
-    for given, words in ((e * row[:, :, None], "expected times weights"), (e / row[:, :, None], "times 1 / weights"), (e * same, "times mask")):
-        seen = [Seen(x[k], given[k], e[k], np.full((4, 3), ERROR), {"weights": (none, row[k]), "mask": (x[k] * np.nan, same[k])}) for k in (0, 1)]
+    for given, words in (
+        (e * row[:, :, None], "expected times weights"),
+        (e / row[:, :, None], "times 1 / weights"),
+        (e * same, "times mask"),
+    ):
+        seen = [
+            Seen(
+                x[k],
+                given[k],
+                e[k],
+                np.full((4, 3), ERROR),
+                {"weights": (none, row[k]), "mask": (x[k] * np.nan, same[k])},
+            )
+            for k in (0, 1)
+        ]
         assert [one["kind"] for one in said(seen)] == ["wrong-factor"]
         assert words in said(seen)[0]["detail"]
 
@@ -263,14 +301,18 @@ def test_nan_and_zero():
     rng = np.random.default_rng(7)
     e, x = rng.standard_normal((2, 4, 3))
     t = np.full((4, 3), ERROR)
-    assert said([Seen(x, at(e, 2, lambda a: a * np.nan), e, t, {})]) == [{"kind": "entries", "detail": "given is nan in row 2"}]
+    assert said([Seen(x, at(e, 2, lambda a: a * np.nan), e, t, {})]) == [
+        {"kind": "entries", "detail": "given is nan in row 2"}
+    ]
     both = said([Seen(x, at(2 * e, (0, 0), lambda a: np.inf), e, t, {})])
     assert both[0]["detail"] == "given is inf in entry [0, 0]"
     assert both[1]["kind"] == "scale"
     assert said([Seen(x, e, 0 * e, t, {})])[0]["detail"].startswith("expected is zero")
     assert said([Seen(x, 0.3 * x, 0 * e, t, {})])[0]["kind"] == "extra-term"
     assert said([Seen(x, e, e * np.nan, t, {})])[0]["kind"] == "unknown"
-    assert said([Seen(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)), {})])[0]["kind"] == "unknown"
+    assert (
+        said([Seen(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)), {})])[0]["kind"] == "unknown"
+    )
 
 
 def test_one_triangle_is_read():
@@ -282,7 +324,10 @@ def test_one_triangle_is_read():
     lower = np.tril(2 * G) - np.diag(np.diag(G))  # the derivative of eigvalsh(S) @ w, which reads the lower triangle
     found = explain("S", [Seen(S, G, lower, np.full((3, 3), ERROR), {})], {})
     assert found[0]["kind"] == "symmetric"
-    assert "S is symmetric and the loss reads one triangle of it. Along symmetric directions the two agree" in found[0]["detail"]
+    assert (
+        "S is symmetric and the loss reads one triangle of it. Along symmetric directions the two agree"
+        in found[0]["detail"]
+    )
     twice = explain("S", [Seen(S, 2 * G - np.diag(np.diag(G)), G, np.full((3, 3), ERROR), {})], {})
     assert any("2 G - diag(G)" in one["detail"] for one in twice)
 
@@ -334,8 +379,144 @@ def test_large_arrays_take_little_time():
     rng = np.random.default_rng(12)
     for shape in ((100_000,), (316, 316)):
         x, e, o = rng.standard_normal((3, 3, *shape))
-        for given in (2 * e, o, at(e, (0, 7) if e.ndim == 2 else (0, 7, 7), lambda a: a + 1e-3), np.maximum(e, 0), e + 1e-6 * o):
+        for given in (
+            2 * e,
+            o,
+            at(e, (0, 7) if e.ndim == 2 else (0, 7, 7), lambda a: a + 1e-3),
+            np.maximum(e, 0),
+            e + 1e-6 * o,
+        ):
             seen = [Seen(x[k], given[k], e[k], np.full(shape, 1e-9), {"b": (o[k][::-1], x[k])}) for k in range(3)]
             start = time.perf_counter()
             said(seen)
             assert time.perf_counter() - start < 3.0  # 0.1 on an idle machine
+
+
+@pytest.mark.parametrize(
+    ("shape", "index", "words"),
+    [
+        ((), (), "its only entry"),
+        ((5,), np.s_[:], "every entry"),
+        ((5,), 4, "the last entry"),
+        ((5,), 0, "the first entry"),
+        ((5,), 3, "entry [3]"),
+        ((5,), [1, 3], "entries [1, 3]"),
+        ((9,), np.s_[:-1], "all but the last entry"),
+        ((9,), np.s_[1:], "all but the first entry"),
+        ((9,), np.s_[2:6], "entries 2 to 5"),
+        ((9,), np.s_[::2], "every second entry, from 0"),
+        ((10,), np.s_[:5], "the first half"),
+        ((40,), [0, 1, 3, 7, 9, 14, 22], "7 of 40 entries, such as entries [0, 1, 3]"),
+        ((6, 4), 1, "row 1"),
+        ((6, 4), np.s_[[0, 3]], "rows 0 and 3"),
+        ((6, 4), np.s_[:, 2], "column 2"),
+        ((6, 5), np.s_[:, [0, 3]], "columns 0 and 3"),
+        ((6, 4), np.s_[:-1], "all rows but 5"),
+        ((30, 4), np.s_[3:14], "rows 3 to 13"),
+        ((6, 4), (2, 3), "entry [2, 3]"),
+        ((6, 4), ([0, 2], [1, 3]), "entries [0, 1] and [2, 3]"),
+        ((4, 4), np.diag_indices(4), "the diagonal"),
+        ((4, 4), np.triu_indices(4, 1), "the upper triangle, without the diagonal"),
+        ((4, 4), np.tril_indices(4), "the lower triangle, with the diagonal"),
+        ((4, 4), ~np.eye(4, dtype=bool), "every entry off the diagonal"),
+        ((9, 8), np.s_[2:4, 3:6], "rows 2 to 3 of columns 3 to 5"),
+        ((9, 8), ([4, 4, 4, 4], [0, 1, 5, 7]), "4 of the 8 entries of row 4"),
+        ((3, 4, 5), np.s_[:, 1], "index 1 of axis 1"),
+        ((3, 4, 5), np.s_[:, :, [0, 4]], "indices 0 and 4 of axis 2"),
+    ],
+)
+def test_where(shape, index, words):
+    mask = np.zeros(shape, bool)
+    mask[index] = True
+    assert where_wrong(mask) == words
+
+
+def test_where_it_is_wrong_up_to_entries_that_tell_nothing():
+    mask = np.zeros((6, 4), bool)
+    mask[1] = True
+    free = np.zeros((6, 4), bool)
+    mask[1, 2], free[1, 2] = False, True
+    assert where_wrong(mask) == "entries [1, 0], [1, 1] and [1, 3]"
+    assert where_wrong(mask, free) == "row 1"
+    assert where_wrong(np.zeros(3, bool)) == "no entry"
+    # One known entry of a row is not the row.
+    known = np.zeros((6, 4), bool)
+    known[2, 1] = known[3, 3] = True
+    assert where_wrong(known & (np.arange(6) == 2)[:, None], ~known) == "entry [2, 1]"
+
+
+def test_where_never_says_a_pattern_that_is_not_there():
+    rng = np.random.default_rng(13)
+    patterns = ("row", "column", "diagonal", "triangle", "half", "second", "all but the", "index", "indices")
+    for shape in ((30,), (6, 5), (5, 5), (3, 4, 3)):
+        for _ in range(50):
+            mask = rng.random(shape) < 0.4
+            words = where_wrong(mask)
+            assert not any(words.startswith(("the " + p, p)) for p in patterns), (words, mask)
+            assert str(mask.sum()) in words or mask.sum() <= 6
+
+
+# -- Hessian-vector products
+
+
+def products():
+    a, b, u, v = np.random.default_rng(14).standard_normal((4, 3))
+    blocks = [[2 * b * u, 2 * a * v], [2 * a * u, 6 * b * v]]  # of sum(a^2 b) + sum(b^3)
+    return [sum(row) for row in blocks], [u, v], [2 * b, 6 * b], blocks
+
+
+def of_product(given, diagonal=True, blocks=False):
+    right, v, diag, all_blocks = products()
+    return explain_product(
+        given, right, v, ["a", "b"], diag if diagonal else None, blocks=all_blocks if blocks else None
+    )
+
+
+def test_a_product_that_is_something_else():
+    right, (u, v), diag, _ = products()
+    for given, kind, words in (
+        ([-r for r in right], "sign", "given = -1 x expected"),
+        ([0.11 * r for r in right], "scale", "given = 0.11 x expected"),
+        ([0 * u, 0 * v], "zero", "given is zero"),
+        ([0.3 * u, 0.3 * v], "wrong-factor", "given = 0.3 v: the identity times a number"),
+        ([right[0] + 0.1 * u, right[1] + 0.1 * v], "extra-term", "given - expected = 0.1 v"),
+        ([diag[0] * u, diag[1] * v], "missing-term", "diagonal of H alone: the cross terms are missing"),
+    ):
+        found = of_product(given)
+        assert (found[0]["kind"], words in found[0]["detail"]) == (kind, True), found
+        assert found[-1]["detail"].startswith("worst in ")
+        assert len(found) == 2
+
+
+def test_the_block_of_a_product_that_is_wrong():
+    right, (u, v), diag, blocks = products()
+    found = of_product([blocks[0][0], right[1]])
+    assert found[0] == {
+        "kind": "missing-term",
+        "detail": "in the block of a: given agrees with the diagonal of H alone: the cross terms are missing",
+    }
+    assert "Only the block of a is wrong; right in b" in found[1]["detail"]
+    found = of_product([blocks[0][0], right[1]], blocks=True)
+    assert "in the block of a: the cross term with b" in found[0]["detail"]
+    assert "is missing" in found[0]["detail"]
+    found = of_product([right[0], blocks[1][1] + 2 * blocks[1][0]], diagonal=False, blocks=True)
+    assert "in the block of b: the cross term with a" in found[0]["detail"]
+    assert "stands twice" in found[0]["detail"]
+    assert of_product([right[0], 2 * right[1]], blocks=True)[0]["detail"] == "in the block of b: given = 2 x expected"
+    assert of_product([right[0], 0 * v])[0]["detail"] == "in the block of b: given is zero"
+    wrong = right[1].copy()
+    wrong[2] += 1
+    assert of_product([right[0], wrong]) == [
+        {
+            "kind": "entries",
+            "detail": f"worst in b at [2]: given {wrong[2]:.6g}, expected {right[1][2]:.6g}. Only the block of b is wrong; right in a",
+        }
+    ]
+    assert of_product(right)[0]["kind"] == "unknown"
+
+
+def test_of_unrelated_products_nothing_is_said():
+    rng = np.random.default_rng(15)
+    for _ in range(100):
+        found = of_product(list(rng.standard_normal((2, 3))), blocks=True)
+        assert [one["kind"] for one in found] == ["entries"], found
