@@ -11,6 +11,7 @@ from .pattern_fit import ENOUGH, Arrays, Fit, Points, number
 
 __all__ = ["Form", "best", "factors", "instead", "of_norms", "of_others", "of_values", "projections", "terms", "times"]
 
+_LISTED = 4  # forms of the same complexity that are reported
 _ALIKE = 0.6  # forms whose complexities differ by less are reported together
 
 
@@ -77,7 +78,7 @@ def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = 
         found.append((cost, item(kind, text + (everywhere if form.kind == "scale" else ""))))
     least = min((cost for cost, _ in found), default=0.0)
     chosen = [one for cost, one in sorted(found, key=lambda pair: pair[0]) if cost < least + _ALIKE]
-    return [one for n, one in enumerate(chosen) if one not in chosen[:n]]
+    return [one for n, one in enumerate(chosen) if one not in chosen[:n]][:_LISTED]
 
 
 def factors(p: Points) -> Iterator[Form]:
@@ -234,8 +235,10 @@ def of_others(p: Points, name: str) -> Iterator[Form]:
 
 
 def times(p: Points, name: str) -> Iterator[Form]:
-    """Expected times a function of x, or a function of expected, entry by entry."""
+    """Expected times a function of x, or with one added; or a function of expected: entry by entry."""
     for text, of_x in _of_x(p, name):
+        if text not in (name, f"sign({name})"):
+            yield Form("term", f"given - expected = {{c}} {text}", of_x, _expected(p), cost=1.5)
         yield _product(p, text, of_x)
     e, t = p.expected, p.noise
     for text, power, slack in (
@@ -299,7 +302,7 @@ def of_norms(p: Points, name: str) -> Iterator[Form]:
 
 
 def of_values(p: Points) -> Iterator[Form]:
-    """Expected times another argument's value, or over it; the value may stand beside every row or column."""
+    """Expected times another argument's value, over it or with a multiple added; the value may stand beside every row or column."""
     for other in p.others[0]:
         for spread in _spread(p, other):
 
@@ -311,6 +314,7 @@ def of_values(p: Points) -> Iterator[Form]:
 
             yield _product(p, other, value)
             yield _product(p, f"1 / {other}", inverse)
+            yield Form("term", f"given - expected = {{c}} {other}", value, _expected(p), cost=1.0)
 
 
 def _product(p: Points, text: str, factor: Arrays) -> Form:

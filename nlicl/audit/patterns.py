@@ -80,6 +80,7 @@ class _Search(Points):
             lambda: arrays.cut(self),
             lambda: arrays.imprecise(self),
             self._some_by_rule,
+            lambda: arrays.two_terms(self, self.name, self.sizes),
             self._by_line,
             self._rearranged,
             lambda: arrays.outer(self),
@@ -132,8 +133,9 @@ class _Search(Points):
             *forms.projections(self, self.name),
             *places.symmetric(self, self.name),
         ]
-        if next(forms.factors(self)).fit(self) is not None:  # at one point, a norm is a number like any other
-            simple += forms.of_norms(self, self.name)
+        factor = next(forms.factors(self)).fit(self)
+        if factor is not None and number(float(factor.low[0]), float(factor.high[0]), self.sizes).cost > 1:
+            simple += forms.of_norms(self, self.name)  # at one point, a norm is a number like any other
         return self._best(simple) or arrays.antisymmetric(self, self.name)
 
     def _times(self) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""What is said of a wrong gradient: every mistake is named, nothing is said that is not true, and coincidences are not reported."""
+"""What is said of a wrong gradient: every mistake is named, and nothing that could be a coincidence."""
 
 import time
 from collections.abc import Callable
@@ -52,39 +52,83 @@ MISTAKES = {
     "absolute value": Mistake(lambda x, e, o: abs(e), "sign", ("absolute value of expected",), ARRAYS),
     "another argument": Mistake(lambda x, e, o: o, "wrong-parameter", ("x holds what belongs to b",), ALL),
     "minus another's": Mistake(lambda x, e, o: -o, "wrong-parameter", ("-1 x the gradient with respect to b",), ALL),
-    "another's added": Mistake(lambda x, e, o: e + o, "extra-term", ("expected + the gradient with respect to b",), ARRAYS),
+    "another's added": Mistake(
+        lambda x, e, o: e + o, "extra-term", ("expected + the gradient with respect to b",), ARRAYS
+    ),
     "transposed": Mistake(lambda x, e, o: e.T, "transpose", ("transposed",), (SQUARE,)),
     "transposed, -2": Mistake(lambda x, e, o: -2 * e.T, "transpose", ("-2 x expected transposed",), (SQUARE,)),
     "two axes": Mistake(lambda x, e, o: e.swapaxes(0, 2), "transpose", ("axes (2, 1, 0)",), ((3, 2, 3),)),
-    "Fortran's order": Mistake(lambda x, e, o: e.reshape(5, 4).ravel("F"), "permutation", ("reshape(5, 4) in order 'F'",), ((20,),)),
-    "flattened": Mistake(lambda x, e, o: e.ravel("F").reshape(e.shape), "permutation", ("flattened in order 'F'",), (MATRIX, CUBE)),
-    "unflattened": Mistake(lambda x, e, o: e.ravel().reshape(e.shape, order="F"), "permutation", ("reshaped in order 'F'",), (MATRIX, CUBE)),
+    "Fortran's order": Mistake(
+        lambda x, e, o: e.reshape(5, 4).ravel("F"), "permutation", ("reshape(5, 4) in order 'F'",), ((20,),)
+    ),
+    "flattened": Mistake(
+        lambda x, e, o: e.ravel("F").reshape(e.shape), "permutation", ("flattened in order 'F'",), (MATRIX, CUBE)
+    ),
+    "unflattened": Mistake(
+        lambda x, e, o: e.ravel().reshape(e.shape, order="F"), "permutation", ("reshaped in order 'F'",), (MATRIX, CUBE)
+    ),
     "reversed": Mistake(lambda x, e, o: e[::-1], "permutation", ("reversed",), ((2,), VECTOR, *MATRICES, CUBE)),
-    "columns reversed": Mistake(lambda x, e, o: e[:, ::-1], "permutation", ("reversed along axis 1",), (*MATRICES, CUBE)),
+    "columns reversed": Mistake(
+        lambda x, e, o: e[:, ::-1], "permutation", ("reversed along axis 1",), (*MATRICES, CUBE)
+    ),
     "shifted": Mistake(lambda x, e, o: np.roll(e, 1, 0), "permutation", ("shifted by 1",), (VECTOR, *MATRICES)),
     "shifted back": Mistake(lambda x, e, o: np.roll(e, -1, 0), "permutation", ("shifted by -1",), (VECTOR, *MATRICES)),
     "exchanged": Mistake(lambda x, e, o: e[[0, 3, 2, 1]], "permutation", ("1 and 3 exchanged",), ((4,), *MATRICES)),
-    "another order": Mistake(lambda x, e, o: e[[2, 5, 1, 0, 3, 4]], "permutation", ("in another order",), ((6,), (6, 3))),
+    "another order": Mistake(
+        lambda x, e, o: e[[2, 5, 1, 0, 3, 4]], "permutation", ("in another order",), ((6,), (6, 3))
+    ),
     "sorted": Mistake(lambda x, e, o: np.sort(e), "permutation", ("in another order",), ((9,),)),
     "decay": Mistake(lambda x, e, o: e + 0.2 * x, "extra-term", ("given - expected = 0.2 x: an L2 term",), ALL),
     "decay of 1": Mistake(lambda x, e, o: e + x, "extra-term", ("given - expected = 1 x: an L2 term",), ALL),
     "no decay": Mistake(lambda x, e, o: e - 0.2 * x, "missing-term", ("given - expected = -0.2 x: an L2 term",), ALL),
     "lasso": Mistake(lambda x, e, o: e + 0.3 * np.sign(x), "extra-term", ("0.3 sign(x): an L1 term",), ARRAYS),
     "constant": Mistake(lambda x, e, o: e + 0.25, "constant-term", ("given - expected = 1/4, one number",), ARRAYS),
-    "mean subtracted": Mistake(lambda x, e, o: e - e.mean(), "constant-term", ("given = expected - mean(expected)",), ARRAYS),
-    "columns' means": Mistake(lambda x, e, o: e - e.mean(0), "constant-term", ("expected - mean(expected) along axis 0",), MATRICES),
-    "a mean": Mistake(lambda x, e, o: e + np.exp(x.flat[0]), "constant-term", ("given - expected", "one number"), ARRAYS),
-    "a row's constant": Mistake(lambda x, e, o: e + np.exp(x[:, :1]), "constant-term", ("one number within each row",), MATRICES),
-    "a column's constant": Mistake(lambda x, e, o: e + np.exp(x[:1]), "constant-term", ("one number within each column",), MATRICES),
-    "projected": Mistake(lambda x, e, o: e - (e * x).sum() * x, "normal", ("given = expected - <expected, x> x:", "loss(x / |x|)"), ARRAYS),
-    "projected, norm": Mistake(lambda x, e, o: e - (e * x).sum() * x / (x * x).sum(), "normal", ("<expected, x> x / |x|^2",), ARRAYS),
-    "columns on spheres": Mistake(lambda x, e, o: e - (e * x).sum(0) * x, "normal", ("<expected, x> x along axis 0",), MATRICES),
-    "a multiple of x": Mistake(lambda x, e, o: e + np.exp(x.flat[0]) * x, "normal", ("given - expected is a multiple of x",), ARRAYS),
-    "symmetric part": Mistake(lambda x, e, o: (e + e.T) / 2, "symmetric", ("(G + G^T)/2", "symmetric directions the two agree"), (SQUARE,)),
+    "mean subtracted": Mistake(
+        lambda x, e, o: e - e.mean(), "constant-term", ("given = expected - mean(expected)",), ARRAYS
+    ),
+    "columns' means": Mistake(
+        lambda x, e, o: e - e.mean(0), "constant-term", ("expected - mean(expected) along axis 0",), MATRICES
+    ),
+    "a mean": Mistake(
+        lambda x, e, o: e + np.exp(x.flat[0]), "constant-term", ("given - expected", "one number"), ARRAYS
+    ),
+    "a row's constant": Mistake(
+        lambda x, e, o: e + np.exp(x[:, :1]), "constant-term", ("one number within each row",), MATRICES
+    ),
+    "a column's constant": Mistake(
+        lambda x, e, o: e + np.exp(x[:1]), "constant-term", ("one number within each column",), MATRICES
+    ),
+    "projected": Mistake(
+        lambda x, e, o: e - (e * x).sum() * x,
+        "normal",
+        ("given = expected - <expected, x> x:", "loss(x / |x|)"),
+        ARRAYS,
+    ),
+    "projected, norm": Mistake(
+        lambda x, e, o: e - (e * x).sum() * x / (x * x).sum(), "normal", ("<expected, x> x / |x|^2",), ARRAYS
+    ),
+    "columns on spheres": Mistake(
+        lambda x, e, o: e - (e * x).sum(0) * x, "normal", ("<expected, x> x along axis 0",), MATRICES
+    ),
+    "a multiple of x": Mistake(
+        lambda x, e, o: e + np.exp(x.flat[0]) * x, "normal", ("given - expected is a multiple of x",), ARRAYS
+    ),
+    "symmetric part": Mistake(
+        lambda x, e, o: (e + e.T) / 2, "symmetric", ("(G + G^T)/2", "symmetric directions the two agree"), (SQUARE,)
+    ),
     "G + G^T": Mistake(lambda x, e, o: e + e.T, "symmetric", ("given = G + G^T of",), (SQUARE,)),
-    "independent entries": Mistake(lambda x, e, o: e + e.T - np.diag(np.diag(e)), "symmetric", ("G + G^T - diag(G)",), (SQUARE,)),
-    "antisymmetric rest": Mistake(lambda x, e, o: e + x - x.T, "symmetric", ("given + given^T = expected + expected^T",), (SQUARE,)),
-    "one triangle": Mistake(lambda x, e, o: np.tril(e), "entries", ("the upper triangle, without the diagonal; there given is zero",), (SQUARE,)),
+    "independent entries": Mistake(
+        lambda x, e, o: e + e.T - np.diag(np.diag(e)), "symmetric", ("G + G^T - diag(G)",), (SQUARE,)
+    ),
+    "antisymmetric rest": Mistake(
+        lambda x, e, o: e + x - x.T, "symmetric", ("given + given^T = expected + expected^T",), (SQUARE,)
+    ),
+    "one triangle": Mistake(
+        lambda x, e, o: np.tril(e),
+        "entries",
+        ("the upper triangle, without the diagonal; there given is zero",),
+        (SQUARE,),
+    ),
     "diagonal doubled": Mistake(
         lambda x, e, o: e + np.diag(np.diag(e)), "entries", ("the diagonal; there given = 2 x expected",), (SQUARE,)
     ),
@@ -93,34 +137,88 @@ MISTAKES = {
     "times exp": Mistake(lambda x, e, o: e * np.exp(x), "wrong-factor", ("times exp(x)",), ARRAYS),
     "tanh's": Mistake(lambda x, e, o: e * (1 - x**2), "wrong-factor", ("times (1 - x^2)",), ARRAYS),
     "squared": Mistake(lambda x, e, o: e * e, "wrong-factor", ("expected squared",), ARRAYS),
-    "normalised": Mistake(lambda x, e, o: e / np.sqrt((e * e).sum()), "wrong-factor", ("times 1 / the norm of expected",), ARRAYS),
-    "row factors": Mistake(lambda x, e, o: e * np.array([[2], [3], [0.5], [5]]), "wrong-factor", ("each row: 2 in row 0, 3 in row 1",), MATRICES),
-    "row numbers": Mistake(lambda x, e, o: e * np.arange(1, 5)[:, None], "wrong-factor", ("i + 1 for row i",), MATRICES),
+    "normalised": Mistake(
+        lambda x, e, o: e / np.sqrt((e * e).sum()), "wrong-factor", ("times 1 / the norm of expected",), ARRAYS
+    ),
+    "row factors": Mistake(
+        lambda x, e, o: e * np.array([[2], [3], [0.5], [5]]),
+        "wrong-factor",
+        ("each row: 2 in row 0, 3 in row 1",),
+        MATRICES,
+    ),
+    "row numbers": Mistake(
+        lambda x, e, o: e * np.arange(1, 5)[:, None], "wrong-factor", ("i + 1 for row i",), MATRICES
+    ),
     "x itself": Mistake(lambda x, e, o: x, "wrong-factor", ("given is x itself",), ARRAYS),
     "outer product": Mistake(lambda x, e, o: e + np.outer(x[:, 0], o[0]), "rank-one", ("outer product",), MATRICES),
-    "row 1": Mistake(lambda x, e, o: at(e, 1, lambda a: a / 2), "entries", ("only in row 1; there given = 1/2 x expected",), MATRICES),
-    "columns 0, 2": Mistake(lambda x, e, o: at(e, np.s_[:, [0, 2]], lambda a: -a), "entries", ("columns 0 and 2; there given = -1 x",), ((6, 5),)),
-    "one entry": Mistake(lambda x, e, o: at(e, 3, lambda a: 1.5 * a), "entries", ("only in entry [3]; there given = 3/2 x",), (VECTOR,)),
-    "one entry of 12": Mistake(lambda x, e, o: at(e, (2, 1), lambda a: 2 * a), "entries", ("only in entry [2, 1]; there",), MATRICES),
+    "factor and decay": Mistake(lambda x, e, o: 2 * e - 0.3 * x, "scale", ("given = 2 x expected - 0.3 x",), ARRAYS),
+    "factor and another's": Mistake(
+        lambda x, e, o: -e + 0.5 * o, "scale", ("-1 x expected + 1/2 x the gradient with respect to b",), ARRAYS
+    ),
+    "cubes": Mistake(lambda x, e, o: e + 3 * x**2, "extra-term", ("given - expected = 3 x^2",), ARRAYS),
+    "row 1": Mistake(
+        lambda x, e, o: at(e, 1, lambda a: a / 2), "entries", ("only in row 1; there given = 1/2 x expected",), MATRICES
+    ),
+    "columns 0, 2": Mistake(
+        lambda x, e, o: at(e, np.s_[:, [0, 2]], lambda a: -a),
+        "entries",
+        ("columns 0 and 2; there given = -1 x",),
+        ((6, 5),),
+    ),
+    "one entry": Mistake(
+        lambda x, e, o: at(e, 3, lambda a: 1.5 * a), "entries", ("only in entry [3]; there given = 3/2 x",), (VECTOR,)
+    ),
+    "one entry of 12": Mistake(
+        lambda x, e, o: at(e, (2, 1), lambda a: 2 * a), "entries", ("only in entry [2, 1]; there",), MATRICES
+    ),
     "bias regularised": Mistake(
-        lambda x, e, o: at(e, -1, lambda a: a + 0.2 * x[-1]), "extra-term", ("only in the last entry; there given - expected = 0.2 x",), (VECTOR,)
+        lambda x, e, o: at(e, -1, lambda a: a + 0.2 * x[-1]),
+        "extra-term",
+        ("only in the last entry; there given - expected = 0.2 x",),
+        (VECTOR,),
     ),
     "all but the bias": Mistake(
-        lambda x, e, o: at(e, slice(-1), lambda a: a - 0.2 * x[:-1]), "missing-term", ("in all but the last entry; there", "-0.2 x"), (VECTOR,)
+        lambda x, e, o: at(e, slice(-1), lambda a: a - 0.2 * x[:-1]),
+        "missing-term",
+        ("in all but the last entry; there", "-0.2 x"),
+        (VECTOR,),
     ),
-    "every second": Mistake(lambda x, e, o: at(e, slice(None, None, 2), lambda a: 2 * a), "entries", ("every second entry, from 0",), ((12,),)),
-    "a branch": Mistake(lambda x, e, o: np.where(x > 0, e, 2 * e), "entries", ("those with x < 0; there given = 2 x expected",), ((40,), (8, 5))),
-    "a sign lost": Mistake(lambda x, e, o: np.maximum(e, 0), "entries", ("those with expected < 0", "there given is zero"), ((40,),)),
-    "beyond 1": Mistake(lambda x, e, o: np.where(abs(x) > 1, e + 3 * x, e), "extra-term", ("those with |x| > 1", "3 x"), ((60,),)),
+    "every second": Mistake(
+        lambda x, e, o: at(e, slice(None, None, 2), lambda a: 2 * a),
+        "entries",
+        ("every second entry, from 0",),
+        ((12,),),
+    ),
+    "a branch": Mistake(
+        lambda x, e, o: np.where(x > 0, e, 2 * e),
+        "entries",
+        ("those with x < 0; there given = 2 x expected",),
+        ((40,), (8, 5)),
+    ),
+    "a sign lost": Mistake(
+        lambda x, e, o: np.maximum(e, 0), "entries", ("those with expected < 0", "there given is zero"), ((40,),)
+    ),
+    "beyond 1": Mistake(
+        lambda x, e, o: np.where(abs(x) > 1, e + 3 * x, e), "extra-term", ("those with |x| > 1", "3 x"), ((60,),)
+    ),
     "clipped": Mistake(lambda x, e, o: np.clip(e, -1, 1), "clipped", ("cut at +-1",), ((40,), (8, 5))),
-    "float32": Mistake(lambda x, e, o: e.astype("f4").astype(float), "precision", ("float32",), ((12,), (4, 5)), noise=False),
+    "float32": Mistake(
+        lambda x, e, o: e.astype("f4").astype(float), "precision", ("float32",), ((12,), (4, 5)), noise=False
+    ),
     "integers": Mistake(lambda x, e, o: np.trunc(e), "precision", ("cut off to integers",), ((20,),), noise=False),
     "digits": Mistake(lambda x, e, o: e * (1 + 1e-5 * np.cos(17 * x)), "precision", ("right to",), ((30,),)),
-}  # fmt: skip
+}
 
 
-def points(make: Callable[[Array, Array, Array], Array], shape: tuple[int, ...], count: int, rng, noise: bool = True, unknown: float = 0.0,
-           error: float = ERROR) -> list[Seen]:  # fmt: skip
+def points(
+    make: Callable[[Array, Array, Array], Array],
+    shape: tuple[int, ...],
+    count: int,
+    rng,
+    noise: bool = True,
+    unknown: float = 0.0,
+    error: float = ERROR,
+) -> list[Seen]:
     """Random gradients and wrong ones made of them; the noise is within the error, some entries may be unknown."""
     seen = []
     for _ in range(count):
@@ -489,7 +587,7 @@ def test_a_product_that_is_something_else():
 
 
 def test_the_block_of_a_product_that_is_wrong():
-    right, (u, v), diag, blocks = products()
+    right, (_, v), _, blocks = products()
     found = of_product([blocks[0][0], right[1]])
     assert found[0] == {
         "kind": "missing-term",
@@ -520,3 +618,30 @@ def test_of_unrelated_products_nothing_is_said():
     for _ in range(100):
         found = of_product(list(rng.standard_normal((2, 3))), blocks=True)
         assert [one["kind"] for one in found] == ["entries"], found
+
+
+def test_the_factors_of_an_outer_product_are_named():
+    rng = np.random.default_rng(16)
+    seen = []
+    for _ in range(2):
+        x, e = rng.standard_normal((2, 4, 3))
+        left, right = rng.standard_normal(4), rng.standard_normal(3)
+        others = {"h": (np.full(4, np.nan), left), "d": (2 * right, rng.standard_normal(3))}
+        seen.append(Seen(x, e - 0.7 * np.outer(left, right), e, np.full((4, 3), ERROR), others))
+    (one,) = said(seen)
+    assert one["kind"] == "rank-one"
+    assert (
+        "the left factor is a multiple of h; the right factor is a multiple of the gradient with respect to d"
+        in one["detail"]
+    )
+
+
+def test_of_two_values_no_two_numbers_are_made():
+    """The gradient of a quantile loss has two values: given = c expected + d would fit whatever stands there."""
+    y, q = np.random.default_rng(17).standard_normal((2, 40))
+    t = np.full(40, ERROR)
+    given, expected = np.where(y > q, -0.3, 0.7) / 40, np.where(y > q, -0.3, -0.7) / 40
+    (one,) = said([Seen(q, given, expected, t, {})])
+    assert one["kind"] == "entries"
+    count = int((y <= q).sum())
+    assert one["detail"] == f"wrong only in {count} of 40 entries: those with given > 0; there given = -1 x expected"
