@@ -3,9 +3,12 @@
 import numpy as np
 
 from .comparison import item
-from .pattern_fit import ENOUGH, Points
+from .pattern_fit import ENOUGH, Points, number
 
-__all__ = ["antisymmetric", "cut", "imprecise", "outer", "reordered"]
+__all__ = ["antisymmetric", "cut", "imprecise", "outer", "reordered", "two_terms"]
+
+_DISTINCT = 4  # pairs of values that two numbers must fit
+_MANY = 1000
 
 
 def cut(p: Points) -> list[dict[str, str]]:
@@ -94,7 +97,8 @@ def outer(p: Points) -> list[dict[str, str]]:
     if len(p.shape) != 2 or min(p.shape) < 2:
         return []
     digits = 0.0
-    for g, e, t, known in zip(p.given, p.expected, p.error, p.known, strict=True):
+    sides: list[tuple[int, np.ndarray, np.ndarray]] = []  # point, left and right factor
+    for k, (g, e, t, known) in enumerate(zip(p.given, p.expected, p.error, p.known, strict=True)):
         rest = g - e
         if not known.all():
             return []
@@ -104,11 +108,86 @@ def outer(p: Points) -> list[dict[str, str]]:
         row, column = rest[i] / rest[i, j], rest[:, j] / rest[i, j]
         allowed = t + abs(column)[:, None] * t[i] + abs(row) * t[:, [j]] + abs(np.outer(column, row)) * t[i, j]
         model = np.outer(column, rest[i])
+        sides.append((k, column, row))
         if (abs(rest - model) > allowed).any():
             return []
         tells = np.log10(np.maximum(abs(model) / allowed, 1.0))
         tells[i], tells[:, j] = 0.0, 0.0
         digits += tells.sum()
-    return (
-        [item("rank-one", "given - expected is an outer product (rank one) at every point")] if digits >= ENOUGH else []
+    if digits < ENOUGH:
+        return []
+    parallel = [_parallel(p, [(k, pair[side]) for k, *pair in sides]) for side in (0, 1)]
+    named = [
+        f"; the {side} factor is a multiple of {text}"
+        for side, text in zip(("left", "right"), parallel, strict=True)
+        if text
+    ]
+    return [item("rank-one", f"given - expected is an outer product (rank one) at every point{''.join(named)}")]
+
+
+def _parallel(p: Points, vectors: list[tuple[int, np.ndarray]]) -> str:
+    """The value of another argument, or its gradient, to which a vector is parallel at every point; "" if there is none."""
+    for other in p.others[0]:
+        for part, text in ((1, other), (0, f"the gradient with respect to {other}")):
+            arrays = [np.asarray(p.others[k][other][part], float).ravel() for k, _ in vectors]
+            if all(
+                array.size == vector.size and _along(array, vector)
+                for array, (_, vector) in zip(arrays, vectors, strict=True)
+            ):
+                return text
+    return ""
+
+
+def _along(one: np.ndarray, other: np.ndarray) -> bool:
+    norm = np.sqrt((one * one).sum() * (other * other).sum())
+    return bool(norm > 0 and abs(one @ other) > (1 - 1e-9) * norm and one.size > 1)
+
+
+def two_terms(p: Points, name: str, sizes: dict[str, int]) -> list[dict[str, str]]:
+    """given = c expected + d another array, with two numbers for all entries and points."""
+    others: list[tuple[str, list[np.ndarray]]] = [(name, p.x), ("", [np.ones(p.shape)] * len(p))]
+    if len(p.shape) == 2 and p.shape[0] == p.shape[1]:
+        others.append(("expected transposed", [e.T for e in p.expected]))
+    for other in p.others[0]:
+        gradients = [np.asarray(o[other][0], float) for o in p.others]
+        if all(gradient.shape == p.shape for gradient in gradients):
+            others.append((f"the gradient with respect to {other}", gradients))
+    found = []
+    for text, arrays in others:
+        numbers = _two_numbers(p, arrays)
+        if numbers is not None:
+            (c, c_width), (d, d_width) = numbers
+            first = number(c - c_width, c + c_width, sizes)
+            second = number(d - d_width, d + d_width, {})
+            sign, size = ("-", second.text[1:]) if second.text.startswith("-") else ("+", second.text)
+            term = f"{size} {'x ' if ' ' in text else ''}{text}".rstrip()
+            found.append(item("scale", f"given = {first.text} x expected {sign} {term}{first.remark()}"))
+    return found
+
+
+def _two_numbers(p: Points, arrays: list[np.ndarray]) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """The numbers c and d of given = c expected + d array, each with its uncertainty; None if none fit."""
+    masks = [known & np.isfinite(array) for known, array in zip(p.known, arrays, strict=True)]
+    given, e, other, error, noise = (
+        np.concatenate([array[m] for array, m in zip(parts, masks, strict=True)])
+        for parts in (p.given, p.expected, arrays, p.error, p.noise)
     )
+    if len({*zip(e[:_MANY], other[:_MANY], strict=True)}) < _DISTINCT:  # of a few values, anything can be made
+        return None
+    probes = np.argsort(abs(e) / error)[:: max(1, e.size // 64)]
+    for some in (probes, slice(None)):  # a few entries decide quickly
+        design = np.stack([e[some], other[some]], 1) / error[some, None]
+        gram = design.T @ design
+        if not np.isfinite(gram).all() or np.linalg.cond(gram) > 1e12:
+            return None
+        c, d = np.linalg.solve(gram, design.T @ (given[some] / error[some]))
+        allowed = error[some] + abs(c) * noise[some]
+        if (abs(given[some] - c * e[some] - d * other[some]) > 2 * allowed).any():
+            return None
+    rest, fits = abs(given - c * e), abs(d * other)
+    digits = np.sort(np.clip(np.log10(np.maximum(np.minimum(rest, fits) / allowed, 1.0)), 0.0, 15.0))
+    own = np.sort(np.clip(np.log10(np.maximum(abs(c * e) / allowed, 1.0)), 0.0, 15.0))
+    if min(digits[:-2].sum(), own[:-2].sum()) < ENOUGH:
+        return None
+    width = 4 * max(1.0, abs(c)) * np.sqrt(np.diag(np.linalg.inv(gram)))
+    return (float(c), float(width[0])), (float(d), float(width[1]))

@@ -7,13 +7,15 @@ to one part in 10^k adds k. A fit of few digits could be a coincidence, and is n
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 __all__ = ["ENOUGH", "Fit", "Number", "Points", "Seen", "number"]
 
-ENOUGH = 5.0  # digits: a coincidence of one in 10^5 is not reported as a mistake
+ENOUGH = 4.5  # digits: what chance would do more often than once in 30,000 times is not reported
+_ALSO = 4  # other names of a number that are shown
 _EPS = float(np.finfo(float).eps)
 _PROBES = 64  # entries that are tried before all are
 
@@ -96,7 +98,8 @@ class Points:
             for e, g, t in zip(self.expected, self.given, error, strict=True)
         ]
         self.relative = [0.0] * len(seen)  # the error of a typical entry, of the largest one
-        self.error = [self._error(k, t) for k, t in enumerate(error)]
+        self.noise = error  # of the expected array
+        self.error = [self._error(k, t) for k, t in enumerate(error)]  # and of the given one
         with np.errstate(invalid="ignore"):
             self.wrong = [
                 known & (abs(g - e) > t)
@@ -238,7 +241,7 @@ def _promising(given: np.ndarray, base: np.ndarray, d: np.ndarray, error: np.nda
         if d[best] == 0:
             return bool((abs(rest) <= error).all())
         c = rest[best] / d[best]
-        allowed = error + abs(c) * slack
+        allowed = np.maximum(error, abs(c) * slack)
         return not bool((abs(rest - c * d) > 2 * (allowed + abs(d / d[best]) * allowed[best])).any())
 
 
@@ -254,7 +257,7 @@ def _intervals(
         below = np.bincount(ids, weight * weight, groups)
         ratio = np.where(weight != 0, rest / np.where(d == 0, 1.0, d), 0.0)
         c = np.bincount(ids, ratio * weight * weight, groups) / np.where(below > 0, below, 1.0)
-        allowed = error + abs(c)[ids] * slack
+        allowed = np.maximum(error, abs(c)[ids] * slack)
         live = d != 0
         if (abs(rest[~live]) > allowed[~live]).any():
             return None
@@ -311,54 +314,48 @@ def number(low: float, high: float, sizes: dict[str, int]) -> Number:
     def inside(value: float) -> bool:
         return low - margin <= np.copysign(value, middle) <= high + margin
 
-    also = tuple(text for text, value in _of_sizes(sizes) if inside(value))
-    also = also[:4]
+    simple, others = _of_sizes(sizes)
+    first = [text for text, value in simple if inside(value)]
+    also = tuple((first + [text for text, value in others if inside(value)])[:_ALSO])
+    named = 1.0 if first else 1.5
     for value, text in _NAMES.items():
         if inside(value):
             return Number(sign + text, float(np.copysign(value, middle)), 0.5 if value == 1 else 1.0, also, resolved)
     for digits in range(1, 7):
         value = float(f"{size:.{digits - 1}e}")
         if inside(value):
-            cost = min(digits + 0.5, 1.5) if also else digits + 0.5
+            cost = min(digits + 0.5, named) if also else digits + 0.5
             return Number(f"{sign}{value:.6g}", float(np.copysign(value, middle)), cost, also, resolved)
-    cost = 1.5 if also else resolved
+    cost = named if also else resolved
     return Number(f"{sign}{size:.6g}", middle, cost, also, resolved)
 
 
-def _of_sizes(sizes: dict[str, int]) -> list[tuple[str, float]]:
-    """Numbers made of the sizes, the simplest first."""
-    first: list[tuple[str, float]] = []
-    second: list[tuple[str, float]] = []
+def _of_sizes(sizes: dict[str, int]) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+    """The sizes and their inverses, and other numbers made of them, the simplest first."""
+    simple: list[tuple[str, float]] = []
+    single: list[tuple[str, float]] = []
+    pairs: list[tuple[str, float]] = []
+    sizes = {name: n for name, n in sizes.items() if n > 1}
     for name, n in sizes.items():
-        if n < 2:
-            continue
-        first += [(name, n), (f"1/({name})" if " " in name else f"1/{name}", 1 / n)]
-        second += [
-            (f"({name})^2", n**2),
-            (f"1/({name})^2", n**-2.0),
+        one = f"({name})" if " " in name else name
+        simple += [(name, n), (f"1/{one}", 1 / n)]
+        single += [
+            (f"{one}^2", n**2),
+            (f"1/{one}^2", n**-2.0),
             (f"sqrt({name})", n**0.5),
             (f"1/sqrt({name})", n**-0.5),
-            (f"2 ({name})", 2 * n),
-            (f"2/({name})", 2 / n),
-            (f"({name})/2", n / 2),
-            (f"1/(2 {name})", 1 / (2 * n)),
-            (f"({name}) - 1", n - 1),
-            (f"1/({name} - 1)", 1 / (n - 1)),
-            (f"({name}) + 1", n + 1),
-            (f"({name})/({name} - 1)", n / (n - 1)),
-            (f"({name} - 1)/({name})", (n - 1) / n),
+            (f"2 {one}", 2 * n),
+            (f"2/{one}", 2 / n),
+            (f"{one}/2", n / 2),
+            (f"1/(2 {one})", 1 / (2 * n)),
+            (f"{one} - 1", n - 1),
+            (f"1/({one} - 1)", 1 / (n - 1)),
+            (f"{one} + 1", n + 1),
+            (f"{one}/({one} - 1)", n / (n - 1)),
+            (f"({one} - 1)/{one}", (n - 1) / n),
         ]
-    values = {value for _, value in first}
-    pairs = []
-    names = [(name, n) for name, n in sizes.items() if n > 1]
-    for i, (one, n) in enumerate(names):
-        for other, m in names[i + 1 :]:
-            if n != m:
-                pairs += [
-                    (f"({one}) ({other})", n * m),
-                    (f"1/(({one}) ({other}))", 1 / (n * m)),
-                    (f"({one})/({other})", n / m),
-                    (f"({other})/({one})", m / n),
-                ]
-    second = [(text, value) for text, value in second if value not in values]
-    return first + second + [(text, value) for text, value in pairs if value not in values]
+    for (name, n), (other, m) in combinations(sizes.items(), 2):
+        if n != m:
+            a, b = (f"({text})" if " " in text else text for text in (name, other))
+            pairs += [(f"{a} {b}", n * m), (f"1/({a} {b})", 1 / (n * m)), (f"{a}/{b}", n / m), (f"{b}/{a}", m / n)]
+    return simple, single + pairs

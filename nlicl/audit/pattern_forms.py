@@ -11,6 +11,7 @@ from .pattern_fit import ENOUGH, Arrays, Fit, Points, number
 
 __all__ = ["Form", "best", "factors", "instead", "of_norms", "of_others", "of_values", "projections", "terms", "times"]
 
+_LISTED = 4  # forms of the same complexity that are reported
 _ALIKE = 0.6  # forms whose complexities differ by less are reported together
 
 
@@ -23,8 +24,8 @@ class Form:
     kind : str
         The kind of the item; "term" is `extra-term` or `missing-term` by the sign of c.
     text, plain : str
-        What to say, with {c} for the number; and for c = 1, if that needs no number. Without `plain`, c = 1 says that
-        nothing is wrong.
+        What to say, with {c} for the number; and for c = 1, if that needs no number. Without it and without
+        `base`, c = 1 says that nothing is wrong.
     direction, base, slack : callable
         Arrays by number of the point; no base is zero. `slack` is the error of `direction`.
     cost : float
@@ -33,6 +34,8 @@ class Form:
         Digits of the given array that went into the choice of this form.
     points : tuple of int
         The points of which it speaks; all if None.
+    named : bool
+        Whether only a c with a name counts, such as 1 or 1/2.
     """
 
     kind: str
@@ -44,6 +47,7 @@ class Form:
     cost: float = 0.0
     spent: float = 0.0
     points: tuple[int, ...] | None = None
+    named: bool = False
 
     def fit(self, p: Points) -> Fit | None:
         """The numbers c that fit the arrays for which this form was made."""
@@ -58,7 +62,12 @@ def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = 
         if fit is None or not np.isfinite(fit.low).all():
             continue
         c = number(float(fit.low[0]), float(fit.high[0]), sizes)
-        if c.value == 0 or c.worth(fit) - form.spent < ENOUGH or (c.text == "1" and not form.plain):
+        if (
+            c.value == 0
+            or c.worth(fit) - form.spent < ENOUGH
+            or (c.text == "1" and not form.plain and form.base is None)
+            or (form.named and (c.cost > 1 or c.value < 0))
+        ):
             continue
         kind = "sign" if form.kind == "scale" and c.text == "-1" else form.kind
         if kind == "term":
@@ -69,17 +78,17 @@ def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = 
         found.append((cost, item(kind, text + (everywhere if form.kind == "scale" else ""))))
     least = min((cost for cost, _ in found), default=0.0)
     chosen = [one for cost, one in sorted(found, key=lambda pair: pair[0]) if cost < least + _ALIKE]
-    return [one for n, one in enumerate(chosen) if one not in chosen[:n]]
+    return [one for n, one in enumerate(chosen) if one not in chosen[:n]][:_LISTED]
 
 
 def factors(p: Points) -> Iterator[Form]:
     """A multiple of the expected gradient, or its absolute value."""
-    yield Form("scale", "given = {c} x expected", _expected(p), slack=_error(p))
+    yield Form("scale", "given = {c} x expected", _expected(p), slack=_noise(p))
     signs = {bool(sign) for k in range(len(p)) for sign in np.unique(p.expected[k][p.known[k] & ~p.dead[k]] > 0)}
     if len(signs) == 2:
         text = "the absolute value of expected"
         yield Form(
-            "sign", f"given = {{c}} x {text}", lambda k: abs(p.expected[k]), slack=_error(p), plain=f"given is {text}"
+            "sign", f"given = {{c}} x {text}", lambda k: abs(p.expected[k]), slack=_noise(p), plain=f"given is {text}"
         )
 
 
@@ -107,7 +116,6 @@ def terms(p: Points, name: str) -> Iterator[Form]:
         lambda k: np.ones(p.shape),
         _expected(p),
         cost=0.5,
-        plain="given - expected = 1, one number",
     )
 
 
@@ -133,7 +141,7 @@ def _means(p: Points) -> Iterator[Form]:
             return np.asarray(p.given[k].mean(axis=axis, keepdims=True))
 
         def slack(k: int, axis: tuple[int, ...] = axis) -> np.ndarray:
-            return np.asarray(p.error[k].mean(axis=axis, keepdims=True))
+            return np.asarray(p.noise[k].mean(axis=axis, keepdims=True))
 
         yield Form(
             "constant-term",
@@ -144,6 +152,7 @@ def _means(p: Points) -> Iterator[Form]:
             f"given = expected - mean(expected){along}: the mean is subtracted once too often in the gradient, or is not "
             "taken into account in the loss",
             1.0,
+            named=True,
         )
         yield Form(
             "constant-term",
@@ -153,6 +162,7 @@ def _means(p: Points) -> Iterator[Form]:
             slack,
             f"expected = given - mean(given){along}: a mean is not subtracted in the gradient",
             1.0,
+            named=True,
         )
 
 
@@ -174,7 +184,7 @@ def _projected(p: Points, name: str) -> Iterator[Form]:
 
             def slack(k: int, axis: tuple[int, ...] = axis, over: bool = over) -> np.ndarray:
                 x = abs(p.x[k])
-                part = (p.error[k] * x).sum(axis=axis, keepdims=True) * x
+                part = (p.noise[k] * x).sum(axis=axis, keepdims=True) * x
                 return np.asarray(part / (x * x).sum(axis=axis, keepdims=True) if over else part)
 
             formula = f"<expected, {name}> {name}{text}{along}"
@@ -186,6 +196,7 @@ def _projected(p: Points, name: str) -> Iterator[Form]:
                 slack,
                 f"given = expected - {formula}: the part along {name} is left out; {tangent}",
                 0.5 + 0.2 * over,
+                named=True,
             )
 
 
@@ -224,10 +235,12 @@ def of_others(p: Points, name: str) -> Iterator[Form]:
 
 
 def times(p: Points, name: str) -> Iterator[Form]:
-    """Expected times a function of x, or a function of expected, entry by entry."""
+    """Expected times a function of x, or with one added; or a function of expected: entry by entry."""
     for text, of_x in _of_x(p, name):
+        if text not in (name, f"sign({name})"):
+            yield Form("term", f"given - expected = {{c}} {text}", of_x, _expected(p), cost=1.5)
         yield _product(p, text, of_x)
-    e, t = p.expected, p.error
+    e, t = p.expected, p.noise
     for text, power, slack in (
         ("expected squared", lambda k: e[k] ** 2, lambda k: 2 * abs(e[k]) * t[k]),
         ("expected times |expected|", lambda k: e[k] * abs(e[k]), lambda k: 2 * abs(e[k]) * t[k]),
@@ -289,7 +302,7 @@ def of_norms(p: Points, name: str) -> Iterator[Form]:
 
 
 def of_values(p: Points) -> Iterator[Form]:
-    """Expected times another argument's value, or over it; the value may stand beside every row or column."""
+    """Expected times another argument's value, over it or with a multiple added; the value may stand beside every row or column."""
     for other in p.others[0]:
         for spread in _spread(p, other):
 
@@ -301,6 +314,7 @@ def of_values(p: Points) -> Iterator[Form]:
 
             yield _product(p, other, value)
             yield _product(p, f"1 / {other}", inverse)
+            yield Form("term", f"given - expected = {{c}} {other}", value, _expected(p), cost=1.0)
 
 
 def _product(p: Points, text: str, factor: Arrays) -> Form:
@@ -309,7 +323,7 @@ def _product(p: Points, text: str, factor: Arrays) -> Form:
         f"given = {{c}} x (expected times {text})",
         lambda k: p.expected[k] * factor(k),
         None,
-        lambda k: p.error[k] * abs(factor(k)),
+        lambda k: p.noise[k] * abs(factor(k)),
         f"given = expected times {text}",
         1.0,
     )
@@ -350,5 +364,5 @@ def _expected(p: Points) -> Arrays:
     return lambda k: p.expected[k]
 
 
-def _error(p: Points) -> Arrays:
-    return lambda k: p.error[k]
+def _noise(p: Points) -> Arrays:
+    return lambda k: p.noise[k]

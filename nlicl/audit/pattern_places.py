@@ -27,7 +27,7 @@ def _rearrangement(p: Points, kind: str, what: str, move: Move, spent: float = 0
         f"given = {{c}} x {what}",
         lambda k: move(p.expected[k]),
         None,
-        lambda k: move(p.error[k]),
+        lambda k: move(p.noise[k]),
         f"given is {what}",
         spent=spent,
     )
@@ -135,7 +135,7 @@ def stale(p: Points) -> Iterator[Form]:
             "given = {c} x expected at the point before",
             lambda k: p.expected[k - 1],
             None,
-            lambda k: p.error[k - 1],
+            lambda k: p.noise[k - 1],
             "given at every point but the first is expected at the point before",
             points=later,
         )
@@ -145,7 +145,7 @@ def stale(p: Points) -> Iterator[Form]:
                 "given = {c} x expected at the first point",
                 lambda k: p.expected[0],
                 None,
-                lambda k: p.error[0],
+                lambda k: p.noise[0],
                 "given at every point is expected at the first point",
                 points=later,
             )
@@ -153,7 +153,7 @@ def stale(p: Points) -> Iterator[Form]:
 
 def _differ(p: Points, one: int, other: int) -> bool:
     both = p.known[one] & p.known[other]
-    return bool((abs(p.expected[one] - p.expected[other])[both] > 4 * (p.error[one] + p.error[other])[both]).any())
+    return bool((abs(p.expected[one] - p.expected[other])[both] > 4 * (p.noise[one] + p.noise[other])[both]).any())
 
 
 def symmetric(p: Points, name: str) -> Iterator[Form]:
@@ -176,7 +176,7 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
             f"given = {{c}} x (G + G^T) of the expected G{reads}",
             lambda k: p.expected[k] + p.expected[k].T,
             None,
-            lambda k: p.error[k] + p.error[k].T,
+            lambda k: p.noise[k] + p.noise[k].T,
             f"given = G + G^T of the expected G{reads}. Half of it agrees with G along symmetric directions",
             0.5,
         )
@@ -185,7 +185,7 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
             f"given = {{c}} x (G + G^T)/2 of the expected G{reads}",
             lambda k: (p.expected[k] + p.expected[k].T) / 2,
             None,
-            lambda k: (p.error[k] + p.error[k].T) / 2,
+            lambda k: (p.noise[k] + p.noise[k].T) / 2,
             f"given = (G + G^T)/2 of the expected G{reads}. Along symmetric directions the two agree",
             0.0,
         )
@@ -194,7 +194,7 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
             "given = expected + {c} x expected transposed",
             lambda k: p.expected[k].T,
             lambda k: p.expected[k],
-            lambda k: p.error[k].T,
+            lambda k: p.noise[k].T,
             cost=1.0,
         )
     yield Form(
@@ -202,7 +202,7 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
         f"given = {{c}} x ({form})",
         lambda k: p.expected[k] + p.expected[k].T - np.diag(np.diag(p.expected[k])),
         None,
-        lambda k: p.error[k] + p.error[k].T,
+        lambda k: p.noise[k] + p.noise[k].T,
         f"given = {form}: the derivative by the independent entries of a symmetric {name}",
         0.5,
     )
@@ -210,4 +210,4 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
 
 def _same(p: Points, k: int, array: np.ndarray) -> bool:
     both = p.known[k] & np.isfinite(array)
-    return bool((abs(array - p.expected[k])[both] <= 2 * p.error[k][both]).all())
+    return bool((abs(array - p.expected[k])[both] <= 2 * p.noise[k][both]).all())

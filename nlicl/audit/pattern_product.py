@@ -95,7 +95,6 @@ def _told(p: Points, diagonal: np.ndarray | None) -> list[dict[str, str]]:
             "other has not",
             lambda k: p.x[k],
             lambda k: p.expected[k],
-            plain="given - expected = v",
             cost=0.5,
         ),
     ]

@@ -33,10 +33,11 @@ def conditions(p: Points, name: str) -> str:
         ("given > 0", g > t),
         ("given < 0", g < -t),
         ("given = 0", abs(g) <= t),
-        ("given and expected of opposite signs", g * e < 0),
     ):
         if (mask == wrong).all():
             found.append(text)
+    if not found and ((g * e < 0) == wrong).all():
+        found.append("given and expected of opposite signs")
     if not found and wrong.size >= 2 * _FEWEST:
         for text, values in ((name, x), (f"|{name}|", abs(x)), ("|expected|", abs(e))):
             found += _beyond(text, values, wrong)

@@ -55,6 +55,8 @@ def explain(name: str, seen: list[Seen], sizes: dict[str, int]) -> list[dict[str
     list of dict
         Items {"kind", "detail"}, the most telling first; never empty.
     """
+    if not np.size(seen[0].x):
+        return [item("unknown", f"{name} has no entries")]
     with np.errstate(all="ignore"):
         return _Search(name, seen, sizes).run()
 
@@ -78,6 +80,7 @@ class _Search(Points):
             lambda: arrays.cut(self),
             lambda: arrays.imprecise(self),
             self._some_by_rule,
+            lambda: arrays.two_terms(self, self.name, self.sizes),
             self._by_line,
             self._rearranged,
             lambda: arrays.outer(self),
@@ -130,6 +133,9 @@ class _Search(Points):
             *forms.projections(self, self.name),
             *places.symmetric(self, self.name),
         ]
+        factor = next(forms.factors(self)).fit(self)
+        if factor is not None and number(float(factor.low[0]), float(factor.high[0]), self.sizes).cost > 1:
+            simple += forms.of_norms(self, self.name)  # at one point, a norm is a number like any other
         return self._best(simple) or arrays.antisymmetric(self, self.name)
 
     def _times(self) -> list[dict[str, str]]:
@@ -174,7 +180,7 @@ class _Search(Points):
                     f"given - expected is one number at each point, from {_span(constant)}: " + self._mean(),
                 )
             )
-        fit = self.fit(lambda k: self.expected[k], by="point", slack=lambda k: self.error[k])
+        fit = self.fit(lambda k: self.expected[k], by="point", slack=lambda k: self.noise[k])
         if not found and fit is not None and fit.digits >= ENOUGH:
             named = self._best(list(forms.of_norms(self, self.name)))
             text = f"given is a number times expected, another number at each point, from {_span(fit)}"
@@ -225,7 +231,7 @@ class _Search(Points):
                     )
                 )
             for by in (str(axis), f"{axis} point"):
-                fit = self.fit(lambda k: self.expected[k], by=by, slack=lambda k: self.error[k])
+                fit = self.fit(lambda k: self.expected[k], by=by, slack=lambda k: self.noise[k])
                 if fit is not None and fit.digits >= ENOUGH:
                     found.append(
                         item(
@@ -282,6 +288,9 @@ class _Search(Points):
         where = _only(words)
         if all((abs(g) <= t)[w].all() for g, t, w in zip(self.given, self.error, self.wrong, strict=True)):
             return [item("entries", f"wrong {where}; there given is zero")]
+        exchanged = self._best(list(places.rearranged(self)))
+        if exchanged:
+            return exchanged
         part = self.pick(self.wrong)
         there = [*forms.factors(part), *forms.terms(part, self.name), *forms.instead(part, self.name)]
         if self.bad > 1:
