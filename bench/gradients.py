@@ -1,4 +1,4 @@
-"""Can the verdicts of `nlicl.audit_gradient` be trusted? Common losses, their right gradients, and systematic mistakes in them.
+"""Can the verdicts of `nlicl.audit_gradient` be trusted? Common losses, their right gradients, and systematic mistakes.
 
     python bench/gradients.py [--seeds 100] [--wrong-seeds 5] [--losses NAME ...] [--quick] [--json FILE]
 

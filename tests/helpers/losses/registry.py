@@ -1,7 +1,7 @@
 """How a loss of the zoo is written down, and how its own mistakes are found.
 
 A builder `build(rng, dtype, slip)` draws data and a point and returns (loss, gradient, x). Its gradient asks
-`slip(name, right, wrong)` wherever people make a mistake: the answer is `wrong` for the one mistake that is made, else `right`.
+`slip(name, right, wrong)` wherever people make a mistake: the answer is `wrong` for the mistake that is made, else `right`.
 """
 
 from collections.abc import Callable
