@@ -2,9 +2,10 @@
 
     python bench/gradients.py [--seeds 100] [--wrong-seeds 5] [--losses NAME ...] [--quick] [--json FILE]
 
-Each loss is audited in float64 and in float32. Its right gradient is audited at one random point for each seed; each mistake
-at one point for each of the first few seeds. No right gradient may disagree, and no wrong one may agree: exit status 0 if
-so, else 1. A call that raises is counted apart, and fails as well.
+Each loss is audited in float64, in float32, and as a function that computes in float32 whatever it is given. Its right
+gradient is audited at one random point for each seed; each mistake at one point for each of the first few seeds. No right
+gradient may disagree, and no wrong one may agree: exit status 0 if so, else 1. A call that raises is counted apart, and
+fails as well.
 """
 
 import argparse
@@ -25,7 +26,11 @@ import nlicl
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 from losses import LOSSES, wrongs
 
-DTYPES = {"float64": np.float64, "float32": np.float32}
+DTYPES = {  # name -> (dtype, whether the functions cast what they are given)
+    "float64": (np.float64, False),
+    "float32": (np.float32, False),
+    "float32, cast": (np.float32, True),
+}
 VERDICTS = ("agree", "undetermined", "disagree", "raised")
 
 
@@ -44,16 +49,17 @@ def verdict(loss, gradient, x):
 
 def count(name, dtype, seeds, wrong_seeds):
     """The row of one loss in one dtype: verdicts on right and wrong gradients, and everything that is not as it should be."""
+    kind, cast = DTYPES[dtype]
     right, wrong, seconds, notes = Counter(), Counter(), [], []
     for seed in range(seeds):
-        found, reason, took = verdict(*LOSSES[name].make(np.random.default_rng(seed), DTYPES[dtype]))
+        found, reason, took = verdict(*LOSSES[name].make(np.random.default_rng(seed), kind, cast=cast))
         right[found] += 1
         seconds.append(took)
         if found != "agree":
             notes.append({"seed": seed, "mistake": None, "verdict": found, "reason": reason})
     mistakes = set()
     for seed in range(wrong_seeds):
-        for mistake, *case in wrongs(LOSSES[name], seed, DTYPES[dtype]):
+        for mistake, *case in wrongs(LOSSES[name], seed, kind, cast):
             found, reason, _ = verdict(*case)
             wrong[found] += 1
             mistakes.add(mistake)
@@ -73,7 +79,7 @@ def count(name, dtype, seeds, wrong_seeds):
 def line(name, dtype, right, wrong, mistakes, seconds):
     cells = "".join(f"{right[key]:9}" for key in VERDICTS) + f"{mistakes:12}"
     cells += "".join(f"{wrong[key]:9}" for key in ("disagree", "undetermined", "agree", "raised"))
-    return f"{name:30}{dtype:9}{cells}{seconds:10.3f}"
+    return f"{name:30}{dtype:15}{cells}{seconds:10.3f}"
 
 
 def total(rows, key):
@@ -92,8 +98,8 @@ def main():
     options = parser.parse_args()
     seeds, wrong_seeds = (5, 1) if options.quick else (options.seeds, options.wrong_seeds)
     began = time.perf_counter()
-    print(f"{'':39}{'right gradients':^36}{'':12}{'wrong gradients':^36}{'median':>10}")
-    print(f"{'loss':30}{'dtype':9}{'agree':>9}{'undet.':>9}{'disagree':>9}{'raised':>9}{'mistakes':>12}"
+    print(f"{'':45}{'right gradients':^36}{'':12}{'wrong gradients':^36}{'median':>10}")
+    print(f"{'loss':30}{'dtype':15}{'agree':>9}{'undet.':>9}{'disagree':>9}{'raised':>9}{'mistakes':>12}"
           f"{'caught':>9}{'undet.':>9}{'agree':>9}{'raised':>9}{'seconds':>10}")  # fmt: skip
     rows = []
     for name in options.losses:

@@ -80,9 +80,9 @@ def differs(given, right, dtype):
     return any(a.shape == b.shape and abs(a - b).max() > share * abs(b).max() for a, b in pairs)
 
 
-def wrongs(loss, seed, dtype=np.float64):
+def wrongs(loss, seed, dtype=np.float64, cast=False):
     """Yield (name, loss, gradient, x) for each mistake of a loss of the zoo that really differs at this seed's point."""
-    made, right, x = loss.make(np.random.default_rng(seed), dtype)
+    made, right, x = loss.make(np.random.default_rng(seed), dtype, cast=cast)
     expected = right(*each(x))
 
     def again(at):
@@ -97,6 +97,6 @@ def wrongs(loss, seed, dtype=np.float64):
         if differs(gradient(*each(x)), expected, dtype):
             yield name, made, gradient, x
     for name in loss.slips():
-        made_again, gradient, at = loss.make(np.random.default_rng(seed), dtype, name)
+        made_again, gradient, at = loss.make(np.random.default_rng(seed), dtype, name, cast)
         if differs(gradient(*each(at)), expected, dtype):
             yield name, made_again, gradient, at

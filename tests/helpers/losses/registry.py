@@ -32,9 +32,13 @@ class Loss:
     name: str
     build: Callable
 
-    def make(self, rng, dtype=np.float64, slip=None):
-        """(loss, gradient, x) with data, point and computation in `dtype`; with the mistake `slip` if one is named."""
-        return self.build(rng, dtype, Slip(slip))
+    def make(self, rng, dtype=np.float64, slip=None, cast=False):
+        """(loss, gradient, x) with data and point in `dtype`; with the mistake `slip` if one is named.
+
+        With `cast` loss and gradient compute in `dtype` whatever they are given, as a framework's float32 model does.
+        """
+        loss, gradient, x = self.build(rng, dtype, Slip(slip))
+        return (casting(loss, dtype), casting(gradient, dtype), x) if cast else (loss, gradient, x)
 
     def slips(self):
         """The names of the loss's own mistakes."""
@@ -52,6 +56,11 @@ def loss(name):
         return build
 
     return enter
+
+
+def casting(function, dtype):
+    """The function of its arguments in `dtype`."""
+    return lambda *x: function(*(np.asarray(a, dtype) for a in x))
 
 
 def each(x):
