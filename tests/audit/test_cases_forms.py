@@ -470,7 +470,7 @@ def exchanged(a, b):
     return s, -s
 
 
-# HIPS/autograd pull 412, xgboost issue 3037 (sign); ML-From-Scratch pull 126 (1/n); LightGBM issue 4659 (order); DPO issue 63 (swapped) ...
+# HIPS/autograd pull 412, xgboost issue 3037 (sign); ML-From-Scratch pull 126 (1/n); LightGBM issue 4659 (order)
 NAMED = {
     "sign": (mse, lambda w: -mse_gradient(w), W31, r"-1|sign|minus"),
     "1/n forgotten": (mse, lambda w: 50 * mse_gradient(w), W31, r"\b50\b"),
