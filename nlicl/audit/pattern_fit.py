@@ -156,13 +156,14 @@ class Points:
         where: list[np.ndarray] | None = None,
         slack: Arrays | None = None,
         points: Iterable[int] | None = None,
+        partial: bool = False,
     ) -> Fit | None:
         """Numbers c with given = base + c direction on every known entry; None if there are none.
 
         Parameters
         ----------
         direction, base : callable
-            The arrays of point k; no base is zero. Entries that are NaN tell nothing.
+            The arrays of point k; no base is zero.
         by : str
             For what there is a c of its own: "all" has one, "point" one a point, "0" and "1" one for every index of
             this axis, "0 point" one for each of them at each point.
@@ -172,6 +173,9 @@ class Points:
             By how much the direction itself may be wrong.
         points : iterable of int
             The points to look at; all if not given.
+        partial : bool
+            Whether entries of `direction` that are not finite tell nothing, as where they come from unknown entries, if at
+            least half of the wrong entries remain; else there is no fit if there are such.
         """
         parts = []
         groups = 0
@@ -190,6 +194,9 @@ class Points:
             ):
                 return None
             mask = among & np.isfinite(d) & np.isfinite(b) & np.isfinite(s)
+            left, wrong = int((mask & self.wrong[k]).sum()), int((among & self.wrong[k]).sum())
+            if (2 * left < wrong) if partial else (mask != among).any():
+                return None
             if mask.any():
                 parts.append([array[mask] for array in (self.given[k] - b, d, self.error[k], s, ids)])
         if not parts:

@@ -12,6 +12,7 @@ from .pattern_fit import ENOUGH, Arrays, Fit, Points, number
 __all__ = ["Form", "best", "factors", "instead", "of_norms", "of_others", "of_values", "projections", "terms", "times"]
 
 _LISTED = 4  # forms of the same complexity that are reported
+_AXIS = 0.7  # complexity of a sum along one axis, where the sum of all entries would do
 _ALIKE = 0.6  # forms whose complexities differ by less are reported together
 
 
@@ -36,6 +37,8 @@ class Form:
         The points of which it speaks; all if None.
     named : bool
         Whether only a c with a name counts, such as 1 or 1/2.
+    partial : bool
+        Whether `direction` may be NaN where something is unknown.
     """
 
     kind: str
@@ -48,10 +51,11 @@ class Form:
     spent: float = 0.0
     points: tuple[int, ...] | None = None
     named: bool = False
+    partial: bool = False
 
     def fit(self, p: Points) -> Fit | None:
         """The numbers c that fit the arrays for which this form was made."""
-        return p.fit(self.direction, self.base, slack=self.slack, points=self.points)
+        return p.fit(self.direction, self.base, slack=self.slack, points=self.points, partial=self.partial)
 
 
 def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = "") -> list[dict[str, str]]:
@@ -88,7 +92,12 @@ def factors(p: Points) -> Iterator[Form]:
     if len(signs) == 2:
         text = "the absolute value of expected"
         yield Form(
-            "sign", f"given = {{c}} x {text}", lambda k: abs(p.expected[k]), slack=_noise(p), plain=f"given is {text}"
+            "sign",
+            f"given = {{c}} x {text}",
+            lambda k: abs(p.expected[k]),
+            slack=_noise(p),
+            plain=f"given is {text}",
+            named=True,
         )
 
 
@@ -151,7 +160,7 @@ def _means(p: Points) -> Iterator[Form]:
             slack,
             f"given = expected - mean(expected){along}: the mean is subtracted once too often in the gradient, or is not "
             "taken into account in the loss",
-            1.0,
+            1.0 + _AXIS * bool(along),
             named=True,
         )
         yield Form(
@@ -161,7 +170,7 @@ def _means(p: Points) -> Iterator[Form]:
             _expected(p),
             slack,
             f"expected = given - mean(given){along}: a mean is not subtracted in the gradient",
-            1.0,
+            1.0 + _AXIS * bool(along),
             named=True,
         )
 
@@ -195,7 +204,7 @@ def _projected(p: Points, name: str) -> Iterator[Form]:
                 _expected(p),
                 slack,
                 f"given = expected - {formula}: the part along {name} is left out; {tangent}",
-                0.5 + 0.2 * over,
+                0.5 + 0.2 * over + _AXIS * bool(along),
                 named=True,
             )
 
@@ -222,6 +231,7 @@ def of_others(p: Points, name: str) -> Iterator[Form]:
             None,
             slack,
             f"{name} holds what belongs to {other}: given is {text}",
+            partial=True,
         )
         yield Form(
             "term",
@@ -231,6 +241,7 @@ def of_others(p: Points, name: str) -> Iterator[Form]:
             slack,
             f"given = expected + {text}",
             cost=1.0,
+            partial=True,
         )
 
 
@@ -238,7 +249,7 @@ def times(p: Points, name: str) -> Iterator[Form]:
     """Expected times a function of x, or with one added; or a function of expected: entry by entry."""
     for text, of_x in _of_x(p, name):
         if text not in (name, f"sign({name})"):
-            yield Form("term", f"given - expected = {{c}} {text}", of_x, _expected(p), cost=1.5)
+            yield Form("term", f"given - expected = {{c}} {_bracketed(text)}", of_x, _expected(p), cost=1.5)
         yield _product(p, text, of_x)
     e, t = p.expected, p.noise
     for text, power, slack in (
@@ -257,7 +268,7 @@ def times(p: Points, name: str) -> Iterator[Form]:
             lambda k: np.zeros(p.shape),
         ),
     ):
-        yield Form("wrong-factor", f"given = {{c}} x {text}", power, None, slack, f"given is {text}", 1.0)
+        yield Form("wrong-factor", f"given = {{c}} x {text}", power, None, slack, f"given is {text}", 1.0, partial=True)
 
 
 def _of_x(p: Points, name: str) -> Iterator[tuple[str, Arrays]]:
@@ -277,6 +288,10 @@ def _of_x(p: Points, name: str) -> Iterator[tuple[str, Arrays]]:
         (f"(1 - {name}^2)", lambda k: 1 - x[k] ** 2),
         (f"{name} (1 - {name})", lambda k: x[k] * (1 - x[k])),
     )
+
+
+def _bracketed(text: str) -> str:
+    return f"({text})" if " " in text and not text.startswith("(") else text
 
 
 def of_norms(p: Points, name: str) -> Iterator[Form]:
@@ -302,7 +317,7 @@ def of_norms(p: Points, name: str) -> Iterator[Form]:
 
 
 def of_values(p: Points) -> Iterator[Form]:
-    """Expected times another argument's value, over it or with a multiple added; the value may stand beside every row or column."""
+    """Expected times another argument's value, over it or with a multiple added; values of rows or columns count too."""
     for other in p.others[0]:
         for spread in _spread(p, other):
 

@@ -30,6 +30,7 @@ def _rearrangement(p: Points, kind: str, what: str, move: Move, spent: float = 0
         lambda k: move(p.noise[k]),
         f"given is {what}",
         spent=spent,
+        partial=True,
     )
 
 
@@ -138,6 +139,8 @@ def stale(p: Points) -> Iterator[Form]:
             lambda k: p.noise[k - 1],
             "given at every point but the first is expected at the point before",
             points=later,
+            named=True,
+            partial=True,
         )
         if len(p) > 2:
             yield Form(
@@ -148,6 +151,8 @@ def stale(p: Points) -> Iterator[Form]:
                 lambda k: p.noise[0],
                 "given at every point is expected at the first point",
                 points=later,
+                named=True,
+                partial=True,
             )
 
 
@@ -179,6 +184,7 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
             lambda k: p.noise[k] + p.noise[k].T,
             f"given = G + G^T of the expected G{reads}. Half of it agrees with G along symmetric directions",
             0.5,
+            partial=True,
         )
         yield Form(
             "symmetric",
@@ -188,6 +194,7 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
             lambda k: (p.noise[k] + p.noise[k].T) / 2,
             f"given = (G + G^T)/2 of the expected G{reads}. Along symmetric directions the two agree",
             0.0,
+            partial=True,
         )
         yield Form(
             "transpose",
@@ -196,6 +203,7 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
             lambda k: p.expected[k],
             lambda k: p.noise[k].T,
             cost=1.0,
+            partial=True,
         )
     yield Form(
         "symmetric",
@@ -205,6 +213,7 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
         lambda k: p.noise[k] + p.noise[k].T,
         f"given = {form}: the derivative by the independent entries of a symmetric {name}",
         0.5,
+        partial=True,
     )
 
 

@@ -112,8 +112,8 @@ def _named_lines(axis: int, ndim: int, hit: np.ndarray) -> str:
 
 
 def _square(wrong: np.ndarray, free: np.ndarray) -> str:
-    """The words if the entries are a diagonal or a triangle of a square matrix; "" if not."""
-    if wrong.ndim != 2 or wrong.shape[0] != wrong.shape[1]:
+    """The words if the entries are a diagonal or a triangle of a square matrix of three rows or more; "" if not."""
+    if wrong.ndim != 2 or wrong.shape[0] != wrong.shape[1] or wrong.shape[0] < 3:
         return ""
     ones = np.ones(wrong.shape, bool)
     for text, region in (

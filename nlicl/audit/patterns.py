@@ -168,7 +168,7 @@ class _Search(Points):
             found.append(
                 item(
                     "normal",
-                    f"given - expected is a multiple of {self.name} at every point, from {_span(x)} x {self.name}: "
+                    f"given - expected is {self.name} times a number at every point, from {_span(x)}: "
                     + self._normal(),
                 )
             )
@@ -227,7 +227,7 @@ class _Search(Points):
                 found.append(
                     item(
                         "normal",
-                        f"given - expected is a multiple of {self.name} within each {line}: gradients on spheres?",
+                        f"given - expected is {self.name} times a number within each {line}: gradients on spheres?",
                     )
                 )
             for by in (str(axis), f"{axis} point"):
@@ -281,11 +281,14 @@ class _Search(Points):
             where = conditions(self, self.name) or where
         return where or f"{self.bad} of {self.count} entries, others at each point"
 
+    def _only(self, words: str) -> str:
+        return f"only in {words}" if 2 * self.bad <= self.count else f"in {words}"
+
     def _some_by_rule(self) -> list[dict[str, str]]:
         words = self._region()
         if not words:
             return []
-        where = _only(words)
+        where = self._only(words)
         if all((abs(g) <= t)[w].all() for g, t, w in zip(self.given, self.error, self.wrong, strict=True)):
             return [item("entries", f"wrong {where}; there given is zero")]
         exchanged = self._best(list(places.rearranged(self)))
@@ -304,7 +307,7 @@ class _Search(Points):
         words = self._region()
         if not words or (2 * self.bad > self.count and (_VAGUE in words or "others at each" in words)):
             return []
-        return [item("entries", f"wrong {_only(words)}")]
+        return [item("entries", f"wrong {self._only(words)}")]
 
     def _summary(self) -> str:
         cosines, ratios = [], []
@@ -319,10 +322,6 @@ class _Search(Points):
         return (
             f"{text}; the cosine of given and expected is {_range(cosines)}, the ratio of their norms {_range(ratios)}"
         )
-
-
-def _only(words: str) -> str:
-    return f"in {words}" if words.startswith(("all but", "every entry")) else f"only in {words}"
 
 
 def _range(values: list[float]) -> str:

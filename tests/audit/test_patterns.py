@@ -111,7 +111,10 @@ MISTAKES = {
         lambda x, e, o: e - (e * x).sum(0) * x, "normal", ("<expected, x> x along axis 0",), MATRICES
     ),
     "a multiple of x": Mistake(
-        lambda x, e, o: e + np.exp(x.flat[0]) * x, "normal", ("given - expected is a multiple of x",), ARRAYS
+        lambda x, e, o: e + np.exp(x.flat[0]) * x,
+        "normal",
+        ("given - expected is x times a number at every point",),
+        ARRAYS,
     ),
     "symmetric part": Mistake(
         lambda x, e, o: (e + e.T) / 2, "symmetric", ("(G + G^T)/2", "symmetric directions the two agree"), (SQUARE,)
@@ -514,6 +517,7 @@ def test_large_arrays_take_little_time():
         ((6, 4), (2, 3), "entry [2, 3]"),
         ((6, 4), ([0, 2], [1, 3]), "entries [0, 1] and [2, 3]"),
         ((4, 4), np.diag_indices(4), "the diagonal"),
+        ((2, 2), ([0, 0, 1], [0, 1, 1]), "all but entry [1, 0]"),
         ((4, 4), np.triu_indices(4, 1), "the upper triangle, without the diagonal"),
         ((4, 4), np.tril_indices(4), "the lower triangle, with the diagonal"),
         ((4, 4), ~np.eye(4, dtype=bool), "every entry off the diagonal"),
@@ -607,7 +611,8 @@ def test_the_block_of_a_product_that_is_wrong():
     assert of_product([right[0], wrong]) == [
         {
             "kind": "entries",
-            "detail": f"worst in b at [2]: given {wrong[2]:.6g}, expected {right[1][2]:.6g}. Only the block of b is wrong; right in a",
+            "detail": f"worst in b at [2]: given {wrong[2]:.6g}, expected {right[1][2]:.6g}. Only the block of b is wrong; "
+            "right in a",
         }
     ]
     assert of_product(right)[0]["kind"] == "unknown"
@@ -645,3 +650,20 @@ def test_of_two_values_no_two_numbers_are_made():
     assert one["kind"] == "entries"
     count = int((y <= q).sum())
     assert one["detail"] == f"wrong only in {count} of 40 entries: those with given > 0; there given = -1 x expected"
+
+
+def test_no_function_that_is_undefined_somewhere():
+    x, t = np.array([1.0, -1.0, -2.0]), np.full(3, ERROR)
+    e = np.array([0.5, 2.0, -1.0])
+    (one,) = said([Seen(x, e + np.array([3.0, 0.1, 0.2]), e, t, {})])  # 3 sqrt(x), where that is defined
+    assert one["kind"] == "unknown"
+
+
+def test_a_transpose_is_not_told_from_the_diagonal():
+    rng = np.random.default_rng(18)
+    x, e, o = rng.standard_normal((3, 6, 6))
+    known = np.eye(6, dtype=bool)
+    known[[0, 1, 2], [3, 4, 5]] = True  # none of them with its mirror image
+    given = np.where(np.eye(6, dtype=bool), e, o)
+    found = said([Seen(x, given, np.where(known, e, np.nan), np.full((6, 6), ERROR), {})])
+    assert {one["kind"] for one in found} <= {"entries", "unknown"}
