@@ -517,7 +517,7 @@ def test_large_arrays_take_little_time():
         ((6, 4), (2, 3), "entry [2, 3]"),
         ((6, 4), ([0, 2], [1, 3]), "entries [0, 1] and [2, 3]"),
         ((4, 4), np.diag_indices(4), "the diagonal"),
-        ((2, 2), ([0, 0, 1], [0, 1, 1]), "all but entry [1, 0]"),
+        ((2, 2), ([0, 0, 1], [0, 1, 1]), "entries [0, 0], [0, 1] and [1, 1]"),
         ((4, 4), np.triu_indices(4, 1), "the upper triangle, without the diagonal"),
         ((4, 4), np.tril_indices(4), "the lower triangle, with the diagonal"),
         ((4, 4), ~np.eye(4, dtype=bool), "every entry off the diagonal"),
