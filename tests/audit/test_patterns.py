@@ -667,3 +667,32 @@ def test_a_transpose_is_not_told_from_the_diagonal():
     given = np.where(np.eye(6, dtype=bool), e, o)
     found = said([Seen(x, given, np.where(known, e, np.nan), np.full((6, 6), ERROR), {})])
     assert {one["kind"] for one in found} <= {"entries", "unknown"}
+
+
+def test_of_two_values_everywhere_wrong_no_two_numbers_are_made():
+    rng = np.random.default_rng(19)
+    e = rng.choice([-1.0, 1.0], 12)
+    e[:2] = 1, -1
+    (one,) = said([Seen(rng.standard_normal(12), 0.2317 * e + 0.5234, e, np.full(12, ERROR), {})])
+    assert one["kind"] == "unknown"
+
+
+def test_wrong_entries_that_differ_from_point_to_point_make_no_pattern():
+    rng = np.random.default_rng(20)
+    x, e = rng.standard_normal((2, 2, 6, 3))
+    seen = [Seen(x[k], at(e[k], k + 1, lambda a: 2 * a), e[k], np.full((6, 3), ERROR), {}) for k in (0, 1)]
+    (one,) = said(seen)
+    assert one["detail"] == "wrong only in 6 of 36 entries, others at each point; there given = 2 x expected"
+
+
+def test_a_row_of_which_little_is_known_is_no_row():
+    wrong, free = np.zeros((2, 6, 5), bool)
+    wrong[0, :2], free[0, 2:] = True, True
+    assert where_wrong(wrong, free) == "entries [0, 0] and [0, 1]"
+
+
+def test_an_order_that_is_as_free_as_the_numbers_is_not_reported():
+    """With an error of a tenth of the numbers, any 200 of them can be brought into an order that fits."""
+    x, g, e = np.random.default_rng(21).uniform(0.3, 2.0, (3, 200))
+    found = said([Seen(x, g, e, np.full(200, 0.2), {})])
+    assert [one["kind"] for one in found] != ["permutation"]
