@@ -260,30 +260,15 @@ def test_every_mistake_is_named(name):
             assert len(found) <= 3, found
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+# These can only be told where every entry is known.
+NEED_ALL = (
+    "mean projected norm spheres exchanged order sorted outer reversed rest integers float32 every row factors numbers"
+).split()
+
+
+@pytest.mark.parametrize("name", [name for name in MISTAKES if not any(word in name for word in NEED_ALL)])
 def test_every_mistake_is_named_where_entries_are_unknown(name):
     mistake = MISTAKES[name]
-    needs_all = (
-        "mean",
-        "projected",
-        "norm",
-        "spheres",
-        "exchanged",
-        "order",
-        "sorted",
-        "another order",
-        "outer",
-        "reversed",
-        "rest",
-    )
-    if any(word in name for word in needs_all) or name in (
-        "integers",
-        "float32",
-        "every second",
-        "row factors",
-        "row numbers",
-    ):
-        pytest.skip("needs every entry")
     rng = np.random.default_rng(len(name) + 1000)
     for shape in mistake.shapes:
         if np.prod(shape) < 9:
