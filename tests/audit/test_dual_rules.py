@@ -1,5 +1,7 @@
 """Every rule of the dual numbers against a derivative that knows nothing of it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.special
@@ -15,7 +17,7 @@ def differences(f, x, v, h=2e-3):
         (np.asarray(f(x + t * v), float) - np.asarray(f(x - t * v), float)) / (2 * t) for t in h / 2.0 ** np.arange(5)
     ]
     for k in range(1, 5):
-        rows = [(4**k * fine - coarse) / (4**k - 1) for coarse, fine in zip(rows, rows[1:], strict=False)]
+        rows = [(4**k * fine - coarse) / (4**k - 1) for coarse, fine in pairwise(rows)]
     return rows[0]
 
 

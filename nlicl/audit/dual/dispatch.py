@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, split, truth
+from .array import Dual, carries, split, truth
 from .rules import FUNCTIONS, METHODS, UFUNCS, NotCarried, name_of
 
 __all__: list[str] = []
@@ -54,7 +54,7 @@ def _into(
         rest["dtype"] = dtype
     if rest:
         raise NotCarried(f"{name_of(ufunc)} has no rule for {', '.join(rest)}")
-    where = truth(where) if isinstance(where, Dual) else where
+    where = truth(where) if carries(where) else where
     (out,) = out if isinstance(out, tuple) else (out,)
     if out is None:
         if where is not True:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, dual
+from .array import Dual, as_array, carries, dual
 from .record import note_comparison
 from .rules import FUNCTIONS, NotCarried, rule
 
@@ -46,7 +46,7 @@ def _extreme(name: str, sign: int) -> Callable[..., Any]:
     def extreme(
         a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = True
     ) -> Any:
-        if out is not None or not isinstance(a, Dual) or isinstance(where, Dual):
+        if out is not None or not isinstance(a, Dual) or carries(where):
             raise NotCarried(f"numpy.{name} has no rule for out")
         initial = None if initial is np._NoValue else initial
         a = a if sign > 0 else np.negative(a)
@@ -133,7 +133,7 @@ def quantile(
     keepdims: Any = False, *, weights: Any = None,
 ) -> Any:  # fmt: skip
     """Between the two entries around the place q (n - 1) of the sorted ones."""
-    if isinstance(q, Dual) or out is not None or overwrite_input or method != "linear" or weights is not None:
+    if carries(q) or out is not None or overwrite_input or method != "linear" or weights is not None:
         raise NotCarried("numpy.quantile has no rule for a Dual as q, out, overwrite_input, weights, or another method")
     lines, axes = _lines(a, axis)
     lines = sort(lines, -1)
@@ -150,7 +150,7 @@ def quantile(
 
 @rule(np.percentile)
 def percentile(a: Any, q: Any, *args: Any, **options: Any) -> Any:
-    if isinstance(q, Dual):
+    if carries(q):
         raise NotCarried("numpy.percentile has no rule for a Dual as q")
     return quantile(a, np.true_divide(q, 100), *args, **options)
 
@@ -160,16 +160,16 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     """How many entries of `a`, in order, are below v (left) or not above it (right)."""
     if sorter is not None or np.size(a) * np.size(v) > LARGEST_TABLE:
         raise NotCarried("numpy.searchsorted has no rule for sorter, or for this many comparisons")
-    v = v if isinstance(v, Dual) else np.asarray(v)
+    v = as_array(v)
     compare = np.less if side == "left" else np.less_equal
-    return compare(a if isinstance(a, Dual) else np.asarray(a), v[..., None]).sum(-1)
+    return compare(as_array(a), v[..., None]).sum(-1)
 
 
 @rule(np.interp)
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
     if period is not None:
         raise NotCarried("numpy.interp has no rule for period")
-    x, xp, fp = (array if isinstance(array, Dual) else np.asarray(array, float) for array in (x, xp, fp))
+    x, xp, fp = map(as_array, (x, xp, fp))
     k = np.clip(searchsorted(xp, x, "right") - 1, 0, len(xp) - 2)
     y = fp[k] + (fp[k + 1] - fp[k]) / (xp[k + 1] - xp[k]) * (x - xp[k])
     y = np.where(x > xp[-1], fp[-1] if right is None else right, y)
