@@ -20,7 +20,7 @@ import scipy.special
 import scipy.stats
 from numpy.testing.overrides import get_overridable_numpy_array_functions
 
-from nlicl.audit.dual import Dual, NotCarried, lift, parts
+from nlicl.audit.dual import Dual, NotCarried, lift, parts, recording
 from nlicl.audit.dual.rules import FUNCTIONS, METHODS, UFUNCS
 
 d = lift(np.array([0.5, 1.5, 0.25]), np.array([1.0, 2, 3]))
@@ -267,6 +267,34 @@ def test_the_message_names_the_function():
             f(d)
     with pytest.raises(NotCarried, match=r"numpy.arctan2.reduce has no rule"):
         np.arctan2.reduce(d)
+
+
+def test_a_loss_may_return_float_if_asked():
+    with recording(float_result=True) as record:
+        result = float(np.sum(d**2))
+    assert type(result) is float and parts(record.returned(result))[1] == 2 * (0.5 + 3 + 0.75)
+    with recording(float_result=True) as record:
+        result = np.sum(d**2)
+    assert record.returned(result) is result
+
+
+HIDDEN = {
+    "another number": lambda: float(s) + 0.0,
+    "a factor": lambda: d * float(s),
+    "twice": lambda: float(d[1] * float(s)),
+    "an equal number": lambda: (float(s), 0.5)[1],
+    "math": lambda: math.exp(s),
+    "a buffer": lambda: put(np.zeros(3), 0, s),
+    "two entries of a buffer": lambda: put(put(np.zeros(3), 0, s), 1, s),
+    "np.float64": lambda: np.float64(float(s)),
+    "an array": lambda: np.array([float(s)]),
+}
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_float_hides_nothing(way):
+    with recording(float_result=True) as record, pytest.raises((NotCarried, ValueError)):
+        record.returned(HIDDEN[way]())
 
 
 def test_what_python_does_with_numbers_carries():

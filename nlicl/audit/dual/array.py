@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .record import note_comparison, note_write
+from .record import note_comparison, note_float, note_write
 from .rules import UFUNCS, NotCarried
 
 __all__ = ["MOST_OBJECTS", "Dual", "as_array", "carries", "dual", "lift", "parts", "split", "truth"]
@@ -169,6 +169,9 @@ class Dual:
         raise AttributeError(f"a Dual has no attribute {name!r}")
 
     # ----- numbers
+    def __float__(self) -> float:
+        return note_float(self, self._value)
+
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(
@@ -372,8 +375,7 @@ def _lost(name: str) -> Callable[..., Any]:
     return lost
 
 
-for _method, _said in {
-    "float": "float()", "int": "int()", "index": "an index", "complex": "complex()", "round": "round()",
+for _method, _said in { "int": "int()", "index": "an index", "complex": "complex()", "round": "round()",
     "trunc": "math.trunc()", "floor": "math.floor()", "ceil": "math.ceil()", "floordiv": "//", "rfloordiv": "//",
     "ifloordiv": "//", "divmod": "divmod()", "rdivmod": "divmod()",
 }.items():  # fmt: skip
