@@ -162,6 +162,14 @@ def test_the_record_counts_ties_and_knows_the_nearest_kink():
     with recording() as record:
         np.sort(-x)
     assert np.isclose(record.crossing, 0.5 / 3)  # of 0 and 0.5, which come together at the rate of 3
+    y = lift(np.array([1.0, 1.0, 2.0, 4.0, 4.0]), np.array([0.0, 1.0, 2.0, 1.0, 0.0]))
+    for f in (np.median, lambda y: np.partition(y, 2), lambda y: np.argpartition(y, 2), lambda y: np.quantile(y, 0.5)):
+        with recording() as record:
+            f(y)
+        assert (record.ties, record.crossing) == (0, 1.0)  # 2 meets 4 - where it is; ties aside do not matter
+    with recording() as record:
+        np.sort(y)
+    assert record.ties == 2
     with recording() as record:
         np.linalg.norm(lift(np.zeros(2), np.ones(2)))
     assert record.ties == 1

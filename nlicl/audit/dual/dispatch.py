@@ -25,7 +25,8 @@ def _array_function(self: Dual, function: Any, types: Any, args: Any, kwargs: An
     found = FUNCTIONS.get(function)
     if found is None:
         raise NotCarried(f"{name_of(function)} has no rule")
-    return _applied(found, name_of(function), args, kwargs)
+    with np.errstate(all="ignore"):  # a rule computes more than the function does
+        return _applied(found, name_of(function), args, kwargs)
 
 
 def _applied(found: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:

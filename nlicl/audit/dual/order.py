@@ -91,33 +91,56 @@ def ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any
 
 
 # ----- sorting
+def _along(a: Any, axis: Any) -> tuple[Any, int]:
+    return (np.ravel(a), 0) if axis is None else (a, axis)
+
+
+def _places(a: Any, axis: int) -> Any:
+    """The stable order along an axis."""
+    value, tangent = np.moveaxis(a._value, axis, -1), np.moveaxis(a._tangent, axis, -1)
+    return np.moveaxis(np.lexsort((tangent, value), -1), -1, axis)
+
+
+def _note_against(a: Any, axis: int, picked: Any) -> None:
+    """Record the comparisons of all entries along an axis with each of those at `picked` in the sorted array `a`."""
+    value, tangent = np.moveaxis(a._value, axis, -1), np.moveaxis(a._tangent, axis, -1)
+    for k in np.unique(picked).tolist():
+        note_comparison(value, tangent, value[..., k, None], tangent[..., k, None])
+
+
 @rule(np.argsort)
 def argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
-    """The stable order; the comparisons of neighbours are recorded."""
+    """The comparisons of neighbours are recorded."""
     if order is not None:
         raise NotCarried("numpy.argsort has no rule for order")
-    a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
-    value, tangent = np.moveaxis(a._value, axis, -1), np.moveaxis(a._tangent, axis, -1)
-    places = np.lexsort((tangent, value), -1)
-    v, t = np.take_along_axis(value, places, -1), np.take_along_axis(tangent, places, -1)
+    a, axis = _along(a, axis)
+    places = _places(a, axis)
+    v, t = (np.moveaxis(np.take_along_axis(part, places, axis), axis, -1) for part in (a._value, a._tangent))
     note_comparison(v[..., 1:], t[..., 1:], v[..., :-1], t[..., :-1])
-    return np.moveaxis(places, -1, axis)
+    return places
 
 
 @rule(np.sort)
 def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
-    a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
+    a, axis = _along(a, axis)
     return np.take_along_axis(a, argsort(a, axis, kind, order), axis)
-
-
-@rule(np.partition)
-def partition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> Any:
-    return sort(a, axis, None, order)
 
 
 @rule(np.argpartition)
 def argpartition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> Any:
-    return argsort(a, axis, None, order)
+    """The whole order; recorded are the comparisons with the entries number `kth`, on which the two sides depend."""
+    if order is not None:
+        raise NotCarried("numpy.argpartition has no rule for order")
+    a, axis = _along(a, axis)
+    places = _places(a, axis)
+    _note_against(np.take_along_axis(a, places, axis), axis, kth)
+    return places
+
+
+@rule(np.partition)
+def partition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> Any:
+    a, axis = _along(a, axis)
+    return np.take_along_axis(a, argpartition(a, kth, axis, kind, order), axis)
 
 
 @rule(np.median)
@@ -136,11 +159,12 @@ def quantile(
     if carries(q) or out is not None or overwrite_input or method != "linear" or weights is not None:
         raise NotCarried("numpy.quantile has no rule for a Dual as q, out, overwrite_input, weights, or another method")
     lines, axes = _lines(a, axis)
-    lines = sort(lines, -1)
+    lines = np.take_along_axis(lines, _places(lines, -1), -1)
     q = np.asarray(q, float)
     place = q * (lines.shape[-1] - 1)
     low = np.floor(place).astype(int)
     high, part = np.minimum(low + 1, lines.shape[-1] - 1), (place - low).astype(a._value.dtype)
+    _note_against(lines, -1, [low, np.where(part > 0, high, low)])
     ends = lines[..., low], lines[..., high]
     y = np.where(part > 0, ends[0] + part * (ends[1] - ends[0]), ends[0])
     y = np.where(np.expand_dims(np.isnan(lines[..., -1]), tuple(range(-q.ndim, 0))), np.nan, y)
