@@ -375,10 +375,12 @@ def _lost(name: str) -> Callable[..., Any]:
     return lost
 
 
-for _method, _said in { "int": "int()", "index": "an index", "complex": "complex()", "round": "round()",
-    "trunc": "math.trunc()", "floor": "math.floor()", "ceil": "math.ceil()", "floordiv": "//", "rfloordiv": "//",
-    "ifloordiv": "//", "divmod": "divmod()", "rdivmod": "divmod()",
-}.items():  # fmt: skip
+_LOST = {
+    "int": "int()", "index": "an index", "complex": "complex()", "round": "round()", "trunc": "math.trunc()",
+    "floor": "math.floor()", "ceil": "math.ceil()", "floordiv": "//", "rfloordiv": "//", "ifloordiv": "//",
+    "divmod": "divmod()", "rdivmod": "divmod()",
+}  # fmt: skip
+for _method, _said in _LOST.items():
     setattr(Dual, f"__{_method}__", _lost(_said))
 
 
