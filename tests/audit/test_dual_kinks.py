@@ -79,6 +79,9 @@ PIECEWISE_LINEAR = {
     "ceil": lambda x: np.ceil(x),
     "trunc": lambda x: np.trunc(x),
     "remainder": lambda x: np.remainder(x, 2.0),
+    "remainder by a number that moves": lambda x: np.remainder(TARGET, x + 4),
+    "copysign of plain zeros": lambda x: np.copysign(x, np.array([0.0, -0.0, 1, -1, 0])),
+    "norm 0": lambda x: np.linalg.norm(x, 0) * 1.0 + x[0],
     "remainder of a negative": lambda x: x % -2.0,
     "nan_to_num": lambda x: np.nan_to_num(np.maximum(x, 0)),
     "searchsorted": lambda x: np.searchsorted(np.array([-1.0, 0, 1]), x) * 1.0 + x,
@@ -176,6 +179,20 @@ def test_the_record_counts_ties_and_knows_the_nearest_kink():
     with recording() as record:
         x * 2 + np.exp(x)
     assert (record.ties, record.crossing, record.scalars) == (0, np.inf, 0)
+
+
+@pytest.mark.parametrize("f", [np.floor, np.ceil, np.trunc, lambda x: x % 1, lambda x: np.remainder(x, 1.0)])
+def test_the_record_knows_the_next_whole_number(f):
+    for x, v, step in (
+        (2.75, 1.0, 0.25),
+        (2.75, -1.0, 0.75),
+        (5.5, 2.0, 0.25),
+        (-1.25, 1.0, 0.25),
+        (-1.25, -1.0, 0.75),
+    ):
+        with recording() as record:
+            f(lift(np.array([x]), np.array([v])))
+        assert record.crossing == step
 
 
 def test_records_nest_and_end():

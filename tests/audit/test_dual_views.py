@@ -104,6 +104,15 @@ def test_views_of_other_layouts(layout):
     assert (parts(e)[0] == 0).all() == (parts(e)[1] == 0).all()
 
 
+def test_flat_is_an_array_too():
+    d = lift(X, V)
+    assert (
+        (parts(np.array(d.flat))[1] == V.ravel()).all() and (parts(d.flat)[0] == X.ravel()).all() and len(d.flat) == 12
+    )
+    d.flat = 0.0
+    assert not parts(d)[1].any()
+
+
 def test_lift_copies():
     x, v = X.copy(), V.copy()
     d = lift(x, v)
