@@ -1,5 +1,7 @@
 """Every rule of the dual numbers against a derivative that knows nothing of it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.special
@@ -15,7 +17,7 @@ def differences(f, x, v, h=2e-3):
         (np.asarray(f(x + t * v), float) - np.asarray(f(x - t * v), float)) / (2 * t) for t in h / 2.0 ** np.arange(5)
     ]
     for k in range(1, 5):
-        rows = [(4**k * fine - coarse) / (4**k - 1) for coarse, fine in zip(rows, rows[1:], strict=False)]
+        rows = [(4**k * fine - coarse) / (4**k - 1) for coarse, fine in pairwise(rows)]
     return rows[0]
 
 
@@ -257,6 +259,7 @@ FUNCTIONS = {
     "nan_to_num": lambda x: np.nan_to_num(np.where(C > 0.5, x, np.nan)),
     "sinc": np.sinc,
     "norm": np.linalg.norm,
+    "norm of three axes": lambda x: np.linalg.norm(x.reshape(2, 3, 2)),
     "norm axis": lambda x: np.linalg.norm(x, axis=1),
     "norm keepdims": lambda x: np.linalg.norm(x, axis=0, keepdims=True),
     "norm 1": lambda x: np.linalg.norm(x[0], 1),
@@ -400,6 +403,11 @@ def test_special_functions_of_two(name):
 @pytest.mark.parametrize("name", ["gammainc", "gammaincc", "jv", "iv", "kv"])
 def test_special_functions_by_their_second_argument(name):
     check(lambda x: getattr(scipy.special, name)(1.3, x), X, V)
+
+
+def test_the_incomplete_beta_function_and_the_inverse_of_log_ndtr():
+    check(lambda x: scipy.special.betainc(1.5, 0.7, x), X, V)
+    check(scipy.special.ndtri_exp, -X, V)
 
 
 def test_terms_of_entropy_at_zero():

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .record import note_comparison, note_write
+from .record import note_comparison, note_float, note_write
 from .rules import UFUNCS, NotCarried
 
-__all__ = ["MOST_OBJECTS", "Dual", "dual", "lift", "parts", "split", "truth"]
+__all__ = ["MOST_OBJECTS", "Dual", "as_array", "carries", "dual", "lift", "parts", "split", "truth"]
 
 MOST_OBJECTS = 4096  # entries of a Dual that may become an object array
 _NUMBERS = frozenset({bool, int, float, np.float64, np.float32, np.int64, np.bool_})
@@ -162,13 +162,16 @@ class Dual:
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_"):
             ufunc = getattr(np, name, None)
-            if isinstance(ufunc, np.ufunc) and ufunc.nin == 1 and ufunc in UFUNCS and not self.ndim:
-                return lambda: ufunc(self)  # what NumPy's loops over object arrays call
+            if isinstance(ufunc, np.ufunc) and ufunc in UFUNCS and ufunc.signature is None and not self.ndim:
+                return lambda *others: ufunc(self, *others)  # what NumPy's loops over object arrays call
             if hasattr(np.ndarray, name):
                 raise _NoAttribute(f"{name} of an array has no rule")
         raise AttributeError(f"a Dual has no attribute {name!r}")
 
     # ----- numbers
+    def __float__(self) -> float:
+        return note_float(self, self._value)
+
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(
@@ -308,6 +311,8 @@ def parts(thing: Any) -> tuple[np.ndarray, np.ndarray | None]:
         values, shape = [value for value, _ in pairs], pairs[0][0].shape
         if any(value.shape != shape for value in values):
             raise NotCarried("a list of Duals of several shapes has no rule")
+        if any(value.dtype.kind not in "biuf" for value in values):
+            raise NotCarried("a list of Duals and other things than real numbers has no rule")
         dtype = np.result_type(*(v if t is not None else x for (v, t), x in zip(pairs, map(_weak, thing), strict=True)))
         zero = np.zeros(shape, dtype)
         return np.array(values, dtype), np.array([zero if t is None else t for _, t in pairs], dtype)
@@ -330,12 +335,28 @@ def _weak(x: Any) -> Any:
 
 
 def _holds_dual(items: Any) -> bool:
+    items = items.ravel().tolist() if isinstance(items, np.ndarray) else items
     return any(
         isinstance(item, Dual)
         or (isinstance(item, list | tuple) and _holds_dual(item))
-        or (isinstance(item, np.ndarray) and item.dtype == object and _holds_dual(item.ravel().tolist()))
+        or (isinstance(item, np.ndarray) and item.dtype == object and _holds_dual(item))
         for item in items
     )
+
+
+def carries(x: Any) -> bool:
+    """Whether x is a Dual, or holds one."""
+    return isinstance(x, Dual | _Flat) or (
+        (isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.dtype == object)) and _holds_dual(x)
+    )
+
+
+def as_array(x: Any) -> Any:
+    """x as a Dual if it is one or holds one, otherwise as a plain array."""
+    if isinstance(x, Dual):
+        return x
+    value, tangent = split(x)
+    return np.asarray(value) if tangent is None else dual(value, tangent)
 
 
 def truth(x: Any) -> Any:
@@ -354,14 +375,15 @@ def _lost(name: str) -> Callable[..., Any]:
     return lost
 
 
-for _method, _said in {
-    "float": "float()", "int": "int()", "index": "an index", "complex": "complex()", "round": "round()",
-    "trunc": "math.trunc()", "floor": "math.floor()", "ceil": "math.ceil()", "floordiv": "//", "rfloordiv": "//",
-    "ifloordiv": "//", "divmod": "divmod()", "rdivmod": "divmod()",
-}.items():  # fmt: skip
+_LOST = {
+    "int": "int()", "index": "an index", "complex": "complex()", "round": "round()", "trunc": "math.trunc()",
+    "floor": "math.floor()", "ceil": "math.ceil()", "floordiv": "//", "rfloordiv": "//", "ifloordiv": "//",
+    "divmod": "divmod()", "rdivmod": "divmod()",
+}  # fmt: skip
+for _method, _said in _LOST.items():
     setattr(Dual, f"__{_method}__", _lost(_said))
 
 
 def _check_key(key: Any) -> None:
-    if isinstance(key, Dual) or (isinstance(key, tuple) and any(isinstance(k, Dual) for k in key)):
+    if not isinstance(key, int | slice) and carries(key):
         raise NotCarried("a Dual as an index has no rule")

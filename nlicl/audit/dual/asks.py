@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, dual, split, truth
+from .array import Dual, carries, dual, split, truth
 from .rules import FUNCTIONS, NotCarried, named, rule
 
 __all__: list[str] = []
@@ -50,7 +50,7 @@ def _of_truth(function: Any) -> Callable[..., Any]:
     """The rule of a function that asks which entries are not 0."""
 
     def apply(a: Any, *args: Any, out: Any = None, **options: Any) -> Any:
-        if out is not None or any(isinstance(x, Dual) for x in (*args, *options.values())):
+        if out is not None or any(map(carries, (*args, *options.values()))):
             raise NotCarried(f"numpy.{function.__name__} has no rule for out")
         return function(truth(a), *args, **options)
 
@@ -99,7 +99,7 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> A
 @rule(np.nan_to_num)
 def nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
     """x where it is finite, a constant elsewhere."""
-    if not copy or any(isinstance(fill, Dual) for fill in (nan, posinf, neginf)):
+    if not copy or any(map(carries, (nan, posinf, neginf))):
         raise NotCarried("numpy.nan_to_num has no rule for copy=False, or for a Dual as fill")
     value, tangent = split(x)
     return dual(np.nan_to_num(value, True, nan, posinf, neginf), np.where(np.isfinite(value), tangent, 0))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, split, truth
+from .array import Dual, carries, split, truth
 from .rules import FUNCTIONS, METHODS, UFUNCS, NotCarried, name_of
 
 __all__: list[str] = []
@@ -25,7 +25,8 @@ def _array_function(self: Dual, function: Any, types: Any, args: Any, kwargs: An
     found = FUNCTIONS.get(function)
     if found is None:
         raise NotCarried(f"{name_of(function)} has no rule")
-    return _applied(found, name_of(function), args, kwargs)
+    with np.errstate(all="ignore"):  # a rule computes more than the function does
+        return _applied(found, name_of(function), args, kwargs)
 
 
 def _applied(found: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
@@ -54,7 +55,7 @@ def _into(
         rest["dtype"] = dtype
     if rest:
         raise NotCarried(f"{name_of(ufunc)} has no rule for {', '.join(rest)}")
-    where = truth(where) if isinstance(where, Dual) else where
+    where = truth(where) if carries(where) else where
     (out,) = out if isinstance(out, tuple) else (out,)
     if out is None:
         if where is not True:

@@ -3,11 +3,12 @@
 Legend as in `ufuncs`. Every comparison is recorded.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .array import Dual, dual, split, truth
+from .array import carries, dual, split, truth
 from .record import note_comparison
 from .rules import UFUNCS, NotCarried
 
@@ -52,33 +53,20 @@ for _ask in (np.isnan, np.isinf, np.isfinite):
     UFUNCS[_ask] = lambda a, ask=_ask: ask(split(a)[0])
 
 
-def chosen(a: Any, b: Any, first: Any, y: Any) -> Any:
-    """y with the tangent of a where `first`, of b elsewhere."""
-    da, db = split(a)[1], split(b)[1]
-    return dual(y, np.where(first, 0 if da is None else da, 0 if db is None else db))
+def _larger(ufunc: Any, sign: int, passes_nan: bool) -> Callable[..., Any]:
+    """The rule of a ufunc that picks the larger of two (sign = 1) or the smaller (-1); NaN is picked, or never."""
+
+    def apply(a: Any, b: Any) -> Any:
+        (a, da), (b, db) = split(a), split(b)
+        first = above(a, da, b, db) if sign > 0 else above(b, db, a, da)
+        first = first | np.isnan(a if passes_nan else b)
+        return dual(ufunc(a, b), np.where(first, 0 if da is None else da, 0 if db is None else db))
+
+    return apply
 
 
-def _maximum(a: Any, b: Any) -> Any:
-    first = above(*split(a), *split(b)) | np.isnan(split(a)[0])
-    return chosen(a, b, first, np.maximum(split(a)[0], split(b)[0]))
-
-
-def _minimum(a: Any, b: Any) -> Any:
-    first = _less(a, b) | np.isnan(split(a)[0])
-    return chosen(a, b, first, np.minimum(split(a)[0], split(b)[0]))
-
-
-def _fmax(a: Any, b: Any) -> Any:
-    first = above(*split(a), *split(b)) | np.isnan(split(b)[0])
-    return chosen(a, b, first, np.fmax(split(a)[0], split(b)[0]))
-
-
-def _fmin(a: Any, b: Any) -> Any:
-    first = _less(a, b) | np.isnan(split(b)[0])
-    return chosen(a, b, first, np.fmin(split(a)[0], split(b)[0]))
-
-
-UFUNCS.update({np.maximum: _maximum, np.minimum: _minimum, np.fmax: _fmax, np.fmin: _fmin})
+UFUNCS[np.maximum], UFUNCS[np.minimum] = _larger(np.maximum, 1, True), _larger(np.minimum, -1, True)
+UFUNCS[np.fmax], UFUNCS[np.fmin] = _larger(np.fmax, 1, False), _larger(np.fmin, -1, False)
 
 
 # ----- signs
@@ -191,7 +179,7 @@ def _fmod(a: Any, b: Any) -> Any:
 
 def _ldexp(a: Any, n: Any) -> Any:
     a, da = split(a)
-    if da is None or isinstance(n, Dual):
+    if da is None or carries(n):
         raise NotCarried("numpy.ldexp has no rule by its exponent")
     return dual(np.ldexp(a, n), np.ldexp(da, n))
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import kinks, ufuncs  # noqa: F401  (they fill the table)
-from .array import Dual, split
+from .array import Dual, as_array, carries, split
 from .rules import METHODS, UFUNCS, NotCarried
 
 __all__: list[str] = []
@@ -15,7 +15,7 @@ __all__: list[str] = []
 # ----- methods of ufuncs
 def _outer(ufunc: Any) -> Callable[..., Any]:
     def outer(a: Any, b: Any) -> Any:
-        a, b = (x if isinstance(x, Dual) else np.asarray(x) for x in (a, b))
+        a, b = as_array(a), as_array(b)
         return ufunc(np.reshape(a, (*a.shape, *(1,) * b.ndim)), b)
 
     return outer
@@ -25,7 +25,7 @@ def _at(ufunc: Any) -> Callable[..., Any]:
     """target[index] = f(target[index], b), one entry after another where an index comes twice."""
 
     def at(target: Any, index: Any, b: Any = None) -> None:
-        if not isinstance(target, Dual) or isinstance(index, Dual):
+        if not isinstance(target, Dual) or carries(index):
             raise NotCarried(f"numpy.{ufunc.__name__}.at has no rule for a plain target: it cannot hold a derivative")
         places = np.arange(target.size).reshape(target.shape)[index]
         every = [None] * places.size if b is None else np.ravel(np.broadcast_to(b, places.shape))
@@ -38,7 +38,7 @@ def _at(ufunc: Any) -> Callable[..., Any]:
 
 def _at_sum(sign: Any) -> Callable[..., Any]:
     def at(target: Any, index: Any, b: Any) -> None:
-        if not isinstance(target, Dual) or isinstance(index, Dual):
+        if not isinstance(target, Dual) or carries(index):
             raise NotCarried(f"numpy.{sign.__name__}.at has no rule for a plain target: it cannot hold a derivative")
         value, tangent = split(b)
         target[...] = target  # a write: recorded, or refused

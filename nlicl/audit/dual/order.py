@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, dual
+from .array import Dual, as_array, carries, dual
 from .record import note_comparison
 from .rules import FUNCTIONS, NotCarried, rule
 
@@ -46,7 +46,7 @@ def _extreme(name: str, sign: int) -> Callable[..., Any]:
     def extreme(
         a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = True
     ) -> Any:
-        if out is not None or not isinstance(a, Dual) or isinstance(where, Dual):
+        if out is not None or not isinstance(a, Dual) or carries(where):
             raise NotCarried(f"numpy.{name} has no rule for out")
         initial = None if initial is np._NoValue else initial
         a = a if sign > 0 else np.negative(a)
@@ -91,33 +91,56 @@ def ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any
 
 
 # ----- sorting
+def _along(a: Any, axis: Any) -> tuple[Any, int]:
+    return (np.ravel(a), 0) if axis is None else (a, axis)
+
+
+def _places(a: Any, axis: int) -> Any:
+    """The stable order along an axis."""
+    value, tangent = np.moveaxis(a._value, axis, -1), np.moveaxis(a._tangent, axis, -1)
+    return np.moveaxis(np.lexsort((tangent, value), -1), -1, axis)
+
+
+def _note_against(a: Any, axis: int, picked: Any) -> None:
+    """Record the comparisons of all entries along an axis with each of those at `picked` in the sorted array `a`."""
+    value, tangent = np.moveaxis(a._value, axis, -1), np.moveaxis(a._tangent, axis, -1)
+    for k in np.unique(picked).tolist():
+        note_comparison(value, tangent, value[..., k, None], tangent[..., k, None])
+
+
 @rule(np.argsort)
 def argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
-    """The stable order; the comparisons of neighbours are recorded."""
+    """The comparisons of neighbours are recorded."""
     if order is not None:
         raise NotCarried("numpy.argsort has no rule for order")
-    a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
-    value, tangent = np.moveaxis(a._value, axis, -1), np.moveaxis(a._tangent, axis, -1)
-    places = np.lexsort((tangent, value), -1)
-    v, t = np.take_along_axis(value, places, -1), np.take_along_axis(tangent, places, -1)
+    a, axis = _along(a, axis)
+    places = _places(a, axis)
+    v, t = (np.moveaxis(np.take_along_axis(part, places, axis), axis, -1) for part in (a._value, a._tangent))
     note_comparison(v[..., 1:], t[..., 1:], v[..., :-1], t[..., :-1])
-    return np.moveaxis(places, -1, axis)
+    return places
 
 
 @rule(np.sort)
 def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
-    a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
+    a, axis = _along(a, axis)
     return np.take_along_axis(a, argsort(a, axis, kind, order), axis)
-
-
-@rule(np.partition)
-def partition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> Any:
-    return sort(a, axis, None, order)
 
 
 @rule(np.argpartition)
 def argpartition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> Any:
-    return argsort(a, axis, None, order)
+    """The whole order; recorded are the comparisons with the entries number `kth`, on which the two sides depend."""
+    if order is not None:
+        raise NotCarried("numpy.argpartition has no rule for order")
+    a, axis = _along(a, axis)
+    places = _places(a, axis)
+    _note_against(np.take_along_axis(a, places, axis), axis, kth)
+    return places
+
+
+@rule(np.partition)
+def partition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> Any:
+    a, axis = _along(a, axis)
+    return np.take_along_axis(a, argpartition(a, kth, axis, kind, order), axis)
 
 
 @rule(np.median)
@@ -133,14 +156,15 @@ def quantile(
     keepdims: Any = False, *, weights: Any = None,
 ) -> Any:  # fmt: skip
     """Between the two entries around the place q (n - 1) of the sorted ones."""
-    if isinstance(q, Dual) or out is not None or overwrite_input or method != "linear" or weights is not None:
+    if carries(q) or out is not None or overwrite_input or method != "linear" or weights is not None:
         raise NotCarried("numpy.quantile has no rule for a Dual as q, out, overwrite_input, weights, or another method")
     lines, axes = _lines(a, axis)
-    lines = sort(lines, -1)
+    lines = np.take_along_axis(lines, _places(lines, -1), -1)
     q = np.asarray(q, float)
     place = q * (lines.shape[-1] - 1)
     low = np.floor(place).astype(int)
     high, part = np.minimum(low + 1, lines.shape[-1] - 1), (place - low).astype(a._value.dtype)
+    _note_against(lines, -1, [low, np.where(part > 0, high, low)])
     ends = lines[..., low], lines[..., high]
     y = np.where(part > 0, ends[0] + part * (ends[1] - ends[0]), ends[0])
     y = np.where(np.expand_dims(np.isnan(lines[..., -1]), tuple(range(-q.ndim, 0))), np.nan, y)
@@ -150,7 +174,7 @@ def quantile(
 
 @rule(np.percentile)
 def percentile(a: Any, q: Any, *args: Any, **options: Any) -> Any:
-    if isinstance(q, Dual):
+    if carries(q):
         raise NotCarried("numpy.percentile has no rule for a Dual as q")
     return quantile(a, np.true_divide(q, 100), *args, **options)
 
@@ -160,16 +184,16 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     """How many entries of `a`, in order, are below v (left) or not above it (right)."""
     if sorter is not None or np.size(a) * np.size(v) > LARGEST_TABLE:
         raise NotCarried("numpy.searchsorted has no rule for sorter, or for this many comparisons")
-    v = v if isinstance(v, Dual) else np.asarray(v)
+    v = as_array(v)
     compare = np.less if side == "left" else np.less_equal
-    return compare(a if isinstance(a, Dual) else np.asarray(a), v[..., None]).sum(-1)
+    return compare(as_array(a), v[..., None]).sum(-1)
 
 
 @rule(np.interp)
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
     if period is not None:
         raise NotCarried("numpy.interp has no rule for period")
-    x, xp, fp = (array if isinstance(array, Dual) else np.asarray(array, float) for array in (x, xp, fp))
+    x, xp, fp = map(as_array, (x, xp, fp))
     k = np.clip(searchsorted(xp, x, "right") - 1, 0, len(xp) - 2)
     y = fp[k] + (fp[k + 1] - fp[k]) / (xp[k + 1] - xp[k]) * (x - xp[k])
     y = np.where(x > xp[-1], fp[-1] if right is None else right, y)

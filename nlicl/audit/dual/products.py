@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, dual, split
+from .array import Dual, as_array, dual, split
 from .rules import FUNCTIONS, NotCarried, named, rule
 from .ufuncs import product
 
@@ -78,7 +78,7 @@ def matrix_power(a: Any, n: int) -> Any:
 @rule(np.polyval)
 def polyval(p: Any, x: Any) -> Any:
     """Horner's rule."""
-    x = x if isinstance(x, Dual) else np.asarray(x)
+    x = as_array(x)
     y = np.zeros_like(x) if isinstance(x, Dual) else np.zeros(x.shape)
     for coefficient in p:
         y = y * x + coefficient

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Record", "note_comparison", "note_write", "recording"]
+from .rules import NotCarried
+
+__all__ = ["Record", "note_comparison", "note_float", "note_write", "recording"]
 
 _current: ContextVar["Record | None"] = ContextVar("record", default=None)
 
@@ -32,15 +34,39 @@ class Record:
     def __init__(self) -> None:
         self.ties, self.crossing, self.scalars = 0, float("inf"), 0
         self.changed: list[np.ndarray] = []
+        self.may_float = False
+        self._float: tuple[float, Any] | None = None
+
+    def returned(self, result: Any) -> Any:
+        """The result of a run under `recording(float_result=True)`: of a loss that returns float(d), the Dual d.
+
+        Exactly one float() was allowed in the run. The result carries if it is that very number, whatever else the number
+        was used for; a result without it does not carry, because the number may be hidden in it.
+
+        Raises
+        ------
+        NotCarried
+            float() was called, and the result is something else.
+        """
+        if self._float is None:
+            return result
+        number, source = self._float
+        if result is not number:
+            raise NotCarried("float() of a Dual has no rule: it would lose the derivative")
+        return source
 
     def __repr__(self) -> str:
         return f"Record(ties={self.ties}, crossing={self.crossing}, scalars={self.scalars})"
 
 
 @contextmanager
-def recording() -> Iterator[Record]:
-    """A new record of everything that happens inside the `with` block."""
+def recording(float_result: bool = False) -> Iterator[Record]:
+    """A new record of everything that happens inside the `with` block.
+
+    With `float_result`, one float(d) is allowed, for losses that return it: `Record.returned` makes sure that they do.
+    """
     record = Record()
+    record.may_float = float_result
     token = _current.set(record)
     try:
         yield record
@@ -73,3 +99,13 @@ def note_write(array: np.ndarray) -> None:
         array = array.base
     if not any(array is known for known in record.changed):
         record.changed.append(array)
+
+
+def note_float(source: Any, value: Any) -> float:
+    """float() of a Dual: allowed once, in a record that asks for it."""
+    record = _current.get()
+    if record is None or not record.may_float or record._float is not None:
+        raise NotCarried("float() of a Dual has no rule: it would lose the derivative")
+    number = float(value)
+    record._float = number, source
+    return number

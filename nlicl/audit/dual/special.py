@@ -4,6 +4,7 @@ Legend as in `ufuncs`. A parameter without a known derivative (the order of a Be
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ ROOT_PI = float(np.sqrt(np.pi))
 ROOT_2PI = float(np.sqrt(2 * np.pi))
 
 
+@cache
 def special_rules() -> dict[Any, Callable[..., Any]]:
     """The rule of each of scipy.special's ufuncs that has one."""
     import scipy.special as s
@@ -30,7 +32,6 @@ def special_rules() -> dict[Any, Callable[..., Any]]:
         "gamma": lambda a, y: y * s.psi(a),
         "rgamma": lambda a, y: -y * s.psi(a),
         "psi": lambda a, y: s.polygamma(1, a),
-        "digamma": lambda a, y: s.polygamma(1, a),
         "erf": lambda a, y: 2 / ROOT_PI * np.exp(-a * a),
         "erfc": lambda a, y: -2 / ROOT_PI * np.exp(-a * a),
         "erfcx": lambda a, y: 2 * a * y - 2 / ROOT_PI,

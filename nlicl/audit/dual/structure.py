@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import MOST_OBJECTS, Dual, dual, parts, split, truth
+from .array import MOST_OBJECTS, Dual, carries, dual, parts, split, truth
 from .record import note_write
 from .rules import FUNCTIONS, NotCarried, named, rule
 
@@ -25,7 +25,7 @@ def linear(function: Callable[..., Any]) -> Callable[..., Any]:
     """The rule of a function that is linear in its first argument, whatever the others: dy = f(da)."""
 
     def apply(a: Any, *args: Any, **options: Any) -> Any:
-        if any(isinstance(x, Dual) for x in (*args, *options.values())) or options.get("out") is not None:
+        if any(map(carries, (*args, *options.values()))) or options.get("out") is not None:
             raise NotCarried(f"numpy.{function.__name__} has no rule for a Dual or out among its options")
         a, da = split(a)
         y = function(a, *args, **options)
@@ -53,11 +53,7 @@ def joined(function: Callable[..., Any]) -> Callable[..., Any]:
     """The rule of a function that joins the arrays of a sequence."""
 
     def apply(arrays: Any, *args: Any, **options: Any) -> Any:
-        if (
-            any(isinstance(x, Dual) for x in (*args, *options.values()))
-            or len(args) > 1
-            or options.get("out") is not None
-        ):
+        if any(map(carries, (*args, *options.values()))) or len(args) > 1 or options.get("out") is not None:
             raise NotCarried(f"numpy.{function.__name__} has no rule for out")
         arrays = list(arrays)
         y = function([split(array)[0] for array in arrays], *args, **options)
@@ -107,11 +103,8 @@ def compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
     if out is not None:
         raise NotCarried("numpy.compress has no rule for out")
     condition = truth(condition)
-    return np.compress(condition, a, axis) if not isinstance(a, Dual) else _compressed(a, condition, axis)
-
-
-def _compressed(a: Dual, condition: Any, axis: Any) -> Any:
-    return dual(np.compress(condition, a._value, axis), np.compress(condition, a._tangent, axis))
+    y = np.compress(condition, split(a)[0], axis)
+    return dual(y, np.compress(condition, tangent_of(a), axis)) if carries(a) else y
 
 
 @rule(np.extract)
@@ -121,9 +114,7 @@ def extract(condition: Any, arr: Any) -> Any:
 
 def _each(function: Any) -> Callable[..., Any]:
     def apply(*arrays: Any) -> Any:
-        out = tuple(
-            dual(function(split(x)[0]), function(tangent_of(x))) if isinstance(x, Dual) else function(x) for x in arrays
-        )
+        out = tuple(dual(function(split(x)[0]), function(tangent_of(x))) if carries(x) else function(x) for x in arrays)
         return out if len(out) != 1 else out[0]
 
     return apply
@@ -143,13 +134,13 @@ def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: Any = "xy") -> Any:
     options = {"sparse": sparse, "indexing": indexing}
     values, tangents = (np.meshgrid(*(part(x) for x in xi), **options) for part in (lambda x: split(x)[0], tangent_of))
-    return tuple(dual(v, t) if isinstance(x, Dual) else v for x, v, t in zip(xi, values, tangents, strict=True))
+    return tuple(dual(v, t) if carries(x) else v for x, v, t in zip(xi, values, tangents, strict=True))
 
 
 # ----- choices
 @rule(np.where)
 def where(condition: Any, *choices: Any) -> Any:
-    condition = truth(condition) if isinstance(condition, Dual) else condition
+    condition = truth(condition) if carries(condition) else condition
     if not choices:
         return np.nonzero(condition)
     x, y = choices
@@ -170,7 +161,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 @rule(np.choose)
 def choose(a: Any, choices: Any, out: Any = None, mode: Any = "raise") -> Any:
-    if isinstance(a, Dual) or out is not None:
+    if carries(a) or out is not None:
         raise NotCarried("numpy.choose has no rule for a Dual as index, or for out")
     choices = list(choices)
     y = np.choose(a, [split(x)[0] for x in choices], mode=mode)
@@ -253,7 +244,7 @@ def _written(function: Callable[..., Any], source: int, source_name: str) -> Cal
     def apply(*args: Any, **options: Any) -> None:
         inputs = list(args) + ([options.pop(source_name)] if len(args) <= source else [])
         target, item = inputs[0], inputs[source]
-        if any(isinstance(x, Dual) for n, x in enumerate(inputs) if n not in (0, source)) or len(inputs) <= source:
+        if any(carries(x) for n, x in enumerate(inputs) if n not in (0, source)) or len(inputs) <= source:
             raise NotCarried(f"numpy.{function.__name__} has no rule for a Dual that says where")
         if (
             isinstance(target, np.ndarray)
@@ -288,4 +279,4 @@ for _function, _source, _name in (
 
 @rule(np.copyto)
 def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
-    _written(np.copyto, 1, "src")(dst, src, casting=casting, where=truth(where) if isinstance(where, Dual) else where)
+    _written(np.copyto, 1, "src")(dst, src, casting=casting, where=truth(where) if carries(where) else where)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, dual, split
+from .array import Dual, as_array, carries, dual, split
 from .record import note_comparison
 from .rules import FUNCTIONS, METHODS, NotCarried, named, rule
 from .structure import linear, tangent_of
@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 
 def _no_out(function: str, out: Any, *plain: Any) -> None:
-    if out is not None or any(isinstance(x, Dual) for x in plain):
+    if out is not None or any(map(carries, plain)):
         raise NotCarried(f"numpy.{function} has no rule for out, or for a Dual among its options")
 
 
@@ -48,7 +48,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
         raise NotCarried("numpy.average has no rule for returned")
     if weights is None:
         return np.mean(a, axis, keepdims=keepdims)
-    weights = weights if isinstance(weights, Dual) else np.asarray(weights)
+    weights = as_array(weights)
     if np.shape(weights) != np.shape(a):
         if not isinstance(axis, int):
             raise NotCarried("numpy.average has no rule for weights of several axes")
@@ -188,7 +188,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
         steps = np.reshape(np.diff(x), [-1 if k == axis % np.ndim(y) else 1 for k in range(np.ndim(y))])
     else:
         steps = np.diff(x, axis=axis)
-    y = np.moveaxis(y if isinstance(y, Dual) else np.asarray(y), axis, -1)  # type: ignore[type-var]
+    y = np.moveaxis(as_array(y), axis, -1)
     steps = np.moveaxis(steps, axis, -1) if np.ndim(steps) else steps
     return np.sum((y[..., 1:] + y[..., :-1]) / 2 * steps, -1)
 

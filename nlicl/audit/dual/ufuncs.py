@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import Dual, dual, split
+from .array import carries, dual, split
 from .rules import FUNCTIONS, UFUNCS, NotCarried, name_of
 
 __all__ = ["product", "smooth"]
@@ -114,7 +114,7 @@ def product(function: Callable[..., Any]) -> Callable[..., Any]:
     """The rule of a function that is linear in each of two arrays: dy = f(da, b) + f(a, db)."""
 
     def apply(a: Any, b: Any, *args: Any, **options: Any) -> Any:
-        if any(isinstance(x, Dual) for x in (*args, *options.values())):
+        if any(map(carries, (*args, *options.values()))):
             raise NotCarried(f"{name_of(function)} has no rule for a Dual among its options")
         (a, da), (b, db) = split(a), split(b)
         y, dy = function(a, b, *args, **options), None
