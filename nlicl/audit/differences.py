@@ -15,6 +15,7 @@ __all__ = ["Estimate", "estimate", "noise"]
 LEVELS = 34  # of halved steps, at most
 KINK = 1e-4  # one-sided derivatives that differ by this share of the larger one are two
 NEAR = 2.0**-20  # the step of a last look
+NOISY = 1e-12  # a function whose values have a rounding beyond this share of them
 ROUNDING = 4.0  # the error that a value's rounding makes in a quotient, in roundings a step
 
 
@@ -70,38 +71,42 @@ def _holds_near(f: Callable[[float], float], found: Estimate, rounding: float) -
 def _from(f: Callable[[float], float], base: float, rounding: float, first: float) -> Estimate:
     """`estimate` with steps from `first` down."""
     values: list[tuple[float, float, float]] = []  # (h, f(h), f(-h)), from the longest step
-    central, best, error = _Table(4.0), np.nan, np.inf
+    rows = 2 if rounding < NOISY * abs(base) else 4  # with few digits, rows agree by chance more easily
+    central, best, error = _Table(4.0, rows), np.nan, np.inf
     for level in range(LEVELS):
         h = first * 2.0**-level
         above, below = _value(f, h), _value(f, -h)
         if not (np.isfinite(above) and np.isfinite(below)):
-            values, central, best, error = [], _Table(4.0), np.nan, np.inf  # the domain ends before: begin again
+            values, central, best, error = [], _Table(4.0, rows), np.nan, np.inf  # the domain ends before: begin again
             continue
         values.append((h, above, below))
         value, off = central.add((above - below) / (2 * h), ROUNDING * rounding / h)
         if off < error:
             best, error = value, off
         floor = ROUNDING * rounding / h
-        if len(values) > 2 and (error <= 4 * floor or error <= 1e-13 * abs(best)):
+        if len(values) > rows and (error <= 4 * floor or error <= 1e-13 * abs(best)):
             break
     if not values:
         return Estimate(np.nan, np.nan, np.inf)
-    sides = _two_sides(values, base, rounding)
-    if sides is not None:
-        return sides
+    right, left, doubt = _two_sides(values, base, rounding)
+    apart = abs(right - left)
+    if _lasts(values, base, right - left) and apart > KINK * max(abs(right), abs(left)) + 10 * doubt:
+        return Estimate(right, left, doubt)
+    if apart > 3 * doubt:  # a kink too slight, or too near, to be sure of: the derivative is either of the two
+        error = max(error, apart)
     return Estimate(best, best, error)
 
 
 class _Table:
     """Romberg's extrapolation of quotients whose error is a series in powers of h^(log2 factor)."""
 
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
+    def __init__(self, factor: float, rows: int = 2) -> None:
+        self.factor, self.rows = factor, rows
         self.row: list[float] = []
-        self.last: float | None = None
+        self.found: list[float] = []
 
     def add(self, quotient: float, floor: float) -> tuple[float, float]:
-        """(best value of the new row, estimate of its error): two neighbours and the row before must agree with it."""
+        """(best value of the new row, estimate of its error): its neighbours and the rows before must agree with it."""
         new, power = [quotient], self.factor
         for previous in self.row:
             new.append(new[-1] + (new[-1] - previous) / (power - 1))
@@ -111,16 +116,17 @@ class _Table:
             off = max(abs(new[k] - new[k - 1]), abs(new[k] - self.row[k - 1]), floor)
             if off < error:
                 best, error = new[k], off
-        if self.last is not None:
-            error = max(error, abs(best - self.last))  # an agreement of one pair alone is luck
+        if len(self.found) >= self.rows - 1:  # an agreement of one pair alone is luck
+            error = max(error, *(abs(best - value) for value in self.found[1 - self.rows :]))
         else:
             error = np.inf
-        self.row, self.last = new[:9], best
+        self.row = new[:9]
+        self.found.append(best)
         return best, error
 
 
-def _two_sides(values: list[tuple[float, float, float]], base: float, rounding: float) -> Estimate | None:
-    """Both one-sided derivatives, if they differ: on a kink."""
+def _two_sides(values: list[tuple[float, float, float]], base: float, rounding: float) -> tuple[float, float, float]:
+    """(derivative from the right, from the left, error of their difference)."""
     sides = []
     for side in (0, 1):
         table, best, error = _Table(2.0), np.nan, np.inf
@@ -131,16 +137,12 @@ def _two_sides(values: list[tuple[float, float, float]], base: float, rounding: 
                 best, error = value, off
         sides.append((best, error))
     (right, e_right), (left, e_left) = sides
-    error = e_right + e_left
-    if not np.isfinite(error):
-        return None
-    # A kink keeps its jump at every step; a bend, and a kink near by, lose theirs with it.
-    jumps = [(above - 2 * base + below) / h for h, above, below in values[-3:]]
-    lasting = all(np.sign(jump) == np.sign(right - left) for jump in jumps)
-    size = max(abs(right), abs(left))
-    if lasting and abs(right - left) > KINK * size + 10 * error:
-        return Estimate(right, left, error)
-    return None
+    return right, left, e_right + e_left
+
+
+def _lasts(values: list[tuple[float, float, float]], base: float, jump: float) -> bool:
+    """Whether the slope jumps at the shortest steps, too: a bend, and a kink near by, lose theirs with the step."""
+    return all(np.sign((above - 2 * base + below) / h) == np.sign(jump) for h, above, below in values[-3:])
 
 
 def noise(f: Callable[[float], float], base: float) -> float:
@@ -156,7 +158,10 @@ def noise(f: Callable[[float], float], base: float) -> float:
         values = np.array([base] + [_value(f, k * h) for k in range(1, 9)])
         if not np.isfinite(values).all():
             return least
-        if len(np.unique(values)) >= 5:
+        distinct = np.unique(values)
+        if 1 < len(distinct) < len(values):  # some are equal: they lie on a grid
+            least = max(least, 0.5 * float(np.min(np.diff(distinct))))
+        if len(distinct) >= 5:
             break
         h *= 32
     else:

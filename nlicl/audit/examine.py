@@ -18,11 +18,11 @@ __all__ = ["CEILING", "Examiner", "Place", "Precision", "Sight"]
 
 CEILING = 1e-3  # no entry is called right that could be wrong by more
 ITERATES = 3  # comparisons of single numbers from which on a loss may be an iteration that stops by its values
+SURELY = 100  # times its error, a difference that differences see is one where halving does not bring it to entries
 SAMPLE = 64  # entries of a large argument that are looked at one by one
 LOCATE = 12  # wrong entries that are searched for by halving
 HALVINGS = 400  # slopes for it
 NUDGES = 3
-NOISE = 30.0  # times the largest change that nudges make: what rounding may do elsewhere
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,17 @@ class Precision:
         single = eps > 1e-10
         if tolerance is not None:
             return cls(eps, tolerance, 1e-3)
-        return cls(eps, 3e-4, 1e-2) if single else cls(eps, 1e-10, 1e-5)
+        return cls(eps, 3e-4, 1e-3) if single else cls(eps, 1e-10, 1e-5)
+
+    @property
+    def margin(self) -> float:
+        """Times the largest change that nudges make: what rounding may do elsewhere. Of few digits less can be given away."""
+        return 4.0 if self.eps > 1e-10 else 30.0
+
+    @property
+    def rounding(self) -> float:
+        """What a right gradient may be off by, relative to the largest entry of its array: sums round so."""
+        return 64 * self.eps
 
     @property
     def zero(self) -> float:
@@ -243,7 +253,7 @@ class Examiner:
     def empty(self, place: Place, k: int) -> Sight:
         x, given = place.x[k], place.given[k]
         unseen = np.full(x.shape, np.nan)
-        rounding = NOISE * float(np.max(place.noise[k], initial=0.0))
+        rounding = self.precision.margin * float(np.max(place.noise[k], initial=0.0))
         wrong = ~np.isfinite(given)
         return Sight(
             self.function.arguments.names[k], x.astype(float), given, unseen, unseen.copy(), wrong, rounding=rounding
@@ -281,10 +291,10 @@ class Examiner:
         scale, p = sight.scale, self.precision
         seen = ~np.isnan(sight.expected)
         if sight.kinks:  # there the gradient may jump when x moves: that is no rounding
-            sight.rounding = NOISE * float(np.max(place.noise[k], initial=0.0, where=seen))
+            sight.rounding = self.precision.margin * float(np.max(place.noise[k], initial=0.0, where=seen))
         with np.errstate(all="ignore"):
             size = np.maximum(abs(sight.expected), p.floor * scale)
-            sight.allowed += p.relative * size + NOISE * place.noise[k]
+            sight.allowed += p.relative * size + self.precision.margin * place.noise[k]
             off = abs(sight.given - sight.expected)
             suspects = seen & ~(off <= sight.allowed) & np.isfinite(sight.given)
             slight = suspects & (off <= (1e-2 if p.eps > 1e-10 else 1e-6) * max(scale, 1e-300))
@@ -293,6 +303,8 @@ class Examiner:
         for index in _few(suspects & ~(off <= sight.allowed), 50, off):
             if self.hidden_kink(place, k, sight, index):
                 seen[index] = False
+        slightly = seen & (off > sight.allowed) & (off <= p.rounding * scale)  # a sum of large terms may round so
+        sight.allowed[slightly] = off[slightly]
         sight.wrong |= seen & ~(off <= sight.allowed)
         with np.errstate(all="ignore"):
             larger = np.maximum(abs(sight.expected), abs(sight.given))
@@ -301,7 +313,7 @@ class Examiner:
             coarse &= (abs(sight.given) > p.zero * scale) & (larger > sight.rounding)
         self.confirm(place, k, sight)
         for index, slope in sight.kinks.items():
-            slack = 1e-5 * max(abs(slope.up), abs(slope.down)) + 3 * slope.error + NOISE * float(place.noise[k][index])
+            slack = 1e-5 * max(abs(slope.up), abs(slope.down)) + 3 * slope.error + self.precision.margin * float(place.noise[k][index])
             low, high = sorted((slope.up, slope.down))
             if not low - slack <= sight.given[index] <= high + slack and np.isfinite(sight.given[index]):
                 if slope.ties in (0, 1):
@@ -334,8 +346,8 @@ class Examiner:
         if not self.witnesses[k].exact:  # another row of steps: an estimate of an error is an estimate
             again = self.differences(place.x, only(place.x, k, step), first=0.19)
             if again.known:
-                return 3 * abs(again.middle / h - float(sight.expected[index])) + NOISE * 0.1 * moved
-        return NOISE * moved
+                return 3 * abs(again.middle / h - float(sight.expected[index])) + self.precision.margin * 0.1 * moved
+        return self.precision.margin * moved
 
     def confirm(self, place: Place, k: int, sight: Sight) -> None:
         """Doubt the witness where it may be at fault.
@@ -388,12 +400,14 @@ class Examiner:
             slope, _ = tried(self.witnesses[k], place.x, only(place.x, k, step))
             if slope is not None:
                 said = float(np.sum(sight.given * step))
-                error = 3 * slope.error + NOISE * float(np.sqrt(np.sum((place.noise[k] * step) ** 2)))
+                error = 3 * slope.error + self.precision.margin * float(np.sqrt(np.sum((place.noise[k] * step) ** 2)))
                 error += self.precision.relative * abs(said)
-                if abs(said - slope.middle) > error:
-                    sight.spread = abs(said - slope.middle) / abs(said)
+                error += self.precision.rounding * sight.scale * float(np.sqrt(np.sum(step * step)))
+                off = abs(said - slope.middle)
+                if off > error * (1 if self.witnesses[k].exact else SURELY):
+                    sight.spread = off / abs(said)
                     return
-                if error <= CEILING * abs(said):
+                if off <= error <= CEILING * abs(said):
                     sight.grouped = len(indices)
                     return
         sight.coarse = indices
@@ -453,7 +467,7 @@ class Examiner:
         """Sizes of a direction's entries: such that each entry of the gradient counts alike; and as large as the argument."""
         if self.witnesses[k].exact:
             largest = float(np.max(abs(given), initial=0.0))
-            yield 1 / np.maximum(abs(given), 1e-6 * largest if largest > 0 else 1.0)
+            yield 1 / np.maximum(abs(given), max(1e-6, self.precision.zero) * largest if largest > 0 else 1.0)
             if everything:
                 yield np.ones(given.shape)
         else:
@@ -471,15 +485,16 @@ class Examiner:
             return None
         terms = given * step
         said, size = float(np.sum(terms)), float(np.sqrt(np.sum(terms * terms)))
-        error = self.precision.relative * size + NOISE * float(np.sqrt(np.sum((place.noise[k] * step) ** 2)))
+        error = self.precision.relative * size + self.precision.margin * float(np.sqrt(np.sum((place.noise[k] * step) ** 2)))
         error += 3 * slope.error + 8 * self.precision.eps * float(np.sum(abs(terms)))
+        error += self.precision.rounding * float(np.max(abs(given))) * float(np.sqrt(np.sum(step * step)))
         off = abs(said - slope.middle)
         kink = slope.has_kink(size)
         if again and error < off < CEILING * max(size, abs(slope.middle)) and not kink:
             for _ in range(NUDGES):
                 nudged, _ = tried(self.witnesses[k], self.nudged(place.x), only(place.x, k, step))
                 if nudged is not None:
-                    error += NOISE * abs(nudged.middle - slope.middle)
+                    error += self.precision.margin * abs(nudged.middle - slope.middle)
         largest = max(size, abs(slope.middle), 1e-300)
         return _Off(said - slope.middle, error, off / largest, kink, not kink and off > error)
 
@@ -538,7 +553,10 @@ class Examiner:
             if half.wrong:
                 parts.append((first, half.signed))
         if not sight.wrong.any():
-            sight.spread = found.relative
+            if self.witnesses[k].exact or abs(found.signed) > SURELY * found.error:
+                sight.spread = found.relative
+            else:
+                sight.unconfirmed = found.relative
 
     def guard(self, place: Place, k: int, sight: Sight) -> None:
         """The witness itself beside differences along one direction, where it is not differences."""

@@ -225,7 +225,7 @@ class _Audit:
     def see(self, repeated: float) -> None:
         """Every argument at every place."""
         witnessed = [self.witnessed(x) for x, _ in self.places]
-        differences = Differences(self.function, "", repeated)
+        differences = Differences(self.function, "", repeated, self.precision.eps)
         witnesses = chosen(self.function, witnessed, differences, self.rng)
         self.examiner = Examiner(self.function, witnesses, differences, self.precision, self.rng)
         self.examiner.projections = self.projections

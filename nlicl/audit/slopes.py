@@ -142,9 +142,10 @@ class Differences:
 
     name, exact, sound, decisions = "differences", False, False, 0
 
-    def __init__(self, function: Function, why: str, repeated: float) -> None:
-        self.function, self.why, self.repeated = function, why, repeated
+    def __init__(self, function: Function, why: str, repeated: float, eps: float) -> None:
+        self.function, self.why, self.repeated, self.eps = function, why, repeated, eps
         self._noise: dict[bytes, float] = {}
+        self._largest = 0.3 * eps  # of what was measured, relative to the value: one measurement may be lucky
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], first: float = 0.25) -> Slope:
         length = step_length(leaves, v)
@@ -161,7 +162,9 @@ class Differences:
             rng = np.random.default_rng(len(key))
             v = [unit(leaf) * rng.choice([-1.0, 1.0], leaf.shape) for leaf in leaves]
             f = along(self.function, leaves, v)
-            self._noise[key] = max(differences.noise(f, f(0.0)), self.repeated)
+            base = f(0.0)
+            self._noise[key] = max(differences.noise(f, base), self._largest * abs(base), self.repeated)
+            self._largest = max(self._largest, 0.5 * self._noise[key] / max(abs(base), 1e-300))
         return self._noise[key]
 
 
@@ -247,4 +250,4 @@ def _complex_or_differences(
                 continue
             if witness.confirmed(place, directions, differences):
                 return witness
-    return Differences(function, why, differences.repeated)
+    return Differences(function, why, differences.repeated, differences.eps)
