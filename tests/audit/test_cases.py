@@ -520,3 +520,18 @@ def test_part_of_the_loss_computed_on_the_real_part():
         loss = lambda x, s=share: np.sum(np.sin(x)) + s * np.sum(np.real(x) ** 2)  # noqa: E731
         assert verdict(loss, lambda x, s=share: np.cos(x) + 2 * s * x, x) == "agree"
         assert verdict(loss, np.cos, x) in (("disagree",) if share > 1e-6 else NOT_RIGHT)
+
+
+@pytest.mark.parametrize("through", ["text", "bytes", "ints"])
+def test_one_argument_that_enters_by_other_means(through):
+    """A derivative that is lost on the way is not a derivative of zero."""
+    way = {
+        "text": lambda b: sum(float(repr(float(v))) ** 2 for v in b),
+        "bytes": lambda b: np.sum(np.frombuffer(np.asarray(b, float).tobytes()) ** 2),
+        "ints": lambda b: sum((int(float(v) * 2**60) / 2**60) ** 2 for v in b),
+    }[through]
+    a, b = np.random.default_rng(0).standard_normal((2, 3))
+    loss = lambda a, b: np.sum(np.sin(a)) + way(b)  # noqa: E731
+    assert verdict(loss, lambda a, b: (np.cos(a), 2 * b), (a, b)) in NOT_WRONG
+    assert verdict(loss, lambda a, b: (np.cos(a), 0 * b), (a, b)) in NOT_RIGHT
+    assert verdict(loss, lambda a, b: (np.cos(a), 3 * b), (a, b)) in NOT_RIGHT

@@ -232,6 +232,11 @@ ROUNDED = {
         np.cos,
         np.array([0.3, -1.0, 2.0]),
     ),
+    "one of two terms in float32": (
+        lambda x: np.sum(np.sin(x)) + float(np.sum(np.real(x).astype(np.float32) ** 2)),
+        lambda x: np.cos(x) + 2 * x,
+        np.array([0.3, -1.0, 2.0]),
+    ),
     "a difference of large sums": (
         lambda x: 1e5 * float(np.sum(np.exp(np.real(x)))) - (1e5 - 1) * float(np.sum(np.exp(np.real(x)))),
         np.exp,
