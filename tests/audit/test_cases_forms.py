@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from verdicts import outcome, says, verdict, words, wrong_in
 
 import nlicl
 
@@ -20,35 +21,8 @@ rng = np.random.default_rng(0)
 W, B, V = rng.standard_normal((2, 3)), rng.standard_normal(2), rng.standard_normal(3)
 
 
-def verdict(*arguments, **options):
-    return nlicl.audit_gradient(*arguments, **options).verdict
-
-
 def names(report):
     return [argument.name for argument in report.arguments]
-
-
-def wrong_in(report):
-    return [argument.name for argument in report.arguments if argument.wrong]
-
-
-def words(report):
-    details = [item["kind"] + ": " + item["detail"] for argument in report.arguments for item in argument.diagnosis]
-    return "\n".join([report.reason, str(report), *details]).lower()
-
-
-def says(report, pattern):
-    return re.search(pattern, words(report)) is not None
-
-
-def outcome(*arguments, **options):
-    """The verdict; or, where the audit refuses, its sentence, which must be one of ours and not NumPy's."""
-    try:
-        return nlicl.audit_gradient(*arguments, **options).verdict
-    except (TypeError, ValueError) as error:
-        assert type(error).__module__.startswith("nlicl"), error
-        assert not re.search("inhomogeneous|setting an array element|ufunc|positional argument", str(error)), error
-        return str(error)
 
 
 # ---- x
