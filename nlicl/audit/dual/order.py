@@ -174,8 +174,6 @@ def quantile(
 
 @rule(np.percentile)
 def percentile(a: Any, q: Any, *args: Any, **options: Any) -> Any:
-    if carries(q):
-        raise NotCarried("numpy.percentile has no rule for a Dual as q")
     return quantile(a, np.true_divide(q, 100), *args, **options)
 
 

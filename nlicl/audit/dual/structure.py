@@ -47,6 +47,7 @@ for _function in named(
     linalg.matrix_transpose cumsum cumulative_sum gradient"""
 ):
     FUNCTIONS[_function] = linear(_function)
+FUNCTIONS[np.lib.stride_tricks.sliding_window_view] = linear(np.lib.stride_tricks.sliding_window_view)
 
 
 def joined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -202,6 +202,13 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: An
     return np.squeeze(rows @ rows.T / (rows.shape[1] - (ddof if ddof is not None else 0 if bias else 1)))
 
 
+@rule(np.corrcoef)
+def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
+    c = cov(x, y, rowvar)
+    size = np.sqrt(np.diag(c))
+    return c / size[:, None] / size
+
+
 @rule(np.bincount)
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     if isinstance(x, Dual):
