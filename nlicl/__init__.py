@@ -30,6 +30,7 @@ _WHERE = {
     "load_run": "nlicl.training",
     "Diverged": "nlicl.training",
     "audit_formula": "nlicl.audit",
+    "assert_gradient": "nlicl.audit",
     "audit_gradient": "nlicl.audit",
 }
 __all__ = [*_WHERE, "__version__"]

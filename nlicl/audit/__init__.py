@@ -7,7 +7,7 @@ The audit knows functions and arrays. A paper hands it a `Subject`, made of `For
 `check_marks` are for formulas whose factors are marked (`nlicl.audit.mistakes`).
 """
 
-from .general import GradientReport, audit_gradient
+from .general import GradientReport, assert_gradient, audit_gradient
 from .marks import check_marks
 from .mistakes import PLAIN, Mark
 from .report import AuditReport, FormulaReport
@@ -23,6 +23,7 @@ __all__ = [
     "Mark",
     "Point",
     "Subject",
+    "assert_gradient",
     "audit_formula",
     "audit_gradient",
     "audit_paper",

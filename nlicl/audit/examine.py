@@ -14,10 +14,10 @@ from .function import Function
 from .points import unit
 from .slopes import Differences, Slope, Witness, only, tried
 
-__all__ = ["CEILING", "Examiner", "Place", "Precision", "Sight"]
+__all__ = ["CEILING", "Examiner", "Place", "Precision", "Sight", "norm"]
 
 CEILING = 1e-3  # no entry is called right that could be wrong by more
-ITERATES = 3  # comparisons of single numbers from which on a loss may be an iteration that stops by its values
+COARSE = 1e-11  # rounding of the loss, relative, beyond which part of it computes in few digits
 SURELY = 100  # times its error, a difference that differences see is one where halving does not bring it to entries
 SAMPLE = 64  # entries of a large argument that are looked at one by one
 LOCATE = 12  # wrong entries that are searched for by halving
@@ -47,8 +47,8 @@ class Precision:
     def of(cls, eps: float, tolerance: float | None) -> "Precision":
         single = eps > 1e-10
         if tolerance is not None:
-            return cls(eps, tolerance, 1e-3)
-        return cls(eps, 3e-4, 1e-3) if single else cls(eps, 1e-10, 1e-5)
+            return cls(eps, tolerance, 1e-5)
+        return cls(eps, 3e-4, 1e-3) if single else cls(eps, 1e-10, 0.0)
 
     @property
     def margin(self) -> float:
@@ -58,7 +58,7 @@ class Precision:
     @property
     def rounding(self) -> float:
         """What a right gradient may be off by, relative to the largest entry of its array: sums round so."""
-        return 64 * self.eps
+        return 64 * self.eps if self.eps > 1e-10 else 0.0
 
     @property
     def zero(self) -> float:
@@ -78,6 +78,8 @@ class Place:
         The same for witnesses, in float64 if the loss takes that.
     given, noise : list of ndarray
         What the gradient gave there, and its rounding.
+    value : float
+        The loss there.
     """
 
     label: str
@@ -85,6 +87,11 @@ class Place:
     x: list[np.ndarray]
     given: list[np.ndarray]
     noise: list[np.ndarray]
+    value: float
+
+    def least(self, k: int) -> np.ndarray:
+        """Derivatives by argument k below which the loss does not change in its last digit when an entry does by its own size."""
+        return np.finfo(float).eps * abs(self.value) / unit(self.x[k])
 
 
 @dataclass
@@ -195,7 +202,7 @@ class Examiner:
                 with np.errstate(all="ignore"):
                     moved = np.abs(now.astype(float) - then.astype(float))
                 np.maximum(most, np.where(np.isfinite(moved), moved, 0.0), out=most)
-        return Place(label, own, x, [array.astype(float) for array in given], noise)
+        return Place(label, own, x, [array.astype(float) for array in given], noise, self.function.real(x))
 
     def nudged(self, x: Sequence[np.ndarray]) -> list[np.ndarray]:
         nudges = [4 * self.precision.eps * self.rng.choice([-1.0, 0.0, 1.0], array.shape) for array in x]
@@ -253,7 +260,7 @@ class Examiner:
     def empty(self, place: Place, k: int) -> Sight:
         x, given = place.x[k], place.given[k]
         unseen = np.full(x.shape, np.nan)
-        rounding = self.precision.margin * float(np.max(place.noise[k], initial=0.0))
+        rounding = float(np.max(self.precision.margin * place.noise[k] + place.least(k), initial=0.0))
         wrong = ~np.isfinite(given)
         return Sight(
             self.function.arguments.names[k], x.astype(float), given, unseen, unseen.copy(), wrong, rounding=rounding
@@ -291,10 +298,12 @@ class Examiner:
         scale, p = sight.scale, self.precision
         seen = ~np.isnan(sight.expected)
         if sight.kinks:  # there the gradient may jump when x moves: that is no rounding
-            sight.rounding = self.precision.margin * float(np.max(place.noise[k], initial=0.0, where=seen))
+            noise = p.margin * place.noise[k] + place.least(k)
+            sight.rounding = float(np.max(noise, initial=0.0, where=seen))
         with np.errstate(all="ignore"):
             size = np.maximum(abs(sight.expected), p.floor * scale)
-            sight.allowed += p.relative * size + self.precision.margin * place.noise[k]
+            blur = sight.allowed + p.margin * place.noise[k] + place.least(k)
+            sight.allowed = np.maximum(blur, p.relative * size)
             off = abs(sight.given - sight.expected)
             suspects = seen & ~(off <= sight.allowed) & np.isfinite(sight.given)
             slight = suspects & (off <= (1e-2 if p.eps > 1e-10 else 1e-6) * max(scale, 1e-300))
@@ -304,11 +313,11 @@ class Examiner:
             if self.hidden_kink(place, k, sight, index):
                 seen[index] = False
         slightly = seen & (off > sight.allowed) & (off <= p.rounding * scale)  # a sum of large terms may round so
-        sight.allowed[slightly] = off[slightly]
+        sight.allowed[slightly] = blur[slightly] = off[slightly]
         sight.wrong |= seen & ~(off <= sight.allowed)
         with np.errstate(all="ignore"):
             larger = np.maximum(abs(sight.expected), abs(sight.given))
-            coarse = seen & ~sight.wrong & (sight.allowed > CEILING * larger)
+            coarse = seen & ~sight.wrong & (blur > CEILING * larger)
             # An exact zero that is given, and what is rounding beside the largest entry, has nothing to be told.
             coarse &= (abs(sight.given) > p.zero * scale) & (larger > sight.rounding)
         self.confirm(place, k, sight)
@@ -362,15 +371,20 @@ class Examiner:
         with np.errstate(all="ignore"):
             relative = off / np.maximum(np.maximum(abs(sight.expected), abs(sight.given)), 1e-3 * sight.scale)
         worst = _few(sight.wrong & ~np.isnan(relative), 3, relative)
-        if np.all(relative[sight.wrong] < CEILING):  # no NaN among them
-            doubtful = witness.decisions >= ITERATES
-            if not doubtful and witness.sound:
-                return
-            if doubtful or not any(self.contradicted(place, k, sight, index) for index in worst):
-                sight.unconfirmed = float(np.max(relative[sight.wrong]))
+        largest = float(np.max(np.nan_to_num(relative[sight.wrong], nan=np.inf)))
+        if largest < CEILING:
+            if self.doubtful(place, k, largest) or not (
+                witness.sound or any(self.contradicted(place, k, sight, index) for index in worst)
+            ):
+                sight.unconfirmed = largest
                 sight.wrong[:] = False
         elif worst and all(self.confirmed(place, k, sight, index) for index in worst):
             sight.conflict = float(relative[worst[0]])
+
+    def doubtful(self, place: Place, k: int, relative: float) -> bool:
+        """Whether the loss is not as precise as a difference that was seen: it stops an iteration early, or has noise."""
+        noise = self.differences.relative_noise(place.x)
+        return relative < 1e3 * self.witnesses[k].threshold or (noise > COARSE and relative < max(1e-6, 1e3 * noise))
 
     def contradicted(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
         """Whether differences of the loss contradict what was given, too."""
@@ -395,14 +409,14 @@ class Examiner:
     def together(self, place: Place, k: int, sight: Sight, coarse: np.ndarray) -> None:
         """Entries too small for the witness one by one, along the direction in which they say the loss rises."""
         indices = [tuple(int(i) for i in index) for index in np.argwhere(coarse)]
-        if len(indices) > 1:
+        if len(indices) > 1 and not np.any(sight.allowed[coarse] > CEILING * sight.scale):
             step = np.where(coarse, np.sign(sight.given) * unit(place.x[k]), 0.0)
             slope, _ = tried(self.witnesses[k], place.x, only(place.x, k, step))
             if slope is not None:
                 said = float(np.sum(sight.given * step))
-                error = 3 * slope.error + self.precision.margin * float(np.sqrt(np.sum((place.noise[k] * step) ** 2)))
+                error = 3 * slope.error + self.precision.margin * norm(place.noise[k] * step)
                 error += self.precision.relative * abs(said)
-                error += self.precision.rounding * sight.scale * float(np.sqrt(np.sum(step * step)))
+                error += self.precision.rounding * sight.scale * norm(step)
                 off = abs(said - slope.middle)
                 if off > error * (1 if self.witnesses[k].exact else SURELY):
                     sight.spread = off / abs(said)
@@ -484,10 +498,11 @@ class Examiner:
         if slope is None:
             return None
         terms = given * step
-        said, size = float(np.sum(terms)), float(np.sqrt(np.sum(terms * terms)))
-        error = self.precision.relative * size + self.precision.margin * float(np.sqrt(np.sum((place.noise[k] * step) ** 2)))
+        said, size = float(np.sum(terms)), norm(terms)
+        error = self.precision.relative * size + self.precision.margin * norm(place.noise[k] * step)
         error += 3 * slope.error + 8 * self.precision.eps * float(np.sum(abs(terms)))
-        error += self.precision.rounding * float(np.max(abs(given))) * float(np.sqrt(np.sum(step * step)))
+        error += norm(place.least(k) * step)
+        error += self.precision.rounding * float(np.max(abs(given))) * norm(step)
         off = abs(said - slope.middle)
         kink = slope.has_kink(size)
         if again and error < off < CEILING * max(size, abs(slope.middle)) and not kink:
@@ -507,7 +522,7 @@ class Examiner:
             trial = np.zeros(step.shape)
             trial.flat[part] = step.flat[part]
             slope, _ = tried(self.witnesses[k], place.x, only(place.x, k, trial))
-            size = float(np.sqrt(np.sum((sight.given * trial) ** 2)))
+            size = norm(sight.given * trial)
             if slope is not None and not slope.has_kink(size):
                 kept += trial
             elif len(part) > 1:
@@ -527,19 +542,18 @@ class Examiner:
             witness = self.witnesses[k]
             seen = self.differences(place.x, only(place.x, k, step)) if not witness.sound else None
             unseen = seen is not None and not abs(float(np.sum(given * step)) - seen.middle) > 3 * seen.error
-            if witness.decisions >= ITERATES or unseen:
+            if self.doubtful(place, k, found.relative) or unseen:
                 sight.unconfirmed = found.relative
                 return
-        parts, left, named = [(np.flatnonzero(step), found.signed)], HALVINGS, 0
+        parts, left, named, single = [(np.flatnonzero(step), found.signed)], HALVINGS, 0, 0
         while parts and left > 0 and named < LOCATE:
             part, off = parts.pop()
             if len(part) == 1:
                 index = tuple(int(i) for i in np.unravel_index(part[0], step.shape))
+                single += 1
                 self.look(place, k, sight, index)
                 if not np.isnan(sight.expected[index]):
-                    sight.allowed[index] += self.precision.relative * abs(sight.expected[index])
-                    sight.wrong[index] = True
-                    named += 1
+                    named += self.blame(place, k, sight, index)
                 continue
             first, second = part[: len(part) // 2], part[len(part) // 2 :]
             trial = np.zeros(step.shape)
@@ -552,11 +566,20 @@ class Examiner:
                 parts.append((second, off - half.signed))
             if half.wrong:
                 parts.append((first, half.signed))
-        if not sight.wrong.any():
-            if self.witnesses[k].exact or abs(found.signed) > SURELY * found.error:
-                sight.spread = found.relative
-            else:
-                sight.unconfirmed = found.relative
+        if sight.wrong.any() or single:  # entries that are right by themselves: the direction was rounding
+            return
+        if abs(found.signed) > SURELY * found.error:
+            sight.spread = found.relative
+        else:
+            sight.unconfirmed = found.relative
+
+    def blame(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
+        """Whether an entry that halving has led to is wrong by itself."""
+        relative = self.precision.relative * abs(float(sight.expected[index]))
+        noise = self.precision.margin * float(place.noise[k][index]) + float(place.least(k)[index])
+        sight.allowed[index] = max(relative, noise + float(sight.allowed[index]))
+        sight.wrong[index] = not abs(sight.given[index] - sight.expected[index]) <= sight.allowed[index]
+        return bool(sight.wrong[index])
 
     def guard(self, place: Place, k: int, sight: Sight) -> None:
         """The witness itself beside differences along one direction, where it is not differences."""
@@ -575,7 +598,7 @@ class Examiner:
         if mine is None or not theirs.known or mine.has_kink(abs(mine.middle)):
             return
         size = max(
-            float(np.sqrt(np.sum((np.where(np.isnan(sight.given), 0, sight.given) * step) ** 2))), abs(mine.middle)
+            norm(np.where(np.isnan(sight.given), 0, sight.given) * step), abs(mine.middle)
         )
         if size == 0:
             return
@@ -595,6 +618,12 @@ class _Off:
     relative: float
     kink: bool
     wrong: bool
+
+
+def norm(array: np.ndarray) -> float:
+    """The root of the sum of squares, which do not overflow."""
+    largest = float(np.max(abs(array), initial=0.0))
+    return largest * float(np.sqrt(np.sum((array / largest) ** 2))) if 0 < largest < np.inf else largest
 
 
 def _few(mask: np.ndarray, most: int, size: np.ndarray) -> list[tuple[int, ...]]:

@@ -77,12 +77,12 @@ class Function:
         except (OSError, TypeError):
             return ""
 
-    def value(self, leaves: Sequence[Any]) -> Any:
-        """The loss at these arrays, real, complex or dual; whatever it raises."""
+    def value(self, leaves: Sequence[Any], opened: Callable[[Any], Any] | None = None) -> Any:
+        """The loss at these arrays, real, complex or dual; whatever it raises. `opened` is done to what it returns first."""
         returned = self._call("loss", self._loss, leaves)
         if self._gradient is True:
             returned = self.arguments.split_pair(returned)[0]
-        return self.arguments.number(returned)
+        return self.arguments.number(returned if opened is None else opened(returned))
 
     def real(self, leaves: Sequence[np.ndarray]) -> float:
         """The loss at a place where it may be undefined: NaN there."""

@@ -168,6 +168,10 @@ class _Audit:
 
     def run(self, points: list[list[np.ndarray]] | None) -> GradientReport:
         """The report on the gradient."""
+        with np.errstate(all="ignore"):  # what overflows becomes NaN, and is told
+            return self.judged(points)
+
+    def judged(self, points: list[list[np.ndarray]] | None) -> GradientReport:
         x = self.function.arguments.arrays
         self.summary = Summary(self.names)
         try:
@@ -176,6 +180,10 @@ class _Audit:
             self.remarks += behaviour.remarks
             if behaviour.objection:
                 return self.without_verdict(behaviour.objection + ".")
+            if any(np.asarray(array).dtype == np.float16 for array in (value, *given)):
+                return self.without_verdict(
+                    "loss or gradient computes in float16, which has 3 digits: nothing can be told. Audit in float64."
+                )
             self.precision = Precision.of(_eps(value, x, given), self.tolerance)
             self.own_places(x, given, points)
             self.see(behaviour.noise)

@@ -56,15 +56,15 @@ class Slope:
 class Witness(Protocol):
     """A way to find derivatives of a function.
 
-    `exact` if to rounding, `sound` if it cannot err; `why` says why the ones before it are none; `decisions` counts comparisons of
-    single numbers, if known.
+    `exact` if to rounding, `sound` if it cannot err; `why` says why the ones before it are none. `threshold` is the largest small
+    constant that the function compares a number with, if known: an iteration may stop there, and its derivative with it.
     """
 
     name: str
     exact: bool
     sound: bool
     why: str
-    decisions: int
+    threshold: float
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope: ...
 
@@ -76,7 +76,7 @@ class Dual:
 
     def __init__(self, function: Function, carrier: int | None = None) -> None:
         self.function, self.carrier = function, carrier
-        self.decisions = 0  # the most comparisons of single numbers in one call: steps of an iteration, perhaps
+        self.threshold = 0.0
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope:
         up, ties = self.side(leaves, v)
@@ -87,22 +87,23 @@ class Dual:
 
     def side(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> tuple[float, int]:
         """(derivative on the side of +v, pairs of equal numbers that v parts)."""
-        with recording() as record, quiet():
+        with recording(float_result=True) as record, quiet():
             value = self.function.value(
                 [
                     lift(leaf, step.astype(leaf.dtype)) if self.carrier in (None, k) else leaf
                     for k, (leaf, step) in enumerate(zip(leaves, v, strict=True))
-                ]
+                ],
+                record.returned,
             )
         tangent = parts(value)[1]
-        self.decisions = max(self.decisions, record.scalars)
+        self.threshold = max(self.threshold, record.threshold)
         return (0.0 if tangent is None else float(tangent)), record.ties
 
 
 class Complex:
     """The complex step, as `Dual` in all arguments or in one; `trust` is the relative error to which differences confirm it."""
 
-    name, exact, sound, decisions = "complex step", True, False, 0
+    name, exact, sound, threshold = "complex step", True, False, 0.0
 
     def __init__(self, function: Function, why: str, carrier: int | None = None) -> None:
         self.function, self.why, self.carrier, self.trust = function, why, carrier, 0.0
@@ -140,7 +141,7 @@ class Complex:
 class Differences:
     """Extrapolated differences of the loss."""
 
-    name, exact, sound, decisions = "differences", False, False, 0
+    name, exact, sound, threshold = "differences", False, False, 0.0
 
     def __init__(self, function: Function, why: str, repeated: float, eps: float) -> None:
         self.function, self.why, self.repeated, self.eps = function, why, repeated, eps
@@ -154,6 +155,10 @@ class Differences:
         f = along(self.function, leaves, [length * array for array in v])
         found = differences.estimate(f, f(0.0), self.noise(leaves), first)
         return Slope(found.up / length, found.down / length, found.error / length, -1 if found.up != found.down else 0)
+
+    def relative_noise(self, leaves: Sequence[np.ndarray]) -> float:
+        """The same relative to the value."""
+        return self.noise(leaves) / max(abs(self.function.real(leaves)), 1e-300)
 
     def noise(self, leaves: Sequence[np.ndarray]) -> float:
         """The rounding of a value of the loss near a place: measured once, along a fixed direction."""
@@ -223,14 +228,25 @@ def chosen(
     steps = [unit(leaf) * rng.choice([-1.0, 1.0], leaf.shape) for leaf in x]
     dual = Dual(function)
     slope, why = tried(dual, x, steps)
-    if slope is not None:
+    if slope is not None and not contradicted(slope, differences(x, steps)):
         return [dual for _ in x]
     found: list[Witness] = []
     for k, step in enumerate(steps):
         one = Dual(function, k)
-        slope, why = tried(one, x, only(x, k, step))
+        v = only(x, k, step)
+        slope, why = tried(one, x, v)
+        if slope is not None and contradicted(slope, differences(x, v)):
+            slope, why = None, "differences of the loss contradict them: does it ask for the type of its arguments?"
         found.append(one if slope is not None else _complex_or_differences(function, places, k, why, differences, rng))
     return found
+
+
+def contradicted(slope: Slope, by: Slope) -> bool:
+    """Whether differences say something else, off every kink."""
+    if not by.known or slope.up != slope.down or by.up != by.down:
+        return False
+    off = abs(slope.middle - by.middle)
+    return off > 10 * by.error + 1e-3 * max(abs(slope.middle), abs(by.middle)) and by.error < 1e-3 * abs(by.middle)
 
 
 def _complex_or_differences(

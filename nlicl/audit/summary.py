@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .decision import Evidence, decide
-from .examine import CEILING, Examiner, Place, Precision, Sight
+from .examine import CEILING, Examiner, Place, Precision, Sight, norm
 from .function import Function
 from .points import unit
 from .report.gradient import ArgumentReport
@@ -16,6 +16,7 @@ __all__ = ["Summary", "argument_report", "taylor"]
 
 SLOPE_AT_LEAST = 1.9  # 2 is a right gradient, 1 a wrong one
 LINEAR = 1e-5  # a linear part of the Taylor remainder, relative to the gradient, that is seen
+CONTROL = 3e-3  # of the negative control: its largest entry is off by so much. It notices a tolerance that has become too wide
 DRAWN = 2500  # entries of an array whose errors are drawn
 
 
@@ -214,7 +215,7 @@ class Summary:
             allowed = np.where(seen, sight.allowed, 0.0)
         report.max_relative_error = error if sight.looked else None
         report.digits = round(float(np.clip(-np.log10(max(error, 1e-300)), 0, 17)), 1) + 0.0 if sight.looked else None
-        report.tolerance = float(np.max(allowed) / scale)
+        report.tolerance = 0.0 if sight.is_zero else float(np.max(allowed) / scale)
         report.cosine = _cosine(sight, seen)
         report.worst = _worst(sight, off, number)
         report.wrong_entries = _wrong_entries(sight, number)
@@ -251,7 +252,7 @@ def taylor(examiner: Examiner, place: Place, kink: bool) -> tuple[float | None, 
     for k, project in examiner.projections.items():
         v[k] = project(place.x[k], v[k])
     slope = float(sum(np.sum(given * step) for given, step in zip(place.given, v, strict=True)))
-    size = float(np.sqrt(sum(np.sum((given * step) ** 2) for given, step in zip(place.given, v, strict=True))))
+    size = norm(np.array([norm(given * step) for given, step in zip(place.given, v, strict=True)]))
     f = along(examiner.function, place.x, v)
     base = f(0.0)
     steps = 0.03 * 3.0 ** -np.arange(24)
@@ -306,7 +307,7 @@ def _control(sight: Sight, precision: Precision) -> bool | None:
         return None
     index = np.unravel_index(int(np.argmax(np.where(seen, abs(sight.expected), -1.0))), seen.shape)
     size = abs(float(sight.expected[index]))
-    return bool(sight.allowed[index] <= CEILING * size) if size > 0 else None
+    return bool(sight.allowed[index] <= CONTROL * size) if size > 0 else None
 
 
 def _entries(count: int) -> str:

@@ -15,6 +15,8 @@ from .rules import NotCarried
 
 __all__ = ["Record", "note_comparison", "note_float", "note_write", "recording"]
 
+SMALL = 1e-2  # a constant that may be the tolerance of an iteration
+
 _current: ContextVar["Record | None"] = ContextVar("record", default=None)
 
 
@@ -27,12 +29,15 @@ class Record:
         The smallest step along the direction, to first order, at which a comparison changes; inf if none does.
     scalars : int
         Number of comparisons of two single numbers.
+    threshold : float
+        The largest small constant that a single number was compared with: the tolerance of an iteration, perhaps. 0 if none.
     changed : list of ndarray
         The values of the Duals that were written into. Of a view, the array that owns the memory; each is listed once.
     """
 
     def __init__(self) -> None:
         self.ties, self.crossing, self.scalars = 0, float("inf"), 0
+        self.threshold = 0.0
         self.changed: list[np.ndarray] = []
         self.may_float = False
         self._float: tuple[float, Any] | None = None
@@ -82,7 +87,10 @@ def note_comparison(a: Any, da: Any, b: Any, db: Any) -> None:
     with np.errstate(all="ignore"):
         margin = np.subtract(a, b)
         slope = da if db is None else np.negative(db) if da is None else np.subtract(da, db)
-        record.scalars += margin.ndim == 0
+        if margin.ndim == 0:
+            record.scalars += 1
+            constant = abs(float(b if db is None else a)) if da is None or db is None else np.inf
+            record.threshold = max(record.threshold, constant if constant < SMALL else 0.0)
         steps = np.divide(margin, slope)  # minus the step to the crossing; NaN or infinite where the two never meet
         if not margin.all():
             record.ties += int(np.count_nonzero((margin == 0) & (np.asarray(slope) != 0)))
