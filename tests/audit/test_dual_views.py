@@ -72,6 +72,18 @@ def methods(a):
     ])  # fmt: skip
 
 
+def layouts(a):
+    """A copy of a Fortran array is a Fortran array to NumPy's sort and max: its ravel is a copy, not a view."""
+    for f in (lambda x: np.sort(x, axis=0), lambda x: np.partition(x, 1, axis=0), lambda x: x[None].max(0), np.abs, np.copy,
+              lambda x: np.where(x > 0, x, 2 * x), lambda x: np.clip(x, -2, 2), np.sign, np.floor):  # fmt: skip
+        for x in (a, a.T, a[::-1]):
+            y = f(x)
+            y.ravel()[1] = 0.5
+            y.reshape(-1)[2] += 1.0
+            a = a + np.mean(np.tanh(y * np.arange(y.size).reshape(y.shape))) / 9
+    return a
+
+
 def rows(a):
     for row in a:
         row -= row[0]
@@ -80,7 +92,7 @@ def rows(a):
     return a
 
 
-@pytest.mark.parametrize("change", [reshaped, flat, functions, operators, methods, rows])
+@pytest.mark.parametrize("change", [reshaped, flat, functions, operators, methods, layouts, rows])
 def test_changes_in_place(change):
     """The values are those of plain arrays; the tangents those of the same program at a point a little further."""
     x, t = X * 0.9 + 0.05, 1e-6
