@@ -216,6 +216,34 @@ def test_object_arrays_meet_duals():
     assert np.allclose(parts(np.hypot(o, o))[1], parts(np.hypot(2 * d[0], 2 * d[0]))[1])
 
 
+def test_object_arrays_hold_duals():
+    d = lift(X, V)
+    o = np.empty((3, 4), object)
+    np.copyto(o, d)
+    assert (parts(o)[1] == V).all()
+    assert (parts(np.full((2,), d[0, 1]))[1] == V[0, 1]).all()
+    with pytest.raises(NotCarried):
+        d[np.array([d[0, 0]])]
+    at_most = lift(np.ones(4096), np.ones(4096))
+    assert np.asarray(at_most).shape == (4096,)
+
+
+def test_functions_leave_their_arguments_alone():
+    square = lift(X[:, :3], V[:, :3])
+    for f in (
+        np.maximum.accumulate,
+        np.minimum.accumulate,
+        lambda a: np.linalg.matrix_power(a, 1),
+        np.sort,
+        np.median,
+        np.max,
+    ):
+        y = f(square)
+        if y.ndim:
+            y[...] = 0.0
+        assert (parts(square)[0] == X[:, :3]).all() and (parts(square)[1] == V[:, :3]).all()
+
+
 def test_plain_operands_of_every_kind():
     d = lift(X, V)
     for other in (
