@@ -212,6 +212,7 @@ FUNCTIONS = {
     "gradient": lambda x: np.gradient(x)[0],
     "trapezoid": lambda x: np.trapezoid(x, dx=0.5),
     "trapezoid x": lambda x: np.trapezoid(x * x, x, axis=0),
+    "trapezoid x of one axis": lambda x: np.trapezoid(x, x[:, 0] ** 2, axis=0),
     "cov": np.cov,
     "corrcoef": np.corrcoef,
     "sliding_window_view": lambda x: np.lib.stride_tricks.sliding_window_view(x, 2, axis=1) * 2,

@@ -42,29 +42,30 @@ def _lines(a: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
     return dual(*(np.transpose(part, order).reshape(shape) for part in (a._value, a._tangent))), axes
 
 
-def _extreme(name: str, sign: int) -> Callable[..., Any]:
+def _extreme(function: Any, sign: int) -> Callable[..., Any]:
+    """The rule of max (sign = 1) or min (-1)."""
+
     def extreme(
         a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = True
     ) -> Any:
         if out is not None or not isinstance(a, Dual) or carries(where):
-            raise NotCarried(f"numpy.{name} has no rule for out")
-        initial = None if initial is np._NoValue else initial
-        a = a if sign > 0 else np.negative(a)
+            raise NotCarried(f"numpy.{function.__name__} has no rule for out")
         if where is not True and where is not np._NoValue:
-            a = np.where(where, a, -np.inf)
-        lines, axes = _lines(a, axis)
+            a = np.where(where, a, -sign * np.inf)
+        y = function(a._value, axis, keepdims=_on(keepdims))
+        lines, _ = _lines(a if sign > 0 else np.negative(a), axis)
         place = np.expand_dims(_place_of_largest(lines, -1), -1)
-        value, tangent = (np.take_along_axis(part, place, -1)[..., 0] for part in (lines._value, lines._tangent))
-        if _on(keepdims):
-            value, tangent = (np.expand_dims(part, axes) for part in (value, tangent))
-        y = dual(sign * value, sign * tangent)
-        return y if initial is None else np.maximum(y, initial) if sign > 0 else np.minimum(y, initial)
+        dy = sign * np.take_along_axis(lines._tangent, place, -1)
+        y = dual(y, dy.reshape(y.shape))
+        if initial is None or initial is np._NoValue:
+            return y
+        return np.maximum(y, initial) if sign > 0 else np.minimum(y, initial)
 
     return extreme
 
 
-FUNCTIONS[np.max] = FUNCTIONS[np.amax] = _extreme("max", 1)
-FUNCTIONS[np.min] = FUNCTIONS[np.amin] = _extreme("min", -1)
+FUNCTIONS[np.max] = FUNCTIONS[np.amax] = _extreme(np.max, 1)
+FUNCTIONS[np.min] = FUNCTIONS[np.amin] = _extreme(np.min, -1)
 FUNCTIONS[np.nanmax] = lambda a, *args, **options: np.max(np.where(np.isnan(a), -np.inf, a), *args, **options)
 FUNCTIONS[np.nanmin] = lambda a, *args, **options: np.min(np.where(np.isnan(a), np.inf, a), *args, **options)
 
@@ -101,6 +102,13 @@ def _places(a: Any, axis: int) -> Any:
     return np.moveaxis(np.lexsort((tangent, value), -1), -1, axis)
 
 
+def _taken(a: Any, places: Any, axis: int) -> Any:
+    """The entries at these places, in the memory layout of `a`, as NumPy's sort has them."""
+    out = np.empty_like(a._value)
+    out[...] = np.take_along_axis(a._value, places, axis)
+    return dual(out, np.take_along_axis(a._tangent, places, axis))
+
+
 def _note_against(a: Any, axis: int, picked: Any) -> None:
     """Record the comparisons of all entries along an axis with each of those at `picked` in the sorted array `a`."""
     value, tangent = np.moveaxis(a._value, axis, -1), np.moveaxis(a._tangent, axis, -1)
@@ -123,7 +131,7 @@ def argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stab
 @rule(np.sort)
 def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
     a, axis = _along(a, axis)
-    return np.take_along_axis(a, argsort(a, axis, kind, order), axis)
+    return _taken(a, argsort(a, axis, kind, order), axis)
 
 
 @rule(np.argpartition)
@@ -140,7 +148,7 @@ def argpartition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", or
 @rule(np.partition)
 def partition(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> Any:
     a, axis = _along(a, axis)
-    return np.take_along_axis(a, argpartition(a, kth, axis, kind, order), axis)
+    return _taken(a, argpartition(a, kth, axis, kind, order), axis)
 
 
 @rule(np.median)

@@ -256,7 +256,7 @@ METHODS[np.multiply, "accumulate"] = lambda a, axis=0: np.cumprod(a, axis)
 
 def _accumulated(ufunc: Any) -> Callable[..., Any]:
     def accumulate(a: Any, axis: int = 0) -> Any:
-        out = a.copy()
+        out = a.copy("K")
         lines = np.moveaxis(out, axis, 0)
         for k in range(1, len(lines)):
             lines[k] = ufunc(lines[k - 1], lines[k])
