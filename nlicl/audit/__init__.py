@@ -7,10 +7,11 @@ The audit knows functions and arrays. A paper hands it a `Subject`, made of `For
 `check_marks` are for formulas whose factors are marked (`nlicl.audit.mistakes`).
 """
 
-from .general import GradientReport, assert_gradient, audit_gradient
+from .functions import assert_gradient, audit_gradient
 from .marks import check_marks
 from .mistakes import PLAIN, Mark
 from .report import AuditReport, FormulaReport
+from .report.gradient import GradientReport
 from .run import audit_formula, audit_paper
 from .subject import Formula, Point, Subject, fill
 

@@ -16,7 +16,7 @@ from child import python
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nlicl.audit.arguments import Arguments
+from nlicl.audit.forms import Arguments
 from nlicl.core.errors import InvalidInput
 
 rng = np.random.default_rng(16)
@@ -811,7 +811,7 @@ def test_jax():
 
 def test_neither_is_imported():
     code = (
-        "import sys, numpy as np, nlicl.audit.arguments as a; a.Arguments((np.ones(2), [1.0])); "
+        "import sys, numpy as np, nlicl.audit.forms as a; a.Arguments((np.ones(2), [1.0])); "
         "print({'torch', 'jax'} & set(sys.modules))"
     )
     assert python(code) == "set()"

@@ -132,7 +132,9 @@ class GradientReport(AuditReport):
     @property
     def columns(self) -> tuple[Column, ...]:
         """The witnesses that were there."""
-        return tuple(column for column in COLUMNS if any(a.witnesses.get(column.key) is not None for a in self.arguments))
+        return tuple(
+            column for column in COLUMNS if any(a.witnesses.get(column.key) is not None for a in self.arguments)
+        )
 
     @property
     def verdict(self) -> str:

@@ -107,9 +107,8 @@ def _section(n: int, f: FormulaReport) -> str:
     if f.verdict == "disagree" and f.worst:
         w = f.worst
         place = ", ".join(str(i) for i in w["index"])
-        items.append(
-            f"worst entry {escape(f.wrt)}[{place}] {escape(f.where(w['draw']))}: given {w['given']:.9g}, expected {w['expected']:.9g}"
-        )
+        values = f"given {w['given']:.9g}, expected {w['expected']:.9g}"
+        items.append(f"worst entry {escape(f.wrt)}[{place}] {escape(f.where(w['draw']))}: {values}")
     said = any(d["kind"] in ("shape", "transpose") for d in f.diagnosis)  # then the error says the same again
     items += [escape(text) for text in (None if said else f.error, f.reason, f.note) if text]
     if items:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InvalidInput, InvalidType, InvalidValue
-from .answer import describe
+from ...core.errors import InvalidInput, InvalidType, InvalidValue
+from ..answer import describe
+from ..dual import lift, parts, recording
+from ..patterns import explain_product
+from ..report.gradient import GradientReport, ProductReport
 from .differences import Estimate, estimate
-from .dual import lift, parts, recording
 from .function import Function, OutOfTime
-from .pattern_product import explain_product
 from .points import unit
-from .report.gradient import GradientReport, ProductReport
 from .slopes import Witness, only, quiet, step_length, tried
 
 __all__ = ["judge_hessian"]
@@ -55,7 +55,7 @@ def judge_hessian(
     judge = _Judge(function, [array.astype(np.float64) for array in x], witnesses, report.verdict == "agree", eps)
     if any(argument.kinks for argument in report.arguments):
         return ProductReport("undetermined", NO_HESSIAN)
-    given = [_Products(function, x, product)] if product is not None else []
+    given: list[_Products | _Matrix] = [_Products(function, x, product)] if product is not None else []
     if matrix is not None:
         given.append(_Matrix(function, x, matrix))
     found = [judge.of(one, rng) for one in given]
@@ -75,8 +75,8 @@ class _Products:
             returned, _ = self.function.arguments.call(self.product, self.x, along=v)
         except Exception as error:
             raise InvalidValue(
-                f"hessian_vector raises {describe(error)}; expected hessian_vector(x, v), of several arguments hessian_vector(*x, *v), "
-                "to return the Hessian times v. Give hessian= for a matrix."
+                f"hessian_vector raises {describe(error)}; expected hessian_vector(x, v), of several arguments "
+                "hessian_vector(*x, *v), to return the Hessian times v. Give hessian= for a matrix."
             ) from error
         try:
             return [array.astype(float) for array in self.function.arguments.gradient(returned)]
@@ -101,9 +101,8 @@ class _Matrix:
         self.shapes = [array.shape for array in x]
         self.sizes = [array.size for array in x]
         n = sum(self.sizes)
-        if isinstance(value, (list, tuple)) and len(value) == len(x) > 1:
-            if all(np.shape(part) == shape for part, shape in zip(value, self.shapes, strict=True)):
-                value = np.concatenate([np.ravel(part) for part in value])
+        if isinstance(value, (list, tuple)) and len(x) > 1 and [np.shape(part) for part in value] == self.shapes:
+            value = np.concatenate([np.ravel(part) for part in value])
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
             raise InvalidType(f"hessian returns {array.dtype}; expected real numbers.")

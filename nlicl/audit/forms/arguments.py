@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InvalidType, InvalidValue
+from ...core.errors import InvalidType, InvalidValue
 from . import gradients, returned
-from .forms import (
+from .leaves import differentiable, rebuilt
+from .tree import (
     Branch,
     Leaf,
     Node,
@@ -33,7 +34,6 @@ from .forms import (
     to_numpy,
     written,
 )
-from .leaves import differentiable, rebuilt
 
 __all__ = ["Arguments"]
 

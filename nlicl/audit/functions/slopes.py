@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..dual import lift, parts, recording
 from . import differences
-from .dual import lift, parts, recording
 from .function import Function, OutOfTime
 from .points import unit
 
@@ -56,8 +56,8 @@ class Slope:
 class Witness(Protocol):
     """A way to find derivatives of a function.
 
-    `exact` if to rounding, `sound` if it cannot err; `why` says why the ones before it are none. `threshold` is the largest small
-    constant that the function compares a number with, if known: an iteration may stop there, and its derivative with it.
+    `exact` if to rounding, `sound` if it cannot err; `why` says why the ones before it are none. `threshold` is the largest
+    small constant that the function compares a number with, if known: an iteration may stop there, its derivative with it.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Dual:
     def __init__(self, function: Function, carrier: int | None = None) -> None:
         self.function, self.carrier = function, carrier
         self.threshold = 0.0
+        self.checking = True  # whether the value is the plain loss's; once is enough
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope:
         up, ties = self.side(leaves, v)
@@ -95,13 +96,17 @@ class Dual:
                 ],
                 record.returned,
             )
-        tangent = parts(value)[1]
+        number, tangent = parts(value)
+        if self.checking:
+            plain = self.function.real(leaves)
+            if not abs(float(number) - plain) <= 1e-6 * abs(plain) + 1e-300:
+                raise ValueError("the loss takes another way for them: it asks for the type of its arguments?")
         self.threshold = max(self.threshold, record.threshold)
         return (0.0 if tangent is None else float(tangent)), record.ties
 
 
 class Complex:
-    """The complex step, as `Dual` in all arguments or in one; `trust` is the relative error to which differences confirm it."""
+    """The complex step, in all arguments or in one; `trust` is the relative error to which differences confirm it."""
 
     name, exact, sound, threshold = "complex step", True, False, 0.0
 
@@ -145,8 +150,7 @@ class Differences:
 
     def __init__(self, function: Function, why: str, repeated: float, eps: float) -> None:
         self.function, self.why, self.repeated, self.eps = function, why, repeated, eps
-        self._noise: dict[bytes, float] = {}
-        self._largest = 0.3 * eps  # of what was measured, relative to the value: one measurement may be lucky
+        self._relative: float | None = None  # rounding of a value, once it is measured
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], first: float = 0.25) -> Slope:
         length = step_length(leaves, v)
@@ -161,16 +165,17 @@ class Differences:
         return self.noise(leaves) / max(abs(self.function.real(leaves)), 1e-300)
 
     def noise(self, leaves: Sequence[np.ndarray]) -> float:
-        """The rounding of a value of the loss near a place: measured once, along a fixed direction."""
-        key = b"".join(leaf.tobytes() for leaf in leaves)
-        if key not in self._noise:
-            rng = np.random.default_rng(len(key))
+        """The rounding of a value of the loss near a place.
+
+        It is measured at the first place, along a fixed direction; elsewhere it is as large beside the value.
+        """
+        base = self.function.real(leaves)
+        if self._relative is None:
+            rng = np.random.default_rng(0)
             v = [unit(leaf) * rng.choice([-1.0, 1.0], leaf.shape) for leaf in leaves]
-            f = along(self.function, leaves, v)
-            base = f(0.0)
-            self._noise[key] = max(differences.noise(f, base), self._largest * abs(base), self.repeated)
-            self._largest = max(self._largest, 0.5 * self._noise[key] / max(abs(base), 1e-300))
-        return self._noise[key]
+            measured = differences.noise(along(self.function, leaves, v), base)
+            self._relative = max(0.3 * self.eps, measured / abs(base) if base else 0.0)
+        return max(self._relative * abs(base), self.repeated)
 
 
 def step_length(leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> float:
@@ -229,6 +234,7 @@ def chosen(
     dual = Dual(function)
     slope, why = tried(dual, x, steps)
     if slope is not None and not contradicted(slope, differences(x, steps)):
+        dual.checking = False
         return [dual for _ in x]
     found: list[Witness] = []
     for k, step in enumerate(steps):
@@ -236,7 +242,8 @@ def chosen(
         v = only(x, k, step)
         slope, why = tried(one, x, v)
         if slope is not None and contradicted(slope, differences(x, v)):
-            slope, why = None, "differences of the loss contradict them: does it ask for the type of its arguments?"
+            slope, why = None, "differences of the loss contradict them: it asks for the type of its arguments?"
+        one.checking = False
         found.append(one if slope is not None else _complex_or_differences(function, places, k, why, differences, rng))
     return found
 
@@ -261,7 +268,7 @@ def _complex_or_differences(
         directions = [only(place, k, unit(place[k]) * rng.standard_normal(place[k].shape)) for _ in range(2)]
         for carrier in (None, k):
             witness = Complex(function, why, carrier)
-            slope, no = tried(witness, place, directions[0])
+            slope, _ = tried(witness, place, directions[0])
             if slope is None:
                 continue
             if witness.confirmed(place, directions, differences):

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .decision import Evidence, decide
-from .examine import CEILING, Examiner, Place, Precision, Sight, norm
+from ..decision import Evidence, decide
+from ..report.gradient import ArgumentReport
+from ..witnesses import taylor_slope
+from .examine import Examiner
 from .function import Function
-from .points import unit
-from .report.gradient import ArgumentReport
+from .points import is_symmetric, unit
+from .sight import CEILING, Place, Precision, Sight, norm
 from .slopes import Witness, along
-from .witnesses import taylor_slope
 
 __all__ = ["Summary", "argument_report", "taylor"]
 
@@ -54,7 +55,11 @@ class Summary:
         return any(sights[0].kinks for sights in self.sights if sights)
 
     def is_wrong(self, k: int) -> bool:
-        return any(sight.is_wrong for sight in self.sights[k])
+        return any(sight.is_wrong for sight in self.sights[k] if not sight.unsymmetric)
+
+    def unsymmetric(self, k: int) -> list[Sight]:
+        """What was seen where a symmetric x was made unsymmetric."""
+        return [sight for sight in self.sights[k] if sight.unsymmetric]
 
     @property
     def exact_name(self) -> str:
@@ -69,10 +74,16 @@ class Summary:
             return Evidence(doubt=f"the time limit was over before {name} was judged")
         conflicts = [sight.conflict for sight in sights if sight.conflict is not None]
         text = f"the witnesses disagree among themselves by {max(conflicts, default=0):.0e}, by {name}: is the loss smooth?"
+        doubts = [text for sight in sights for text in _doubts(name, sight, precision)]
+        if any(sight.is_wrong for sight in self.unsymmetric(k)):
+            doubts.append(
+                f"{name} is right where x is symmetric, as it is here, and wrong where it is not: a transposed factor? "
+                "symmetric= if x always is"
+            )
         return Evidence(
             conflict=text if conflicts else "",
             wrong=self.is_wrong(k),
-            doubt=next((text for sight in sights for text in _doubts(name, sight, precision)), ""),
+            doubt=next(iter(doubts), ""),
             idle=f"the gradient by {name} is zero" if all(sight.is_zero for sight in sights) else "",
             control_caught=_control(sights[0], precision),
         )
@@ -106,8 +117,8 @@ class Summary:
         middle = sight.kinks[index].middle
         return (
             f"every entry of x is on a kink ({len(kinks)} of {len(kinks)}), where conventions differ; your choice is "
-            f"{sight.given[index]:g} at {sight.name}{list(index)}, the middle, as sign(0) = 0 has it, is {middle:g}. Move x, by "
-            "1e-3 say"
+            f"{sight.given[index]:g} at {sight.name}{list(index)}, the middle, as sign(0) = 0 has it, is {middle:g}. Move x, "
+            "by 1e-3 say"
         )
 
     def idle(self, judged: list[int]) -> str:
@@ -121,8 +132,8 @@ class Summary:
         known = any(sight.direction is not None and not sight.is_zero for sight in elsewhere)
         off = "; a little off x it agrees" if known else ""
         return (
-            f"the gradient is zero up to rounding at x (its largest entry is {largest:.0e}): x is at a minimum, or the loss does "
-            f"not depend on it, as the plain sum of something normalised{off}. Audit at another x, or weight the outputs"
+            f"the gradient is zero up to rounding at x (its largest entry is {largest:.0e}): x is at a minimum, or the loss "
+            f"does not depend on it, as the plain sum of something normalised{off}. Audit at another x, or weight the outputs"
         )
 
     # -- sentences
@@ -133,7 +144,7 @@ class Summary:
             if not self.is_wrong(k):
                 continue
             at_x = self.sights[k][0]
-            sight = at_x if at_x.is_wrong else next(s for s in self.sights[k] if s.is_wrong)
+            sight = at_x if at_x.is_wrong else next(s for s in self.sights[k] if s.is_wrong and not s.unsymmetric)
             text = f"wrong in {name} ({_count(sight)})"
             if not at_x.is_wrong:
                 text += ", right at x but not a little off it"
@@ -168,6 +179,10 @@ class Summary:
             if not self.sights[k]:
                 continue
             sight = self.sights[k][0]
+            if is_symmetric(sight.x) and sight.scale > 0:
+                found.append(
+                    f"{name} is symmetric: a transposed factor may not show. points= tells, or symmetric= if it always is"
+                )
             if sight.looked == sight.x.size and sight.looked and sight.scale == 0 and not sight.blind:
                 found.append(f"the loss does not depend on {name} at x")
             if sight.kinks:
@@ -200,7 +215,7 @@ class Summary:
             report.verdict, report.reason = "agree", "zero, up to rounding"
         witness, sights = self.witnesses[k], self.sights[k]
         report.witness, report.why = witness.name, witness.why
-        report.wrong_draws = [number for number, sight in enumerate(sights) if sight.is_wrong]
+        report.wrong_draws = [n for n, sight in enumerate(sights) if sight.is_wrong and not sight.unsymmetric]
         number = report.wrong_draws[0] if report.wrong_draws else 0
         sight = sights[number]
         report.entries, report.kinks = sight.looked, [list(index) for index in sights[0].kinks]
@@ -220,9 +235,7 @@ class Summary:
         report.worst = _worst(sight, off, number)
         report.wrong_entries = _wrong_entries(sight, number)
         key = {"dual numbers": "dual_numbers", "complex step": "complex_step", "differences": "finite_difference"}
-        report.witnesses = dict.fromkeys(
-            ("dual_numbers", "complex_step", "finite_difference", "direction")
-        )
+        report.witnesses = dict.fromkeys(("dual_numbers", "complex_step", "finite_difference", "direction"))
         report.witnesses["finite_difference"] = sights[0].differences
         report.witnesses[key[witness.name]] = report.max_relative_error
         report.witnesses["direction"] = max((s.direction for s in sights if s.direction is not None), default=None)
@@ -235,16 +248,15 @@ class Summary:
 def argument_report(name: str, function: Function, shape: tuple[int, ...], draws: int = 1) -> ArgumentReport:
     """An empty report on one argument."""
     size = int(np.prod(shape, dtype=int))
-    return ArgumentReport(
-        name, name, f"d {function.name} / d {name}", function.source, "agree", None, draws, shape=shape, size=size, code=function.code
-    )  # fmt: skip
+    equation, source, code = f"d {function.name} / d {name}", function.source, function.code
+    return ArgumentReport(name, name, equation, source, "agree", None, draws, shape=shape, size=size, code=code)
 
 
 def taylor(examiner: Examiner, place: Place, kink: bool) -> tuple[float | None, bool, float]:
     """(exponent of the Taylor remainder at a place, whether it was taken, its linear part relative to the gradient).
 
-    Along one random direction in all arguments. The exponent is fitted on the smallest steps that show more than rounding: there
-    the linear part of a wrong gradient dominates.
+    Along one random direction in all arguments. The exponent is fitted on the smallest steps that show more than rounding:
+    there the linear part of a wrong gradient dominates.
     """
     if kink or not all(np.isfinite(array).all() for array in place.given):
         return None, False, 0.0
@@ -280,8 +292,9 @@ def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:
     if sight.unconfirmed is not None:
         digits = max(0, int(-np.log10(sight.unconfirmed)))
         found.append(
-            f"{name} is right to {digits} digits, not to {-np.log10(precision.relative):.0f}, and the loss is not precise enough to "
-            "tell which is better: rounding, an iteration that stops early, constants of few digits. tolerance= accepts it"
+            f"{name} is right to {digits} digits, not to {-np.log10(precision.relative):.0f}, and the loss is not precise "
+            "enough to tell which is better: rounding, an iteration that stops early, constants of few digits. tolerance= "
+            "accepts it"
         )
     if sight.coarse:
         index = sight.coarse[0]

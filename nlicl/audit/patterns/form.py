@@ -6,8 +6,8 @@ from math import prod
 
 import numpy as np
 
-from .comparison import item
-from .pattern_fit import ENOUGH, Arrays, Fit, Points, number
+from ..comparison import item
+from .fit import ENOUGH, Arrays, Fit, Points, number
 
 __all__ = ["Form", "best", "factors", "instead", "of_norms", "of_others", "of_values", "projections", "terms", "times"]
 

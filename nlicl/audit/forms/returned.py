@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InvalidType, InvalidValue
-from .forms import (
+from ...core.errors import InvalidType, InvalidValue
+from .tree import (
     DEEPEST,
     is_number,
     is_numbers,

@@ -12,8 +12,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from ..core.describe import kind_of, short
-from ..core.errors import InvalidType, InvalidValue
+from ...core.describe import kind_of, short
+from ...core.errors import InvalidType, InvalidValue
 
 __all__ = [
     "Branch",

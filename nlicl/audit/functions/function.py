@@ -1,4 +1,4 @@
-"""A loss and a gradient as the audit calls them: on fresh copies, counted, within a time limit; and how they conduct themselves.
+"""A loss and a gradient as the audit calls them: on fresh copies, counted, within a time limit; and how they behave.
 
 A verdict means something only if loss and gradient are functions: the same numbers at the same place, whatever was called
 before. That is tried first.
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InvalidInput, InvalidValue
-from .answer import describe
-from .arguments import Arguments
+from ...core.errors import InvalidInput, InvalidValue
+from ..answer import describe
+from ..forms import Arguments
 
 __all__ = ["Conduct", "Function", "OutOfTime", "conduct"]
 

@@ -1,8 +1,8 @@
 """Derivatives of a function of one number from its values, with an estimate of their error.
 
-Nothing is known of the function but its values, so its rounding is measured, the step is shrunk until it fits, and the error is
-read off two rows of the extrapolation that agree. Steps are in units that the caller chooses: f(1) is a place as far from f(0)
-as one would care to go.
+Nothing is known of the function but its values. So its rounding is measured, the step is shrunk until it fits, and the error
+is read off rows of the extrapolation that agree. Steps are in units that the caller chooses: f(1) is a place as far from
+f(0) as one would care to go.
 """
 
 from collections.abc import Callable
@@ -149,31 +149,34 @@ def noise(f: Callable[[float], float], base: float) -> float:
     """How far values of f are off a smooth curve: the rounding that computing f makes.
 
     Differences of high order of values at equal steps vanish for a smooth function and keep its noise (Moré and Wild,
-    SIAM J. Sci. Comput. 33, 2011). The step grows until the values differ: a function that computes in float32 sees no
-    smaller one.
+    SIAM J. Sci. Comput. 33, 2011). Several steps are tried: a function that computes in float32 sees no small one.
     """
-    least = 0.5 * float(np.spacing(abs(base)))
-    h = 2.0**-40
-    while h < 1e-2:
+    found = 0.5 * float(np.spacing(abs(base)))
+    seen = False
+    for h in 2.0 ** np.arange(-40.0, -6.0, 6.0):
         values = np.array([base] + [_value(f, k * h) for k in range(1, 9)])
         if not np.isfinite(values).all():
-            return least
+            break
         distinct = np.unique(values)
         if 1 < len(distinct) < len(values):  # some are equal: they lie on a grid
-            least = max(least, 0.5 * float(np.min(np.diff(distinct))))
+            found = max(found, 0.5 * float(np.min(np.diff(distinct))))
         if len(distinct) >= 5:
-            break
-        h *= 32
-    else:
-        return least
-    found, row = [], values
+            found = max(found, _plateau(values))
+            if seen and h > 1e-5:
+                break
+            seen = True
+    return found
+
+
+def _plateau(values: np.ndarray) -> float:
+    """The noise of values at equal steps: what differences settle at from some order on; 0 if they still fall."""
+    estimates, row = [], values
     for order in range(1, 7):
         row = np.diff(row)
         weight = _factorial(order) ** 2 / _factorial(2 * order)
-        found.append(float(np.sqrt(weight * np.mean(row**2))))
-    # From some order on the estimates settle at the noise; before, they fall with the function's own differences.
-    settled = min(max(found[k : k + 3]) for k in range(len(found) - 2))
-    return max(settled, least)
+        estimates.append(float(np.sqrt(weight * np.mean(row**2))))
+    last = estimates[3:]
+    return max(last) if max(last) < 4 * min(last) else 0.0
 
 
 def _factorial(n: int) -> float:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .pattern_fit import Points
+from .fit import Points
 
 __all__ = ["conditions"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InvalidType, InvalidValue
-from .forms import is_dict, is_number, is_numbers, is_sequence, is_sparse, kind, library, look, roots, to_numpy
+from ...core.errors import InvalidType, InvalidValue
+from .tree import is_dict, is_number, is_numbers, is_sequence, is_sparse, kind, library, look, roots, to_numpy
 
 __all__ = ["differentiable", "rebuilt"]
 

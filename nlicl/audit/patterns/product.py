@@ -4,9 +4,9 @@ from itertools import combinations, product
 
 import numpy as np
 
-from .comparison import item
-from .pattern_fit import Points, Seen
-from .pattern_forms import Form, best, factors
+from ..comparison import item
+from .fit import Points, Seen
+from .form import Form, best, factors
 
 __all__ = ["explain_product"]
 

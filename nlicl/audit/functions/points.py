@@ -9,24 +9,42 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["neighbours", "special"]
+__all__ = ["is_symmetric", "neighbours", "special", "unit"]
 
 REACH = (0.1, 0.01, 1e-3, 1e-4)  # relative to an entry; shorter where the loss ends before
 
 
 def neighbours(
     x: list[np.ndarray], defined: Callable[[list[np.ndarray]], bool], count: int, rng: np.random.Generator
-) -> list[list[np.ndarray]]:
-    """Places a little off x at which the loss is defined, at most `count`."""
-    found: list[list[np.ndarray]] = []
-    for _ in range(count):
+) -> list[tuple[list[np.ndarray], bool]]:
+    """Places a little off x at which the loss is defined, at most `count`, and whether one is less symmetric than x.
+
+    The last one is, if a matrix of x is symmetric by chance, perhaps: all zero, or a multiple of the identity or of ones.
+    """
+    found: list[tuple[list[np.ndarray], bool]] = []
+    plain = any(_is_plain(array) for array in x)
+    for number in range(count):
+        breaking = plain and number == count - 1
         steps = [rng.standard_normal(array.shape) for array in x]
         for reach in REACH:
-            place = [_moved(array, reach * step) for array, step in zip(x, steps, strict=True)]
+            place = [
+                _moved(array, reach * step, not (breaking and _is_plain(array)))
+                for array, step in zip(x, steps, strict=True)
+            ]
             if defined(place):
-                found.append(place)
+                found.append((place, breaking))
                 break
     return found
+
+
+def is_symmetric(array: np.ndarray) -> bool:
+    """Whether an array is a symmetric matrix, larger than one entry."""
+    return array.ndim == 2 and array.shape[0] == array.shape[1] > 1 and bool(np.array_equal(array, array.T))
+
+
+def _is_plain(array: np.ndarray) -> bool:
+    """Whether a matrix is symmetric because it is diagonal or constant: as a start, not as a covariance."""
+    return is_symmetric(array) and (np.ptp(array) == 0 or bool(np.array_equal(array, np.diag(np.diag(array)))))
 
 
 def unit(array: np.ndarray) -> np.ndarray:
@@ -35,9 +53,9 @@ def unit(array: np.ndarray) -> np.ndarray:
     return np.where(array == 0, typical, abs(array))
 
 
-def _moved(array: np.ndarray, step: np.ndarray) -> np.ndarray:
+def _moved(array: np.ndarray, step: np.ndarray, symmetric: bool) -> np.ndarray:
     moved = (array + unit(array) * np.clip(step, -0.9, 0.9)).astype(array.dtype)
-    if array.ndim == 2 and array.shape[0] == array.shape[1] > 1 and np.array_equal(array, array.T):
+    if symmetric and is_symmetric(array):
         return (np.tril(moved) + np.tril(moved, -1).T).astype(array.dtype)
     for axis in (None, *range(array.ndim)):
         if array.size > 1 and _all_one(np.sum(array * array, axis=axis)) and not _all_one(np.abs(array)):

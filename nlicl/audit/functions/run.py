@@ -1,154 +1,30 @@
-"""The audit for any function: a gradient, and second derivatives, against witnesses that derive nothing.
-
-Nothing is known of the function but its values, so nothing is assumed. Whether it is a function at all, the same numbers at the
-same place, is tried first. Which witness it takes is tried argument by argument. Whether an entry sits on a kink is seen from
-its derivatives to both sides. How precise loss and gradient are is measured. And x may be special, so that places a little
-off it are looked at as well.
-"""
+"""One audit of any function, from x to the report."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..core.checks import integer, real, seconds
-from ..core.errors import InvalidInput, InvalidType, InvalidValue
-from .answer import describe
-from .arguments import Arguments
+from ..decision import decide
+from ..patterns import Seen, explain
+from ..report.gradient import GradientReport, ProductReport
 from .curvature import judge_hessian
-from .decision import Evidence, decide
-from .examine import CEILING, Examiner, Place, Precision, Sight
+from .examine import Examiner
 from .function import Function, OutOfTime, conduct
-from .patterns import Seen, explain
 from .points import neighbours, special
-from .report.gradient import ArgumentReport, GradientReport, ProductReport
-from .slopes import Differences, Witness, chosen
+from .sight import Place, Precision, Sight
+from .slopes import Differences, chosen
 from .summary import Summary, argument_report, taylor
 
-__all__ = ["GradientReport", "assert_gradient", "audit_gradient"]
+__all__ = ["Audit"]
 
 NEIGHBOURS = 2
 MOST_LOOKS = 2000  # entries looked at one by one in all; beyond, fewer of each argument
 FEWEST_LOOKS = 20
-MOST_PROJECTED = 5000  # entries of an argument whose gradient is compared after a projection
 
 
-def audit_gradient(
-    loss: Callable[..., Any],
-    gradient: Callable[..., Any] | bool,
-    x: Any,
-    *,
-    hessian_vector: Callable[..., Any] | None = None,
-    hessian: Callable[..., Any] | None = None,
-    names: Sequence[str] | None = None,
-    wrt: str | int | Sequence[str | int] | None = None,
-    points: Sequence[Any] | None = None,
-    tolerance: float | None = None,
-    tangent: Callable[..., Any] | None = None,
-    symmetric: str | Sequence[str] = (),
-    entries: int = 500,
-    timeout: float | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-    seed: int = 0,
-) -> GradientReport:
-    """Hold a gradient of any function against independent witnesses.
-
-    Parameters
-    ----------
-    loss : callable
-        loss(x) -> one real number; loss(*x) if `x` is a list or tuple of arrays.
-    gradient : callable or True
-        It takes the same arguments and returns an array of the shape of `x`, or one for each argument in the form of `x`.
-        True: `loss` returns (loss, gradient).
-    x : array_like; or a list, tuple, named tuple or dict of them, nested or not
-        Where: finite floating numbers, NumPy's, torch's or JAX's. A list of numbers is one array. Integers, texts and other
-        objects among several arguments are data.
-    hessian_vector : callable, optional
-        hessian_vector(x, v), or hessian_vector(*x, *v): the Hessian times v, in the form of the gradient.
-    hessian : callable, optional
-        hessian(x): the Hessian by all entries of the arguments in their order, (n, n), dense or sparse; of one array x also of
-        shape x.shape + x.shape. An array of x's shape, or (n,), is its diagonal.
-    names : sequence of str, optional
-        What to call the arguments.
-    wrt : str, int, or a sequence of them, optional
-        The arguments to judge by; the others are data. All floating arrays if not given.
-    points : sequence of places, optional
-        More places in the form of x. If not given, two a little off x (10 percent; less where the loss ends before).
-        `points=[]`: x alone.
-    tolerance : float, optional
-        Relative, of an entry, at most 1e-3. If not given, it follows from the precision in which loss and gradient compute,
-        1e-10 in float64 and 3e-4 in float32, and from the rounding that is measured.
-    tangent : callable, optional
-        tangent(x, v): the projection of v on the directions in which x may move, of one array x. Gradient and derivative are
-        compared after it.
-    symmetric : str or sequence of str
-        Arguments that are symmetric matrices: compared along symmetric directions.
-    entries : int
-        An argument with more entries is judged along directions, in which each entry counts, and 100 of its entries one by one.
-    timeout : float, optional
-        Seconds. The report then rests on what was found by then.
-    progress : callable, optional
-        progress(done, total, argument), called before each argument at each point.
-    seed : int
-        Of directions, samples and neighbours, at least 0.
-
-    Returns
-    -------
-    GradientReport
-        True in a condition if and only if its verdict is "agree". `print` it for the table.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Arguments of a wrong form: nothing to differentiate, a gradient of another form or shape, a loss that is not one
-        finite real number at x.
-
-    Examples
-    --------
-    >>> import numpy as np, nlicl
-    >>> x = np.array([0.3, -1.2, 2.0])
-    >>> bool(nlicl.audit_gradient(lambda x: np.sum(np.sin(x) ** 2), lambda x: np.sin(2 * x), x))
-    True
-    """
-    _check(loss, gradient, hessian_vector, hessian, tangent, progress)
-    entries, seed = integer("entries", entries, 1), integer("seed", seed, 0, most=None)
-    if tolerance is not None:
-        tolerance = real("tolerance", tolerance, "greater than 0 and at most 1e-3", lambda t: 0 < t <= CEILING)
-    if timeout is not None:
-        seconds("timeout", timeout, ", or None for no limit")
-    arguments = Arguments(x, names, wrt, loss=loss)
-    function = Function(arguments, loss, gradient, timeout)
-    audit = _Audit(function, tolerance, entries, seed, progress)
-    audit.projections = _projections(arguments, tangent, symmetric)
-    report = audit.run(None if points is None else _points(points, names, wrt, loss, arguments))
-    if hessian_vector is not None or hessian is not None:
-        report = audit.with_hessian(report, hessian_vector, hessian)
-    return report
-
-
-def assert_gradient(loss: Callable[..., Any], gradient: Callable[..., Any] | bool, x: Any, **settings: Any) -> None:
-    """Fail a test unless `audit_gradient` says "agree".
-
-    Parameters
-    ----------
-    loss, gradient, x, **settings
-        As in `audit_gradient`.
-
-    Raises
-    ------
-    AssertionError
-        With the report as its message: the worst entry, given and expected, the witness and the diagnosis.
-    TypeError, ValueError
-        As `audit_gradient`.
-    """
-    __tracebackhide__ = True
-    report = audit_gradient(loss, gradient, x, **settings)
-    if not report:
-        raise AssertionError(str(report))
-
-
-class _Audit:
+class Audit:
     """One audit, from x to the report."""
 
     def __init__(
@@ -204,11 +80,16 @@ class _Audit:
         self.labels = ["x"]
         self.places = [(x, given)]
         chosen_by_user = points is not None
-        beside = points if points is not None else neighbours(x, self.defined, NEIGHBOURS, self.rng)
-        for number, place in enumerate(beside):
+        self.unsymmetric = [False]
+        if points is not None:
+            beside = [(place, False) for place in points]
+        else:
+            beside = neighbours(x, self.defined, NEIGHBOURS, self.rng)
+        for number, (place, unsymmetric) in enumerate(beside):
             there = self.function.at(place)[1] if chosen_by_user else self.function.gradient_or_none(place)
             if there is not None:
                 self.places.append((place, there))
+                self.unsymmetric.append(unsymmetric)
                 self.labels.append(f"points[{number}]" if chosen_by_user else f"near x ({number + 1})")
         fixed = all(
             np.array_equal(one, other, equal_nan=True)
@@ -246,7 +127,9 @@ class _Audit:
             place = self.examiner.place(label, own, x, given)
             for k, name in enumerate(self.names):
                 self.progress(number * len(sizes) + k, total, f"{name} at {label}")
-                self.summary.add(k, place, self.look(place, k, number, most))
+                sight = self.look(place, k, number, most)
+                sight.unsymmetric = self.unsymmetric[number]
+                self.summary.add(k, place, sight)
         self.most = most
         self.summary.slope, self.summary.taylor_taken, self.summary.linear = taylor(
             self.examiner, self.summary.places[0], self.summary.any_kink
@@ -273,7 +156,8 @@ class _Audit:
                     fresh = self.examiner.entries(place, k, self.most)
                     self.summary.sights[k][number] = _merged(self.summary.sights[k][number], fresh)
         for k in wrong:
-            seen = [self.seen(k, number) for number in range(len(self.summary.places))]
+            alike = [n for n in range(len(self.summary.places)) if not self.unsymmetric[n]]
+            seen = [self.seen(k, number) for number in alike]
             self.summary.diagnoses[k] = explain(self.names[k], seen, self.sizes())
 
     def seen(self, k: int, number: int) -> Seen:
@@ -299,9 +183,10 @@ class _Audit:
         ]
         for argument in arguments:
             argument.verdict = "undetermined"
+        remarks, calls = self.all_remarks(), self.function.calls
         return GradientReport(
-            self.function.name, self.seed, ["x"], arguments, "undetermined", reason, self.all_remarks(), calls=self.function.calls
-        )  # fmt: skip
+            self.function.name, self.seed, ["x"], arguments, "undetermined", reason, remarks, calls=calls
+        )
 
     def all_remarks(self) -> list[str]:
         projected = [f"{self.names[k]} is compared along the directions in which it may move" for k in self.projections]
@@ -343,94 +228,6 @@ class _Audit:
         return report.with_product(found)
 
 
-def _check(loss: Any, gradient: Any, hessian_vector: Any, hessian: Any, tangent: Any, progress: Any) -> None:
-    for name, function in (("loss", loss), ("gradient", gradient)):
-        if not callable(function) and not (name == "gradient" and function is True):
-            also = ", or True if loss returns (loss, gradient)" if name == "gradient" else ""
-            raise InvalidType(f"{name} is a {type(function).__name__}; expected a function of x{also}.")
-    for name, function in (
-        ("hessian_vector", hessian_vector),
-        ("hessian", hessian),
-        ("tangent", tangent),
-        ("progress", progress),
-    ):
-        if function is not None and not callable(function):
-            raise InvalidType(f"{name} is a {type(function).__name__}; expected a function, or None.")
-
-
-def _points(points: Any, names: Any, wrt: Any, loss: Any, arguments: Arguments) -> list[list[np.ndarray]]:
-    """The user's own places, checked: each in the form of x."""
-    if isinstance(points, (str, bytes, dict)) or not hasattr(points, "__iter__"):
-        raise InvalidType(f"points is a {type(points).__name__}; expected a list of places, each in the form of x.")
-    found = []
-    for number, point in enumerate(points):
-        try:
-            place = Arguments(point, names, wrt, loss=loss)
-        except InvalidInput as error:
-            raise InvalidValue(f"points[{number}]: {error}") from None
-        shapes = [array.shape for array in arguments.arrays]
-        if [array.shape for array in place.arrays] != shapes:
-            raise InvalidValue(
-                f"points[{number}] has arrays of shapes {[a.shape for a in place.arrays]}; expected {shapes}."
-            )
-        found.append([new.astype(old.dtype) for new, old in zip(place.arrays, arguments.arrays, strict=True)])
-    return found
-
-
-def _projections(
-    arguments: Arguments, tangent: Callable[..., Any] | None, symmetric: str | Sequence[str]
-) -> dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
-    """By number of argument, what gradient and derivative are projected by before they are compared."""
-    wanted = [symmetric] if isinstance(symmetric, str) else list(symmetric)
-    found: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
-    for name in wanted:
-        if name not in arguments.names:
-            raise InvalidValue(f"symmetric names {name!r}; expected some of {', '.join(arguments.names)}.")
-        k = arguments.names.index(name)
-        array = arguments.arrays[k]
-        if array.ndim != 2 or array.shape[0] != array.shape[1] or not np.array_equal(array, array.T):
-            raise InvalidValue(f"{name} is no symmetric matrix; expected one, since symmetric= names it.")
-        found[k] = lambda x, v: (v + v.T) / 2
-    if tangent is not None:
-        if len(arguments.names) > 1:
-            raise InvalidValue(
-                f"tangent is given for {len(arguments.names)} arguments; expected one argument. Name it by wrt=."
-            )
-        found[0] = _projection(tangent, arguments.arrays[0].astype(float))
-    for k in found:
-        if arguments.arrays[k].size > MOST_PROJECTED:
-            raise InvalidValue(
-                f"{arguments.names[k]} has {arguments.arrays[k].size} entries; expected at most {MOST_PROJECTED} where tangent= or "
-                "symmetric= names it, since each has to be looked at."
-            )
-    return found
-
-
-def _projection(tangent: Callable[..., Any], x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The user's projection, checked: linear algebra asks that it changes nothing when it is applied again."""
-
-    def project(x: np.ndarray, v: np.ndarray) -> np.ndarray:
-        try:
-            found = np.asarray(tangent(x.copy(), v.copy()))
-        except Exception as error:
-            raise InvalidValue(
-                f"tangent raises {describe(error)}; expected tangent(x, v) to return a projection of v."
-            ) from error
-        if found.shape != v.shape or found.dtype.kind not in "fiu" or not np.isfinite(found).all():
-            raise InvalidValue(
-                f"tangent returns {found.dtype} of shape {found.shape}; expected finite real numbers of shape {v.shape}."
-            )
-        return found.astype(float)
-
-    v = np.random.default_rng(0).standard_normal(x.shape)
-    once = project(x, v)
-    if not np.allclose(project(x, once), once, rtol=1e-8, atol=1e-8):
-        raise InvalidValue(
-            "tangent(x, tangent(x, v)) differs from tangent(x, v); expected a projection, such as v - (x @ v) * x."
-        )
-    return project
-
-
 def _eps(value: Any, x: list[np.ndarray], given: list[np.ndarray]) -> float:
     """The precision in which loss and gradient compute: float32's if either shows signs of it."""
     single = np.asarray(value).dtype == np.float32 or any(array.dtype == np.float32 for array in given)
@@ -470,6 +267,7 @@ def _merged(sight: Sight, fresh: Sight) -> Sight:
     found = sight.wrong & ~np.isnan(sight.expected)
     fresh.expected[found], fresh.allowed[found] = sight.expected[found], sight.allowed[found]
     fresh.wrong |= sight.wrong
+    fresh.unsymmetric = sight.unsymmetric
     return fresh
 
 

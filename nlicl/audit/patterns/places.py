@@ -6,8 +6,8 @@ from math import lgamma, log, prod
 
 import numpy as np
 
-from .pattern_fit import Points
-from .pattern_forms import Form
+from .fit import Points
+from .form import Form
 
 __all__ = ["moved", "rearranged", "stale", "symmetric"]
 

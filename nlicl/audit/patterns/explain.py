@@ -1,7 +1,7 @@
 """What is wrong with a gradient of any function, from the numbers alone: the given array beside the expected one.
 
 Hypotheses are tried in order of complexity. One is reported only if it turns the expected array into the given one on
-every known entry at every point, to within the error of the entries, and if chance would hardly do so; see `pattern_fit`.
+every known entry at every point, to within the error of the entries, and if chance would hardly do so; see `fit`.
 Where several of the same complexity fit, all are listed. Where none fits, the kind is `unknown`.
 
 The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-parameter`, `wrong-factor`, `entries`,
@@ -22,15 +22,13 @@ The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-p
 
 import numpy as np
 
-from . import pattern_arrays as arrays
-from . import pattern_forms as forms
-from . import pattern_places as places
-from .comparison import item
-from .pattern_fit import ENOUGH, Fit, Points, Seen, number
-from .pattern_forms import Form, best
-from .pattern_product import explain_product
-from .pattern_values import conditions
-from .pattern_where import where_wrong
+from ..comparison import item
+from . import arrays, form, places
+from .fit import ENOUGH, Fit, Points, Seen, number
+from .form import Form, best
+from .product import explain_product
+from .values import conditions
+from .where import where_wrong
 
 __all__ = ["Seen", "explain", "explain_product", "where_wrong"]
 
@@ -125,27 +123,26 @@ class _Search(Points):
 
     def _whole(self) -> list[dict[str, str]]:
         simple = [
-            *forms.factors(self),
+            *form.factors(self),
             *places.moved(self),
-            *forms.of_others(self, self.name),
+            *form.of_others(self, self.name),
             *places.stale(self),
-            *forms.terms(self, self.name),
-            *forms.projections(self, self.name),
+            *form.terms(self, self.name),
+            *form.projections(self, self.name),
             *places.symmetric(self, self.name),
         ]
-        factor = next(forms.factors(self)).fit(self)
+        factor = next(form.factors(self)).fit(self)
         if factor is not None and number(float(factor.low[0]), float(factor.high[0]), self.sizes).cost > 1:
-            simple += forms.of_norms(self, self.name)  # at one point, a norm is a number like any other
+            simple += form.of_norms(self, self.name)  # at one point, a norm is a number like any other
         return self._best(simple) or arrays.antisymmetric(self, self.name)
 
     def _times(self) -> list[dict[str, str]]:
         probes = self.pick(self.probes)  # a few entries decide quickly which of these may fit
         hopes = [
-            form.fit(probes) is not None
-            for form in (*forms.times(probes, self.name), *forms.instead(probes, self.name))
+            form.fit(probes) is not None for form in (*form.times(probes, self.name), *form.instead(probes, self.name))
         ]
-        tried = [*forms.times(self, self.name), *forms.instead(self, self.name)]
-        return self._best([form for form, hope in zip(tried, hopes, strict=True) if hope] + list(forms.of_values(self)))
+        tried = [*form.times(self, self.name), *form.instead(self, self.name)]
+        return self._best([form for form, hope in zip(tried, hopes, strict=True) if hope] + list(form.of_values(self)))
 
     def _rearranged(self) -> list[dict[str, str]]:
         return self._best(list(places.rearranged(self))) or arrays.reordered(self)
@@ -182,7 +179,7 @@ class _Search(Points):
             )
         fit = self.fit(lambda k: self.expected[k], by="point", slack=lambda k: self.noise[k])
         if not found and fit is not None and fit.digits >= ENOUGH:
-            named = self._best(list(forms.of_norms(self, self.name)))
+            named = self._best(list(form.of_norms(self, self.name)))
             text = f"given is a number times expected, another number at each point, from {_span(fit)}"
             return named or [item("scale", text)]
         return found
@@ -295,9 +292,9 @@ class _Search(Points):
         if exchanged:
             return exchanged
         part = self.pick(self.wrong)
-        there = [*forms.factors(part), *forms.terms(part, self.name), *forms.instead(part, self.name)]
+        there = [*form.factors(part), *form.terms(part, self.name), *form.instead(part, self.name)]
         if self.bad > 1:
-            there += forms.times(part, self.name)
+            there += form.times(part, self.name)
         return [
             item(one["kind"] if one["kind"].endswith("term") else "entries", f"wrong {where}; there {one['detail']}")
             for one in best(part, there, self.sizes)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .comparison import item
-from .pattern_fit import ENOUGH, Points, number
+from ..comparison import item
+from .fit import ENOUGH, Points, number
 
 __all__ = ["antisymmetric", "cut", "imprecise", "outer", "reordered", "two_terms"]
 

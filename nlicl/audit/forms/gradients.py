@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import InvalidType, InvalidValue
-from .forms import (
+from ...core.errors import InvalidType, InvalidValue
+from .returned import array_of, is_one, seen
+from .tree import (
     Branch,
     Leaf,
     Node,
@@ -24,7 +25,6 @@ from .forms import (
     part_of,
     written,
 )
-from .returned import array_of, is_one, seen
 
 if TYPE_CHECKING:
     from .arguments import Arguments

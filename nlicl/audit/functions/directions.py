@@ -1,0 +1,170 @@
+"""All entries together, along random directions; and from a direction that is wrong to the entries that are, by halving."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .means import Means
+from .points import unit
+from .sight import CEILING, Place, Sight, norm
+from .slopes import Slope, only, tried
+
+__all__ = ["compared", "directions"]
+
+LOCATE = 12  # wrong entries that are searched for by halving
+HALVINGS = 400  # slopes for it
+SURELY = 100  # times its error, a difference that differences see is one where halving does not bring it to entries
+NUDGES = 3
+
+
+@dataclass(frozen=True)
+class _Off:
+    """A difference along a direction, what is allowed of it, and whether that is too much or the direction crosses a kink."""
+
+    signed: float
+    error: float
+    relative: float
+    kink: bool
+    wrong: bool
+
+
+def directions(
+    means: Means, place: Place, k: int, sight: Sight, everything: bool, aside: np.ndarray | None = None
+) -> None:
+    """The given gradient along random directions, off the kinks; where it is wrong, which entries are."""
+    free = np.isfinite(sight.given) if aside is None else np.isfinite(sight.given) & ~aside
+    for index in sight.kinks:
+        free[index] = False
+    if not free.any() or (sight.wrong & free).any():
+        return
+    given = np.where(free, sight.given, 0.0)
+    for sizes in weights(means, place, k, given, everything):
+        step = means.rng.choice([-1.0, 1.0], sight.x.shape) * sizes * free
+        if k in means.projections:
+            step = means.projections[k](sight.x, step)
+        if not step.any():
+            continue
+        found = compared(means, place, k, given, step)
+        if found is None:
+            continue
+        if found.kink:
+            step = without_kinks(means, place, k, sight, step)
+            found = compared(means, place, k, given, step) if step.any() else None
+            if found is None or found.kink:
+                continue
+        sight.direction = max(sight.direction or 0.0, found.relative)
+        if found.wrong:
+            locate(means, place, k, sight, given, step, found)
+            return
+
+
+def weights(means: Means, place: Place, k: int, given: np.ndarray, everything: bool) -> Iterator[np.ndarray]:
+    """Sizes of a direction's entries: such that each entry of the gradient counts alike; and as large as the argument."""
+    if means.witnesses[k].exact:
+        largest = float(np.max(abs(given), initial=0.0))
+        yield 1 / np.maximum(abs(given), max(1e-6, means.precision.zero) * largest if largest > 0 else 1.0)
+        if everything:
+            yield np.ones(given.shape)
+    else:
+        size = unit(place.x[k])
+        yield size
+        terms = abs(given) * size
+        if everything and terms.any():
+            least = float(np.quantile(terms[terms > 0], 0.1))
+            yield size * np.minimum(1.0, least / np.where(terms > 0, terms, least))
+
+
+def compared(means: Means, place: Place, k: int, given: np.ndarray, step: np.ndarray, again: bool = True) -> "_Off | None":
+    """What the gradient says along a direction beside what the witness says."""
+    slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, step))
+    if slope is None:
+        return None
+    terms = given * step
+    said, size = float(np.sum(terms)), norm(terms)
+    error = means.precision.relative * size + means.precision.margin * norm(place.noise[k] * step)
+    error += 3 * slope.error + 8 * means.precision.eps * float(np.sum(abs(terms)))
+    error += norm(place.least(k) * step)
+    error += means.precision.rounding * float(np.max(abs(given))) * norm(step)
+    off = abs(said - slope.middle)
+    kink = slope.has_kink(size)
+    if again and error < off < CEILING * max(size, abs(slope.middle)) and not kink:
+        for _ in range(NUDGES):
+            nudged, _ = tried(means.witnesses[k], means.nudged(place.x), only(place.x, k, step))
+            if nudged is not None:
+                error += means.precision.margin * abs(nudged.middle - slope.middle)
+    largest = max(size, abs(slope.middle), 1e-300)
+    return _Off(said - slope.middle, error, off / largest, kink, not kink and off > error)
+
+
+def without_kinks(means: Means, place: Place, k: int, sight: Sight, step: np.ndarray) -> np.ndarray:
+    """The direction without the entries that sit on kinks, found by halving."""
+    kept, parts, left = np.zeros(step.shape), [np.flatnonzero(step)], HALVINGS
+    while parts and left > 0:
+        part = parts.pop()
+        left -= 1
+        trial = np.zeros(step.shape)
+        trial.flat[part] = step.flat[part]
+        slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, trial))
+        size = norm(sight.given * trial)
+        if slope is not None and not slope.has_kink(size):
+            kept += trial
+        elif len(part) > 1:
+            parts += [part[: len(part) // 2], part[len(part) // 2 :]]
+        elif slope is not None:
+            index = tuple(int(i) for i in np.unravel_index(part[0], step.shape))
+            h = step[index]
+            ups = sorted((slope.up / h, slope.down / h))
+            sight.kinks.setdefault(index, Slope(ups[1], ups[0], slope.error / abs(h), slope.ties))
+    if parts:
+        sight.blind += sum(len(part) for part in parts)
+    return kept
+
+
+def locate(
+    means: Means, place: Place, k: int, sight: Sight, given: np.ndarray, step: np.ndarray, found: "_Off"
+) -> None:
+    """The entries to blame for a difference along a direction, by halving."""
+    if means.witnesses[k].exact and found.relative < CEILING:
+        witness = means.witnesses[k]
+        seen = means.differences(place.x, only(place.x, k, step)) if not witness.sound else None
+        unseen = seen is not None and not abs(float(np.sum(given * step)) - seen.middle) > 3 * seen.error
+        if means.doubtful(place, k, found.relative) or unseen:
+            sight.unconfirmed = found.relative
+            return
+    parts, left, named, single = [(np.flatnonzero(step), found.signed)], HALVINGS, 0, 0
+    while parts and left > 0 and named < LOCATE:
+        part, off = parts.pop()
+        if len(part) == 1:
+            index = tuple(int(i) for i in np.unravel_index(part[0], step.shape))
+            single += 1
+            means.look(place, k, sight, index)
+            if not np.isnan(sight.expected[index]):
+                named += blame(means, place, k, sight, index)
+            continue
+        first, second = part[: len(part) // 2], part[len(part) // 2 :]
+        trial = np.zeros(step.shape)
+        trial.flat[first] = step.flat[first]
+        left -= 1
+        half = compared(means, place, k, np.where(trial != 0, given, 0.0), trial, again=False)
+        if half is None:
+            continue
+        if abs(off - half.signed) > 2 * found.error:  # what is not in one half is in the other
+            parts.append((second, off - half.signed))
+        if half.wrong:
+            parts.append((first, half.signed))
+    if sight.wrong.any() or single:  # entries that are right by themselves: the direction was rounding
+        return
+    if abs(found.signed) > SURELY * found.error:
+        sight.spread = found.relative
+    else:
+        sight.unconfirmed = found.relative
+
+
+def blame(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
+    """Whether an entry that halving has led to is wrong by itmeans."""
+    relative = means.precision.relative * abs(float(sight.expected[index]))
+    noise = means.precision.margin * float(place.noise[k][index]) + float(place.least(k)[index])
+    sight.allowed[index] = max(relative, noise + float(sight.allowed[index]))
+    sight.wrong[index] = not abs(sight.given[index] - sight.expected[index]) <= sight.allowed[index]
+    return bool(sight.wrong[index])

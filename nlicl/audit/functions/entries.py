@@ -1,0 +1,162 @@
+"""Entry by entry: right, wrong, on a kink, or not to be told."""
+
+import numpy as np
+
+from .means import Means
+from .points import unit
+from .sight import CEILING, Place, Sight, few, norm
+from .slopes import Slope, only, tried
+
+__all__ = ["judge", "kinks_together", "project"]
+
+SURELY = 100  # times its error, a difference that differences see is one where halving does not bring it to entries
+
+
+def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
+    """Entry by entry: right, wrong, or not to be told."""
+    scale, p = sight.scale, means.precision
+    seen = ~np.isnan(sight.expected)
+    if sight.kinks:  # there the gradient may jump when x moves: that is no rounding
+        noise = p.margin * place.noise[k] + place.least(k)
+        sight.rounding = float(np.max(noise, initial=0.0, where=seen))
+    with np.errstate(all="ignore"):
+        size = np.maximum(abs(sight.expected), p.floor * scale)
+        blur = np.asarray(sight.allowed + p.margin * place.noise[k] + place.least(k))
+        sight.allowed[...] = np.maximum(blur, p.relative * size)
+        off = abs(sight.given - sight.expected)
+        suspects = seen & ~(off <= sight.allowed) & np.isfinite(sight.given)
+        slight = suspects & (off <= (1e-2 if p.eps > 1e-10 else 1e-6) * max(scale, 1e-300))
+    for index in few(slight, 50, off):
+        sight.allowed[index] += means.wobble(place, k, sight, index)
+    for index in few(suspects & ~(off <= sight.allowed), 50, off):
+        if hidden_kink(means, place, k, sight, index):
+            seen[index] = False
+    slightly = seen & (off > sight.allowed) & (off <= p.rounding * scale)  # a sum of large terms may round so
+    sight.allowed[slightly] = blur[slightly] = off[slightly]
+    sight.wrong |= seen & ~(off <= sight.allowed)
+    with np.errstate(all="ignore"):
+        larger = np.maximum(abs(sight.expected), abs(sight.given))
+        coarse = seen & ~sight.wrong & (blur > CEILING * larger)
+        # An exact zero that is given, and what is rounding beside the largest entry, has nothing to be told.
+        coarse &= (abs(sight.given) > p.zero * scale) & (larger > sight.rounding)
+    confirm(means, place, k, sight)
+    for index, slope in sight.kinks.items():
+        slack = (
+            1e-5 * max(abs(slope.up), abs(slope.down))
+            + 3 * slope.error
+            + means.precision.margin * float(place.noise[k][index])
+        )
+        low, high = sorted((slope.up, slope.down))
+        if not low - slack <= sight.given[index] <= high + slack and np.isfinite(sight.given[index]):
+            if slope.ties in (0, 1):
+                sight.wrong[index] = True
+            else:
+                sight.disputed.append(index)
+    together(means, place, k, sight, coarse)
+
+
+def hidden_kink(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
+    """Whether an entry sits on a kink that an exact witness does not see: by rounding it is a little to one side."""
+    if not means.witnesses[k].exact:
+        return False
+    seen, h = means.differences_by(place, k, sight, index)
+    if not seen.known or seen.up == seen.down:
+        return False
+    sight.kinks[index] = Slope(seen.up / h, seen.down / h, seen.error / h, seen.ties)
+    sight.expected[index] = sight.allowed[index] = np.nan
+    return True
+
+
+def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:
+    """Doubt the witness where it may be at fault.
+
+    A slight difference may be that of an iteration which stops early, whose derivative has not arrived; and a complex step is
+    as good as differences have confirmed. A large one may be the witness's own error if differences side with the gradient.
+    """
+    witness = means.witnesses[k]
+    if not witness.exact or not sight.wrong.any():
+        return
+    off = abs(sight.given - sight.expected)
+    with np.errstate(all="ignore"):
+        relative = off / np.maximum(np.maximum(abs(sight.expected), abs(sight.given)), 1e-3 * sight.scale)
+    worst = few(sight.wrong & ~np.isnan(relative), 3, relative)
+    largest = float(np.max(np.nan_to_num(relative[sight.wrong], nan=np.inf)))
+    if largest < CEILING:
+        if means.doubtful(place, k, largest) or not (
+            witness.sound or any(contradicted(means, place, k, sight, index) for index in worst)
+        ):
+            sight.unconfirmed = largest
+            sight.wrong[:] = False
+    elif worst and all(confirmed(means, place, k, sight, index) for index in worst):
+        sight.conflict = float(relative[worst[0]])
+
+
+def contradicted(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
+    """Whether differences of the loss contradict what was given, too."""
+    seen, h = means.differences_by(place, k, sight, index)
+    return abs(sight.given[index] * h - seen.middle) > 3 * seen.error
+
+
+def confirmed(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
+    """Whether differences of the loss side with what was given, and against the witness."""
+    seen, h = means.differences_by(place, k, sight, index)
+    if not seen.known or seen.up != seen.down:
+        return False
+    with_given = abs(sight.given[index] * h - seen.middle)
+    against = abs(sight.expected[index] * h - seen.middle)
+    return with_given <= 10 * seen.error + 1e-6 * abs(seen.middle) and against > 100 * with_given + 100 * seen.error
+
+
+def together(means: Means, place: Place, k: int, sight: Sight, coarse: np.ndarray) -> None:
+    """Entries too small for the witness one by one, along the direction in which they say the loss rises."""
+    indices = [tuple(int(i) for i in index) for index in np.argwhere(coarse)]
+    if len(indices) > 1 and not np.any(sight.allowed[coarse] > CEILING * sight.scale):
+        step = np.where(coarse, np.sign(sight.given) * unit(place.x[k]), 0.0)
+        slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, step))
+        if slope is not None:
+            said = float(np.sum(sight.given * step))
+            error = 3 * slope.error + means.precision.margin * norm(place.noise[k] * step)
+            error += means.precision.relative * abs(said)
+            error += means.precision.rounding * sight.scale * norm(step)
+            off = abs(said - slope.middle)
+            if off > error * (1 if means.witnesses[k].exact else SURELY):
+                sight.spread = off / abs(said)
+                return
+            if off <= error <= CEILING * abs(said):
+                sight.grouped = len(indices)
+                return
+    sight.coarse = indices
+
+
+def kinks_together(means: Means, place: Place, k: int, sight: Sight) -> None:
+    """Entries on kinks along common directions: between both derivatives must lie what the gradient says of each."""
+    if len(sight.kinks) < 2 or not means.witnesses[k].sound:  # a complex step takes one branch of a root, say
+        return
+    mask = np.zeros(sight.x.shape, bool)
+    for index in sight.kinks:
+        mask[index] = index not in sight.disputed and not sight.wrong[index]
+    for _ in range(5):
+        step = means.rng.standard_normal(sight.x.shape) * mask
+        slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, step))
+        if slope is None:
+            continue
+        said = float(np.sum(np.where(mask, sight.given, 0.0) * step))
+        low, high = sorted((slope.up, slope.down))
+        slack = 1e-6 * float(np.sum(abs(np.where(mask, sight.given, 0.0) * step))) + 1e-6 * (high - low)
+        if not low - slack <= said <= high + slack:
+            if slope.ties in (0, 1):
+                sight.wrong |= mask
+            else:
+                sight.disputed = list(sight.kinks)
+            return
+
+
+def project(means: Means, place: Place, k: int, sight: Sight) -> None:
+    """Keep of gradient and derivative what lies along the directions in which the argument may move."""
+    project = means.projections[k]
+    if np.isnan(sight.expected).any():  # on a kink, say: no projection of what is not known
+        return
+    sight.expected = project(sight.x, sight.expected)
+    if np.isfinite(sight.given).all():
+        sight.given = project(sight.x, sight.given)
+    sight.allowed[...] = float(np.max(sight.allowed))

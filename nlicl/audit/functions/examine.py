@@ -1,0 +1,96 @@
+"""One argument's gradient at one place, held against a witness: entry by entry, and all entries together.
+
+Along a direction v every entry counts: <given, v> is compared with the derivative of the loss along v. With an exact witness
+one direction finds one wrong entry in a hundred thousand, and halving finds which. A direction is taken twice, once with
+entries as they are, once with each divided by its size, so that small entries are not lost beside a large one.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import directions, entries
+from .means import Means
+from .points import unit
+from .sight import CEILING, Place, Sight, norm
+from .slopes import only, tried
+
+__all__ = ["Examiner"]
+
+SAMPLE = 64  # entries of a large argument that are looked at one by one
+
+
+class Examiner(Means):
+    """Holds arguments against their witnesses."""
+
+    def entries(self, place: Place, k: int, most: int, also: Sequence[tuple[int, ...]] = ()) -> Sight:
+        """All that is seen of argument k: entries one by one, then along directions.
+
+        `also` are entries that were wrong at another place: with some, no directions are needed.
+        """
+        sight = self.empty(place, k)
+        size = sight.x.size
+        few = min(most, SAMPLE)
+        most = size if k in self.projections else most  # a projection mixes all entries
+        most = most if self.witnesses[k].exact or k in self.projections else few  # a difference costs ten times as much
+        chosen = np.arange(size) if size <= most else np.sort(self.rng.choice(size, few, replace=False))
+        for flat in chosen:
+            self.look(place, k, sight, tuple(int(i) for i in np.unravel_index(flat, sight.x.shape)))
+        for index in also:
+            if np.isnan(sight.expected[index]) and index not in sight.kinks:
+                self.look(place, k, sight, index)
+        if k in self.projections:
+            entries.project(self, place, k, sight)
+        entries.judge(self, place, k, sight)
+        if also:
+            return sight
+        entries.kinks_together(self, place, k, sight)
+        directions.directions(self, place, k, sight, everything=True)
+        if not sight.is_wrong:
+            self.guard(place, k, sight)
+        return sight
+
+    def directions_only(self, place: Place, k: int, most: int, kinks: Sequence[tuple[int, ...]] = ()) -> Sight:
+        """What is seen of argument k along directions.
+
+        `kinks` are entries that sit on a kink at x: there a gradient may be written for x alone. They are a remark.
+        """
+        sight = self.empty(place, k)
+        if not np.isfinite(sight.given).all():
+            return self.entries(place, k, most)
+        aside = np.zeros(sight.x.shape, bool)
+        for index in kinks:
+            aside[index] = True
+        if k in self.projections:
+            return self.entries(place, k, most)
+        directions.directions(self, place, k, sight, everything=False, aside=aside)
+        if kinks and not sight.is_wrong:
+            weight = unit(place.x[k]) * self.rng.choice([-1.0, 1.0], aside.shape) * aside
+            found = directions.compared(self, place, k, np.where(aside, sight.given, 0.0), weight)
+            sight.only_at_x = found is not None and found.wrong
+        return sight
+
+    def guard(self, place: Place, k: int, sight: Sight) -> None:
+        """The witness itself beside differences along one direction, where it is not differences."""
+        if not self.witnesses[k].exact:
+            return
+        step = self.rng.choice([-1.0, 1.0], sight.x.shape) * unit(place.x[k])
+        for index in sight.kinks:
+            step[index] = 0.0
+        if k in self.projections:
+            step = self.projections[k](sight.x, step)
+        if not step.any():
+            return
+        v = only(place.x, k, step)
+        mine, _ = tried(self.witnesses[k], place.x, v)
+        theirs = self.differences(place.x, v)
+        if mine is None or not theirs.known or mine.has_kink(abs(mine.middle)):
+            return
+        size = max(norm(np.where(np.isnan(sight.given), 0, sight.given) * step), abs(mine.middle))
+        if size == 0:
+            return
+        sight.differences = abs(float(np.sum(sight.given * (step != 0) * step)) - theirs.middle) / size
+        off = abs(mine.middle - theirs.middle)
+        limit = 1e-2 if self.precision.eps > 1e-10 else 1e-6
+        if theirs.error <= CEILING * size and off > 10 * theirs.error + limit * size:
+            sight.conflict = off / size

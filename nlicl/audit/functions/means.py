@@ -1,0 +1,99 @@
+"""What the comparisons of entries and of directions stand on: a function, its witnesses, and how precise all of it is."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from .function import Function
+from .points import unit
+from .sight import Place, Precision, Sight
+from .slopes import Differences, Slope, Witness, only, tried
+
+__all__ = ["Means"]
+
+COARSE = 1e-11  # rounding of the loss, relative, beyond which part of it computes in few digits
+NUDGES = 3
+
+
+class Means:
+    """A function, a witness for each of its arguments, and a generator of random numbers."""
+
+    def __init__(
+        self,
+        function: Function,
+        witnesses: Sequence[Witness],
+        differences: Differences,
+        precision: Precision,
+        rng: np.random.Generator,
+    ) -> None:
+        self.function, self.witnesses, self.differences = function, witnesses, differences
+        self.precision, self.rng = precision, rng
+        self.projections: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
+
+    def place(self, label: str, own: list[np.ndarray], x: list[np.ndarray], given: list[np.ndarray]) -> Place:
+        """A place, with the rounding of the gradient there: how far it moves when the arguments do, in their last bits."""
+        noise = [np.zeros(array.shape) for array in given]
+        for _ in range(NUDGES):
+            nudged = self.function.gradient_or_none(self.nudged(own))
+            for most, now, then in zip(noise, nudged or given, given, strict=True):
+                with np.errstate(all="ignore"):
+                    moved = np.abs(now.astype(float) - then.astype(float))
+                np.maximum(most, np.where(np.isfinite(moved), moved, 0.0), out=most)
+        return Place(label, own, x, [array.astype(float) for array in given], noise, self.function.real(x))
+
+    def nudged(self, x: Sequence[np.ndarray]) -> list[np.ndarray]:
+        nudges = [4 * self.precision.eps * self.rng.choice([-1.0, 0.0, 1.0], array.shape) for array in x]
+        return [(array * (1 + nudge)).astype(array.dtype) for array, nudge in zip(x, nudges, strict=True)]
+
+    def look(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> Slope | None:
+        """The derivative by one entry."""
+        step = np.zeros(sight.x.shape)
+        step[index] = unit(place.x[k])[index]
+        slope, _ = tried(self.witnesses[k], place.x, only(place.x, k, step))
+        sight.looked += 1
+        if slope is None:
+            sight.blind += 1
+            return None
+        h = step[index]
+        slope = Slope(slope.up / h, slope.down / h, slope.error / h, slope.ties)
+        if slope.has_kink(abs(slope.middle)):
+            sight.kinks[index] = slope
+        else:
+            sight.expected[index], sight.allowed[index] = slope.middle, 3 * slope.error
+        return slope
+
+    def differences_by(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> tuple[Slope, float]:
+        """(the derivative along a step at one entry by differences, the step's length)."""
+        step = np.zeros(sight.x.shape)
+        step[index] = h = float(unit(place.x[k])[index])
+        return self.differences(place.x, only(place.x, k, step)), h
+
+    def wobble(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> float:
+        """How far the witness of an entry moves when the arguments do, in their last bits."""
+        step = np.zeros(sight.x.shape)
+        h = float(unit(place.x[k])[index])
+        step[index] = h
+        moved = 0.0
+        for _ in range(NUDGES):
+            slope = tried(self.witnesses[k], self.nudged(place.x), only(place.x, k, step))[0]
+            if slope is not None:
+                moved = max(moved, abs(slope.middle / h - sight.expected[index]))
+        if not self.witnesses[k].exact:  # another row of steps: an estimate of an error is an estimate
+            again = self.differences(place.x, only(place.x, k, step), first=0.19)
+            if again.known:
+                return 3 * abs(again.middle / h - float(sight.expected[index])) + self.precision.margin * 0.1 * moved
+        return self.precision.margin * moved
+
+    def doubtful(self, place: Place, k: int, relative: float) -> bool:
+        """Whether the loss is not as precise as a difference that was seen: it stops an iteration early, or has noise."""
+        noise = self.differences.relative_noise(place.x)
+        return relative < 1e3 * self.witnesses[k].threshold or (noise > COARSE and relative < max(1e-6, 1e3 * noise))
+
+    def empty(self, place: Place, k: int) -> Sight:
+        x, given = place.x[k], place.given[k]
+        unseen = np.full(x.shape, np.nan)
+        rounding = float(np.max(self.precision.margin * place.noise[k] + place.least(k), initial=0.0))
+        wrong = ~np.isfinite(given)
+        return Sight(
+            self.function.arguments.names[k], x.astype(float), given, unseen, unseen.copy(), wrong, rounding=rounding
+        )

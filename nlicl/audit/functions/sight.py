@@ -1,0 +1,180 @@
+"""What is seen of one argument at one place, and how precisely it can be seen."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .points import unit
+from .slopes import Slope
+
+__all__ = ["CEILING", "Place", "Precision", "Sight", "few", "norm"]
+
+CEILING = 1e-3  # no entry is called right that could be wrong by more
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a comparison can ask for.
+
+    Attributes
+    ----------
+    eps : float
+        Of the dtype in which loss or gradient compute.
+    relative : float
+        Tolerance of an entry, relative to it.
+    floor : float
+        Entries below this share of the largest are held to the tolerance of one of that size.
+    """
+
+    eps: float
+    relative: float
+    floor: float
+
+    @classmethod
+    def of(cls, eps: float, tolerance: float | None) -> "Precision":
+        single = eps > 1e-10
+        if tolerance is not None:
+            return cls(eps, tolerance, 1e-5)
+        return cls(eps, 3e-4, 1e-3) if single else cls(eps, 1e-10, 0.0)
+
+    @property
+    def margin(self) -> float:
+        """Times the largest change that nudges make: what rounding may do elsewhere. Of few digits less can be given away."""
+        return 4.0 if self.eps > 1e-10 else 30.0
+
+    @property
+    def rounding(self) -> float:
+        """What a right gradient may be off by, relative to the largest entry of its array: sums round so."""
+        return 64 * self.eps if self.eps > 1e-10 else 0.0
+
+    @property
+    def zero(self) -> float:
+        """Entries below this share of the largest are rounding."""
+        return 1e3 * self.eps
+
+
+@dataclass
+class Place:
+    """Where it is judged.
+
+    Attributes
+    ----------
+    own : list of ndarray
+        The arguments in their own dtype, for the gradient.
+    x : list of ndarray
+        The same for witnesses, in float64 if the loss takes that.
+    given, noise : list of ndarray
+        What the gradient gave there, and its rounding.
+    value : float
+        The loss there.
+    """
+
+    label: str
+    own: list[np.ndarray]
+    x: list[np.ndarray]
+    given: list[np.ndarray]
+    noise: list[np.ndarray]
+    value: float
+
+    def least(self, k: int) -> np.ndarray:
+        """Derivatives by argument k too small to change the loss's last digit when an entry moves by its own size."""
+        return np.finfo(float).eps * abs(self.value) / unit(self.x[k])
+
+
+@dataclass
+class Sight:
+    """What was seen of one argument at one place. Arrays have the argument's shape.
+
+    Attributes
+    ----------
+    given, expected, allowed : ndarray
+        NaN in `expected` and `allowed` where an entry was not looked at by itself.
+    wrong : ndarray of bool
+    kinks : dict of index to Slope
+        Entries at which the loss has two derivatives, one to each side.
+    disputed : list of index
+        Entries on a kink of several pieces, outside of the two derivatives: conventions differ there.
+    coarse : list of index
+        Entries whose witness could not tell them from ones that are off by more than CEILING.
+    grouped : int
+        Coarse entries that were tested together instead.
+    blind : int
+        Entries at which there is no derivative to be had.
+    unconfirmed : float or None
+        A difference, relative to its entry, that only one witness sees.
+    spread : float or None
+        A difference along a direction, relative, that halving does not bring to single entries.
+    direction : float or None
+        The largest difference along a direction, relative to the root sum of squares of its terms.
+    conflict : float or None
+        The difference of the witnesses, relative, where they contradict each other.
+    looked : int
+        Entries looked at one by one.
+    rounding : float
+        What is nothing but rounding here.
+    only_at_x : bool
+        Entries that sit on a kink at x are wrong here, off it.
+    unsymmetric : bool
+        x is symmetric and this place is not: a gradient for symmetric x need not be right here.
+    """
+
+    name: str
+    x: np.ndarray
+    given: np.ndarray
+    expected: np.ndarray
+    allowed: np.ndarray
+    wrong: np.ndarray
+    kinks: dict[tuple[int, ...], Slope] = field(default_factory=dict)
+    disputed: list[tuple[int, ...]] = field(default_factory=list)
+    coarse: list[tuple[int, ...]] = field(default_factory=list)
+    grouped: int = 0
+    blind: int = 0
+    unconfirmed: float | None = None
+    spread: float | None = None
+    direction: float | None = None
+    conflict: float | None = None
+    differences: float | None = None
+    looked: int = 0
+    rounding: float = 0.0
+    only_at_x: bool = False
+    unsymmetric: bool = False
+
+    @property
+    def scale(self) -> float:
+        """The largest derivative that was seen."""
+        sides = [max(abs(slope.up), abs(slope.down)) for slope in self.kinks.values()]
+        return max([float(np.max(abs(self.expected), initial=0.0, where=~np.isnan(self.expected))), *sides])
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether both gradients are nothing but rounding here."""
+        return self.scale <= self.rounding and not self.kinks and not self.wrong.any()
+
+    @property
+    def smooth(self) -> int:
+        """Entries that were tested off every kink."""
+        return self.looked - len(self.kinks) - self.blind
+
+    @property
+    def is_wrong(self) -> bool:
+        return bool(self.wrong.any()) or self.spread is not None
+
+    @property
+    def on_middle(self) -> bool:
+        """Whether on every kink the middle of both derivatives was given, as sign(0) = 0 has it."""
+        return all(
+            abs(self.given[index] - slope.middle) <= 1e-6 * max(abs(slope.up - slope.down), abs(slope.middle))
+            for index, slope in self.kinks.items()
+        )
+
+
+def norm(array: np.ndarray) -> float:
+    """The root of the sum of squares, which do not overflow."""
+    largest = float(np.max(abs(array), initial=0.0))
+    return largest * float(np.sqrt(np.sum((array / largest) ** 2))) if 0 < largest < np.inf else largest
+
+
+def few(mask: np.ndarray, most: int, size: np.ndarray) -> list[tuple[int, ...]]:
+    """The places where a mask is set, those with the largest size first."""
+    found = [tuple(int(i) for i in index) for index in np.argwhere(mask)]
+    return sorted(found, key=lambda index: -float(np.nan_to_num(size[index], nan=np.inf)))[:most]
