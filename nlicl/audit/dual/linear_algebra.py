@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .array import dual, split
-from .record import note_comparison
+from .record import note_comparison, note_condition
 from .rules import NotCarried, named, rule
 
 __all__: list[str] = []
@@ -33,6 +33,7 @@ def _symmetric(d: Any, lower: bool) -> Any:
 @rule(np.linalg.inv)
 def inv(a: Any) -> Any:
     a, da = split(a)
+    note_condition(a)
     y = np.linalg.inv(a)
     return dual(y, -y @ da @ y)
 
@@ -41,6 +42,7 @@ def inv(a: Any) -> Any:
 def solve(a: Any, b: Any) -> Any:
     """a y = b: a dy = db - da y."""
     (a, da), (b, db) = split(a), split(b)
+    note_condition(a)
     y = np.linalg.solve(a, b)
     column = np.ndim(b) == 1
     rest = np.zeros_like(y) if db is None else db
@@ -55,6 +57,7 @@ def solve(a: Any, b: Any) -> Any:
 def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
     """Of full rank: dy = -y da y + y y' da' (1 - a y) + (1 - y a) da' y' y."""
     a, da = split(a)
+    note_condition(a)
     if hermitian or np.any(np.linalg.matrix_rank(a) < min(a.shape[-2:])):
         raise NotCarried("numpy.linalg.pinv has no rule for hermitian=True, or for a matrix of less than full rank")
     y = np.linalg.pinv(a, rcond) if rtol is None else np.linalg.pinv(a, rtol=rtol)
@@ -90,6 +93,7 @@ def det(a: Any) -> Any:
 @rule(np.linalg.slogdet)
 def slogdet(a: Any) -> Any:
     a, da = split(a)
+    note_condition(a)
     y = np.linalg.slogdet(a)
     slope = np.sum(np.linalg.inv(a) * _t(da), (-2, -1))
     return type(y)(dual(y.sign, np.zeros_like(y.sign)), dual(y.logabsdet, slope))
@@ -100,6 +104,7 @@ def slogdet(a: Any) -> Any:
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     """dL = L P(L^-1 dS L'^-1), where P takes the lower triangle and half of the diagonal."""
     a, da = split(a)
+    note_condition(a)
     y = np.linalg.cholesky(a, **({"upper": True} if upper else {}))
     low = _t(y) if upper else y
     inner = np.linalg.solve(low, _t(np.linalg.solve(low, _symmetric(da, not upper))))
@@ -154,6 +159,7 @@ def eigvalsh(a: Any, UPLO: Any = "L") -> Any:
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
     """ds = diag(u' da v); du, dv from the parts of u' da v that turn the vectors, and those outside their span."""
     a, da = split(a)
+    note_condition(a)
     if hermitian or (compute_uv and full_matrices and a.shape[-1] != a.shape[-2]):
         raise NotCarried(
             "numpy.linalg.svd has no rule for hermitian=True, or for full_matrices of a matrix that is not square"

@@ -13,7 +13,7 @@ import numpy as np
 
 from .rules import NotCarried
 
-__all__ = ["Record", "note_comparison", "note_float", "note_write", "recording"]
+__all__ = ["Record", "note_comparison", "note_condition", "note_float", "note_write", "recording"]
 
 SMALL = 1e-2  # a constant that may be the tolerance of an iteration
 
@@ -31,6 +31,8 @@ class Record:
         Number of comparisons of two single numbers.
     threshold : float
         The largest small constant that a single number was compared with: the tolerance of an iteration, perhaps. 0 if none.
+    condition : float
+        The largest condition number of a matrix that was inverted, or solved with; 1 unless it was asked for.
     changed : list of ndarray
         The values of the Duals that were written into. Of a view, the array that owns the memory; each is listed once.
     """
@@ -38,6 +40,7 @@ class Record:
     def __init__(self) -> None:
         self.ties, self.crossing, self.scalars = 0, float("inf"), 0
         self.threshold = 0.0
+        self.conditions, self.condition = False, 1.0
         self.changed: list[np.ndarray] = []
         self.may_float = False
         self._float: tuple[float, Any] | None = None
@@ -65,13 +68,13 @@ class Record:
 
 
 @contextmanager
-def recording(float_result: bool = False) -> Iterator[Record]:
-    """A new record of everything that happens inside the `with` block.
+def recording(float_result: bool = False, conditions: bool = False) -> Iterator[Record]:
+    """A new record of everything that happens inside the `with` block; condition numbers, which cost a lot, if asked for.
 
     With `float_result`, one float(d) is allowed, for losses that return it: `Record.returned` makes sure that they do.
     """
     record = Record()
-    record.may_float = float_result
+    record.may_float, record.conditions = float_result, conditions
     token = _current.set(record)
     try:
         yield record
@@ -96,6 +99,14 @@ def note_comparison(a: Any, da: Any, b: Any, db: Any) -> None:
             record.ties += int(np.count_nonzero((margin == 0) & (np.asarray(slope) != 0)))
         nearest = np.max(steps, initial=-np.inf, where=steps < 0)
     record.crossing = min(record.crossing, -float(nearest))
+
+
+def note_condition(matrix: Any) -> None:
+    """Record the condition number of a matrix, or a stack of some, that is inverted."""
+    record = _current.get()
+    if record is not None and record.conditions and np.size(matrix):
+        with np.errstate(all="ignore"):
+            record.condition = max(record.condition, float(np.max(np.linalg.cond(matrix))))
 
 
 def note_write(array: np.ndarray) -> None:

@@ -103,10 +103,10 @@ class _Matrix:
         n = sum(self.sizes)
         if isinstance(value, (list, tuple)) and len(x) > 1 and [np.shape(part) for part in value] == self.shapes:
             value = np.concatenate([np.ravel(part) for part in value])
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiub":
-            raise InvalidType(f"hessian returns {array.dtype}; expected real numbers.")
-        array = array.astype(float)
+        given = np.asarray(value)
+        if given.dtype.kind not in "fiub":
+            raise InvalidType(f"hessian returns {given.dtype}; expected real numbers.")
+        array: np.ndarray = given.astype(float)
         square = (n, n) if len(x) > 1 else (*self.shapes[0], *self.shapes[0])
         if array.shape in ((n, n), square):
             self.diagonal, self.array = False, array.reshape(n, n)

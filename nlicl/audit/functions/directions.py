@@ -75,7 +75,9 @@ def weights(means: Means, place: Place, k: int, given: np.ndarray, everything: b
             yield size * np.minimum(1.0, least / np.where(terms > 0, terms, least))
 
 
-def compared(means: Means, place: Place, k: int, given: np.ndarray, step: np.ndarray, again: bool = True) -> "_Off | None":
+def compared(
+    means: Means, place: Place, k: int, given: np.ndarray, step: np.ndarray, again: bool = True
+) -> "_Off | None":
     """What the gradient says along a direction beside what the witness says."""
     slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, step))
     if slope is None:
@@ -84,7 +86,8 @@ def compared(means: Means, place: Place, k: int, given: np.ndarray, step: np.nda
     said, size = float(np.sum(terms)), norm(terms)
     error = means.precision.relative * size + means.precision.margin * norm(place.noise[k] * step)
     error += 3 * slope.error + 8 * means.precision.eps * float(np.sum(abs(terms)))
-    error += norm(place.least(k) * step)
+    if not means.witnesses[k].sound:
+        error += norm(place.least(k) * step)
     error += means.precision.rounding * float(np.max(abs(given))) * norm(step)
     off = abs(said - slope.middle)
     kink = slope.has_kink(size)
@@ -164,7 +167,10 @@ def locate(
 def blame(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
     """Whether an entry that halving has led to is wrong by itmeans."""
     relative = means.precision.relative * abs(float(sight.expected[index]))
-    noise = means.precision.margin * float(place.noise[k][index]) + float(place.least(k)[index])
-    sight.allowed[index] = max(relative, noise + float(sight.allowed[index]))
-    sight.wrong[index] = not abs(sight.given[index] - sight.expected[index]) <= sight.allowed[index]
+    noise = means.precision.margin * float(place.noise[k][index]) + float(sight.allowed[index])
+    off = abs(sight.given[index] - sight.expected[index])
+    if max(relative, noise) < off < CEILING * abs(sight.expected[index]) + float(place.least(k)[index]):
+        noise += means.wobble(place, k, sight, index)
+    sight.allowed[index] = max(relative, noise)
+    sight.wrong[index] = not off <= sight.allowed[index]
     return bool(sight.wrong[index])

@@ -21,11 +21,12 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
         sight.rounding = float(np.max(noise, initial=0.0, where=seen))
     with np.errstate(all="ignore"):
         size = np.maximum(abs(sight.expected), p.floor * scale)
-        blur = np.asarray(sight.allowed + p.margin * place.noise[k] + place.least(k))
+        least = place.least(k)
+        blur = np.asarray(sight.allowed + p.margin * place.noise[k] + (0.0 if means.witnesses[k].sound else least))
         sight.allowed[...] = np.maximum(blur, p.relative * size)
         off = abs(sight.given - sight.expected)
         suspects = seen & ~(off <= sight.allowed) & np.isfinite(sight.given)
-        slight = suspects & (off <= (1e-2 if p.eps > 1e-10 else 1e-6) * max(scale, 1e-300))
+        slight = suspects & (off <= np.maximum((1e-2 if p.eps > 1e-10 else 1e-6) * scale, least))
     for index in few(slight, 50, off):
         sight.allowed[index] += means.wobble(place, k, sight, index)
     for index in few(suspects & ~(off <= sight.allowed), 50, off):
@@ -78,7 +79,8 @@ def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:
         return
     off = abs(sight.given - sight.expected)
     with np.errstate(all="ignore"):
-        relative = off / np.maximum(np.maximum(abs(sight.expected), abs(sight.given)), 1e-3 * sight.scale)
+        least = 0.0 if witness.sound else 1e-3 * sight.scale
+        relative = off / np.maximum(np.maximum(abs(sight.expected), abs(sight.given)), least)
     worst = few(sight.wrong & ~np.isnan(relative), 3, relative)
     largest = float(np.max(np.nan_to_num(relative[sight.wrong], nan=np.inf)))
     if largest < CEILING:

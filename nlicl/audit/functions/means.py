@@ -85,9 +85,14 @@ class Means:
         return self.precision.margin * moved
 
     def doubtful(self, place: Place, k: int, relative: float) -> bool:
-        """Whether the loss is not as precise as a difference that was seen: it stops an iteration early, or has noise."""
+        """Whether the loss is not as precise as a difference that was seen.
+
+        It stops an iteration early, it has noise, or it solves an ill-conditioned system.
+        """
         noise = self.differences.relative_noise(place.x)
-        return relative < 1e3 * self.witnesses[k].threshold or (noise > COARSE and relative < max(1e-6, 1e3 * noise))
+        if relative < 1e3 * self.witnesses[k].threshold or (noise > COARSE and relative < max(1e-6, 1e3 * noise)):
+            return True
+        return relative < 100 * self.precision.eps * self.witnesses[k].condition(place.x)
 
     def empty(self, place: Place, k: int) -> Sight:
         x, given = place.x[k], place.given[k]

@@ -5,7 +5,7 @@ A neighbour keeps what makes x a member of its kind: a symmetric matrix stays sy
 probabilities sum to 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -15,21 +15,26 @@ REACH = (0.1, 0.01, 1e-3, 1e-4)  # relative to an entry; shorter where the loss 
 
 
 def neighbours(
-    x: list[np.ndarray], defined: Callable[[list[np.ndarray]], bool], count: int, rng: np.random.Generator
+    x: list[np.ndarray],
+    defined: Callable[[list[np.ndarray]], bool],
+    count: int,
+    rng: np.random.Generator,
+    kept: Collection[int] = (),
 ) -> list[tuple[list[np.ndarray], bool]]:
     """Places a little off x at which the loss is defined, at most `count`, and whether one is less symmetric than x.
 
-    The last one is, if a matrix of x is symmetric by chance, perhaps: all zero, or a multiple of the identity or of ones.
+    The last one is, if a matrix of x is symmetric by chance, perhaps: all zero, or a multiple of the identity or of ones; not
+    those whose numbers are `kept`, which are symmetric always.
     """
     found: list[tuple[list[np.ndarray], bool]] = []
-    plain = any(_is_plain(array) for array in x)
+    plain = [_is_plain(array) and k not in kept for k, array in enumerate(x)]
     for number in range(count):
-        breaking = plain and number == count - 1
+        breaking = any(plain) and number == count - 1
         steps = [rng.standard_normal(array.shape) for array in x]
         for reach in REACH:
             place = [
-                _moved(array, reach * step, not (breaking and _is_plain(array)))
-                for array, step in zip(x, steps, strict=True)
+                _moved(array, reach * step, not (breaking and by_chance))
+                for array, step, by_chance in zip(x, steps, plain, strict=True)
             ]
             if defined(place):
                 found.append((place, breaking))

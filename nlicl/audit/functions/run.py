@@ -84,7 +84,7 @@ class Audit:
         if points is not None:
             beside = [(place, False) for place in points]
         else:
-            beside = neighbours(x, self.defined, NEIGHBOURS, self.rng)
+            beside = neighbours(x, self.defined, NEIGHBOURS, self.rng, self.projections)
         for number, (place, unsymmetric) in enumerate(beside):
             there = self.function.at(place)[1] if chosen_by_user else self.function.gradient_or_none(place)
             if there is not None:

@@ -68,6 +68,8 @@ class Witness(Protocol):
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope: ...
 
+    def condition(self, leaves: Sequence[np.ndarray]) -> float: ...
+
 
 class Dual:
     """Dual numbers, in all arguments, or in one, the `carrier`: the function may take them there alone."""
@@ -77,6 +79,7 @@ class Dual:
     def __init__(self, function: Function, carrier: int | None = None) -> None:
         self.function, self.carrier = function, carrier
         self.threshold = 0.0
+        self._condition = 1.0
         self.checking = True  # whether the value is the plain loss's; once is enough
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope:
@@ -86,9 +89,16 @@ class Dual:
         down, more = self.side(leaves, [-array for array in v])
         return Slope(up, -down, 0.0, max(ties, more))
 
-    def side(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> tuple[float, int]:
+    def condition(self, leaves: Sequence[np.ndarray]) -> float:
+        """The largest condition number of a matrix that the function inverts, as far as it is seen."""
+        self.side(leaves, [np.zeros(leaf.shape) for leaf in leaves], conditions=True)
+        return self._condition
+
+    def side(
+        self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], conditions: bool = False
+    ) -> tuple[float, int]:
         """(derivative on the side of +v, pairs of equal numbers that v parts)."""
-        with recording(float_result=True) as record, quiet():
+        with recording(float_result=True, conditions=conditions) as record, quiet():
             value = self.function.value(
                 [
                     lift(leaf, step.astype(leaf.dtype)) if self.carrier in (None, k) else leaf
@@ -101,7 +111,7 @@ class Dual:
             plain = self.function.real(leaves)
             if not abs(float(number) - plain) <= 1e-6 * abs(plain) + 1e-300:
                 raise ValueError("the loss takes another way for them: it asks for the type of its arguments?")
-        self.threshold = max(self.threshold, record.threshold)
+        self.threshold, self._condition = max(self.threshold, record.threshold), record.condition
         return (0.0 if tangent is None else float(tangent)), record.ties
 
 
@@ -112,6 +122,10 @@ class Complex:
 
     def __init__(self, function: Function, why: str, carrier: int | None = None) -> None:
         self.function, self.why, self.carrier, self.trust = function, why, carrier, 0.0
+
+    def condition(self, leaves: Sequence[np.ndarray]) -> float:
+        """Not known."""
+        return 1.0
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope:
         up, down = self.side(leaves, v), -self.side(leaves, [-array for array in v])
@@ -151,6 +165,10 @@ class Differences:
     def __init__(self, function: Function, why: str, repeated: float, eps: float) -> None:
         self.function, self.why, self.repeated, self.eps = function, why, repeated, eps
         self._relative: float | None = None  # rounding of a value, once it is measured
+
+    def condition(self, leaves: Sequence[np.ndarray]) -> float:
+        """Not known."""
+        return 1.0
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], first: float = 0.25) -> Slope:
         length = step_length(leaves, v)
