@@ -108,11 +108,9 @@ class _Matrix:
             raise InvalidType(f"hessian returns {given.dtype}; expected real numbers.")
         array: np.ndarray = given.astype(float)
         square = (n, n) if len(x) > 1 else (*self.shapes[0], *self.shapes[0])
-        if array.shape in ((n, n), square):
-            self.diagonal, self.array = False, array.reshape(n, n)
-        elif array.shape == (n,) or (len(x) == 1 and array.shape == self.shapes[0]):
-            self.diagonal, self.array = True, array.reshape(n)
-        else:
+        self.diagonal = array.shape not in ((n, n), square)
+        self.array: np.ndarray = array.reshape(-1) if self.diagonal else array.reshape(n, n)
+        if self.diagonal and array.shape != (n,) and not (len(x) == 1 and array.shape == self.shapes[0]):
             raise InvalidValue(f"hessian returns shape {array.shape}; expected {(n, n)}, or {(n,)} for its diagonal.")
 
     def times(self, v: list[np.ndarray]) -> list[np.ndarray]:

@@ -151,20 +151,18 @@ def noise(f: Callable[[float], float], base: float) -> float:
     Differences of high order of values at equal steps vanish for a smooth function and keep its noise (Moré and Wild,
     SIAM J. Sci. Comput. 33, 2011). Several steps are tried: a function that computes in float32 sees no small one.
     """
-    found = 0.5 * float(np.spacing(abs(base)))
-    seen = False
-    for h in 2.0 ** np.arange(-40.0, -6.0, 6.0):
-        values = np.array([base] + [_value(f, k * h) for k in range(1, 9)])
+    found, before = 0.5 * float(np.spacing(abs(base))), 0.0
+    for h in 2.0 ** np.arange(-40.0, -9.0, 6.0):
+        values = np.array([_value(f, k * h) for k in range(-4, 0)] + [base] + [_value(f, k * h) for k in range(1, 5)])
         if not np.isfinite(values).all():
             break
         distinct = np.unique(values)
-        if 1 < len(distinct) < len(values):  # some are equal: they lie on a grid
+        if len(distinct) > 1 and max(len(np.unique(values[:5])), len(np.unique(values[4:]))) < 5:  # they lie on a grid
             found = max(found, 0.5 * float(np.min(np.diff(distinct))))
-        if len(distinct) >= 5:
-            found = max(found, _plateau(values))
-            if seen and h > 1e-5:
-                break
-            seen = True
+        here = _plateau(values) if len(distinct) >= 5 else 0.0
+        if here < 16 * before:  # noise is the same at every step; what a bend leaves grows with it
+            found = max(found, min(here, before))
+        before = here
     return found
 
 

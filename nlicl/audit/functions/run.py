@@ -69,7 +69,6 @@ class Audit:
                     "the time limit was over before anything was judged; give a longer timeout."
                 )
             self.remarks.append("the time limit was over: the report rests on what was found before")
-            self.summary.unfinished = True
         return self.report()
 
     def own_places(self, x: list[np.ndarray], given: list[np.ndarray], points: list[list[np.ndarray]] | None) -> None:

@@ -39,7 +39,6 @@ class Summary:
         self.slope: float | None = None
         self.taylor_taken = False
         self.linear = 0.0
-        self.unfinished = False
 
     def add(self, k: int, place: Place, sight: Sight) -> None:
         if not self.places or self.places[-1] is not place:

@@ -328,4 +328,4 @@ def _range(values: list[float]) -> str:
 
 def _span(fit: Fit) -> str:
     middle = fit.middle[np.isfinite(fit.middle)]
-    return f"{middle.min():.4g} to {middle.max():.4g}"
+    return f"{middle.min():.8g} to {middle.max():.8g}"

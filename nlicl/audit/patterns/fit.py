@@ -326,8 +326,9 @@ def number(low: float, high: float, sizes: dict[str, int]) -> Number:
     also = tuple((first + [text for text, value in others if inside(value)])[:_ALSO])
     named = 1.0 if first else 1.5
     for value, text in _NAMES.items():
-        if inside(value):
-            return Number(sign + text, float(np.copysign(value, middle)), 0.5 if value == 1 else 1.0, also, resolved)
+        if inside(value):  # a size may explain it as well; a root of one, or half of one, is far-fetched
+            named_by = tuple(first[:_ALSO])
+            return Number(sign + text, float(np.copysign(value, middle)), 0.5 if value == 1 else 1.0, named_by, resolved)
     for digits in range(1, 7):
         value = float(f"{size:.{digits - 1}e}")
         if inside(value):
