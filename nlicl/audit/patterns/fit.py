@@ -328,7 +328,9 @@ def number(low: float, high: float, sizes: dict[str, int]) -> Number:
     for value, text in _NAMES.items():
         if inside(value):  # a size may explain it as well; a root of one, or half of one, is far-fetched
             named_by = tuple(first[:_ALSO])
-            return Number(sign + text, float(np.copysign(value, middle)), 0.5 if value == 1 else 1.0, named_by, resolved)
+            return Number(
+                sign + text, float(np.copysign(value, middle)), 0.5 if value == 1 else 1.0, named_by, resolved
+            )
     for digits in range(1, 7):
         value = float(f"{size:.{digits - 1}e}")
         if inside(value):
