@@ -7,19 +7,25 @@ import select
 import signal
 import struct
 import sys
+import sysconfig
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from ..core.arrays import is_masked
+from ..core.errors import InvalidInput
+from .forms.returned import array_of, is_one, seen
+from .forms.tree import is_dict, is_sequence, is_sparse, items_of, library, look
 from .subject import Formula
 from .witnesses import Case
 
-__all__ = ["Answer", "attributes"]
+__all__ = ["Answer", "attributes", "describe"]
 
+_STANDARD = sysconfig.get_path("stdlib") + os.sep
 _HEAD = struct.Struct("<cq")  # of a message from the child: "a" for an array or "t" for a text, and its length
 
 
@@ -46,21 +52,22 @@ class Answer:
     ) -> None:
         self.arrays, self.problems, self.shapes = {}, {}, {}
 
+        def shape_of(case: Case) -> tuple[int, ...]:
+            return getattr(case.params, formula.wrt).shape
+
         def answer(case: Case) -> np.ndarray | str:
-            return _value(call, case, elsewhere or (lambda what, name: ()))
+            return _value(call, case, shape_of(case), elsewhere or (lambda what, name: ()))
 
         for number, (case, value) in enumerate(zip(cases, _values(answer, cases, timeout), strict=True)):
-            shape = getattr(case.params, formula.wrt).shape
+            shape = shape_of(case)
             if isinstance(value, str):
                 self.problems[number] = value
-            elif value.dtype.kind == "f" and value.dtype.itemsize < 4:
+            elif value.dtype.itemsize < 4:
                 self.problems[number] = f"returns {value.dtype}, too coarse to judge; expected float32 or float64"
-            elif value.dtype.kind != "f":
-                what = "None" if value.dtype == object and value.ndim == 0 else f"{value.dtype} values"
-                self.problems[number] = f"returns {what}; expected a floating array of shape {shape}"
             elif value.shape != shape:
                 self.shapes[number] = (value, shape)
-                self.problems[number] = f"returns shape {value.shape}; expected {shape}, that of {formula.wrt}"
+                given = f"shape {value.shape}" if value.shape else "one number"
+                self.problems[number] = f"returns {given}; expected shape {shape}, that of {formula.wrt}"
             else:
                 self.arrays[number] = value
 
@@ -82,32 +89,84 @@ def _values(
     return _values_from_child(answer, cases, timeout)
 
 
-def _value(call: Callable[[Case], Any], case: Case, elsewhere: Callable[[str, str], Iterable[str]]) -> np.ndarray | str:
-    """What the formula returns, as an array; a text if it raises."""
+def _value(
+    call: Callable[[Case], Any], case: Case, shape: tuple[int, ...], elsewhere: Callable[[str, str], Iterable[str]]
+) -> np.ndarray | str:
+    """What the formula returns, as a floating array; a text if it returns something else, or raises."""
     try:
         with np.errstate(all="ignore"):
-            found = call(case)
-            value = np.asarray(found)
+            return _read(call(case), shape)
     except (Exception, SystemExit) as error:
         return f"raises {describe(error)}{_advice(error, case, elsewhere)}"
-    if is_masked(found) and (
-        not isinstance(found, np.ndarray) or np.ma.is_masked(found)
-    ):  # where nothing is masked: fine
+
+
+def _read(found: Any, shape: tuple[int, ...]) -> np.ndarray | str:
+    """A copy of an array, floating; a text that says what it is instead. The shape is only what the text expects."""
+    expected = f"expected a floating array of shape {shape}"
+    if found is None:
+        return f"returns None; is a return missing? E{expected[1:]}"
+    if is_sparse(found):
+        mend = ".to_dense()" if library(found) == "torch" else ".toarray()"
+        return f"returns a sparse matrix; {expected}: give {mend}"
+    if is_masked(found) and (is_sequence(found) or np.ma.is_masked(found)):  # where nothing is masked: fine
         return "returns a masked array; expected one without a mask, as its .filled(value) gives"
-    if value.dtype == object and value.size and all(isinstance(x, (int, float, np.number)) for x in value.flat):
-        value = value.astype(float)
-    return value.astype(np.float64) if value.dtype.kind in "biu" else value
+    try:
+        value = array_of(np.asarray(found) if is_masked(found) else found, "returns", "", expected)
+    except InvalidInput as error:
+        return _parts(found, expected) or str(error).removesuffix(".")
+    if value.ndim != len(shape) and (parts := _parts(found, expected)):
+        return parts
+    if value.dtype.kind == "c":
+        return f"returns {value.dtype} values; {expected}"
+    return np.array(value, np.float64 if value.dtype.kind in "biu" else value.dtype, subok=False)
+
+
+def _parts(found: Any, expected: str) -> str:
+    """What a list or tuple of arrays and other things is; empty for one of numbers, and for anything else."""
+    items = items_of(found) if is_sequence(found) else []
+    arrays = [item for item in items if library(item) and len(item.shape)]
+    if items and len(arrays) == len(items):
+        shapes = list(dict.fromkeys(tuple(array.shape) for array in arrays))
+        named = ", ".join(map(str, shapes[:4])) + (", ..." if len(shapes) > 4 else "")
+        return (
+            f"returns {look(found)} array{'s' * (len(items) > 1)} of shape{'s' * (len(shapes) > 1)} {named}; {expected}"
+        )
+    if len(items) not in (2, 3) or all(is_sequence(item) or is_one(item) == is_one(items[0]) for item in items):
+        return ""
+    *first, last = ("a number" if is_one(item) else seen(item) for item in items)
+    alone = any(library(item) or is_sequence(item) or is_dict(item) for item in items)
+    return f"returns {look(found)}, {', '.join(first)} and {last}" + (
+        ": the gradient alone is expected" if alone else f"; {expected}"
+    )
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line, with the line of the reader's file that raised it."""
-    frames, trace = [], error.__traceback__
-    while trace is not None:
-        frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
-        trace = trace.tb_next
-    where = f" (line {frames[-1][1]} of {os.path.basename(frames[-1][0])})" if len(frames) > 1 else ""
-    text = str(error).splitlines()[0] if str(error) else "no message"
+    """An exception in one line, with the last line of the reader's file that led to it, where there is one."""
+    place = _place(error)
+    where = f" (line {place[1]} of {os.path.basename(place[0])})" if place else ""
+    text = next((line for line in str(error).splitlines() if line.strip()), "no message")
     return f"{type(error).__name__}: {text if len(text) <= 90 else text[:87] + '...'}{where}"
+
+
+def _place(error: BaseException) -> tuple[str, int] | None:
+    """File and line of the last frame that is the reader's; failing that, of the last that is not nlicl's; or None."""
+    found, best, trace = None, 1, error.__traceback__
+    while trace is not None:
+        rank = _rank(trace.tb_frame)
+        if rank >= best:
+            found, best = (trace.tb_frame.f_code.co_filename, trace.tb_lineno), rank
+        trace = trace.tb_next
+    return found
+
+
+def _rank(frame: FrameType) -> int:
+    """Whose code a frame runs: 0 nlicl's, 1 NumPy's or SciPy's, 2 another installed package's or Python's, 3 the reader's."""
+    root = str(frame.f_globals.get("__name__")).partition(".")[0]
+    if root in ("nlicl", "numpy", "scipy"):
+        return 0 if root == "nlicl" else 1
+    file = os.path.abspath(frame.f_code.co_filename)
+    installed = {"site-packages", "dist-packages"} & set(file.split(os.sep)) or file.startswith(_STANDARD)
+    return 2 if installed or frame.f_code.co_filename.startswith("<frozen") else 3
 
 
 def _advice(error: BaseException, case: Case, elsewhere: Callable[[str, str], Iterable[str]]) -> str:
@@ -121,7 +180,7 @@ def _advice(error: BaseException, case: Case, elsewhere: Callable[[str, str], It
             others = list(elsewhere(what, asked.name)) if asked and asked.name else []
             hint = f" (with wrt {' or '.join(others)} it has {asked.name})" if asked and others else ""
             return f"; {what} has {', '.join(attributes(thing))}{hint}"
-    return ""
+    return "; it is called with (params, prompt)" if isinstance(error, TypeError) and _place(error) is None else ""
 
 
 def attributes(thing: Any) -> list[str]:
@@ -174,9 +233,6 @@ def _serve(answer: Callable[[Case], np.ndarray | str], cases: list[Case], read: 
 
 
 def _message(value: np.ndarray | str) -> bytes:
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "fc":
-        what = "None" if value.dtype == object and value.ndim == 0 else f"{value.dtype} values"
-        value = f"returns {what}; expected a floating array"
     if isinstance(value, str):
         data = value.encode()
         return _HEAD.pack(b"t", len(data)) + data

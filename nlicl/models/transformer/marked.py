@@ -132,11 +132,14 @@ class _Gradients:
     def centred(self) -> np.ndarray:
         """p_s - sum_r attn_r p_r as columns (d, l)."""
         p, attn, mark = self.x.p, self.attn, self.mark
-        mean = mark.mean_term("sum_r attn_r p_r", p @ attn)
-        mean = mark.other("attn_r in the softmax's mean term", mean, {"1/l": lambda: p.mean(axis=1)}, slot="centring")
+        diagonal = {"attn_s (1 - attn_s) p_s for attn_s (p_s - sum_r attn_r p_r)": lambda: p * attn}
+        mean = mark.mean_term("sum_r attn_r p_r", (p @ attn)[:, None], "", diagonal)
+        mean = mark.other(
+            "attn_r in the softmax's mean term", mean, {"1/l": lambda: p.mean(axis=1, keepdims=True)}, slot="centring"
+        )
         short = "the last token is left out of the softmax's mean term, the sum over r"
-        mean = mark.choice("centring", mean, "missing-term", {short: lambda: p[:, :-1] @ attn[:-1]})
-        return p - mean[:, None]
+        mean = mark.choice("centring", mean, "missing-term", {short: lambda: p[:, :-1] @ attn[:-1, None]})
+        return p - mean
 
     def queries(self) -> np.ndarray:
         """p_query for each s, as columns (d, l)."""
