@@ -135,12 +135,13 @@ def locate(
         if means.doubtful(place, k, found.relative) or unseen:
             sight.unconfirmed = found.relative
             return
-    parts, left, named, single = [(np.flatnonzero(step), found.signed)], HALVINGS, 0, 0
+    parts, left, named = [(np.flatnonzero(step), found.signed)], HALVINGS, 0
+    rest = step.copy()  # without the entries that were looked at by themselves
     while parts and left > 0 and named < LOCATE:
         part, off = parts.pop()
         if len(part) == 1:
             index = tuple(int(i) for i in np.unravel_index(part[0], step.shape))
-            single += 1
+            rest[index] = 0.0
             means.look(place, k, sight, index)
             if not np.isnan(sight.expected[index]):
                 named += blame(means, place, k, sight, index)
@@ -156,16 +157,20 @@ def locate(
             parts.append((second, off - half.signed))
         if half.wrong:
             parts.append((first, half.signed))
-    if sight.wrong.any() or single:  # entries that are right by themselves: the direction was rounding
+    if sight.wrong.any():
         return
-    if abs(found.signed) > SURELY * found.error:
+    if np.any(rest != step):  # entries that are right by themselves: were they all there was?
+        left_over = compared(means, place, k, np.where(rest != 0, given, 0.0), rest) if rest.any() else None
+        if left_over is not None and left_over.wrong:
+            sight.unconfirmed = found.relative
+    elif abs(found.signed) > SURELY * found.error:
         sight.spread = found.relative
     else:
         sight.unconfirmed = found.relative
 
 
 def blame(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
-    """Whether an entry that halving has led to is wrong by itmeans."""
+    """Whether an entry that halving has led to is wrong by itself."""
     relative = means.precision.relative * abs(float(sight.expected[index]))
     noise = means.precision.margin * float(place.noise[k][index]) + float(sight.allowed[index])
     off = abs(sight.given[index] - sight.expected[index])

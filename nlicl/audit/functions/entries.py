@@ -29,9 +29,14 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
         slight = suspects & (off <= np.maximum((1e-2 if p.eps > 1e-10 else 1e-6) * scale, least))
     for index in few(slight, 50, off):
         sight.allowed[index] += means.wobble(place, k, sight, index)
+    misses = 0
     for index in few(suspects & ~(off <= sight.allowed), 50, off):
         if hidden_kink(means, place, k, sight, index):
             seen[index] = False
+        else:
+            misses += 1
+        if misses == 3:
+            break
     slightly = seen & (off > sight.allowed) & (off <= p.rounding * scale)  # a sum of large terms may round so
     sight.allowed[slightly] = blur[slightly] = off[slightly]
     sight.wrong |= seen & ~(off <= sight.allowed)
@@ -42,11 +47,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
         coarse &= (abs(sight.given) > p.zero * scale) & (larger > sight.rounding)
     confirm(means, place, k, sight)
     for index, slope in sight.kinks.items():
-        slack = (
-            1e-5 * max(abs(slope.up), abs(slope.down))
-            + 3 * slope.error
-            + means.precision.margin * float(place.noise[k][index])
-        )
+        slack = 1e-5 * max(abs(slope.up), abs(slope.down)) + 3 * slope.error + p.margin * float(place.noise[k][index])
         low, high = sorted((slope.up, slope.down))
         if not low - slack <= sight.given[index] <= high + slack and np.isfinite(sight.given[index]):
             if slope.ties in (0, 1):
@@ -157,6 +158,7 @@ def project(means: Means, place: Place, k: int, sight: Sight) -> None:
     """Keep of gradient and derivative what lies along the directions in which the argument may move."""
     project = means.projections[k]
     if np.isnan(sight.expected).any():  # on a kink, say: no projection of what is not known
+        sight.blind = max(sight.blind, int(np.isnan(sight.expected).sum()))
         return
     sight.expected = project(sight.x, sight.expected)
     if np.isfinite(sight.given).all():

@@ -45,7 +45,8 @@ class Examiner(Means):
         if also:
             return sight
         entries.kinks_together(self, place, k, sight)
-        directions.directions(self, place, k, sight, everything=True)
+        if sight.looked < sight.x.size or not self.witnesses[k].exact:
+            directions.directions(self, place, k, sight, everything=True)
         if not sight.is_wrong:
             self.guard(place, k, sight)
         return sight

@@ -288,6 +288,11 @@ def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:
         found.append(
             f"{name} has {_entries(sight.blind)} without a derivative: the loss, or its derivative, is NaN near x"
         )
+    if sight.direction is None and 0 < sight.looked < sight.x.size and not sight.is_wrong:
+        found.append(
+            f"{name} was tested in {sight.looked} of its {sight.x.size} entries only: along a direction in all of them the "
+            "loss has no derivative"
+        )
     if sight.unconfirmed is not None:
         digits = max(0, int(-np.log10(sight.unconfirmed)))
         found.append(
