@@ -151,7 +151,8 @@ class Audit:
         alike = [k for k, array in enumerate(self.places[0][0]) if array.shape in shapes]  # one may be another's
         for k in alike:
             for number, place in enumerate(self.summary.places):  # entry by entry now, to tell what is wrong
-                if not self.summary.sights[k][number].looked:
+                looked, size = self.summary.sights[k][number].looked, place.x[k].size
+                if looked < min(size, self.most):
                     fresh = self.examiner.entries(place, k, self.most)
                     self.summary.sights[k][number] = _merged(self.summary.sights[k][number], fresh)
         for k in wrong:

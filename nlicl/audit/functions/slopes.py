@@ -164,7 +164,7 @@ class Differences:
 
     def __init__(self, function: Function, why: str, repeated: float, eps: float) -> None:
         self.function, self.why, self.repeated, self.eps = function, why, repeated, eps
-        self._relative: float | None = None  # rounding of a value, once it is measured
+        self._measured: tuple[float, float] | None = None  # rounding of a value, and beside it, once it is measured
 
     def condition(self, leaves: Sequence[np.ndarray]) -> float:
         """Not known."""
@@ -185,15 +185,16 @@ class Differences:
     def noise(self, leaves: Sequence[np.ndarray]) -> float:
         """The rounding of a value of the loss near a place.
 
-        It is measured at the first place, along a fixed direction; elsewhere it is as large beside the value.
+        It is measured at the first place, along a fixed direction; elsewhere it is as large, or as large beside the value.
         """
-        base = self.function.real(leaves)
-        if self._relative is None:
+        base = abs(self.function.real(leaves))
+        if self._measured is None:
             rng = np.random.default_rng(0)
             v = [unit(leaf) * rng.choice([-1.0, 1.0], leaf.shape) for leaf in leaves]
-            measured = differences.noise(along(self.function, leaves, v), base)
-            self._relative = max(0.3 * self.eps, measured / abs(base) if base else 0.0)
-        return max(self._relative * abs(base), self.repeated)
+            measured = differences.noise(along(self.function, leaves, v), self.function.real(leaves))
+            self._measured = max(measured, self.repeated), max(0.3 * self.eps, measured / base if base > 0 else 0.0)
+        absolute, relative = self._measured
+        return max(absolute, relative * base)
 
 
 def step_length(leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> float:
