@@ -1,0 +1,403 @@
+"""Attacks on the audit of any function: wrong gradients that must not agree, right ones that must not disagree.
+
+Each test says what should be. Those marked as expected failures are open defects.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from nlicl import audit_gradient
+from nlicl.core.errors import InvalidInput
+
+
+def broken(reason):
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+def not_agree(loss, gradient, x, **settings):
+    report = audit_gradient(loss, gradient, x, **settings)
+    assert report.verdict != "agree", str(report)
+    return report
+
+
+def not_disagree(loss, gradient, x, **settings):
+    report = audit_gradient(loss, gradient, x, **settings)
+    assert report.verdict != "disagree", str(report)
+    return report
+
+
+def squares(x):
+    return np.sum(x**2)
+
+
+# ----- a gradient that never changes, or exists at x alone
+CONSTANT = "a gradient that is the same array everywhere is judged at x alone, though the loss's derivative changes"
+NOWHERE_ELSE = "neighbours at which only the gradient fails are dropped without a word"
+
+
+@broken(CONSTANT)
+def test_a_gradient_without_its_x():
+    not_agree(squares, lambda x: 2 * np.ones_like(x), np.ones(4))
+
+
+@broken(CONSTANT)
+def test_an_activation_that_is_stored_once_and_never_again():
+    stored = {}
+
+    def gradient(x):
+        stored.setdefault("y", np.tanh(x))
+        return 2 * stored["y"] * (1 - stored["y"] ** 2)
+
+    not_agree(lambda x: np.sum(np.tanh(x) ** 2), gradient, np.array([0.3, 1.2, -2.0]))
+
+
+@broken(NOWHERE_ELSE)
+def test_a_gradient_that_is_nan_off_x():
+    not_agree(squares, lambda x: np.where(x == 1, 2 * x, np.nan), np.ones(3))
+
+
+@broken(NOWHERE_ELSE)
+def test_a_gradient_that_raises_off_x():
+    def gradient(x):
+        if not (x == 1).all():
+            raise FloatingPointError("log of a negative number")
+        return 2 * x
+
+    not_agree(squares, gradient, np.ones(3))
+
+
+# ----- kinks at x excuse what is wrong off them
+A = np.random.default_rng(1).standard_normal((6, 5))
+B = np.arange(1.0, 7.0)
+PENALTY = np.array([0.5, 0.5, 0.5, 0.0, 0.0])
+SPARSE = np.array([0.0, 0.0, 0.0, 1.0, 2.0])
+
+
+@broken("entries on a kink at x are a remark where they are wrong off it")
+@pytest.mark.parametrize("factor", [2.0, -1.0, 0.0])
+def test_a_lasso_penalty_of_another_factor(factor):
+    not_agree(
+        lambda x: 0.5 * np.sum((A @ x - B) ** 2) + np.sum(PENALTY * np.abs(x)),
+        lambda x: A.T @ (A @ x - B) + factor * PENALTY * np.sign(x),
+        SPARSE,
+    )
+
+
+@broken("entries on a kink at x are a remark where they are wrong off it")
+def test_a_leaky_slope_where_the_loss_has_none():
+    weight = np.arange(1.0, 6.0)
+    not_agree(
+        lambda x: np.sum(weight * np.maximum(x, 0)), lambda x: weight * np.where(x > 0, 1.0, -0.7 * np.sign(x)), SPARSE
+    )
+
+
+# ----- neighbours keep norms and sums
+KEPT = "all neighbours keep the norm, or the sum, of x: what is missing does not show, and no remark says so"
+
+
+@broken(KEPT)
+def test_a_cosine_without_its_norm_at_a_unit_vector():
+    a = np.array([0.3, -1.0, 2.0, 0.7])
+    x = np.array([0.5, 0.5, -0.5, 0.5]) * np.array([1.2, 0.8, 1.0, 1.0])
+    x = x / np.linalg.norm(x)
+    not_agree(lambda x: a @ x / np.linalg.norm(x), lambda x: a - (a @ x) * x, x)
+
+
+@broken(KEPT)
+def test_cosines_of_unit_rows_without_their_norms():
+    rng = np.random.default_rng(1)
+    x, b = rng.standard_normal((2, 4, 5))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    not_agree(
+        lambda x: np.sum(b * x / np.linalg.norm(x, axis=1, keepdims=True)),
+        lambda x: b - np.sum(b * x, 1, keepdims=True) * x,
+        x,
+    )
+
+
+@broken(KEPT)
+def test_probabilities_without_their_sum():
+    a, p = np.array([0.3, -1.0, 2.0]), np.array([0.2, 0.3, 0.5])
+    not_agree(lambda p: np.sum(a * p) / np.sum(p), lambda p: a - np.sum(a * p), p)
+
+
+# ----- dual numbers that lose a part of the loss, too small for the check of their value and for one direction
+LOST = "dual numbers take another way through the loss, or a step function, and a single direction does not show it"
+
+
+def root(v):
+    """The z with z^3 + z = v, by bisection: each step compares, none computes with v."""
+    low, high = -3.0, 3.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if middle**3 + middle > v else (middle, high)
+    return 0.5 * (low + high)
+
+
+@broken(LOST)
+def test_an_entry_that_acts_through_bisection_alone():
+    not_agree(
+        lambda x: 1e3 * x[0] ** 2 + 1e-3 * root(x[1]), lambda x: np.array([2e3 * x[0], 0.0]), np.array([1.3, 2.0])
+    )
+
+
+@broken(LOST)
+def test_bisection_is_a_small_part_of_an_entry():
+    def gradient(x):
+        return np.array([2e3 * x[0] + 1 / (3 * root(x[0]) ** 2 + 1), 2 * x[1]])
+
+    not_disagree(lambda x: 1e3 * x[0] ** 2 + root(x[0]) + x[1] ** 2, gradient, np.array([1.3, 2.0]))
+
+
+@broken(LOST)
+def test_a_loss_that_catches_the_refusal_of_dual_numbers():
+    def loss(x):
+        try:
+            penalty = np.sum(np.sinh(np.asarray(x[3:], float)))
+        except TypeError:
+            penalty = 0.0
+        return np.sum(x[:3] ** 2) + 1e-7 * penalty
+
+    not_agree(loss, lambda x: np.concatenate([2 * x[:3], [0, 0]]), np.array([0.3, 1.0, 2.0, 0.5, 0.6]))
+
+
+# ----- small entries
+def test_a_small_entry_beside_a_large_one_with_a_tolerance():
+    not_agree(
+        lambda x: 1e9 * x[0] ** 2 + x[1] ** 2,
+        lambda x: np.array([2e9 * x[0], -2 * x[1]]),
+        np.array([1.0, 1.5]),
+        tolerance=1e-3,
+    )
+
+
+@broken("in float32 an entry below 1e-5 of the largest is not tested, and nothing says so")
+def test_a_small_entry_of_the_wrong_sign_in_float32():
+    not_agree(
+        lambda x: x[0] ** 2 * np.float32(1e6) + x[1] ** 2,
+        lambda x: np.array([2e6 * x[0], -2 * x[1]], np.float32),
+        np.array([1.3, 1.57], np.float32),
+    )
+
+
+ZERO = "an argument whose derivative does not change the loss's last digit is called zero, whatever was given"
+
+
+@broken(ZERO)
+@pytest.mark.parametrize("given", [-0.5, 0.0])
+def test_an_argument_of_numbers_that_are_tiny(given):
+    x = (np.array([0.3, 0.4]), np.array([1e-15, 2e-15]))
+    not_agree(
+        lambda a, b: 1e3 + np.sum(np.sin(a)) + 0.5 * np.sum(b), lambda a, b: (np.cos(a), np.full_like(b, given)), x
+    )
+
+
+@broken(ZERO)
+@pytest.mark.parametrize("given", [-1e-9, 0.0])
+def test_an_argument_that_differences_cannot_see(given):
+    def loss(*x):
+        return float(sum(w * np.sum(np.sin(np.asarray(a, float))) for w, a in zip((1e6, 1, 1e-9), x, strict=True)))
+
+    x = tuple(np.random.default_rng(1).standard_normal((3, 5)))
+    not_agree(loss, lambda a, b, c: (1e6 * np.cos(a), np.cos(b), given * np.cos(c)), x)
+
+
+@broken("on a kink, what lies 1e-5 outside of the two derivatives is let pass; and wrong entries off it are a remark")
+def test_an_entry_just_outside_of_a_slight_kink():
+    not_agree(
+        lambda x: 100 * x[0] + 1e-4 * abs(x[0]) + x[1] ** 2,
+        lambda x: np.array([100.0009, 2 * x[1]]),
+        np.array([0.0, 1.5]),
+    )
+
+
+@broken("a covariance's neighbours are symmetric: that a transposed factor may not show is a remark, not a doubt")
+def test_a_transposed_factor_at_a_covariance():
+    rng = np.random.default_rng(1)
+    m, c = rng.standard_normal((2, 3, 3))
+    not_agree(lambda x: np.sum(c * (x @ x)), lambda x: c @ x + x @ c, m @ m.T)
+
+
+# ----- second derivatives
+def test_a_hessian_of_columns_of_all_sizes():
+    d = np.array([1e10, 1.0, 1.0])
+    not_agree(
+        lambda x: 0.5 * np.sum(d * x**2),
+        lambda x: d * x,
+        np.array([0.3, 1.0, 2.0]),
+        hessian=lambda x: np.diag([1e10, -1.0, 5.0]),
+    )
+
+
+@broken("an entry of a product is held to 1e-8 of the largest entry")
+def test_small_entries_of_a_product():
+    d = np.array([1e10, 1.0, 1.0])
+    not_agree(
+        lambda x: 0.5 * np.sum(d * x**2),
+        lambda x: d * x,
+        np.array([0.3, 1.0, 2.0]),
+        hessian_vector=lambda x, v: np.array([1e10 * v[0], -v[1], 5 * v[2]]),
+    )
+
+
+@broken("second derivatives are judged at x alone")
+def test_a_product_without_its_x():
+    not_agree(lambda x: np.sum(x**3) / 6, lambda x: x**2 / 2, np.ones(4), hessian_vector=lambda x, v: v)
+
+
+@broken("of a long diagonal 50 entries are looked at, and no direction")
+def test_one_entry_of_a_long_diagonal():
+    def diagonal(x):
+        d = 2 * np.cos(2 * x)
+        d[500] *= -1
+        return d
+
+    x = np.random.default_rng(1).standard_normal(1000)
+    not_agree(lambda x: np.sum(np.sin(x) ** 2), lambda x: np.sin(2 * x), x, hessian=diagonal)
+
+
+# ----- right gradients
+RAW = "where an entry sits on a kink, tangent= and symmetric= are not applied"
+
+
+@broken(RAW)
+def test_a_tangent_beside_kinks():
+    a = np.arange(4.0)
+
+    def gradient(x):
+        g = np.sign(x) + a
+        return g - (g @ x) * x
+
+    not_disagree(
+        lambda x: np.sum(np.abs(x)) + a @ x,
+        gradient,
+        np.array([0.0, 0.6, 0.8, 0.0]),
+        tangent=lambda x, v: v - (v @ x) * x,
+    )
+
+
+@broken(RAW)
+def test_a_symmetric_matrix_beside_kinks():
+    c = np.arange(9.0).reshape(3, 3)
+    x = np.array([[1.0, 0.0, 0.5], [0.0, 2.0, 0.3], [0.5, 0.3, 1.0]])
+    not_disagree(lambda x: np.sum(np.abs(x)) + np.sum(c * x), lambda x: np.sign(x) + (c + c.T) / 2, x, symmetric="x")
+
+
+STOPS = "an iteration that stops by all(), allclose(), a square or a relative size is not recognised as one that stops early"
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(lambda new, old: np.max(np.abs(new - old)) < 1e-6, id="max"),
+        pytest.param(lambda new, old: np.all(np.abs(new - old) < 1e-6), id="all", marks=broken(STOPS)),
+        pytest.param(np.allclose, id="allclose", marks=broken(STOPS)),
+        pytest.param(lambda new, old: np.sum((new - old) ** 2) < 1e-12, id="square", marks=broken(STOPS)),
+        pytest.param(
+            lambda new, old: np.linalg.norm(new - old) < 1e-6 * np.linalg.norm(new), id="relative", marks=broken(STOPS)
+        ),
+    ],
+)
+def test_the_implicit_gradient_of_a_fixed_point(stop):
+    rng = np.random.default_rng(3)
+    a = 0.25 * rng.standard_normal((4, 4))
+
+    def point(x, stop):
+        old = np.zeros(4)
+        for _ in range(1000):
+            new = np.tanh(a @ old + x)
+            if stop(new, old):
+                return new
+            old = new
+        return old
+
+    def gradient(x):
+        z = point(x, lambda new, old: np.max(np.abs(new - old)) < 1e-15)
+        d = np.diag(1 - z * z)
+        return np.linalg.solve((np.eye(4) - d @ a).T, 2 * z) @ d
+
+    not_disagree(lambda x: np.sum(point(x, stop) ** 2), gradient, rng.standard_normal(4))
+
+
+ROUNDS = "rounding is not seen that nudges of x do not show: inv and solve of one constant matrix"
+
+
+@pytest.mark.parametrize("n", [6, *(pytest.param(n, marks=broken(ROUNDS)) for n in (8, 10))])
+def test_a_quadratic_form_of_an_ill_conditioned_inverse(n):
+    h = 1 / (np.arange(n)[:, None] + np.arange(n) + 1)
+    x = np.random.default_rng(5).random(n) + 0.5
+    not_disagree(lambda x: x @ np.linalg.inv(h) @ x, lambda x: 2 * np.linalg.solve(h, x), x)
+
+
+@broken("the rounding that differs between two ways of computing is larger than nudges of x show")
+def test_log_det_of_a_scaled_ill_conditioned_matrix():
+    n = 12
+    h = 1 / (np.arange(n)[:, None] + np.arange(n) + 1)
+    x = np.random.default_rng(5).random(n) + 0.5
+    not_disagree(lambda x: np.linalg.slogdet(h * x[:, None])[1], lambda x: 1 / x, x)
+
+
+@broken("several ties: no entry alone moves a median of equal numbers, and that is taken for a derivative of zero")
+def test_a_median_of_equal_numbers():
+    share = np.array([0.0, 0.25, 0.25, 0.25, 0.25, 0.0])
+    x = np.array([1.0, 3.0, 3.0, 3.0, 3.0, 6.0])
+    not_disagree(lambda x: np.median(x), lambda x: share, x, points=[])
+
+
+@broken("comparisons in other threads are not recorded, so that a kink has one side only")
+def test_a_kink_in_other_threads():
+    def loss(x):
+        with ThreadPoolExecutor(2) as pool:
+            return sum(pool.map(lambda k: np.sum(np.abs(x[k::2])), range(2)))
+
+    not_disagree(loss, np.sign, np.array([0.0, 0.0, 1.0, -2.0]))
+
+
+@broken("one entry that is nothing but rounding, cos(pi/2), makes the whole argument one")
+def test_dust_in_x():
+    x = np.cos(np.linspace(0, np.pi, 5))
+    assert audit_gradient(lambda x: np.sum((x - 3) ** 2), lambda x: 2 * (x - 3), x).verdict == "agree"
+
+
+# ----- errors
+class Named:
+    """A callable whose name is no text."""
+
+    def __init__(self, name):
+        self.__name__ = name
+
+    def __call__(self, x):
+        return squares(x)
+
+
+@broken("__name__ is taken for a text")
+@pytest.mark.parametrize("name", [None, 3])
+def test_a_name_that_is_no_text(name):
+    assert audit_gradient(Named(name), lambda x: 2 * x, np.array([0.3, 0.4])).verdict == "agree"
+
+
+@broken("an error of the second call at x leaves the audit as it is")
+def test_a_gradient_that_raises_when_it_is_called_again():
+    batches = iter([1])
+
+    def gradient(x):
+        next(batches)
+        return 2 * x
+
+    with pytest.raises(InvalidInput):
+        audit_gradient(squares, gradient, np.array([0.3, 0.4]))
+
+
+@broken("NumPy's own error")
+def test_a_hessian_of_rows_of_unequal_lengths():
+    with pytest.raises(InvalidInput):
+        audit_gradient(squares, lambda x: 2 * x, np.array([0.3, 0.4]), hessian=lambda x: [[1, 2], [3]])
+
+
+@broken("Python's own error")
+@pytest.mark.parametrize("symmetric", [3, None])
+def test_symmetric_is_no_name(symmetric):
+    with pytest.raises(InvalidInput):
+        audit_gradient(squares, lambda x: 2 * x, np.eye(2), symmetric=symmetric)
