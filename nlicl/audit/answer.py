@@ -107,12 +107,10 @@ def _read(found: Any, shape: tuple[int, ...]) -> np.ndarray | str:
     if is_sparse(found):
         mend = ".to_dense()" if library(found) == "torch" else ".toarray()"
         return f"returns a sparse matrix; {expected}: give {mend}"
-    if np.ma.isMaskedArray(found):
-        if np.ma.is_masked(found):
-            return "returns a masked array; expected one without a mask, as its .filled(value) gives"
-        found = np.asarray(found)  # where nothing is masked: fine
+    if np.ma.is_masked(found) or (is_sequence(found) and any(map(np.ma.isMaskedArray, items_of(found)))):
+        return "returns a masked array; expected one without a mask, as its .filled(value) gives"
     try:
-        value = array_of(found, "returns", "", expected)
+        value = array_of(np.asarray(found) if np.ma.isMaskedArray(found) else found, "returns", "", expected)
     except InvalidInput as error:
         return _parts(found, expected) or str(error).removesuffix(".")
     if value.ndim != len(shape) and (parts := _parts(found, expected)):

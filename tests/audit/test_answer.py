@@ -95,14 +95,14 @@ OTHER_FORMS = {
     "ragged rows": (lambda g: [[1.0, 2.0], [1.0]], f"a list of 2 of unequal lengths; {WANTED}"),
     "sparse": (lambda g: sparse.csr_array(g), f"a sparse matrix; {WANTED}: give .toarray()"),
     "masked": (lambda g: np.ma.masked_equal(g, g[0, 0]), "a masked array; expected one without a mask"),
-    "masked within": (lambda g: list(np.ma.masked_equal(g, g[0, 0])), f"a masked array; {WANTED}"),
+    "masked within": (lambda g: list(np.ma.masked_equal(g, g[0, 0])), "a masked array; expected one without a mask"),
     "text": (lambda g: "W_V", f"'W_V'; {WANTED}"),
     "texts in an array": (lambda g: np.full(g.shape, "x"), f"an array of dtype <U1; {WANTED}"),
     "function": (lambda g: right, f"a function; {WANTED}"),
     "generator": (lambda g: (row for row in g), f"a generator; {WANTED}"),
     "set": (lambda g: {1.0}, f"a set; {WANTED}"),
     "object": (lambda g: np.array([None] * 3), f"an array of dtype object that holds None; {WANTED}"),
-    "unreadable": (lambda g: Unreadable(), f"a Unreadable that NumPy cannot read (ZeroDivisionError); {WANTED}"),
+    "unreadable": (lambda g: Unreadable(), f"an Unreadable that NumPy cannot read (ZeroDivisionError); {WANTED}"),
 }  # fmt: skip
 
 
@@ -219,20 +219,20 @@ def test_a_line_of_numpy_only_where_the_reader_has_none():
     assert line_of(test_a_line_of_numpy_only_where_the_reader_has_none, 2) in describe(error)
     error.__traceback__ = error.__traceback__.tb_next  # NumPy's frames alone
     assert re.search(r"\(line \d+ of \w+\.py\)$", describe(error)) and "test_answer" not in describe(error)
-    assert describe(error.with_traceback(None)).endswith(str(error)[-20:])
+    assert "(line" not in describe(error.with_traceback(None))
 
 
 @pytest.mark.parametrize(
     ("loss", "gradient", "words"),
     [
-        (lambda: 0.0, lambda x: x, "loss raises TypeError: "),
-        (lambda x: x @ x, lambda x, y: x, "gradient raises TypeError: "),
+        (ord, lambda x: x, "loss raises TypeError: ord"),
+        (lambda x: x @ x, lambda x, y: x, "gradient raises TypeError: .*positional argument"),
     ],
 )
-def test_any_function_of_other_arguments_has_no_line(loss, gradient, words):
+def test_an_error_of_any_function_has_no_line_of_ours(loss, gradient, words):
     with pytest.raises(ValueError, match=words) as caught:
         nlicl.audit_gradient(loss, gradient, np.ones(3))
-    assert "positional argument" in str(caught.value) and "(line" not in str(caught.value)
+    assert "(line" not in str(caught.value) and ".py" not in str(caught.value)
 
 
 def test_an_error_of_any_function_has_the_line_of_the_reader():
