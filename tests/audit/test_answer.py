@@ -200,6 +200,13 @@ def test_the_line_of_an_error_in_a_package_is_the_one_that_called_it(function):
     assert line_of(function) in report(function).error
 
 
+def test_a_package_of_the_readers_comes_before_numpy():
+    names = {"np": np, "__name__": "theirs"}
+    source = "def formula(params, prompt):\n    return np.linalg.inv(np.zeros((2, 2)))"
+    exec(compile(source, "/opt/site-packages/theirs.py", "exec"), names)
+    assert "(line 2 of theirs.py)" in report(names["formula"]).error
+
+
 def test_the_last_line_of_the_reader_counts():
     assert line_of(inner) in report(called_back).error
 
