@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..core.arrays import is_masked
 from ..core.errors import InvalidInput
 from .forms.returned import array_of, is_one, seen
 from .forms.tree import is_dict, is_sequence, is_sparse, items_of, library, look
@@ -108,10 +107,10 @@ def _read(found: Any, shape: tuple[int, ...]) -> np.ndarray | str:
     if is_sparse(found):
         mend = ".to_dense()" if library(found) == "torch" else ".toarray()"
         return f"returns a sparse matrix; {expected}: give {mend}"
-    if is_masked(found) and (is_sequence(found) or np.ma.is_masked(found)):  # where nothing is masked: fine
+    if np.ma.is_masked(found) or (is_sequence(found) and any(map(np.ma.isMaskedArray, items_of(found)))):
         return "returns a masked array; expected one without a mask, as its .filled(value) gives"
     try:
-        value = array_of(np.asarray(found) if is_masked(found) else found, "returns", "", expected)
+        value = array_of(np.asarray(found) if np.ma.isMaskedArray(found) else found, "returns", "", expected)
     except InvalidInput as error:
         return _parts(found, expected) or str(error).removesuffix(".")
     if value.ndim != len(shape) and (parts := _parts(found, expected)):
@@ -131,13 +130,12 @@ def _parts(found: Any, expected: str) -> str:
         return (
             f"returns {look(found)} array{'s' * (len(items) > 1)} of shape{'s' * (len(shapes) > 1)} {named}; {expected}"
         )
-    if len(items) not in (2, 3) or all(is_sequence(item) or is_one(item) == is_one(items[0]) for item in items):
+    if all(map(is_sequence, items)) or all(map(is_one, items)):
         return ""
-    *first, last = ("a number" if is_one(item) else seen(item) for item in items)
+    words = ["a number" if is_one(item) else seen(item) for item in items]
+    named = f", {', '.join(words[:-1])} and {words[-1]}" if len(items) in (2, 3) else ""
     alone = any(library(item) or is_sequence(item) or is_dict(item) for item in items)
-    return f"returns {look(found)}, {', '.join(first)} and {last}" + (
-        ": the gradient alone is expected" if alone else f"; {expected}"
-    )
+    return f"returns {look(found)}{named}" + (": the gradient alone is expected" if alone else f"; {expected}")
 
 
 def describe(error: BaseException) -> str:

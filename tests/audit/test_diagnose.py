@@ -373,6 +373,7 @@ def closed(wrt, mistake=None):
         mean = {"no mean": 0, "plus the mean": -1, "twice the mean": 2}.get(mistake, 1) * np.outer(h, h)
         C = (X * attn) @ X.T - mean
         C = X @ X.T / X.shape[1] - np.outer(h, h) if mistake == "uniform covariance" else C
+        C = X @ np.diag(attn * (1 - attn)) @ X.T if mistake == "diagonal" else C
         q = {"context for query": prompt.contexts[:, -1], "mean for query": h, "unit query": p_query / 3}.get(
             mistake, p_query
         )
@@ -396,7 +397,7 @@ def test_closed_form_agrees(wrt, attends):
 
 KNOWN = [("no hinge", {"hinge-gate"}, NAMES), ("no relu", {"relu-gate"}, NAMES[:4]), ("no label", {"wrong-factor"}, NAMES),
          ("no mean", {"softmax-centering"}, NAMES[:2]), ("plus the mean", {"softmax-centering"}, NAMES[:2]),
-         ("twice the mean", {"extra-term"}, NAMES[:2]),
+         ("twice the mean", {"extra-term"}, NAMES[:2]), ("diagonal", {"softmax-centering"}, NAMES[:2]),
          ("temperature", {"wrong-factor"}, ("W_Q", "W_V", "W_O", "a")), ("zero-one", {"hinge-gate"}, NAMES)]  # fmt: skip
 
 
@@ -406,6 +407,16 @@ def test_known_mistakes_in_other_words(attends):
         for wrt in where:
             report = report_on(closed(wrt, mistake), wrt, attends)
             assert (report.verdict, kinds(report)) == ("disagree", expected), (mistake, wrt, details(report))
+
+
+def test_the_softmax_reduced_to_its_diagonal_is_said_so():
+    for wrt in NAMES[:2]:
+        function = closed(wrt, "diagonal")
+        report = report_on(function, wrt, False)
+        assert [item["kind"] for item in report.diagnosis] == ["softmax-centering"]
+        assert "only the diagonal of the softmax's Jacobian is there: attn_s (1 - attn_s) p_s for" in details(report)
+        report = report_on(lambda p, x, f=function: 2 * f(p, x), wrt, False)  # 2 p (1 - p), as in a library of trees
+        assert kinds(report) == {"softmax-centering", "scale"} and "2 times" in details(report)
 
 
 UNLISTED = ["logistic", "squared", "margin 2", "squared hinge", "leaky",  "uniform covariance",

@@ -475,6 +475,52 @@ def test_every_parameter_of_a_paper_has_a_marked_formula():
             assert list(part.marked) == list(dict.fromkeys(formula.wrt for formula in part.formulas.values()))
 
 
+SCORED = {("li2024", "W_Q"), ("li2024", "W_K"), ("bu2024", "W_Q"), ("bu2024", "W_K"), ("bu2024", "W_QK"), ("bu2024", "W_Qx"),
+          ("bu2024", "W_Kx"), ("huang2023", "Q"), ("huang2023", "S"), ("huang2023", "AB")}  # fmt: skip
+
+
+@pytest.mark.parametrize("attends", [False, True], ids=["l", "l+1"])
+def test_wherever_a_softmax_is_differentiated_it_may_be_reduced_to_its_diagonal(attends):
+    found = set()
+    for (name, wrt), part in PARTS.items():
+        places = [(point.params, point.prompts[0]) for point in part.points(3, 0, attends)]
+        diagonal = [edit for edit in edits(part.marked[wrt], places) if "only the diagonal" in edit.detail]
+        assert {(edit.slot, edit.kind) for edit in diagonal} <= {("centring", "softmax-centering")}
+        found |= {(name, wrt)} if diagonal else set()
+    assert found == SCORED
+
+
+def softmax_by_numbers(wrt):
+    """The gradient by W_Q or W_K of the transformer, with J = diag(attn (1 - attn)) for the softmax's Jacobian."""
+
+    def gradient(params, prompt):
+        W_Q, W_K, W_V, W_O, a = params
+        X, query, z = prompt.keys, prompt.query, prompt.z
+        attn = np.exp(X.T @ W_K.T @ W_Q @ query)
+        attn = attn / attn.sum()
+        u = W_O @ W_V @ X @ attn
+        F = a @ np.maximum(u, 0)
+        slope = {"li2024": -z * (z * F < 1), "bu2024": -z / (1 + np.exp(z * F))}
+        d_scores = attn * (1 - attn) * (X.T @ W_V.T @ W_O.T @ (a * (u > 0)))
+        direction = {"W_Q": np.outer(W_K @ X @ d_scores, query), "W_K": np.outer(W_Q @ query, X @ d_scores)}[wrt]
+        return {paper: slope[paper] * direction for paper in slope}
+
+    return gradient
+
+
+@pytest.mark.parametrize("attends", [False, True], ids=["l", "l+1"])
+@pytest.mark.parametrize("wrt", ["W_Q", "W_K"])
+@pytest.mark.parametrize("paper", ["li2024", "bu2024"])
+def test_the_diagonal_is_what_it_says(paper, wrt, attends):
+    part, by_numbers = PARTS[paper, wrt], softmax_by_numbers(wrt)
+    for point in part.points(9, 0, attends):
+        params, prompt = point.params, point.prompts[0]
+        (edit,) = (edit for edit in edits(part.marked[wrt], [(params, prompt)]) if "only the diagonal" in edit.detail)
+        found = part.marked[wrt](params, prompt, Mark([edit]))
+        expected = by_numbers(params, prompt)[paper]
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12 * max(abs(expected).max(), 1e-300))
+
+
 @pytest.mark.parametrize("part, wrt", [pytest.param(part, key[1], id=" ".join(key)) for key, part in PARTS.items()])
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 1000))
