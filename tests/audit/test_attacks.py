@@ -28,21 +28,25 @@ def not_disagree(loss, gradient, x, **settings):
     return report
 
 
+def told(loss, gradient, x, words):
+    """Right where x is of a kind, as a gradient on a manifold is, and wrong elsewhere: it may agree if the report says so."""
+    report = audit_gradient(loss, gradient, x)
+    assert report.verdict != "disagree" and words in report.reason and "elsewhere it is wrong" in report.reason, str(
+        report
+    )
+
+
 def squares(x):
     return np.sum(x**2)
 
 
 # ----- a gradient that never changes, or exists at x alone
-CONSTANT = "a gradient that is the same array everywhere is judged at x alone, though the loss's derivative changes"
-NOWHERE_ELSE = "neighbours at which only the gradient fails are dropped without a word"
 
 
-@broken(CONSTANT)
 def test_a_gradient_without_its_x():
     not_agree(squares, lambda x: 2 * np.ones_like(x), np.ones(4))
 
 
-@broken(CONSTANT)
 def test_an_activation_that_is_stored_once_and_never_again():
     stored = {}
 
@@ -53,12 +57,10 @@ def test_an_activation_that_is_stored_once_and_never_again():
     not_agree(lambda x: np.sum(np.tanh(x) ** 2), gradient, np.array([0.3, 1.2, -2.0]))
 
 
-@broken(NOWHERE_ELSE)
 def test_a_gradient_that_is_nan_off_x():
     not_agree(squares, lambda x: np.where(x == 1, 2 * x, np.nan), np.ones(3))
 
 
-@broken(NOWHERE_ELSE)
 def test_a_gradient_that_raises_off_x():
     def gradient(x):
         if not (x == 1).all():
@@ -75,7 +77,6 @@ PENALTY = np.array([0.5, 0.5, 0.5, 0.0, 0.0])
 SPARSE = np.array([0.0, 0.0, 0.0, 1.0, 2.0])
 
 
-@broken("entries on a kink at x are a remark where they are wrong off it")
 @pytest.mark.parametrize("factor", [2.0, -1.0, 0.0])
 def test_a_lasso_penalty_of_another_factor(factor):
     not_agree(
@@ -85,7 +86,6 @@ def test_a_lasso_penalty_of_another_factor(factor):
     )
 
 
-@broken("entries on a kink at x are a remark where they are wrong off it")
 def test_a_leaky_slope_where_the_loss_has_none():
     weight = np.arange(1.0, 6.0)
     not_agree(
@@ -94,37 +94,33 @@ def test_a_leaky_slope_where_the_loss_has_none():
 
 
 # ----- neighbours keep norms and sums
-KEPT = "all neighbours keep the norm, or the sum, of x: what is missing does not show, and no remark says so"
 
 
-@broken(KEPT)
 def test_a_cosine_without_its_norm_at_a_unit_vector():
     a = np.array([0.3, -1.0, 2.0, 0.7])
     x = np.array([0.5, 0.5, -0.5, 0.5]) * np.array([1.2, 0.8, 1.0, 1.0])
     x = x / np.linalg.norm(x)
-    not_agree(lambda x: a @ x / np.linalg.norm(x), lambda x: a - (a @ x) * x, x)
+    told(lambda x: a @ x / np.linalg.norm(x), lambda x: a - (a @ x) * x, x, "of norm 1")
 
 
-@broken(KEPT)
 def test_cosines_of_unit_rows_without_their_norms():
     rng = np.random.default_rng(1)
     x, b = rng.standard_normal((2, 4, 5))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
-    not_agree(
+    told(
         lambda x: np.sum(b * x / np.linalg.norm(x, axis=1, keepdims=True)),
         lambda x: b - np.sum(b * x, 1, keepdims=True) * x,
         x,
+        "of norm 1",
     )
 
 
-@broken(KEPT)
 def test_probabilities_without_their_sum():
     a, p = np.array([0.3, -1.0, 2.0]), np.array([0.2, 0.3, 0.5])
-    not_agree(lambda p: np.sum(a * p) / np.sum(p), lambda p: a - np.sum(a * p), p)
+    told(lambda p: np.sum(a * p) / np.sum(p), lambda p: a - np.sum(a * p), p, "of sum 1")
 
 
 # ----- dual numbers that lose a part of the loss, too small for the check of their value and for one direction
-LOST = "dual numbers take another way through the loss, or a step function, and a single direction does not show it"
 
 
 def root(v):
@@ -136,14 +132,12 @@ def root(v):
     return 0.5 * (low + high)
 
 
-@broken(LOST)
 def test_an_entry_that_acts_through_bisection_alone():
     not_agree(
         lambda x: 1e3 * x[0] ** 2 + 1e-3 * root(x[1]), lambda x: np.array([2e3 * x[0], 0.0]), np.array([1.3, 2.0])
     )
 
 
-@broken(LOST)
 def test_bisection_is_a_small_part_of_an_entry():
     def gradient(x):
         return np.array([2e3 * x[0] + 1 / (3 * root(x[0]) ** 2 + 1), 2 * x[1]])
@@ -151,7 +145,6 @@ def test_bisection_is_a_small_part_of_an_entry():
     not_disagree(lambda x: 1e3 * x[0] ** 2 + root(x[0]) + x[1] ** 2, gradient, np.array([1.3, 2.0]))
 
 
-@broken(LOST)
 def test_a_loss_that_catches_the_refusal_of_dual_numbers():
     def loss(x):
         try:
@@ -173,7 +166,6 @@ def test_a_small_entry_beside_a_large_one_with_a_tolerance():
     )
 
 
-@broken("in float32 an entry below 1e-5 of the largest is not tested, and nothing says so")
 def test_a_small_entry_of_the_wrong_sign_in_float32():
     not_agree(
         lambda x: x[0] ** 2 * np.float32(1e6) + x[1] ** 2,
@@ -182,10 +174,6 @@ def test_a_small_entry_of_the_wrong_sign_in_float32():
     )
 
 
-ZERO = "an argument whose derivative does not change the loss's last digit is called zero, whatever was given"
-
-
-@broken(ZERO)
 @pytest.mark.parametrize("given", [-0.5, 0.0])
 def test_an_argument_of_numbers_that_are_tiny(given):
     x = (np.array([0.3, 0.4]), np.array([1e-15, 2e-15]))
@@ -194,7 +182,6 @@ def test_an_argument_of_numbers_that_are_tiny(given):
     )
 
 
-@broken(ZERO)
 @pytest.mark.parametrize("given", [-1e-9, 0.0])
 def test_an_argument_that_differences_cannot_see(given):
     def loss(*x):
@@ -204,7 +191,6 @@ def test_an_argument_that_differences_cannot_see(given):
     not_agree(loss, lambda a, b, c: (1e6 * np.cos(a), np.cos(b), given * np.cos(c)), x)
 
 
-@broken("on a kink, what lies 1e-5 outside of the two derivatives is let pass; and wrong entries off it are a remark")
 def test_an_entry_just_outside_of_a_slight_kink():
     not_agree(
         lambda x: 100 * x[0] + 1e-4 * abs(x[0]) + x[1] ** 2,
@@ -213,11 +199,10 @@ def test_an_entry_just_outside_of_a_slight_kink():
     )
 
 
-@broken("a covariance's neighbours are symmetric: that a transposed factor may not show is a remark, not a doubt")
 def test_a_transposed_factor_at_a_covariance():
     rng = np.random.default_rng(1)
     m, c = rng.standard_normal((2, 3, 3))
-    not_agree(lambda x: np.sum(c * (x @ x)), lambda x: c @ x + x @ c, m @ m.T)
+    told(lambda x: np.sum(c * (x @ x)), lambda x: c @ x + x @ c, m @ m.T, "symmetric")
 
 
 # ----- second derivatives
@@ -231,7 +216,6 @@ def test_a_hessian_of_columns_of_all_sizes():
     )
 
 
-@broken("an entry of a product is held to 1e-8 of the largest entry")
 def test_small_entries_of_a_product():
     d = np.array([1e10, 1.0, 1.0])
     not_agree(
@@ -242,12 +226,10 @@ def test_small_entries_of_a_product():
     )
 
 
-@broken("second derivatives are judged at x alone")
 def test_a_product_without_its_x():
     not_agree(lambda x: np.sum(x**3) / 6, lambda x: x**2 / 2, np.ones(4), hessian_vector=lambda x, v: v)
 
 
-@broken("of a long diagonal 50 entries are looked at, and no direction")
 def test_one_entry_of_a_long_diagonal():
     def diagonal(x):
         d = 2 * np.cos(2 * x)
@@ -259,10 +241,8 @@ def test_one_entry_of_a_long_diagonal():
 
 
 # ----- right gradients
-RAW = "where an entry sits on a kink, tangent= and symmetric= are not applied"
 
 
-@broken(RAW)
 def test_a_tangent_beside_kinks():
     a = np.arange(4.0)
 
@@ -278,26 +258,20 @@ def test_a_tangent_beside_kinks():
     )
 
 
-@broken(RAW)
 def test_a_symmetric_matrix_beside_kinks():
     c = np.arange(9.0).reshape(3, 3)
     x = np.array([[1.0, 0.0, 0.5], [0.0, 2.0, 0.3], [0.5, 0.3, 1.0]])
     not_disagree(lambda x: np.sum(np.abs(x)) + np.sum(c * x), lambda x: np.sign(x) + (c + c.T) / 2, x, symmetric="x")
 
 
-STOPS = "an iteration that stops by all(), allclose(), a square or a relative size is not recognised as one that stops early"
-
-
 @pytest.mark.parametrize(
     "stop",
     [
         pytest.param(lambda new, old: np.max(np.abs(new - old)) < 1e-6, id="max"),
-        pytest.param(lambda new, old: np.all(np.abs(new - old) < 1e-6), id="all", marks=broken(STOPS)),
-        pytest.param(np.allclose, id="allclose", marks=broken(STOPS)),
-        pytest.param(lambda new, old: np.sum((new - old) ** 2) < 1e-12, id="square", marks=broken(STOPS)),
-        pytest.param(
-            lambda new, old: np.linalg.norm(new - old) < 1e-6 * np.linalg.norm(new), id="relative", marks=broken(STOPS)
-        ),
+        pytest.param(lambda new, old: np.all(np.abs(new - old) < 1e-6), id="all"),
+        pytest.param(np.allclose, id="allclose"),
+        pytest.param(lambda new, old: np.sum((new - old) ** 2) < 1e-12, id="square"),
+        pytest.param(lambda new, old: np.linalg.norm(new - old) < 1e-6 * np.linalg.norm(new), id="relative"),
     ],
 )
 def test_the_implicit_gradient_of_a_fixed_point(stop):
@@ -339,14 +313,12 @@ def test_log_det_of_a_scaled_ill_conditioned_matrix():
     not_disagree(lambda x: np.linalg.slogdet(h * x[:, None])[1], lambda x: 1 / x, x)
 
 
-@broken("several ties: no entry alone moves a median of equal numbers, and that is taken for a derivative of zero")
 def test_a_median_of_equal_numbers():
     share = np.array([0.0, 0.25, 0.25, 0.25, 0.25, 0.0])
     x = np.array([1.0, 3.0, 3.0, 3.0, 3.0, 6.0])
     not_disagree(lambda x: np.median(x), lambda x: share, x, points=[])
 
 
-@broken("comparisons in other threads are not recorded, so that a kink has one side only")
 def test_a_kink_in_other_threads():
     def loss(x):
         with ThreadPoolExecutor(2) as pool:
@@ -355,7 +327,6 @@ def test_a_kink_in_other_threads():
     not_disagree(loss, np.sign, np.array([0.0, 0.0, 1.0, -2.0]))
 
 
-@broken("one entry that is nothing but rounding, cos(pi/2), makes the whole argument one")
 def test_dust_in_x():
     x = np.cos(np.linspace(0, np.pi, 5))
     assert audit_gradient(lambda x: np.sum((x - 3) ** 2), lambda x: 2 * (x - 3), x).verdict == "agree"
@@ -372,13 +343,11 @@ class Named:
         return squares(x)
 
 
-@broken("__name__ is taken for a text")
 @pytest.mark.parametrize("name", [None, 3])
 def test_a_name_that_is_no_text(name):
     assert audit_gradient(Named(name), lambda x: 2 * x, np.array([0.3, 0.4])).verdict == "agree"
 
 
-@broken("an error of the second call at x leaves the audit as it is")
 def test_a_gradient_that_raises_when_it_is_called_again():
     batches = iter([1])
 
@@ -390,13 +359,11 @@ def test_a_gradient_that_raises_when_it_is_called_again():
         audit_gradient(squares, gradient, np.array([0.3, 0.4]))
 
 
-@broken("NumPy's own error")
 def test_a_hessian_of_rows_of_unequal_lengths():
     with pytest.raises(InvalidInput):
         audit_gradient(squares, lambda x: 2 * x, np.array([0.3, 0.4]), hessian=lambda x: [[1, 2], [3]])
 
 
-@broken("Python's own error")
 @pytest.mark.parametrize("symmetric", [3, None])
 def test_symmetric_is_no_name(symmetric):
     with pytest.raises(InvalidInput):

@@ -89,9 +89,9 @@ def test_nan_disagrees(run, appendix):
 @pytest.mark.parametrize(
     "name, words",
     [
-        ("none", "none returns None; expected a floating array"),
+        ("none", "none returns None; is a return missing? Expected a floating array"),
         ("rows", "rows returns shape ("),
-        ("text", "text returns <U3 values; expected a floating array"),
+        ("text", "text returns 'W_V'; expected a floating array"),
         ("raises", "raises raises KeyError: 'W_X' (line 24 of appendix.py), on draw 0"),
         ("needs_more", "needs_more raises TypeError: "),
     ],

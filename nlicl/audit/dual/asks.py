@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .array import Dual, carries, dual, split, truth
+from .record import note_tolerance
 from .rules import FUNCTIONS, NotCarried, named, rule
 
 __all__: list[str] = []
@@ -63,6 +64,7 @@ for _function in (np.any, np.all, np.nonzero, np.flatnonzero, np.argwhere, np.co
 
 @rule(np.isclose)
 def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
+    note_tolerance(max(rtol, atol))
     near = (np.abs(np.subtract(a, b)) <= atol + rtol * np.abs(b)) & np.isfinite(b) | (
         np.isinf(_plain(b)) & np.equal(a, b)
     )

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .rules import NotCarried
+from .rules import NotCarried, refusals
 
-__all__ = ["Record", "note_comparison", "note_condition", "note_float", "note_write", "recording"]
+__all__ = ["Record", "note_comparison", "note_condition", "note_float", "note_tolerance", "note_write", "recording"]
 
 SMALL = 1e-2  # a constant that may be the tolerance of an iteration
 
 _current: ContextVar["Record | None"] = ContextVar("record", default=None)
+_begun: list["Record"] = []
 
 
 class Record:
@@ -33,6 +34,9 @@ class Record:
         The largest small constant that a single number was compared with: the tolerance of an iteration, perhaps. 0 if none.
     condition : float
         The largest condition number of a matrix that was inverted, or solved with; 1 unless it was asked for.
+    refused : bool
+        Whether the derivative could not be carried somewhere, known at the end of the block: a function that caught the
+        exception may have gone another way.
     changed : list of ndarray
         The values of the Duals that were written into. Of a view, the array that owns the memory; each is listed once.
     """
@@ -41,6 +45,7 @@ class Record:
         self.ties, self.crossing, self.scalars = 0, float("inf"), 0
         self.threshold = 0.0
         self.conditions, self.condition = False, 1.0
+        self.refused = False
         self.changed: list[np.ndarray] = []
         self.may_float = False
         self._float: tuple[float, Any] | None = None
@@ -67,6 +72,11 @@ class Record:
         return f"Record(ties={self.ties}, crossing={self.crossing}, scalars={self.scalars})"
 
 
+def _here() -> Record | None:
+    """The record of this thread; in one that a loss has started, the last that was begun."""
+    return _current.get() or (_begun[-1] if _begun else None)
+
+
 @contextmanager
 def recording(float_result: bool = False, conditions: bool = False) -> Iterator[Record]:
     """A new record of everything that happens inside the `with` block; condition numbers, which cost a lot, if asked for.
@@ -76,24 +86,26 @@ def recording(float_result: bool = False, conditions: bool = False) -> Iterator[
     record = Record()
     record.may_float, record.conditions = float_result, conditions
     token = _current.set(record)
+    _begun.append(record)
+    before = refusals[0]
     try:
         yield record
+        record.refused = refusals[0] > before
     finally:
+        _begun.remove(record)
         _current.reset(token)
 
 
 def note_comparison(a: Any, da: Any, b: Any, db: Any) -> None:
     """Record the comparison of a with b, entry by entry; a tangent may be None."""
-    record = _current.get()
+    record = _here()
     if record is None:
         return
     with np.errstate(all="ignore"):
         margin = np.subtract(a, b)
         slope = da if db is None else np.negative(db) if da is None else np.subtract(da, db)
-        if margin.ndim == 0:
-            record.scalars += 1
-            constant = abs(float(b if db is None else a)) if da is None or db is None else np.inf
-            record.threshold = max(record.threshold, constant if constant < SMALL else 0.0)
+        record.scalars += margin.ndim == 0
+        note_threshold(record, a, da, b, db)
         steps = np.divide(margin, slope)  # minus the step to the crossing; NaN or infinite where the two never meet
         if not margin.all():
             record.ties += int(np.count_nonzero((margin == 0) & (np.asarray(slope) != 0)))
@@ -101,9 +113,28 @@ def note_comparison(a: Any, da: Any, b: Any, db: Any) -> None:
     record.crossing = min(record.crossing, -float(nearest))
 
 
+def note_threshold(record: Record, a: Any, da: Any, b: Any, db: Any) -> None:
+    """Record what may be the tolerance of an iteration: a small constant, the square of one, or a small ratio."""
+    if da is None or db is None:
+        constant = b if db is None else a
+        if np.ndim(constant) == 0 and 0 < abs(float(constant)) < SMALL:
+            single = np.ndim(a if db is None else b) == 0  # it may be a square
+            record.threshold = max(record.threshold, abs(float(constant)) ** (0.5 if single else 1.0))
+    elif np.ndim(a) == np.ndim(b) == 0 and a and b:
+        ratio = min(abs(float(a)), abs(float(b))) / max(abs(float(a)), abs(float(b)))
+        record.threshold = max(record.threshold, ratio if ratio < SMALL**2 else 0.0)
+
+
+def note_tolerance(tolerance: float) -> None:
+    """Record a tolerance, of `allclose` say."""
+    record = _here()
+    if record is not None:
+        record.threshold = max(record.threshold, float(tolerance))
+
+
 def note_condition(matrix: Any) -> None:
     """Record the condition number of a matrix, or a stack of some, that is inverted."""
-    record = _current.get()
+    record = _here()
     if record is not None and record.conditions and np.size(matrix):
         with np.errstate(all="ignore"):
             record.condition = max(record.condition, float(np.max(np.linalg.cond(matrix))))
@@ -111,7 +142,7 @@ def note_condition(matrix: Any) -> None:
 
 def note_write(array: np.ndarray) -> None:
     """Record that an array has been written into."""
-    record = _current.get()
+    record = _here()
     if record is None:
         return
     while isinstance(array.base, np.ndarray):
@@ -122,7 +153,7 @@ def note_write(array: np.ndarray) -> None:
 
 def note_float(source: Any, value: Any) -> float:
     """float() of a Dual: allowed once, in a record that asks for it."""
-    record = _current.get()
+    record = _here()
     if record is None or not record.may_float or record._float is not None:
         raise NotCarried("float() of a Dual has no rule: it would lose the derivative")
     number = float(value)

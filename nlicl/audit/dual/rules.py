@@ -5,15 +5,22 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FUNCTIONS", "METHODS", "UFUNCS", "NotCarried", "name_of", "named", "rule"]
+__all__ = ["FUNCTIONS", "METHODS", "UFUNCS", "NotCarried", "name_of", "named", "refusals", "rule"]
 
 UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}  # of the ufunc's inputs
 METHODS: dict[tuple[np.ufunc, str], Callable[..., Any]] = {}  # reduce, accumulate, at ...
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}  # same arguments as NumPy's function
 
 
+refusals = [0]  # how often NotCarried was raised, caught or not
+
+
 class NotCarried(TypeError):
     """The derivative cannot be carried through a function."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        refusals[0] += 1
 
 
 def name_of(function: Any) -> str:

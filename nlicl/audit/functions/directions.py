@@ -86,7 +86,7 @@ def compared(
     said, size = float(np.sum(terms)), norm(terms)
     error = means.precision.relative * size + means.precision.margin * norm(place.noise[k] * step)
     error += 3 * slope.error + 8 * means.precision.eps * float(np.sum(abs(terms)))
-    if not means.witnesses[k].sound:
+    if not means.sound(k):
         error += norm(place.least(k) * step)
     error += means.precision.rounding * float(np.max(abs(given))) * norm(step)
     off = abs(said - slope.middle)
@@ -129,8 +129,7 @@ def locate(
 ) -> None:
     """The entries to blame for a difference along a direction, by halving."""
     if means.witnesses[k].exact and found.relative < CEILING:
-        witness = means.witnesses[k]
-        seen = means.differences(place.x, only(place.x, k, step)) if not witness.sound else None
+        seen = means.differences(place.x, only(place.x, k, step)) if not means.sound(k) else None
         unseen = seen is not None and not abs(float(np.sum(given * step)) - seen.middle) > 3 * seen.error
         if means.doubtful(place, k, found.relative) or unseen:
             sight.unconfirmed = found.relative

@@ -16,13 +16,10 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
     """Entry by entry: right, wrong, or not to be told."""
     scale, p = sight.scale, means.precision
     seen = ~np.isnan(sight.expected)
-    if sight.kinks:  # there the gradient may jump when x moves: that is no rounding
-        noise = p.margin * place.noise[k] + place.least(k)
-        sight.rounding = float(np.max(noise, initial=0.0, where=seen))
     with np.errstate(all="ignore"):
         size = np.maximum(abs(sight.expected), p.floor * scale)
         least = place.least(k)
-        blur = np.asarray(sight.allowed + p.margin * place.noise[k] + (0.0 if means.witnesses[k].sound else least))
+        blur = np.asarray(sight.allowed + p.margin * place.noise[k] + (0.0 if means.sound(k) else least))
         sight.allowed[...] = np.maximum(blur, p.relative * size)
         off = abs(sight.given - sight.expected)
         suspects = seen & ~(off <= sight.allowed) & np.isfinite(sight.given)
@@ -37,17 +34,24 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
             misses += 1
         if misses == 3:
             break
-    slightly = seen & (off > sight.allowed) & (off <= p.rounding * scale)  # a sum of large terms may round so
+    rounds = np.minimum(p.rounding * scale, 32 * place.noise[k])  # a sum of large terms may round so
+    slightly = seen & (off > sight.allowed) & (off <= rounds)
     sight.allowed[slightly] = blur[slightly] = off[slightly]
     sight.wrong |= seen & ~(off <= sight.allowed)
     with np.errstate(all="ignore"):
         larger = np.maximum(abs(sight.expected), abs(sight.given))
         coarse = seen & ~sight.wrong & (blur > CEILING * larger)
         # An exact zero that is given, and what is rounding beside the largest entry, has nothing to be told.
-        coarse &= (abs(sight.given) > p.zero * scale) & (larger > sight.rounding)
+        told = (larger > sight.rounding) | (not means.sound(k) and bool(np.all(larger <= sight.rounding)))
+        coarse &= (abs(sight.given) > p.zero * scale) & told
+    for index in sight.tied:  # several pieces meet, and what each entry does alone says nothing of them
+        if sight.wrong[index]:
+            sight.wrong[index] = False
+            sight.disputed.append(index)
     confirm(means, place, k, sight)
     for index, slope in sight.kinks.items():
-        slack = 1e-5 * max(abs(slope.up), abs(slope.down)) + 3 * slope.error + p.margin * float(place.noise[k][index])
+        share = 1e-9 if means.sound(k) else 1e-5
+        slack = share * max(abs(slope.up), abs(slope.down)) + 3 * slope.error + 4 * p.eps * abs(slope.middle)
         low, high = sorted((slope.up, slope.down))
         if not low - slack <= sight.given[index] <= high + slack and np.isfinite(sight.given[index]):
             if slope.ties in (0, 1):
@@ -80,13 +84,13 @@ def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:
         return
     off = abs(sight.given - sight.expected)
     with np.errstate(all="ignore"):
-        least = 0.0 if witness.sound else 1e-3 * sight.scale
+        least = 0.0 if means.sound(k) else 1e-3 * sight.scale
         relative = off / np.maximum(np.maximum(abs(sight.expected), abs(sight.given)), least)
     worst = few(sight.wrong & ~np.isnan(relative), 3, relative)
     largest = float(np.max(np.nan_to_num(relative[sight.wrong], nan=np.inf)))
     if largest < CEILING:
         if means.doubtful(place, k, largest) or not (
-            witness.sound or any(contradicted(means, place, k, sight, index) for index in worst)
+            means.sound(k) or any(contradicted(means, place, k, sight, index) for index in worst)
         ):
             sight.unconfirmed = largest
             sight.wrong[:] = False
@@ -133,7 +137,7 @@ def together(means: Means, place: Place, k: int, sight: Sight, coarse: np.ndarra
 
 def kinks_together(means: Means, place: Place, k: int, sight: Sight) -> None:
     """Entries on kinks along common directions: between both derivatives must lie what the gradient says of each."""
-    if len(sight.kinks) < 2 or not means.witnesses[k].sound:  # a complex step takes one branch of a root, say
+    if len(sight.kinks) < 2 or not means.sound(k):  # a complex step takes one branch of a root, say
         return
     mask = np.zeros(sight.x.shape, bool)
     for index in sight.kinks:
@@ -159,6 +163,8 @@ def project(means: Means, place: Place, k: int, sight: Sight) -> None:
     project = means.projections[k]
     if np.isnan(sight.expected).any():  # on a kink, say: no projection of what is not known
         sight.blind = max(sight.blind, int(np.isnan(sight.expected).sum()))
+        sight.expected[...] = np.nan
+        sight.kinks.clear()
         return
     sight.expected = project(sight.x, sight.expected)
     if np.isfinite(sight.given).all():

@@ -58,7 +58,7 @@ class Function:
     def name(self) -> str:
         """What to call the loss."""
         name = getattr(self._loss, "__name__", "loss")
-        return name if name.isidentifier() else "loss"
+        return name if isinstance(name, str) and name.isidentifier() else "loss"
 
     @property
     def source(self) -> str:
@@ -143,7 +143,7 @@ class Function:
             value = self.value(leaves)
         except (InvalidInput, OutOfTime):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InvalidValue(f"loss raises {describe(error)} at x; expected one finite real number.") from error
         if not np.isrealobj(value) or not np.isfinite(value):
             raise InvalidValue(
@@ -153,7 +153,7 @@ class Function:
             return value, self.gradient(leaves)
         except (InvalidInput, OutOfTime):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InvalidValue(
                 f"gradient raises {describe(error)} at x; expected an array for each argument."
             ) from error
@@ -185,7 +185,8 @@ def conduct(function: Function, x: Sequence[np.ndarray], value: float, given: li
     for number in range(MOST_CALLS):
         if number >= LEAST_CALLS and time.monotonic() - began > PATIENCE:
             break
-        again = float(function.value(x))
+        again, again_given = function.at(x)
+        again = float(again)
         off = abs(again - value)
         if not off <= HARMLESS * max(abs(again), abs(value)):
             found.objection = (
@@ -194,7 +195,7 @@ def conduct(function: Function, x: Sequence[np.ndarray], value: float, given: li
             )
             return found
         found.noise = max(found.noise, off)
-        found.objection = _changed(function, given, function.gradient(x))
+        found.objection = _changed(function, given, again_given)
         if found.objection:
             return found
     if found.noise:

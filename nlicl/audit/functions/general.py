@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core.checks import integer, real, seconds
+from ...core.describe import short
 from ...core.errors import InvalidInput, InvalidType, InvalidValue
 from ..answer import describe
 from ..forms import Arguments
@@ -178,6 +179,8 @@ def _projections(
     arguments: Arguments, tangent: Callable[..., Any] | None, symmetric: str | Sequence[str]
 ) -> dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
     """By number of argument, what gradient and derivative are projected by before they are compared."""
+    if not isinstance(symmetric, (str, list, tuple, set)):
+        raise InvalidType(f"symmetric is {short(symmetric)}; expected a name of an argument, or a list of names.")
     wanted = [symmetric] if isinstance(symmetric, str) else list(symmetric)
     found: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
     for name in wanted:

@@ -13,6 +13,7 @@ __all__ = ["Means"]
 
 COARSE = 1e-11  # rounding of the loss, relative, beyond which part of it computes in few digits
 NUDGES = 3
+DECIDES = 8  # comparisons of single numbers in a call
 
 
 class Means:
@@ -60,7 +61,14 @@ class Means:
             sight.kinks[index] = slope
         else:
             sight.expected[index], sight.allowed[index] = slope.middle, 3 * slope.error
+            if slope.ties > 1:
+                sight.tied.append(index)
         return slope
+
+    def sound(self, k: int) -> bool:
+        """Whether the witness of an argument cannot err: dual numbers, unless the loss decides by its values again and again,
+        as a bisection does, whose steps have no derivative."""
+        return self.witnesses[k].sound and self.witnesses[k].decisions < DECIDES
 
     def differences_by(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> tuple[Slope, float]:
         """(the derivative along a step at one entry by differences, the step's length)."""
@@ -97,7 +105,7 @@ class Means:
     def empty(self, place: Place, k: int) -> Sight:
         x, given = place.x[k], place.given[k]
         unseen = np.full(x.shape, np.nan)
-        rounding = float(np.max(self.precision.margin * place.noise[k] + place.least(k), initial=0.0))
+        rounding = self.precision.margin * place.noise[k] + place.least(k)
         wrong = ~np.isfinite(given)
         return Sight(
             self.function.arguments.names[k], x.astype(float), given, unseen, unseen.copy(), wrong, rounding=rounding

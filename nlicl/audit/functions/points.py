@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-__all__ = ["is_symmetric", "neighbours", "special", "unit"]
+__all__ = ["by_chance", "neighbours", "special", "unit"]
 
 REACH = (0.1, 0.01, 1e-3, 1e-4)  # relative to an entry; shorter where the loss ends before
 
@@ -20,26 +20,38 @@ def neighbours(
     count: int,
     rng: np.random.Generator,
     kept: Collection[int] = (),
-) -> list[tuple[list[np.ndarray], bool]]:
-    """Places a little off x at which the loss is defined, at most `count`, and whether one is less symmetric than x.
+) -> list[tuple[list[np.ndarray], str]]:
+    """Places a little off x, at most `count`, each with what it lacks of x: "" or, in words, what x is and it is not.
 
-    The last one is, if a matrix of x is symmetric by chance, perhaps: all zero, or a multiple of the identity or of ones; not
-    those whose numbers are `kept`, which are symmetric always.
+    The last one lacks what the others keep: a gradient that is right at no other places may rest on it. Arguments whose
+    numbers are `kept` keep it everywhere.
     """
-    found: list[tuple[list[np.ndarray], bool]] = []
-    plain = [_is_plain(array) and k not in kept for k, array in enumerate(x)]
+    found: list[tuple[list[np.ndarray], str]] = []
+    kinds = [_kind(array) if k not in kept else "" for k, array in enumerate(x)]
     for number in range(count):
-        breaking = any(plain) and number == count - 1
+        leave = any(kinds) and number == count - 1
         steps = [rng.standard_normal(array.shape) for array in x]
         for reach in REACH:
             place = [
-                _moved(array, reach * step, not (breaking and by_chance))
-                for array, step, by_chance in zip(x, steps, plain, strict=True)
+                _moved(array, reach * step, not (leave and kind))
+                for array, step, kind in zip(x, steps, kinds, strict=True)
             ]
             if defined(place):
-                found.append((place, breaking))
+                found.append((place, next(filter(None, kinds)) if leave else ""))
                 break
     return found
+
+
+def _kind(array: np.ndarray) -> str:
+    """What makes an array one of its kind, in words; empty if nothing does."""
+    if is_symmetric(array):
+        return "symmetric"
+    for axis in (None, *range(array.ndim)):
+        if array.size > 1 and _all_one(np.sum(array * array, axis=axis)) and not _all_one(np.abs(array)):
+            return "of norm 1"
+        if array.size > 1 and (array >= 0).all() and _all_one(np.sum(array, axis=axis)) and not _all_one(array):
+            return "of sum 1"
+    return ""
 
 
 def is_symmetric(array: np.ndarray) -> bool:
@@ -47,7 +59,7 @@ def is_symmetric(array: np.ndarray) -> bool:
     return array.ndim == 2 and array.shape[0] == array.shape[1] > 1 and bool(np.array_equal(array, array.T))
 
 
-def _is_plain(array: np.ndarray) -> bool:
+def by_chance(array: np.ndarray) -> bool:
     """Whether a matrix is symmetric because it is diagonal or constant: as a start, not as a covariance."""
     return is_symmetric(array) and (np.ptp(array) == 0 or bool(np.array_equal(array, np.diag(np.diag(array)))))
 
@@ -58,9 +70,12 @@ def unit(array: np.ndarray) -> np.ndarray:
     return np.where(array == 0, typical, abs(array))
 
 
-def _moved(array: np.ndarray, step: np.ndarray, symmetric: bool) -> np.ndarray:
+def _moved(array: np.ndarray, step: np.ndarray, alike: bool) -> np.ndarray:
+    """An array a step away, one of the same kind if asked."""
     moved = (array + unit(array) * np.clip(step, -0.9, 0.9)).astype(array.dtype)
-    if symmetric and is_symmetric(array):
+    if not alike:
+        return moved
+    if is_symmetric(array):
         return (np.tril(moved) + np.tril(moved, -1).T).astype(array.dtype)
     for axis in (None, *range(array.ndim)):
         if array.size > 1 and _all_one(np.sum(array * array, axis=axis)) and not _all_one(np.abs(array)):

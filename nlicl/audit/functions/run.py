@@ -15,7 +15,7 @@ from .function import Function, OutOfTime, conduct
 from .points import neighbours, special
 from .sight import Place, Precision, Sight
 from .slopes import Differences, chosen
-from .summary import Summary, argument_report, taylor
+from .summary import CONSTANT, Summary, argument_report, taylor
 
 __all__ = ["Audit"]
 
@@ -79,33 +79,40 @@ class Audit:
         self.labels = ["x"]
         self.places = [(x, given)]
         chosen_by_user = points is not None
-        self.unsymmetric = [False]
+        self.lacks = [""]
         if points is not None:
-            beside = [(place, False) for place in points]
+            beside = [(place, "") for place in points]
         else:
             beside = neighbours(x, self.defined, NEIGHBOURS, self.rng, self.projections)
-        for number, (place, unsymmetric) in enumerate(beside):
+        for number, (place, lacks) in enumerate(beside):
             there = self.function.at(place)[1] if chosen_by_user else self.function.gradient_or_none(place)
-            if there is not None:
-                self.places.append((place, there))
-                self.unsymmetric.append(unsymmetric)
-                self.labels.append(f"points[{number}]" if chosen_by_user else f"near x ({number + 1})")
+            if there is None:
+                self.summary.raises = True
+                continue
+            self.places.append((place, there))
+            self.lacks.append(lacks)
+            self.labels.append(f"points[{number}]" if chosen_by_user else f"near x ({number + 1})")
         fixed = all(
             np.array_equal(one, other, equal_nan=True)
             for _, there in self.places[1:]
             for one, other in zip(given, there, strict=True)
         )
-        self.constant = not chosen_by_user and len(self.places) > 1 and fixed
-        if self.constant:  # right for a linear loss; or an array that was computed before, for this x alone
-            del self.places[1:], self.labels[1:]
-            self.remarks.append("the gradient is the same array at every point: judged at x alone")
+        if (
+            fixed and not chosen_by_user
+        ):  # right for a linear loss; or an array that was computed before, for this x alone
+            self.lacks[1:] = [CONSTANT] * len(self.lacks[1:])
 
     def defined(self, place: list[np.ndarray]) -> bool:
-        """Whether loss and gradient have finite values there."""
+        """Whether the loss has a finite value there, and the gradient too if it has one nearer to x."""
         if not np.isfinite(self.function.real(place)):
             return False
         there = self.function.gradient_or_none(place)
-        return there is not None and all(np.isfinite(array).all() for array in there)
+        if there is not None and all(np.isfinite(array).all() for array in there):
+            return True
+        x = self.places[0][0]
+        nearest = [a + 1e-4 * (b - a) for a, b in zip(x, place, strict=True)]
+        near = self.function.gradient_or_none(nearest)
+        return near is None or not all(np.isfinite(array).all() for array in near)
 
     def witnessed(self, x: list[np.ndarray]) -> list[np.ndarray]:
         return [array.astype(np.float64) for array in x] if self.widen else x
@@ -127,7 +134,7 @@ class Audit:
             for k, name in enumerate(self.names):
                 self.progress(number * len(sizes) + k, total, f"{name} at {label}")
                 sight = self.look(place, k, number, most)
-                sight.unsymmetric = self.unsymmetric[number]
+                sight.lacks = self.lacks[number]
                 self.summary.add(k, place, sight)
         self.most = most
         self.summary.slope, self.summary.taylor_taken, self.summary.linear = taylor(
@@ -142,7 +149,9 @@ class Audit:
             return self.examiner.entries(place, k, most, [tuple(int(i) for i in index) for index in wrong])
         if number == 0 or self.labels[number].startswith("points"):
             return self.examiner.entries(place, k, most)
-        return self.examiner.directions_only(place, k, most, list(self.summary.sights[k][0].kinks))
+        at_x = self.summary.sights[k][0]
+        kinks = {index: (float(at_x.given[index]), abs(slope.up - slope.down)) for index, slope in at_x.kinks.items()}
+        return self.examiner.directions_only(place, k, most, kinks)
 
     def explain(self) -> None:
         """What is wrong, from the numbers at all places."""
@@ -156,7 +165,7 @@ class Audit:
                     fresh = self.examiner.entries(place, k, self.most)
                     self.summary.sights[k][number] = _merged(self.summary.sights[k][number], fresh)
         for k in wrong:
-            alike = [n for n in range(len(self.summary.places)) if not self.unsymmetric[n]]
+            alike = [n for n in range(len(self.summary.places)) if not self.lacks[n]]
             seen = [self.seen(k, number) for number in alike]
             self.summary.diagnoses[k] = explain(self.names[k], seen, self.sizes())
 
@@ -222,7 +231,8 @@ class Audit:
             if not self.summary.started:
                 raise OutOfTime
             witnesses, eps = self.summary.witnesses, self.precision.eps
-            found = judge_hessian(self.function, self.places[0][0], product, matrix, report, witnesses, self.rng, eps)
+            places = [x for (x, _), lacks in zip(self.places, self.lacks, strict=True) if not lacks][:2]
+            found = judge_hessian(self.function, places, product, matrix, report, witnesses, self.rng, eps)
         except OutOfTime:
             found = ProductReport("undetermined", "nothing could be said of the gradient, or the time limit was over")
         return report.with_product(found)
@@ -267,7 +277,7 @@ def _merged(sight: Sight, fresh: Sight) -> Sight:
     found = sight.wrong & ~np.isnan(sight.expected)
     fresh.expected[found], fresh.allowed[found] = sight.expected[found], sight.allowed[found]
     fresh.wrong |= sight.wrong
-    fresh.unsymmetric = sight.unsymmetric
+    fresh.lacks = sight.lacks
     return fresh
 
 

@@ -92,6 +92,8 @@ class Sight:
     wrong : ndarray of bool
     kinks : dict of index to Slope
         Entries at which the loss has two derivatives, one to each side.
+    tied : list of index
+        Entries that part several pairs of equal numbers, and have one derivative all the same: a median of equal numbers, say.
     disputed : list of index
         Entries on a kink of several pieces, outside of the two derivatives: conventions differ there.
     coarse : list of index
@@ -110,12 +112,14 @@ class Sight:
         The difference of the witnesses, relative, where they contradict each other.
     looked : int
         Entries looked at one by one.
-    rounding : float
-        What is nothing but rounding here.
+    rounding : ndarray
+        What is nothing but rounding here, entry by entry.
     only_at_x : bool
         Entries that sit on a kink at x are wrong here, off it.
-    unsymmetric : bool
-        x is symmetric and this place is not: a gradient for symmetric x need not be right here.
+    general : bool
+        At these entries the gradient changes as a formula for every x would, not as one that is written for x alone.
+    lacks : str
+        What x is and this place is not, in words: a gradient for such x need not be right here.
     """
 
     name: str
@@ -125,6 +129,7 @@ class Sight:
     allowed: np.ndarray
     wrong: np.ndarray
     kinks: dict[tuple[int, ...], Slope] = field(default_factory=dict)
+    tied: list[tuple[int, ...]] = field(default_factory=list)
     disputed: list[tuple[int, ...]] = field(default_factory=list)
     coarse: list[tuple[int, ...]] = field(default_factory=list)
     grouped: int = 0
@@ -135,9 +140,10 @@ class Sight:
     conflict: float | None = None
     differences: float | None = None
     looked: int = 0
-    rounding: float = 0.0
+    rounding: np.ndarray = field(default_factory=lambda: np.zeros(()))
     only_at_x: bool = False
-    unsymmetric: bool = False
+    general: bool = False
+    lacks: str = ""
 
     @property
     def scale(self) -> float:
@@ -148,7 +154,8 @@ class Sight:
     @property
     def is_zero(self) -> bool:
         """Whether both gradients are nothing but rounding here."""
-        return self.scale <= self.rounding and not self.kinks and not self.wrong.any()
+        expected = np.where(np.isnan(self.expected), 0.0, abs(self.expected))
+        return bool(np.all(expected <= self.rounding)) and not self.kinks and not self.wrong.any() and self.looked > 0
 
     @property
     def smooth(self) -> int:

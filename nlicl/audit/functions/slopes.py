@@ -65,6 +65,7 @@ class Witness(Protocol):
     sound: bool
     why: str
     threshold: float
+    decisions: int
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope: ...
 
@@ -78,7 +79,7 @@ class Dual:
 
     def __init__(self, function: Function, carrier: int | None = None) -> None:
         self.function, self.carrier = function, carrier
-        self.threshold = 0.0
+        self.threshold, self.decisions = 0.0, 0
         self._condition = 1.0
         self.checking = True  # whether the value is the plain loss's; once is enough
 
@@ -106,19 +107,22 @@ class Dual:
                 ],
                 record.returned,
             )
+        if record.refused:
+            raise TypeError("the loss catches the error of what cannot carry a derivative, and goes another way")
         number, tangent = parts(value)
         if self.checking:
             plain = self.function.real(leaves)
             if not abs(float(number) - plain) <= 1e-6 * abs(plain) + 1e-300:
                 raise ValueError("the loss takes another way for them: it asks for the type of its arguments?")
         self.threshold, self._condition = max(self.threshold, record.threshold), record.condition
+        self.decisions = max(self.decisions, record.scalars)
         return (0.0 if tangent is None else float(tangent)), record.ties
 
 
 class Complex:
     """The complex step, in all arguments or in one; `trust` is the relative error to which differences confirm it."""
 
-    name, exact, sound, threshold = "complex step", True, False, 0.0
+    name, exact, sound, threshold, decisions = "complex step", True, False, 0.0, 0
 
     def __init__(self, function: Function, why: str, carrier: int | None = None) -> None:
         self.function, self.why, self.carrier, self.trust = function, why, carrier, 0.0
@@ -160,7 +164,7 @@ class Complex:
 class Differences:
     """Extrapolated differences of the loss."""
 
-    name, exact, sound, threshold = "differences", False, False, 0.0
+    name, exact, sound, threshold, decisions = "differences", False, False, 0.0, 0
 
     def __init__(self, function: Function, why: str, repeated: float, eps: float) -> None:
         self.function, self.why, self.repeated, self.eps = function, why, repeated, eps

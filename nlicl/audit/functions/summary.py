@@ -9,15 +9,16 @@ from ..report.gradient import ArgumentReport
 from ..witnesses import taylor_slope
 from .examine import Examiner
 from .function import Function
-from .points import is_symmetric, unit
+from .points import by_chance, unit
 from .sight import CEILING, Place, Precision, Sight, norm
 from .slopes import Witness, along
 
-__all__ = ["Summary", "argument_report", "taylor"]
+__all__ = ["CONSTANT", "Summary", "argument_report", "taylor"]
 
 SLOPE_AT_LEAST = 1.9  # 2 is a right gradient, 1 a wrong one
 LINEAR = 1e-5  # a linear part of the Taylor remainder, relative to the gradient, that is seen
 CONTROL = 3e-3  # of the negative control: its largest entry is off by so much. It notices a tolerance that has become too wide
+CONSTANT = "the only one"  # what a place lacks of x if the gradient is the same array everywhere
 DRAWN = 2500  # entries of an array whose errors are drawn
 
 
@@ -39,6 +40,7 @@ class Summary:
         self.slope: float | None = None
         self.taylor_taken = False
         self.linear = 0.0
+        self.raises = False  # the gradient, a little off x where the loss has a value
 
     def add(self, k: int, place: Place, sight: Sight) -> None:
         if not self.places or self.places[-1] is not place:
@@ -54,15 +56,15 @@ class Summary:
         return any(sights[0].kinks for sights in self.sights if sights)
 
     def is_wrong(self, k: int) -> bool:
-        return any(sight.is_wrong for sight in self.sights[k] if not sight.unsymmetric)
-
-    def unsymmetric(self, k: int) -> list[Sight]:
-        """What was seen where a symmetric x was made unsymmetric."""
-        return [sight for sight in self.sights[k] if sight.unsymmetric]
+        return any(sight.is_wrong for sight in self.sights[k] if not sight.lacks)
 
     @property
     def exact_name(self) -> str:
         return " and ".join(dict.fromkeys(witness.name for witness in self.witnesses))
+
+    def resting(self, k: int) -> str:
+        """What x is, in words, where the gradient by argument k is right only there; empty if it does not rest on it."""
+        return next((sight.lacks for sight in self.sights[k] if sight.lacks and sight.is_wrong), "")
 
     # -- evidence
 
@@ -74,10 +76,13 @@ class Summary:
         conflicts = [sight.conflict for sight in sights if sight.conflict is not None]
         text = f"the witnesses disagree among themselves by {max(conflicts, default=0):.0e}, by {name}: is the loss smooth?"
         doubts = [text for sight in sights for text in _doubts(name, sight, precision)]
-        if any(sight.is_wrong for sight in self.unsymmetric(k)):
+        lacking = self.resting(k)
+        if (lacking == CONSTANT and not sights[0].kinks) or (lacking and by_chance(sights[0].x)):
+            doubts.append(_resting(name, lacking))
+        if any(sight.only_at_x and sight.general and not sight.lacks for sight in sights):
             doubts.append(
-                f"{name} is right where x is symmetric, as it is here, and wrong where it is not: a transposed factor? "
-                "symmetric= if x always is"
+                f"{name} has entries on a kink at x, and a little off the kink the gradient is wrong there: is it right at x "
+                "by chance?"
             )
         return Evidence(
             conflict=text if conflicts else "",
@@ -92,6 +97,8 @@ class Summary:
         each = [self.of_argument(k, precision) for k in range(len(self.names))]
         judged = [k for k in range(len(each)) if self.sights[k]]
         doubt = next((one.doubt for one in each if one.doubt), "")
+        if self.raises and not doubt:
+            doubt = "a little off x, where the loss has a value, the gradient raises: it was judged at x alone. points=[] asks for that"
         late = (
             ["the Taylor slope"]
             if self.slope is not None and self.slope < SLOPE_AT_LEAST and self.linear > LINEAR
@@ -143,7 +150,7 @@ class Summary:
             if not self.is_wrong(k):
                 continue
             at_x = self.sights[k][0]
-            sight = at_x if at_x.is_wrong else next(s for s in self.sights[k] if s.is_wrong and not s.unsymmetric)
+            sight = at_x if at_x.is_wrong else next(s for s in self.sights[k] if s.is_wrong and not s.lacks)
             text = f"wrong in {name} ({_count(sight)})"
             if not at_x.is_wrong:
                 text += ", right at x but not a little off it"
@@ -169,6 +176,10 @@ class Summary:
             if looked >= total
             else f"every entry checked ({looked} of {total}; all of them along directions)"
         )
+        resting = [(name, self.resting(k)) for k, name in enumerate(self.names)]
+        rests = [f"{name} is {what}" for name, what in resting if what and what != CONSTANT]
+        if rests:
+            return f"{every} agrees with {self.exact_name} where {' and '.join(rests)}, as here; elsewhere it is wrong"
         places = f" at {len(self.places)} points" if len(self.places) > 1 else ""
         return f"{every} agrees with {self.exact_name}{places}"
 
@@ -178,16 +189,16 @@ class Summary:
             if not self.sights[k]:
                 continue
             sight = self.sights[k][0]
-            if is_symmetric(sight.x) and sight.scale > 0:
-                found.append(
-                    f"{name} is symmetric: a transposed factor may not show. points= tells, or symmetric= if it always is"
-                )
             if sight.looked == sight.x.size and sight.looked and sight.scale == 0 and not sight.blind:
                 found.append(f"the loss does not depend on {name} at x")
             if sight.kinks:
                 places = ", ".join(str(list(index)) for index in list(sight.kinks)[:4])
                 more = ", ..." if len(sight.kinks) > 4 else ""
                 found.append(f"{_entries(len(sight.kinks))} of {name} on a kink, judged by both sides: {places}{more}")
+            if self.resting(k) not in ("", CONSTANT):
+                found.append(_resting(name, self.resting(k)))
+            if any(other.lacks == CONSTANT for other in self.sights[k]):
+                found.append(f"the gradient by {name} is the same array at every point")
             if any(other.only_at_x for other in self.sights[k]):
                 found.append(
                     f"a little off x, off the kink, the gradient by {name} is wrong there: is it written for this x alone?"
@@ -214,7 +225,7 @@ class Summary:
             report.verdict, report.reason = "agree", "zero, up to rounding"
         witness, sights = self.witnesses[k], self.sights[k]
         report.witness, report.why = witness.name, witness.why
-        report.wrong_draws = [n for n, sight in enumerate(sights) if sight.is_wrong and not sight.unsymmetric]
+        report.wrong_draws = [n for n, sight in enumerate(sights) if sight.is_wrong and not sight.lacks]
         number = report.wrong_draws[0] if report.wrong_draws else 0
         sight = sights[number]
         report.entries, report.kinks = sight.looked, [list(index) for index in sights[0].kinks]
@@ -276,6 +287,19 @@ def taylor(examiner: Examiner, place: Place, kink: bool) -> tuple[float | None, 
     return taylor_slope(remainder[seen], noise[seen], steps[seen]), True, linear
 
 
+def _resting(name: str, on: str) -> str:
+    """What to say of a gradient that is right where x is of some kind, and wrong elsewhere."""
+    if on == CONSTANT:
+        return (
+            f"the gradient by {name} is the same array at every point, right at x and wrong elsewhere: was it computed "
+            "before, for this x alone? Give the function"
+        )
+    remedy = {"symmetric": "a transposed factor? symmetric= if it always is"}.get(
+        on, "a factor that is 1 there? tangent= judges along what keeps it so"
+    )
+    return f"{name} is right where x is {on}, as it is here, and wrong where it is not: {remedy}"
+
+
 def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:
     """Why some entries could not be told right from wrong, the most telling first."""
     found = []
@@ -293,7 +317,12 @@ def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:
             f"{name} was tested in {sight.looked} of its {sight.x.size} entries only: along a direction in all of them the "
             "loss has no derivative"
         )
-    if sight.unconfirmed is not None:
+    if sight.unconfirmed is not None and sight.unconfirmed > CEILING:
+        found.append(
+            f"{name} differs from the witness along a direction, but not in an entry that was looked at: it is too coarse to "
+            "tell"
+        )
+    elif sight.unconfirmed is not None:
         digits = max(0, int(-np.log10(sight.unconfirmed)))
         found.append(
             f"{name} is right to {digits} digits, not to {-np.log10(precision.relative):.0f}, and the loss is not precise "
