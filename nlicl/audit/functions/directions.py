@@ -75,7 +75,9 @@ def weights(means: Means, place: Place, k: int, given: np.ndarray, everything: b
             yield size * np.minimum(1.0, least / np.where(terms > 0, terms, least))
 
 
-def compared(means: Means, place: Place, k: int, given: np.ndarray, step: np.ndarray, again: bool = True) -> "_Off | None":
+def compared(
+    means: Means, place: Place, k: int, given: np.ndarray, step: np.ndarray, again: bool = True
+) -> "_Off | None":
     """What the gradient says along a direction beside what the witness says."""
     slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, step))
     if slope is None:
