@@ -109,6 +109,11 @@ class FormulaReport:
         return f"of draw {draw}"
 
     @property
+    def by(self) -> str:
+        """The witness of an expected value, where a report has not said it."""
+        return ""
+
+    @property
     def about(self) -> str:
         """Where it comes from and what it was judged against, for a page."""
         keys = "the query among the keys" if self.query_attends else "the contexts alone as keys"

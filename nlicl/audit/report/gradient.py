@@ -64,6 +64,10 @@ class ArgumentReport(FormulaReport):
         return point if point.startswith("near") else f"at {point}"
 
     @property
+    def by(self) -> str:
+        return f", by {self.witness}" if self.witness else ""
+
+    @property
     def about(self) -> str:
         looked = f"{self.entries} of {self.size} entries looked at one by one" if self.entries < self.size else ""
         witness = f"held against {self.witness}" + (f" (before them: {self.why})" if self.why else "")

@@ -105,7 +105,7 @@ def _section(n: int, f: FormulaReport) -> str:
     if f.verdict == "disagree" and f.worst:
         w = f.worst
         place = ", ".join(str(i) for i in w["index"])
-        items.append(f"worst entry {escape(f.wrt)}[{place}] {escape(f.where(w['draw']))}: {both_values(w)}")
+        items.append(f"worst entry {escape(f.wrt)}[{place}] {escape(f.where(w['draw']))}: {both_values(w)}{f.by}")
     said = any(d["kind"] in ("shape", "transpose") for d in f.diagnosis)  # then the error says the same again
     items += [escape(text) for text in (None if said else f.error, f.reason, f.note) if text]
     if items:
