@@ -1,56 +1,71 @@
-"""`nlicl audit`: hold gradient formulas against independent witnesses."""
+"""`nlicl audit`: hold gradient formulas, or the gradient of any function, against independent witnesses."""
 
 import argparse
-import importlib.util
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .common import CannotRun, check_files, load_paper, progress_bar
+from .readers import Files
+
+if TYPE_CHECKING:
+    from ..audit import AuditReport
 
 __all__ = ["add"]
+
+DRAWS = 20
+OF_PAPERS = ("formula", "draws", "query_attends", "backend")
+OF_FUNCTIONS = ("gradient", "at", "points", "names", "entries", "tolerance", "hessian_vector", "hessian")
+EXAMPLE = """\
+any function: in losses.py stand a loss, its gradient and a place,
+
+    x0 = np.random.default_rng(0).standard_normal(6)
+
+    def loss(x):
+        return np.log(np.sum(np.exp(x)))
+
+    def grad(x):
+        return np.exp(x) / np.sum(np.exp(x))
+
+and nlicl audit losses.py:loss --gradient grad --at x0 audits them.
+
+exit status: 0 every verdict is the expected one; 1 something disagrees or is undetermined; 2 the command could not run as
+it was given.
+"""
 
 
 def add(commands: Any) -> None:
     """The command's arguments."""
     audit = commands.add_parser(
         "audit",
-        help="hold a paper's gradient formulas, or your own, against independent witnesses",
-        description="Without --formula: every formula of the paper, the library's own gradients, and a negative control. "
-        "With --formula FILE.py:FUNCTION --wrt NAME: your function f(params, prompt) -> array.",
+        help="hold a paper's gradient formulas, your own, or the gradient of any function, against independent witnesses",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="PAPER: every formula of the paper, the library's own gradients, and a negative control.\n"
+        "PAPER with --formula FILE.py:FUNCTION --wrt NAME: your function f(params, prompt) -> array.\n"
+        "FILE.py:LOSS with --at: the gradient of any function of yours.",
+        epilog=EXAMPLE,
     )
     audit.add_argument(
         "paper",
         nargs="?",
         default="li2024",
-        metavar="PAPER",
-        help="%(default)s, the default, or another of nlicl papers",
+        metavar="PAPER or FILE.py:LOSS",
+        help="%(default)s, the default, or another of nlicl papers; or a loss of your own",
     )
-    audit.add_argument("--wrt", metavar="NAME", help="only this parameter of the paper's; nlicl papers lists them")
-    audit.add_argument("--formula", metavar="FILE.py:FUNCTION", help="a formula of your own; needs --wrt")
-    audit.add_argument("--draws", type=int, default=20, metavar="N", help="places to judge at (default %(default)s)")
-    audit.add_argument("--seed", type=int, default=0, metavar="S", help="of the draws (default %(default)s)")
+    audit.add_argument("--seed", type=int, default=0, metavar="S", help="of everything random (default %(default)s)")
     audit.add_argument(
-        "--query-attends",
-        action=argparse.BooleanOptionalAction,
-        help="judge against the model with (l+1 terms) or without (l terms) the query among the keys; "
-        "default: what each formula asks for",
+        "--wrt",
+        metavar="NAME",
+        help="only this parameter of the paper's, nlicl papers lists them; of a function these arguments, W,b or 0,1",
     )
     audit.add_argument(
         "--timeout",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="for a formula of your own on all draws together (default %(default)g)",
-    )
-    audit.add_argument(
-        "--backend",
-        choices=("cpu", "cuda"),
-        default="cpu",
-        help="whose gradients are the library's: its CPU kernels' (the default) or its GPU kernels'",
+        help="for a formula or a function of your own, on all places together (default %(default)g)",
     )
     audit.add_argument("--only-wrong", action="store_true", help="show only what is wrong, with the wrong entries")
     audit.add_argument(
@@ -61,6 +76,50 @@ def add(commands: Any) -> None:
     )
     audit.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, to read or to attach; - as above")
     audit.set_defaults(run=run)
+    _of_papers(audit.add_argument_group("of a paper"))
+    _of_functions(audit.add_argument_group("of any function; NAME alone stands in the file of LOSS"))
+
+
+def _of_papers(group: Any) -> None:
+    group.add_argument("--formula", metavar="FILE.py:FUNCTION", help="a formula of your own; needs --wrt")
+    group.add_argument("--draws", type=int, metavar="N", help=f"places to judge at (default {DRAWS})")
+    group.add_argument(
+        "--query-attends",
+        action=argparse.BooleanOptionalAction,
+        help="judge against the model with (l+1 terms) or without (l terms) the query among the keys; "
+        "default: what each formula asks for",
+    )
+    group.add_argument(
+        "--backend",
+        choices=("cpu", "cuda"),
+        help="whose gradients are the library's: its CPU kernels' (the default) or its GPU kernels'",
+    )
+
+
+def _of_functions(group: Any) -> None:
+    group.add_argument(
+        "--at",
+        metavar="[FILE.py:]POINT",
+        help="where: an array, a number, a tuple, list or dict of arrays, or a function without arguments that returns one",
+    )
+    group.add_argument(
+        "--gradient", metavar="[FILE.py:]GRADIENT", help="left out: LOSS returns a pair (loss, gradient)"
+    )
+    group.add_argument(
+        "--points", metavar="[FILE.py:]NAME", help="a list of more places; default: two a little off POINT"
+    )
+    group.add_argument("--names", metavar="W,b", help="what to call the arguments")
+    group.add_argument(
+        "--entries",
+        type=int,
+        metavar="N",
+        help="arguments with more are judged by samples and directions (default 500)",
+    )
+    group.add_argument("--tolerance", type=float, metavar="T", help="relative, of an entry, at most 1e-3")
+    group.add_argument(
+        "--hessian-vector", metavar="[FILE.py:]NAME", help="h(x, v), the Hessian times v, judged as well"
+    )
+    group.add_argument("--hessian", metavar="[FILE.py:]NAME", help="h(x), the Hessian or its diagonal, judged as well")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
     Raises
     ------
     CannotRun
-        Options that do not go together, a formula's file that does not import, a formula without a value.
+        Options that do not go together, a file that does not import, a formula or a function without a value.
     """
     from ..core.checks import seconds
 
@@ -84,6 +143,38 @@ def run(options: argparse.Namespace) -> int:
     if len(piped) == 2:
         raise CannotRun("--json - and --html - both ask for standard output; name a file for one of them")
     check_files({option: path for option, path in files.items() if option not in piped})
+    of_function = ".py:" in options.paper or options.paper.endswith(".py")
+    _check_kind(options, of_function)
+    if of_function:
+        from .function import audited
+
+        with redirect_stdout(sys.stderr) if piped else nullcontext():  # what the loss prints is no part of the report
+            report: AuditReport = audited(options)
+    else:
+        report = _audited(options)
+    _write(report, files, piped, options.only_wrong)
+    errors = [entry.error for entry in report.formulas if entry.error]
+    if errors:
+        raise CannotRun(errors[0])
+    return 0 if report.ok else 1
+
+
+def _check_kind(options: argparse.Namespace, of_function: bool) -> None:
+    """CannotRun if an option belongs to the other kind of audit."""
+    for name in OF_PAPERS if of_function else OF_FUNCTIONS:
+        if getattr(options, name) is None:
+            continue
+        option = "--" + name.replace("_", "-")
+        if of_function:
+            raise CannotRun(f"{option} belongs to a paper's formulas, and {options.paper} is a function; leave it out")
+        raise CannotRun(
+            f"{option} belongs to the audit of a function, and {options.paper} is a paper; expected a function first: "
+            f"nlicl audit FILE.py:LOSS --gradient GRADIENT --at POINT"
+        )
+
+
+def _audited(options: argparse.Namespace) -> "AuditReport":
+    """The audit of a paper, or of a formula of the reader's own."""
     if options.formula and options.wrt is None:
         known = ", ".join(load_paper(options.paper).subject.parameters)
         first = known.split(", ")[0]
@@ -91,89 +182,41 @@ def run(options: argparse.Namespace) -> int:
             f"--formula needs --wrt NAME, the parameter it differentiates by, of {options.paper} one of {known}; for example "
             f"--wrt {first}"
         )
-    if options.formula and options.backend != "cpu":
+    if options.formula and options.backend == "cuda":
         raise CannotRun(
             "--backend is whose gradients are the library's, and --formula judges yours; give one of the two"
         )
-    formula = _load_formula(options.formula, options.timeout) if options.formula else None
-    from ..audit import audit_formula, audit_paper
-    from ..audit.report.html import page
-    from ..audit.report.table import table
-    from ..core.files import to_json
-
-    settings = {"draws": options.draws, "seed": options.seed, "query_attends": options.query_attends}
-    with progress_bar() as bar:
+    draws = DRAWS if options.draws is None else options.draws
+    settings = {"draws": draws, "seed": options.seed, "query_attends": options.query_attends}
+    with progress_bar() as bar, Files(options.timeout) as files:
+        formula = None
+        if options.formula:
+            formula = files.function("--formula", options.formula, "FILE.py:FUNCTION", "appendix.py:grad")
+        from ..audit import audit_formula, audit_paper
 
         def progress(done: int, total: int, name: str) -> None:
             note = "  (the first run compiles the kernels: about a quarter of a minute)" if done == 0 else ""
             bar(done, total, name + note)
 
         if formula is not None:
-            report = audit_formula(formula, paper=options.paper, wrt=options.wrt, timeout=options.timeout, **settings)
-        else:
-            report = audit_paper(options.paper, wrt=options.wrt, backend=options.backend, progress=progress, **settings)
+            return audit_formula(formula, paper=options.paper, wrt=options.wrt, timeout=options.timeout, **settings)
+        backend = options.backend or "cpu"
+        return audit_paper(options.paper, wrt=options.wrt, backend=backend, progress=progress, **settings)
+
+
+def _write(report: "AuditReport", files: Mapping[str, Path | None], piped: list[str], only_wrong: bool) -> None:
+    """The table, or what takes its place on standard output; then the files."""
+    from ..audit.report.html import page
+    from ..audit.report.table import table
+    from ..core.files import to_json
+
     if piped:
         print(to_json(report.to_dict()) if piped == ["--json"] else page(report), end="")
     else:
-        print(table(report, only_wrong=options.only_wrong))
+        print(table(report, only_wrong=only_wrong))
     for option, path in files.items():
         if path is not None and option not in piped:
             try:
                 (report.to_json if option == "--json" else report.to_html)(path)
             except OSError as error:
                 raise CannotRun(f"{option} {path}: {error.strerror or error}") from None
-    errors = [entry.error for entry in report.formulas if entry.error]
-    if errors:
-        raise CannotRun(errors[0])
-    return 0 if report.ok else 1
-
-
-def _load_formula(where: str, timeout: float) -> Callable[..., Any]:
-    """The function FILE.py:FUNCTION; CannotRun with the reason if there is none."""
-    file, colon, name = where.rpartition(":")
-    if not colon or not file or not name:
-        raise CannotRun(f"--formula {where}: expected FILE.py:FUNCTION, for example appendix.py:grad")
-    path = Path(file)
-    try:
-        there = path.is_file()
-    except OSError as error:  # a name that is too long, a folder that may not be looked into
-        raise CannotRun(f"--formula {where}: {error.strerror}; expected FILE.py:FUNCTION") from None
-    if not there:
-        raise CannotRun(f"--formula {where}: there is no file {file}")
-    spec = importlib.util.spec_from_file_location("nlicl_formula_file", path)
-    if spec is None or spec.loader is None:
-        raise CannotRun(f"--formula {where}: {file} is not a Python file; expected FILE.py:FUNCTION")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.absolute().parent))  # it may import its neighbours
-    try:
-        with _time_limit(timeout):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        text = str(error).splitlines()[0] if str(error) else "no message"
-        raise CannotRun(f"--formula {where}: {file} does not import: {type(error).__name__}: {text}") from None
-    finally:
-        sys.path.pop(0)
-    function: Any = getattr(module, name, None)
-    if not callable(function):
-        offers = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
-        raise CannotRun(f"--formula {where}: {file} has no function {name}; it has {', '.join(offers) or 'none'}")
-    return function
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt what runs inside after so many seconds, by TimeoutError; without limit where there is no such signal."""
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise TimeoutError(f"does not finish within {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ...core.files import plain
 from ..subject import Formula
 
-__all__ = ["Column", "Findings", "FormulaReport"]
+__all__ = ["Column", "Findings", "FormulaReport", "both_values"]
 
 FEW = 15  # draws: with fewer, a paper's list of places (random ones, the initialisation, a trained point ...) is cut short
 
@@ -108,6 +108,17 @@ class FormulaReport:
         """A draw, in words."""
         return f"of draw {draw}"
 
+    @property
+    def by(self) -> str:
+        """The witness of an expected value, where a report has not said it."""
+        return ""
+
+    @property
+    def about(self) -> str:
+        """Where it comes from and what it was judged against, for a page."""
+        keys = "the query among the keys" if self.query_attends else "the contexts alone as keys"
+        return f"{self.source}. Judged against the model with {keys}."
+
     def to_dict(self) -> dict[str, Any]:
         """The formula's part of the JSON; no NaN or infinity in it."""
         return plain(dict(vars(self)))
@@ -151,10 +162,30 @@ class Findings:
         formulas = [report.to_dict() for report in self.formulas]
         return {"nlicl": __version__, "paper": self.paper, "seed": self.seed, "draws": self.draws, "formulas": formulas}
 
+    judged, counted = "formula", "wrong"  # what a table's lines are about, and the head of its last column
+
     @property
     def columns(self) -> tuple[Column, ...]:
         """The witnesses that a table shows."""
         return COLUMNS
+
+    @property
+    def setting(self) -> str:
+        """Where and how it was judged, for a page."""
+        return f"{self.draws} draws, seed {self.seed}, float64"
+
+    @property
+    def legend(self) -> str:
+        """What a table's numbers are, for a page."""
+        return (
+            "Numbers are largest differences relative to the largest entry of the gradient on its draw; "
+            "c. step is the complex step."
+        )
+
+    @property
+    def further(self) -> list[str]:
+        """Sentences for a page, below the table."""
+        return []
 
     @property
     def heading(self) -> str:
@@ -183,3 +214,13 @@ class Findings:
     def closing(self) -> list[str]:
         """The lines below the table."""
         return [self.conclusion]
+
+
+def both_values(entry: dict[str, Any]) -> str:
+    """Given and expected value of an entry, to as many digits as tell them apart; on a kink both derivatives."""
+    given, expected = entry["given"], entry["expected"]
+    if "between" in entry:
+        low, high = entry["between"]
+        return f"given {given:.9g}, expected between {low:.9g} and {high:.9g}, the derivatives to both sides of a kink"
+    digits = 17 if abs(given - expected) < 1e-6 * abs(expected) else 9
+    return f"given {given:.{digits}g}, expected {expected:.{digits}g}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from ...core.files import plain
 from . import AuditReport
-from .findings import Column, FormulaReport
+from .findings import Column, FormulaReport, both_values
 
 __all__ = ["ArgumentReport", "GradientReport", "ProductReport"]
 
@@ -15,6 +15,13 @@ COLUMNS = (
     Column("finite_difference", "differences", "differences"),
     Column("direction", "direction", "direction"),
 )
+
+LEGEND = {
+    "dual_numbers": "Dual numbers carry the derivative through NumPy's functions, exact to rounding.",
+    "complex_step": "The complex step is Im f(x + ihv)/h, exact to rounding where every step of the function is analytic.",
+    "finite_difference": "Differences are extrapolated from values of the loss.",
+    "direction": "Direction: all entries together, along random directions.",
+}
 
 
 @dataclass
@@ -53,7 +60,20 @@ class ArgumentReport(FormulaReport):
 
     def where(self, draw: int) -> str:
         """A point, in words."""
-        return f"at {self.points[draw]}"
+        point = self.points[draw]
+        return point if point.startswith("near") else f"at {point}"
+
+    @property
+    def by(self) -> str:
+        return f", by {self.witness}" if self.witness else ""
+
+    @property
+    def about(self) -> str:
+        looked = f"{self.entries} of {self.size} entries looked at one by one" if self.entries < self.size else ""
+        witness = f"held against {self.witness}" + (f" (before them: {self.why})" if self.why else "")
+        tolerance = f"tolerance {self.tolerance:.0e}" if self.tolerance else ""
+        parts = [self.source, f"shape {self.shape}", witness if self.witness else "not judged", tolerance, looked]
+        return "; ".join(part for part in parts if part) + "."
 
 
 @dataclass
@@ -120,6 +140,9 @@ class GradientReport(AuditReport):
         calls: dict[str, int] | None = None,
     ) -> None:
         super().__init__(name, seed, len(points), list(arguments))
+        if verdict == "undetermined" and all(argument.verdict == "agree" for argument in arguments):
+            for argument in arguments:  # what is open of the whole is open of its parts
+                argument.verdict = verdict
         self.arguments, self.points, self.remarks = arguments, points, remarks
         self._verdict, self.reason = verdict, reason
         self.taylor_slope, self.taylor_taken, self.hessian, self.calls = (
@@ -150,38 +173,77 @@ class GradientReport(AuditReport):
         """Largest relative error of the Hessian's products; None if none was given, or none could be judged."""
         return None if self.hessian is None else self.hessian.error
 
+    judged, counted = "argument", "points wrong"
+
     @property
     def heading(self) -> str:
-        looked = f"at {', '.join(self.points)}; seed {self.seed}; {self.calls.get('loss', 0)} calls of the loss"
-        return f"{self.conclusion}\n{looked}"
+        return f"{self.conclusion}\n{self.setting}"
+
+    @property
+    def setting(self) -> str:
+        calls = self.calls.get("loss", 0)
+        return f"at {', '.join(self.points)}; seed {self.seed}; {calls} call{'s' * (calls != 1)} of the loss"
 
     @property
     def conclusion(self) -> str:
-        return f"gradient: {self.verdict}. {self.reason}"
+        return f"gradient: {self.verdict}. {self._sentence(self.reason)}"
+
+    @property
+    def legend(self) -> str:
+        there = {column.key for column in self.columns}
+        words = " ".join(text for key, text in LEGEND.items() if key in there)
+        return f"Numbers are largest differences relative to the largest entry of the gradient at its point. {words}"
+
+    @property
+    def further(self) -> list[str]:
+        return [line.strip() for line in self.closing]
 
     @property
     def closing(self) -> list[str]:
-        lines = list(self.remarks)
-        if any(argument.kinks for argument in self.arguments):
-            lines.append("Taylor slope: not taken on a kink")
-        elif not self.taylor_taken:
-            lines.append("Taylor slope: not taken")
-        elif self.taylor_slope is None:
-            lines.append("Taylor slope: not measurable, the remainder is all rounding")
-        else:
-            lines.append(f"Taylor slope: {self.taylor_slope:.2f} (2 for a gradient, 1 for anything else)")
+        lines = [self._sentence(remark) for remark in [*self._witnesses(), *self.remarks]] + [self._taylor()]
         if self.hessian is not None:
             error = (
                 "" if self.hessian.error is None else f", error {self.hessian.error:.1e} against {self.hessian.witness}"
             )
-            lines.append(f"Hessian: {self.hessian.verdict}{error}")
+            lines.append(f"Hessian: {self.hessian.verdict}{error}.")
             lines += [f"    {item['kind']}: {item['detail']}" for item in self.hessian.diagnosis]
             if self.hessian.verdict == "disagree" and self.hessian.worst:
                 w = self.hessian.worst
-                lines.append(
-                    f"    worst entry {w['argument']}{w['index']}: given {w['given']:.12g}, expected {w['expected']:.12g}"
-                )
+                lines.append(f"    worst entry {w['argument']}{w['index']} of a product: {both_values(w)}")
+            if not self.hessian.diagnosis and self.hessian.reason not in self.reason:
+                lines.append(f"    {self._sentence(self.hessian.reason)}")
         return lines
+
+    def _witnesses(self) -> list[str]:
+        """Which witness judged which argument, where it was not dual numbers, and why."""
+        found: dict[str, list[str]] = {}
+        for argument in self.arguments:
+            if argument.witness in ("complex step", "differences"):
+                because = f": {argument.why}" if argument.why else ""
+                text = f"held against {argument.witness}, since dual numbers do not go through the loss{because}"
+                found.setdefault(text, []).append(argument.name)
+        return [f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {text}" for text, names in found.items()]
+
+    def _taylor(self) -> str:
+        """The Taylor slope in a sentence."""
+        if any(argument.kinks for argument in self.arguments):
+            return "Taylor slope: not taken on a kink."
+        if not self.taylor_taken:
+            return "Taylor slope: not taken."
+        if self.taylor_slope is None:
+            return "Taylor slope: none, the remainder is all rounding."
+        note = (
+            "" if self.verdict == "disagree" and self.taylor_slope > 1.5 else " (2 for a gradient, 1 for anything else)"
+        )
+        at_x = " at x" if not note else ""
+        return f"Taylor slope{at_x}: {self.taylor_slope:.2f}{note}."
+
+    def _sentence(self, text: str) -> str:
+        """A text that begins with a capital letter, unless with a name, and ends with a full stop."""
+        first = text.split(" ", 1)[0]
+        if first.isalpha() and first.islower() and first not in ("x", *(argument.name for argument in self.arguments)):
+            text = text[0].upper() + text[1:]
+        return text if text.endswith((".", "?", "!")) or not text else text + "."
 
     def with_product(self, found: ProductReport) -> "GradientReport":
         """The report with the verdict on second derivatives: it counts where the gradient is right."""
@@ -208,4 +270,5 @@ class GradientReport(AuditReport):
         return {**data, **plain(rest), "arguments": data["formulas"]}
 
     def __repr__(self) -> str:
-        return str(self)
+        verdicts = ", ".join(f"{argument.name}: {argument.verdict}" for argument in self.arguments)
+        return f"GradientReport({self.paper!r}: {self.verdict}; {verdicts})"

@@ -4,7 +4,7 @@ import math
 from html import escape
 from typing import Any
 
-from .findings import Findings, FormulaReport
+from .findings import Findings, FormulaReport, both_values
 from .mathml import mathml
 
 __all__ = ["page"]
@@ -52,6 +52,7 @@ def page(report: Findings) -> str:
         for name, share in activity.items()
         if name != "kink_margin"
     ]
+    setting = f"nlicl {report.to_dict()['nlicl']}; {report.setting}" + (f"; {', '.join(shares)}" if shares else "")
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -59,11 +60,9 @@ def page(report: Findings) -> str:
             f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{escape(title)}</h1>",
             f"<p>{escape(report.conclusion)}</p>",
-            f'<p class="soft">nlicl {escape(report.to_dict()["nlicl"])}; {report.draws} draws, seed {report.seed}, float64'
-            + (f"; {', '.join(shares)}" if shares else "")
-            + ". Numbers are largest differences relative to the largest entry of the gradient on its draw; "
-            "c. step is the complex step.</p>",
+            f'<p class="soft">{escape(setting)}. {escape(report.legend)}</p>',
             _summary(report),
+            *(f"<p>{escape(text)}</p>" for text in report.further),
             *(_section(n, formula) for n, formula in enumerate(report.formulas)),
             "</body></html>\n",
         ]
@@ -71,7 +70,7 @@ def page(report: Findings) -> str:
 
 
 def _summary(report: Findings) -> str:
-    names = ("formula", "verdict", "digits", *(column.long for column in report.columns), "wrong")
+    names = (report.judged, "verdict", "digits", *(column.long for column in report.columns), report.counted)
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     rows = []
     for n, f in enumerate(report.formulas):
@@ -99,21 +98,19 @@ def _section(n: int, f: FormulaReport) -> str:
     parts.append(f'<div class="math">{mathml(f.equation)}</div>')
     if f.code:
         parts.append(f'<pre class="scroll">{escape(f.code)}</pre>')
-    keys = "the query among the keys" if f.query_attends else "the contexts alone as keys"
-    parts.append(f'<p class="soft">{escape(f.source)}. Judged against the model with {keys}.</p>')
+    parts.append(f'<p class="soft">{escape(f.about)}</p>')
     if f.erratum:
         parts.append(f"<p>Known erratum: {escape(f.erratum)}.</p>")
     items = [f'<span class="kind">{escape(d["kind"])}</span>: {escape(d["detail"])}' for d in f.diagnosis]
     if f.verdict == "disagree" and f.worst:
         w = f.worst
         place = ", ".join(str(i) for i in w["index"])
-        values = f"given {w['given']:.9g}, expected {w['expected']:.9g}"
-        items.append(f"worst entry {escape(f.wrt)}[{place}] {escape(f.where(w['draw']))}: {values}")
+        items.append(f"worst entry {escape(f.wrt)}[{place}] {escape(f.where(w['draw']))}: {both_values(w)}{f.by}")
     said = any(d["kind"] in ("shape", "transpose") for d in f.diagnosis)  # then the error says the same again
     items += [escape(text) for text in (None if said else f.error, f.reason, f.note) if text]
     if items:
         parts.append("<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>")
-    plots = [_taylor_plot(f.taylor) if f.taylor else "", _heat_map(f.heat_map, f.wrt) if f.heat_map else ""]
+    plots = [_taylor_plot(f.taylor) if f.taylor else "", _heat_map(f, f.heat_map) if f.heat_map else ""]
     if any(plots):
         parts.append(f'<div class="plots">{"".join(plots)}</div>')
     return "".join(parts) + "</section>"
@@ -149,7 +146,7 @@ def _taylor_plot(taylor: dict[str, list[float]]) -> str:
     return _figure(width, height, "Taylor remainder", parts, caption)
 
 
-def _heat_map(heat_map: dict[str, Any], wrt: str) -> str:
+def _heat_map(f: FormulaReport, heat_map: dict[str, Any]) -> str:
     """Relative error of every entry on the worst draw, dark is wrong."""
     rows = heat_map["errors"]
     rows = rows if isinstance(rows[0], list) else [[value] for value in rows]
@@ -164,7 +161,8 @@ def _heat_map(heat_map: dict[str, Any], wrt: str) -> str:
                 f'<rect x="{j * size}" y="{i * size}" width="{size - 1}" height="{size - 1}" stroke="#b8bec6" '
                 f'fill="rgb({grey},{grey},{grey})"><title>[{place}] {error:.1e}</title></rect>'
             )
-    caption = f"Relative error of each entry of {wrt} on draw {heat_map['draw']}: white 1e-16 or less, black 1 or more."
+    where = f.where(heat_map["draw"]).replace("of draw", "on draw")
+    caption = f"Relative error of each entry of {f.wrt} {where}: white 1e-16 or less, black 1 or more."
     return _figure(len(rows[0]) * size, len(rows) * size, "errors by entry", parts, caption)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from .findings import Findings, FormulaReport
+from .findings import Findings, FormulaReport, both_values
 
 __all__ = ["table"]
 
@@ -21,7 +21,7 @@ def table(report: Findings, only_wrong: bool = False) -> str:
     str
     """
     shown = [formula for formula in report.formulas if not only_wrong or formula.verdict != "agree"]
-    header = ("formula", "verdict", "digits", *(column.short for column in report.columns), "wrong")
+    header = (report.judged, "verdict", "digits", *(column.short for column in report.columns), report.counted)
     rows = [_row(formula, report) for formula in shown]
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
     activity = _activity(report.formulas)
@@ -32,7 +32,7 @@ def table(report: Findings, only_wrong: bool = False) -> str:
         lines += [_line(header, widths), "-" * (sum(widths) + 2 * len(widths) - 2)]
     for formula, row in zip(shown, rows, strict=True):
         lines.append(_line(row, widths))
-        lines += [f"    {text}" for text in _remarks(formula)]
+        lines += [f"    {text}" for text in _remarks(formula, report)]
         if only_wrong:
             lines += [f"    {text}" for text in _entries(formula)]
     return "\n".join([*lines, "", *report.closing])
@@ -43,7 +43,11 @@ def _entries(formula: FormulaReport) -> Iterator[str]:
     width = max((len(str(entry["index"])) for entry in formula.wrong_entries), default=0)
     for entry in formula.wrong_entries:
         given, expected = entry["given"], entry["expected"]
-        off = f"  relative error {abs(given - expected) / abs(expected):.1e}" if expected else ""
+        off = (
+            f"  relative error {abs(given - expected) / abs(expected):.1e}"
+            if expected and "between" not in entry
+            else ""
+        )
         place = f"{formula.where(entry['draw']).removeprefix('of '):>8}  {formula.wrt}{entry['index']!s:{width}}"
         yield f"{place}  given {given: .12g}  expected {expected: .12g}{off}"
 
@@ -70,19 +74,17 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
     return "  ".join(left + right).rstrip()
 
 
-def _remarks(formula: FormulaReport) -> list[str]:
+def _remarks(formula: FormulaReport, report: Findings) -> list[str]:
     remarks = []
     if formula.error and not any(item["kind"] in ("shape", "transpose") for item in formula.diagnosis):
         remarks.append(f"error: {formula.error}")
     remarks += [f"{item['kind']}: {item['detail']}" for item in formula.diagnosis]
     if formula.verdict == "disagree" and formula.worst:
         w = formula.worst
-        near = abs(w["given"] - w["expected"]) < 1e-6 * abs(w["expected"])  # then nine digits would look the same
-        given, expected = (f"{w[key]:.17g}" if near else f"{w[key]:.9g}" for key in ("given", "expected"))
         remarks.append(
-            f"worst entry {formula.wrt}{w['index']} {formula.where(w['draw'])}: given {given}, expected {expected}"
+            f"worst entry {formula.wrt}{w['index']} {formula.where(w['draw'])}: {both_values(w)}{formula.by}"
         )
-    if formula.reason:
+    if formula.reason and formula.reason not in report.conclusion:
         remarks.append(formula.reason)
     if formula.note and formula.verdict != "agree":
         remarks.append(formula.note)
