@@ -135,7 +135,8 @@ def test_right_gradients(run, losses, arguments):
     assert sys.path == path
 
 
-def test_options_reach_the_audit(run, losses):
+def test_options_reach_the_audit(run, losses, monkeypatch):
+    monkeypatch.delitem(sys.modules, "losses", raising=False)
     out = run("audit", *RIGHT, "--points", "more", "--seed", "5")[1]
     assert "at x, points[0], points[1]; seed 5" in out
     out = run("audit", "losses.py:net", "--gradient", "net_grad", "--at", "pair", "--names", "V,c", "--wrt", "c")[1]

@@ -143,7 +143,11 @@ class Function:
             value = self.value(leaves)
         except (InvalidInput, OutOfTime):
             raise
-        except (Exception, SystemExit) as error:
+        except SystemExit as error:
+            raise InvalidValue(
+                f"loss ends the process by {describe(error)} at x; expected one finite real number."
+            ) from None
+        except Exception as error:
             raise InvalidValue(f"loss raises {describe(error)} at x; expected one finite real number.") from error
         if not np.isrealobj(value) or not np.isfinite(value):
             raise InvalidValue(
@@ -153,7 +157,9 @@ class Function:
             return value, self.gradient(leaves)
         except (InvalidInput, OutOfTime):
             raise
-        except (Exception, SystemExit) as error:
+        except SystemExit as error:
+            raise InvalidValue(f"gradient ends the process by {describe(error)} at x; expected an array.") from None
+        except Exception as error:
             raise InvalidValue(
                 f"gradient raises {describe(error)} at x; expected an array for each argument."
             ) from error
@@ -185,8 +191,8 @@ def conduct(function: Function, x: Sequence[np.ndarray], value: float, given: li
     for number in range(MOST_CALLS):
         if number >= LEAST_CALLS and time.monotonic() - began > PATIENCE:
             break
-        again, again_given = function.at(x)
-        again = float(again)
+        number_again, again_given = function.at(x)
+        again = float(number_again)
         off = abs(again - value)
         if not off <= HARMLESS * max(abs(again), abs(value)):
             found.objection = (

@@ -13,9 +13,11 @@ from .curvature import judge_hessian
 from .examine import Examiner
 from .function import Function, OutOfTime, conduct
 from .points import neighbours, special
+from .reports import argument_report, report_on
 from .sight import Place, Precision, Sight
 from .slopes import Differences, chosen
-from .summary import CONSTANT, Summary, argument_report, taylor
+from .summary import CONSTANT, Summary
+from .taylor import taylor
 
 __all__ = ["Audit"]
 
@@ -204,7 +206,9 @@ class Audit:
     def report(self) -> GradientReport:
         """Verdict and reason from all that was seen."""
         x = self.places[0][0]
-        arguments = self.summary.reports(self.function, self.precision, x)
+        arguments = [
+            report_on(self.summary, k, self.function, self.precision, array.shape) for k, array in enumerate(x)
+        ]
         verdict, reason = decide(self.summary.evidence(self.precision), self.summary.exact_name)
         if verdict == "disagree":
             reason = self.summary.wrong_reason(special(self.names, x))

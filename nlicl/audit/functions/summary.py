@@ -4,22 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..decision import Evidence, decide
-from ..report.gradient import ArgumentReport
-from ..witnesses import taylor_slope
-from .examine import Examiner
-from .function import Function
-from .points import by_chance, unit
-from .sight import CEILING, Place, Precision, Sight, norm
-from .slopes import Witness, along
+from ..decision import Evidence
+from .points import by_chance
+from .sight import CEILING, Place, Precision, Sight
+from .slopes import Witness
 
-__all__ = ["CONSTANT", "Summary", "argument_report", "taylor"]
+__all__ = ["CONSTANT", "Summary", "control"]
 
 SLOPE_AT_LEAST = 1.9  # 2 is a right gradient, 1 a wrong one
 LINEAR = 1e-5  # a linear part of the Taylor remainder, relative to the gradient, that is seen
 CONTROL = 3e-3  # of the negative control: its largest entry is off by so much. It notices a tolerance that has become too wide
 CONSTANT = "the only one"  # what a place lacks of x if the gradient is the same array everywhere
-DRAWN = 2500  # entries of an array whose errors are drawn
 
 
 class Summary:
@@ -89,7 +84,7 @@ class Summary:
             wrong=self.is_wrong(k),
             doubt=next(iter(doubts), ""),
             idle=f"the gradient by {name} is zero" if all(sight.is_zero for sight in sights) else "",
-            control_caught=_control(sights[0], precision),
+            control_caught=control(sights[0], precision),
         )
 
     def evidence(self, precision: Precision) -> Evidence:
@@ -98,7 +93,7 @@ class Summary:
         judged = [k for k in range(len(each)) if self.sights[k]]
         doubt = next((one.doubt for one in each if one.doubt), "")
         if self.raises and not doubt:
-            doubt = "a little off x, where the loss has a value, the gradient raises: it was judged at x alone. points=[] asks for that"
+            doubt = "a little off x, where the loss has a value, the gradient raises. points=[] asks for x alone"
         late = (
             ["the Taylor slope"]
             if self.slope is not None and self.slope < SLOPE_AT_LEAST and self.linear > LINEAR
@@ -209,83 +204,6 @@ class Summary:
             found.append(f"{', '.join(special)}: a missing factor would not show there")
         return found
 
-    # -- reports
-
-    def reports(self, function: Function, precision: Precision, x: list[np.ndarray]) -> list[ArgumentReport]:
-        """A report on each argument."""
-        return [self._report(k, function, precision, x[k].shape) for k in range(len(self.names))]
-
-    def _report(self, k: int, function: Function, precision: Precision, shape: tuple[int, ...]) -> ArgumentReport:
-        report = argument_report(self.names[k], function, shape, len(self.places))
-        report.points = [place.label for place in self.places] or ["x"]
-        report.verdict, report.reason = decide(self.of_argument(k, precision))
-        if not self.sights[k]:
-            return report
-        if report.verdict == "undetermined" and report.reason.endswith(" is zero"):
-            report.verdict, report.reason = "agree", "zero, up to rounding"
-        witness, sights = self.witnesses[k], self.sights[k]
-        report.witness, report.why = witness.name, witness.why
-        report.wrong_draws = [n for n, sight in enumerate(sights) if sight.is_wrong and not sight.lacks]
-        number = report.wrong_draws[0] if report.wrong_draws else 0
-        sight = sights[number]
-        report.entries, report.kinks = sight.looked, [list(index) for index in sights[0].kinks]
-        report.wrong = int(sight.wrong.sum())
-        report.diagnosis = self.diagnoses[k]
-        seen = ~np.isnan(sight.expected)
-        with np.errstate(all="ignore"):
-            off = np.where(seen, abs(sight.given - sight.expected), 0.0)
-            off = np.where(np.isfinite(sight.given), off, np.inf)
-            scale = sight.scale or 1.0  # absolute where the expected gradient is zero
-            error = float(np.max(off) / scale)
-            allowed = np.where(seen, sight.allowed, 0.0)
-        report.max_relative_error = error if sight.looked else None
-        report.digits = round(float(np.clip(-np.log10(max(error, 1e-300)), 0, 17)), 1) + 0.0 if sight.looked else None
-        report.tolerance = 0.0 if sight.is_zero else float(np.max(allowed) / scale)
-        report.cosine = _cosine(sight, seen)
-        report.worst = _worst(sight, off, number)
-        report.wrong_entries = _wrong_entries(sight, number)
-        key = {"dual numbers": "dual_numbers", "complex step": "complex_step", "differences": "finite_difference"}
-        report.witnesses = dict.fromkeys(("dual_numbers", "complex_step", "finite_difference", "direction"))
-        report.witnesses["finite_difference"] = sights[0].differences
-        report.witnesses[key[witness.name]] = report.max_relative_error
-        report.witnesses["direction"] = max((s.direction for s in sights if s.direction is not None), default=None)
-        report.control_caught = _control(sights[0], precision)
-        if len(shape) in (1, 2) and sight.x.size <= DRAWN and seen.all() and np.isfinite(off).all():
-            report.heat_map = {"draw": number, "errors": (off / scale).tolist()}
-        return report
-
-
-def argument_report(name: str, function: Function, shape: tuple[int, ...], draws: int = 1) -> ArgumentReport:
-    """An empty report on one argument."""
-    size = int(np.prod(shape, dtype=int))
-    equation, source, code = f"d {function.name} / d {name}", function.source, function.code
-    return ArgumentReport(name, name, equation, source, "agree", None, draws, shape=shape, size=size, code=code)
-
-
-def taylor(examiner: Examiner, place: Place, kink: bool) -> tuple[float | None, bool, float]:
-    """(exponent of the Taylor remainder at a place, whether it was taken, its linear part relative to the gradient).
-
-    Along one random direction in all arguments. The exponent is fitted on the smallest steps that show more than rounding:
-    there the linear part of a wrong gradient dominates.
-    """
-    if kink or not all(np.isfinite(array).all() for array in place.given):
-        return None, False, 0.0
-    v = [unit(array) * examiner.rng.choice([-1.0, 1.0], array.shape) for array in place.x]
-    for k, project in examiner.projections.items():
-        v[k] = project(place.x[k], v[k])
-    slope = float(sum(np.sum(given * step) for given, step in zip(place.given, v, strict=True)))
-    size = norm(np.array([norm(given * step) for given, step in zip(place.given, v, strict=True)]))
-    f = along(examiner.function, place.x, v)
-    base = f(0.0)
-    steps = 0.03 * 3.0 ** -np.arange(24)
-    remainder = abs(np.array([f(t) for t in steps]) - base - steps * slope)
-    noise = examiner.differences.noise(place.x) + 4e-16 * steps * abs(slope)
-    seen = np.flatnonzero(np.isfinite(remainder) & (remainder > 30 * noise))[-5:]
-    found = examiner.differences(place.x, v)
-    off = max(0.0, abs(found.middle - slope) - 10 * found.error) if found.known else 0.0
-    linear = off / size if size > 0 else 0.0
-    return taylor_slope(remainder[seen], noise[seen], steps[seen]), True, linear
-
 
 def _resting(name: str, on: str) -> str:
     """What to say of a gradient that is right where x is of some kind, and wrong elsewhere."""
@@ -346,16 +264,6 @@ def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:
     return found
 
 
-def _control(sight: Sight, precision: Precision) -> bool | None:
-    """Whether a copy with its largest entry a little off would be called wrong; None where no entry was looked at."""
-    seen = ~np.isnan(sight.expected)
-    if sight.is_wrong or not seen.any() or sight.scale == 0:
-        return None
-    index = np.unravel_index(int(np.argmax(np.where(seen, abs(sight.expected), -1.0))), seen.shape)
-    size = abs(float(sight.expected[index]))
-    return bool(sight.allowed[index] <= CONTROL * size) if size > 0 else None
-
-
 def _entries(count: int) -> str:
     return "1 entry" if count == 1 else f"{count} entries"
 
@@ -367,47 +275,11 @@ def _count(sight: Sight) -> str:
     return f"{wrong} of {looked} entries" + (f" looked at, of {sight.x.size}" if looked < sight.x.size else "")
 
 
-def _cosine(sight: Sight, seen: np.ndarray) -> float | None:
-    given, expected = sight.given[seen], sight.expected[seen]
-    if not len(given) or not np.isfinite(given).all():
+def control(sight: Sight, precision: Precision) -> bool | None:
+    """Whether a copy with its largest entry a little off would be called wrong; None where no entry was looked at."""
+    seen = ~np.isnan(sight.expected)
+    if sight.is_wrong or not seen.any() or sight.scale == 0:
         return None
-    norm = float(np.sqrt(np.sum(given**2)) * np.sqrt(np.sum(expected**2)))
-    return float(np.sum(given * expected)) / norm if 0 < norm < np.inf else None
-
-
-def _worst(sight: Sight, off: np.ndarray, number: int) -> dict[str, object] | None:
-    if not sight.looked and not sight.wrong.any():
-        return None
-    with np.errstate(all="ignore"):
-        relative = off / np.where(sight.allowed > 0, sight.allowed, 1e-300)
-    relative = np.where(
-        sight.wrong, np.where(np.isnan(relative), np.inf, relative) + 1.0, np.nan_to_num(relative, nan=-1.0) / 1e300
-    )
-    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(relative)), relative.shape))
-    slope = sight.kinks.get(index)
-    expected = float(slope.middle if slope else sight.expected[index])
-    found: dict[str, object] = {
-        "index": list(index),
-        "given": float(sight.given[index]),
-        "expected": expected,
-        "draw": number,
-    }
-    if slope:
-        found["between"] = sorted((slope.up, slope.down))
-    return found
-
-
-def _wrong_entries(sight: Sight, number: int, most: int = 20) -> list[dict[str, object]]:
-    """The wrong entries, at most so many, the worst first."""
-    found = []
-    for index in map(tuple, np.argwhere(sight.wrong)):
-        expected = sight.kinks[index].middle if index in sight.kinks else float(sight.expected[index])
-        off = abs(float(sight.given[index]) - expected)
-        entry = {
-            "draw": number,
-            "index": [int(i) for i in index],
-            "given": float(sight.given[index]),
-            "expected": expected,
-        }
-        found.append((off if off == off else np.inf, entry))
-    return [entry for _, entry in sorted(found, key=lambda pair: -pair[0])[:most]]
+    index = np.unravel_index(int(np.argmax(np.where(seen, abs(sight.expected), -1.0))), seen.shape)
+    size = abs(float(sight.expected[index]))
+    return bool(sight.allowed[index] <= CONTROL * size) if size > 0 else None

@@ -1,0 +1,108 @@
+"""What was seen of an argument, as a report on it."""
+
+import numpy as np
+
+from ..decision import decide
+from ..report.gradient import ArgumentReport
+from .function import Function
+from .sight import Precision, Sight
+from .summary import Summary, control
+
+__all__ = ["argument_report", "report_on"]
+
+DRAWN = 2500  # entries of an array whose errors are drawn
+
+
+def argument_report(name: str, function: Function, shape: tuple[int, ...], draws: int = 1) -> ArgumentReport:
+    """An empty report on one argument."""
+    size = int(np.prod(shape, dtype=int))
+    equation, source, code = f"d {function.name} / d {name}", function.source, function.code
+    return ArgumentReport(name, name, equation, source, "agree", None, draws, shape=shape, size=size, code=code)
+
+
+def report_on(
+    summary: Summary, k: int, function: Function, precision: Precision, shape: tuple[int, ...]
+) -> ArgumentReport:
+    report = argument_report(summary.names[k], function, shape, len(summary.places))
+    report.points = [place.label for place in summary.places] or ["x"]
+    report.verdict, report.reason = decide(summary.of_argument(k, precision))
+    if not summary.sights[k]:
+        return report
+    if report.verdict == "undetermined" and report.reason.endswith(" is zero"):
+        report.verdict, report.reason = "agree", "zero, up to rounding"
+    witness, sights = summary.witnesses[k], summary.sights[k]
+    report.witness, report.why = witness.name, witness.why
+    report.wrong_draws = [n for n, sight in enumerate(sights) if sight.is_wrong and not sight.lacks]
+    number = report.wrong_draws[0] if report.wrong_draws else 0
+    sight = sights[number]
+    report.entries, report.kinks = sight.looked, [list(index) for index in sights[0].kinks]
+    report.wrong = int(sight.wrong.sum())
+    report.diagnosis = summary.diagnoses[k]
+    seen = ~np.isnan(sight.expected)
+    with np.errstate(all="ignore"):
+        off = np.where(seen, abs(sight.given - sight.expected), 0.0)
+        off = np.where(np.isfinite(sight.given), off, np.inf)
+        scale = sight.scale or 1.0  # absolute where the expected gradient is zero
+        error = float(np.max(off) / scale)
+        allowed = np.where(seen, sight.allowed, 0.0)
+    report.max_relative_error = error if sight.looked else None
+    report.digits = round(float(np.clip(-np.log10(max(error, 1e-300)), 0, 17)), 1) + 0.0 if sight.looked else None
+    report.tolerance = 0.0 if sight.is_zero else float(np.max(allowed) / scale)
+    report.cosine = _cosine(sight, seen)
+    report.worst = _worst(sight, off, number)
+    report.wrong_entries = _wrong_entries(sight, number)
+    key = {"dual numbers": "dual_numbers", "complex step": "complex_step", "differences": "finite_difference"}
+    report.witnesses = dict.fromkeys(("dual_numbers", "complex_step", "finite_difference", "direction"))
+    report.witnesses["finite_difference"] = sights[0].differences
+    report.witnesses[key[witness.name]] = report.max_relative_error
+    report.witnesses["direction"] = max((s.direction for s in sights if s.direction is not None), default=None)
+    report.control_caught = control(sights[0], precision)
+    if len(shape) in (1, 2) and sight.x.size <= DRAWN and seen.all() and np.isfinite(off).all():
+        report.heat_map = {"draw": number, "errors": (off / scale).tolist()}
+    return report
+
+
+def _cosine(sight: Sight, seen: np.ndarray) -> float | None:
+    given, expected = sight.given[seen], sight.expected[seen]
+    if not len(given) or not np.isfinite(given).all():
+        return None
+    norm = float(np.sqrt(np.sum(given**2)) * np.sqrt(np.sum(expected**2)))
+    return float(np.sum(given * expected)) / norm if 0 < norm < np.inf else None
+
+
+def _worst(sight: Sight, off: np.ndarray, number: int) -> dict[str, object] | None:
+    if not sight.looked and not sight.wrong.any():
+        return None
+    with np.errstate(all="ignore"):
+        relative = off / np.where(sight.allowed > 0, sight.allowed, 1e-300)
+    relative = np.where(
+        sight.wrong, np.where(np.isnan(relative), np.inf, relative) + 1.0, np.nan_to_num(relative, nan=-1.0) / 1e300
+    )
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(relative)), relative.shape))
+    slope = sight.kinks.get(index)
+    expected = float(slope.middle if slope else sight.expected[index])
+    found: dict[str, object] = {
+        "index": list(index),
+        "given": float(sight.given[index]),
+        "expected": expected,
+        "draw": number,
+    }
+    if slope:
+        found["between"] = sorted((slope.up, slope.down))
+    return found
+
+
+def _wrong_entries(sight: Sight, number: int, most: int = 20) -> list[dict[str, object]]:
+    """The wrong entries, at most so many, the worst first."""
+    found = []
+    for index in map(tuple, np.argwhere(sight.wrong)):
+        expected = sight.kinks[index].middle if index in sight.kinks else float(sight.expected[index])
+        off = abs(float(sight.given[index]) - expected)
+        entry = {
+            "draw": number,
+            "index": [int(i) for i in index],
+            "given": float(sight.given[index]),
+            "expected": expected,
+        }
+        found.append((off if off == off else np.inf, entry))
+    return [entry for _, entry in sorted(found, key=lambda pair: -pair[0])[:most]]
