@@ -94,11 +94,8 @@ class Summary:
         doubt = next((one.doubt for one in each if one.doubt), "")
         if self.raises and not doubt:
             doubt = "a little off x, where the loss has a value, the gradient raises. points=[] asks for x alone"
-        late = (
-            ["the Taylor slope"]
-            if self.slope is not None and self.slope < SLOPE_AT_LEAST and self.linear > LINEAR
-            else []
-        )
+        bent = self.slope is not None and self.slope < SLOPE_AT_LEAST and self.linear > LINEAR
+        late = ["the Taylor slope"] if bent and not all(witness.sound for witness in self.witnesses) else []
         return Evidence(
             conflict=next((one.conflict for one in each if one.conflict), ""),
             wrong=any(one.wrong for one in each),
