@@ -134,7 +134,7 @@ def test_each_argument_has_its_own_witness():
     report = nlicl.audit_gradient(loss, gradient, (X, X + 1), names=("u", "v"))
     assert report, report
     assert [argument.witness for argument in report.arguments] == ["differences", "dual numbers"]
-    assert "u is held against differences, since dual numbers do not go through the loss" in str(report)
+    assert "u is held against differences of the loss, since dual numbers do not go through the loss" in str(report)
 
 
 def test_nothing_active_proves_nothing():
