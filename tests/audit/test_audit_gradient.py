@@ -351,6 +351,11 @@ def test_on_a_kink_both_derivatives_are_shown():
     )
 
 
+def test_a_single_number_has_no_index():
+    report = nlicl.audit_gradient(lambda x: x**2, lambda x: 3 * x, 1.5)
+    assert "worst entry x at x: given 4.5, expected 3, by dual numbers" in str(report)
+
+
 def test_assert_gradient_fails_with_the_report():
     assert nlicl.assert_gradient(log_sum_exp, softmax, X) is None
     with pytest.raises(

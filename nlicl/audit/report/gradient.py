@@ -209,7 +209,7 @@ class GradientReport(AuditReport):
             lines += [f"    {item['kind']}: {item['detail']}" for item in self.hessian.diagnosis]
             if self.hessian.verdict == "disagree" and self.hessian.worst:
                 w = self.hessian.worst
-                lines.append(f"    worst entry {w['argument']}{w['index']} of a product: {both_values(w)}")
+                lines.append(f"    worst entry {w['argument']}{w['index'] or ''} of a product: {both_values(w)}")
             if not self.hessian.diagnosis and self.hessian.reason not in self.reason:
                 lines.append(f"    {self._sentence(self.hessian.reason)}")
         return lines
