@@ -134,7 +134,7 @@ def test_each_argument_has_its_own_witness():
     report = nlicl.audit_gradient(loss, gradient, (X, X + 1), names=("u", "v"))
     assert report, report
     assert [argument.witness for argument in report.arguments] == ["differences", "dual numbers"]
-    assert "u is held against differences, since dual numbers do not go through the loss" in str(report)
+    assert "u is held against differences of the loss, since dual numbers do not go through the loss" in str(report)
 
 
 def test_nothing_active_proves_nothing():
@@ -349,6 +349,11 @@ def test_on_a_kink_both_derivatives_are_shown():
         "worst entry x[1] at x: given 1.5, expected between -1 and 1, the derivatives to both sides of a kink"
         in str(report)
     )
+
+
+def test_a_single_number_has_no_index():
+    report = nlicl.audit_gradient(lambda x: x**2, lambda x: 3 * x, 1.5)
+    assert "worst entry x at x: given 4.5, expected 3, by dual numbers" in str(report)
 
 
 def test_assert_gradient_fails_with_the_report():

@@ -108,6 +108,10 @@ class FormulaReport:
         """A draw, in words."""
         return f"of draw {draw}"
 
+    def entry(self, entry: dict[str, Any]) -> str:
+        """What to call an entry: W[1, 2], or the name alone of a single number."""
+        return f"{self.wrt}{entry['index'] or ''}"
+
     @property
     def by(self) -> str:
         """The witness of an expected value, where a report has not said it."""

@@ -209,20 +209,22 @@ class GradientReport(AuditReport):
             lines += [f"    {item['kind']}: {item['detail']}" for item in self.hessian.diagnosis]
             if self.hessian.verdict == "disagree" and self.hessian.worst:
                 w = self.hessian.worst
-                lines.append(f"    worst entry {w['argument']}{w['index']} of a product: {both_values(w)}")
+                lines.append(f"    worst entry {w['argument']}{w['index'] or ''} of a product: {both_values(w)}")
             if not self.hessian.diagnosis and self.hessian.reason not in self.reason:
                 lines.append(f"    {self._sentence(self.hessian.reason)}")
         return lines
 
     def _witnesses(self) -> list[str]:
         """Which witness judged which argument, where it was not dual numbers, and why."""
-        found: dict[str, list[str]] = {}
-        for argument in self.arguments:
-            if argument.witness in ("complex step", "differences"):
-                because = f": {argument.why}" if argument.why else ""
-                text = f"held against {argument.witness}, since dual numbers do not go through the loss{because}"
-                found.setdefault(text, []).append(argument.name)
-        return [f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {text}" for text, names in found.items()]
+        found = []
+        for witness, words in (("complex step", "the complex step"), ("differences", "differences of the loss")):
+            held = [argument for argument in self.arguments if argument.witness == witness]
+            if held:
+                names = ", ".join(argument.name for argument in held) + (" is" if len(held) == 1 else " are")
+                why = next((argument.why for argument in held if argument.why and "[" not in argument.why), "")
+                because = f" ({why})" if why else ""
+                found.append(f"{names} held against {words}, since dual numbers do not go through the loss{because}")
+        return found
 
     def _taylor(self) -> str:
         """The Taylor slope in a sentence."""

@@ -104,8 +104,7 @@ def _section(n: int, f: FormulaReport) -> str:
     items = [f'<span class="kind">{escape(d["kind"])}</span>: {escape(d["detail"])}' for d in f.diagnosis]
     if f.verdict == "disagree" and f.worst:
         w = f.worst
-        place = ", ".join(str(i) for i in w["index"])
-        items.append(f"worst entry {escape(f.wrt)}[{place}] {escape(f.where(w['draw']))}: {both_values(w)}{f.by}")
+        items.append(f"worst entry {escape(f.entry(w))} {escape(f.where(w['draw']))}: {both_values(w)}{f.by}")
     said = any(d["kind"] in ("shape", "transpose") for d in f.diagnosis)  # then the error says the same again
     items += [escape(text) for text in (None if said else f.error, f.reason, f.note) if text]
     if items:

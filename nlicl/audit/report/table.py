@@ -40,7 +40,7 @@ def table(report: Findings, only_wrong: bool = False) -> str:
 
 def _entries(formula: FormulaReport) -> Iterator[str]:
     """The worst of the wrong entries, a line each."""
-    width = max((len(str(entry["index"])) for entry in formula.wrong_entries), default=0)
+    width = max((len(formula.entry(entry)) for entry in formula.wrong_entries), default=0)
     for entry in formula.wrong_entries:
         given, expected = entry["given"], entry["expected"]
         off = (
@@ -48,7 +48,7 @@ def _entries(formula: FormulaReport) -> Iterator[str]:
             if expected and "between" not in entry
             else ""
         )
-        place = f"{formula.where(entry['draw']).removeprefix('of '):>8}  {formula.wrt}{entry['index']!s:{width}}"
+        place = f"{formula.where(entry['draw']).removeprefix('of '):>8}  {formula.entry(entry):{width}}"
         yield f"{place}  given {given: .12g}  expected {expected: .12g}{off}"
 
 
@@ -82,7 +82,7 @@ def _remarks(formula: FormulaReport, report: Findings) -> list[str]:
     if formula.verdict == "disagree" and formula.worst:
         w = formula.worst
         remarks.append(
-            f"worst entry {formula.wrt}{w['index']} {formula.where(w['draw'])}: {both_values(w)}{formula.by}"
+            f"worst entry {formula.entry(w)} {formula.where(w['draw'])}: {both_values(w)}{formula.by}"
         )
     if formula.reason and formula.reason not in report.conclusion:
         remarks.append(formula.reason)
