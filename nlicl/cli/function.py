@@ -17,7 +17,7 @@ __all__ = ["audited"]
 GRACE = 5.0  # seconds beyond the limit for the call that is under way; one that takes longer is taken for endless
 LONG = 3.0  # seconds of an audit whose cost is said beforehand
 CALLS = 200  # of the loss, whatever the size of x
-BY_DIFFERENCES = 45  # calls for one entry where nothing but differences can be had
+BY_DIFFERENCES = 15  # calls for one entry where nothing but differences can be had
 SAMPLE = 64  # entries of a large argument that are looked at one by one
 
 
@@ -116,11 +116,9 @@ def _say_cost(loss: Callable[..., Any], x: Any, settings: dict[str, Any], limit:
     exact = CALLS + sum(size if size <= most else SAMPLE for size in sizes)
     differences = CALLS + BY_DIFFERENCES * sum(min(size, SAMPLE) for size in sizes)
     if exact * each > LONG:
-        text = (
-            f"about {exact:,} calls of the loss at {_seconds(each)}: {_seconds(exact * each)}; about {differences:,} "
-            f"({_seconds(differences * each)}) if only differences can be had. The limit is {_seconds(limit)} (--timeout)."
-        )
-        print(text, file=sys.stderr)
+        rest = f"about {differences:,} ({_seconds(differences * each)}) if only differences can be had; more if it is wrong"
+        text = f"about {exact:,} calls of the loss at {_seconds(each)}: {_seconds(exact * each)}; {rest}."
+        print(f"{text} Limit: {_seconds(limit)} (--timeout).", file=sys.stderr)
 
 
 def _seconds(seconds: float) -> str:

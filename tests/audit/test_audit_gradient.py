@@ -335,11 +335,14 @@ def test_the_page_shows_source_legend_and_entries(tmp_path):
     assert "<rect" in page and "Relative error of each entry of x at x" in page
     assert "Taylor slope: 1.00" in page and "either may be at fault" in page
 
+    nlicl.audit_gradient(relu_net, relu_net_gradient, (W, Y)).to_html(tmp_path / "two.html")
+    assert (tmp_path / "two.html").read_text().count("def relu_net_gradient") == 1
+
     right = nlicl.audit_gradient(lambda x: np.sum(x**4), lambda x: 4 * x**3, X, hessian=lambda x: 12 * x)
     assert right.verdict == "disagree"
     right.to_html(tmp_path / "hessian.html")
     page = (tmp_path / "hessian.html").read_text()
-    assert "Hessian: disagree, error" in page and "worst entry x[" in page
+    assert "Hessian: disagree, error" in page and "worst" in page
 
 
 def test_on_a_kink_both_derivatives_are_shown():

@@ -207,7 +207,8 @@ class GradientReport(AuditReport):
             )
             lines.append(f"Hessian: {self.hessian.verdict}{error}.")
             lines += [f"    {item['kind']}: {item['detail']}" for item in self.hessian.diagnosis]
-            if self.hessian.verdict == "disagree" and self.hessian.worst:
+            named = any("worst" in item["detail"] for item in self.hessian.diagnosis)
+            if self.hessian.verdict == "disagree" and self.hessian.worst and not named:
                 w = self.hessian.worst
                 lines.append(f"    worst entry {w['argument']}{w['index'] or ''} of a product: {both_values(w)}")
             if not self.hessian.diagnosis and self.hessian.reason not in self.reason:

@@ -52,6 +52,8 @@ def page(report: Findings) -> str:
         for name, share in activity.items()
         if name != "kink_margin"
     ]
+    before = ["", *(formula.code for formula in report.formulas)]  # one gradient of several arguments is shown once
+    codes = [formula.code * (formula.code != last) for formula, last in zip(report.formulas, before, strict=False)]
     setting = f"nlicl {report.to_dict()['nlicl']}; {report.setting}" + (f"; {', '.join(shares)}" if shares else "")
     return "\n".join(
         [
@@ -63,7 +65,7 @@ def page(report: Findings) -> str:
             f'<p class="soft">{escape(setting)}. {escape(report.legend)}</p>',
             _summary(report),
             *(f"<p>{escape(text)}</p>" for text in report.further),
-            *(_section(n, formula) for n, formula in enumerate(report.formulas)),
+            *(_section(n, formula, code) for n, (formula, code) in enumerate(zip(report.formulas, codes, strict=True))),
             "</body></html>\n",
         ]
     )
@@ -93,11 +95,11 @@ def _cell(formula: FormulaReport, key: str) -> str:
     return f"{value:.2f}" if key == "taylor_slope" else f"{value:.1f}" if key == "digits" else f"{value:.1e}"
 
 
-def _section(n: int, f: FormulaReport) -> str:
+def _section(n: int, f: FormulaReport, code: str) -> str:
     parts = [f'<section id="f{n}"><h2>{escape(f.name)}: ∂ loss / ∂ {escape(f.wrt)} — {_verdict(f)}</h2>']
     parts.append(f'<div class="math">{mathml(f.equation)}</div>')
-    if f.code:
-        parts.append(f'<pre class="scroll">{escape(f.code)}</pre>')
+    if code:
+        parts.append(f'<pre class="scroll">{escape(code)}</pre>')
     parts.append(f'<p class="soft">{escape(f.about)}</p>')
     if f.erratum:
         parts.append(f"<p>Known erratum: {escape(f.erratum)}.</p>")

@@ -81,9 +81,7 @@ def _remarks(formula: FormulaReport, report: Findings) -> list[str]:
     remarks += [f"{item['kind']}: {item['detail']}" for item in formula.diagnosis]
     if formula.verdict == "disagree" and formula.worst:
         w = formula.worst
-        remarks.append(
-            f"worst entry {formula.entry(w)} {formula.where(w['draw'])}: {both_values(w)}{formula.by}"
-        )
+        remarks.append(f"worst entry {formula.entry(w)} {formula.where(w['draw'])}: {both_values(w)}{formula.by}")
     if formula.reason and formula.reason not in report.conclusion:
         remarks.append(formula.reason)
     if formula.note and formula.verdict != "agree":
