@@ -124,5 +124,5 @@ def _say_cost(loss: Callable[..., Any], x: Any, settings: dict[str, Any], limit:
 def _seconds(seconds: float) -> str:
     """A time in words."""
     if seconds < 1:
-        return f"{1000 * seconds:.2g} ms"
+        return f"{1000 * seconds:.0f} ms" if seconds > 0.01 else f"{1000 * seconds:.2g} ms"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
