@@ -1,5 +1,4 @@
-"""Attacks on the audit of any function: wrong gradients that must not agree, right ones that must not disagree.
-"""
+"""Attacks on the audit of any function: wrong gradients that must not agree, right ones that must not disagree."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -74,7 +74,10 @@ def test_entries_over_twenty_orders_of_magnitude():
     for k in (0, 5, 10):
         off = np.where(np.arange(11) == k, 1.01, 1)
         report = audit(loss, lambda x, off=off: off * c * np.exp(x), x)
-        assert report.verdict == "disagree" and report.arguments[0].worst["index"] == [k], report
+        if k == 0:  # a part in 1e20 of the largest: a sum of large terms rounds by more
+            assert report.verdict == "undetermined" and says(report, r"x\[0\] was tested to"), report
+        else:
+            assert report.verdict == "disagree" and report.arguments[0].worst["index"] == [k], report
 
 
 # jax-gcm pull 847, scipy issue 18161: absolute steps on small scales

@@ -74,13 +74,12 @@ def test_wrong_gradients(number):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", LOSSES)
 def test_many_right_gradients(name, kind):
-    for seed in range(100, 120):
+    for seed in range(100, 104):
         judge_right(name, kind, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_all_mistakes(name, kind):
-    for seed in range(100, 102):
-        judge_wrong(name, kind, seed)
+def test_more_mistakes(name, kind):
+    judge_wrong(name, kind, seed=100, every=4)

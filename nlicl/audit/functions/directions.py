@@ -82,13 +82,14 @@ def compared(
     slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, step))
     if slope is None:
         return None
+    single = means.precision.eps > 1e-10
     terms = given * step
     said, size = float(np.sum(terms)), norm(terms)
     error = means.precision.relative * size + means.precision.margin * norm(place.noise[k] * step)
     error += 3 * slope.error + 8 * means.precision.eps * float(np.sum(abs(terms)))
     if not means.sound(k):
         error += norm(place.least(k) * step)
-    error += means.precision.rounding * float(np.max(abs(given))) * norm(step)
+    error += norm(means.precision.rounding(float(np.max(abs(given))), place.noise[k]) * step) if single else 0.0
     off = abs(said - slope.middle)
     kink = slope.has_kink(size)
     if again and error < off < CEILING * max(size, abs(slope.middle)) and not kink:
@@ -176,5 +177,10 @@ def blame(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ..
     if max(relative, noise) < off < CEILING * abs(sight.expected[index]) + float(place.least(k)[index]):
         noise += means.wobble(place, k, sight, index)
     sight.allowed[index] = max(relative, noise)
+    rounds = float(means.precision.rounding(float(np.max(abs(place.given[k]))), place.noise[k])[index])
+    if sight.allowed[index] < off <= rounds:
+        if off > CEILING * abs(sight.expected[index]):
+            sight.coarse.append(index)
+        sight.allowed[index] = off
     sight.wrong[index] = not off <= sight.allowed[index]
     return bool(sight.wrong[index])

@@ -34,8 +34,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
             misses += 1
         if misses == 3:
             break
-    rounds = np.minimum(p.rounding * scale, 32 * place.noise[k])  # a sum of large terms may round so
-    slightly = seen & (off > sight.allowed) & (off <= rounds)
+    slightly = np.asarray(seen & (off > sight.allowed) & (off <= p.rounding(scale, place.noise[k])))
     sight.allowed[slightly] = blur[slightly] = off[slightly]
     sight.wrong |= seen & ~(off <= sight.allowed)
     with np.errstate(all="ignore"):
@@ -43,7 +42,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
         coarse = seen & ~sight.wrong & (blur > CEILING * larger)
         # An exact zero that is given, and what is rounding beside the largest entry, has nothing to be told.
         told = (larger > sight.rounding) | (not means.sound(k) and bool(np.all(larger <= sight.rounding)))
-        coarse &= (abs(sight.given) > p.zero * scale) & told
+        coarse &= ((abs(sight.given) > p.zero * scale) & told) | (slightly & (p.eps < 1e-10))
     for index in sight.tied:  # several pieces meet, and what each entry does alone says nothing of them
         if sight.wrong[index]:
             sight.wrong[index] = False
@@ -124,7 +123,7 @@ def together(means: Means, place: Place, k: int, sight: Sight, coarse: np.ndarra
             said = float(np.sum(sight.given * step))
             error = 3 * slope.error + means.precision.margin * norm(place.noise[k] * step)
             error += means.precision.relative * abs(said)
-            error += means.precision.rounding * sight.scale * norm(step)
+            error += norm(means.precision.rounding(sight.scale, place.noise[k]) * step)
             off = abs(said - slope.middle)
             if off > error * (1 if means.witnesses[k].exact else SURELY):
                 sight.spread = off / abs(said)

@@ -42,10 +42,11 @@ class Precision:
         """Times the largest change that nudges make: what rounding may do elsewhere. Of few digits less can be given away."""
         return 4.0 if self.eps > 1e-10 else 30.0
 
-    @property
-    def rounding(self) -> float:
-        """What a right gradient may be off by, relative to the largest entry of its array: sums round so."""
-        return 64 * self.eps if self.eps > 1e-10 else 0.0
+    def rounding(self, scale: float, noise: np.ndarray) -> np.ndarray:
+        """What an entry of a right gradient may be off by although nudges do not show it: a sum of large terms rounds so."""
+        if self.eps > 1e-10:
+            return np.minimum(64 * self.eps * scale, 32 * noise)
+        return np.full(noise.shape, 4 * self.eps * scale)
 
     @property
     def zero(self) -> float:
