@@ -154,6 +154,11 @@ def test_options_reach_the_audit(run, losses, monkeypatch):
     sys.modules.pop("losses", None)
 
 
+def test_a_loss_that_ends_the_process_off_x_is_not_defined_there(run, losses):
+    status, out, err = run("audit", "losses.py:leaves_later", "--gradient", "grad", "--at", "x0")
+    assert (status, err) == (1, "") and "undetermined" in out
+
+
 def test_a_wrong_gradient(run, losses):
     status, out, err = run("audit", "losses.py:loss", "--gradient", "doubled", "--at", "x0", "--only-wrong")
     assert (status, err) == (1, "")
@@ -213,7 +218,6 @@ def test_json_and_pages(run, losses):
         (["losses.py:both", "--gradient", "grad", "--at", "x0"], "leave --gradient out if it returns (loss, gradient)"),
         (["losses.py:raises", "--gradient", "grad", "--at", "x0"], "loss raises KeyError: 'W_X'"),
         (["losses.py:leaves", "--gradient", "grad", "--at", "x0"], "SystemExit: done"),
-        (["losses.py:leaves_later", "--gradient", "grad", "--at", "x0"], "SystemExit: done"),
         (["losses.py:per_sample", "--gradient", "grad", "--at", "x0"], "one a sample?"),
         ([*RIGHT, "--draws", "3"], "--draws belongs to a paper's formulas"),
         ([*RIGHT, "--formula", "losses.py:grad"], "--formula belongs to a paper's formulas"),

@@ -24,7 +24,6 @@ __all__ = ["judge_hessian"]
 VECTORS = 3
 COLUMNS = 1000  # of a matrix, or entries of a diagonal, that are looked at
 FULL = 200  # entries of all arguments up to which every column is looked at
-TOLERANCE = {"dual numbers": 1e-8, "differences": 1e-6}
 NO_HESSIAN = "x sits on a kink of the loss or of its gradient, where there is no Hessian to judge by"
 
 

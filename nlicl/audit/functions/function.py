@@ -92,7 +92,7 @@ class Function:
                 value = float(self.value(leaves))
         except OutOfTime:
             raise
-        except Exception:
+        except (Exception, SystemExit):
             return np.nan
         return value if np.isfinite(value) else np.nan
 
@@ -113,7 +113,7 @@ class Function:
                 return self.gradient(leaves)
         except OutOfTime:
             raise
-        except Exception:
+        except (Exception, SystemExit):
             return None
 
     def raw_gradient(self, leaves: Sequence[Any]) -> Any:

@@ -57,7 +57,8 @@ def audit_gradient(
         Where: finite floating numbers, NumPy's, torch's or JAX's. A list of numbers is one array. Integers, texts and other
         objects among several arguments are data.
     hessian_vector : callable, optional
-        hessian_vector(x, v), or hessian_vector(*x, *v): the Hessian times v, in the form of the gradient.
+        hessian_vector(x, v), or hessian_vector(*x, *v): the Hessian times v, in the form of the gradient. Second derivatives
+        are judged at x and at one place beside it.
     hessian : callable, optional
         hessian(x): the Hessian by all entries of the arguments in their order, (n, n), dense or sparse; of one array x also of
         shape x.shape + x.shape. An array of x's shape, or (n,), is its diagonal.
@@ -66,8 +67,8 @@ def audit_gradient(
     wrt : str, int, or a sequence of them, optional
         The arguments to judge by; the others are data. All floating arrays if not given.
     points : sequence of places, optional
-        More places in the form of x. If not given, two a little off x (10 percent; less where the loss ends before).
-        `points=[]`: x alone.
+        More places in the form of x, judged entry by entry as x is. If not given, two a little off x, judged along
+        directions (10 percent; less where the loss ends before). `points=[]`: x alone.
     tolerance : float, optional
         Relative, of an entry, at most 1e-3. If not given, it follows from the precision in which loss and gradient compute,
         1e-10 in float64 and 3e-4 in float32, and from the rounding that is measured.
@@ -80,7 +81,7 @@ def audit_gradient(
         An argument with more entries is judged along directions, in which each entry counts, and by 64 of its entries one
         by one. So is one with more than 64 entries if nothing but differences of the loss can be had.
     timeout : float, optional
-        Seconds. The report then rests on what was found by then.
+        Seconds, looked at between calls. The report then rests on what was found by then.
     progress : callable, optional
         progress(done, total, argument), called before each argument at each point.
     seed : int

@@ -41,6 +41,9 @@ def report_on(
     seen = ~np.isnan(sight.expected)
     with np.errstate(all="ignore"):
         off = np.where(seen, abs(sight.given - sight.expected), 0.0)
+        for index, slope in sight.kinks.items():
+            low, high = sorted((slope.up, slope.down))
+            off[index] = max(low - sight.given[index], sight.given[index] - high, 0.0)
         off = np.where(np.isfinite(sight.given), off, np.inf)
         scale = sight.scale or 1.0  # absolute where the expected gradient is zero
         error = float(np.max(off) / scale)

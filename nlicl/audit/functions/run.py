@@ -167,8 +167,8 @@ class Audit:
                     fresh = self.examiner.entries(place, k, self.most)
                     self.summary.sights[k][number] = _merged(self.summary.sights[k][number], fresh)
         for k in wrong:
-            alike = [n for n in range(len(self.summary.places)) if not self.lacks[n]]
-            seen = [self.seen(k, number) for number in alike]
+            where = [n for n, sight in enumerate(self.summary.sights[k]) if sight.is_wrong and not sight.lacks]
+            seen = [self.seen(k, number) for number in where]
             self.summary.diagnoses[k] = explain(self.names[k], seen, self.sizes())
 
     def seen(self, k: int, number: int) -> Seen:
@@ -179,7 +179,12 @@ class Audit:
             for j, name in enumerate(self.names)
             if j != k
         }
-        return Seen(sight.x, sight.given, sight.expected, sight.allowed, others)
+        expected, allowed = sight.expected.copy(), sight.allowed.copy()
+        for index, slope in sight.kinks.items():  # what is between both derivatives is right
+            low, high = sorted((slope.up, slope.down))
+            expected[index] = min(max(float(sight.given[index]), low), high)
+            allowed[index] = 1e-9 * max(abs(slope.up), abs(slope.down)) + 3 * slope.error
+        return Seen(sight.x, sight.given, expected, allowed, others)
 
     def sizes(self) -> dict[str, int]:
         """Sizes by which a gradient may be off."""

@@ -242,9 +242,11 @@ def tried(witness: Witness, leaves: Sequence[np.ndarray], v: list[np.ndarray]) -
         slope = witness(leaves, v)
     except OutOfTime:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return None, text if len(text) < 100 else text[:97] + "..."
+        if "[" in text or len(text) > 100:  # an array's numbers, as torch and JAX show them
+            text = f"the loss's functions do not take them ({type(error).__name__})"
+        return None, text
     return (slope, "") if slope.known else (None, "the derivative is NaN there")
 
 
