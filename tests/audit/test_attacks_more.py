@@ -58,7 +58,9 @@ def _from_format(w):
     return sum(float(f"{v:.17g}") ** 2 for v in w)
 
 
-def _stored_by_text(stored={}):  # noqa: B006
+def _stored_by_text():
+    stored = {}
+
     def penalty(w):
         key = str(w)
         if key not in stored:
@@ -68,7 +70,9 @@ def _stored_by_text(stored={}):  # noqa: B006
     return penalty
 
 
-def _stored_by_format(stored={}):  # noqa: B006
+def _stored_by_format():
+    stored = {}
+
     def penalty(w):
         key = ",".join(f"{v:.17g}" for v in w)
         if key not in stored:
@@ -78,23 +82,23 @@ def _stored_by_format(stored={}):  # noqa: B006
     return penalty
 
 
-PENALTIES = {
-    "isinstance of an array": _if_array,
-    "np.isscalar": _if_scalars,
-    "isinstance of a float": _if_floats,
-    "name of the class": _if_class,
-    "hasattr": _if_interface,
-    "float of a text": _from_text,
-    "float of a formatted text": _from_format,
-    "stored by its text": _stored_by_text(),
-    "stored by its formatted text": _stored_by_format(),
+PENALTIES = {  # each makes a new one, with an empty store
+    "isinstance of an array": lambda: _if_array,
+    "np.isscalar": lambda: _if_scalars,
+    "isinstance of a float": lambda: _if_floats,
+    "name of the class": lambda: _if_class,
+    "hasattr": lambda: _if_interface,
+    "float of a text": lambda: _from_text,
+    "float of a formatted text": lambda: _from_format,
+    "stored by its text": _stored_by_text,
+    "stored by its formatted text": _stored_by_format,
 }
 
 
 @pytest.mark.parametrize("size", [1e-7, 1e-6, 1e-5, 1e-4])
 @pytest.mark.parametrize("name", PENALTIES)
 def test_a_right_gradient_of_a_small_penalty(name, size):
-    penalty = PENALTIES[name]
+    penalty = PENALTIES[name]()
     assert (
         verdict(
             lambda w: np.sum((X @ w - Y) ** 2) + size * penalty(w),
@@ -108,7 +112,7 @@ def test_a_right_gradient_of_a_small_penalty(name, size):
 @pytest.mark.parametrize("size", [1e-6, 1e-5, 1e-4])
 @pytest.mark.parametrize("name", PENALTIES)
 def test_a_gradient_without_a_small_penalty(name, size):
-    penalty = PENALTIES[name]
+    penalty = PENALTIES[name]()
     assert (
         verdict(lambda w: np.sum((X @ w - Y) ** 2) + size * penalty(w), lambda w: 2 * X.T @ (X @ w - Y), W) != "agree"
     )
@@ -127,6 +131,38 @@ def test_weight_decay_of_the_arrays_of_a_list():
     x = [np.random.default_rng(2).standard_normal((6, 3)), np.array([0.3, -1.0, 0.8])]
     assert verdict(loss, gradient, x) != "disagree"
     assert verdict(loss, lambda A, v: gradient(A, v, 0.0), x) != "agree"
+
+
+# ----- what a loss keeps from call to call
+
+
+@pytest.mark.parametrize("tolerances", [{}, {"rtol": 1e-9, "atol": 0}, {"rtol": 0, "atol": 1e-8}])
+def test_a_loss_that_is_stored_for_places_that_are_close(tolerances):
+    """It has state, for steps below the tolerance. The gradient is right."""
+    last = {}
+
+    def loss(w):
+        if not last or not np.allclose(last["x"], w, **tolerances):
+            last["x"], last["value"] = w.copy(), np.sum(w**2)
+        return last["value"]
+
+    assert verdict(loss, doubled, W) != "disagree"
+    assert verdict(loss, lambda w: 2.01 * w, W) != "agree"
+
+
+def test_what_a_loss_keeps_is_plain_when_the_audit_is_over():
+    kept = {"mean": np.zeros(6), "log": []}
+
+    def loss(w):
+        value = np.sum(w**2)
+        kept["mean"] = 0.9 * kept["mean"] + 0.1 * w
+        kept["log"].append(value)
+        return value
+
+    assert verdict(loss, doubled, W) == "agree"
+    loss(W)
+    assert type(kept["mean"]) is np.ndarray
+    np.asarray(kept["log"], float)  # it can be drawn
 
 
 # ----- points= with other data than x has
