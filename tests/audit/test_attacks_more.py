@@ -267,7 +267,7 @@ def test_a_setting_without_a_text(setting):
     assert verdict(squares, doubled, W, **{setting: NoRepr()}) == "refused"
 
 
-@pytest.mark.parametrize("call", [2, 5, 20, 30])
+@pytest.mark.parametrize("call", [2, 5, 20, 30, 40, 50, 60])
 def test_a_loss_that_ends_the_process_later(call):
     calls = [0]
 
