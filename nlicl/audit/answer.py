@@ -22,7 +22,7 @@ from .forms.tree import is_dict, is_sequence, is_sparse, items_of, library, look
 from .subject import Formula
 from .witnesses import Case
 
-__all__ = ["Answer", "attributes", "describe"]
+__all__ = ["Answer", "attributes", "describe", "one_line"]
 
 _STANDARD = sysconfig.get_path("stdlib") + os.sep
 _HEAD = struct.Struct("<cq")  # of a message from the child: "a" for an array or "t" for a text, and its length
@@ -142,8 +142,16 @@ def describe(error: BaseException) -> str:
     """An exception in one line, with the last line of the reader's file that led to it, where there is one."""
     place = _place(error)
     where = f" (line {place[1]} of {os.path.basename(place[0])})" if place else ""
-    text = next((line for line in str(error).splitlines() if line.strip()), "no message")
+    text = one_line(error)
     return f"{type(error).__name__}: {text if len(text) <= 90 else text[:87] + '...'}{where}"
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an exception's message that is not blank."""
+    try:
+        return next((line for line in str(error).splitlines() if line.strip()), "no message")
+    except Exception:  # the reader's own exception, whose text raises
+        return "no message"
 
 
 def _place(error: BaseException) -> tuple[str, int] | None:

@@ -44,6 +44,6 @@ def short(value: object) -> str:
         return f"{value[: _LONGEST - 20]!r}... ({len(value)} characters)"
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # it holds an integer that is too long, or is nested too deep
+    except Exception:  # it holds an integer that is too long, is nested too deep, or its own __repr__ raises
         text = "\n"
     return text if len(text) <= _LONGEST and "\n" not in text else f"a {kind_of(value)}"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .record import note_comparison, note_float, note_write
-from .rules import UFUNCS, NotCarried
+from .rules import UFUNCS, NotCarried, refusals
 
 __all__ = ["MOST_OBJECTS", "Dual", "as_array", "carries", "dual", "lift", "parts", "split", "truth"]
 
@@ -100,13 +100,17 @@ class Dual:
             raise TypeError("iteration over a 0-d array")
         return (self[n] for n in range(len(self)))
 
+    # A number may be read again from a text, or kept under it: a run that asked for one is not to be trusted.
     def __repr__(self) -> str:
+        refusals[0] += 1
         return f"Dual({self._value!r}, {self._tangent!r})"
 
     def __str__(self) -> str:
+        refusals[0] += 1
         return str(self._value)
 
     def __format__(self, spec: str) -> str:
+        refusals[0] += 1
         return format(self._value[()], spec)
 
     # ----- entries

@@ -171,6 +171,20 @@ class Arguments:
         """(loss, gradient) of a function that returns both; see `returned.split_pair`."""
         return returned.split_pair(value)
 
+    def differs(self, other: "Arguments") -> str:
+        """How another point is not in the form of this one, or has other data; empty if it is another place of it."""
+        mine, theirs = list(leaves_of(self._tree)), list(leaves_of(other._tree))
+        names = [self.name_of(leaf) for leaf in mine], [other.name_of(leaf) for leaf in theirs]
+        if names[0] != names[1]:
+            return f"holds {', '.join(names[1])}; expected {', '.join(names[0])}, as x does"
+        for leaf, there in zip(mine, theirs, strict=True):
+            if self.index_of(leaf) is None and not _alike(leaf.given, there.given):
+                return (
+                    f"has other data than x, in {self.name_of(leaf)}; expected the same, since loss and gradient are given "
+                    "x's. Audit once more with that x"
+                )
+        return ""
+
     @property
     def tree(self) -> Node:
         """The form of x."""
@@ -367,6 +381,16 @@ def _leaf_names(tree: Node, leaves: list[Leaf], names: Any) -> list[str]:
             for leaf in leaves_of(part)
         ]
     raise InvalidValue(f"names has {len(names)} entries; expected {count}: {', '.join(own[:6])}.")
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two parts of data are the same."""
+    if one is other:
+        return True
+    try:
+        return bool(np.array_equal(to_numpy(one), to_numpy(other), equal_nan=False))
+    except Exception:
+        return False
 
 
 def _dtype(value: Any) -> str:

@@ -56,7 +56,8 @@ def rebuilt(given: Any, leaf: Any, original_dtype: bool) -> Any:
         return _jax_array(given, leaf, original_dtype)
     if is_number(given):
         return leaf[()]
-    return leaf.copy().view(np.matrix) if isinstance(given, np.matrix) else leaf.copy()
+    same = leaf.copy(order="K")  # laid out in memory as x is
+    return same.view(np.matrix) if isinstance(given, np.matrix) else same
 
 
 def _tensor(given: Any, leaf: np.ndarray, original_dtype: bool) -> Any:

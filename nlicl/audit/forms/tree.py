@@ -249,7 +249,7 @@ def to_numpy(value: Any) -> np.ndarray:
 def copied(value: Any) -> Any:
     """A copy of what is not differentiated, if it is an array or a list of numbers; otherwise itself."""
     if library(value) == "numpy":
-        return value.copy()
+        return value.copy(order="K")
     if library(value) == "torch":
         return value.detach().clone().requires_grad_(value.requires_grad)
     if is_numbers(value):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...core.errors import InvalidInput, InvalidType, InvalidValue
 from ..answer import describe
+from ..comparison import item
 from ..dual import lift, parts, recording
 from ..patterns import explain_product
 from ..report.gradient import GradientReport, ProductReport
@@ -208,7 +209,11 @@ class _Judge:
                 }
                 diagonal = self.diagonal() if not given.diagonal else None
                 names = self.function.arguments.names
-                report.diagnosis = explain_product(said, expected, v, names, diagonal, blocks=self.blocks(v))
+                bad = [(n, a) for n, a in zip(names, said, strict=True) if not np.isfinite(a).all()]
+                if bad:
+                    report.diagnosis = [item("entries", f"it returns NaN or infinity by {bad[0][0]}")]
+                else:
+                    report.diagnosis = explain_product(said, expected, v, names, diagonal, blocks=self.blocks(v))
                 report.reason = report.diagnosis[0]["detail"]
 
     def diagonal(self) -> list[np.ndarray] | None:

@@ -9,6 +9,7 @@ from .slopes import Slope, only, tried
 
 __all__ = ["judge", "kinks_together", "project"]
 
+TINY = 1e-307  # shares of numbers near the smallest are none
 SURELY = 100  # times its error, a difference that differences see is one where halving does not bring it to entries
 
 
@@ -20,7 +21,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
         size = np.maximum(abs(sight.expected), p.floor * scale)
         least = place.least(k)
         blur = np.asarray(sight.allowed + p.margin * place.noise[k] + (0.0 if means.sound(k) else least))
-        sight.allowed[...] = np.maximum(blur, p.relative * size)
+        sight.allowed[...] = np.maximum(blur, p.relative * size) + TINY
         off = abs(sight.given - sight.expected)
         suspects = seen & ~(off <= sight.allowed) & np.isfinite(sight.given)
         slight = suspects & (off <= np.maximum((1e-2 if p.eps > 1e-10 else 1e-6) * scale, least))

@@ -57,14 +57,14 @@ class Function:
     @property
     def name(self) -> str:
         """What to call the loss."""
-        name = getattr(self._loss, "__name__", "loss")
+        name = _attribute(self._loss, "__name__")
         return name if isinstance(name, str) and name.isidentifier() else "loss"
 
     @property
     def source(self) -> str:
         """Where the gradient stands: its name and file."""
         gradient = self.functions[-1]
-        file = getattr(getattr(gradient, "__code__", None), "co_filename", "")
+        file = _attribute(_attribute(gradient, "__code__"), "co_filename") or ""
         return " of ".join(
             filter(None, (getattr(gradient, "__name__", type(gradient).__name__), file.rsplit("/", 1)[-1]))
         )
@@ -74,7 +74,7 @@ class Function:
         """The gradient's source text; empty where Python does not know it."""
         try:
             return inspect.getsource(self.functions[-1])
-        except (OSError, TypeError):
+        except Exception:  # what Python does not know, or attributes that raise
             return ""
 
     def value(self, leaves: Sequence[Any], opened: Callable[[Any], Any] | None = None) -> Any:
@@ -163,6 +163,14 @@ class Function:
             raise InvalidValue(
                 f"gradient raises {describe(error)} at x; expected an array for each argument."
             ) from error
+
+
+def _attribute(thing: Any, name: str) -> Any:
+    """An attribute; None if there is none, or asking for it raises."""
+    try:
+        return getattr(thing, name, None)
+    except Exception:
+        return None
 
 
 @dataclass

@@ -168,6 +168,9 @@ def _points(points: Any, names: Any, wrt: Any, loss: Any, arguments: Arguments) 
         except InvalidInput as error:
             raise InvalidValue(f"points[{number}]: {error}") from None
         shapes = [array.shape for array in arguments.arrays]
+        difference = arguments.differs(place)
+        if difference:
+            raise InvalidValue(f"points[{number}] {difference}.")
         if [array.shape for array in place.arrays] != shapes:
             raise InvalidValue(
                 f"points[{number}] has arrays of shapes {[a.shape for a in place.arrays]}; expected {shapes}."

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from .function import Function
-from .points import unit
+from .points import like, unit
 from .sight import Place, Precision, Sight
 from .slopes import Differences, Slope, Witness, only, tried
 
 __all__ = ["Means"]
 
 COARSE = 1e-11  # rounding of the loss, relative, beyond which part of it computes in few digits
+ROUNDING = 1e-6  # of the loss over the argument: a derivative that is larger is not nothing but rounding
 NUDGES = 3
 DECIDES = 8  # comparisons of single numbers in a call
 
@@ -44,7 +45,7 @@ class Means:
 
     def nudged(self, x: Sequence[np.ndarray]) -> list[np.ndarray]:
         nudges = [4 * self.precision.eps * self.rng.choice([-1.0, 0.0, 1.0], array.shape) for array in x]
-        return [(array * (1 + nudge)).astype(array.dtype) for array, nudge in zip(x, nudges, strict=True)]
+        return [like(array, array * (1 + nudge)) for array, nudge in zip(x, nudges, strict=True)]
 
     def look(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> Slope | None:
         """The derivative by one entry."""
@@ -105,7 +106,9 @@ class Means:
     def empty(self, place: Place, k: int) -> Sight:
         x, given = place.x[k], place.given[k]
         unseen = np.full(x.shape, np.nan)
-        rounding = self.precision.margin * place.noise[k] + place.least(k)
+        # A gradient that jumps when x is nudged has no rounding: it is bounded by what a loss of this size can have.
+        size = abs(place.value) / unit(x)
+        rounding = np.minimum(self.precision.margin * place.noise[k] + place.least(k), ROUNDING * size)
         wrong = ~np.isfinite(given)
         return Sight(
             self.function.arguments.names[k], x.astype(float), given, unseen, unseen.copy(), wrong, rounding=rounding

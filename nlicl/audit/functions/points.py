@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-__all__ = ["by_chance", "neighbours", "special", "unit"]
+__all__ = ["by_chance", "like", "neighbours", "special", "unit"]
 
 REACH = (0.1, 0.01, 1e-3, 1e-4)  # relative to an entry; shorter where the loss ends before
 
@@ -70,18 +70,25 @@ def unit(array: np.ndarray) -> np.ndarray:
     return np.where(array == 0, typical, abs(array))
 
 
+def like(array: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values in the dtype of an array, laid out in memory as it is."""
+    made = np.empty_like(array)
+    made[...] = values
+    return made
+
+
 def _moved(array: np.ndarray, step: np.ndarray, alike: bool) -> np.ndarray:
     """An array a step away, one of the same kind if asked."""
-    moved = (array + unit(array) * np.clip(step, -0.9, 0.9)).astype(array.dtype)
+    moved = like(array, array + unit(array) * np.clip(step, -0.9, 0.9))
     if not alike:
         return moved
     if is_symmetric(array):
-        return (np.tril(moved) + np.tril(moved, -1).T).astype(array.dtype)
+        return like(array, np.tril(moved) + np.tril(moved, -1).T)
     for axis in (None, *range(array.ndim)):
         if array.size > 1 and _all_one(np.sum(array * array, axis=axis)) and not _all_one(np.abs(array)):
-            return (moved / np.sqrt(np.sum(moved * moved, axis=axis, keepdims=True))).astype(array.dtype)
+            return like(array, moved / np.sqrt(np.sum(moved * moved, axis=axis, keepdims=True)))
         if array.size > 1 and (array >= 0).all() and _all_one(np.sum(array, axis=axis)) and not _all_one(array):
-            return (moved / np.sum(moved, axis=axis, keepdims=True)).astype(array.dtype)
+            return like(array, moved / np.sum(moved, axis=axis, keepdims=True))
     return moved
 
 

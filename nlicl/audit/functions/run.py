@@ -62,7 +62,7 @@ class Audit:
                 return self.without_verdict(
                     "loss or gradient computes in float16, which has 3 digits: nothing can be told. Audit in float64."
                 )
-            self.precision = Precision.of(_eps(value, x, given), self.tolerance)
+            self.precision = Precision.of(_eps(value, given), self.tolerance)
             self.own_places(x, given, points)
             self.see(behaviour.noise)
         except OutOfTime:
@@ -122,7 +122,7 @@ class Audit:
     def see(self, repeated: float) -> None:
         """Every argument at every place."""
         witnessed = [self.witnessed(x) for x, _ in self.places]
-        differences = Differences(self.function, "", repeated, self.precision.eps)
+        differences = Differences(self.function, "", repeated, _eps(self.function.value(witnessed[0]), []))
         witnesses = chosen(self.function, witnessed, differences, self.rng)
         self.examiner = Examiner(self.function, witnesses, differences, self.precision, self.rng)
         self.examiner.projections = self.projections
@@ -241,16 +241,21 @@ class Audit:
                 raise OutOfTime
             witnesses, eps = self.summary.witnesses, self.precision.eps
             places = [x for (x, _), lacks in zip(self.places, self.lacks, strict=True) if not lacks][:2]
-            found = judge_hessian(self.function, places, product, matrix, report, witnesses, self.rng, eps)
+            with np.errstate(all="ignore"):
+                found = judge_hessian(self.function, places, product, matrix, report, witnesses, self.rng, eps)
         except OutOfTime:
             found = ProductReport("undetermined", "nothing could be said of the gradient, or the time limit was over")
         return report.with_product(found)
 
 
-def _eps(value: Any, x: list[np.ndarray], given: list[np.ndarray]) -> float:
+def _eps(value: Any, given: list[np.ndarray]) -> float:
     """The precision in which loss and gradient compute: float32's if either shows signs of it."""
     single = np.asarray(value).dtype == np.float32 or any(array.dtype == np.float32 for array in given)
-    single = single or _looks_single(np.asarray(value, float).ravel(), 1) or _looks_single(_joined(given), 4)
+    single = (
+        single
+        or _looks_single(np.asarray(value, float).ravel(), 1)
+        or (bool(given) and _looks_single(_joined(given), 4))
+    )
     return float(np.finfo(np.float32 if single else np.float64).eps)
 
 
@@ -269,10 +274,9 @@ def _closure_sizes(function: Function) -> dict[str, int]:
     """Lengths of arrays that loss and gradient know from around them: the number of samples, say."""
     found: dict[str, int] = {}
     for one in function.functions:
-        inner = inspect.unwrap(one) if callable(one) else one
         try:
-            around = inspect.getclosurevars(inner)
-        except (TypeError, ValueError):
+            around = inspect.getclosurevars(inspect.unwrap(one))
+        except Exception:  # no function of Python's, or attributes that raise
             continue
         for name, value in {**around.nonlocals, **around.globals}.items():
             if isinstance(value, np.ndarray):

@@ -17,10 +17,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..answer import one_line
 from ..dual import lift, parts, recording
 from . import differences
 from .function import Function, OutOfTime
-from .points import unit
+from .points import like, unit
 
 __all__ = ["Differences", "Slope", "Witness", "along", "chosen", "only", "quiet", "step_length", "tried"]
 
@@ -81,6 +82,7 @@ class Dual:
         self.function, self.carrier = function, carrier
         self.threshold, self.decisions = 0.0, 0
         self._condition = 1.0
+        self.noise = 0.0  # of a value
         self.checking = True  # whether the value is the plain loss's; once is enough
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope:
@@ -112,7 +114,8 @@ class Dual:
         number, tangent = parts(value)
         if self.checking:
             plain = self.function.real(leaves)
-            if not abs(float(number) - plain) <= 1e-6 * abs(plain) + 1e-300:
+            digits = 1e-4 if np.asarray(number).dtype == np.float32 else 1e-12
+            if not abs(float(number) - plain) <= digits * abs(plain) + 10 * self.noise + 1e-300:
                 raise ValueError("the loss takes another way for them: it asks for the type of its arguments?")
         self.threshold, self._condition = max(self.threshold, record.threshold), record.condition
         self.decisions = max(self.decisions, record.scalars)
@@ -213,7 +216,7 @@ def along(function: Function, leaves: Sequence[np.ndarray], v: Sequence[np.ndarr
 
 
 def _at(function: Function, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], t: float) -> float:
-    return function.real([leaf + (t * step).astype(leaf.dtype) for leaf, step in zip(leaves, v, strict=True)])
+    return function.real([like(leaf, leaf + t * step) for leaf, step in zip(leaves, v, strict=True)])
 
 
 def only(leaves: Sequence[np.ndarray], k: int, step: np.ndarray) -> list[np.ndarray]:
@@ -243,7 +246,7 @@ def tried(witness: Witness, leaves: Sequence[np.ndarray], v: list[np.ndarray]) -
     except OutOfTime:
         raise
     except (Exception, SystemExit) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = one_line(error)
         if "[" in text or len(text) > 100:  # an array's numbers, as torch and JAX show them
             text = f"the loss's functions do not take them ({type(error).__name__})"
         return None, text
@@ -257,6 +260,7 @@ def chosen(
     x = places[0]
     steps = [unit(leaf) * rng.choice([-1.0, 1.0], leaf.shape) for leaf in x]
     dual = Dual(function)
+    dual.noise = differences.noise(x)
     slope, why = tried(dual, x, steps)
     if slope is not None and not contradicted(slope, differences(x, steps)):
         dual.checking = False
@@ -264,6 +268,7 @@ def chosen(
     found: list[Witness] = []
     for k, step in enumerate(steps):
         one = Dual(function, k)
+        one.noise = dual.noise
         v = only(x, k, step)
         slope, why = tried(one, x, v)
         if slope is not None and contradicted(slope, differences(x, v)):
