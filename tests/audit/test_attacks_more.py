@@ -133,38 +133,6 @@ def test_weight_decay_of_the_arrays_of_a_list():
     assert verdict(loss, lambda A, v: gradient(A, v, 0.0), x) != "agree"
 
 
-# ----- what a loss keeps from call to call
-
-
-@pytest.mark.parametrize("tolerances", [{}, {"rtol": 1e-9, "atol": 0}, {"rtol": 0, "atol": 1e-8}])
-def test_a_loss_that_is_stored_for_places_that_are_close(tolerances):
-    """It has state, for steps below the tolerance. The gradient is right."""
-    last = {}
-
-    def loss(w):
-        if not last or not np.allclose(last["x"], w, **tolerances):
-            last["x"], last["value"] = w.copy(), np.sum(w**2)
-        return last["value"]
-
-    assert verdict(loss, doubled, W) != "disagree"
-    assert verdict(loss, lambda w: 2.01 * w, W) != "agree"
-
-
-def test_what_a_loss_keeps_is_plain_when_the_audit_is_over():
-    kept = {"mean": np.zeros(6), "log": []}
-
-    def loss(w):
-        value = np.sum(w**2)
-        kept["mean"] = 0.9 * kept["mean"] + 0.1 * w
-        kept["log"].append(value)
-        return value
-
-    assert verdict(loss, doubled, W) == "agree"
-    loss(W)
-    assert type(kept["mean"]) is np.ndarray
-    np.asarray(kept["log"], float)  # it can be drawn
-
-
 # ----- points= with other data than x has
 
 

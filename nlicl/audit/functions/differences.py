@@ -52,17 +52,17 @@ def estimate(f: Callable[[float], float], base: float, rounding: float, first: f
     rounding = max(rounding, float(np.spacing(abs(base))))
     while first > NEAR:
         found = _from(f, base, rounding, first)
-        if _holds_near(f, base, found, rounding):
+        if _holds_near(f, found, rounding):
             return found
         first /= 64  # steps that are multiples of a period, say, see a function that is not there
     return _from(f, base, rounding, first)
 
 
-def _holds_near(f: Callable[[float], float], base: float, found: Estimate, rounding: float) -> bool:
+def _holds_near(f: Callable[[float], float], found: Estimate, rounding: float) -> bool:
     """Whether a plain difference at a short step is what an estimate promises; True where it cannot tell."""
     middle, jump = (found.up + found.down) / 2, abs(found.up - found.down)
     above, below = _value(f, NEAR), _value(f, -NEAR)
-    if not np.isfinite([middle, above, below]).all() or above == base == below:
+    if not np.isfinite([middle, above, below]).all() or above == below:
         return True  # a function that sees no step so short, or keeps its last value, says nothing there
     off = abs((above - below) / (2 * NEAR) - middle)
     return off <= 10 * rounding / NEAR + 1e-5 * abs(middle) + 10 * found.error + jump

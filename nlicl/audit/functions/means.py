@@ -13,6 +13,7 @@ __all__ = ["Means"]
 
 COARSE = 1e-11  # rounding of the loss, relative, beyond which part of it computes in few digits
 ROUNDING = 1e-6  # of the loss over the argument: a derivative that is larger is not nothing but rounding
+CANCELLED = 1e4  # times the rounding of the loss, likewise: a loss near zero may be the difference of large terms
 NUDGES = 3
 DECIDES = 8  # comparisons of single numbers in a call
 
@@ -107,8 +108,8 @@ class Means:
         x, given = place.x[k], place.given[k]
         unseen = np.full(x.shape, np.nan)
         # A gradient that jumps when x is nudged has no rounding: it is bounded by what a loss of this size can have.
-        size = abs(place.value) / unit(x)
-        rounding = np.minimum(self.precision.margin * place.noise[k] + place.least(k), ROUNDING * size)
+        size = (ROUNDING * abs(place.value) + CANCELLED * self.differences.noise(place.x)) / unit(x)
+        rounding = np.minimum(self.precision.margin * place.noise[k] + place.least(k), size)
         wrong = ~np.isfinite(given)
         return Sight(
             self.function.arguments.names[k], x.astype(float), given, unseen, unseen.copy(), wrong, rounding=rounding

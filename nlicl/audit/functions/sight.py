@@ -77,6 +77,11 @@ class Place:
     noise: list[np.ndarray]
     value: float
 
+    @property
+    def largest(self) -> float:
+        """The largest entry of the gradient by all arguments."""
+        return max(float(np.max(abs(array), initial=0.0, where=np.isfinite(array))) for array in self.given)
+
     def least(self, k: int) -> np.ndarray:
         """Derivatives by argument k too small to change the loss's last digit when an entry moves by its own size."""
         return np.finfo(float).eps * abs(self.value) / unit(self.x[k])

@@ -275,7 +275,7 @@ def _count(sight: Sight) -> str:
 def control(sight: Sight, precision: Precision) -> bool | None:
     """Whether a copy with its largest entry a little off would be called wrong; None where no entry was looked at."""
     seen = ~np.isnan(sight.expected)
-    if sight.is_wrong or not seen.any() or sight.scale == 0:
+    if sight.is_wrong or not seen.any() or sight.scale == 0 or sight.is_zero:
         return None
     index = np.unravel_index(int(np.argmax(np.where(seen, abs(sight.expected), -1.0))), seen.shape)
     size = abs(float(sight.expected[index]))
