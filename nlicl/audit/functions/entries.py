@@ -37,7 +37,8 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
             break
     slightly = np.asarray(seen & (off > sight.allowed) & (off <= p.rounding(scale, place.noise[k])))
     sight.allowed[slightly] = blur[slightly] = off[slightly]
-    nothing = np.asarray(seen & (sight.given == 0) & (off <= 4 * p.eps * place.largest) & (off <= sight.rounding))
+    nothing = seen & (sight.given == 0) & (off <= 4 * p.eps * place.largest) & (off <= sight.rounding)
+    nothing = np.asarray(nothing & means.sound(k))
     sight.allowed[nothing] = off[nothing]  # a zero that is given where a sum of what cancels leaves its rounding
     sight.wrong |= seen & ~(off <= sight.allowed)
     with np.errstate(all="ignore"):

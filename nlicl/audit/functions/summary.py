@@ -71,6 +71,13 @@ class Summary:
         conflicts = [sight.conflict for sight in sights if sight.conflict is not None]
         text = f"the witnesses disagree among themselves by {max(conflicts, default=0):.0e}, by {name}: is the loss smooth?"
         doubts = [text for sight in sights for text in _doubts(name, sight, precision)]
+        first = sights[0]
+        if (
+            first.is_zero
+            and not self.witnesses[k].sound
+            and (np.any(first.given) or np.any(np.nan_to_num(first.expected)))
+        ):
+            doubts.append(f"derivatives by {name} are too small beside the loss for its differences to see")
         lacking = self.resting(k)
         if (lacking == CONSTANT and not sights[0].kinks) or (lacking and by_chance(sights[0].x)):
             doubts.append(_resting(name, lacking))
