@@ -52,9 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # an encoding without Greek letters must not end the work
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    status = 0
     try:
         options = _parser().parse_args(arguments)
-        status: int = options.run(options)
+        status = options.run(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt as reason:
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of a pipe has seen enough
         _drop_output()
-        return 0
+        return status
     except Exception as error:
         outcome = _outcome(error)
         if outcome is None:

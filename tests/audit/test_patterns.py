@@ -37,26 +37,28 @@ def at(array: Array, index: object, change: Callable[[Array], Array]) -> Array:
 
 
 MISTAKES = {
-    "sign": Mistake(lambda x, e, o: -e, "sign", ("given = -1 x expected",), ALL),
-    "2": Mistake(lambda x, e, o: 2 * e, "scale", ("given = 2 x expected",), ALL),
-    "1/2": Mistake(lambda x, e, o: e / 2, "scale", ("given = 1/2 x expected",), ALL),
-    "-3": Mistake(lambda x, e, o: -3 * e, "scale", ("given = -3 x expected",), ALL),
-    "n": Mistake(lambda x, e, o: 50 * e, "scale", ("given = 50 x expected", "50 is also X rows"), ALL),
-    "1/n": Mistake(lambda x, e, o: e / 50, "scale", ("given = 0.02 x expected", "1/(X rows)"), ALL),
+    "sign": Mistake(lambda x, e, o: -e, "sign", ("given = -1 times expected",), ALL),
+    "2": Mistake(lambda x, e, o: 2 * e, "scale", ("given = 2 times expected",), ALL),
+    "1/2": Mistake(lambda x, e, o: e / 2, "scale", ("given = 1/2 times expected",), ALL),
+    "-3": Mistake(lambda x, e, o: -3 * e, "scale", ("given = -3 times expected",), ALL),
+    "n": Mistake(lambda x, e, o: 50 * e, "scale", ("given = 50 times expected", "50 is also X rows"), ALL),
+    "1/n": Mistake(lambda x, e, o: e / 50, "scale", ("given = 0.02 times expected", "1/(X rows)"), ALL),
     "n^2": Mistake(lambda x, e, o: e * 2500, "scale", ("(X rows)^2",), ALL),
     "1/sqrt(n)": Mistake(lambda x, e, o: e / np.sqrt(50), "scale", ("1/sqrt(X rows)",), ALL),
     "n - 1": Mistake(lambda x, e, o: e * 49, "scale", ("(X rows) - 1",), ALL),
     "n/(n - 1)": Mistake(lambda x, e, o: e * 50 / 49, "scale", ("(X rows)/((X rows) - 1)",), ALL),
-    "any factor": Mistake(lambda x, e, o: 1.23456789 * e, "scale", ("1.23457 x expected",), ARRAYS),
+    "any factor": Mistake(lambda x, e, o: 1.23456789 * e, "scale", ("1.23457 times expected",), ARRAYS),
     "zero": Mistake(lambda x, e, o: 0 * e, "zero", ("given is zero",), ALL, noise=False),
     "absolute value": Mistake(lambda x, e, o: abs(e), "sign", ("absolute value of expected",), ARRAYS),
     "another argument": Mistake(lambda x, e, o: o, "wrong-parameter", ("x holds what belongs to b",), ALL),
-    "minus another's": Mistake(lambda x, e, o: -o, "wrong-parameter", ("-1 x the gradient with respect to b",), ALL),
+    "minus another's": Mistake(
+        lambda x, e, o: -o, "wrong-parameter", ("-1 times the gradient with respect to b",), ALL
+    ),
     "another's added": Mistake(
         lambda x, e, o: e + o, "extra-term", ("expected + the gradient with respect to b",), ARRAYS
     ),
     "transposed": Mistake(lambda x, e, o: e.T, "transpose", ("transposed",), (SQUARE,)),
-    "transposed, -2": Mistake(lambda x, e, o: -2 * e.T, "transpose", ("-2 x expected transposed",), (SQUARE,)),
+    "transposed, -2": Mistake(lambda x, e, o: -2 * e.T, "transpose", ("-2 times expected transposed",), (SQUARE,)),
     "two axes": Mistake(lambda x, e, o: e.swapaxes(0, 2), "transpose", ("axes (2, 1, 0)",), ((3, 2, 3),)),
     "Fortran's order": Mistake(
         lambda x, e, o: e.reshape(5, 4).ravel("F"), "permutation", ("reshape(5, 4) in order 'F'",), ((20,),)
@@ -133,7 +135,7 @@ MISTAKES = {
         (SQUARE,),
     ),
     "diagonal doubled": Mistake(
-        lambda x, e, o: e + np.diag(np.diag(e)), "entries", ("the diagonal; there given = 2 x expected",), (SQUARE,)
+        lambda x, e, o: e + np.diag(np.diag(e)), "entries", ("the diagonal; there given = 2 times expected",), (SQUARE,)
     ),
     "times x": Mistake(lambda x, e, o: e * x, "wrong-factor", ("given = expected times x",), ARRAYS),
     "over x": Mistake(lambda x, e, o: 3 * e / x, "wrong-factor", ("3 x (expected times 1 / x)",), ARRAYS),
@@ -154,22 +156,30 @@ MISTAKES = {
     ),
     "x itself": Mistake(lambda x, e, o: x, "wrong-factor", ("given is x itself",), ARRAYS),
     "outer product": Mistake(lambda x, e, o: e + np.outer(x[:, 0], o[0]), "rank-one", ("outer product",), MATRICES),
-    "factor and decay": Mistake(lambda x, e, o: 2 * e - 0.3 * x, "scale", ("given = 2 x expected - 0.3 x",), ARRAYS),
+    "factor and decay": Mistake(
+        lambda x, e, o: 2 * e - 0.3 * x, "scale", ("given = 2 times expected - 0.3 x",), ARRAYS
+    ),
     "factor and another's": Mistake(
-        lambda x, e, o: -e + 0.5 * o, "scale", ("-1 x expected + 1/2 x the gradient with respect to b",), ARRAYS
+        lambda x, e, o: -e + 0.5 * o, "scale", ("-1 times expected + 1/2 x the gradient with respect to b",), ARRAYS
     ),
     "cubes": Mistake(lambda x, e, o: e + 3 * x**2, "extra-term", ("given - expected = 3 x^2",), ARRAYS),
     "row 1": Mistake(
-        lambda x, e, o: at(e, 1, lambda a: a / 2), "entries", ("only in row 1; there given = 1/2 x expected",), MATRICES
+        lambda x, e, o: at(e, 1, lambda a: a / 2),
+        "entries",
+        ("only in row 1; there given = 1/2 times expected",),
+        MATRICES,
     ),
     "columns 0, 2": Mistake(
         lambda x, e, o: at(e, np.s_[:, [0, 2]], lambda a: -a),
         "entries",
-        ("columns 0 and 2; there given = -1 x",),
+        ("columns 0 and 2; there given = -1 times",),
         ((6, 5),),
     ),
     "one entry": Mistake(
-        lambda x, e, o: at(e, 3, lambda a: 1.5 * a), "entries", ("only in entry [3]; there given = 3/2 x",), (VECTOR,)
+        lambda x, e, o: at(e, 3, lambda a: 1.5 * a),
+        "entries",
+        ("only in entry [3]; there given = 3/2 times",),
+        (VECTOR,),
     ),
     "one entry of 12": Mistake(
         lambda x, e, o: at(e, (2, 1), lambda a: 2 * a), "entries", ("only in entry [2, 1]; there",), MATRICES
@@ -195,7 +205,7 @@ MISTAKES = {
     "a branch": Mistake(
         lambda x, e, o: np.where(x > 0, e, 2 * e),
         "entries",
-        ("those with x < 0; there given = 2 x expected",),
+        ("those with x < 0; there given = 2 times expected",),
         ((40,), (8, 5)),
     ),
     "a sign lost": Mistake(
@@ -322,7 +332,9 @@ def test_what_is_said_of_one_entry_at_one_point():
     def told(given: float, expected: float, x: float = 0.7) -> list[dict[str, str]]:
         return said([Seen(*(np.array(value) for value in (x, given, expected, 1e-9)), {})])
 
-    assert told(2.6, 1.3) == [{"kind": "scale", "detail": "given = 2 x expected, in the only entry that is not zero"}]
+    assert told(2.6, 1.3) == [
+        {"kind": "scale", "detail": "given = 2 times expected, in the only entry that is not zero"}
+    ]
     assert told(1.3 + 0.7 * 0.2, 1.3)[0]["detail"].startswith("given - expected = 0.2 x")
     assert told(1.3 * 1.23456789, 1.3)[0]["kind"] == "unknown"
     assert told(1.3, 1.3)[0]["detail"] == "no entry is wrong by more than its error"
@@ -456,7 +468,7 @@ def test_of_an_array_that_is_looked_at_here_and_there():
     known[300, 17] = True
     t = np.full(e.shape, ERROR)
     one = said([Seen(x, at(e, (300, 17), lambda a: 1.5 * a), np.where(known, e, np.nan), t, {})])
-    assert one == [{"kind": "entries", "detail": "wrong only in entry [300, 17]; there given = 3/2 x expected"}]
+    assert one == [{"kind": "entries", "detail": "wrong only in entry [300, 17]; there given = 3/2 times expected"}]
     assert said([Seen(x, 2 * e, np.where(known, e, np.nan), t, {})])[0]["kind"] == "scale"
 
 
@@ -561,8 +573,8 @@ def of_product(given, diagonal=True, blocks=False):
 def test_a_product_that_is_something_else():
     right, (u, v), diag, _ = products()
     for given, kind, words in (
-        ([-r for r in right], "sign", "given = -1 x expected"),
-        ([0.11 * r for r in right], "scale", "given = 0.11 x expected"),
+        ([-r for r in right], "sign", "given = -1 times expected"),
+        ([0.11 * r for r in right], "scale", "given = 0.11 times expected"),
         ([0 * u, 0 * v], "zero", "given is zero"),
         ([0.3 * u, 0.3 * v], "wrong-factor", "given = 0.3 v: the identity times a number"),
         ([right[0] + 0.1 * u, right[1] + 0.1 * v], "extra-term", "given - expected = 0.1 v"),
@@ -588,7 +600,9 @@ def test_the_block_of_a_product_that_is_wrong():
     found = of_product([right[0], blocks[1][1] + 2 * blocks[1][0]], diagonal=False, blocks=True)
     assert "in the block of b: the cross term with a" in found[0]["detail"]
     assert "stands twice" in found[0]["detail"]
-    assert of_product([right[0], 2 * right[1]], blocks=True)[0]["detail"] == "in the block of b: given = 2 x expected"
+    assert (
+        of_product([right[0], 2 * right[1]], blocks=True)[0]["detail"] == "in the block of b: given = 2 times expected"
+    )
     assert of_product([right[0], 0 * v])[0]["detail"] == "in the block of b: given is zero"
     wrong = right[1].copy()
     wrong[2] += 1
@@ -633,7 +647,9 @@ def test_of_two_values_no_two_numbers_are_made():
     (one,) = said([Seen(q, given, expected, t, {})])
     assert one["kind"] == "entries"
     count = int((y <= q).sum())
-    assert one["detail"] == f"wrong only in {count} of 40 entries: those with given > 0; there given = -1 x expected"
+    assert (
+        one["detail"] == f"wrong only in {count} of 40 entries: those with given > 0; there given = -1 times expected"
+    )
 
 
 def test_no_function_that_is_undefined_somewhere():
@@ -666,7 +682,7 @@ def test_wrong_entries_that_differ_from_point_to_point_make_no_pattern():
     x, e = rng.standard_normal((2, 2, 6, 3))
     seen = [Seen(x[k], at(e[k], k + 1, lambda a: 2 * a), e[k], np.full((6, 3), ERROR), {}) for k in (0, 1)]
     (one,) = said(seen)
-    assert one["detail"] == "wrong only in 6 of 36 entries, others at each point; there given = 2 x expected"
+    assert one["detail"] == "wrong only in 6 of 36 entries, others at each point; there given = 2 times expected"
 
 
 def test_a_row_of_which_little_is_known_is_no_row():

@@ -190,12 +190,10 @@ class _Judge:
         """Enter one product's errors into the report."""
         for k, name in enumerate(self.function.arguments.names):
             scale = float(np.max(abs(expected[k]))) or max(float(np.max(abs(part))) for part in expected) or 1.0
-            tolerance = 1e-3 if self.eps > 1e-10 else 1e-8
             with np.errstate(all="ignore"):
                 off = abs(said[k] - expected[k])
             off = np.where(np.isnan(off), np.inf, off)
-            floor = (1e-3 if self.eps > 1e-10 else 1e-12) * scale
-            excess = off / (np.maximum(tolerance * abs(expected[k]), floor) + 3 * error[k])
+            excess = off / self.allowed(expected[k], error[k])
             worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
             relative = float(np.max(off) / scale)
             report.error = max(report.error or 0.0, relative)
@@ -213,8 +211,17 @@ class _Judge:
                 if bad:
                     report.diagnosis = [item("entries", f"it returns NaN or infinity by {bad[0][0]}")]
                 else:
-                    report.diagnosis = explain_product(said, expected, v, names, diagonal, blocks=self.blocks(v))
+                    allowed = [self.allowed(e, off) for e, off in zip(expected, error, strict=True)]
+                    report.diagnosis = explain_product(
+                        said, expected, v, names, diagonal, error=allowed, blocks=self.blocks(v)
+                    )
                 report.reason = report.diagnosis[0]["detail"]
+
+    def allowed(self, expected: np.ndarray, error: np.ndarray) -> np.ndarray:
+        """What an entry of a right product may be off by."""
+        single = self.eps > 1e-10
+        largest = float(np.max(abs(expected))) or 1.0
+        return np.maximum((1e-3 if single else 1e-8) * abs(expected), (1e-3 if single else 1e-12) * largest) + 3 * error
 
     def diagonal(self) -> list[np.ndarray] | None:
         """The Hessian's diagonal, if it is small."""

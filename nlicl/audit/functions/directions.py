@@ -177,7 +177,10 @@ def blame(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ..
     if max(relative, noise) < off < CEILING * abs(sight.expected[index]) + float(place.least(k)[index]):
         noise += means.wobble(place, k, sight, index)
     sight.allowed[index] = max(relative, noise)
-    rounds = float(means.precision.rounding(float(np.max(abs(place.given[k]))), place.noise[k])[index])
+    scale = float(np.max(abs(place.given[k]), initial=0.0, where=np.isfinite(place.given[k])))
+    rounds = 256 * means.precision.eps * scale
+    if means.precision.eps < 1e-10:
+        rounds = float(means.precision.rounding(scale, place.noise[k])[index])
     if sight.allowed[index] < off <= rounds:
         if off > CEILING * abs(sight.expected[index]):
             sight.coarse.append(index)

@@ -37,6 +37,11 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
             break
     slightly = np.asarray(seen & (off > sight.allowed) & (off <= p.rounding(scale, place.noise[k])))
     sight.allowed[slightly] = blur[slightly] = off[slightly]
+    single = (
+        p.eps > 1e-10
+    )  # of so few digits a sum may lose some that nudges do not show: it is not wrong, and not right
+    slight_in_single = np.asarray(seen & (off > sight.allowed) & single & (off <= 256 * p.eps * scale))
+    sight.allowed[slight_in_single] = blur[slight_in_single] = off[slight_in_single]
     nothing = seen & (sight.given == 0) & (off <= 4 * p.eps * place.largest) & (off <= sight.rounding)
     nothing = np.asarray(nothing & means.sound(k))
     sight.allowed[nothing] = off[nothing]  # a zero that is given where a sum of what cancels leaves its rounding
@@ -46,7 +51,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
         coarse = seen & ~sight.wrong & (blur > CEILING * larger)
         # An exact zero that is given, and what is rounding beside the largest entry, has nothing to be told.
         told = (larger > sight.rounding) | (not means.sound(k) and bool(np.all(larger <= sight.rounding)))
-        coarse &= ((abs(sight.given) > p.zero * scale) & told) | (slightly & (p.eps < 1e-10))
+        coarse &= ((abs(sight.given) > p.zero * scale) & told) | slight_in_single | (slightly & ~np.asarray(single))
     for index in sight.tied:  # several pieces meet, and what each entry does alone says nothing of them
         if sight.wrong[index]:
             sight.wrong[index] = False

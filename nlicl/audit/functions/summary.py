@@ -158,7 +158,7 @@ class Summary:
                     off = np.max(np.where(sight.wrong, abs(sight.given - sight.expected), 0.0)) / (
                         sight.scale or np.inf
                     )
-                text += f", right to {int(-np.log10(off))} digits, not to more" if 0 < off < CEILING else ""
+                text += f", right to {-np.log10(off):.0f} digits of the largest entry" if 0 < off < CEILING else ""
             if self.diagnoses[k]:
                 text += f": {self.diagnoses[k][0]['detail']}"
             parts.append(text)
@@ -245,7 +245,7 @@ def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:
             "tell"
         )
     elif sight.unconfirmed is not None:
-        digits = max(0, int(-np.log10(sight.unconfirmed)))
+        digits = max(0, round(-np.log10(sight.unconfirmed)))
         found.append(
             f"{name} is right to {digits} digits, not to {-np.log10(precision.relative):.0f}, and the loss is not precise "
             "enough to tell which is better: rounding, an iteration that stops early, constants of few digits. tolerance= "

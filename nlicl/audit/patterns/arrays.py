@@ -85,6 +85,10 @@ def reordered(p: Points) -> list[dict[str, str]]:
         one, other = np.sort(g, axis=None), np.sort(e, axis=None)
         if not known.all() or (abs(one - other) > widest).any():
             return []
+        off = abs(g - e) > t
+        nearest = np.abs(g[off][:, None] - e.ravel()[None, :]).min(axis=1, initial=np.inf)
+        if off.sum() < 2 or (nearest > t[off]).any():  # each wrong one is another's, to within its own error
+            return []
         gaps = np.diff(other)
         digits += np.log10(np.maximum(gaps / widest, 1.0)).sum() if widest > 0 else 0.0
     n = p.given[0].size
@@ -161,7 +165,7 @@ def two_terms(p: Points, name: str, sizes: dict[str, int]) -> list[dict[str, str
             second = number(d - d_width, d + d_width, {})
             sign, size = ("-", second.text[1:]) if second.text.startswith("-") else ("+", second.text)
             term = f"{size} {'x ' if ' ' in text else ''}{text}".rstrip()
-            found.append(item("scale", f"given = {first.text} x expected {sign} {term}{first.remark()}"))
+            found.append(item("scale", f"given = {first.text} times expected {sign} {term}{first.remark()}"))
     return found
 
 

@@ -145,6 +145,8 @@ class _Search(Points):
         return self._best([form for form, hope in zip(tried, hopes, strict=True) if hope] + list(form.of_values(self)))
 
     def _rearranged(self) -> list[dict[str, str]]:
+        if not all(known.all() for known in self.known):  # what an unknown entry was exchanged for is not known either
+            return []
         return self._best(list(places.rearranged(self))) or arrays.reordered(self)
 
     def _best(self, tried: list[Form]) -> list[dict[str, str]]:
@@ -180,6 +182,9 @@ class _Search(Points):
         fit = self.fit(lambda k: self.expected[k], by="point", slack=lambda k: self.noise[k])
         if not found and fit is not None and fit.digits >= ENOUGH:
             named = self._best(list(form.of_norms(self, self.name)))
+            middle = fit.middle[np.isfinite(fit.middle)] - 1
+            if np.all(abs(middle) < 1e-3):
+                return [item("precision", f"given is expected times 1 + {middle[0]:.1e}, or so{self._everywhere()}")]
             text = f"given is a number times expected, another number at each point, from {_span(fit)}"
             return named or [item("scale", text)]
         return found

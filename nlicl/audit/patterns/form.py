@@ -87,13 +87,13 @@ def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = 
 
 def factors(p: Points) -> Iterator[Form]:
     """A multiple of the expected gradient, or its absolute value."""
-    yield Form("scale", "given = {c} x expected", _expected(p), slack=_noise(p))
+    yield Form("scale", "given = {c} times expected", _expected(p), slack=_noise(p))
     signs = {bool(sign) for k in range(len(p)) for sign in np.unique(p.expected[k][p.known[k] & ~p.dead[k]] > 0)}
     if len(signs) == 2:
         text = "the absolute value of expected"
         yield Form(
             "sign",
-            f"given = {{c}} x {text}",
+            f"given = {{c}} times {text}",
             lambda k: abs(p.expected[k]),
             slack=_noise(p),
             plain=f"given is {text}",
@@ -199,7 +199,7 @@ def _projected(p: Points, name: str) -> Iterator[Form]:
             formula = f"<expected, {name}> {name}{text}{along}"
             yield Form(
                 "normal",
-                f"given = expected - {{c}} x {formula}, a multiple of {name}",
+                f"given = expected - {{c}} times {formula}, a multiple of {name}",
                 direction,
                 _expected(p),
                 slack,
@@ -226,7 +226,7 @@ def of_others(p: Points, name: str) -> Iterator[Form]:
         text = f"the gradient with respect to {other}" + ("" if same else ", reshaped")
         yield Form(
             "wrong-parameter",
-            f"given = {{c}} x {text}",
+            f"given = {{c}} times {text}",
             gradient,
             None,
             slack,
@@ -235,7 +235,7 @@ def of_others(p: Points, name: str) -> Iterator[Form]:
         )
         yield Form(
             "term",
-            f"given - expected = {{c}} x {text}",
+            f"given - expected = {{c}} times {text}",
             gradient,
             _expected(p),
             slack,
@@ -268,7 +268,9 @@ def times(p: Points, name: str) -> Iterator[Form]:
             lambda k: np.zeros(p.shape),
         ),
     ):
-        yield Form("wrong-factor", f"given = {{c}} x {text}", power, None, slack, f"given is {text}", 1.0, partial=True)
+        yield Form(
+            "wrong-factor", f"given = {{c}} times {text}", power, None, slack, f"given is {text}", 1.0, partial=True
+        )
 
 
 def _of_x(p: Points, name: str) -> Iterator[tuple[str, Arrays]]:
@@ -367,7 +369,7 @@ def instead(p: Points, name: str) -> Iterator[Form]:
     """Something else than the gradient."""
     yield Form(
         "wrong-factor",
-        f"given = {{c}} x {name}: a multiple of {name} itself",
+        f"given = {{c}} times {name}: a multiple of {name} itself",
         lambda k: p.x[k],
         plain=f"given is {name} itself",
         cost=1.0,

@@ -24,7 +24,7 @@ def moved(p: Points) -> Iterator[Form]:
 def _rearrangement(p: Points, kind: str, what: str, move: Move, spent: float = 0.0) -> Form:
     return Form(
         kind,
-        f"given = {{c}} x {what}",
+        f"given = {{c}} times {what}",
         lambda k: move(p.expected[k]),
         None,
         lambda k: move(p.noise[k]),
@@ -133,7 +133,7 @@ def stale(p: Points) -> Iterator[Form]:
     if any(p.wrong[k].any() for k in later) and all(_differ(p, k, k - 1) for k in later):
         yield Form(
             "stale",
-            "given = {c} x expected at the point before",
+            "given = {c} times expected at the point before",
             lambda k: p.expected[k - 1],
             None,
             lambda k: p.noise[k - 1],
@@ -145,7 +145,7 @@ def stale(p: Points) -> Iterator[Form]:
         if len(p) > 2:
             yield Form(
                 "stale",
-                "given = {c} x expected at the first point",
+                "given = {c} times expected at the first point",
                 lambda k: p.expected[0],
                 None,
                 lambda k: p.noise[0],
@@ -198,7 +198,7 @@ def symmetric(p: Points, name: str) -> Iterator[Form]:
         )
         yield Form(
             "transpose",
-            "given = expected + {c} x expected transposed",
+            "given = expected + {c} times expected transposed",
             lambda k: p.expected[k].T,
             lambda k: p.expected[k],
             lambda k: p.noise[k].T,
