@@ -186,4 +186,10 @@ def blame(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ..
             sight.coarse.append(index)
         sight.allowed[index] = off
     sight.wrong[index] = not off <= sight.allowed[index]
+    if sight.wrong[index] and means.too_noisy(place, k):
+        low, high = means.quotients(place, k, index)
+        if low <= sight.given[index] <= high:
+            sight.wrong[index] = False
+            sight.coarse.append(index)
+            sight.allowed[index] = off
     return bool(sight.wrong[index])

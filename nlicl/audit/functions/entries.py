@@ -88,7 +88,10 @@ def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:
     as good as differences have confirmed. A large one may be the witness's own error if differences side with the gradient.
     """
     witness = means.witnesses[k]
-    if not witness.exact or not sight.wrong.any():
+    if not sight.wrong.any():
+        return
+    if not witness.exact:
+        doubt_noisy(means, place, k, sight)
         return
     off = abs(sight.given - sight.expected)
     with np.errstate(all="ignore"):
@@ -104,6 +107,19 @@ def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:
             sight.wrong[:] = False
     elif worst and all(confirmed(means, place, k, sight, index) for index in worst):
         sight.conflict = float(relative[worst[0]])
+
+
+def doubt_noisy(means: Means, place: Place, k: int, sight: Sight) -> None:
+    """Differences of a loss with noise take long steps, and average over the kinks in them. What lies between their quotients
+    to either side is not wrong for sure."""
+    if not means.too_noisy(place, k):
+        return
+    for index in few(sight.wrong & np.isfinite(sight.given), 64, abs(sight.given - sight.expected)):
+        low, high = means.quotients(place, k, index)
+        if low <= sight.given[index] <= high:
+            sight.wrong[index] = False
+            sight.coarse.append(index)
+            sight.allowed[index] = max(high - sight.given[index], sight.given[index] - low)
 
 
 def contradicted(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
@@ -140,7 +156,7 @@ def together(means: Means, place: Place, k: int, sight: Sight, coarse: np.ndarra
             if off <= error <= CEILING * abs(said):
                 sight.grouped = len(indices)
                 return
-    sight.coarse = indices
+    sight.coarse += indices
 
 
 def kinks_together(means: Means, place: Place, k: int, sight: Sight) -> None:

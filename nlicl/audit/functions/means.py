@@ -7,13 +7,14 @@ import numpy as np
 from .function import Function
 from .points import like, unit
 from .sight import Place, Precision, Sight
-from .slopes import Differences, Slope, Witness, only, tried
+from .slopes import Differences, Slope, Witness, along, only, tried
 
 __all__ = ["Means"]
 
 COARSE = 1e-11  # rounding of the loss, relative, beyond which part of it computes in few digits
 ROUNDING = 1e-6  # of the loss over the argument: a derivative that is larger is not nothing but rounding
 CANCELLED = 1e4  # times the rounding of the loss, likewise: a loss near zero may be the difference of large terms
+QUOTIENTS = (2.0**-4, 2.0**-6, 2.0**-8)  # steps of plain quotients, in sizes of an entry
 NUDGES = 3
 DECIDES = 8  # comparisons of single numbers in a call
 
@@ -77,6 +78,19 @@ class Means:
         step = np.zeros(sight.x.shape)
         step[index] = h = float(unit(place.x[k])[index])
         return self.differences(place.x, only(place.x, k, step)), h
+
+    def too_noisy(self, place: Place, k: int) -> bool:
+        """Whether an argument is held against differences of a loss with noise: they take long steps, across kinks."""
+        return not self.witnesses[k].exact and self.differences.relative_noise(place.x) > COARSE
+
+    def quotients(self, place: Place, k: int, index: tuple[int, ...]) -> tuple[float, float]:
+        """The smallest and the largest difference quotient by one entry, to either side, with the rounding in them."""
+        step = np.zeros(place.x[k].shape)
+        step[index] = h = float(unit(place.x[k])[index])
+        f = along(self.function, place.x, only(place.x, k, step))
+        base, noise = f(0.0), 4 * self.differences.noise(place.x)
+        sides = [(t, (f(t) - base) / t) for size in QUOTIENTS for t in (size, -size)]
+        return min(q - noise / abs(t) for t, q in sides) / h, max(q + noise / abs(t) for t, q in sides) / h
 
     def wobble(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> float:
         """How far the witness of an entry moves when the arguments do, in their last bits."""
