@@ -380,3 +380,9 @@ def test_a_formula_of_the_reader_s(run, tmp_path):
     assert status == 0 and "agree" in out
     status, out, _ = run("audit", "bu2024", "--wrt", "W_QK", "--formula", f"{path}:wrong", "--draws", 4)
     assert status == 1 and "transpose" in out
+
+
+def test_places_of_a_seed_whose_first_blocks_have_no_telling_prompt():
+    """A batch of no prompts is refused: such blocks are passed over."""
+    for part in bu2024.subject.every:
+        assert sum(len(point.prompts) for point in part.points(4, 701, False)) == 4

@@ -380,7 +380,9 @@ def _leaf_names(tree: Node, leaves: list[Leaf], names: Any) -> list[str]:
             for name, part in zip(names, parts, strict=True)
             for leaf in leaves_of(part)
         ]
-    raise InvalidValue(f"names has {len(names)} entries; expected {count}: {', '.join(own[:6])}.")
+    raise InvalidValue(
+        f"names has {len(names)} {'entry' if len(names) == 1 else 'entries'}; expected {count}: {', '.join(own[:6])}."
+    )
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -170,17 +170,17 @@ class Summary:
     def right_reason(self) -> str:
         looked = sum(sights[0].looked for sights in self.sights)
         total = sum(sights[0].x.size for sights in self.sights)
-        every = (
-            "every entry"
-            if looked >= total
-            else f"every entry checked ({looked} of {total}; all of them along directions)"
-        )
+        few = looked < total
+        every = f"each of {looked} of {total} entries, and all of them along directions," if few else "every entry"
+        agrees = "agrees" if not few else "agree"
         resting = [(name, self.resting(k)) for k, name in enumerate(self.names)]
         rests = [f"{name} is {what}" for name, what in resting if what and what != CONSTANT]
         if rests:
-            return f"{every} agrees with {self.exact_name} where {' and '.join(rests)}, as here; elsewhere it is wrong"
+            return (
+                f"{every} {agrees} with {self.exact_name} where {' and '.join(rests)}, as here; elsewhere it is wrong"
+            )
         places = f" at {len(self.places)} points" if len(self.places) > 1 else ""
-        return f"{every} agrees with {self.exact_name}{places}"
+        return f"{every} {agrees} with {self.exact_name}{places}"
 
     def remarks(self, special: list[str]) -> list[str]:
         found = []
@@ -276,6 +276,8 @@ def _count(sight: Sight) -> str:
     wrong, looked = int(sight.wrong.sum()), max(sight.looked, int(sight.wrong.sum()))
     if not wrong:
         return "along a direction in all its entries"
+    if sight.x.size == 1:
+        return "its only entry"
     return f"{wrong} of {looked} entries" + (f" looked at, of {sight.x.size}" if looked < sight.x.size else "")
 
 

@@ -71,13 +71,14 @@ def _small_run(seed: int) -> tuple[Params, Params, Any]:
         params = params._replace(
             W_Q=params.W_Q - grads.W_Q * words, W_K=params.W_K - grads.W_K * words, W_O=params.W_O - grads.W_O
         )
-    return start, params, _telling(problem.sample(60, seed=(seed, 60)), start, params)[:6]
+    prompts = problem.sample(60, seed=(seed, 60))
+    return start, params, prompts[_telling(prompts, start, params)[:6]]
 
 
-def _telling(prompts: Any, *several: Params) -> Any:
-    """Those prompts that say something of attention: both signs, and neurons that tell labels apart, at each of the params."""
-    keep = [n for n in range(len(prompts)) if all(_tells(params, prompts[n]) for params in several)]
-    return prompts[keep]
+def _telling(prompts: Any, *several: Params) -> list[int]:
+    """The numbers of those prompts that say something of attention: both signs, and neurons that tell labels apart, at each of
+    the params. There may be none: a batch of none is no batch."""
+    return [n for n in range(len(prompts)) if all(_tells(params, prompts[n]) for params in several)]
 
 
 def _tells(params: Params, prompt: Any) -> bool:
@@ -158,11 +159,15 @@ def _random(rng: np.random.Generator, seed: int, problem: Problem, kind: Callabl
             rng.standard_normal((m, d_y)),
             rng.standard_normal(m) / np.sqrt(m),
         )
-        prompts = _telling(problem.sample(30, seed=(seed, n, 1)), reference.full(found))
-        if len(prompts) >= 3:
+        prompts = problem.sample(30, seed=(seed, n, 1))
+        telling = _telling(prompts, reference.full(found))
+        if len(telling) >= 3:
             concepts = "several concepts and noise" if problem is _NOISY else "one concept, no noise"
             yield Point(
-                f"random, {concepts} (d_x={d_x}, d_y={d_y}, L={problem.length}, m={m})", found, prompts[:3], holds
+                f"random, {concepts} (d_x={d_x}, d_y={d_y}, L={problem.length}, m={m})",
+                found,
+                prompts[telling[:3]],
+                holds,
             )
 
 
