@@ -289,3 +289,10 @@ def test_an_assertion_shows_what_a_developer_needs():
     text = str(failure.value)
     for words in ("disagree", "worst entry x[", "given", "expected", "dual", "sign", "either may be at fault"):
         assert words in text, text
+
+
+def test_a_wrong_choice_on_a_kink_is_listed_with_both_derivatives():
+    x = np.array([1.0, 0.0, -2.0])
+    report = nlicl.audit_gradient(lambda x: abs(x).sum(), lambda x: np.where(x == 0, 1.5, np.sign(x)), x)
+    (entry,) = report.arguments[0].wrong_entries
+    assert (entry["index"], entry["given"], entry["expected"], entry["between"]) == ([1], 1.5, 0.0, [-1.0, 1.0])

@@ -340,7 +340,8 @@ class _Judge:
                     return np.nan if one is None else one.middle
 
                 exact = self.witnesses[k].exact
-                one = estimate(slope, slope(0.0), 0.0 if exact else 1e-10 * abs(slope(0.0)))
+                base = slope(0.0)
+                one = estimate(slope, base, 0.0 if exact else 1e-10 * abs(base))
                 if one.up != one.down:
                     return None
                 found[0][k][index], found[1][k][index] = one.up / length / h, one.error / length / h

@@ -7,15 +7,13 @@ import numpy as np
 
 from .means import Means
 from .points import unit
-from .sight import CEILING, Place, Sight, norm
+from .sight import CEILING, SURELY, Place, Sight, norm
 from .slopes import Slope, only, tried
 
 __all__ = ["compared", "directions"]
 
 LOCATE = 12  # wrong entries that are searched for by halving
 HALVINGS = 400  # slopes for it
-SURELY = 100  # times its error, a difference that differences see is one where halving does not bring it to entries
-NUDGES = 3
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def compared(
     slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, step))
     if slope is None:
         return None
-    single = means.precision.eps > 1e-10
+    single = means.precision.single
     terms = given * step
     said, size = float(np.sum(terms)), norm(terms)
     error = means.precision.relative * size + means.precision.margin * norm(place.noise[k] * step)
@@ -93,10 +91,8 @@ def compared(
     off = abs(said - slope.middle)
     kink = slope.has_kink(size)
     if again and error < off < CEILING * max(size, abs(slope.middle)) and not kink:
-        for _ in range(NUDGES):
-            nudged, _ = tried(means.witnesses[k], means.nudged(place.x), only(place.x, k, step))
-            if nudged is not None:
-                error += means.precision.margin * abs(nudged.middle - slope.middle)
+        for nudged in means.nudged_slopes(place, k, only(place.x, k, step)):
+            error += means.precision.margin * abs(nudged - slope.middle)
     largest = max(size, abs(slope.middle), 1e-300)
     return _Off(said - slope.middle, error, off / largest, kink, not kink and off > error)
 
@@ -179,7 +175,7 @@ def blame(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ..
     sight.allowed[index] = max(relative, noise)
     scale = float(np.max(abs(place.given[k]), initial=0.0, where=np.isfinite(place.given[k])))
     rounds = 256 * means.precision.eps * scale
-    if means.precision.eps < 1e-10:
+    if not means.precision.single:
         rounds = float(means.precision.rounding(scale, place.noise[k])[index])
     if sight.allowed[index] < off <= rounds:
         if off > CEILING * abs(sight.expected[index]):

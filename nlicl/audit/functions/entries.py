@@ -4,13 +4,12 @@ import numpy as np
 
 from .means import Means
 from .points import unit
-from .sight import CEILING, Place, Sight, few, norm
+from .sight import CEILING, SURELY, Place, Sight, few, norm
 from .slopes import Slope, only, tried
 
 __all__ = ["judge", "kinks_together", "project"]
 
 TINY = 1e-307  # shares of numbers near the smallest are none
-SURELY = 100  # times its error, a difference that differences see is one where halving does not bring it to entries
 
 
 def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
@@ -24,7 +23,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
         sight.allowed[...] = np.maximum(blur, p.relative * size) + TINY
         off = abs(sight.given - sight.expected)
         suspects = seen & ~(off <= sight.allowed) & np.isfinite(sight.given)
-        slight = suspects & (off <= np.maximum((1e-2 if p.eps > 1e-10 else 1e-6) * scale, least))
+        slight = suspects & (off <= np.maximum((1e-2 if p.single else 1e-6) * scale, least))
     for index in few(slight, 50, off):
         sight.allowed[index] += means.wobble(place, k, sight, index)
     misses = 0
@@ -37,10 +36,8 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
             break
     slightly = np.asarray(seen & (off > sight.allowed) & (off <= p.rounding(scale, place.noise[k])))
     sight.allowed[slightly] = blur[slightly] = off[slightly]
-    single = (
-        p.eps > 1e-10
-    )  # of so few digits a sum may lose some that nudges do not show: it is not wrong, and not right
-    slight_in_single = np.asarray(seen & (off > sight.allowed) & single & (off <= 256 * p.eps * scale))
+    # Of so few digits a sum may lose some that nudges do not show: it is not wrong, and not right.
+    slight_in_single = np.asarray(seen & (off > sight.allowed) & p.single & (off <= 256 * p.eps * scale))
     sight.allowed[slight_in_single] = blur[slight_in_single] = off[slight_in_single]
     nothing = seen & (sight.given == 0) & (off <= 4 * p.eps * place.largest) & (off <= sight.rounding)
     nothing = np.asarray(nothing & means.sound(k))
@@ -51,7 +48,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
         coarse = seen & ~sight.wrong & (blur > CEILING * larger)
         # An exact zero that is given, and what is rounding beside the largest entry, has nothing to be told.
         told = (larger > sight.rounding) | (not means.sound(k) and bool(np.all(larger <= sight.rounding)))
-        coarse &= ((abs(sight.given) > p.zero * scale) & told) | slight_in_single | (slightly & ~np.asarray(single))
+        coarse &= ((abs(sight.given) > p.zero * scale) & told) | slight_in_single | (slightly & (not p.single))
     for index in sight.tied:  # several pieces meet, and what each entry does alone says nothing of them
         if sight.wrong[index]:
             sight.wrong[index] = False
@@ -73,7 +70,7 @@ def hidden_kink(means: Means, place: Place, k: int, sight: Sight, index: tuple[i
     """Whether an entry sits on a kink that an exact witness does not see: by rounding it is a little to one side."""
     if not means.witnesses[k].exact:
         return False
-    seen, h = means.differences_by(place, k, sight, index)
+    seen, h = means.differences_by(place, k, index)
     if not seen.known or seen.up == seen.down:
         return False
     sight.kinks[index] = Slope(seen.up / h, seen.down / h, seen.error / h, seen.ties)
@@ -124,13 +121,13 @@ def doubt_noisy(means: Means, place: Place, k: int, sight: Sight) -> None:
 
 def contradicted(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
     """Whether differences of the loss contradict what was given, too."""
-    seen, h = means.differences_by(place, k, sight, index)
+    seen, h = means.differences_by(place, k, index)
     return abs(sight.given[index] * h - seen.middle) > 3 * seen.error
 
 
 def confirmed(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
     """Whether differences of the loss side with what was given, and against the witness."""
-    seen, h = means.differences_by(place, k, sight, index)
+    seen, h = means.differences_by(place, k, index)
     if not seen.known or seen.up != seen.down:
         return False
     with_given = abs(sight.given[index] * h - seen.middle)

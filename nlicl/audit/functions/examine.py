@@ -101,7 +101,7 @@ class Examiner(Means):
             return
         sight.differences = abs(float(np.sum(sight.given * (step != 0) * step)) - theirs.middle) / size
         off = abs(mine.middle - theirs.middle)
-        limit = 1e-2 if self.precision.eps > 1e-10 else 1e-6
+        limit = 1e-2 if self.precision.single else 1e-6
         if theirs.error <= CEILING * size and off > 10 * theirs.error + limit * size:
             sight.conflict = off / size
 
@@ -109,7 +109,7 @@ class Examiner(Means):
         """Some entries by differences too, the smallest first: a loss that decides by its values may hide a derivative."""
         seen = [tuple(int(i) for i in index) for index in np.argwhere(~np.isnan(sight.expected))]
         for index in sorted(seen, key=lambda index: abs(sight.expected[index]))[:GUARDED]:
-            theirs, h = self.differences_by(place, k, sight, index)
+            theirs, h = self.differences_by(place, k, index)
             off, size = abs(sight.expected[index] * h - theirs.middle), abs(theirs.middle)
             if theirs.known and theirs.error <= CEILING * size and off > 10 * theirs.error + 1e-6 * size:
                 sight.conflict = off / size

@@ -51,14 +51,12 @@ class Means:
 
     def look(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> Slope | None:
         """The derivative by one entry."""
-        step = np.zeros(sight.x.shape)
-        step[index] = unit(place.x[k])[index]
-        slope, _ = tried(self.witnesses[k], place.x, only(place.x, k, step))
+        v, h = self.step(place, k, index)
+        slope, _ = tried(self.witnesses[k], place.x, v)
         sight.looked += 1
         if slope is None:
             sight.blind += 1
             return None
-        h = step[index]
         slope = Slope(slope.up / h, slope.down / h, slope.error / h, slope.ties)
         if slope.has_kink(abs(slope.middle)):
             sight.kinks[index] = slope
@@ -73,11 +71,16 @@ class Means:
         as a bisection does, whose steps have no derivative."""
         return self.witnesses[k].sound and self.witnesses[k].decisions < DECIDES
 
-    def differences_by(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> tuple[Slope, float]:
-        """(the derivative along a step at one entry by differences, the step's length)."""
-        step = np.zeros(sight.x.shape)
+    def step(self, place: Place, k: int, index: tuple[int, ...]) -> tuple[list[np.ndarray], float]:
+        """(a step at one entry, of its size; the step's length)."""
+        step = np.zeros(place.x[k].shape)
         step[index] = h = float(unit(place.x[k])[index])
-        return self.differences(place.x, only(place.x, k, step)), h
+        return only(place.x, k, step), h
+
+    def differences_by(self, place: Place, k: int, index: tuple[int, ...]) -> tuple[Slope, float]:
+        """(the derivative along a step at one entry by differences, the step's length)."""
+        v, h = self.step(place, k, index)
+        return self.differences(place.x, v), h
 
     def too_noisy(self, place: Place, k: int) -> bool:
         """Whether an argument is held against differences of a loss with noise: they take long steps, across kinks."""
@@ -85,25 +88,23 @@ class Means:
 
     def quotients(self, place: Place, k: int, index: tuple[int, ...]) -> tuple[float, float]:
         """The smallest and the largest difference quotient by one entry, to either side, with the rounding in them."""
-        step = np.zeros(place.x[k].shape)
-        step[index] = h = float(unit(place.x[k])[index])
-        f = along(self.function, place.x, only(place.x, k, step))
+        v, h = self.step(place, k, index)
+        f = along(self.function, place.x, v)
         base, noise = f(0.0), 4 * self.differences.noise(place.x)
         sides = [(t, (f(t) - base) / t) for size in QUOTIENTS for t in (size, -size)]
         return min(q - noise / abs(t) for t, q in sides) / h, max(q + noise / abs(t) for t, q in sides) / h
 
+    def nudged_slopes(self, place: Place, k: int, v: list[np.ndarray]) -> list[float]:
+        """The witness's derivative along v where the arguments are moved in their last bits."""
+        found = [tried(self.witnesses[k], self.nudged(place.x), v)[0] for _ in range(NUDGES)]
+        return [slope.middle for slope in found if slope is not None]
+
     def wobble(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> float:
         """How far the witness of an entry moves when the arguments do, in their last bits."""
-        step = np.zeros(sight.x.shape)
-        h = float(unit(place.x[k])[index])
-        step[index] = h
-        moved = 0.0
-        for _ in range(NUDGES):
-            slope = tried(self.witnesses[k], self.nudged(place.x), only(place.x, k, step))[0]
-            if slope is not None:
-                moved = max(moved, abs(slope.middle / h - sight.expected[index]))
+        v, h = self.step(place, k, index)
+        moved = max((abs(slope / h - sight.expected[index]) for slope in self.nudged_slopes(place, k, v)), default=0.0)
         if not self.witnesses[k].exact:  # another row of steps: an estimate of an error is an estimate
-            again = self.differences(place.x, only(place.x, k, step), first=0.19)
+            again = self.differences(place.x, v, first=0.19)
             if again.known:
                 return 3 * abs(again.middle / h - float(sight.expected[index])) + self.precision.margin * 0.1 * moved
         return self.precision.margin * moved

@@ -6,6 +6,7 @@ probabilities sum to 1.
 """
 
 from collections.abc import Callable, Collection
+from functools import partial
 
 import numpy as np
 
@@ -27,31 +28,40 @@ def neighbours(
     numbers are `kept` keep it everywhere.
     """
     found: list[tuple[list[np.ndarray], str]] = []
-    kinds = [_kind(array) if k not in kept else "" for k, array in enumerate(x)]
+    kinds = [_kind(array) for array in x]
+    left = [name if k not in kept else "" for k, (name, _) in enumerate(kinds)]
     for number in range(count):
-        leave = any(kinds) and number == count - 1
+        leave = any(left) and number == count - 1
         steps = [rng.standard_normal(array.shape) for array in x]
         for reach in REACH:
-            place = [
-                _moved(array, reach * step, not (leave and kind))
-                for array, step, kind in zip(x, steps, kinds, strict=True)
-            ]
+            place = []
+            for array, step, (_, alike), leaves in zip(x, steps, kinds, left, strict=True):
+                moved = like(array, array + unit(array) * np.clip(reach * step, -0.9, 0.9))
+                place.append(moved if leave and leaves else like(array, alike(moved)))
             if defined(place):
-                found.append((place, next(filter(None, kinds)) if leave else ""))
+                found.append((place, next(filter(None, left)) if leave else ""))
                 break
     return found
 
 
-def _kind(array: np.ndarray) -> str:
-    """What makes an array one of its kind, in words; empty if nothing does."""
+def _kind(array: np.ndarray) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+    """(what makes an array one of its kind, in words; what makes another array one of it). Empty if nothing does."""
     if is_symmetric(array):
-        return "symmetric"
-    for axis in (None, *range(array.ndim)):
-        if array.size > 1 and _all_one(np.sum(array * array, axis=axis)) and not _all_one(np.abs(array)):
-            return "of norm 1"
-        if array.size > 1 and (array >= 0).all() and _all_one(np.sum(array, axis=axis)) and not _all_one(array):
-            return "of sum 1"
-    return ""
+        return "symmetric", lambda moved: np.tril(moved) + np.tril(moved, -1).T
+    for axis in (None, *range(array.ndim)) if array.size > 1 else ():
+        if _all_one(np.sum(array * array, axis=axis)) and not _all_one(np.abs(array)):
+            return "of norm 1", partial(_of_norm_one, axis=axis)
+        if (array >= 0).all() and _all_one(np.sum(array, axis=axis)) and not _all_one(array):
+            return "of sum 1", partial(_of_sum_one, axis=axis)
+    return "", lambda moved: moved
+
+
+def _of_norm_one(moved: np.ndarray, axis: int | None) -> np.ndarray:
+    return moved / np.sqrt(np.sum(moved * moved, axis=axis, keepdims=True))
+
+
+def _of_sum_one(moved: np.ndarray, axis: int | None) -> np.ndarray:
+    return moved / np.sum(moved, axis=axis, keepdims=True)
 
 
 def is_symmetric(array: np.ndarray) -> bool:
@@ -75,21 +85,6 @@ def like(array: np.ndarray, values: np.ndarray) -> np.ndarray:
     made = np.empty_like(array)
     made[...] = values
     return made
-
-
-def _moved(array: np.ndarray, step: np.ndarray, alike: bool) -> np.ndarray:
-    """An array a step away, one of the same kind if asked."""
-    moved = like(array, array + unit(array) * np.clip(step, -0.9, 0.9))
-    if not alike:
-        return moved
-    if is_symmetric(array):
-        return like(array, np.tril(moved) + np.tril(moved, -1).T)
-    for axis in (None, *range(array.ndim)):
-        if array.size > 1 and _all_one(np.sum(array * array, axis=axis)) and not _all_one(np.abs(array)):
-            return like(array, moved / np.sqrt(np.sum(moved * moved, axis=axis, keepdims=True)))
-        if array.size > 1 and (array >= 0).all() and _all_one(np.sum(array, axis=axis)) and not _all_one(array):
-            return like(array, moved / np.sum(moved, axis=axis, keepdims=True))
-    return moved
 
 
 def _all_one(values: np.ndarray) -> bool:

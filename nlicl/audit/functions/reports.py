@@ -23,12 +23,14 @@ def argument_report(name: str, function: Function, shape: tuple[int, ...], draws
 def report_on(
     summary: Summary, k: int, function: Function, precision: Precision, shape: tuple[int, ...]
 ) -> ArgumentReport:
+    """The report on argument k."""
     report = argument_report(summary.names[k], function, shape, len(summary.places))
     report.points = [place.label for place in summary.places] or ["x"]
-    report.verdict, report.reason = decide(summary.of_argument(k, precision))
+    evidence = summary.of_argument(k, precision)
+    report.verdict, report.reason = decide(evidence)
     if not summary.sights[k]:
         return report
-    if report.verdict == "undetermined" and report.reason.endswith(" is zero"):
+    if evidence.idle and report.reason == evidence.idle:
         report.verdict, report.reason = "agree", "zero, up to rounding"
     witness, sights = summary.witnesses[k], summary.sights[k]
     report.witness, report.why = witness.name, witness.why
@@ -82,30 +84,22 @@ def _worst(sight: Sight, off: np.ndarray, number: int) -> dict[str, object] | No
         sight.wrong, np.where(np.isnan(relative), np.inf, relative) + 1.0, np.nan_to_num(relative, nan=-1.0) / 1e300
     )
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(relative)), relative.shape))
+    return _entry(sight, index, number)
+
+
+def _entry(sight: Sight, index: tuple[int, ...], number: int) -> dict[str, object]:
+    """An entry with what was given and expected; on a kink the middle of both derivatives, and what lies between them."""
     slope = sight.kinks.get(index)
     expected = float(slope.middle if slope else sight.expected[index])
-    found: dict[str, object] = {
-        "index": list(index),
-        "given": float(sight.given[index]),
-        "expected": expected,
-        "draw": number,
-    }
-    if slope:
-        found["between"] = sorted((slope.up, slope.down))
-    return found
+    place: dict[str, object] = {"draw": number, "index": list(index)}
+    place |= {"given": float(sight.given[index]), "expected": expected}
+    return place | ({"between": sorted((slope.up, slope.down))} if slope else {})
 
 
 def _wrong_entries(sight: Sight, number: int, most: int = 20) -> list[dict[str, object]]:
     """The wrong entries, at most so many, the worst first."""
-    found = []
-    for index in map(tuple, np.argwhere(sight.wrong)):
-        expected = sight.kinks[index].middle if index in sight.kinks else float(sight.expected[index])
-        off = abs(float(sight.given[index]) - expected)
-        entry = {
-            "draw": number,
-            "index": [int(i) for i in index],
-            "given": float(sight.given[index]),
-            "expected": expected,
-        }
-        found.append((off if off == off else np.inf, entry))
-    return [entry for _, entry in sorted(found, key=lambda pair: -pair[0])[:most]]
+    wrong = [tuple(int(i) for i in index) for index in np.argwhere(sight.wrong)]
+    entries = [_entry(sight, index, number) for index in wrong]
+    off = [abs(float(entry["given"]) - float(entry["expected"])) for entry in entries]  # type: ignore[arg-type]
+    order = sorted(range(len(entries)), key=lambda n: -np.inf if np.isnan(off[n]) else -off[n])
+    return [entries[n] for n in order[:most]]

@@ -76,32 +76,33 @@ class Audit:
     def own_places(self, x: list[np.ndarray], given: list[np.ndarray], points: list[list[np.ndarray]] | None) -> None:
         """x and the places beside it, with the gradients there."""
         wide = [array.astype(np.float64) for array in x]
-        near = abs(self.function.real(wide) - self.function.real(x)) <= 1e-3 * (1 + abs(self.function.real(x)))
-        self.widen = near and any(array.dtype != np.float64 for array in x)
+        self.widen = False
+        if any(array.dtype != np.float64 for array in x):
+            value = self.function.real(x)
+            self.widen = abs(self.function.real(wide) - value) <= 1e-3 * (1 + abs(value))
         self.labels = ["x"]
         self.places = [(x, given)]
-        chosen_by_user = points is not None
+        self.chosen_by_user = points is not None
         self.lacks = [""]
         if points is not None:
             beside = [(place, "") for place in points]
         else:
             beside = neighbours(x, self.defined, NEIGHBOURS, self.rng, self.projections)
         for number, (place, lacks) in enumerate(beside):
-            there = self.function.at(place)[1] if chosen_by_user else self.function.gradient_or_none(place)
+            there = self.function.at(place)[1] if self.chosen_by_user else self.function.gradient_or_none(place)
             if there is None:
                 self.summary.raises = True
                 continue
             self.places.append((place, there))
             self.lacks.append(lacks)
-            self.labels.append(f"points[{number}]" if chosen_by_user else f"near x ({number + 1})")
+            self.labels.append(f"points[{number}]" if self.chosen_by_user else f"near x ({number + 1})")
         fixed = all(
             np.array_equal(one, other, equal_nan=True)
             for _, there in self.places[1:]
             for one, other in zip(given, there, strict=True)
         )
-        if (
-            fixed and not chosen_by_user
-        ):  # right for a linear loss; or an array that was computed before, for this x alone
+        # Right for a linear loss; or an array that was computed before, for this x alone.
+        if fixed and not self.chosen_by_user:
             self.lacks[1:] = [CONSTANT] * len(self.lacks[1:])
 
     def defined(self, place: list[np.ndarray]) -> bool:
@@ -149,7 +150,7 @@ class Audit:
         if number and self.summary.sights[k][0].wrong.any():
             wrong = np.argwhere(self.summary.sights[k][0].wrong)[:20]
             return self.examiner.entries(place, k, most, [tuple(int(i) for i in index) for index in wrong])
-        if number == 0 or self.labels[number].startswith("points"):
+        if number == 0 or self.chosen_by_user:
             return self.examiner.entries(place, k, most)
         at_x = self.summary.sights[k][0]
         kinks = {index: (float(at_x.given[index]), abs(slope.up - slope.down)) for index, slope in at_x.kinks.items()}

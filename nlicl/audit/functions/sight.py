@@ -7,9 +7,10 @@ import numpy as np
 from .points import unit
 from .slopes import Slope
 
-__all__ = ["CEILING", "Place", "Precision", "Sight", "few", "norm"]
+__all__ = ["CEILING", "SURELY", "Place", "Precision", "Sight", "few", "norm"]
 
 CEILING = 1e-3  # no entry is called right that could be wrong by more
+SURELY = 100  # times its error, a difference that differences see is one where halving does not bring it to entries
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,18 @@ class Precision:
         return cls(eps, 3e-4, 1e-3) if single else cls(eps, 1e-10, 0.0)
 
     @property
+    def single(self) -> bool:
+        """Whether that is float32's."""
+        return self.eps > 1e-10
+
+    @property
     def margin(self) -> float:
         """Times the largest change that nudges make: what rounding may do elsewhere. Of few digits less can be given away."""
-        return 4.0 if self.eps > 1e-10 else 30.0
+        return 4.0 if self.single else 30.0
 
     def rounding(self, scale: float, noise: np.ndarray) -> np.ndarray:
         """What an entry of a right gradient may be off by although nudges do not show it: a sum of large terms rounds so."""
-        if self.eps > 1e-10:
+        if self.single:
             return np.minimum(64 * self.eps * scale, 32 * noise)
         return np.full(noise.shape, 4 * self.eps * scale)
 

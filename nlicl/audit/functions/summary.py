@@ -1,4 +1,4 @@
-"""What was seen of all arguments at all places, as evidence for a verdict, as sentences, and as reports."""
+"""What was seen of all arguments at all places, as evidence for a verdict and as sentences."""
 
 from collections.abc import Sequence
 
@@ -255,7 +255,7 @@ def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:
         index = sight.coarse[0]
         place = f"{name}{list(index)}" if index else name
         rest = f", and {len(sight.coarse) - 1} more" if len(sight.coarse) > 1 else ""
-        single = precision.eps > 1e-10
+        single = precision.single
         why = (
             "loss or gradient computes in float32, which has 7 digits; differences of it have 3. Audit in float64 (.double(), "
             "jax_enable_x64)"
