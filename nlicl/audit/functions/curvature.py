@@ -5,20 +5,17 @@ differences. Where it is wrong, second derivatives come from the loss alone.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from ...core.errors import InvalidInput, InvalidType, InvalidValue
-from ..answer import describe
+from ...core.errors import InvalidInput, InvalidValue
 from ..comparison import item
-from ..dual import lift, parts, recording
 from ..patterns import explain_product
 from ..report.gradient import GradientReport, ProductReport
 from .differences import Estimate, estimate
 from .function import Function, OutOfTime
 from .points import unit
-from .slopes import Witness, only, quiet, step_length, tried
+from .slopes import Witness, only, step_length, tried
 
 __all__ = ["judge_hessian"]
 
@@ -31,8 +28,6 @@ NO_HESSIAN = "x sits on a kink of the loss or of its gradient, where there is no
 def judge_hessian(
     function: Function,
     places: list[list[np.ndarray]],
-    product: Callable[..., Any] | None,
-    matrix: Callable[..., Any] | None,
     report: GradientReport,
     witnesses: Sequence[Witness],
     rng: np.random.Generator,
@@ -44,8 +39,6 @@ def judge_hessian(
     ----------
     places : list of places
         x, and one beside it, where what is right at x by chance is wrong.
-    product, matrix : callable or None
-        hessian_vector and hessian of `audit_gradient`.
     report : GradientReport
         The verdict on the gradient, which decides where second derivatives come from.
     witnesses : sequence of Witness
@@ -61,9 +54,9 @@ def judge_hessian(
     worst: ProductReport | None = None
     for x in places if right else places[:1]:
         judge = _Judge(function, [array.astype(np.float64) for array in x], witnesses, right, eps)
-        given: list[_Products | _Matrix] = [_Products(function, x, product)] if product is not None else []
-        if matrix is not None:
-            given.append(_Matrix(function, x, matrix))
+        given: list[_Products | _Matrix] = [_Products(function, x)] if function.has_product else []
+        if function.has_matrix:
+            given.append(_Matrix(function, x))
         for found in (judge.of(one, rng) for one in given):
             if worst is None or (worst.verdict == "agree" and (found.verdict == "disagree" or x is places[0])):
                 worst = found
@@ -76,53 +69,21 @@ class _Products:
 
     diagonal = False
 
-    def __init__(self, function: Function, x: list[np.ndarray], product: Callable[..., Any]) -> None:
-        self.function, self.x, self.product = function, x, product
+    def __init__(self, function: Function, x: list[np.ndarray]) -> None:
+        self.function, self.x = function, x
 
     def times(self, v: list[np.ndarray]) -> list[np.ndarray]:
-        try:
-            returned, _ = self.function.arguments.call(self.product, self.x, along=v)
-        except Exception as error:
-            raise InvalidValue(
-                f"hessian_vector raises {describe(error)}; expected hessian_vector(x, v), of several arguments "
-                "hessian_vector(*x, *v), to return the Hessian times v. Give hessian= for a matrix."
-            ) from error
-        try:
-            return [array.astype(float) for array in self.function.arguments.gradient(returned)]
-        except InvalidInput as error:
-            text = str(error).replace("gradient returns", "hessian_vector returns")
-            raise type(error)(
-                f"{text} Of several arguments, an array for each; a matrix is given by hessian=."
-            ) from None
+        return self.function.product(self.x, v)
 
 
 class _Matrix:
     """hessian(x): a matrix by all entries, dense or sparse, or its diagonal."""
 
-    def __init__(self, function: Function, x: list[np.ndarray], matrix: Callable[..., Any]) -> None:
-        try:
-            value, _ = function.arguments.call(matrix, x)
-        except Exception as error:
-            raise InvalidValue(
-                f"hessian raises {describe(error)} at x; expected hessian(x), a matrix or its diagonal."
-            ) from error
-        value = value.toarray() if hasattr(value, "toarray") else value
+    def __init__(self, function: Function, x: list[np.ndarray]) -> None:
+        array = function.matrix(x)
         self.shapes = [array.shape for array in x]
         self.sizes = [array.size for array in x]
         n = sum(self.sizes)
-        if (
-            isinstance(value, (list, tuple))
-            and len(x) > 1
-            and [getattr(part, "shape", None) for part in value] == self.shapes
-        ):
-            value = np.concatenate([np.ravel(part) for part in value])
-        try:
-            given = np.asarray(value)
-        except ValueError:
-            raise InvalidValue("hessian returns rows of unequal lengths; expected a matrix or its diagonal.") from None
-        if given.dtype.kind not in "fiub":
-            raise InvalidType(f"hessian returns {given.dtype}; expected real numbers.")
-        array: np.ndarray = given.astype(float)
         square = (n, n) if len(x) > 1 else (*self.shapes[0], *self.shapes[0])
         self.diagonal = array.shape not in ((n, n), square)
         self.array: np.ndarray = array.reshape(-1) if self.diagonal else array.reshape(n, n)
@@ -188,7 +149,7 @@ class _Judge:
         given: _Products | _Matrix,
     ) -> None:
         """Enter one product's errors into the report."""
-        for k, name in enumerate(self.function.arguments.names):
+        for k, name in enumerate(self.function.names):
             scale = float(np.max(abs(expected[k]))) or max(float(np.max(abs(part))) for part in expected) or 1.0
             with np.errstate(all="ignore"):
                 off = abs(said[k] - expected[k])
@@ -206,7 +167,7 @@ class _Judge:
                     "expected": float(expected[k][worst]),
                 }
                 diagonal = self.diagonal() if not given.diagonal else None
-                names = self.function.arguments.names
+                names = self.function.names
                 bad = [(n, a) for n, a in zip(names, said, strict=True) if not np.isfinite(a).all()]
                 if bad:
                     report.diagnosis = [item("entries", f"it returns NaN or infinity by {bad[0][0]}")]
@@ -253,8 +214,8 @@ class _Judge:
         if not self.gradient_right:
             return self.from_loss(v)
         try:
-            up, ties = self.pushed(v)
-            down = up if not ties else [-array for array in self.pushed([-part for part in v])[0]]
+            up, ties = self.function.pushed(self.x, v)
+            down = up if not ties else [-array for array in self.function.pushed(self.x, [-part for part in v])[0]]
         except (InvalidInput, OutOfTime):
             raise
         except Exception:
@@ -265,28 +226,6 @@ class _Judge:
         if not all(np.isfinite(array).all() for array in up):
             return self.from_gradient(v)
         return up, [np.zeros(array.shape) for array in up]
-
-    def pushed(self, v: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
-        """Dual numbers through the gradient: (its derivative to the side of +v, ties)."""
-        leaves = [lift(array, part) for array, part in zip(self.x, v, strict=True)]
-        with recording() as record, quiet():
-            self.function.value(leaves)
-            returned = self.function.raw_gradient(leaves)
-        found = []
-        for value, array in zip(self.each(returned), self.x, strict=True):
-            tangent = parts(value)[1]
-            found.append(np.zeros(array.shape) if tangent is None else np.asarray(tangent, float).reshape(array.shape))
-        return found, record.ties
-
-    def each(self, returned: Any) -> list[Any]:
-        """What a gradient returned, part by part; TypeError if it is no plain form."""
-        if len(self.x) == 1 and not isinstance(returned, (list, tuple, dict)):
-            return [returned]
-        if isinstance(returned, dict):
-            return [returned[name] for name in self.function.arguments.names]
-        if isinstance(returned, (list, tuple)) and len(returned) == len(self.x):
-            return list(returned)
-        raise TypeError("the gradient's form cannot be read through dual numbers")
 
     def from_gradient(self, v: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
         """Extrapolated differences of the gradient, entry by entry from the same values."""

@@ -1,35 +1,69 @@
-"""A loss and a gradient as the audit calls them: on fresh copies, counted, within a time limit; and how they behave.
-
-A verdict means something only if loss and gradient are functions: the same numbers at the same place, whatever was called
-before. That is tried first.
-"""
+"""A loss and a gradient as the audit calls them: on fresh copies, counted, within a time limit."""
 
 import inspect
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.errors import InvalidInput, InvalidValue
+from ...core.errors import InvalidInput, InvalidType, InvalidValue
 from ..answer import describe
+from ..dual import lift, parts, recording
 from ..forms import Arguments
 
-__all__ = ["Conduct", "Function", "OutOfTime", "conduct"]
+__all__ = ["DualValue", "Function", "OutOfTime", "quiet"]
 
-HARMLESS = 1e-9  # a value that differs by so much from call to call has noise; one that differs by more is random
-LEAST_CALLS, MOST_CALLS = 6, 16
-PATIENCE = 0.3  # seconds for calls beyond the least
+STEP = 1e-40  # of the complex step
 
 
 class OutOfTime(Exception):
     """The time limit is over."""
 
 
+class quiet(warnings.catch_warnings):
+    """No word of the user's function about places that the audit chose."""
+
+    def __enter__(self) -> Any:
+        entered = super().__enter__()
+        warnings.simplefilter("ignore")
+        self.errstate = np.errstate(all="ignore")
+        self.errstate.__enter__()
+        return entered
+
+    def __exit__(self, *error: Any) -> None:
+        self.errstate.__exit__(*error)
+        super().__exit__(*error)
+
+
+class DualValue(NamedTuple):
+    """What the loss returns for dual numbers, and what was seen on the way (`dual.Record`).
+
+    Attributes
+    ----------
+    value : NumPy scalar
+        The loss.
+    slope : float
+        Its derivative on the side of the direction.
+    ties, decisions : int
+        Pairs of equal numbers that the direction parts; comparisons of single numbers.
+    threshold, condition : float
+        The largest small constant that was compared with; the largest condition number of a matrix that was inverted.
+    """
+
+    value: Any
+    slope: float
+    ties: int
+    decisions: int
+    threshold: float
+    condition: float
+
+
 class Function:
-    """Loss and gradient of one list of arrays.
+    """Loss and gradient of one list of arrays, and their second derivatives where they are given.
+
+    The audit calls the reader's functions through this class alone, and gets numbers and arrays.
 
     Parameters
     ----------
@@ -39,18 +73,29 @@ class Function:
     gradient : callable, or True if `loss` returns (loss, gradient)
     timeout : float or None
         Seconds from now on after which a call raises OutOfTime instead.
+    product, matrix : callable, optional
+        hessian_vector(x, v) and hessian(x).
     """
 
     def __init__(
-        self, arguments: Arguments, loss: Callable[..., Any], gradient: Callable[..., Any] | bool, timeout: float | None
+        self,
+        arguments: Arguments,
+        loss: Callable[..., Any],
+        gradient: Callable[..., Any] | bool,
+        timeout: float | None,
+        product: Callable[..., Any] | None = None,
+        matrix: Callable[..., Any] | None = None,
     ) -> None:
-        self.arguments, self._loss, self._gradient = arguments, loss, gradient
+        self._arguments, self._loss, self._gradient = arguments, loss, gradient
+        self._product, self._matrix = product, matrix
+        self.names, self.arrays = arguments.names, arguments.arrays
+        self.has_product, self.has_matrix = product is not None, matrix is not None
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self.calls = {"loss": 0, "gradient": 0}
         self.altered: set[str] = set()
 
     @property
-    def functions(self) -> tuple[Callable[..., Any], ...]:
+    def _functions(self) -> tuple[Callable[..., Any], ...]:
         """Loss and gradient, or the one that returns both."""
         return (self._loss, self._gradient) if callable(self._gradient) else (self._loss,)
 
@@ -63,7 +108,7 @@ class Function:
     @property
     def source(self) -> str:
         """Where the gradient stands: its name and file."""
-        gradient = self.functions[-1]
+        gradient = self._functions[-1]
         file = _attribute(_attribute(gradient, "__code__"), "co_filename") or ""
         return " of ".join(
             filter(None, (getattr(gradient, "__name__", type(gradient).__name__), file.rsplit("/", 1)[-1]))
@@ -73,16 +118,76 @@ class Function:
     def code(self) -> str:
         """The gradient's source text; empty where Python does not know it."""
         try:
-            return inspect.getsource(self.functions[-1])
+            return inspect.getsource(self._functions[-1])
         except Exception:  # what Python does not know, or attributes that raise
             return ""
 
-    def value(self, leaves: Sequence[Any], opened: Callable[[Any], Any] | None = None) -> Any:
-        """The loss at these arrays, real, complex or dual; whatever it raises. `opened` is done to what it returns first."""
+    @property
+    def closure_sizes(self) -> dict[str, int]:
+        """Lengths of arrays that loss and gradient know from around them: the number of samples, say."""
+        found: dict[str, int] = {}
+        for one in self._functions:
+            try:
+                around = inspect.getclosurevars(inspect.unwrap(one))
+            except Exception:  # no function of Python's, or attributes that raise
+                continue
+            for name, value in {**around.nonlocals, **around.globals}.items():
+                if isinstance(value, np.ndarray):
+                    found.update({f"{name}.shape[{axis}]": size for axis, size in enumerate(value.shape) if size > 1})
+        return found
+
+    def value(self, leaves: Sequence[Any]) -> Any:
+        """The loss at these arrays; whatever it raises."""
+        return self._value(leaves)
+
+    def _value(self, leaves: Sequence[Any], opened: Callable[[Any], Any] | None = None) -> Any:
+        """The loss at real, complex or dual arrays. `opened` is done to what it returns first."""
         returned = self._call("loss", self._loss, leaves)
         if self._gradient is True:
-            returned = self.arguments.split_pair(returned)[0]
-        return self.arguments.number(returned if opened is None else opened(returned))
+            returned = self._arguments.split_pair(returned)[0]
+        return self._arguments.number(returned if opened is None else opened(returned))
+
+    def dual(
+        self,
+        leaves: Sequence[np.ndarray],
+        v: Sequence[np.ndarray],
+        carrier: int | None = None,
+        conditions: bool = False,
+    ) -> DualValue:
+        """The loss through dual numbers that carry v, in all arguments or in one of them.
+
+        Raises
+        ------
+        NotCarried, TypeError
+            The loss does not take them; whatever else it raises.
+        """
+        with recording(float_result=True, conditions=conditions) as record, quiet():
+            value = self._value(
+                [
+                    lift(leaf, step.astype(leaf.dtype)) if carrier in (None, k) else leaf
+                    for k, (leaf, step) in enumerate(zip(leaves, v, strict=True))
+                ],
+                record.returned,
+            )
+        if record.refused:
+            raise TypeError("the loss catches the error of what cannot carry a derivative, and goes another way")
+        number, tangent = parts(value)
+        slope = 0.0 if tangent is None else float(tangent)
+        return DualValue(
+            np.asarray(number)[()], slope, record.ties, record.scalars, record.threshold, float(record.condition)
+        )
+
+    def complex_step(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], carrier: int | None = None) -> float:
+        """Im f(x + ihv)/h, in all arguments or in one of them; whatever the loss raises."""
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            value = self._value(
+                [
+                    leaf + 1j * STEP * step if carrier in (None, k) else leaf
+                    for k, (leaf, step) in enumerate(zip(leaves, v, strict=True))
+                ]
+            )
+        return float(np.imag(value)) / STEP
 
     def real(self, leaves: Sequence[np.ndarray]) -> float:
         """The loss at a place where it may be undefined: NaN there."""
@@ -99,11 +204,11 @@ class Function:
     def gradient(self, leaves: Sequence[np.ndarray], loss_first: bool = True) -> list[np.ndarray]:
         """The gradient, an array for each argument; the loss is called first, since it may store what the gradient needs."""
         if self._gradient is True:
-            return self.arguments.gradient(self.arguments.split_pair(self._call("loss", self._loss, leaves))[1])
+            return self._arguments.gradient(self._arguments.split_pair(self._call("loss", self._loss, leaves))[1])
         if loss_first:
             self._call("loss", self._loss, leaves)
         assert callable(self._gradient)
-        return self.arguments.gradient(self._call("gradient", self._gradient, leaves))
+        return self._arguments.gradient(self._call("gradient", self._gradient, leaves))
 
     def gradient_or_none(self, leaves: Sequence[np.ndarray]) -> list[np.ndarray] | None:
         """The gradient at a place where it may be undefined: None there."""
@@ -116,18 +221,97 @@ class Function:
         except (Exception, SystemExit):
             return None
 
-    def raw_gradient(self, leaves: Sequence[Any]) -> Any:
-        """What the gradient returns on dual or complex arrays, unread; the loss is called first on real ones."""
-        if self._gradient is True:
-            return self.arguments.split_pair(self._call("loss", self._loss, leaves))[1]
-        assert callable(self._gradient)
-        return self._call("gradient", self._gradient, leaves)
+    def pushed(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
+        """Dual numbers through the gradient: (its derivative to the side of +v, ties).
+
+        Raises
+        ------
+        TypeError
+            They do not go through it; whatever else it raises.
+        """
+        lifted = [lift(array, part) for array, part in zip(leaves, v, strict=True)]
+        with recording() as record, quiet():
+            self._value(lifted)
+            name, function = ("loss", self._loss) if self._gradient is True else ("gradient", self._gradient)
+            assert callable(function)
+            returned = self._call(name, function, lifted)
+            returned = self._arguments.split_pair(returned)[1] if self._gradient is True else returned
+        found = []
+        for value, array in zip(self._each(returned), leaves, strict=True):
+            tangent = parts(value)[1]
+            found.append(np.zeros(array.shape) if tangent is None else np.asarray(tangent, float).reshape(array.shape))
+        return found, record.ties
+
+    def _each(self, returned: Any) -> list[Any]:
+        """What a gradient returned, part by part; TypeError if it is no plain form."""
+        if len(self.names) == 1 and not isinstance(returned, (list, tuple, dict)):
+            return [returned]
+        if isinstance(returned, dict):
+            return [returned[name] for name in self.names]
+        if isinstance(returned, (list, tuple)) and len(returned) == len(self.names):
+            return list(returned)
+        raise TypeError("the gradient's form cannot be read through dual numbers")
+
+    def product(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """hessian_vector(x, v), an array for each argument.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It raises, or returns something else.
+        """
+        assert self._product is not None
+        try:
+            returned, _ = self._arguments.call(self._product, leaves, along=v)
+        except Exception as error:
+            raise InvalidValue(
+                f"hessian_vector raises {describe(error)}; expected hessian_vector(x, v), of several arguments "
+                "hessian_vector(*x, *v), to return the Hessian times v. Give hessian= for a matrix."
+            ) from error
+        try:
+            return [array.astype(float) for array in self._arguments.gradient(returned)]
+        except InvalidInput as error:
+            text = str(error).replace("gradient returns", "hessian_vector returns")
+            raise type(error)(
+                f"{text} Of several arguments, an array for each; a matrix is given by hessian=."
+            ) from None
+
+    def matrix(self, leaves: Sequence[np.ndarray]) -> np.ndarray:
+        """hessian(x), dense: a matrix by all entries, or its diagonal; its shape is not looked at.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It raises, or returns no array of real numbers.
+        """
+        assert self._matrix is not None
+        try:
+            value, _ = self._arguments.call(self._matrix, leaves)
+        except Exception as error:
+            raise InvalidValue(
+                f"hessian raises {describe(error)} at x; expected hessian(x), a matrix or its diagonal."
+            ) from error
+        value = value.toarray() if hasattr(value, "toarray") else value
+        shapes = [array.shape for array in leaves]
+        if (
+            isinstance(value, (list, tuple))
+            and len(leaves) > 1
+            and [getattr(part, "shape", None) for part in value] == shapes
+        ):
+            value = np.concatenate([np.ravel(part) for part in value])
+        try:
+            given = np.asarray(value)
+        except ValueError:
+            raise InvalidValue("hessian returns rows of unequal lengths; expected a matrix or its diagonal.") from None
+        if given.dtype.kind not in "fiub":
+            raise InvalidType(f"hessian returns {given.dtype}; expected real numbers.")
+        return given.astype(float)
 
     def _call(self, name: str, function: Callable[..., Any], leaves: Sequence[Any]) -> Any:
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise OutOfTime
         self.calls[name] += 1
-        returned, altered = self.arguments.call(function, leaves)
+        returned, altered = self._arguments.call(function, leaves)
         self.altered |= {f"{name} altered its argument {argument} in place" for argument in altered}
         return returned
 
@@ -171,91 +355,3 @@ def _attribute(thing: Any, name: str) -> Any:
         return getattr(thing, name, None)
     except Exception:
         return None
-
-
-@dataclass
-class Conduct:
-    """How loss and gradient behave when they are called again.
-
-    Attributes
-    ----------
-    objection : str
-        Why no verdict is possible, in one sentence; empty if they are functions.
-    remarks : list of str
-        What else was seen.
-    noise : float
-        The largest difference of two values of the loss at x.
-    """
-
-    objection: str = ""
-    remarks: list[str] = field(default_factory=list)
-    noise: float = 0.0
-
-
-def conduct(function: Function, x: Sequence[np.ndarray], value: float, given: list[np.ndarray]) -> Conduct:
-    """Call both again at x, and gradient after the loss of another place."""
-    found = Conduct()
-    began = time.monotonic()
-    for number in range(MOST_CALLS):
-        if number >= LEAST_CALLS and time.monotonic() - began > PATIENCE:
-            break
-        number_again, again_given = function.at(x)
-        again = float(number_again)
-        off = abs(again - value)
-        if not off <= HARMLESS * max(abs(again), abs(value)):
-            found.objection = (
-                f"loss(x) gave {value:.9g} and then {again:.9g} at the same x: it is not deterministic, or it has state. Fix "
-                "the seed, the mask or the batch"
-            )
-            return found
-        found.noise = max(found.noise, off)
-        found.objection = _changed(function, given, again_given)
-        if found.objection:
-            return found
-    if found.noise:
-        found.remarks.append(f"loss(x) differs by {found.noise:.0e} from call to call")
-    elsewhere = [array + 0.01 * (abs(array) + 1e-3) for array in x]
-    if np.isfinite(function.real(elsewhere)):
-        try:
-            stale = function.gradient(x, loss_first=False)
-        except InvalidInput:
-            raise
-        except Exception:
-            stale = given
-        if _distance(given, stale) > HARMLESS:
-            found.remarks.append(
-                "gradient depends on the last call of loss: it stores activations; the audit calls loss(x) before gradient(x)"
-            )
-            again_given = function.gradient(x)
-            if _distance(given, again_given) > HARMLESS:
-                found.objection = "gradient(x) changes with what was called before it, even after loss(x): it has state"
-    return found
-
-
-def _changed(function: Function, given: list[np.ndarray], again: list[np.ndarray]) -> str:
-    """What to say of two gradients at the same place."""
-    if _distance(given, again) <= HARMLESS:
-        return ""
-    names = function.arguments.names
-    k = max(range(len(given)), key=lambda k: _distance(given[k : k + 1], again[k : k + 1]))
-    off = np.abs(again[k] - given[k])
-    index = np.unravel_index(int(np.argmax(np.where(np.isnan(off), np.inf, off))), off.shape)
-    first, second = given[k][index], again[k][index]
-    place = names[k] + (f"[{', '.join(str(int(i)) for i in index)}]" if index else "")
-    text = f"gradient(x) gave {first:.9g} and then {second:.9g} at the same x, by {place}: "
-    if _distance([2.0 * array for array in given], again) < 1e-6:
-        return text + "it adds up from call to call. Set its buffer to zero first"
-    size = float(abs(second - first) / max(abs(first), abs(second))) if first == first and second == second else np.nan
-    return text + f"it differs by {size:.0e} from call to call. It is random, or it has state"
-
-
-def _distance(one: list[np.ndarray], other: list[np.ndarray]) -> float:
-    """The largest difference of two lists of arrays, relative to the largest entry of its array; NaN equals NaN."""
-    worst = 0.0
-    for a, b in zip(one, other, strict=True):
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        if not same.all():
-            with np.errstate(all="ignore"):
-                off = np.abs(np.where(same, 0.0, b - a)) / max(np.max(np.abs(a)), np.max(np.abs(b)), 1e-300)
-            worst = max(worst, float(np.max(np.where(np.isnan(off), np.inf, off))))
-    return worst

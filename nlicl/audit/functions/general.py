@@ -112,12 +112,12 @@ def audit_gradient(
     if timeout is not None:
         seconds("timeout", timeout, ", or None for no limit")
     arguments = Arguments(x, names, wrt, loss=loss)
-    function = Function(arguments, loss, gradient, timeout)
+    function = Function(arguments, loss, gradient, timeout, hessian_vector, hessian)
     audit = Audit(function, tolerance, entries, seed, progress)
     audit.projections = _projections(arguments, tangent, symmetric)
     report = audit.run(None if points is None else _points(points, names, wrt, loss, arguments))
     if hessian_vector is not None or hessian is not None:
-        report = audit.with_hessian(report, hessian_vector, hessian)
+        report = audit.with_hessian(report)
     return report
 
 

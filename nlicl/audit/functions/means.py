@@ -126,6 +126,4 @@ class Means:
         size = (ROUNDING * abs(place.value) + CANCELLED * self.differences.noise(place.x)) / unit(x)
         rounding = np.minimum(self.precision.margin * place.noise[k] + place.least(k), size)
         wrong = ~np.isfinite(given)
-        return Sight(
-            self.function.arguments.names[k], x.astype(float), given, unseen, unseen.copy(), wrong, rounding=rounding
-        )
+        return Sight(self.function.names[k], x.astype(float), given, unseen, unseen.copy(), wrong, rounding=rounding)

@@ -1,6 +1,5 @@
 """One audit of any function, from x to the report."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +8,10 @@ import numpy as np
 from ..decision import decide
 from ..patterns import Seen, explain
 from ..report.gradient import GradientReport, ProductReport
+from .conduct import conduct
 from .curvature import judge_hessian
 from .examine import Examiner
-from .function import Function, OutOfTime, conduct
+from .function import Function, OutOfTime
 from .points import neighbours, special
 from .reports import argument_report, report_on
 from .sight import Place, Precision, Sight
@@ -39,7 +39,7 @@ class Audit:
     ) -> None:
         self.function, self.tolerance, self.entries, self.seed = function, tolerance, entries, seed
         self.progress = progress or (lambda done, total, name: None)
-        self.names = function.arguments.names
+        self.names = function.names
         self.rng = np.random.default_rng(seed)
         self.remarks: list[str] = []
         self.projections: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
@@ -50,7 +50,7 @@ class Audit:
             return self.judged(points)
 
     def judged(self, points: list[list[np.ndarray]] | None) -> GradientReport:
-        x = self.function.arguments.arrays
+        x = self.function.arrays
         self.summary = Summary(self.names)
         try:
             value, given = self.function.at(x)
@@ -191,12 +191,12 @@ class Audit:
         """Sizes by which a gradient may be off."""
         shapes = [(name, array.shape) for name, array in zip(self.names, self.places[0][0], strict=True)]
         found = {f"{name}.shape[{axis}]": size for name, shape in shapes for axis, size in enumerate(shape)}
-        return {**found, **_closure_sizes(self.function)}
+        return {**found, **self.function.closure_sizes}
 
     def without_verdict(self, reason: str) -> GradientReport:
         arguments = [
             argument_report(name, self.function, array.shape)
-            for name, array in zip(self.names, self.function.arguments.arrays, strict=True)
+            for name, array in zip(self.names, self.function.arrays, strict=True)
         ]
         for argument in arguments:
             argument.verdict = "undetermined"
@@ -233,9 +233,7 @@ class Audit:
             calls=self.function.calls,
         )
 
-    def with_hessian(
-        self, report: GradientReport, product: Callable[..., Any] | None, matrix: Callable[..., Any] | None
-    ) -> GradientReport:
+    def with_hessian(self, report: GradientReport) -> GradientReport:
         """The same report with the verdict on second derivatives."""
         try:
             if not self.summary.started:
@@ -243,7 +241,7 @@ class Audit:
             witnesses, eps = self.summary.witnesses, self.precision.eps
             places = [x for (x, _), lacks in zip(self.places, self.lacks, strict=True) if not lacks][:2]
             with np.errstate(all="ignore"):
-                found = judge_hessian(self.function, places, product, matrix, report, witnesses, self.rng, eps)
+                found = judge_hessian(self.function, places, report, witnesses, self.rng, eps)
         except OutOfTime:
             found = ProductReport("undetermined", "nothing could be said of the gradient, or the time limit was over")
         return report.with_product(found)
@@ -269,20 +267,6 @@ def _looks_single(numbers: np.ndarray, least: int) -> bool:
     numbers = numbers[np.isfinite(numbers) & (numbers != 0)]
     mantissas = np.frexp(numbers)[0]
     return bool((mantissas * 2.0**24 % 1 == 0).all() and (mantissas * 2.0**16 % 1 != 0).sum() >= least)
-
-
-def _closure_sizes(function: Function) -> dict[str, int]:
-    """Lengths of arrays that loss and gradient know from around them: the number of samples, say."""
-    found: dict[str, int] = {}
-    for one in function.functions:
-        try:
-            around = inspect.getclosurevars(inspect.unwrap(one))
-        except Exception:  # no function of Python's, or attributes that raise
-            continue
-        for name, value in {**around.nonlocals, **around.globals}.items():
-            if isinstance(value, np.ndarray):
-                found.update({f"{name}.shape[{axis}]": size for axis, size in enumerate(value.shape) if size > 1})
-    return found
 
 
 def _merged(sight: Sight, fresh: Sight) -> Sight:

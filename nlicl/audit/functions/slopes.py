@@ -9,23 +9,20 @@ differences    extrapolated from values; always there, and as good as the values
 The first that a function takes is its witness, argument by argument.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ..answer import one_line
-from ..dual import lift, parts, recording
 from . import differences
 from .function import Function, OutOfTime
 from .points import like, unit
 
-__all__ = ["Differences", "Slope", "Witness", "along", "chosen", "only", "quiet", "step_length", "tried"]
+__all__ = ["Differences", "Slope", "Witness", "along", "chosen", "only", "step_length", "tried"]
 
-STEP = 1e-40  # of the complex step
 SURE = 1e-6  # a complex step that differences do not confirm to this is none
 
 
@@ -101,25 +98,15 @@ class Dual:
         self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], conditions: bool = False
     ) -> tuple[float, int]:
         """(derivative on the side of +v, pairs of equal numbers that v parts)."""
-        with recording(float_result=True, conditions=conditions) as record, quiet():
-            value = self.function.value(
-                [
-                    lift(leaf, step.astype(leaf.dtype)) if self.carrier in (None, k) else leaf
-                    for k, (leaf, step) in enumerate(zip(leaves, v, strict=True))
-                ],
-                record.returned,
-            )
-        if record.refused:
-            raise TypeError("the loss catches the error of what cannot carry a derivative, and goes another way")
-        number, tangent = parts(value)
+        found = self.function.dual(leaves, v, self.carrier, conditions)
         if self.checking:
             plain = self.function.real(leaves)
-            digits = 1e-4 if np.asarray(number).dtype == np.float32 else 1e-12
-            if not abs(float(number) - plain) <= digits * abs(plain) + 10 * self.noise + 1e-300:
+            digits = 1e-4 if np.asarray(found.value).dtype == np.float32 else 1e-12
+            if not abs(float(found.value) - plain) <= digits * abs(plain) + 10 * self.noise + 1e-300:
                 raise ValueError("the loss takes another way for them: it asks for the type of its arguments?")
-        self.threshold, self._condition = max(self.threshold, record.threshold), record.condition
-        self.decisions = max(self.decisions, record.scalars)
-        return (0.0 if tangent is None else float(tangent)), record.ties
+        self.threshold, self._condition = max(self.threshold, found.threshold), found.condition
+        self.decisions = max(self.decisions, found.decisions)
+        return found.slope, found.ties
 
 
 class Complex:
@@ -140,15 +127,7 @@ class Complex:
 
     def side(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> float:
         """The derivative on the side of +v: where two numbers are equal, NumPy compares imaginary parts."""
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("error", np.exceptions.ComplexWarning)
-            value = self.function.value(
-                [
-                    leaf + 1j * STEP * step if self.carrier in (None, k) else leaf
-                    for k, (leaf, step) in enumerate(zip(leaves, v, strict=True))
-                ]
-            )
-        return float(np.imag(value)) / STEP
+        return self.function.complex_step(leaves, v, self.carrier)
 
     def confirmed(self, leaves: Sequence[np.ndarray], directions: list[list[np.ndarray]], by: "Differences") -> bool:
         """Whether differences say the same along some directions; sets `trust`."""
@@ -222,21 +201,6 @@ def _at(function: Function, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray
 def only(leaves: Sequence[np.ndarray], k: int, step: np.ndarray) -> list[np.ndarray]:
     """A direction that moves argument k alone."""
     return [step if j == k else np.zeros(leaf.shape) for j, leaf in enumerate(leaves)]
-
-
-class quiet(warnings.catch_warnings):
-    """No word of the user's function about places that the audit chose."""
-
-    def __enter__(self) -> Any:
-        entered = super().__enter__()
-        warnings.simplefilter("ignore")
-        self.errstate = np.errstate(all="ignore")
-        self.errstate.__enter__()
-        return entered
-
-    def __exit__(self, *error: Any) -> None:
-        self.errstate.__exit__(*error)
-        super().__exit__(*error)
 
 
 def tried(witness: Witness, leaves: Sequence[np.ndarray], v: list[np.ndarray]) -> tuple[Slope | None, str]:
