@@ -1,31 +1,30 @@
 """What a formula answers on the cases. It is the reader's code: it may raise, return nonsense, crash, or never end."""
 
-import io
+import math
 import os
 import re
-import select
-import signal
-import struct
-import sys
 import sysconfig
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from ..core.errors import InvalidInput
+from ..core.errors import InvalidInput, InvalidValue
 from .forms.returned import array_of, is_one, seen
 from .forms.tree import is_dict, is_sequence, is_sparse, items_of, library, look
+from .process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, available, own_calls
 from .subject import Formula
 from .witnesses import Case
 
 __all__ = ["Answer", "attributes", "describe", "one_line"]
 
+LONGEST = 1 << 20  # bytes of an answer, beside the array's
+LONGEST_TEXT = 1000  # characters
+LARGER = 100  # times the expected size: an array that is larger is not looked at
+
 _STANDARD = sysconfig.get_path("stdlib") + os.sep
-_HEAD = struct.Struct("<cq")  # of a message from the child: "a" for an array or "t" for a text, and its length
 
 
 class Answer:
@@ -39,6 +38,8 @@ class Answer:
         What is wrong, where there is no array of the right shape.
     shapes : dict of int to (ndarray, tuple)
         Arrays of another shape, with the expected one.
+    remark : str
+        What else was seen; empty if nothing was.
     """
 
     def __init__(
@@ -57,7 +58,11 @@ class Answer:
         def answer(case: Case) -> np.ndarray | str:
             return _value(call, case, shape_of(case), elsewhere or (lambda what, name: ()))
 
-        for number, (case, value) in enumerate(zip(cases, _values(answer, cases, timeout), strict=True)):
+        prepare = formula.function.function if isinstance(formula.function, Named) else lambda: None
+        size = LARGER * max(np.prod(shape_of(case), dtype=int) for case in cases)
+        values, called = _values(answer, prepare, cases, timeout, int(size))
+        self.remark = f"it calls nlicl's own {', '.join(called)}: that is no derivation" if called else ""
+        for number, (case, value) in enumerate(zip(cases, values, strict=True)):
             shape = shape_of(case)
             if isinstance(value, str):
                 self.problems[number] = value
@@ -80,12 +85,85 @@ class Answer:
 
 
 def _values(
-    answer: Callable[[Case], np.ndarray | str], cases: list[Case], timeout: float | None
-) -> list[np.ndarray | str]:
-    """An array or a text for each case; with a time limit, from a child process that may be killed."""
-    if timeout is None or not hasattr(os, "fork"):
-        return [answer(case) for case in cases]
-    return _values_from_child(answer, cases, timeout)
+    answer: Callable[[Case], np.ndarray | str],
+    prepare: Callable[[], Any],
+    cases: list[Case],
+    timeout: float | None,
+    size: int,
+) -> tuple[list[np.ndarray | str], list[str]]:
+    """An array or a text for each case, and which of nlicl's functions the formula called; with a time limit, from a child."""
+    if timeout is None or not available():
+        try:
+            prepare()
+        except CannotLoad as error:
+            raise InvalidValue(f"{error}.") from None
+        return [answer(case) for case in cases], []
+    return _values_from_child(answer, prepare, cases, timeout, size)
+
+
+def _values_from_child(
+    answer: Callable[[Case], np.ndarray | str],
+    prepare: Callable[[], Any],
+    cases: list[Case],
+    timeout: float,
+    size: int,
+) -> tuple[list[np.ndarray | str], list[str]]:
+    def serve(link: Link) -> None:
+        try:
+            prepare()
+        except CannotLoad as error:
+            link.send({"cannot": str(error)})
+            return
+        link.send({"loaded": True})
+        for number, case in enumerate(cases):
+            try:
+                with own_calls(number == 0) as calls:
+                    value = answer(case)
+            except BaseException as error:  # KeyboardInterrupt, raised by the formula itself
+                calls, value = [], f"raises {describe(error)}"
+            link.send({"value": value, "calls": calls})
+
+    deadline = time.monotonic() + timeout
+    values: list[np.ndarray | str] = []
+    called: list[str] = []
+    with Process(serve) as process:
+        try:
+            loaded = _read_dict(process.receive(deadline, LONGEST))
+            if "cannot" in loaded:
+                raise InvalidValue(f"{_text(loaded['cannot'])}.")
+            for _ in cases:
+                said = _read_dict(process.receive(deadline, LONGEST + 16 * size))
+                called += [_text(name) for name in said.get("calls") or ()]
+                values.append(_checked(said.get("value")))
+            reason = ""
+        except Late:
+            reason = f"does not finish within {timeout:g} s"
+        except Ended as error:
+            reason = str(error)
+        except Garbled as error:
+            reason = f"spoils its answer: {_text(str(error))}"
+    return values + [reason] * (len(cases) - len(values)), called
+
+
+def _read_dict(said: Any) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        raise Garbled("it is of another form")
+    return said
+
+
+def _checked(value: Any) -> np.ndarray | str:
+    """What a child says that the formula returned: a real floating array, or a text."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return value
+    raise Garbled("it is neither an array nor a text")
+
+
+def _text(text: Any) -> str:
+    """A text of the child's, of reasonable length."""
+    text = str(text)
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
 
 
 def _value(
@@ -115,6 +193,8 @@ def _read(found: Any, shape: tuple[int, ...]) -> np.ndarray | str:
         return _parts(found, expected) or str(error).removesuffix(".")
     if value.ndim != len(shape) and (parts := _parts(found, expected)):
         return parts
+    if value.size > LARGER * max(math.prod(shape), 1):
+        return f"returns shape {value.shape}; {expected}"
     if value.dtype.kind == "c":
         return f"returns {value.dtype} values; {expected}"
     return np.array(value, np.float64 if value.dtype.kind in "biu" else value.dtype, subok=False)
@@ -195,78 +275,3 @@ def attributes(thing: Any) -> list[str]:
         return list(thing._fields)
     of_class = [name for name in dir(type(thing)) if not callable(getattr(type(thing), name))]
     return [name for name in dict.fromkeys([*vars(thing), *of_class]) if not name.startswith("_")]
-
-
-def _values_from_child(
-    answer: Callable[[Case], np.ndarray | str], cases: list[Case], timeout: float
-) -> list[np.ndarray | str]:
-    """The same through a forked child, which sends each value as soon as it has it."""
-    for stream in (sys.stdout, sys.stderr):  # or the child would print what waits in their buffers once more
-        stream.flush()
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a BLAS's threads in the parent do no harm: the child calls the formula only
-        child = os.fork()
-    if child == 0:
-        _serve(answer, cases, read, write)
-    os.close(write)
-    try:
-        received, in_time = _receive(read, timeout)
-    finally:
-        os.close(read)
-        os.kill(child, signal.SIGKILL)  # until it is waited for, its number is not another's
-        _, status = os.waitpid(child, 0)
-    values = list(_parse(received))
-    reason = f"does not finish within {timeout:g} s"
-    if in_time:
-        how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"with status {os.WEXITSTATUS(status)}"
-        reason = f"ends the process {how}"
-    return values + [reason] * (len(cases) - len(values))
-
-
-def _serve(answer: Callable[[Case], np.ndarray | str], cases: list[Case], read: int, write: int) -> NoReturn:
-    """The child: never returns."""
-    try:
-        os.close(read)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        with os.fdopen(write, "wb") as pipe:
-            for case in cases:
-                pipe.write(_message(answer(case)))
-                pipe.flush()
-        sys.stdout.flush()
-    finally:
-        os._exit(0)
-
-
-def _message(value: np.ndarray | str) -> bytes:
-    if isinstance(value, str):
-        data = value.encode()
-        return _HEAD.pack(b"t", len(data)) + data
-    file = io.BytesIO()
-    np.save(file, value, allow_pickle=False)
-    return _HEAD.pack(b"a", file.tell()) + file.getvalue()
-
-
-def _receive(pipe: int, timeout: float) -> tuple[bytes, bool]:
-    """All that comes through a pipe, and whether it ended in time."""
-    parts: list[bytes] = []
-    deadline = time.monotonic() + timeout
-    while (left := deadline - time.monotonic()) > 0:
-        if select.select([pipe], [], [], left)[0]:
-            part = os.read(pipe, 1 << 16)
-            if not part:
-                return b"".join(parts), True
-            parts.append(part)
-    return b"".join(parts), False
-
-
-def _parse(data: bytes) -> Iterator[np.ndarray | str]:
-    place = 0
-    while place + _HEAD.size <= len(data):
-        kind, length = _HEAD.unpack_from(data, place)
-        place += _HEAD.size
-        if place + length > len(data):
-            return
-        body = data[place : place + length]
-        yield body.decode() if kind == b"t" else np.load(io.BytesIO(body), allow_pickle=False)
-        place += length

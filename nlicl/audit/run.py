@@ -13,6 +13,7 @@ from ..core.checks import seconds
 from ..core.errors import InvalidType, InvalidValue
 from ..core.registry import PAPERS
 from .bench import Bench
+from .process import Named
 from .report import AuditReport, FormulaReport
 from .subject import Formula, Subject
 
@@ -184,6 +185,10 @@ def _formula(formula: Formula | Callable[[Any, Any], Any], wrt: str | None, subj
         names = ", ".join(map(repr, subject.parameters))
         raise InvalidValue(f"wrt is not given; expected the parameter the formula differentiates by, one of {names}.")
     _check_parameter(wrt, subject)
+    if isinstance(formula, Named):
+        file = formula.source
+        equation = file.docstring(formula.name) or formula.name
+        return Formula(formula, formula.name, wrt, equation, file.path.name, code=file.text_of(formula.name))
     name = getattr(formula, "__name__", "formula")
     text = (inspect.getdoc(formula) or name).strip().splitlines()
     source = getattr(getattr(formula, "__code__", None), "co_filename", "given by the reader")

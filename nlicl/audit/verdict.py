@@ -58,7 +58,8 @@ def reach(
     FormulaReport
     """
     answer = Answer(formula, cases, call, timeout, elsewhere)
-    report = FormulaReport.of(formula, draws=len(cases), note=domain_note)
+    note = "; ".join(filter(None, (domain_note, answer.remark)))
+    report = FormulaReport.of(formula, draws=len(cases), note=note)
     report.activity = _activity(cases, subject)
     report.error = answer.error(formula.name, cases)
     if not answer.arrays:

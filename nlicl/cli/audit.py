@@ -1,14 +1,11 @@
 """`nlicl audit`: hold gradient formulas, or the gradient of any function, against independent witnesses."""
 
 import argparse
-import sys
 from collections.abc import Mapping
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import CannotRun, check_files, load_paper, progress_bar
-from .readers import Files
 
 if TYPE_CHECKING:
     from ..audit import AuditReport
@@ -148,8 +145,7 @@ def run(options: argparse.Namespace) -> int:
     if of_function:
         from .function import audited
 
-        with redirect_stdout(sys.stderr) if piped else nullcontext():  # what the loss prints is no part of the report
-            report: AuditReport = audited(options)
+        report: AuditReport = audited(options)
     else:
         report = _audited(options)
     _write(report, files, piped, options.only_wrong)
@@ -188,18 +184,18 @@ def _audited(options: argparse.Namespace) -> "AuditReport":
         )
     draws = DRAWS if options.draws is None else options.draws
     settings = {"draws": draws, "seed": options.seed, "query_attends": options.query_attends}
-    with progress_bar() as bar, Files(options.timeout) as files:
-        formula = None
-        if options.formula:
-            formula = files.function("--formula", options.formula, "FILE.py:FUNCTION", "appendix.py:grad")
+    with progress_bar() as bar:
         from ..audit import audit_formula, audit_paper
+        from ..audit.process import find
+
+        if options.formula:
+            formula = find({}, "--formula", options.formula, "FILE.py:FUNCTION", "appendix.py:grad")
+            return audit_formula(formula, paper=options.paper, wrt=options.wrt, timeout=options.timeout, **settings)
 
         def progress(done: int, total: int, name: str) -> None:
             note = "  (the first run compiles the kernels: about a quarter of a minute)" if done == 0 else ""
             bar(done, total, name + note)
 
-        if formula is not None:
-            return audit_formula(formula, paper=options.paper, wrt=options.wrt, timeout=options.timeout, **settings)
         backend = options.backend or "cpu"
         return audit_paper(options.paper, wrt=options.wrt, backend=backend, progress=progress, **settings)
 

@@ -3,18 +3,18 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .common import Bar, CannotRun, progress_bar
-from .readers import Expired, Files, time_limit
 
 if TYPE_CHECKING:
     from ..audit import GradientReport
+    from ..audit.functions.function import Function
 
 __all__ = ["audited"]
 
-GRACE = 5.0  # seconds beyond the limit for the call that is under way; one that takes longer is taken for endless
 LONG = 3.0  # seconds of an audit whose cost is said beforehand
 CALLS = 200  # of the loss, whatever the size of x
 BY_DIFFERENCES = 15  # calls for one entry where nothing but differences can be had
@@ -27,92 +27,69 @@ def audited(options: argparse.Namespace) -> "GradientReport":
     Raises
     ------
     CannotRun
-        --at is missing; a file or a name is not there; a call that does not end.
+        --at is missing.
     InvalidInput
-        What `audit_gradient` refuses.
+        What `audit_files` refuses.
     """
+    from ..audit.functions import Files, audit_files
+    from ..audit.process import Source, find
+    from ..core.errors import InvalidInput, InvalidValue
+
     where = options.paper
     if options.at is None:
         raise CannotRun(
             f"{where} needs --at POINT, where to judge it; for example --at x0, with x0 = np.array([0.3, -1.2]) in the file"
         )
-    with Files(options.timeout) as files, progress_bar() as bar:
-        loss = files.function("", where, "FILE.py:LOSS", "losses.py:loss")
-        beside = where.rpartition(":")[0]
-
-        def function(option: str, given: str | None) -> Callable[..., Any] | None:
-            form, example = "FILE.py:NAME, or NAME", f"{beside}:grad"
-            return None if given is None else files.function(option, given, form, example, beside)
-
-        def made(option: str, given: str | None) -> Any:
-            form, example = "FILE.py:NAME, or NAME", f"{beside}:x0"
-            return None if given is None else files.made(option, given, form, example, beside)
-
-        settings = {
-            "hessian_vector": function("--hessian-vector", options.hessian_vector),
-            "hessian": function("--hessian", options.hessian),
-            "points": made("--points", options.points),
-            "names": options.names and options.names.split(","),
-            "wrt": options.wrt and [_index(name) for name in options.wrt.split(",")],
-            "tolerance": options.tolerance,
-        }
-        if options.entries is not None:
-            settings["entries"] = options.entries
-        gradient = function("--gradient", options.gradient) or True
-        x = made("--at", options.at)
-        return _within(options, loss, gradient, x, settings, bar)
-
-
-def _within(
-    options: argparse.Namespace,
-    loss: Callable[..., Any],
-    gradient: Callable[..., Any] | bool,
-    x: Any,
-    settings: dict[str, Any],
-    bar: Bar,
-) -> "GradientReport":
-    """The audit under its time limit."""
-    from ..audit import audit_gradient
-    from ..core.errors import InvalidInput, InvalidValue
-
-    try:
-        with time_limit(options.timeout + GRACE):
-            _say_cost(loss, x, settings, options.timeout, bar)
-            return audit_gradient(
-                loss, gradient, x, timeout=options.timeout, progress=bar, seed=options.seed, **settings
+    known: dict[Path, Source] = {}
+    loss = find(known, "", where, "FILE.py:LOSS", "losses.py:loss")
+    beside = where.rpartition(":")[0]
+    named = {
+        option: None
+        if given is None
+        else find(known, option, given, "FILE.py:NAME, or NAME", f"{beside}:{name}", beside)
+        for option, given, name in (
+            ("--hessian-vector", options.hessian_vector, "grad"),
+            ("--hessian", options.hessian, "grad"),
+            ("--points", options.points, "x0"),
+            ("--gradient", options.gradient, "grad"),
+            ("--at", options.at, "x0"),
+        )
+    }
+    x = named["--at"]
+    assert x is not None
+    files = Files(loss, named["--gradient"], x, named["--points"], named["--hessian-vector"], named["--hessian"])
+    settings = {} if options.entries is None else {"entries": options.entries}
+    with progress_bar() as bar:
+        try:
+            return audit_files(
+                files,
+                timeout=options.timeout,
+                names=options.names and options.names.split(","),
+                wrt=options.wrt and [_index(name) for name in options.wrt.split(",")],
+                tolerance=options.tolerance,
+                progress=bar,
+                seed=options.seed,
+                begun=partial(_say_cost, settings.get("entries", 500), options.timeout, bar),
+                **settings,
             )
-    except Expired:
-        raise CannotRun(
-            f"{options.paper} does not finish within {options.timeout:g} s (--timeout), and a call of the loss or of the "
-            "gradient does not end; expected calls of fractions of a second. Is there a loop without end?"
-        ) from None
-    except SystemExit as error:
-        raise CannotRun(f"{options.paper} ends the process by SystemExit: {error}; expected a number") from None
-    except InvalidInput as error:  # in the words of the command line
-        text = str(error).replace("since gradient=True", "since --gradient is left out")
-        text = text.replace("give gradient=True", "leave --gradient out")
-        raise InvalidValue(text) from error
+        except InvalidInput as error:  # in the words of the command line
+            text = str(error).replace("since gradient=True", "since --gradient is left out")
+            text = text.replace("give gradient=True", "leave --gradient out")
+            raise InvalidValue(text) from error
 
 
 def _index(name: str) -> str | int:
     return int(name) if name.lstrip("-").isdecimal() else name
 
 
-def _say_cost(loss: Callable[..., Any], x: Any, settings: dict[str, Any], limit: float, bar: Bar) -> None:
+def _say_cost(most: int, limit: float, bar: Bar, function: "Function") -> None:
     """Say on a terminal what a long audit takes, from one call of the loss."""
     if not bar.terminal:
         return
-    from ..audit.forms import Arguments
-
-    try:
-        arguments = Arguments(x, settings["names"], settings["wrt"], loss=loss)
-        began = time.perf_counter()
-        arguments.call(loss, arguments.arrays)
-        each = time.perf_counter() - began
-    except Exception:  # the audit says what is wrong with it
-        return
-    sizes = [array.size for array in arguments.arrays]
-    most = settings.get("entries", 500)
+    began = time.perf_counter()
+    function.real(function.arrays)
+    each = time.perf_counter() - began
+    sizes = [array.size for array in function.arrays]
     exact = CALLS + sum(size if size <= most else SAMPLE for size in sizes)
     differences = CALLS + BY_DIFFERENCES * sum(min(size, SAMPLE) for size in sizes)
     if exact * each > LONG:

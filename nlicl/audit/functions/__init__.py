@@ -1,5 +1,6 @@
 """The audit of any function: witnesses, judgement, verdict."""
 
-from .general import assert_gradient, audit_gradient
+from .general import assert_gradient, audit_files, audit_gradient
+from .remote import Files
 
-__all__ = ["assert_gradient", "audit_gradient"]
+__all__ = ["Files", "assert_gradient", "audit_files", "audit_gradient"]

@@ -16,12 +16,14 @@ from ...core.describe import short
 from ...core.errors import InvalidInput, InvalidType, InvalidValue
 from ..answer import describe
 from ..forms import Arguments
+from ..process import CannotLoad, available
 from ..report.gradient import GradientReport
 from .function import Function
+from .remote import Broken, Files, Opened, Remote, opened
 from .run import Audit
 from .sight import CEILING
 
-__all__ = ["GradientReport", "assert_gradient", "audit_gradient"]
+__all__ = ["assert_gradient", "audit_files", "audit_gradient"]
 
 MOST_PROJECTED = 5000  # entries of an argument whose gradient is compared after a projection
 
@@ -106,19 +108,90 @@ def audit_gradient(
     True
     """
     _check(loss, gradient, hessian_vector, hessian, tangent, progress)
-    entries, seed = integer("entries", entries, 1), integer("seed", seed, 0, most=None)
-    if tolerance is not None:
-        tolerance = real("tolerance", tolerance, "greater than 0 and at most 1e-3", lambda t: 0 < t <= CEILING)
+    entries, seed, tolerance = _settings(entries, seed, tolerance)
     if timeout is not None:
         seconds("timeout", timeout, ", or None for no limit")
     arguments = Arguments(x, names, wrt, loss=loss)
     function = Function(arguments, loss, gradient, timeout, hessian_vector, hessian)
     audit = Audit(function, tolerance, entries, seed, progress)
     audit.projections = _projections(arguments, tangent, symmetric)
-    report = audit.run(None if points is None else _points(points, names, wrt, loss, arguments))
-    if hessian_vector is not None or hessian is not None:
-        report = audit.with_hessian(report)
+    return audit.whole(None if points is None else _points(points, names, wrt, loss, arguments))
+
+
+def audit_files(
+    files: Files,
+    *,
+    timeout: float,
+    names: Sequence[str] | None = None,
+    wrt: Sequence[str | int] | None = None,
+    tolerance: float | None = None,
+    entries: int = 500,
+    progress: Callable[[int, int, str], None] | None = None,
+    seed: int = 0,
+    begun: Callable[[Function], None] = lambda function: None,
+) -> GradientReport:
+    """The same for functions in the reader's files, which run in a process of their own; here, where there is no fork.
+
+    Parameters
+    ----------
+    files : Files
+    timeout : float
+        Seconds; also of the files' import, and of each call.
+    names, wrt, tolerance, entries, progress, seed
+        As in `audit_gradient`.
+    begun : callable, optional
+        begun(function), called when the files are loaded.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `audit_gradient`; a file or a name that cannot be had, functions that end the process or never end.
+    """
+    entries, seed, tolerance = _settings(entries, seed, tolerance)
+
+    def places(points: Any, arguments: Arguments, loss: Callable[..., Any]) -> list[list[np.ndarray]]:
+        return _points(points, names, wrt, loss, arguments)
+
+    def make(late: Callable[[str], None]) -> Opened:
+        return opened(files, names, wrt, None if available() else timeout, places, late)
+
+    label = files.loss.label
+    if not available():
+        try:
+            function, points = make(lambda text: None)
+        except CannotLoad as error:
+            raise InvalidValue(f"{error}.") from None
+        begun(function)
+        return Audit(function, tolerance, entries, seed, progress).whole(points)
+    try:
+        process, remote = Remote.started(files, timeout, make)
+        with process:
+            begun(remote)
+            audit = Audit(remote, tolerance, entries, seed, progress)
+            report = audit.whole(remote.points)
+    except Broken as error:
+        raise InvalidValue(
+            f"{label}: the loss, the gradient or what they import {error}; expected functions that return."
+        ) from None
+    if remote.stuck and not audit.summary.started:
+        raise InvalidValue(
+            f"{label} does not finish within {timeout:g} s, and a call of the loss or of the gradient does not end; expected "
+            "calls of fractions of a second. Is there a loop without end?"
+        )
+    if remote.stuck:
+        report.remarks.append("a call of the loss or of the gradient did not end by then")
+    if remote.own:
+        report.remarks.append(
+            f"loss or gradient calls nlicl's own {', '.join(dict.fromkeys(remote.own))}: that is no derivation"
+        )
     return report
+
+
+def _settings(entries: int, seed: int, tolerance: float | None) -> tuple[int, int, float | None]:
+    """The same, checked."""
+    if tolerance is not None:
+        tolerance = real("tolerance", tolerance, "greater than 0 and at most 1e-3", lambda t: 0 < t <= CEILING)
+    return integer("entries", entries, 1), integer("seed", seed, 0, most=None), tolerance
 
 
 def assert_gradient(loss: Callable[..., Any], gradient: Callable[..., Any] | bool, x: Any, **settings: Any) -> None:

@@ -44,6 +44,11 @@ class Audit:
         self.remarks: list[str] = []
         self.projections: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
 
+    def whole(self, points: list[list[np.ndarray]] | None) -> GradientReport:
+        """The report on the gradient, and on second derivatives where they are given."""
+        report = self.run(points)
+        return self.with_hessian(report) if self.function.has_product or self.function.has_matrix else report
+
     def run(self, points: list[list[np.ndarray]] | None) -> GradientReport:
         """The report on the gradient."""
         with np.errstate(all="ignore"):  # what overflows becomes NaN, and is told

@@ -1,0 +1,221 @@
+"""The parent's end: starts guard and child, asks, waits no longer than it is told, and leaves nothing behind."""
+
+import os
+import secrets
+import selectors
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from .channel import HEAD, Garbled, Link, pack, unpack
+from .guard import TOO_MANY, guard
+
+__all__ = ["Ended", "Late", "Process", "available"]
+
+SHOWN = 10_000  # characters of what the reader's code prints that are shown
+PATIENCE = 2.0  # seconds for the guard to end all
+
+
+class Late(Exception):
+    """No answer in time."""
+
+
+class Ended(Exception):
+    """The child has ended; the text says how: "ends the process by signal 9"."""
+
+
+def available() -> bool:
+    """Whether this system can fork, which it takes; Windows cannot."""
+    return hasattr(os, "fork")
+
+
+class Process:
+    """A child that runs `serve`; a context manager, at whose end nothing of it is left.
+
+    What the child prints, on standard output or standard error, appears on the parent's standard error, the first
+    characters of it.
+
+    Parameters
+    ----------
+    serve : callable
+        serve(link), run in the child, which ends when it returns.
+    """
+
+    def __init__(self, serve: Callable[[Link], None]) -> None:
+        for stream in (sys.stdout, sys.stderr):  # or the child would print what waits in their buffers once more
+            with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+                stream.flush()
+        token = secrets.token_bytes(16)
+        asked, self._asks = os.pipe()
+        self._answers, answer = os.pipe()
+        self._output, output = os.pipe()
+        lifeline, self._lifeline = os.pipe()
+        self._status, status = os.pipe()
+        ours = [self._asks, self._answers, self._output, self._lifeline, self._status]
+        theirs = [asked, answer, output, lifeline, status]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a BLAS's threads in the parent do no harm: the child does without
+                self._guard = os.fork()
+            if self._guard == 0:
+                guard(serve, token, ours, asked, answer, output, lifeline, status)
+        except BaseException:
+            for descriptor in ours:
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        os.set_blocking(self._asks, False)
+        self._token, self._left, self._child = token, SHOWN, 0
+        self._incoming, self._said = bytearray(), b""
+        self._select = selectors.DefaultSelector()
+        for descriptor in (self._answers, self._output, self._status):
+            self._select.register(descriptor, selectors.EVENT_READ)
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def send(self, value: Any, deadline: float) -> None:
+        """Ask: a value for the child, by a time of time.monotonic().
+
+        Raises
+        ------
+        Late, Ended
+        """
+        data = memoryview(HEAD.pack(self._token, len(body := pack(value))) + body)
+        while data:
+            try:
+                data = data[os.write(self._asks, data) :]
+            except BlockingIOError:
+                self._look(min(deadline, time.monotonic() + 0.01), deadline)
+            except BrokenPipeError:
+                raise Ended(self._how(deadline)) from None
+
+    def receive(self, deadline: float, most: int) -> Any:
+        """The next answer of at most so many bytes.
+
+        Raises
+        ------
+        Late, Ended
+        Garbled
+            What comes is no answer, or is larger.
+        """
+        while True:
+            if len(self._incoming) >= HEAD.size:
+                token, length = HEAD.unpack_from(self._incoming)
+                if token != self._token:
+                    raise Garbled("it writes into the descriptor through which its answers come")
+                if length > most:
+                    raise Garbled(f"it answers with {length} bytes; expected at most {most}")
+                if len(self._incoming) >= HEAD.size + length:
+                    body = bytes(self._incoming[HEAD.size : HEAD.size + length])
+                    del self._incoming[: HEAD.size + length]
+                    return unpack(body)
+            if self._answers not in self._select.get_map():
+                raise Ended(self._how(deadline))
+            self._look(deadline, deadline)
+
+    def _look(self, until: float, deadline: float) -> None:
+        """Take in what comes until then; returns at the first that does. Late if nothing came by the deadline."""
+        ready = self._select.select(max(0.0, until - time.monotonic()))
+        if not ready and time.monotonic() >= deadline:
+            raise Late
+        descriptors = [key.fd for key, _ in ready]
+        if self._output in descriptors:
+            self._show()
+        if self._status in descriptors and not self._take_status():
+            self._drain()
+        elif self._answers in descriptors:
+            self._take_answers()
+
+    def _take_answers(self) -> bool:
+        """Whether the descriptor is still open."""
+        part = os.read(self._answers, 1 << 16)
+        self._incoming += part
+        if not part:
+            self._select.unregister(self._answers)
+        return bool(part)
+
+    def _take_status(self) -> bool:
+        """Take in what the guard says; False when the child has ended."""
+        part = os.read(self._status, 4096)
+        self._said += part
+        if not self._child and b"\n" in self._said:
+            first, _, self._said = self._said.partition(b"\n")
+            self._child = int(first)
+        if not part:
+            self._select.unregister(self._status)
+        return bool(part) and b"\n" not in self._said
+
+    def _drain(self) -> None:
+        """The child has ended: what lies in the pipe is all that comes."""
+        os.set_blocking(self._answers, False)
+        with suppress(BlockingIOError):
+            while self._answers in self._select.get_map():
+                self._take_answers()
+        with suppress(KeyError):
+            self._select.unregister(self._answers)
+
+    def _how(self, deadline: float) -> str:
+        """How the child ended; where it has only closed its descriptor, that."""
+        until = min(deadline, time.monotonic() + 0.5)
+        while self._status in self._select.get_map() and b"\n" not in self._said and time.monotonic() < until:
+            with suppress(Late):
+                self._look(until, until)
+        said = self._said.strip()
+        if not said:
+            return "closes the descriptor through which its answers go"
+        if said == TOO_MANY:
+            return "starts too many processes"
+        code = os.waitstatus_to_exitcode(int(said))
+        return f"ends the process by signal {-code}" if code < 0 else f"ends the process with status {code}"
+
+    def _show(self) -> None:
+        """What the reader's code prints."""
+        text = os.read(self._output, 1 << 16).decode("utf-8", "replace")
+        if not text:
+            self._select.unregister(self._output)
+        if self._left > 0 and text:
+            shown = "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text[: self._left])
+            self._left -= len(text)
+            cut = "\n... (nothing more of what it prints is shown)\n" if self._left <= 0 else ""
+            with suppress(AttributeError, OSError, ValueError):  # there is no standard error, or it is closed
+                sys.stderr.write(shown + cut)
+                sys.stderr.flush()
+
+    def end(self) -> None:
+        """End the child and all that it has started."""
+        if self._guard == 0:
+            return
+        os.close(self._lifeline)
+        guard, self._guard = self._guard, 0
+        with suppress(ProcessLookupError):
+            os.kill(guard, signal.SIGCONT)
+        deadline = time.monotonic() + PATIENCE
+        while os.waitpid(guard, os.WNOHANG)[0] == 0:
+            if time.monotonic() > deadline:  # it does not move: the child has stopped it
+                for kill, which in ((os.kill, guard), (os.killpg, self._child)):
+                    with suppress(ProcessLookupError, PermissionError):
+                        if which:
+                            kill(which, signal.SIGKILL)
+                os.waitpid(guard, 0)
+                break
+            time.sleep(0.001)
+        os.set_blocking(self._output, False)
+        with suppress(BlockingIOError):
+            while self._output in self._select.get_map() and self._left > 0:
+                self._show()
+        self._select.close()
+        for descriptor in (self._asks, self._answers, self._output, self._status):
+            os.close(descriptor)
