@@ -58,9 +58,9 @@ class Answer:
         def answer(case: Case) -> np.ndarray | str:
             return _value(call, case, shape_of(case), elsewhere or (lambda what, name: ()))
 
-        prepare = formula.function.function if isinstance(formula.function, Named) else lambda: None
+        named = formula.function if isinstance(formula.function, Named) else None
         size = LARGER * max(np.prod(shape_of(case), dtype=int) for case in cases)
-        values, called = _values(answer, prepare, cases, timeout, int(size))
+        values, called = _values(answer, named, cases, timeout, int(size))
         self.remark = f"it calls nlicl's own {', '.join(called)}: that is no derivation" if called else ""
         for number, (case, value) in enumerate(zip(cases, values, strict=True)):
             shape = shape_of(case)
@@ -86,7 +86,7 @@ class Answer:
 
 def _values(
     answer: Callable[[Case], np.ndarray | str],
-    prepare: Callable[[], Any],
+    named: Named | None,
     cases: list[Case],
     timeout: float | None,
     size: int,
@@ -94,23 +94,25 @@ def _values(
     """An array or a text for each case, and which of nlicl's functions the formula called; with a time limit, from a child."""
     if timeout is None or not available():
         try:
-            prepare()
+            if named is not None:
+                named.function()
         except CannotLoad as error:
             raise InvalidValue(f"{error}.") from None
         return [answer(case) for case in cases], []
-    return _values_from_child(answer, prepare, cases, timeout, size)
+    return _values_from_child(answer, named, cases, timeout, size)
 
 
 def _values_from_child(
     answer: Callable[[Case], np.ndarray | str],
-    prepare: Callable[[], Any],
+    named: Named | None,
     cases: list[Case],
     timeout: float,
     size: int,
 ) -> tuple[list[np.ndarray | str], list[str]]:
     def serve(link: Link) -> None:
         try:
-            prepare()
+            if named is not None:
+                named.function()
         except CannotLoad as error:
             link.send({"cannot": str(error)})
             return
@@ -126,14 +128,13 @@ def _values_from_child(
     deadline = time.monotonic() + timeout
     values: list[np.ndarray | str] = []
     called: list[str] = []
+    loaded: dict[str, Any] = {}
     with Process(serve) as process:
         try:
             loaded = _read_dict(process.receive(deadline, LONGEST))
-            if "cannot" in loaded:
-                raise InvalidValue(f"{_text(loaded['cannot'])}.")
-            for _ in cases:
+            for _ in cases if "loaded" in loaded else ():
                 said = _read_dict(process.receive(deadline, LONGEST + 16 * size))
-                called += [_text(name) for name in said.get("calls") or ()]
+                called += [_text(name)[:80] for name in _list(said.get("calls"))[:5]]
                 values.append(_checked(said.get("value")))
             reason = ""
         except Late:
@@ -142,6 +143,8 @@ def _values_from_child(
             reason = str(error)
         except Garbled as error:
             reason = f"spoils its answer: {_text(str(error))}"
+    if named is not None and "loaded" not in loaded:
+        raise InvalidValue(f"{_text(loaded['cannot']) if 'cannot' in loaded else f'{named.opening}: it {reason}'}.")
     return values + [reason] * (len(cases) - len(values)), called
 
 
@@ -149,6 +152,10 @@ def _read_dict(said: Any) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise Garbled("it is of another form")
     return said
+
+
+def _list(said: Any) -> list[Any]:
+    return said if isinstance(said, list) else []
 
 
 def _checked(value: Any) -> np.ndarray | str:

@@ -19,7 +19,7 @@ from ..forms import Arguments
 from ..process import CannotLoad, available
 from ..report.gradient import GradientReport
 from .function import Function
-from .remote import Broken, Files, Opened, Remote, opened
+from .remote import Broken, Failed, Files, Opened, Remote, opened
 from .run import Audit
 from .sight import CEILING
 
@@ -169,9 +169,10 @@ def audit_files(
             begun(remote)
             audit = Audit(remote, tolerance, entries, seed, progress)
             report = audit.whole(remote.points)
-    except Broken as error:
+    except (Broken, Failed) as error:
+        how = str(error) if isinstance(error, Broken) else f"raises {error.args[1]}"
         raise InvalidValue(
-            f"{label}: the loss, the gradient or what they import {error}; expected functions that return."
+            f"{label}: the loss, the gradient or what they import {how}; expected functions that return."
         ) from None
     if remote.stuck and not audit.summary.started:
         raise InvalidValue(

@@ -16,7 +16,7 @@ from ..forms import Arguments
 from ..process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, own_calls
 from .function import DualValue, Function, OutOfTime
 
-__all__ = ["Broken", "Files", "Opened", "Remote", "opened"]
+__all__ = ["Broken", "Failed", "Files", "Opened", "Remote", "opened"]
 
 GRACE = 1.0  # seconds beyond the limit for the call that is under way; one that takes longer is taken for endless
 LONGEST = 1 << 22  # bytes of an answer, beside its arrays'
@@ -28,7 +28,10 @@ class Broken(BaseException):
 
 
 class Failed(Exception):
-    """What the loss raised, in a line."""
+    """What the reader's code raised: the first line of its message, and all that is to be said of it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Files(NamedTuple):
@@ -78,12 +81,12 @@ def opened(
     def function(named: Named | None) -> Callable[..., Any] | None:
         if named is None:
             return None
-        late(f"{named.label}: {named.source.shown} does not import: it does not finish")
+        late(f"{named.opening}: it does not finish")
         return named.function()
 
     def made(named: Named) -> Any:
-        late(f"{named.label}: {named.source.shown} does not import: it does not finish")
-        named.source.load(named.label)
+        late(f"{named.opening}: it does not finish")
+        named.source.load(named.opening)
         late(f"{named.label}: {named.name}() does not finish")
         return named.made()
 
@@ -141,8 +144,7 @@ def _raised(error: BaseException) -> dict[str, Any]:
     for kind in (InvalidValue, InvalidType, OutOfTime):
         if isinstance(error, kind):
             return {"error": kind.__name__, "text": str(error)}
-    text = one_line(error) if isinstance(error, (Exception, SystemExit)) else describe(error)
-    return {"error": type(error).__name__, "text": text}
+    return {"error": type(error).__name__, "text": describe(error), "short": one_line(error)}
 
 
 class Remote(Function):
@@ -247,12 +249,13 @@ class Remote(Function):
         if "error" not in said:
             return said.get("found")
         text = _text(said.get("text"))
+        short = _text(said.get("short"))
         kinds: dict[str, type[Exception]] = {
             "InvalidValue": InvalidValue, "CannotLoad": InvalidValue, "InvalidType": InvalidType, "OutOfTime": OutOfTime,
         }  # fmt: skip
         kind = kinds.get(str(said["error"]))
         if kind is None:
-            raise type(_text(said["error"])[:80], (Failed,), {})(text)
+            raise Failed(short, text)
         raise kind(text)
 
     def _ask(self, method: str, *arguments: Any) -> Any:

@@ -57,7 +57,7 @@ def guard(
             os.close(descriptor)
         os.setsid()  # Ctrl-C on the terminal is for the parent
         for number in signal.valid_signals():
-            if callable(signal.getsignal(number)):
+            if callable(signal.getsignal(number)) or number == signal.SIGCHLD:
                 signal.signal(number, signal.SIG_DFL)
         _control(_SUBREAPER, 1)
         before = os.getpid()

@@ -19,6 +19,7 @@ __all__ = ["Ended", "Late", "Process", "available"]
 
 SHOWN = 10_000  # characters of what the reader's code prints that are shown
 PATIENCE = 2.0  # seconds for the guard to end all
+CHUNK = 1 << 20  # bytes that are read at once
 
 
 class Late(Exception):
@@ -72,6 +73,8 @@ class Process:
             for descriptor in theirs:
                 os.close(descriptor)
         os.set_blocking(self._asks, False)
+        for descriptor in (self._asks, self._answers):
+            _widen(descriptor)
         self._token, self._left, self._child = token, SHOWN, 0
         self._incoming, self._said = bytearray(), b""
         self._select = selectors.DefaultSelector()
@@ -94,13 +97,17 @@ class Process:
         Late, Ended
         """
         data = memoryview(HEAD.pack(self._token, len(body := pack(value))) + body)
-        while data:
-            try:
-                data = data[os.write(self._asks, data) :]
-            except BlockingIOError:
-                self._look(min(deadline, time.monotonic() + 0.01), deadline)
-            except BrokenPipeError:
-                raise Ended(self._how(deadline)) from None
+        self._select.register(self._asks, selectors.EVENT_WRITE)
+        try:
+            while data:
+                try:
+                    data = data[os.write(self._asks, data) :]
+                except BlockingIOError:
+                    self._look(deadline)
+        except BrokenPipeError:
+            raise Ended(self._how(deadline)) from None
+        finally:
+            self._select.unregister(self._asks)
 
     def receive(self, deadline: float, most: int) -> Any:
         """The next answer of at most so many bytes.
@@ -124,11 +131,11 @@ class Process:
                     return unpack(body)
             if self._answers not in self._select.get_map():
                 raise Ended(self._how(deadline))
-            self._look(deadline, deadline)
+            self._look(deadline)
 
-    def _look(self, until: float, deadline: float) -> None:
-        """Take in what comes until then; returns at the first that does. Late if nothing came by the deadline."""
-        ready = self._select.select(max(0.0, until - time.monotonic()))
+    def _look(self, deadline: float) -> None:
+        """Take in what comes first, or come back when a request can go on; Late if nothing happens by the deadline."""
+        ready = self._select.select(max(0.0, deadline - time.monotonic()))
         if not ready and time.monotonic() >= deadline:
             raise Late
         descriptors = [key.fd for key, _ in ready]
@@ -141,7 +148,7 @@ class Process:
 
     def _take_answers(self) -> bool:
         """Whether the descriptor is still open."""
-        part = os.read(self._answers, 1 << 16)
+        part = os.read(self._answers, CHUNK)
         self._incoming += part
         if not part:
             self._select.unregister(self._answers)
@@ -172,10 +179,11 @@ class Process:
         until = min(deadline, time.monotonic() + 0.5)
         while self._status in self._select.get_map() and b"\n" not in self._said and time.monotonic() < until:
             with suppress(Late):
-                self._look(until, until)
+                self._look(until)
         said = self._said.strip()
         if not said:
-            return "closes the descriptor through which its answers go"
+            alone = self._status in self._select.get_map()
+            return "closes the descriptor through which its answers go" if alone else "ends the process that watches it"
         if said == TOO_MANY:
             return "starts too many processes"
         code = os.waitstatus_to_exitcode(int(said))
@@ -203,14 +211,13 @@ class Process:
         with suppress(ProcessLookupError):
             os.kill(guard, signal.SIGCONT)
         deadline = time.monotonic() + PATIENCE
-        while os.waitpid(guard, os.WNOHANG)[0] == 0:
+        while not _is_gone(guard):
             if time.monotonic() > deadline:  # it does not move: the child has stopped it
                 for kill, which in ((os.kill, guard), (os.killpg, self._child)):
                     with suppress(ProcessLookupError, PermissionError):
                         if which:
                             kill(which, signal.SIGKILL)
-                os.waitpid(guard, 0)
-                break
+                deadline += PATIENCE
             time.sleep(0.001)
         os.set_blocking(self._output, False)
         with suppress(BlockingIOError):
@@ -219,3 +226,19 @@ class Process:
         self._select.close()
         for descriptor in (self._asks, self._answers, self._output, self._status):
             os.close(descriptor)
+
+
+def _widen(descriptor: int) -> None:
+    """Let a pipe hold a megabyte, where that can be had."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, CHUNK)
+
+
+def _is_gone(process: int) -> bool:
+    """Whether a child of ours has ended; then it is waited for."""
+    try:
+        return os.waitpid(process, os.WNOHANG)[0] != 0
+    except ChildProcessError:  # somebody else has waited for it
+        return True

@@ -92,7 +92,7 @@ class Source:
             pass
         return ""
 
-    def load(self, label: str) -> ModuleType:
+    def load(self, opening: str) -> ModuleType:
         """The module, run when it is first asked for: the reader's code. Its folder is first on the search path from then on.
 
         Raises
@@ -114,7 +114,7 @@ class Source:
             try:
                 loader.exec_module(module)
             except BaseException as error:
-                raise CannotLoad(f"{label}: {self.shown} does not import: {_said(error)}") from None
+                raise CannotLoad(f"{opening}: {_said(error)}") from None
             self._module = module
         return self._module
 
@@ -171,6 +171,11 @@ class Named:
     name: str
     label: str
 
+    @property
+    def opening(self) -> str:
+        """The beginning of an error of a file that does not import."""
+        return f"{self.label}: {self.source.shown} does not import"
+
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns; runs the file."""
         return self.function()(*arguments)
@@ -182,7 +187,7 @@ class Named:
         ------
         CannotLoad
         """
-        module = self.source.load(self.label)
+        module = self.source.load(self.opening)
         function = getattr(module, self.name, None)
         if not callable(function):
             offers = [key for key, value in vars(module).items() if callable(value)]
@@ -197,7 +202,7 @@ class Named:
         CannotLoad
             There is none; it takes arguments, or raises.
         """
-        module = self.source.load(self.label)
+        module = self.source.load(self.opening)
         if not hasattr(module, self.name):
             offers = [key for key, value in vars(module).items() if not isinstance(value, ModuleType)]
             raise CannotLoad(f"{self.label}: {self.source.shown} has no {self.name}; it has {_listed(offers)}")
