@@ -1,5 +1,6 @@
 """The parent's end: starts guard and child, asks, waits no longer than it is told, and leaves nothing behind."""
 
+import codecs
 import os
 import secrets
 import selectors
@@ -77,6 +78,7 @@ class Process:
             _widen(descriptor)
         self._token, self._left, self._child = token, SHOWN, 0
         self._incoming, self._said = bytearray(), b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._select = selectors.DefaultSelector()
         for descriptor in (self._answers, self._output, self._status):
             self._select.register(descriptor, selectors.EVENT_READ)
@@ -191,11 +193,12 @@ class Process:
 
     def _show(self) -> None:
         """What the reader's code prints."""
-        text = os.read(self._output, 1 << 16).decode("utf-8", "replace")
-        if not text:
+        part = os.read(self._output, 1 << 16)
+        if not part:
             self._select.unregister(self._output)
+        text = self._decoder.decode(part)
         if self._left > 0 and text:
-            shown = "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text[: self._left])
+            shown = "".join(c if c.isprintable() or c in "\n\t" else f"\\u{ord(c):04x}" for c in text[: self._left])
             self._left -= len(text)
             cut = "\n... (nothing more of what it prints is shown)\n" if self._left <= 0 else ""
             with suppress(AttributeError, OSError, ValueError):  # there is no standard error, or it is closed

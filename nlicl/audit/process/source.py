@@ -84,10 +84,10 @@ class Source:
                 if token.type == tokenize.STRING and kinds and kinds[-1] == tokenize.INDENT:
                     text = ast.literal_eval(token.string)
                     return inspect.cleandoc(text).strip().partition("\n")[0] if isinstance(text, str) else ""
-                if token.type not in (tokenize.NL, tokenize.COMMENT):
-                    kinds.append(token.type)
                 if tokenize.INDENT in kinds:
                     break
+                if token.type not in (tokenize.NL, tokenize.COMMENT):
+                    kinds.append(token.type)
         except (SyntaxError, tokenize.TokenError, ValueError, RecursionError, MemoryError):
             pass
         return ""

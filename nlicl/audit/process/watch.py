@@ -33,7 +33,7 @@ def own_calls(wanted: bool = True) -> Iterator[list[str]]:
         if module == __name__ or not _is_ours(module) or _is_ours(str(frame.f_back.f_globals.get("__name__"))):
             return
         name = frame.f_code.co_qualname
-        if module.rpartition(".")[2] in _READING or frame.f_code.co_name.startswith("<"):
+        if module.rpartition(".")[2] in _READING or frame.f_code.co_name in ("<module>", "__getattr__", "__dir__"):
             return
         if name not in found and len(found) < 5:
             found.append(name)
