@@ -5,6 +5,7 @@ other systems it ends the child's process group.
 """
 
 import ctypes
+import faulthandler
 import gc
 import os
 import select
@@ -160,6 +161,7 @@ def _child(serve: Callable[[Link], None], link: Link, output: int, guard_number:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+        faulthandler.disable()  # it may write where the parent does
         gc.freeze()  # what is the parent's is not looked at, which would copy its memory
         serve(link)
         for stream in (sys.stdout, sys.stderr):
