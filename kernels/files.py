@@ -1,12 +1,12 @@
 """The files of compiled kernels: what was written is read back whole, or it counts as not there.
 
 Numba links what it finds in a file of its cache into the process: a changed byte there ends it, or computes something else.
-So each file begins with a SHA-256 of its contents and of its place below the cache's base. A file that was cut, changed, or put
-in another's place is found out before its contents are looked at. It is written under another name and then renamed: two
+So each file begins with a SHA-256 of its contents and of its place below the cache's base. A file that was cut, changed, or
+put in another's place is found out before its contents are looked at. It is written under another name and then renamed: two
 processes at once, or one that is killed, leave a whole file or none.
 
 The layout, below NUMBA_CACHE_DIR or the user's cache folder: `<digest of nlicl's kernels>/<kernel>-<digest>.nbc`; another
-package's kernels one folder deeper, which is named by a digest, too. Folders `<name>_<40 digits>` are numba's own, for the GPU.
+package's kernels one folder deeper, which is named by a digest, too. Numba's own, `<name>_<40 digits>`, are for the GPU.
 """
 
 import errno
@@ -16,6 +16,7 @@ import re
 import shutil
 import stat
 import struct
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,7 +24,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Cleared", "Damaged", "clear", "folders", "kept", "read", "remove", "total", "write"]
+__all__ = [
+    "Cleared",
+    "Damaged",
+    "clear",
+    "folders",
+    "kept",
+    "read",
+    "remove",
+    "total",
+    "trouble",
+    "try_writing",
+    "write",
+]
 
 _MAGIC = b"nlicl-k1"
 _HEADER = struct.Struct("<8sQ32s")  # _MAGIC, the number of bytes that follow, their checksum
@@ -124,9 +137,26 @@ def folders(base: Path) -> list[Path]:
     return sorted(path for path in base.iterdir() if _FOLDER.fullmatch(path.name) and _is_folder(path))
 
 
+def try_writing(folder: Path) -> None:
+    """OSError if no file of a kernel's size can be written there."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(2**17))
+
+
 def kept(folder: Path) -> list[Path]:
     """What has a kernel's name, in one of nlicl's folders and in those of other packages' kernels inside."""
     return [path for path, kind in _walk(folder) if kind == "kernel"]
+
+
+def trouble(path: Path, base: Path) -> str | None:
+    """Why a file would not be loaded; None if it would be, or is gone by now."""
+    try:
+        read(path, base)
+    except Damaged as reason:
+        return str(reason)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def total(folder: Path) -> int:
