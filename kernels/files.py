@@ -184,6 +184,9 @@ def clear(base: Path) -> Cleared:
         if kind == "foreign":
             foreign += 1
             continue
+        if kind == "closed":
+            failed.append((path, "it cannot be looked into"))
+            continue
         n_bytes = _size(path)
         try:
             if kind == "folder":
@@ -199,19 +202,23 @@ def clear(base: Path) -> Cleared:
 
 
 def _walk(folder: Path, numbas: bool = False) -> Iterator[tuple[Path, str]]:
-    """What is in one of nlicl's folders, each with its kind: a "kernel", "other" files of nlicl's, "foreign" ones; at last the
-    "folder" itself."""
-    with suppress(OSError):  # then deleting the folder says why
-        for path in sorted(folder.iterdir()):
-            name = path.name
-            if not numbas and _is_folder(path) and (_FOLDER.fullmatch(name) or _NUMBAS.fullmatch(name)):
-                yield from _walk(path, numbas=_NUMBAS.fullmatch(name) is not None)
-            elif numbas:
-                yield path, "other" if _OF_NUMBA.fullmatch(name) else "foreign"
-            elif _KERNEL.fullmatch(name):
-                yield path, "kernel"
-            else:
-                yield path, "other" if _UNFINISHED.fullmatch(name) else "foreign"
+    """What is in one of nlicl's folders, each with its kind: a "kernel", "other" files of nlicl's, "foreign" ones; at last
+    the "folder" itself, or that it is "closed"."""
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError:
+        yield folder, "closed"
+        return
+    for path in inside:
+        name = path.name
+        if not numbas and _is_folder(path) and (_FOLDER.fullmatch(name) or _NUMBAS.fullmatch(name)):
+            yield from _walk(path, numbas=_NUMBAS.fullmatch(name) is not None)
+        elif numbas:
+            yield path, "other" if _OF_NUMBA.fullmatch(name) else "foreign"
+        elif _KERNEL.fullmatch(name):
+            yield path, "kernel"
+        else:
+            yield path, "other" if _UNFINISHED.fullmatch(name) else "foreign"
     yield folder, "folder"
 
 

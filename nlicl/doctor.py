@@ -102,31 +102,27 @@ def _cache() -> Iterator[Finding]:
         )
         return
     kept = files.kept(folder)
-    size = files.total(folder)
-    yield Finding("ok", "cache", f"{_shown(folder)} ({_count(len(kept), 'file')}, {size / 2**20:.1f} MiB)")
+    about = f"{_shown(folder)} ({_count(len(kept), 'file')}, {files.total(folder) / 2**20:.1f} MiB)"
     try:
         files.try_writing(folder)
+        yield Finding("ok", "cache", about)
     except OSError as error:
+        fix = "make room there, or set NUMBA_CACHE_DIR to a writable folder"
+        yield Finding("PROBLEM", "cache", f"{about} cannot be written: {error.strerror}", fix)
+    if damaged := [(path, reason) for path in kept if (reason := files.trouble(path, folder.parent))]:
+        shown = "; ".join(f"{path.name}: {reason}" for path, reason in damaged[:3])
         yield Finding(
             "PROBLEM",
-            "cache",
-            f"compiled kernels are not kept: {error.strerror}",
-            "make room there, or set NUMBA_CACHE_DIR to a writable folder",
-        )
-    damaged = [(path, reason) for path in kept if (reason := files.trouble(path, folder.parent))]
-    if damaged:
-        first = "; ".join(f"{path.name}: {reason}" for path, reason in damaged[:3])
-        yield Finding(
-            "PROBLEM",
-            "cache",
-            f"{_count(len(damaged), 'damaged file')}, which no process loads: {first}{'; ...' * (len(damaged) > 3)}",
-            "nothing has to be done: each is compiled anew when it is needed. All at once: nlicl doctor --clear-cache",
+            "cached files",
+            f"{len(damaged)} of {len(kept)} damaged: {shown}{'; ...' * (len(damaged) > 3)}",
+            "each is compiled anew when it is needed; nlicl doctor --clear-cache deletes all",
         )
     # nlicl's folders are named by a hash; NUMBA_CACHE_DIR may hold other folders, which are none of its business
-    if others := [path for path in files.folders(folder.parent) if path != folder]:
-        size = sum(files.total(path) for path in others)
-        found = f"{len(others)} of other versions beside it ({size / 2**20:.1f} MiB), safe to delete"
-        yield Finding("note" if size > _LARGE else "ok", "cache", found, "nlicl doctor --clear-cache" * (size > _LARGE))
+    if older := [path for path in files.folders(folder.parent) if path != folder]:
+        size = sum(map(files.total, older))
+        found = f"{_count(len(older), 'folder')} of other versions beside it, {size / 2**20:.1f} MiB, safe to delete"
+        large = size > _LARGE
+        yield Finding("note" if large else "ok", "older caches", found, "nlicl doctor --clear-cache" if large else "")
 
 
 def clear_cache() -> tuple[str, bool]:
@@ -149,7 +145,7 @@ def clear_cache() -> tuple[str, bool]:
         base = compile.cache_base()
         cleared = files.clear(base)
     except (OSError, RuntimeError) as error:
-        return f"The cache cannot be looked at: {error}", False
+        return f"The cache cannot be looked at: {getattr(error, 'strerror', None) or error}", False
     lines = [
         f"{_count(cleared.files, 'file')} ({cleared.bytes / 2**20:.1f} MiB) of compiled kernels deleted below {_shown(base)}."
     ]
