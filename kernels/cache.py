@@ -27,7 +27,7 @@ from numba.core.serialize import dumps
 from ..core.describe import short
 from . import files
 
-__all__ = ["KernelCache", "say_once"]
+__all__ = ["KernelCache", "warn_in_one_line"]
 
 # What numba compiles differs with these. Its own cache does not look at them.
 _SETTINGS = ("OPT", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE")
@@ -38,9 +38,12 @@ def say_once(kind: str, text: str) -> None:
     """Warn in one line, the first time that this process has something of this kind to say."""
     if kind not in _said:
         _said.add(kind)
-        warnings.warn_explicit(
-            text, RuntimeWarning, "nlicl", 0
-        )  # no line of source beside it: it would be one of this module
+        warn_in_one_line(text)
+
+
+def warn_in_one_line(text: str) -> None:
+    """Warn without a line of source beside it, which would be one of this library."""
+    warnings.warn_explicit(text, RuntimeWarning, "nlicl", 0)
 
 
 class KernelCache(NullCache):

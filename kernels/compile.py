@@ -26,7 +26,6 @@ Private to numba is how a function gets another cache: `_cache` of a compiled fu
 import hashlib
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,7 +43,7 @@ from ..core.checks import integer
 from ..core.describe import short
 from ..core.errors import InvalidType
 from . import reach
-from .cache import KernelCache
+from .cache import KernelCache, warn_in_one_line
 from .source import source
 
 __all__ = ["THREADS", "cache_base", "cache_folder", "cached_in", "kernel", "launch", "source", "source_digest"]
@@ -96,12 +95,9 @@ def _made_cache() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     except (OSError, RuntimeError) as error:
-        warnings.warn_explicit(
+        warn_in_one_line(
             f"nlicl cannot keep its compiled kernels: no writable cache folder ({_reason(error)}). "
-            "They are compiled anew in every process; set NUMBA_CACHE_DIR to a writable folder to avoid it.",
-            RuntimeWarning,
-            "nlicl",
-            0,
+            "They are compiled anew in every process; set NUMBA_CACHE_DIR to a writable folder to avoid it."
         )
         return None
 

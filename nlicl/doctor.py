@@ -109,12 +109,11 @@ def _cache() -> Iterator[Finding]:
     except OSError as error:
         fix = "make room there, or set NUMBA_CACHE_DIR to a writable folder"
         yield Finding("PROBLEM", "cache", f"{about} cannot be written: {error.strerror}", fix)
-    if damaged := [(path, reason) for path in kept if (reason := files.trouble(path, folder.parent))]:
-        shown = "; ".join(f"{path.name}: {reason}" for path, reason in damaged[:3])
+    if damaged := [f"{path.name}: {trouble}" for path in kept if (trouble := files.trouble(path, folder.parent))]:
         yield Finding(
             "PROBLEM",
             "cached files",
-            f"{len(damaged)} of {len(kept)} damaged: {shown}{'; ...' * (len(damaged) > 3)}",
+            f"{len(damaged)} of {len(kept)} damaged: {'; '.join(damaged[:3])}{'; ...' * (len(damaged) > 3)}",
             "each is compiled anew when it is needed; nlicl doctor --clear-cache deletes all",
         )
     # nlicl's folders are named by a hash; NUMBA_CACHE_DIR may hold other folders, which are none of its business
