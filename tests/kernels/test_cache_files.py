@@ -4,11 +4,13 @@ import errno
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -401,6 +403,19 @@ def test_a_relative_folder_is_that_of_the_start(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(compile.numba.config, "CACHE_DIR", "some where")
     assert compile._made_cache() == tmp_path / "some where" / compile.source_digest()[:16]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a way to end a process at once")
+def test_a_process_that_is_killed_while_it_writes_and_two_cold_ones_at_once(tmp_path):
+    kill = "lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
+    killed = f"import os, signal\nfrom nlicl.kernels import files\nfiles.os.replace = {kill}\n"
+    python(killed + SMALL, NUMBA_CACHE_DIR=str(tmp_path), expect=-signal.SIGKILL)
+    assert len(list(tmp_path.rglob(".*.tmp"))) == 1 and not list(tmp_path.rglob("*.nbc"))
+    with ThreadPoolExecutor(2) as pool:
+        for last, said in pool.map(lambda _: process(tmp_path), range(2)):
+            assert last.startswith("True True") and said == []
+    assert process(tmp_path) == ("True True 1 1", [])
 
 
 @pytest.fixture(scope="module")
