@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -70,7 +71,7 @@ class KernelCache(NullCache):
         """The compiled function for these types; None where there is none, or none that is as it was written."""
         target_context.refresh()
         path, key = self._place(sig, target_context.codegen())
-        found = f"{path.name} in the cache of compiled kernels, {short(str(self.folder))},"
+        found = f"{path.name} in the cache of compiled kernels, {_shown(self.folder)},"
         try:
             contents = files.read(path, self.base)
             return None if contents is None else _rebuilt(contents, (key, sig), target_context)
@@ -92,18 +93,21 @@ class KernelCache(NullCache):
         try:
             path, key = self._place(sig, cres.codegen)
             files.write(path, self.base, dumps(((key, sig), cres._reduce())))
+        except SystemError:  # what Ctrl-C may become inside numba
+            raise
         except Exception as error:  # most of them of the disk; others of what a kernel of another package names
             reason = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {short(str(error))}"
             say_once(
                 "unwritten",
-                f"compiled kernels cannot be kept in {short(str(self.folder))}: {reason}. "
+                f"compiled kernels cannot be kept in {_shown(self.folder)}: {reason}. "
                 "They are compiled anew in every process; make room there, or set NUMBA_CACHE_DIR to a writable folder.",
             )
 
     def flush(self) -> None:
         """Forget what is kept of this function: numba is told to compile it anew."""
         for path in self.folder.glob(f"{self._name()}-*.nbc"):
-            files.remove(path)
+            with suppress(OSError):
+                files.remove(path)
 
     def _name(self) -> str:
         return re.sub(r"[^A-Za-z0-9_.]+", "_", f"{self.function.__module__}.{self.function.__qualname__}")[-60:]
@@ -123,11 +127,16 @@ class KernelCache(NullCache):
         return self.folder / f"{self._name()}-{digest[:16]}.nbc", digest
 
 
+def _shown(folder: Path) -> str:
+    text = repr(str(folder))
+    return text if len(text) <= 200 else short(str(folder))
+
+
 def _rebuilt(contents: bytes, expected: object, target_context: Any) -> Any:
     try:
         key, parts = pickle.loads(contents)
         return CompileResult._rebuild(target_context, *parts) if key == expected else None
-    except MemoryError:
+    except (MemoryError, SystemError):  # the latter is what Ctrl-C may become inside numba
         raise
     except Exception as error:  # of a numba that was edited
         raise files.Damaged(f"numba does not load it ({type(error).__name__}: {short(str(error))})") from None
