@@ -20,15 +20,12 @@ function that is called: edit what it calls, in another file, and it would go on
   that is another one in every process, and never find it again. Give it its callee as a global name of the module. One
   thing is not seen: what a package teaches numba by `numba.extending.overload` about functions of NumPy or of nlicl.
 
-Private to numba is how a cache is put off until a kernel is first compiled, when all that it calls is there: `_cache` of a
-compiled function, `numba.core.caching.NullCache` and its `load_overload`.
+Private to numba is how a function gets another cache: `_cache` of a compiled function. What that has to offer is in `cache`.
 """
 
 import hashlib
 import os
 import sys
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,9 +43,10 @@ from ..core.checks import integer
 from ..core.describe import short
 from ..core.errors import InvalidType
 from . import reach
+from .cache import KernelCache, warn_in_one_line
 from .source import source
 
-__all__ = ["THREADS", "cache_folder", "cached_in", "kernel", "launch", "source", "source_digest"]
+__all__ = ["THREADS", "cache_base", "cache_folder", "cached_in", "kernel", "launch", "source", "source_digest"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,25 +83,33 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def _writable_cache() -> Path | None:
-    """``<NUMBA_CACHE_DIR or user cache/nlicl>/<digest>``, made and tried; None, with a warning, if it can't be."""
+def cache_base() -> Path:
+    """NUMBA_CACHE_DIR, or nlicl's folder in the user's cache; OSError or RuntimeError where there is no such place."""
+    return (Path(_config.CACHE_DIR) if _config.CACHE_DIR else _user_cache() / "nlicl").absolute()
+
+
+def _made_cache() -> Path | None:
+    """The folder for these kernels, named after their sources; None, with a warning, if there is none and none can be made."""
     try:
-        base = Path(_config.CACHE_DIR) if _config.CACHE_DIR else _user_cache() / "nlicl"
-        folder = base / source_digest()[:16]
+        folder = cache_base() / source_digest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
+        return folder
     except (OSError, RuntimeError) as error:
-        warnings.warn(
-            f"nlicl cannot keep its compiled kernels: no writable cache folder ({error}). "
-            "They are compiled anew in every process; set NUMBA_CACHE_DIR to a writable folder to avoid it.",
-            RuntimeWarning,
-            stacklevel=2,
+        warn_in_one_line(
+            f"nlicl cannot keep its compiled kernels: no writable cache folder ({_reason(error)}). "
+            "They are compiled anew in every process; set NUMBA_CACHE_DIR to a writable folder to avoid it."
         )
         return None
 
 
-_cache = _writable_cache()
+def _reason(error: Exception) -> str:
+    """What an error says, without the whole of a long path."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {short(error.filename)}" if error.filename else error.strerror
+    return str(error)
+
+
+_cache = _made_cache()
 
 
 def cache_folder() -> Path | None:
@@ -152,11 +158,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _keep(compiled: Any, folder: Path, own: bool) -> None:
-    if own:
-        with cached_in(folder):
-            compiled.enable_caching()
-    else:
-        compiled._cache = _LateCache(compiled, folder)
+    compiled._cache = KernelCache(compiled.py_func, folder, folder.parent) if own else _LateCache(compiled, folder)
 
 
 class _LateCache(NullCache):
@@ -167,15 +169,15 @@ class _LateCache(NullCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What numba asks for before it compiles; held under its lock."""
-        self.compiled._cache = NullCache()
-        digest = reach.digest(self.compiled, covered=_OWN)
+        compiled = self.compiled
+        compiled._cache = NullCache()
+        digest = reach.digest(compiled, covered=_OWN)
         if digest is not None:
-            folder = self.folder / digest[:16]
-            with suppress(RuntimeError), cached_in(folder):  # numba finds no place for it
-                self.compiled.enable_caching()
-            if not str(self.compiled.stats.cache_path).startswith(str(folder)):  # or another than this
-                self.compiled._cache = NullCache()
-        return self.compiled._cache.load_overload(sig, target_context)
+            with suppress(OSError):  # its file is gone
+                path = Path(compiled.py_func.__code__.co_filename).absolute()
+                file = (os.fspath(path), hashlib.sha256(path.read_bytes()).hexdigest())
+                compiled._cache = KernelCache(compiled.py_func, self.folder / digest[:16], self.folder.parent, file)
+        return compiled._cache.load_overload(sig, target_context)
 
 
 # ---- Launching. Compiled kernels release Python's lock, so ordinary threads run them side by side. Waking the threads costs

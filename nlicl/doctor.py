@@ -3,12 +3,11 @@
 import importlib.metadata
 import os
 import platform
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = ["EXTRAS", "Finding", "examine"]
+__all__ = ["EXTRAS", "Finding", "clear_cache", "examine"]
 
 EXTRAS = {
     "plot": ("matplotlib",),
@@ -16,6 +15,7 @@ EXTRAS = {
     "test": ("pytest", "hypothesis", "mpmath", "coverage", "matplotlib", "scikit-learn"),
 }
 """Extras and the distributions that they install, as pyproject.toml has them."""
+_LARGE = 2**28  # bytes of old caches that are worth a word
 
 
 class Finding(NamedTuple):
@@ -92,7 +92,7 @@ def _cache() -> Iterator[Finding]:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        from .kernels import compile
+        from .kernels import compile, files
 
     folder = compile.cache_folder()
     if folder is None:
@@ -101,11 +101,69 @@ def _cache() -> Iterator[Finding]:
             "PROBLEM", "cache", f"compiled kernels are not kept: {reason}", "set NUMBA_CACHE_DIR to a writable folder"
         )
         return
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    kept = files.kept(folder)
+    about = f"{_shown(folder)} ({_count(len(kept), 'file')}, {files.total(folder) / 2**20:.1f} MiB)"
+    try:
+        files.try_writing(folder)
+        yield Finding("ok", "cache", about)
+    except OSError as error:
+        fix = "make room there, or set NUMBA_CACHE_DIR to a writable folder"
+        yield Finding("PROBLEM", "cache", f"{about} cannot be written: {error.strerror}", fix)
+    if damaged := [f"{path.name}: {trouble}" for path in kept if (trouble := files.trouble(path, folder.parent))]:
+        yield Finding(
+            "PROBLEM",
+            "cached files",
+            f"{len(damaged)} of {len(kept)} damaged: {'; '.join(damaged[:3])}{'; ...' * (len(damaged) > 3)}",
+            "each is compiled anew when it is needed; nlicl doctor --clear-cache deletes all",
+        )
     # nlicl's folders are named by a hash; NUMBA_CACHE_DIR may hold other folders, which are none of its business
-    others = [path for path in folder.parent.iterdir() if re.fullmatch("[0-9a-f]{16}", path.name) and path != folder]
-    older = f"; {len(others)} of other versions beside it, safe to delete" if others else ""
-    yield Finding("ok", "cache", f"{folder} ({size / 2**20:.1f} MiB){older}")
+    if older := [path for path in files.folders(folder.parent) if path != folder]:
+        size = sum(map(files.total, older))
+        found = f"{_count(len(older), 'folder')} of other versions beside it, {size / 2**20:.1f} MiB, safe to delete"
+        large = size > _LARGE
+        yield Finding("note" if large else "ok", "older caches", found, "nlicl doctor --clear-cache" if large else "")
+
+
+def clear_cache() -> tuple[str, bool]:
+    """Delete the compiled kernels that nlicl keeps, of any version, damaged or not, and nothing else.
+
+    Returns
+    -------
+    text : str
+        What was deleted, and what could not be.
+    done : bool
+        Whether nothing of nlicl's is left.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that there is no writable folder
+        from .kernels import compile, files
+
+    try:
+        base = compile.cache_base()
+        cleared = files.clear(base)
+    except (OSError, RuntimeError) as error:
+        return f"The cache cannot be looked at: {getattr(error, 'strerror', None) or error}", False
+    lines = [
+        f"{_count(cleared.files, 'file')} ({cleared.bytes / 2**20:.1f} MiB) of compiled kernels deleted below {_shown(base)}."
+    ]
+    if cleared.foreign:
+        lines.append(f"{_count(cleared.foreign, 'file')} with names that nlicl does not give left as they are.")
+    for path, reason in cleared.failed[:10]:
+        lines.append(f"Not deleted: {_shown(path)}: {reason}")
+    if len(cleared.failed) > 10:
+        lines.append(f"Not deleted: {len(cleared.failed) - 10} more.")
+    return "\n".join(lines), not cleared.failed
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def _shown(path: object) -> str:
+    """A path as it is, if a terminal can show it; otherwise as Python writes it."""
+    return text if (text := str(path)).isprintable() else ascii(text)
 
 
 def _blas() -> Iterator[Finding]:
@@ -141,7 +199,7 @@ def _extras() -> Iterator[Finding]:
 
 
 def _gradient() -> Iterator[Finding]:
-    yield _agreement("gradient", "cpu", "", "delete the cache folder above and report this, please")
+    yield _agreement("gradient", "cpu", "", "nlicl doctor --clear-cache, and report this, please")
 
 
 def _agreement(what: str, backend: str, about: str, fix: str) -> Finding:

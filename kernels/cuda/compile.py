@@ -13,6 +13,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numba.cuda
@@ -55,10 +56,12 @@ def kernel(function: Callable[..., None]) -> Any:
     if SIMULATED:
         return cuda.jit(_quiet(function))
     folder = cache_folder()
-    if folder is None:
-        return cuda.jit(function)
-    with cached_in(folder):
-        return cuda.jit(function, cache=True)
+    if folder is not None:
+        with suppress(RuntimeError), cached_in(folder):  # numba finds no place for it
+            compiled = cuda.jit(function, cache=True)
+            if str(compiled.stats.cache_path).startswith(str(folder)):  # or another than this
+                return compiled
+    return cuda.jit(function)
 
 
 def _quiet(function: Callable[..., None]) -> Callable[..., None]:

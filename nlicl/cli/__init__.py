@@ -139,6 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     papers.set_defaults(run=_papers)
 
     doctor = commands.add_parser("doctor", help="versions, threads, cache, BLAS, CUDA: what is as it should be")
+    doctor.add_argument(
+        "--clear-cache", action="store_true", help="delete the compiled kernels that are kept, of any version of nlicl"
+    )
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -180,7 +183,12 @@ def _papers(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from ..doctor import examine
+    from ..doctor import clear_cache, examine
+
+    if options.clear_cache:
+        text, done = clear_cache()
+        print(text)
+        return 0 if done else 1
 
     findings = examine()
     width = max(len(finding.what) for finding in findings)

@@ -1,5 +1,6 @@
 """`nlicl doctor`: what it finds, and what it says when something is not as it should be."""
 
+import errno
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 import nlicl
 from nlicl import doctor
-from nlicl.kernels import compile
+from nlicl.kernels import compile, files
 
 ROOT = Path(nlicl.__file__).parents[1]
 
@@ -128,12 +129,127 @@ def test_a_broken_library_is_a_finding_and_no_traceback(monkeypatch, error):
     assert "gradient" in {finding.what for finding in found}  # the rest is looked at all the same
 
 
-def test_only_folders_of_nlicl_are_called_safe_to_delete(monkeypatch, tmp_path):
-    for name in ("0123456789abcdef", "fedcba9876543210", "thesis", "0123456789abcdef0"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setattr(compile, "cache_folder", lambda: tmp_path / "0123456789abcdef")
-    cache = next(finding for finding in doctor.examine() if finding.what == "cache")
-    assert "; 1 of other versions beside it, safe to delete" in cache.found
+# ---------------------------------------------------------------- the cache
+
+OWN, OLDER, OTHERS = "0123456789abcdef", "fedcba9876543210", "aaaaaaaaaaaaaaaa"
+KERNEL = "nlicl.kernels.f-0000000000000000.nbc"
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """A cache of three kernels, one of them another package's, beside what is none of nlicl's business; its base."""
+    for path in (tmp_path / OWN / KERNEL, tmp_path / OWN / KERNEL.replace("f", "g"), tmp_path / OWN / OTHERS / KERNEL):
+        files.write(path, tmp_path, bytes(2**19))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / KERNEL).write_text("not nlicl's")
+    (tmp_path / f"{OWN}0").mkdir()
+    monkeypatch.setattr(compile, "cache_folder", lambda: tmp_path / OWN)
+    monkeypatch.setattr(compile, "cache_base", lambda: tmp_path)
+    return tmp_path
+
+
+def older_version(cache):
+    """What nlicl left before, in numba's own format."""
+    below = cache / OLDER / f"kernels_{'0' * 40}"
+    below.mkdir(parents=True)
+    for name in ("f-1.py311.nbi", "f-1.py311.1.nbc", "f-1.py311.2.nbc.tmp.0123456789abcdef"):
+        (below / name).write_bytes(bytes(2**19))
+
+
+def of_the_cache():
+    """Findings of the doctor on the cache, by what was looked at."""
+    return {finding.what: finding for finding in doctor._cache()}
+
+
+def test_how_many_files_and_how_large(cache):
+    found = of_the_cache()
+    assert set(found) == {"cache"} and found["cache"].state == "ok"
+    assert found["cache"].found == f"{cache / OWN} (3 files, 1.5 MiB)"
+
+
+def test_only_folders_of_nlicl_are_called_safe_to_delete(cache):
+    older_version(cache)
+    older = of_the_cache()["older caches"]
+    assert older.state == "ok" and older.found == "1 folder of other versions beside it, 1.5 MiB, safe to delete"
+
+
+def test_large_old_caches_are_worth_a_note(cache, monkeypatch):
+    older_version(cache)
+    monkeypatch.setattr(doctor, "_LARGE", 2**20)
+    older = of_the_cache()["older caches"]
+    assert (older.state, older.fix) == ("note", "nlicl doctor --clear-cache")
+
+
+def test_damaged_files_are_found(cache):
+    whole = (cache / OWN / KERNEL).read_bytes()
+    (cache / OWN / KERNEL).write_bytes(whole[:-1] + b"\1")
+    (cache / OWN / OTHERS / KERNEL).write_bytes(b"")
+    found = of_the_cache()
+    assert found["cache"].state == "ok" and found["cached files"].state == "PROBLEM"
+    assert found["cached files"].found.startswith("2 of 3 damaged: ")
+    for said in (f"{KERNEL}: its checksum does not hold", f"{KERNEL}: it is empty"):
+        assert said in found["cached files"].found
+    assert "nlicl doctor --clear-cache" in found["cached files"].fix
+    assert "cached files" in {finding.what for finding in doctor.examine()}
+
+
+def test_a_full_disk_is_found(cache, monkeypatch):
+    def full(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "try_writing", full)
+    found = of_the_cache()["cache"]
+    assert found.state == "PROBLEM" and found.found.endswith("cannot be written: No space left on device") and found.fix
+
+
+def test_clearing_deletes_what_is_nlicls_and_nothing_else(cache, run):
+    older_version(cache)
+    (cache / OWN / KERNEL).write_bytes(b"damaged")
+    (cache / OWN / KERNEL.replace("f", "h")).mkdir()
+    (cache / OLDER / "notes.txt").write_text("somebody's")
+    (cache / "bbbbbbbbbbbbbbbb").symlink_to(cache / "thesis")
+    (cache / OLDER / "0000000000000000").symlink_to(cache / "thesis")
+    status, out, err = run("doctor", "--clear-cache")
+    assert (status, err) == (0, "")
+    first, second = out.splitlines()
+    assert re.fullmatch(r"7 files \(2\.5 MiB\) of compiled kernels deleted below .*\.", first)
+    assert second == "2 files with names that nlicl does not give left as they are."
+    left = {path.relative_to(cache).as_posix() for path in cache.rglob("*")}
+    assert left == {"thesis", f"thesis/{KERNEL}", f"{OWN}0", "bbbbbbbbbbbbbbbb", OLDER, f"{OLDER}/notes.txt",
+                    f"{OLDER}/0000000000000000"}  # fmt: skip
+    assert run("doctor", "--clear-cache")[1].startswith("0 files (0.0 MiB)")
+
+
+def test_what_cannot_be_deleted_is_said(cache, run, monkeypatch):
+    remove = files.remove
+
+    def locked(path):
+        if path.parent.name == OTHERS:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        remove(path)
+
+    monkeypatch.setattr(files, "remove", locked)
+    status, out, _ = run("doctor", "--clear-cache")
+    assert status == 1 and out.startswith("2 files (1.0 MiB)")
+    assert out.splitlines()[1:] == [f"Not deleted: {cache / OWN / OTHERS / KERNEL}: Permission denied"]
+    assert [path.name for path in cache.rglob("*.nbc")] == [KERNEL, KERNEL]  # the other is the thesis's
+
+
+def test_clearing_where_there_is_no_cache(monkeypatch, tmp_path, run):
+    (tmp_path / "file").write_text("")
+    for base in (tmp_path / "none", tmp_path / "file", tmp_path / "file" / "below"):
+        monkeypatch.setattr(compile, "cache_base", lambda base=base: base)
+        status, out, _ = run("doctor", "--clear-cache")
+        assert status == 0 and out.startswith("0 files (0.0 MiB)")
+
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(compile, "cache_base", nowhere)
+    assert run("doctor", "--clear-cache")[:2] == (
+        1,
+        "The cache cannot be looked at: Could not determine home directory.\n",
+    )
 
 
 def test_wrong_gradients_are_noticed(monkeypatch):

@@ -278,7 +278,7 @@ def test_no_home_is_no_cache(monkeypatch):
     monkeypatch.setattr(compile, "_user_cache", nowhere)
     monkeypatch.setattr(compile.numba.config, "CACHE_DIR", "")
     with pytest.warns(RuntimeWarning, match="Could not determine home directory"):
-        assert compile._writable_cache() is None
+        assert compile._made_cache() is None
 
 
 @pytest.mark.parametrize(
