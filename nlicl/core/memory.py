@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .errors import InvalidValue
 
-__all__ = ["check_draw", "check_memory"]
+__all__ = ["check_draw", "check_memory", "check_tokens"]
 
 _MiB, _GiB = 2**20, 2**30
 _ADDRESSABLE = 2**47  # bytes: more than a process can have, where the system does not say what there is
@@ -62,6 +62,15 @@ def check_draw(n: int, length: int, each: int, name: str = "n") -> None:
         f"{name} is {n} with length {length}: drawing holds {each} bytes for each of {tokens} tokens",
         each * tokens,
         f"Lower {name} or length, and draw several times, with other seeds.",
+    )
+
+
+def check_tokens(prompts: int, rows: int, width: int, each: int, more: int = 0) -> None:
+    """ValueError if so many prompts do not fit into memory as tokens, `each` bytes a number and `more` in all."""
+    check_memory(
+        f"the prompts are {prompts} of {rows} tokens: as arrays these hold {width} numbers each",
+        each * prompts * rows * width + more,
+        "Take fewer of them, prompts[:n].",
     )
 
 

@@ -1,5 +1,6 @@
 """The arguments of `nlicl.train` that take more than a range to check. Each function returns what the plan holds."""
 
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..core.arrays import as_array
 from ..core.checks import floating, integer
 from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
+from ..core.memory import check_memory
 from ..models.front import check_batch
 from ..models.model import Batch, Model, step_of
 from .optimizers import SGD, Optimizer
@@ -122,4 +124,8 @@ def checked_measure(measure: Any) -> int | tuple[int, ...] | None:
         return None
     if isinstance(measure, str) or not np.iterable(measure):
         return integer("measure", measure, 1)
+    if isinstance(measure, Sized):
+        check_memory(
+            f"measure has {len(measure)} steps", 200 * len(measure), "Give fewer, or a number: every so many steps."
+        )
     return tuple(sorted({integer("measure", t, 0) for t in measure}))

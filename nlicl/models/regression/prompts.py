@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from ...core.arrays import as_array, check_finite, frozen, packed, real_array
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_tokens
 from .. import prompt
 from ..model import Batch
 
@@ -264,6 +265,7 @@ class CodedPrompts(Batch):
         Prompts
         """
         d = self.V.shape[0]
+        check_tokens(*self.features.shape, d + 1, 2 * np.dtype(dtype).itemsize)
         tokens = np.empty((*self.features.shape, d + 1), dtype)
         tokens[..., :d] = np.ascontiguousarray(self.V.T, dtype)[self.features]
         tokens[..., d] = np.take_along_axis(self.omega, self.features, axis=1)

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 from ... import devices
 from ...core.arrays import as_array, check_finite, frozen, packed, real_array
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_tokens
 from ...devices import on_device
 from ..model import Batch
 from ..prompt import Prompt
@@ -329,6 +330,8 @@ class CodedPrompts(Batch):
         """
         if on_device(self.kappa):
             return devices.to_device(devices.to_host(self).dense(dtype))
+        more = 16 * self.kappa.size  # of codes, in this dtype
+        check_tokens(*self.relevant.shape, len(self.dictionary), np.dtype(dtype).itemsize, more)
         E = np.ascontiguousarray(self.dictionary.T, dtype)  # rows: one pattern each
         kappa, sign = self.kappa[..., None].astype(dtype), self.sign[..., None].astype(dtype)
         tokens = np.empty((*self.relevant.shape, E.shape[1]), dtype)

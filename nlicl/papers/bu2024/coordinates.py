@@ -12,11 +12,14 @@ import numpy as np
 from ...core.checks import integer
 from ...core.describe import kind_of, short
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_memory
 from ...models.transformer.prompts import Params
 from .semantics import Semantics
 from .theory.checks import Numbers, finite, not_negative
 
 __all__ = ["State", "project", "random_start", "start"]
+
+_DRAWN = 96  # bytes of a neuron, while it is drawn
 
 
 class State(NamedTuple):
@@ -85,6 +88,11 @@ def random_start(width: int, sigma_0: Numbers, sigma_1: Numbers, seeds: Sequence
     if isinstance(seeds, str) or not np.iterable(seeds):
         raise InvalidType(f"seeds is {short(seeds)}; expected a sequence of integers, one a run, for example range(3).")
     sigma_1 = _each_run("sigma_1", not_negative("sigma_1", sigma_1), (len(seeds),))
+    check_memory(
+        f"width is {width}, of {len(seeds)} runs: the start and its drawing hold {_DRAWN} bytes for each neuron",
+        _DRAWN * len(seeds) * width,
+        "Lower it.",
+    )
     drawn = np.empty((3, len(seeds), width))
     for i, seed in enumerate(seeds):
         rng = np.random.default_rng(integer("seeds", seed, 0, most=None))

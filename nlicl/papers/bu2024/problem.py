@@ -298,8 +298,7 @@ class Problem:
             sampling.check_semantics(semantics, self.d_x, self.d_y)
             E, K1 = dictionaries.stack(semantics, self._directions[1]), semantics.concepts
         weights = None if concept_weights is None else sampling.checked_weights(concept_weights, K1)
-        width = E.shape[1] + (self.d if sigma_xi > 0 else 0)
-        check_draw(n, length, 8 * width)
+        check_draw(n, length, sampling.bytes_of_token(E.shape[1], K1, self.presence, self.d if sigma_xi > 0 else 0))
         rng = generator(Bu2024.PROMPTS, seed)
         concept = rng.integers(K1, size=n) if weights is None else rng.choice(K1, size=n, p=weights)
         signs = sampling.draw_signs(rng, n, length, match)
@@ -333,9 +332,10 @@ class Problem:
                 f"sigma_xi is {self.sigma_xi:g} and p_z {self.presence:g}: there is no end of different prompts. Expected "
                 "both 0 for the population; or train on fresh prompts."
             )
+        prompts = sampling.count_prompts(self.concepts, self.length, self.match)
         check_memory(
-            f"length is {self.length}: the population holds {self.dictionary} numbers for each of its tokens",
-            2 * self.concepts * (self.length + 1) * (self.dictionary + 16), "Lower it.",
+            f"length is {self.length}: the population has {prompts} prompts, with {self.dictionary} flags for each token",
+            prompts * (self.length + 1) * (self.dictionary + 32), "Lower it.",
         )  # fmt: skip
         concept, signs = sampling.every_prompt(self.concepts, self.length, self.match)
         code = sampling.one_concept(concept, signs, self.dictionary)
@@ -371,8 +371,8 @@ class Problem:
         for name, value in {"m": m, "m_a": m_a, "m_b": m_b}.items():
             integer(name, value, 1)
         check_memory(
-            f"d_x is {self.d_x} and d_y {self.d_y}: W_Q, W_K, W_V and W_O have {2 * m_a + m_b} rows of d = {self.d} and "
-            f"{m} of {m_b}", 8 * ((2 * m_a + m_b) * self.d + m * m_b), "Lower them.",
+            f"m is {m}, d_x {self.d_x}, d_y {self.d_y}: W_Q, W_K, W_V and W_O have {2 * m_a + m_b} rows of d = {self.d} and "
+            f"{m} of {m_b}", 8 * ((2 * m_a + m_b) * self.d + m * m_b + max(m * m_b, 3 * m)), "Lower them.",
         )  # fmt: skip
         rng = generator(Bu2024.PARAMETERS, seed)
         W_Q, W_V = np.zeros((m_a, self.d)), np.zeros((m_b, self.d))

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from ...core.arrays import as_array, check_finite, frozen, packed, real_array
 from ...core.checks import integer
 from ...core.errors import InvalidValue
+from ...core.memory import check_tokens
 from ...kernels.steps import dense, multihot
 from ...models.model import Batch
 from ...models.prompt import Prompt as AnyPrompt
@@ -254,6 +255,7 @@ class CodedPrompts(Batch):
     def _tokens(self, dtype: DTypeLike) -> np.ndarray:
         if self.tokens is not None:
             return self.tokens.astype(dtype, copy=False)
+        check_tokens(*self.signs.shape, len(self.dictionary), np.dtype(dtype).itemsize)
         tokens = np.zeros((*self.signs.shape, len(self.dictionary)), dtype)
         self._add_tokens(tokens)
         return tokens

@@ -14,6 +14,7 @@ Q, K of W_Q^x, W_K^x, and o_c = W_O^y c/||c||, o_d = W_O^y d/||d||. A step is, w
 It is gradient descent of the full model up to rounding. Every array has any leading axes: many runs advance at once.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from ...core.arrays import as_array
 from ...core.checks import integer
 from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_memory
 from .closed import sigmoid
 from .coordinates import State, project, random_start, start
 from .theory import early_quantities
@@ -32,6 +34,7 @@ from .theory.checks import Numbers, not_negative, positive
 __all__ = ["Observed", "Run", "Setting", "State", "observe", "project", "random_start", "run", "start", "step"]
 
 E = np.array([[1.0], [-1.0]])  # e
+_NEURON, _RUN, _OBSERVED = 120, 1000, 200  # bytes at once: of a neuron, of a run, of a run at a step that is recorded
 
 
 # ---- Nouns
@@ -148,7 +151,11 @@ class _Runs:
             raise InvalidValue(f"Q and K have shapes {Q.shape} and {K.shape}; expected (..., 2, 2).")
         shapes = [x.shape[:-1] for x in (o_c, o_d, r)] + [x.shape[:-2] for x in (Q, K)]
         self.shape = np.broadcast_shapes(*shapes, *map(np.shape, (*setting.numbers, eta)))
-        width = r.shape[-1]
+        width, runs = r.shape[-1], math.prod(self.shape)
+        check_memory(
+            f"state, setting and step sizes make {runs} runs of m = {width}: a step holds {_NEURON} bytes for each neuron",
+            runs * (_NEURON * width + _RUN), "Give fewer of them at once.",
+        )  # fmt: skip
         self.O = np.stack([np.broadcast_to(row, (*self.shape, width)) for row in (o_c, o_d)], axis=-2)
         self.O = self.O.astype(float).reshape(-1, 2, width)
         self.Q, self.K = (
@@ -267,13 +274,19 @@ def run(state: State, r: np.ndarray, setting: Setting, etas: np.ndarray, record:
     record = (0, T) if record is None else record
     if isinstance(record, str) or not np.iterable(record):
         raise InvalidType(f"record is {record!r}; expected a sequence of steps, for example [0, {T}].")
-    steps = sorted({integer("record", t, 0) for t in record})
-    if not steps:
+    wanted = set()
+    for t in record:
+        if integer("record", t, 0) > T:
+            raise InvalidValue(f"record holds {t}; expected steps from 0 to {T}, the number of step sizes.")
+        wanted.add(t)
+    if not wanted:
         raise InvalidValue(f"record is empty; expected steps from 0 to {T}, at least one. Leave it out for 0 and {T}.")
-    if steps[-1] > T:
-        raise InvalidValue(f"record holds {steps[-1]}; expected steps from 0 to {T}, the number of step sizes.")
     runs = _Runs(state, r, setting, etas[0] if T else 0.0)
-    wanted, seen = set(steps), []
+    check_memory(
+        f"record has {len(wanted)} steps of {math.prod(runs.shape)} runs: {_OBSERVED} bytes are held for each",
+        _OBSERVED * len(wanted) * math.prod(runs.shape), "Give fewer of them.",
+    )  # fmt: skip
+    seen = []
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(T + 1):
             if (t in wanted or t == T) and not runs.are_finite():
@@ -284,7 +297,7 @@ def run(state: State, r: np.ndarray, setting: Setting, etas: np.ndarray, record:
                 seen.append(runs.observe())
             if t < T:
                 runs.advance(runs.each(etas[t]))
-    return Run(np.array(steps), Observed(*map(np.array, zip(*seen, strict=True))), runs.state())
+    return Run(np.array(sorted(wanted)), Observed(*map(np.array, zip(*seen, strict=True))), runs.state())
 
 
 # ---- Observation

@@ -22,9 +22,11 @@ from .theory import RULES
 
 __all__ = [
     "MATCHES",
+    "bytes_of_token",
     "check_match",
     "check_semantics",
     "checked_weights",
+    "count_prompts",
     "draw_code",
     "draw_noise",
     "draw_signs",
@@ -35,6 +37,19 @@ __all__ = [
 MATCHES = tuple(rule for rule in RULES if rule != "conditioned")
 """The rules that prompts are drawn by: see `theory.match_law`."""
 _MOST_SIGNS = 12  # demonstrations whose signs are enumerated
+
+
+def bytes_of_token(columns: int, concepts: int, presence: float, noise: int) -> int:
+    """How much memory a token takes while it is drawn: its code, random numbers for that or noise, and the columns it has."""
+    at_once = max(8 * concepts, 8 * (columns - 2 * concepts), 8 * noise + 20 * math.ceil(1 + presence * columns))
+    return columns + 2 * concepts + at_once + 24
+
+
+def count_prompts(concepts: int, L: int, match: str) -> int:
+    """How many `every_prompt` lists. ValueError for L > 12 unless signs are balanced."""
+    if match != "balanced" and L > _MOST_SIGNS:
+        raise InvalidValue(f"length is {L}: 2^{L} signs are too many to enumerate. Expected at most {_MOST_SIGNS}.")
+    return 2 * concepts * (1 if match == "balanced" else 2**L)
 
 
 def draw_signs(rng: np.random.Generator, n: int, L: int, match: str) -> np.ndarray:
@@ -89,12 +104,10 @@ def draw_code(
 def every_prompt(concepts: int, L: int, match: str) -> tuple[np.ndarray, np.ndarray]:
     """The shared concepts (n,) and the signs (n, L+1) of all equally likely prompts; the order of the signs does not matter.
 
-    n is 2 K1 for balanced signs, else 2 K1 2^L. ValueError for L > 12 unless signs are balanced.
+    n is 2 K1 for balanced signs, else 2 K1 2^L, as `count_prompts` says.
     """
     if match == "balanced":
         matching = [L // 2]  # number of demonstrations with the query's sign, once for each equally likely case
-    elif L > _MOST_SIGNS:
-        raise InvalidValue(f"length is {L}: 2^{L} signs are too many to enumerate. Expected at most {_MOST_SIGNS}.")
     else:
         matching = [j for j in range(L + 1) for _ in range(math.comb(L, j))]
         if match == "at-least-one":

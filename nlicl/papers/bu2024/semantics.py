@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from ...core.arrays import as_array, check_finite, frozen, real_array
 from ...core.checks import integer
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_memory
 
 __all__ = ["Semantics"]
 
@@ -91,6 +92,11 @@ class Semantics:
                     f"{name} has shape {coefficients.shape}; expected ({self.concepts}, K1'): a row for each old concept, a "
                     "column for each new one."
                 )
+            d = len(getattr(self, name))
+            columns = coefficients.shape[1]
+            check_memory(
+                f"{name} has {columns} columns: as many directions of length {d}", 8 * d * columns, "Give fewer."
+            )
             made[name] = getattr(self, name) @ coefficients
         return Semantics(**made)
 

@@ -25,7 +25,7 @@ from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import Seed, checked
 from .theory import check_p, check_step_size
-from .trajectory import Point, Trajectory
+from .trajectory import POINT, Point, Trajectory
 
 __all__ = [
     "Source",
@@ -44,6 +44,7 @@ __all__ = [
 
 MOST = 2_000_000  # count vectors enumerated at most
 LONGEST = 170  # 171! is no float64
+_ENUMERATED, _SAMPLED, _STEP = 50, 26, 40  # bytes of a count: while all are listed, while drawn, more of it in a step
 
 
 # ---- Sources of counts
@@ -121,6 +122,10 @@ def enumerated(p: ArrayLike, N: int) -> Source:
             f"N = {N} contexts of K = {K} features have {many} count vectors; expected at most {MOST}, and N at most "
             f"{LONGEST}. Use sampled(p, N, M, seed), or nlicl.papers.huang2023.reduced, which is exact at any size."
         )
+    check_memory(
+        f"N = {N} contexts of K = {K} features have {number} count vectors of K numbers",
+        _ENUMERATED * number * (K + 1), "Use sampled(p, N, M, seed).",
+    )  # fmt: skip
     bars = np.array(list(combinations(range(N + K - 1), K - 1)), int).reshape(number, K - 1)
     edges = np.hstack([np.full((number, 1), -1), bars, np.full((number, 1), N + K - 1)])
     counts = np.diff(edges) - 1
@@ -146,7 +151,7 @@ def sampled(p: ArrayLike, N: int, M: int, seed: Seed = 0) -> Source:
     p, N, M = check_p(p), integer("N", N, 1), integer("M", M, 1)
     check_memory(
         f"M, the number of count vectors, is {M}: they hold {len(p)} numbers each",
-        16 * M * len(p),
+        _SAMPLED * M * len(p),
         "Lower it.",
     )
     counts = np.random.default_rng(checked(seed)).multinomial(N, p / p.sum(), size=M)
@@ -215,6 +220,10 @@ def attention(S: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
         Count vector, key feature m, query k.
     """
     S = _checked_S(S, source)
+    M, K = source.counts.shape
+    check_memory(
+        f"source has {M} count vectors of {K} features: attention is (M, K, K)", 16 * M * K**2, "Give a part of it."
+    )
     return np.stack([_scores(S[:, k], k, source.counts, masked)[0] for k in range(len(S))], axis=2)
 
 
@@ -351,6 +360,8 @@ def descend(
     others[[0, k] if separate else [k]] = False
     if not others.any():
         raise InvalidValue("K is 2 with a dominant feature: there is no other feature. Expected K of at least 3.")
+    if eps is None:
+        check_memory(f"steps is {steps}: a trajectory holds {POINT} bytes for each", POINT * steps, "Lower it.")
     s = np.zeros(K)
     points = []
     for step in range(steps + 1):
@@ -393,4 +404,8 @@ def _checked_S(S: ArrayLike, source: Source) -> np.ndarray:
         raise InvalidValue(
             f"S has shape {S.shape}; expected ({K}, {K}), row key and column query, for a source of {K} features."
         )
+    M = len(source.counts)
+    check_memory(
+        f"source has {M} count vectors of {K} features, and a step holds more", _STEP * M * K, "Give fewer of them."
+    )
     return S

@@ -21,6 +21,7 @@ from .theory import check_step_size
 __all__ = ["Problem"]
 
 _COUNTS = ("sampled", "infinite", "enumerated")
+_FEATURES = 40  # bytes of a number of V, while it is made orthonormal
 _ARRAYS = 12  # of the size of Q, at once, in training [measured]
 _TOKEN = 20  # bytes at most of a token, while prompts are drawn
 
@@ -144,7 +145,10 @@ class Problem:
 
     @cached_property
     def _V(self) -> np.ndarray:
-        self._check_memory()
+        d = self.d or self.K
+        check_memory(
+            f"K is {self.K}, d = {d}: the features are {d} by {self.K} numbers", _FEATURES * d * self.K, "Lower it."
+        )
         if self.d in (None, self.K):
             return np.eye(self.K)
         return orthonormal(Huang2023.FEATURES, self.V_seed, self.d, self.K)
@@ -177,7 +181,7 @@ class Problem:
         length = self.length if length is None else length
         integer("n", n, 1)
         integer("length", length, 1)
-        check_draw(n, length, _TOKEN + 8 * self.K // length)
+        check_draw(n, length, _TOKEN + 8 * self.K // (length + 1))
         rng = generator(Huang2023.PROMPTS, seed)
         edges = np.cumsum(self._frequencies)[:-1]  # the last is 1, whatever it was rounded to
         features = np.searchsorted(edges, rng.random((n, length + 1)), side="right").astype(np.int32)

@@ -11,9 +11,10 @@ import numpy as np
 
 from ...core.checks import integer, real
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_memory
 from .queries import LONGEST, Query, balanced, binomial, dominant, under_represented
 from .theory import check_step_size, missing_probability, step_size, under_represented_bound
-from .trajectory import Point, Trajectory
+from .trajectory import POINT, Point, Trajectory
 
 __all__ = ["LONGEST", "Query", "balanced", "descend", "dominant", "floor", "flow", "under_represented"]
 
@@ -57,6 +58,10 @@ def descend(query: Query, *, eta: float | None = None, steps: int, eps: float | 
     steps = integer("steps", steps, 0)
     if eps is not None:
         _check_eps(eps)
+    else:
+        check_memory(
+            f"steps is {steps}: a trajectory holds {POINT} bytes for each", POINT * steps, "Lower it, or give eps."
+        )
     points = []
     A = B_1 = B_o = 0.0
     for step in range(steps + 1):

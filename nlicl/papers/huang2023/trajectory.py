@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike
 
 from ...core.checks import real
 from ...core.errors import InvalidValue
+from ...core.memory import check_memory
 
-__all__ = ["KINDS", "Point", "Trajectory"]
+__all__ = ["KINDS", "POINT", "Point", "Trajectory"]
 
 KINDS = ("balanced", "dominant", "under-represented")
+POINT = 600  # bytes of a point, while a trajectory is made
 
 
 class Point(NamedTuple):
@@ -97,6 +99,7 @@ class Trajectory:
             )
         if np.ndim(tau):
             tau = np.asarray(tau)
+            check_memory(f"tau has {tau.size} times, of {POINT} bytes each", POINT * tau.size, "Give fewer.")
             return Point(*np.array([self.at(one) for one in tau.ravel()]).T.reshape(-1, *tau.shape))
         end = self.tau[-1]
         wanted = f"from 0 to {end:.17g}, where the trajectory ends"

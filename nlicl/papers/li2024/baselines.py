@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from ...core.arrays import as_array
 from ...core.checks import choice, real
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_memory
 from ...models.transformer.prompts import CodedPrompts, Prompts
 
 __all__ = ["METHODS", "predict", "predictions"]
@@ -123,6 +124,14 @@ def predictions(
     """
     if not isinstance(prompts, (CodedPrompts, Prompts)):
         raise InvalidType(f"prompts is of type {type(prompts).__name__}; expected CodedPrompts or Prompts.")
+    choice("method", method, METHODS)
+    l, d, at_once = prompts.length, _width(prompts), min(_BLOCK, len(prompts))
+    each = 3 * l * d + (0 if method in _NEIGHBOURS else 6 * l**2)  # numbers: tokens, and products of all of them
+    check_memory(
+        f"length is {l} and d {d}: {method} of {at_once} prompts at once holds {each} numbers for each",
+        8 * each * at_once,
+        "Give shorter prompts, or fewer at once.",
+    )
     answers = []
     for lo in range(0, len(prompts), _BLOCK):
         X, y, x = _taken(prompts[lo : lo + _BLOCK], d_X, q)
@@ -131,10 +140,14 @@ def predictions(
     return np.concatenate(answers)
 
 
+def _width(prompts: CodedPrompts | Prompts) -> int:
+    return len(prompts.dictionary) if isinstance(prompts, CodedPrompts) else prompts.tokens.shape[2]
+
+
 def _taken(prompts: CodedPrompts | Prompts, d_X: int, q: ArrayLike | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Contexts (B, l, d_X), their labels (B, l), queries (B, d_X)."""
     coded = isinstance(prompts, CodedPrompts)
-    d = len(prompts.dictionary) if isinstance(prompts, CodedPrompts) else prompts.tokens.shape[2]
+    d = _width(prompts)
     if isinstance(d_X, bool) or not isinstance(d_X, (int, np.integer)) or not 1 <= d_X <= d - (not coded):
         raise InvalidValue(f"d_X is {d_X!r}; expected the number of a token's coordinates that are x, out of d = {d}.")
     if isinstance(prompts, CodedPrompts):

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from ...core.checks import integer, numbers, real
 from ...core.errors import InvalidValue
+from ...core.memory import check_memory
 
 __all__ = ["checked_coefficients", "odr_coefficients"]
 
@@ -35,6 +36,7 @@ def odr_coefficients(S_1: float, M1: int, idr: int) -> np.ndarray:
             f"Lower M1' to at most {idr // 2}, or give coefficients of your own."
         )
     c = (S_1 + math.sqrt(max(0.0, 2 - S_1**2))) / 2
+    check_memory(f"M1' is {M1} of {idr} IDR patterns: so many rows and columns", 8 * M1 * idr, "Lower it.")
     rows = np.zeros((M1, idr))
     rows[np.arange(M1), 2 * np.arange(M1)] = c
     rows[np.arange(M1), 2 * np.arange(M1) + 1] = S_1 - c

@@ -33,7 +33,8 @@ MARKS = {
     "query_attends": "paper",
     "training_tasks": "recalled",
 }
-_TOKEN, _PAIR = 50, 120  # bytes at most: of a token while prompts are drawn, of a task
+_TOKEN, _PROMPT, _PAIR = 34, 34, 120  # bytes: of a token and of a prompt while they are drawn [measured], of a task
+_PLACES = 16  # more of a token, for places at random
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Problem:
         check_memory(
             f"d_X is {self.d_X}, d_Y {self.d_Y}, M1 {self.M1} and M2 {self.M2}: the dictionary is of shape "
             f"({self.d}, {basis + self.M2 + 1}), and there are M1 (M1 - 1) tasks",
-            8 * self.d * (basis + self.M2 + 1) + _PAIR * self.M1**2, "Lower them.",
+            16 * self.d * (basis + self.M2 + 1) + _PAIR * self.M1**2, "Lower them.",
         )  # fmt: skip
         if self.training_tasks is None:
             tasks = cyclic_tasks(self.M1) if self.coefficients is None else ()
@@ -263,7 +264,8 @@ class Problem:
         integer("length", length, 1)
         _check_alpha(alpha, self.M1)
         choice("sampling", sampling, SAMPLINGS)
-        check_draw(n, length, _TOKEN)
+        places = _PLACES if sampling == "at-least" else 0
+        check_draw(n, length, _TOKEN + places + _PROMPT // (length + 1))
         pairs = self._usual_tasks if tasks is None else np.array(self.tasks(tasks))
         codes = draw(generator(Li2024.PROMPTS, seed), n, length, alpha, pairs, self.M1, self.M2, self.K, sampling)
         return CodedPrompts.unchecked(self._dictionary, *codes, self.query_attends)
@@ -322,7 +324,7 @@ class Problem:
         m, m_a, m_b = integer("m", m, 1), integer("m_a", m_a, 1), integer("m_b", m_b, 1)
         check_memory(
             f"m is {m}, m_a {m_a} and m_b {m_b}: W_Q, W_K and W_V have {2 * m_a + m_b} rows of d = {self.d}, W_O {m} of {m_b}",
-            8 * ((2 * m_a + m_b) * self.d + 2 * m * m_b), "Lower them.",
+            8 * ((2 * m_a + m_b) * self.d + m * m_b + max(m_b * self.d, m * m_b, 3 * m)), "Lower them.",
         )  # fmt: skip
         rng = generator(Li2024.PARAMETERS, seed)
         W_Q = self.delta * np.eye(m_a, self.d)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from ...core.arrays import as_array
 from ...core.checks import choice, integers, real
 from ...core.errors import InvalidValue
+from ...core.memory import check_memory
 from ...core.seeds import Li2024, Seed, generator
 from ...models.front import forward
 from ...models.transformer.checks import check_params
@@ -149,6 +150,11 @@ def scores(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, 
         )
     counts = integers("counts", counts, 0, m, "m")
     u = forward(params, prompts).preactivation
+    check_memory(
+        f"m is {m}, with {len(u)} prompts and {len(counts)} counts: there is a score for every prompt and number of neurons",
+        u.itemsize * len(u) * (5 * m + len(counts)),
+        "Give fewer prompts or counts.",
+    )
     summands = (np.asarray(params.a) * np.maximum(u, 0)).T[neurons]  # a_i relu(u_i), rows in the order they go
     F = np.zeros((m + 1, summands.shape[1]), summands.dtype)
     F[:m] = np.cumsum(summands[::-1], axis=0)[::-1]  # row k: what is left without the first k

@@ -17,6 +17,7 @@ import numpy as np
 from ....core.arrays import as_array
 from ....core.checks import integer, numbers
 from ....core.errors import InvalidValue
+from ....core.memory import check_memory
 from .checks import Numbers, finite, fraction, not_negative, positive
 from .matching import attention_law
 
@@ -154,6 +155,10 @@ def early_flow(
         )
     lam = not_negative("weight_decay", weight_decay)
     shape = np.broadcast_shapes(*map(np.shape, (R, X, k_0, lam, source)), etas.shape[1:])
+    each = math.prod(shape)
+    check_memory(
+        f"etas has {len(etas)} steps, of {each} runs: R and X are kept", 18 * (len(etas) + 1) * each, "Give fewer."
+    )
     path = np.empty((2, len(etas) + 1, *shape))
     path[0, 0], path[1, 0] = R, X
     with np.errstate(over="ignore", invalid="ignore"):

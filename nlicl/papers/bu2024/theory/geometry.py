@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ....core.checks import integer, numbers
+from ....core.memory import check_memory
 from .checks import Numbers, fraction, not_negative, positive
 
 __all__ = ["Norms", "decay", "needed_step_offset", "norms", "step_sizes"]
@@ -62,6 +63,8 @@ def step_sizes(steps: int, weight_decay: Numbers, step_offset: float) -> np.ndar
     """
     steps = integer("steps", steps, 0)
     weight_decay, step_offset = positive("weight_decay", weight_decay), positive("step_offset", step_offset)
+    size = steps * np.size(weight_decay)
+    check_memory(f"steps is {steps}: there are {size} step sizes", 16 * (size + steps), "Lower it.")
     return 2 / np.multiply.outer(step_offset + np.arange(steps), weight_decay)
 
 
