@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from .errors import InvalidValue
 
-__all__ = ["check_draw", "check_memory", "check_tokens"]
+__all__ = ["check_draw", "check_memory", "check_tokens", "fitting_processes", "share_memory"]
 
 _MiB, _GiB = 2**20, 2**30
 _ADDRESSABLE = 2**47  # bytes: more than a process can have, where the system does not say what there is
+_processes = 1  # that share the machine's memory
 _SMALL = 64 * _MiB  # up to here no file is read: where this does not fit, nothing does
 _STATISTIC = re.compile(r"^(\w+) (\d{1,20})$", re.MULTILINE)
 
@@ -40,7 +41,9 @@ def check_memory(what: str, needed: int, advice: str) -> None:
         `needed` is more than there is.
     """
     total = _memory()
-    there, says = total or _ADDRESSABLE, f"there are {_size(total)} of memory" if total else _NOWHERE
+    there, says = _ADDRESSABLE, "no machine has that much memory"
+    if total:
+        there, says = total // _processes, f"there are {_size(total)} of memory{_together()}"
     if needed > _SMALL:
         for limit in _limits(Path("/")):
             if limit.left < there:
@@ -49,7 +52,20 @@ def check_memory(what: str, needed: int, advice: str) -> None:
         raise InvalidValue(f"{what}, {_size(needed)}, and {says}. {advice}")
 
 
-_NOWHERE = "no machine has that much memory"
+def share_memory(processes: int) -> None:
+    """From now on this process is one of so many that do the same: each has its part of the machine and of its groups."""
+    global _processes
+    _processes = processes
+
+
+def fitting_processes(each: int) -> int:
+    """How many processes of so many bytes fit into memory, at least 1."""
+    total = _memory() or _ADDRESSABLE
+    return max(1, min([total, *(limit.left for limit in _limits(Path("/")) if limit.shared)]) // each)
+
+
+def _together() -> str:
+    return f" for {_processes} processes" if _processes > 1 else ""
 
 
 def check_draw(n: int, length: int, each: int, name: str = "n") -> None:
@@ -95,16 +111,18 @@ def _memory() -> int | None:
 
 
 class _Limit(NamedTuple):
-    """A limit, what it is called, and what of it is left: all in bytes."""
+    """A limit in bytes, what it is called, what of it is left for this process, and whether others share it."""
 
     most: int
     name: str
     left: int
+    shared: bool = False
 
     def says(self) -> str:
         if self.left == self.most:
             return f"there are {_size(self.most)} (this {self.name})"
-        return f"{_size(self.left)} are left of {_size(self.most)} (this {self.name})"
+        together = _together() if self.shared else ""
+        return f"{_size(self.left)} are left of {_size(self.most)} (this {self.name}{together})"
 
 
 def _limits(root: Path) -> Iterator[_Limit]:
@@ -149,7 +167,7 @@ def _of_group(folder: Path, version: int) -> _Limit | None:
     used = sum(
         int(counted.get(name, 0)) for name in (("anon", "shmem") if version == 2 else ("total_rss", "total_shmem"))
     )
-    return _Limit(most, "control group's limit", max(0, most - used))
+    return _Limit(most, "control group's limit", max(0, min(most - used, most // _processes)), shared=True)
 
 
 @functools.cache

@@ -213,7 +213,8 @@ def execute(
         if progress is not None:
             progress(done, total, name)
 
-    with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS)) as submit:
+    at_once = len(seeds) * max((len(runs) for runs in needed), default=1) or len(seeds)
+    with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS), at_once) as submit:
         named = {run.model for runs in needed for run in runs.values() if isinstance(run.model, str)}
         if jobs > 1 and named:
             submit(_check_known, named)()
