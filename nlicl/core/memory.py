@@ -68,16 +68,13 @@ def _together() -> str:
     return f" for {_processes} processes" if _processes > 1 else ""
 
 
-def check_draw(n: int, length: int, each: int, name: str = "n") -> None:
-    """ValueError if n prompts with so many contexts do not fit into memory while they are drawn, `each` bytes a token.
-
-    `name` is what the number of prompts is called where it comes from, "batch" for instance.
-    """
+def check_draw(n: int, length: int, each: int) -> None:
+    """ValueError if n prompts with so many contexts do not fit into memory while they are drawn, `each` bytes a token."""
     tokens = n * (length + 1)
     check_memory(
-        f"{name} is {n} with length {length}: drawing holds {each} bytes for each of {tokens} tokens",
+        f"n is {n} with length {length}: drawing holds {each} bytes for each of {tokens} tokens",
         each * tokens,
-        f"Lower {name} or length, and draw several times, with other seeds.",
+        "Lower n or length, and draw several times, with other seeds.",
     )
 
 

@@ -57,7 +57,7 @@ def _sample(problem: Problem, name: str, number: int, seed: tuple[int, ...]) -> 
     except InvalidValue as error:
         if not str(error).startswith("n is "):
             raise
-        raise InvalidValue(f"{name} {str(error)[2:]}") from None
+        raise InvalidValue(f"{name}{str(error)[1:]}".replace("Lower n ", f"Lower {name} ")) from None
 
 
 class OnCpu:

@@ -9,7 +9,8 @@ import pytest
 
 from nlicl.core import memory
 from nlicl.core.errors import InvalidValue
-from nlicl.core.memory import check_draw, check_memory
+from nlicl.core.memory import check_draw, check_memory, fitting_processes
+from nlicl.experiments.pool import workers
 
 MiB, GiB = 2**20, 2**30
 
@@ -71,11 +72,11 @@ def test_what_is_small_reads_no_files(machine, monkeypatch):
     check_memory("an array", 64 * MiB, "Lower it.")
 
 
-def test_a_draw_is_refused_by_the_name_of_its_number(machine):
+def test_a_draw(machine):
     machine(GiB)
     check_draw(1000, 99, 10)
-    with pytest.raises(InvalidValue, match=r"^batch is 1000000000 with length 99: .* of 100000000000 tokens, 931 GiB"):
-        check_draw(10**9, 99, 10, "batch")
+    with pytest.raises(InvalidValue, match=r"^n is 1000000000 with length 99: .* of 100000000000 tokens, 931 GiB"):
+        check_draw(10**9, 99, 10)
 
 
 # ---- Control groups, by trees of files
@@ -195,3 +196,37 @@ def test_limits_of_the_process_itself(kind, option):
     done = subprocess.run([sys.executable, "-c", LIMITED, kind], capture_output=True, text=True, check=False)
     says = rf"InvalidValue: n is 7, 1.6 GiB, and 1.[345] GiB are left of 1.5 GiB \(this process's limit, ulimit {option}\)\."
     assert done.returncode == 1 and re.search(says, done.stderr)
+
+
+# ---- Several processes
+
+
+def test_processes_share_the_machine_and_its_groups(machine, monkeypatch):
+    machine(16 * GiB)
+    monkeypatch.setattr(memory, "_processes", 4)
+    check_memory("an array", 4 * GiB, "Lower it.")
+    with pytest.raises(InvalidValue, match="5 GiB, and there are 16 GiB of memory for 4 processes. Lower it"):
+        check_memory("an array", 5 * GiB, "Lower it.")
+
+
+def test_processes_share_a_group(tree, monkeypatch):
+    tree.write("proc/self/mountinfo", V2.format(top="/", mount="/sys/fs/cgroup"))
+    tree.write("proc/self/cgroup", "0::/\n")
+    tree.group("sys/fs/cgroup", 4 * GiB)
+    monkeypatch.setattr(memory, "_processes", 4)
+    assert tree.limits() == [(4 * GiB, GiB)]
+    tree.group("sys/fs/cgroup", 4 * GiB, 7 * GiB // 2)
+    assert tree.limits() == [(4 * GiB, GiB // 2 - MiB)]
+    (limit,) = memory._limits(tree.root)
+    assert limit.says() == "511 MiB are left of 4 GiB (this control group's limit for 4 processes)"
+
+
+def test_as_many_processes_as_fit(machine):
+    own = memory._Limit(GiB, "process's limit", GiB)
+    machine(16 * GiB, [own, memory._Limit(4 * GiB, "control group's limit", 3 * GiB, shared=True)])
+    assert [fitting_processes(each) for each in (GiB // 4, GiB, 5 * GiB)] == [12, 3, 1]
+
+
+def test_a_worker_knows_that_others_share_the_memory():
+    with workers(3, at_once=2) as submit:
+        assert submit(getattr, memory, "_processes")() == 2
