@@ -171,7 +171,7 @@ def test_odd_files_count_as_no_limit(tree, text):
 
 def test_files_that_are_missing_or_odd_elsewhere(tree):
     assert tree.limits() == []
-    tree.write("proc/self/cgroup", "\n0\n0:\nx:y:z\n0::/a\x00b\n0::" + "/a" * 3000 + "\n")
+    tree.write("proc/self/cgroup", "\n0\n0:\nx:y:z\n0::/a\x00b\n0::" + "/a" * 100 + "\n")
     tree.write("proc/self/mountinfo", "\n - \n1 2 3 - cgroup2\n" + V2.format(top="/", mount="/sys/fs/cgroup"))
     tree.write("sys/fs/cgroup/memory.max/a folder", "")
     memory._groups.cache_clear()
@@ -205,7 +205,7 @@ def test_processes_share_the_machine_and_its_groups(machine, monkeypatch):
     machine(16 * GiB)
     monkeypatch.setattr(memory, "_processes", 4)
     check_memory("an array", 4 * GiB, "Lower it.")
-    with pytest.raises(InvalidValue, match="5 GiB, and there are 16 GiB of memory for 4 processes. Lower it"):
+    with pytest.raises(InvalidValue, match="5 GiB, and there are 16 GiB of memory for 4 processes"):
         check_memory("an array", 5 * GiB, "Lower it.")
 
 
@@ -229,4 +229,4 @@ def test_as_many_processes_as_fit(machine):
 
 def test_a_worker_knows_that_others_share_the_memory():
     with workers(3, at_once=2) as submit:
-        assert submit(getattr, memory, "_processes")() == 2
+        assert submit(eval, "__import__('nlicl.core.memory').core.memory._processes")() == 2

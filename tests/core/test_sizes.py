@@ -44,13 +44,13 @@ CALLS = {
     "li2024 dense": (lambda: LI.sample(20_000).dense(), "the prompts are 20000 of 21 tokens: .* hold 60 numbers each"),
     "li2024 condition": (lambda: li2024.condition_3_2([(0, 1)], MANY), "M1 is 1000000000"),
     "li2024 cyclic tasks": (lambda: li2024.cyclic_tasks(MANY), "M1 is 1000000000 and shifts 1"),
-    "li2024 forward": (lambda: nlicl.forward(LI.initialize(m=50_000), LI.sample(100)), "100 prompts of length 20, .* m = 50000"),
+    "li2024 forward": (lambda: nlicl.forward(LI.initialize(m=50_000), LI.sample(100)), "100 prompts .* m = 50000"),
     "li2024 loss_and_grad": (lambda: nlicl.loss_and_grad(LI.initialize(m=50_000), LI.sample(2)), "m = 50000 and d = 60"),
     "li2024 scores": (
         lambda: pruning.scores(LI.initialize(), LI.sample(100), np.arange(64), np.zeros(10**6, int)),
         "m is 64, with 100 prompts and 1000000 counts",
     ),
-    "li2024 baselines": (lambda: baselines.predictions("Logistic", LI.sample(2, length=1000), 30), "length is 1000 and d 60: Log"),
+    "li2024 baselines": (lambda: baselines.predictions("Logistic", LI.sample(2, length=1000), 30), "length is 1000 and d 60"),
     "huang2023 sample n": (lambda: HUANG.sample(MANY), "n is 1000000000 with length 400"),
     "huang2023 sample length": (lambda: HUANG.sample(1, length=MANY), "n is 1 with length 1000000000"),
     "huang2023 K": (lambda: huang2023.Problem(K=10**5).V, "K is 100000, d = 100000: the features"),
@@ -87,7 +87,7 @@ CALLS = {
     "bu2024 early_flow": (lambda: theory.early_flow(np.ones(10**4), 1.0, np.ones(10**4), 1.0), "etas has 10000 steps"),
     "bu2024 random_start": (lambda: recursion.random_start(MANY, 0.1, 0.1, [0]), "width is 1000000000, of 1 runs"),
     "bu2024 step": (
-        lambda: recursion.step(*recursion.random_start(100, 0.1, 0.1, [0]), np.ones(10**4), SETTING), "make 10000 runs of m = 100"
+        lambda: recursion.step(*recursion.random_start(100, 0.1, 0.1, [0]), np.ones(10**4), SETTING), "10000 runs of m = 100"
     ),
     "bu2024 run": (
         lambda: recursion.run(*recursion.random_start(2, 0.1, 0.1, range(2000)), SETTING, np.ones(500), range(300)),
@@ -97,7 +97,7 @@ CALLS = {
     "train batch": (lambda: nlicl.train(LI, **one(batch=MANY)), "batch is 1000000000 with length 20.* Lower batch or length"),
     "train prompts": (lambda: nlicl.train(LI, **one(prompts=MANY)), "prompts is 1000000000 with length 20"),
     "train measure": (lambda: nlicl.train(LI, measure=range(MANY)), "measure has 1000000000 steps"),
-    "train m": (lambda: nlicl.train(li2024.Problem(m=50_000), **one()), r"the parameters are W_Q \(60, 60\).* by SGD holds some 4"),
+    "train m": (lambda: nlicl.train(li2024.Problem(m=50_000), **one()), r"are W_Q \(60, 60\).* by SGD holds some 4"),
     "train Adam": (
         lambda: nlicl.train(li2024.Problem(m=20_000), **one(optimizer=nlicl.training.Adam())), "by Adam holds some 11 arrays"
     ),
