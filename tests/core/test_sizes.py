@@ -50,6 +50,10 @@ CALLS = {
         lambda: pruning.scores(LI.initialize(), LI.sample(100), np.arange(64), np.zeros(10**6, int)),
         "m is 64, with 100 prompts and 1000000 counts",
     ),
+    "li2024 curve": (
+        lambda: pruning.curve(LI.initialize(), LI.sample(100), np.arange(64), np.zeros(30_000, int)),
+        "m is 64, with 100 prompts and 30000 counts",
+    ),
     "li2024 baselines": (lambda: baselines.predictions("Logistic", LI.sample(2, length=1000), 30), "length is 1000 and d 60"),
     "huang2023 sample n": (lambda: HUANG.sample(MANY), "n is 1000000000 with length 400"),
     "huang2023 sample length": (lambda: HUANG.sample(1, length=MANY), "n is 1 with length 1000000000"),
@@ -58,11 +62,11 @@ CALLS = {
     "huang2023 Observer": (lambda: huang2023.Observer(HUANG, n=MANY), "n is 1000000000: 8 arrays of n count vectors"),
     "huang2023 dense": (lambda: HUANG.sample(1000).dense(), "the prompts are 1000 of 401 tokens"),
     "huang2023 forward": (lambda: nlicl.forward(HUANG.initialize(), HUANG.sample(7000)), "7000 prompts of length 400"),
-    "huang2023 draws": (lambda: huang2023.Problem(draws=MANY).population(), "M, .*, is 1000000000"),
-    "huang2023 enumerated": (lambda: population.enumerated(np.full(2000, 1 / 2000), 1), "N = 1 contexts of K = 2000 features"),
+    "huang2023 draws": (lambda: huang2023.Problem(draws=MANY).population(), "draws is 1000000000: so many count vectors"),
+    "huang2023 enumerated": (lambda: population.enumerated(np.full(2000, 1 / 2000), 1), "N is 1 and K 2000: all 2000 count vectors"),
     "huang2023 attention": (
         lambda: population.attention(np.zeros((300, 300)), population.sampled(np.full(300, 1 / 300), 10, 100)),
-        r"source has 100 count vectors of 300 features: attention is \(M, K, K\)",
+        r"source has counts \(100, 300\): each has K\^2 scores",
     ),
     "huang2023 descend": (
         lambda: population.descend(0, EVEN, population.sampled(EVEN, 9, 3), eta=0.1, steps=MANY), "steps is 1000000000"

@@ -638,15 +638,16 @@ def test_samples_that_are_none(arguments, error, words):
 
 def test_more_than_fits_into_memory_is_refused_before_it_is_made(monkeypatch):
     monkeypatch.setattr(memory, "_memory", lambda: 16 * 2**30)
+    monkeypatch.setattr(memory, "_limits", lambda root: iter(()))
     huge = Problem(dictionary=10**6, d_x=10**6)
     advice = ["there are 16 GiB of memory. Lower them."]
     refused(
         lambda: huge.M, ValueError, ["dictionary is 1000000 with d_x = 1000000", "some 5 arrays", "37,253 GiB", *advice]
     )
     refused(lambda: huge.sample(1), ValueError, ["dictionary is 1000000"])
-    refused(lambda: huge.initialize(), ValueError, ["d_x is 1000000 and d_y 60: W_Q, W_K, W_V and W_O", *advice])
+    refused(lambda: huge.initialize(), ValueError, ["d_x 1000000, d_y 60: W_Q, W_K, W_V and W_O", *advice])
     words = [
-        "n is 1000000000 with length 4: drawing holds 176 bytes for each of 5000000000 tokens",
+        "n is 1000000000 with length 4: drawing holds 222 bytes for each of 5000000000 tokens",
         "Lower n or length",
     ]
     refused(lambda: TINY.sample(10**9), ValueError, words)

@@ -122,10 +122,7 @@ def enumerated(p: ArrayLike, N: int) -> Source:
             f"N = {N} contexts of K = {K} features have {many} count vectors; expected at most {MOST}, and N at most "
             f"{LONGEST}. Use sampled(p, N, M, seed), or nlicl.papers.huang2023.reduced, which is exact at any size."
         )
-    check_memory(
-        f"N = {N} contexts of K = {K} features have {number} count vectors of K numbers",
-        _ENUMERATED * number * (K + 1), "Use sampled(p, N, M, seed).",
-    )  # fmt: skip
+    check_memory(f"N is {N} and K {K}: all {number} count vectors", _ENUMERATED * number * (K + 1), "Use sampled.")
     bars = np.array(list(combinations(range(N + K - 1), K - 1)), int).reshape(number, K - 1)
     edges = np.hstack([np.full((number, 1), -1), bars, np.full((number, 1), N + K - 1)])
     counts = np.diff(edges) - 1
@@ -149,11 +146,7 @@ def sampled(p: ArrayLike, N: int, M: int, seed: Seed = 0) -> Source:
     Source
     """
     p, N, M = check_p(p), integer("N", N, 1), integer("M", M, 1)
-    check_memory(
-        f"M, the number of count vectors, is {M}: they hold {len(p)} numbers each",
-        _SAMPLED * M * len(p),
-        "Lower it.",
-    )
+    check_memory(f"M is {M}: so many count vectors of {len(p)} numbers", _SAMPLED * M * len(p), "Lower it.")
     counts = np.random.default_rng(checked(seed)).multinomial(N, p / p.sum(), size=M)
     return Source(counts.astype(float), np.full(M, 1 / M))
 
@@ -220,10 +213,8 @@ def attention(S: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
         Count vector, key feature m, query k.
     """
     S = _checked_S(S, source)
-    M, K = source.counts.shape
-    check_memory(
-        f"source has {M} count vectors of {K} features: attention is (M, K, K)", 16 * M * K**2, "Give a part of it."
-    )
+    shape = source.counts.shape
+    check_memory(f"source has counts {shape}: each has K^2 scores", 16 * shape[0] * shape[1] ** 2, "Give a part of it.")
     return np.stack([_scores(S[:, k], k, source.counts, masked)[0] for k in range(len(S))], axis=2)
 
 
@@ -404,8 +395,6 @@ def _checked_S(S: ArrayLike, source: Source) -> np.ndarray:
         raise InvalidValue(
             f"S has shape {S.shape}; expected ({K}, {K}), row key and column query, for a source of {K} features."
         )
-    M = len(source.counts)
-    check_memory(
-        f"source has {M} count vectors of {K} features, and a step holds more", _STEP * M * K, "Give fewer of them."
-    )
+    size = source.counts.size
+    check_memory(f"source has counts {source.counts.shape}: a step holds more", _STEP * size, "Give fewer of them.")
     return S

@@ -58,7 +58,7 @@ class Observer:
         check_memory(
             f"n is {n} with length {problem.length}: up to three tests of {tokens} tokens hold {_TOKEN} bytes for each",
             3 * _TOKEN * tokens,
-            "Lower n.",
+            "Lower n or length.",
         )
         draws = {"train": lambda s: problem.sample(n, seed=s, tasks="train")}
         if len(problem.training_tasks) < len(problem.tasks("all")):

@@ -33,8 +33,7 @@ MARKS = {
     "query_attends": "paper",
     "training_tasks": "recalled",
 }
-_TOKEN, _PROMPT, _PAIR = 34, 34, 120  # bytes: of a token and of a prompt while they are drawn [measured], of a task
-_PLACES = 16  # more of a token, for places at random
+_TOKEN, _PLACE, _PROMPT, _PAIR = 34, 16, 34, 120  # bytes: of a token, its place and a prompt, while drawn, of a task
 
 
 @dataclass(frozen=True)
@@ -264,8 +263,7 @@ class Problem:
         integer("length", length, 1)
         _check_alpha(alpha, self.M1)
         choice("sampling", sampling, SAMPLINGS)
-        places = _PLACES if sampling == "at-least" else 0
-        check_draw(n, length, _TOKEN + places + _PROMPT // (length + 1))
+        check_draw(n, length, _TOKEN + _PLACE * (sampling == "at-least") + _PROMPT // (length + 1))
         pairs = self._usual_tasks if tasks is None else np.array(self.tasks(tasks))
         codes = draw(generator(Li2024.PROMPTS, seed), n, length, alpha, pairs, self.M1, self.M2, self.K, sampling)
         return CodedPrompts.unchecked(self._dictionary, *codes, self.query_attends)

@@ -16,7 +16,7 @@ from ...core.checks import choice, integers, real
 from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import Li2024, Seed, generator
-from ...models.front import forward
+from ...models.front import check_batch, forward
 from ...models.transformer.checks import check_params
 from ...models.transformer.prompts import CodedPrompts, Params, Prompts
 
@@ -141,6 +141,13 @@ def scores(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, 
     TypeError, ValueError
         As `nlicl.forward`; neurons that are no permutation, counts out of range.
     """
+    return _scores(params, prompts, neurons, counts, 1)
+
+
+def _scores(
+    params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, counts: ArrayLike, arrays: int
+) -> np.ndarray:
+    """`scores`, of whose size so many arrays are needed in all."""
     m = len(check_params(params).a)
     neurons = integers("neurons", neurons, 0, m - 1, "m - 1")
     if not np.array_equal(np.sort(neurons), np.arange(m)):
@@ -149,12 +156,14 @@ def scores(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, 
             f"of 0 to m - 1 = {m - 1}. Take it from nlicl.papers.li2024.pruning.order(params, ...)."
         )
     counts = integers("counts", counts, 0, m, "m")
-    u = forward(params, prompts).preactivation
+    check_batch(prompts)
+    B = len(prompts)
     check_memory(
-        f"m is {m}, with {len(u)} prompts and {len(counts)} counts: there is a score for every prompt and number of neurons",
-        u.itemsize * len(u) * (5 * m + len(counts)),
+        f"m is {m}, with {B} prompts and {len(counts)} counts: there is a score for every prompt and number of neurons",
+        8 * B * (6 * m + arrays * len(counts)),
         "Give fewer prompts or counts.",
     )
+    u = forward(params, prompts).preactivation
     summands = (np.asarray(params.a) * np.maximum(u, 0)).T[neurons]  # a_i relu(u_i), rows in the order they go
     F = np.zeros((m + 1, summands.shape[1]), summands.dtype)
     F[:m] = np.cumsum(summands[::-1], axis=0)[::-1]  # row k: what is left without the first k
@@ -188,6 +197,6 @@ def curve(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, c
     PruningCurve
         float64.
     """
-    margin = scores(params, prompts, neurons, counts) * prompts.labels  # zF
+    margin = _scores(params, prompts, neurons, counts, 4) * prompts.labels  # zF
     hinge = np.maximum(0, np.subtract(1, margin, dtype=np.float64)).mean(axis=1)  # 1 - zF in float32 rounds zF away
     return PruningCurve(np.array(counts), hinge, (margin <= 0).mean(axis=1))
