@@ -63,7 +63,7 @@ CALLS = {
     "huang2023 dense": (lambda: HUANG.sample(1000).dense(), "the prompts are 1000 of 401 tokens"),
     "huang2023 forward": (lambda: nlicl.forward(HUANG.initialize(), HUANG.sample(7000)), "7000 prompts of length 400"),
     "huang2023 draws": (lambda: huang2023.Problem(draws=MANY).population(), "draws is 1000000000: so many count vectors"),
-    "huang2023 enumerated": (lambda: population.enumerated(np.full(2000, 1 / 2000), 1), "N is 1 and K 2000: all 2000 count vectors"),
+    "huang2023 enumerated": (lambda: population.enumerated(np.full(2000, 1 / 2000), 1), "N is 1 and K 2000: all 2000"),
     "huang2023 attention": (
         lambda: population.attention(np.zeros((300, 300)), population.sampled(np.full(300, 1 / 300), 10, 100)),
         r"source has counts \(100, 300\): each has K\^2 scores",

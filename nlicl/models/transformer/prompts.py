@@ -330,12 +330,15 @@ class CodedPrompts(Batch):
         """
         if on_device(self.kappa):
             return devices.to_device(devices.to_host(self).dense(dtype))
-        more = 16 * self.kappa.size  # of codes, in this dtype
-        check_tokens(*self.relevant.shape, len(self.dictionary), np.dtype(dtype).itemsize, more)
+        (B, rows), d, itemsize = self.relevant.shape, len(self.dictionary), np.dtype(dtype).itemsize
+        at_once = min(16, B)
+        check_tokens(B, rows, d, itemsize, rows * (2 * B + at_once * d) * itemsize)
         E = np.ascontiguousarray(self.dictionary.T, dtype)  # rows: one pattern each
         kappa, sign = self.kappa[..., None].astype(dtype), self.sign[..., None].astype(dtype)
         tokens = np.empty((*self.relevant.shape, E.shape[1]), dtype)
-        part = np.empty((16, *tokens.shape[1:]), dtype)  # block by block in cache: a third of the time of all at once
+        part = np.empty(
+            (at_once, *tokens.shape[1:]), dtype
+        )  # block by block in cache: a third of the time of all at once
         for lo in range(0, len(self), len(part)):
             block = slice(lo, lo + len(part))
             out = tokens[block]

@@ -103,7 +103,7 @@ def _check_room(kernel: ModuleType, inputs: tuple[np.ndarray, ...], params: Para
     m, m_b = params.W_O.shape
     width = 0 if kernel is unmerged else inputs[0].shape[-1]  # of the merged matrices: d, or columns of the dictionary
     numbers = width * (3 * width + 4 * m_a + 3 * m_b + 4 * m) + (2 * m_a + m_b) * d + m * m_b
-    numbers += rows * (_n_keys(batch) + 2 * d + width + 2 * m)
+    numbers += rows * (_n_keys(batch) + 2 * d + width + m)
     if numbers > _FEW:
         check_memory(
             f"{len(batch)} prompts of length {batch.length}, with m_a = {m_a}, m_b = {m_b}, m = {m} and d = {d}: "

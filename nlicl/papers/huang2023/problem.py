@@ -205,15 +205,11 @@ class Problem:
         elif self.counts == "enumerated":
             source = population.enumerated(p, self.length)
         else:
-            source = self._drawn(key(Huang2023.COUNTS, seed))
+            try:
+                source = population.sampled(p, self.length, self.draws, seed=key(Huang2023.COUNTS, seed))
+            except InvalidValue as error:
+                raise InvalidValue(str(error).replace("M is", "draws is", 1)) from None
         return Law(self._V, p, source)
-
-    def _drawn(self, seed: Seed) -> population.Source:
-        """Sampled count vectors; errors about their number M speak of `draws`."""
-        try:
-            return population.sampled(self._frequencies, self.length, self.draws, seed=seed)
-        except InvalidValue as error:
-            raise InvalidValue(str(error).replace("M is", "draws is", 1)) from None
 
     def check_descent(self, learning_rate: float) -> None:
         """ValueError if steps of gradient descent of this size can raise the population loss: above 6.49/max p [derived]."""
