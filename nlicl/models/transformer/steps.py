@@ -104,6 +104,8 @@ def _check_room(kernel: ModuleType, inputs: tuple[np.ndarray, ...], params: Para
     width = 0 if kernel is unmerged else inputs[0].shape[-1]  # of the merged matrices: d, or columns of the dictionary
     numbers = width * (3 * width + 4 * m_a + 3 * m_b + 4 * m) + (2 * m_a + m_b) * d + m * m_b
     numbers += rows * (_n_keys(batch) + 2 * d + width + m)
+    if kernel is unmerged:
+        numbers += rows * (6 * d + 2 * (m + m_a + m_b))
     if numbers > _FEW:
         check_memory(
             f"{len(batch)} prompts of length {batch.length}, with m_a = {m_a}, m_b = {m_b}, m = {m} and d = {d}: "
