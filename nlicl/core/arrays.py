@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .describe import kind_of
 from .errors import InvalidType, InvalidValue
+from .memory import check_count
 
 __all__ = ["all_finite", "as_array", "check_finite", "frozen", "is_masked", "packed", "real_array"]
 
@@ -21,6 +22,8 @@ def as_array(value: object, name: str) -> NDArray[Any]:
     ValueError
         Lists of unequal lengths, or nested deeper than NumPy's 64 axes.
     """
+    if isinstance(value, range):
+        check_count(name, value, 50)
     try:
         array = np.asarray(value)
     except ValueError:

@@ -3,13 +3,13 @@
 import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from .errors import InvalidValue
 
-__all__ = ["check_draw", "check_memory", "check_tokens", "fitting_processes", "share_memory"]
+__all__ = ["check_count", "check_draw", "check_memory", "check_tokens", "fitting_processes", "share_memory"]
 
 _MiB, _GiB = 2**20, 2**30
 _ADDRESSABLE = 2**47  # bytes: more than a process can have, where the system does not say what there is
@@ -76,6 +76,15 @@ def check_draw(n: int, length: int, each: int) -> None:
         each * tokens,
         "Lower n or length, and draw several times, with other seeds.",
     )
+
+
+def check_count(name: str, values: object, each: int) -> None:
+    """ValueError if the entries of something that has a length, a range for instance, do not fit into memory as a list."""
+    try:
+        count = len(values) if isinstance(values, Sized) else 0
+    except OverflowError:  # Python counts no further
+        count = 2**63
+    check_memory(f"{name} has {count} entries", each * count, "Give fewer.")
 
 
 def check_tokens(prompts: int, rows: int, width: int, each: int, more: int = 0) -> None:

@@ -1,6 +1,5 @@
 """The arguments of `nlicl.train` that take more than a range to check. Each function returns what the plan holds."""
 
-from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from ..core.arrays import as_array
 from ..core.checks import floating, integer
 from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
-from ..core.memory import check_memory
+from ..core.memory import check_count
 from ..models.front import check_batch
 from ..models.model import Batch, Model, step_of
 from .optimizers import SGD, Optimizer
@@ -124,8 +123,5 @@ def checked_measure(measure: Any) -> int | tuple[int, ...] | None:
         return None
     if isinstance(measure, str) or not np.iterable(measure):
         return integer("measure", measure, 1)
-    if isinstance(measure, Sized):
-        check_memory(
-            f"measure has {len(measure)} steps", 200 * len(measure), "Give fewer, or a number: every so many steps."
-        )
+    check_count("measure", measure, 200)
     return tuple(sorted({integer("measure", t, 0) for t in measure}))

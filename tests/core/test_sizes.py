@@ -100,7 +100,12 @@ CALLS = {
     "train steps": (lambda: nlicl.train(LI, steps=10**12, measure=None), "steps is 1000000000000"),
     "train batch": (lambda: nlicl.train(LI, **one(batch=MANY)), "batch is 1000000000 with length 20.* Lower batch or length"),
     "train prompts": (lambda: nlicl.train(LI, **one(prompts=MANY)), "prompts is 1000000000 with length 20"),
-    "train measure": (lambda: nlicl.train(LI, measure=range(MANY)), "measure has 1000000000 steps"),
+    "train measure": (lambda: nlicl.train(LI, measure=range(MANY)), "measure has 1000000000 entries"),
+    "seeds": (lambda: LI.sample(1, seed=range(2**64)), "seed has 9223372036854775808 entries"),
+    "seeds of runs": (lambda: recursion.random_start(2, 0.1, 0.1, range(MANY)), "seeds has 1000000000 entries"),
+    "a range as an array": (
+        lambda: pruning.scores(LI.initialize(), LI.sample(2), range(MANY), [0]), "neurons has 1000000000 entries"
+    ),
     "train m": (lambda: nlicl.train(li2024.Problem(m=50_000), **one()), r"are W_Q \(60, 60\).* by SGD holds some 4"),
     "train Adam": (
         lambda: nlicl.train(li2024.Problem(m=20_000), **one(optimizer=nlicl.training.Adam())), "by Adam holds some 11 arrays"

@@ -264,8 +264,8 @@ class CodedPrompts(Batch):
         -------
         Prompts
         """
-        d = self.V.shape[0]
-        check_tokens(*self.features.shape, d + 1, 2 * np.dtype(dtype).itemsize)
+        d, (B, rows) = self.V.shape[0], self.features.shape
+        check_tokens(B, rows, d + 1, 2 * np.dtype(dtype).itemsize)
         tokens = np.empty((*self.features.shape, d + 1), dtype)
         tokens[..., :d] = np.ascontiguousarray(self.V.T, dtype)[self.features]
         tokens[..., d] = np.take_along_axis(self.omega, self.features, axis=1)

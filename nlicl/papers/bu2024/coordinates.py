@@ -12,7 +12,7 @@ import numpy as np
 from ...core.checks import integer
 from ...core.describe import kind_of, short
 from ...core.errors import InvalidType, InvalidValue
-from ...core.memory import check_memory
+from ...core.memory import check_count, check_memory
 from ...models.transformer.prompts import Params
 from .semantics import Semantics
 from .theory.checks import Numbers, finite, not_negative
@@ -88,6 +88,7 @@ def random_start(width: int, sigma_0: Numbers, sigma_1: Numbers, seeds: Sequence
     if isinstance(seeds, str) or not np.iterable(seeds):
         raise InvalidType(f"seeds is {short(seeds)}; expected a sequence of integers, one a run, for example range(3).")
     sigma_1 = _each_run("sigma_1", not_negative("sigma_1", sigma_1), (len(seeds),))
+    check_count("seeds", seeds, _DRAWN * width)
     check_memory(
         f"width is {width}, of {len(seeds)} runs: the start and its drawing hold {_DRAWN} bytes for each neuron",
         _DRAWN * len(seeds) * width,

@@ -255,7 +255,8 @@ class CodedPrompts(Batch):
     def _tokens(self, dtype: DTypeLike) -> np.ndarray:
         if self.tokens is not None:
             return self.tokens.astype(dtype, copy=False)
-        check_tokens(*self.signs.shape, len(self.dictionary), np.dtype(dtype).itemsize)
+        B, rows = self.signs.shape
+        check_tokens(B, rows, len(self.dictionary), np.dtype(dtype).itemsize)
         tokens = np.zeros((*self.signs.shape, len(self.dictionary)), dtype)
         self._add_tokens(tokens)
         return tokens

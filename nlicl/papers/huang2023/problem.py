@@ -21,7 +21,7 @@ from .theory import check_step_size
 __all__ = ["Problem"]
 
 _COUNTS = ("sampled", "infinite", "enumerated")
-_FEATURES = 40  # bytes of a number of V, while it is made orthonormal
+_UNIT, _RANDOM = 16, 40  # bytes of a number of V, while it is made: unit vectors, or random ones
 _ARRAYS = 12  # of the size of Q, at once, in training [measured]
 _TOKEN = 20  # bytes at most of a token, while prompts are drawn
 
@@ -147,7 +147,9 @@ class Problem:
     def _V(self) -> np.ndarray:
         d = self.d or self.K
         check_memory(
-            f"K is {self.K}, d = {d}: the features are {d} by {self.K} numbers", _FEATURES * d * self.K, "Lower it."
+            f"K is {self.K}, d = {d}: the features are {d} by {self.K} numbers",
+            (_UNIT if d == self.K else _RANDOM) * d * self.K,
+            "Lower it.",
         )
         if self.d in (None, self.K):
             return np.eye(self.K)
