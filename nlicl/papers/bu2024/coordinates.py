@@ -88,7 +88,7 @@ def random_start(width: int, sigma_0: Numbers, sigma_1: Numbers, seeds: Sequence
     if isinstance(seeds, str) or not np.iterable(seeds):
         raise InvalidType(f"seeds is {short(seeds)}; expected a sequence of integers, one a run, for example range(3).")
     sigma_1 = _each_run("sigma_1", not_negative("sigma_1", sigma_1), (len(seeds),))
-    check_count("seeds", seeds, _DRAWN * width)
+    check_count("seeds", seeds, _DRAWN)
     check_memory(
         f"width is {width}, of {len(seeds)} runs: the start and its drawing hold {_DRAWN} bytes for each neuron",
         _DRAWN * len(seeds) * width,
