@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.checks import instance
 from ...core.errors import InvalidValue
 from ...core.seeds import Huang2023Uncounted
 from ...models.regression.prompts import Params
@@ -48,6 +49,9 @@ class Observer:
     """
 
     def __init__(self, problem: "Problem", n: int = 1000, seed: int = 0) -> None:
+        from .problem import Problem  # which has this observer
+
+        instance("problem", problem, Problem)
         self.p, self.V, self.case = problem.frequencies, problem.V, problem.case
         self.counts = population.sampled(self.p, problem.length, n, seed=(Huang2023Uncounted.TESTS, seed)).counts
 

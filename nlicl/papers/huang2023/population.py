@@ -13,15 +13,17 @@ The K queries are K independent systems, each of one column of S. Unmasked, the 
 """
 
 import math
+from collections.abc import Iterable
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.checks import integer, numbers, real
+from ...core.arrays import frozen
+from ...core.checks import boolean, instance, integer, numbers, real, sound
 from ...core.describe import short
-from ...core.errors import InvalidType, InvalidValue
+from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import Seed, checked
 from .theory import check_p, check_step_size
@@ -90,7 +92,12 @@ class Source(_Source):
                 f"weights goes from {weights.min():g} to {weights.max():g} with the sum {weights.sum():.12g}; expected "
                 "probabilities of sum 1. Divide them by their sum."
             )
-        return super().__new__(cls, counts, weights)
+        return super().__new__(cls, frozen(counts), frozen(weights))
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> "Source":
+        """What `_replace` makes one by: with the same checks."""
+        return cls(*iterable)
 
 
 def enumerated(p: ArrayLike, N: int) -> Source:
@@ -214,7 +221,7 @@ def attention(S: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
     ndarray (M, K, K)
         Count vector, key feature m, query k.
     """
-    S = _checked_S(S, source)
+    S, masked = _checked_S(S, source), boolean("masked", masked)
     return np.stack([_scores(S[:, k], k, source.counts, masked)[0] for k in range(len(S))], axis=2)
 
 
@@ -230,7 +237,7 @@ def loss_k(S: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
     -------
     ndarray (K,)
     """
-    S = _checked_S(S, source)
+    S, masked = _checked_S(S, source), boolean("masked", masked)
     found = np.empty(len(S))
     for k in range(len(S)):
         a, _, rest = _scores(S[:, k], k, source.counts, masked)
@@ -277,7 +284,7 @@ def loss_and_increments(S: ArrayLike, p: ArrayLike, source: Source, masked: bool
     loss : float
     D : ndarray (K, K)
     """
-    S, p = _checked_S(S, source), check_law(p, source)
+    S, p, masked = _checked_S(S, source), check_law(p, source), boolean("masked", masked)
     value, D = 0.0, np.empty_like(S)
     for k in range(len(S)):
         column, _, _, error = _column(S[:, k], k, source, masked)
@@ -286,6 +293,7 @@ def loss_and_increments(S: ArrayLike, p: ArrayLike, source: Source, masked: bool
     return float(value), D
 
 
+@sound
 def gradient(Q: ArrayLike, V: ArrayLike, p: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
     """Gradient of the population loss in Q: -V D V^T, at S = V^T Q V [derived].
 
@@ -338,14 +346,14 @@ def descend(
     ValueError, TypeError
         Settings out of range, named.
     """
-    p = check_law(p, source)
+    p, masked = check_law(p, source), boolean("masked", masked)
     K = len(p)
     k, steps = integer("k", k, 0), integer("steps", steps, 0)
     if k >= K:
         raise InvalidValue(f"k is {k}; expected a feature from 0 to K - 1 = {K - 1}.")
     eta = check_step_size(eta, p.max())
     if eps is not None:
-        real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+        eps = real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
     separate = k > 0 and not np.allclose(p, 1 / K)
     others = np.ones(K, bool)
     others[[0, k] if separate else [k]] = False
@@ -380,11 +388,7 @@ def check_law(p: ArrayLike, source: Source) -> np.ndarray:
 
 
 def _checked_source(source: Source) -> Source:
-    if not isinstance(source, Source):
-        raise InvalidType(
-            f"source is a {type(source).__name__}; expected a Source, as enumerated, sampled and infinite make it."
-        )
-    return source
+    return instance("source", source, Source, "as enumerated, sampled and infinite make it")
 
 
 def _checked_S(S: ArrayLike, source: Source) -> np.ndarray:

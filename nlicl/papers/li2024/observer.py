@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.checks import instance
 from ...core.seeds import Li2024Test, for_test
 from ...models.front import forward
 from ...models.transformer.prompts import Params
@@ -49,7 +50,9 @@ class Observer:
     def __init__(
         self, problem: "Problem", n: int = 2000, seed: int = 0, *, S_1: float = 1.2, alpha: float = 0.8
     ) -> None:
-        self.problem = problem
+        from .problem import Problem  # which has this observer
+
+        self.problem = instance("problem", problem, Problem)
         draws = {"train": lambda s: problem.sample(n, seed=s, tasks="train")}
         if len(problem.training_tasks) < len(problem.tasks("all")):
             draws["unseen"] = lambda s: problem.sample(n, seed=s, tasks="unseen")
