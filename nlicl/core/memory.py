@@ -3,7 +3,7 @@
 import functools
 import os
 import re
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -79,12 +79,10 @@ def check_draw(n: int, length: int, each: int) -> None:
 
 
 def check_count(name: str, values: object, each: int) -> None:
-    """ValueError if the entries of something that has a length, a range for instance, do not fit into memory as a list."""
-    try:
-        count = len(values) if isinstance(values, Sized) else 0
-    except OverflowError:  # Python counts no further
-        count = 2**63
-    check_memory(f"{name} has {count} entries", each * count, "Give fewer.")
+    """ValueError if `values` is a range whose numbers do not fit into memory as a list, `each` bytes a number."""
+    if isinstance(values, range) and values:
+        count = (values[-1] - values[0]) // values.step + 1  # len counts to 2**63 only
+        check_memory(f"{name} has {count} entries", each * count, "Give fewer.")
 
 
 def check_tokens(prompts: int, rows: int, width: int, each: int, more: int = 0) -> None:

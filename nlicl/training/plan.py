@@ -249,8 +249,8 @@ def make_plan(
     whole = isinstance(prompts, str) and prompts == "population"
     if whole and batch is not None:
         raise InvalidValue(
-            f"batch is {batch!r} with prompts = 'population', which every step takes whole; expected no batch. Leave it out, "
-            "or train on prompts='fresh'."
+            f"batch is {short(batch)} with prompts = 'population', which every step takes whole; expected no batch. Leave it "
+            "out, or train on prompts='fresh'."
         )
     batch = None if whole else integer("batch", problem.batch if batch is None else batch, 1)
     checkpoint = integer("checkpoint", checkpoint, 1)

@@ -307,7 +307,7 @@ X, Y = np.ones((3, 2)), np.ones((4, 2))
 BAD_SEMANTICS = [
     (lambda: Semantics(X.astype(int), X, Y, Y), TypeError, ["a has dtype int64; expected a floating dtype"]),
     (lambda: Semantics(X, X, Y, Y.astype(complex)), TypeError, ["d has dtype complex128"]),
-    (lambda: Semantics(X, X, "c", Y), TypeError, ["c has dtype <U1"]),
+    (lambda: Semantics(X, X, "c", Y), TypeError, ["c is 'c'; expected an array"]),
     (lambda: Semantics(X, [[1.0], [1.0, 2.0]], Y, Y), ValueError, ["b is a list of rows of unequal lengths"]),
     (lambda: Semantics(X[0], X, Y, Y), ValueError, ["a has shape (2,); expected 2 axes, (d_x, K1)"]),
     (lambda: Semantics(X, X, Y[0], Y), ValueError, ["c has shape (2,); expected 2 axes, (d_y, K1)"]),
@@ -318,7 +318,7 @@ BAD_SEMANTICS = [
     (lambda: Semantics(X[:, :0], X[:, :0], Y[:, :0], Y[:, :0]), ValueError, ["a has shape (3, 0)"]),
     (lambda: TINY.semantics.combined(c=np.ones((3, 2))), ValueError, ["c has shape (3, 2); expected (2, K1')"]),
     (lambda: TINY.semantics.combined(c=1.0), ValueError, ["c has shape (); expected (2, K1')"]),
-    (lambda: TINY.semantics.combined(d=[["x"], ["y"]]), TypeError, ["d has dtype <U1; expected coefficients"]),
+    (lambda: TINY.semantics.combined(d=[["x"], ["y"]]), TypeError, ["d is [['x'], ['y']]; expected finite numbers"]),
     (lambda: TINY.semantics.combined(b=[[math.inf], [1.0]]), ValueError, ["b[0, 0] is inf"]),
     (lambda: TINY.semantics.combined(b=[[1.0], [1.0, 2.0]]), ValueError, ["b is a list of rows of unequal lengths"]),
     (lambda: TINY.semantics.combined(b=[[1.0], [1.0]]), ValueError, ["b has shape (9, 1); expected that of a, (9, 2)"]),
@@ -626,7 +626,7 @@ SAMPLES = [
     ({"concept_weights": ([1], 2)}, ValueError, ["concept_weights is a tuple of rows of unequal lengths"]),
     ({"concept_weights": (0.5, 0.5), "semantics": CLEAN.semantics.combined(**FIRST)}, ValueError,
      ["expected 1 probabilities of sum 1, one for each concept of the semantics drawn from"]),
-    ({"semantics": "switched"}, TypeError, ["semantics is a str; expected bu2024.Semantics(a, b, c, d)"]),
+    ({"semantics": "switched"}, TypeError, ["semantics is a str; expected a nlicl.papers.bu2024.Semantics"]),
     ({"semantics": small.semantics}, ValueError, ["semantics has d_x = 10 and d_y = 6; expected the problem's, 9 and 7"]),
 ]  # fmt: skip
 

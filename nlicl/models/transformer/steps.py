@@ -19,7 +19,7 @@ from ...kernels.steps import coded, dense, unmerged
 from ..model import Step, register
 from . import reference
 from .checks import check_all_finite, check_dtype, check_fit, check_params, check_tokens_fit, packed_params
-from .prompts import CodedPrompts, Params, Prompts
+from .prompts import CodedPrompts, Params, Prompts, packed_codes
 
 __all__ = ["TRANSFORMER", "Forward", "OnCpu", "OnGpu", "TokensOnGpu", "Transformer"]
 
@@ -134,7 +134,7 @@ class _CodesOnCpu(OnCpu):
         check_fit(params, "dictionary", batch.dictionary.shape, batch.dictionary.shape[0])
 
     def operands(self, params: Params, batch: Any) -> tuple[ModuleType, tuple[np.ndarray, ...], np.ndarray]:
-        *inputs, labels = batch.packed(params.W_Q.dtype)
+        *inputs, labels = packed_codes(batch, params.W_Q.dtype)
         return coded, tuple(inputs), labels
 
 

@@ -122,7 +122,7 @@ class Problem:
             self._keep_real(name, "between 0 and 1, a cosine", lambda x: 0 < x < 1)
         if self.p_z is not None:
             self._keep_real("p_z", "from 0 to 1, a probability", lambda x: 0 <= x <= 1)
-        sampling.check_match(self.match, self.length)
+        self._keep("match", sampling.checked_match(self.match, self.length))
         K, K1 = self.dictionary, self.concepts
         if K < 2 * K1:
             raise InvalidValue(
@@ -291,7 +291,7 @@ class Problem:
         """
         match = self.match if match is None else match
         n, length = integer("n", n, 1), integer("length", self.length if length is None else length, 1)
-        sampling.check_match(match, length)
+        match = sampling.checked_match(match, length)
         sigma_xi = real("sigma_xi", self.sigma_xi if sigma_xi is None else sigma_xi, "at least 0", lambda x: x >= 0)
         E, K1 = self._dictionary, self.concepts
         if semantics is not None:
@@ -366,10 +366,9 @@ class Problem:
         TypeError, ValueError
             Sizes that are no integers of at least 1; a seed that is none; matrices that do not fit into memory.
         """
-        m = self.m if m is None else m
-        m_a, m_b = self.d_x if m_a is None else m_a, self.d_y if m_b is None else m_b
-        for name, value in {"m": m, "m_a": m_a, "m_b": m_b}.items():
-            integer(name, value, 1)
+        m = integer("m", self.m if m is None else m, 1)
+        m_a = integer("m_a", self.d_x if m_a is None else m_a, 1)
+        m_b = integer("m_b", self.d_y if m_b is None else m_b, 1)
         check_memory(
             f"m is {m}, d_x {self.d_x}, d_y {self.d_y}: W_Q, W_K, W_V and W_O have {2 * m_a + m_b} rows of d = {self.d} and "
             f"{m} of {m_b}", 8 * ((2 * m_a + m_b) * self.d + m * m_b + max(m * m_b, 3 * m)), "Lower them.",
@@ -389,7 +388,7 @@ class Problem:
 
     def schedule(self, t: int) -> float:
         """eta_t / eta_0 = gamma / (gamma + t)."""
-        return self.step_offset / (self.step_offset + t)
+        return self.step_offset / (self.step_offset + real("t", t, "of at least 0", lambda x: x >= 0))
 
     def settings(self) -> dict[str, list[Any]]:
         """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...core.arrays import as_array
-from ...core.checks import choice
+from ...core.checks import choice, instance
 from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
 from ...kernels.products import are_finite
@@ -23,8 +23,8 @@ from .theory import RULES
 __all__ = [
     "MATCHES",
     "bytes_of_token",
-    "check_match",
     "check_semantics",
+    "checked_match",
     "checked_weights",
     "count_prompts",
     "draw_code",
@@ -139,17 +139,17 @@ def draw_noise(rng: np.random.Generator, shape: tuple[int, ...], d_x: int, sigma
 # ---- Checks
 
 
-def check_match(match: Any, length: int) -> None:
-    """ValueError for an unknown match rule, and for balanced signs of an odd number of demonstrations."""
-    choice("match", match, MATCHES)
+def checked_match(match: Any, length: int) -> str:
+    """The match rule; ValueError for an unknown one, and for balanced signs of an odd number of demonstrations."""
+    match = choice("match", match, MATCHES)
     if match == "balanced" and length % 2:
         raise InvalidValue(f"length is {length} with match 'balanced'; expected an even number, half of each sign.")
+    return match
 
 
 def check_semantics(semantics: Any, d_x: int, d_y: int) -> None:
     """TypeError or ValueError unless these are semantics of such dimensions."""
-    if not isinstance(semantics, Semantics):
-        raise InvalidType(f"semantics is a {type(semantics).__name__}; expected bu2024.Semantics(a, b, c, d).")
+    instance("semantics", semantics, Semantics)
     if (len(semantics.a), len(semantics.c)) != (d_x, d_y):
         raise InvalidValue(
             f"semantics has d_x = {len(semantics.a)} and d_y = {len(semantics.c)}; expected the problem's, {d_x} and {d_y}."
@@ -162,6 +162,7 @@ def checked_weights(weights: Any, K1: int) -> np.ndarray:
     array = as_array(weights, "concept_weights")
     if array.dtype.kind not in "fiu":
         raise InvalidType(f"concept_weights is {short(weights)}; {expected}.")
-    if array.shape != (K1,) or not np.all(array >= 0) or abs(array.sum() - 1) > 1e-9:
+    array = array.astype(float)
+    if array.shape != (K1,) or not np.all(array >= 0) or not abs(array.sum() - 1) <= 1e-9:
         raise InvalidValue(f"concept_weights is {short(weights)}; {expected}.")
     return array / array.sum()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.checks import integer
+from ...core.checks import instance, integer
 from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import Huang2023Uncounted
@@ -51,6 +51,9 @@ class Observer:
     """
 
     def __init__(self, problem: "Problem", n: int = 1000, seed: int = 0) -> None:
+        from .problem import Problem  # which has this observer
+
+        instance("problem", problem, Problem)
         self.p, self.V, self.case = problem.frequencies, problem.V, problem.case
         check_memory(
             f"n is {n}: {_ARRAYS} arrays of n count vectors of {len(self.p)} numbers are held at once",

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.checks import integer
+from ...core.checks import instance, integer
 from ...core.memory import check_memory
 from ...core.seeds import Li2024Test, for_test
 from ...models.front import forward
@@ -53,7 +53,9 @@ class Observer:
     def __init__(
         self, problem: "Problem", n: int = 2000, seed: int = 0, *, S_1: float = 1.2, alpha: float = 0.8
     ) -> None:
-        self.problem = problem
+        from .problem import Problem  # which has this observer
+
+        self.problem = instance("problem", problem, Problem)
         tokens = integer("n", n, 1) * (problem.length + 1)
         check_memory(
             f"n is {n} with length {problem.length}: up to three tests of {tokens} tokens hold {_TOKEN} bytes for each",

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ... import devices
-from ...core.checks import boolean, choice, integer, magnitude, numbers, real
+from ...core.checks import boolean, choice, floating, integer, magnitude, numbers, real
 from ...core.describe import short
 from ...core.errors import InvalidValue
 from ...core.memory import check_draw, check_memory
 from ...core.seeds import Li2024, Seed, generator, key
 from ...models.transformer.prompts import CodedPrompts, Params
-from ..problem import marked_settings
+from ..problem import keep, marked_settings
 from . import patterns
 from .observer import Observer
 from .sampling import SAMPLINGS, Codes, draw
@@ -101,17 +101,17 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name, least in {"M1": 2, "M2": 1, "d_X": 1, "d_Y": 1, "length": 1, "m": 1, "batch": 1, "steps": 0}.items():
-            integer(name, getattr(self, name), least)
+            keep(self, name, integer(name, getattr(self, name), least))
         for name in ("m_a", "m_b"):
             if getattr(self, name) is not None:
-                integer(name, getattr(self, name), 1)
+                keep(self, name, integer(name, getattr(self, name), 1))
         for name in ("beta", "delta", "learning_rate"):
-            magnitude(name, getattr(self, name))
+            keep(self, name, magnitude(name, getattr(self, name)))
         for name in ("K", "xi"):
-            magnitude(name, getattr(self, name), zero=True)
-        _check_alpha(self.alpha, self.M1)
-        boolean("query_attends", self.query_attends)
-        choice("a_scale", self.a_scale, ("2/m", "1/sqrt(m)"))
+            keep(self, name, magnitude(name, getattr(self, name), zero=True))
+        keep(self, "alpha", _checked_alpha(self.alpha, self.M1))
+        keep(self, "query_attends", boolean("query_attends", self.query_attends))
+        keep(self, "a_scale", choice("a_scale", self.a_scale, ("2/m", "1/sqrt(m)")))
         if self.coefficients is not None:
             object.__setattr__(self, "coefficients", patterns.checked_coefficients(self.coefficients, self.M1))
         basis = self._basis_size
@@ -257,12 +257,9 @@ class Problem:
         ValueError, TypeError
             Settings out of range, named.
         """
-        length = self.length if length is None else length
-        alpha = self.alpha if alpha is None else alpha
-        integer("n", n, 1)
-        integer("length", length, 1)
-        _check_alpha(alpha, self.M1)
-        choice("sampling", sampling, SAMPLINGS)
+        n, length = integer("n", n, 1), integer("length", self.length if length is None else length, 1)
+        alpha = _checked_alpha(self.alpha if alpha is None else alpha, self.M1)
+        sampling = choice("sampling", sampling, SAMPLINGS)
         check_draw(n, length, _TOKEN + _PLACE * (sampling == "at-least") + _PROMPT // (length + 1))
         pairs = self._usual_tasks if tasks is None else np.array(self.tasks(tasks))
         codes = draw(generator(Li2024.PROMPTS, seed), n, length, alpha, pairs, self.M1, self.M2, self.K, sampling)
@@ -288,8 +285,8 @@ class Problem:
         nlicl.devices.Unavailable
             No GPU, or no package numba-cuda.
         """
-        integer("n", n, 1)
-        settings = (n, self.length, self.alpha, self.M1, self.M2, self.K, np.dtype(dtype))
+        n, dtype = integer("n", n, 1), floating("dtype", dtype)
+        settings = (n, self.length, self.alpha, self.M1, self.M2, self.K, dtype)
         sampler = devices.kernels().Sampler(self._usual_tasks, *settings)
         E = devices.place(self._dictionary.astype(dtype))
         return lambda seed: CodedPrompts.unchecked(
@@ -390,10 +387,11 @@ class Problem:
         )
 
 
-def _check_alpha(alpha: float, M1: int) -> None:
-    real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
+def _checked_alpha(alpha: float, M1: int) -> float:
+    alpha = real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
     if M1 == 2 and alpha != 1:
         raise InvalidValue(f"alpha is {alpha} with M1 = 2: there is no other pattern for the rest. Expected alpha = 1.")
+    return alpha
 
 
 sibling = Problem(beta=3.0, xi=0.01, a_scale="1/sqrt(m)", learning_rate=0.1, steps=1000)

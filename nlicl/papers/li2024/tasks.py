@@ -21,6 +21,7 @@ _TASK, _COMPLAINT = 128, 200  # bytes: of a pair of integers, of a sentence abou
 
 def all_tasks(M1: int) -> tuple[Task, ...]:
     """T: the M1 (M1 - 1) pairs (a, b) with a != b."""
+    M1 = integer("M1", M1, 1)
     return tuple((a, b) for a in range(M1) for b in range(M1) if a != b)
 
 
@@ -29,8 +30,7 @@ def cyclic_tasks(M1: int = 6, shifts: int = 1) -> tuple[Task, ...]:
 
     One shift is the M1-task set [recalled]; more are [derived]. ValueError unless 1 <= shifts <= M1 - 1.
     """
-    integer("M1", M1, 2)
-    integer("shifts", shifts, 1)
+    M1, shifts = integer("M1", M1, 2), integer("shifts", shifts, 1)
     if shifts > M1 - 1:
         raise InvalidValue(
             f"shifts is {shifts}; expected at most M1 - 1 = {M1 - 1}: there are M1 (M1 - 1) tasks in all."
@@ -54,7 +54,7 @@ def condition_3_2(tasks: Iterable[Task], M1: int) -> list[str]:
     -------
     list of str
     """
-    integer("M1", M1, 2)
+    M1 = integer("M1", M1, 1)
     tasks = checked_tasks(tasks, M1, "tasks")
     check_memory(f"M1 is {M1}: so many patterns may break the condition", 2 * _COMPLAINT * M1, "Lower it.")
     complaints = []
@@ -72,13 +72,18 @@ def condition_3_2(tasks: Iterable[Task], M1: int) -> list[str]:
 
 def checked_tasks(tasks: Iterable[Task], M1: int, name: str) -> tuple[Task, ...]:
     """The tasks as pairs of int; TypeError or ValueError, about `name`, for anything else."""
+    M1 = integer("M1", M1, 1)
     try:
         pairs = tuple(tuple(task) for task in tasks)
-    except TypeError:
+    except Exception:  # an iterator of the caller's may raise anything
         raise InvalidType(f"{name} is {short(tasks)}; expected pairs (a, b) of integers.") from None
     for task in pairs:
-        if len(task) != 2 or any(isinstance(j, bool) or not isinstance(j, (int, np.integer)) for j in task):
+        if len(task) != 2 or not all(map(_is_integer, task)):
             raise InvalidValue(f"{name} holds {short(task)}; expected pairs (a, b) of integers.")
         if task[0] == task[1] or not all(0 <= j < M1 for j in task):
             raise InvalidValue(f"{name} holds {short(task)}; expected a != b, both from 0 to M1 - 1 = {M1 - 1}.")
     return tuple((int(a), int(b)) for a, b in pairs)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))

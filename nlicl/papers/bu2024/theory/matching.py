@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ....core.checks import integer, real
+from ....core.checks import choice, integer, real
 from ....core.errors import InvalidValue
 from ....core.memory import check_memory
 from ..closed import sigmoid
@@ -32,7 +32,7 @@ def match_law(length: int, match: str) -> np.ndarray:
     -------
     ndarray (L+1,)
     """
-    L = integer("length", length, 1)
+    L, match = integer("length", length, 1), choice("match", match, RULES)
     check_memory(f"length is {L}: so many are the values of n_+", 40 * L, "Lower it.")
     if match == "balanced":
         if L % 2:
@@ -47,8 +47,6 @@ def match_law(length: int, match: str) -> np.ndarray:
     elif match == "conditioned":
         law[0] = 0
         law /= law.sum()
-    elif match != "iid":
-        raise InvalidValue(f"match is {match!r}; expected one of {', '.join(map(repr, RULES))}.")
     return law
 
 
