@@ -201,6 +201,6 @@ def curve(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, c
         float64.
     """
     counts = as_array(counts, "counts")
-    margin = scores(params, prompts, neurons, counts) * prompts.labels  # zF
+    margin = _scores(params, prompts, neurons, counts, 4) * prompts.labels  # zF
     hinge = np.maximum(0, np.subtract(1, margin, dtype=np.float64)).mean(axis=1)  # 1 - zF in float32 rounds zF away
     return PruningCurve(np.array(counts), hinge, (margin <= 0).mean(axis=1))
