@@ -82,6 +82,7 @@ CALLS = {
         lambda: bu2024.Problem(dictionary=300, d_x=300, sigma_xi=0.0, p_z=0.0, length=12).population(),
         "length is 12: the population has 16384 prompts",
     ),
+    "bu2024 mask": (lambda: bu2024.Problem(d_x=MANY).mask, "d_x is 1000000000 and d_y 60"),
     "bu2024 combined": (lambda: BU.semantics.combined(a=np.zeros((2, 10**6), np.int8)), "a has 1000000 columns"),
     "bu2024 match_law": (lambda: theory.match_law(MANY, "iid"), "length is 1000000000"),
     "bu2024 attention_law": (lambda: theory.attention_law(MANY, "balanced"), "length is 1000000000"),

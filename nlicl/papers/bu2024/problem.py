@@ -333,10 +333,8 @@ class Problem:
                 "both 0 for the population; or train on fresh prompts."
             )
         prompts = sampling.count_prompts(self.concepts, self.length, self.match)
-        check_memory(
-            f"length is {self.length}: the population has {prompts} prompts, with {self.dictionary} flags for each token",
-            prompts * (self.length + 1) * (self.dictionary + 32), "Lower it.",
-        )  # fmt: skip
+        size = prompts * (self.length + 1) * (self.dictionary + 32)
+        check_memory(f"length is {self.length}: the population has {prompts} prompts", size, "Lower it.")
         concept, signs = sampling.every_prompt(self.concepts, self.length, self.match)
         code = sampling.one_concept(concept, signs, self.dictionary)
         return CodedPrompts.unchecked(self._dictionary, self.d_x, code, concept, signs)
@@ -383,6 +381,7 @@ class Problem:
     @property
     def mask(self) -> dict[str, np.ndarray]:
         """What trains within the trained blocks: the word columns of W_Q and W_K, all of W_O; dict of name to bool (d,)."""
+        check_memory(f"d_x is {self.d_x} and d_y {self.d_y}: so long is a mask", 10 * self.d, "Lower them.")
         words = np.arange(self.d) < self.d_x
         return {"W_Q": words, "W_K": words}
 
