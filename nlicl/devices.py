@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, get_args, get_type_hints, runtime_
 import numpy as np
 
 from .core import arrays as host
+from .core.describe import kind_of, name_of, short
 from .core.errors import InvalidType, InvalidValue
 
 __all__ = [
@@ -88,16 +89,14 @@ def kernels() -> ModuleType:
 
 def on_device(array: Any) -> bool:
     """Whether an array lies on a GPU. TypeError for one that does not show where, as a tensor that records gradients."""
-    if isinstance(array, np.ndarray):
+    if isinstance(array, (np.ndarray, type)):
         return False
     try:
         return hasattr(array, "__cuda_array_interface__") or getattr(
             array, "__cuda_ndarray__", False
         )  # the simulator's
-    except RuntimeError as error:
-        raise InvalidType(
-            f"a {type(array).__name__} cannot be used where it lies: {error} Give array.detach()."
-        ) from None
+    except Exception as error:
+        raise InvalidType(f"a {kind_of(array)} cannot be used where it lies: {error} Give array.detach().") from None
 
 
 class Place(NamedTuple):
@@ -121,11 +120,15 @@ def choose(backend: str, params: Any = (), arrays: Mapping[str, Any] = MappingPr
         "cpu" with arrays that lie on a GPU.
     """
     params = params if isinstance(params, tuple) else ()  # anything else is refused by whoever takes it
+    if not isinstance(backend, str):
+        raise InvalidValue(f"backend is {short(backend)}; expected one of {', '.join(map(repr, BACKENDS))}.")
+    if not isinstance(arrays, Mapping):
+        raise InvalidType(f"arrays is {short(arrays)}; expected a dict of names to arrays.")
     here = all(type(array) is np.ndarray for group in (params, arrays.values()) for array in group)
     if here and backend in ("auto", "cpu"):  # as a rule, in a microsecond
         return _HOST
-    if not isinstance(backend, str) or backend not in BACKENDS:
-        raise InvalidValue(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}.")
+    if backend not in BACKENDS:
+        raise InvalidValue(f"backend is {short(backend)}; expected one of {', '.join(map(repr, BACKENDS))}.")
     named = {f"params.{name}": array for name, array in zip(getattr(params, "_fields", ()), params, strict=False)}
     named |= {f"prompts.{name}": array for name, array in arrays.items()}
     there = next((name for name, array in named.items() if on_device(array)), "")
@@ -211,14 +214,16 @@ def _moved(thing: Any, move: Callable[[Any], Any]) -> Any:
         if hasattr(thing, "_fields"):
             for name, value in zip(thing._fields, thing, strict=True):
                 if not isinstance(value, np.ndarray) and not on_device(value) and not _is_left_out(thing, name):
-                    kind = type(thing).__name__
-                    raise InvalidType(f"{name} of these {kind} is a {type(value).__name__}; expected an array.")
+                    raise InvalidType(
+                        f"{name} of these {type(thing).__name__} is a {kind_of(value)}; expected an array."
+                    )
             return type(thing)(*(value if value is None else move(value) for value in thing))
         if isinstance(thing, Movable):
             return thing.moved(move)
         if isinstance(thing, np.ndarray) or on_device(thing):
             return move(thing)
+    what = f"the class {name_of(thing)}" if isinstance(thing, type) else f"a {kind_of(thing)}"
     raise InvalidType(
-        f"a {type(thing).__name__} cannot be moved to or from a GPU; expected parameters, what nlicl.forward gives, an "
+        f"{what} cannot be moved to or from a GPU; expected parameters, what nlicl.forward gives, an "
         "array, or prompts of Li et al. or Bu et al."
     )

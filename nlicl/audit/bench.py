@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.checks import integer
 from ..core.errors import InvalidValue
+from ..core.memory import check_memory
 from . import verdict
 from .answer import attributes
 from .report import FormulaReport
@@ -17,6 +18,7 @@ from .witnesses import Case
 __all__ = ["Bench"]
 
 LEAST_DRAWS, MOST_DRAWS = 2, 10_000  # every draw is kept, with what the witnesses find there
+_DRAW = 30_000  # bytes of a draw, with what is found there
 
 
 class Bench:
@@ -39,6 +41,9 @@ class Bench:
         draws = integer("draws", draws, LEAST_DRAWS)
         if draws > MOST_DRAWS:
             raise InvalidValue(f"draws is {draws}; expected at most {MOST_DRAWS}. Other draws come with another seed.")
+        check_memory(
+            f"draws is {draws}, and each is kept", _DRAW * draws, "Lower it: other draws come with another seed."
+        )
         self.subject, self.draws, self.seed, self.paper = (
             subject,
             draws,

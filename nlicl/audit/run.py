@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import devices
-from ..core.checks import seconds
+from ..core.checks import boolean, choice, function, seconds, text
+from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
 from ..core.registry import PAPERS
 from .bench import Bench
@@ -65,6 +66,8 @@ def audit_formula(
         callable.
     """
     subject = _subject(paper)
+    if query_attends is not None:
+        query_attends = boolean("query_attends", query_attends)
     judged = _formula(formula, wrt, subject)
     if timeout is not None:
         seconds("timeout", timeout, ", or None for no limit")
@@ -110,8 +113,11 @@ def audit_paper(
     subject = _subject(paper)
     if wrt is not None:
         _check_parameter(wrt, subject)
-    if backend not in ("cpu", "cuda"):
-        raise InvalidValue(f"backend is {backend!r}; expected 'cpu' or 'cuda'.")
+    backend = choice("backend", backend, ("cpu", "cuda"))
+    if query_attends is not None:
+        query_attends = boolean("query_attends", query_attends)
+    if progress is not None:
+        function("progress", progress)
     if backend == "cuda" and not subject.on_gpu:
         raise InvalidValue(f"backend is 'cuda', and there are no GPU kernels for {subject.name}; expected 'cpu'.")
     if backend == "cuda":
@@ -164,6 +170,7 @@ def _broken(formula: Formula) -> Formula:
 def _subject(paper: str | Subject) -> Subject:
     if isinstance(paper, Subject):
         return paper
+    text("paper", paper)
     return PAPERS.load(paper).subject
 
 
@@ -176,11 +183,11 @@ def _part(formula: Formula, subject: Subject) -> Subject:
 
 def _formula(formula: Formula | Callable[[Any, Any], Any], wrt: str | None, subject: Subject) -> Formula:
     if isinstance(formula, Formula):
-        if wrt is not None and wrt != formula.wrt:
-            raise InvalidValue(f"wrt is {wrt!r}, but formula {formula.name} is with respect to {formula.wrt!r}.")
+        if wrt is not None and (not isinstance(wrt, str) or wrt != formula.wrt):
+            raise InvalidValue(f"wrt is {short(wrt)}, but formula {formula.name} is with respect to {formula.wrt!r}.")
         return formula
     if not callable(formula):
-        raise InvalidType(f"formula is a {type(formula).__name__}; expected a function f(params, prompt) -> array.")
+        raise InvalidType(f"formula is a {kind_of(formula)}; expected a function f(params, prompt) -> array.")
     if wrt is None:
         names = ", ".join(map(repr, subject.parameters))
         raise InvalidValue(f"wrt is not given; expected the parameter the formula differentiates by, one of {names}.")
@@ -204,5 +211,5 @@ def _code(function: Callable[..., Any]) -> str:
 
 
 def _check_parameter(wrt: str, subject: Subject) -> None:
-    if wrt not in subject.parameters:
-        raise InvalidValue(f"wrt is {wrt!r}; expected one of {', '.join(map(repr, subject.parameters))}.")
+    if not isinstance(wrt, str) or wrt not in subject.parameters:
+        raise InvalidValue(f"wrt is {short(wrt)}; expected one of {', '.join(map(repr, subject.parameters))}.")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 SEEDS, QUICK_SEEDS = 10, 3
+WORKER = 150 * 2**20  # bytes that a process holds [measured]
 MOST_SEEDS, MOST_JOBS = 100_000, 1_000
 
 
@@ -98,6 +99,7 @@ def _execute(
     given: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """(experiment, result) of what PAPER[:NAME] asks for, one by one."""
+    from ..core.memory import check_memory, fitting_processes
     from ..experiments.experiment import execute
 
     paper, name = split_name(options.paper)
@@ -121,7 +123,11 @@ def _execute(
         for module, extra in experiment.needs:
             needs(module, extra)
     seeds = range(options.seeds or (QUICK_SEEDS if options.quick else SEEDS))
-    jobs = options.jobs or min(len(seeds), os.cpu_count() or 1)
+    jobs = options.jobs or min(len(seeds), os.cpu_count() or 1, fitting_processes(WORKER))
+    if options.jobs is not None:
+        check_memory(
+            f"--jobs is {jobs}: a process holds some {WORKER >> 20} MiB", WORKER * min(jobs, len(seeds)), "Give fewer."
+        )
     with progress_bar() as bar:
         for found in execute(chosen, list(seeds), options=given, quick=options.quick, jobs=jobs, progress=bar):
             bar.clear()

@@ -5,26 +5,31 @@ given, what was expected, and, where that is not plain, what to do. `condition` 
 "a finite number", for example "greater than 0".
 """
 
+import functools
 import math
 import os
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import as_array
-from .describe import short
-from .errors import InvalidType, InvalidValue
+from .arrays import given as _given
+from .describe import kind_of, name_of, short
+from .errors import InvalidType, InvalidValue, NotFinite
 
 __all__ = [
     "LARGEST",
     "boolean",
     "choice",
     "floating",
+    "function",
+    "inexact",
+    "instance",
     "integer",
     "integers",
     "magnitude",
@@ -32,7 +37,11 @@ __all__ = [
     "path",
     "real",
     "seconds",
+    "sound",
+    "text",
 ]
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 LARGEST = 2**63 - 1
 """The largest integer that NumPy's sizes and counts hold."""
@@ -48,13 +57,14 @@ def integer(name: str, value: object, least: int, most: int | None = LARGEST) ->
     ValueError
         Smaller or larger.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (int, np.integer)):
         raise InvalidType(f"{name} is {short(value)}; expected an integer, at least {least}.")
+    value = int(value)
     if value < least:
         raise InvalidValue(f"{name} is {short(value)}; expected at least {least}.")
     if most is not None and value > most:
         raise InvalidValue(f"{name} is {short(value)}; expected at most {short(most)}.")
-    return int(value)
+    return value
 
 
 def real(name: str, value: object, condition: str, holds: Callable[[float], bool]) -> float:
@@ -67,10 +77,11 @@ def real(name: str, value: object, condition: str, holds: Callable[[float], bool
     ValueError
         NaN, infinity, beyond float64, or not as `condition` says.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise InvalidType(f"{name} is {short(value)}; expected a number {condition}.")
     try:
-        number = float(value)
+        with np.errstate(over="ignore"):  # a long double beyond float64
+            number = float(value)
     except OverflowError:  # an integer beyond float64
         number = math.inf
     if not (math.isfinite(number) and holds(number)):
@@ -116,7 +127,50 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
     options = tuple(options)
     if not isinstance(value, str) or value not in options:
         raise InvalidValue(f"{name} is {short(value)}; expected one of {', '.join(map(repr, options))}.")
+    return str(value)
+
+
+def instance(name: str, value: object, kind: type, where: str = "") -> Any:
+    """`value` itself; TypeError unless it is of this kind. `where` says in the error where there are some."""
+    if not isinstance(value, kind):
+        if isinstance(value, type):
+            raise InvalidType(
+                f"{name} is the class {name_of(value)}; expected a {name_of(kind)}{where and ', '}{where}."
+            )
+        raise InvalidType(f"{name} is a {kind_of(value)}; expected a {name_of(kind)}{where and ', '}{where}.")
     return value
+
+
+def function(name: str, value: object, takes: str = "") -> Any:
+    """`value` itself; TypeError unless it can be called. `takes` says in the error what with."""
+    if not callable(value):
+        raise InvalidType(f"{name} is {short(value)}; expected a function{takes and f' of {takes}'}.")
+    return value
+
+
+def text(name: str, value: object) -> str:
+    """A text as str; TypeError for anything else."""
+    if not isinstance(value, str):
+        raise InvalidType(f"{name} is {short(value)}; expected a text.")
+    return str(value)
+
+
+def sound(function: Callable[P, R]) -> Callable[P, R]:
+    """A function of finite arguments that raises `NotFinite` where its result, an array or a tuple of some, is not finite."""
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        with np.errstate(all="ignore"):
+            found = function(*args, **kwargs)
+        for part in found if isinstance(found, tuple) else (found,):
+            if part is not None and not np.isfinite(part).all():
+                raise NotFinite(
+                    f"{function.__name__} comes to what is not finite although its arguments are: products of them overflow. "
+                    "Scale them down."
+                )
+        return found
+
+    return checked
 
 
 def numbers(
@@ -153,11 +207,13 @@ def numbers(
     array = as_array(value, name)
     wanted = f"finite number{'s' * (shape is None)}{condition and ' '}{condition}"
     if array.dtype.kind not in "fiu":
-        given = f"has dtype {array.dtype}" if isinstance(value, np.ndarray) else f"is {short(value)}"
-        raise InvalidType(f"{name} {given}; expected {wanted if shape is None else f'an array {shape} of numbers'}.")
+        raise InvalidType(
+            f"{name} {_given(value, array)}; expected {wanted if shape is None else f'an array {shape} of numbers'}."
+        )
     if shape is not None and array.ndim != len([axis for axis in shape.strip("()").split(",") if axis]):
         raise InvalidValue(f"{name} has shape {array.shape}; expected {shape}.")
-    array = array.astype(float)
+    with np.errstate(all="ignore"):  # of a long double
+        array = array.astype(float)
     right = np.isfinite(array)
     if holds is not None:
         with np.errstate(invalid="ignore"):
@@ -180,33 +236,58 @@ def integers(name: str, value: object, least: int, most: int, meaning: str = "")
         Not a list of integers, or one of them is out of range.
     """
     array = as_array(value, name)
-    if array.ndim == 1 and array.size == 0:
+    if array.ndim == 1 and array.size == 0 and array.dtype.kind in "fiub":
         return array.astype(np.intp)
     wanted = f"from {least} to {meaning and f'{meaning} = '}{most}"
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InvalidValue(
-            f"{name} has shape {array.shape} and dtype {array.dtype}; expected a list of integers {wanted}."
+            f"{name} has shape {array.shape} and dtype {short(str(array.dtype))[1:-1]}; expected a list of integers {wanted}."
         )
     if array.min() < least or array.max() > most:
         raise InvalidValue(f"{name} holds integers from {array.min()} to {array.max()}; expected them {wanted}.")
-    return array
+    return array.astype(np.intp)
 
 
 def floating(name: str, value: object) -> np.dtype[Any]:
     """float64 or float32, given as NumPy takes a dtype; TypeError for anything else."""
-    found = None
-    if isinstance(value, (str, type, np.dtype)):
-        with warnings.catch_warnings(), suppress(TypeError, ValueError, SyntaxError):
-            warnings.simplefilter("ignore")  # what NumPy has against a name is said below
-            found = np.dtype(value)
+    found = _dtype(value)
     if found is None or found.name not in ("float32", "float64"):
-        given = short(value) if found is None else found.name
+        given = short(value) if found is None else short(found.name)[1:-1]
         raise InvalidType(f"{name} is {given}; expected numpy.float64 or numpy.float32.")
     return found
 
 
+def inexact(name: str, value: object) -> np.dtype[Any]:
+    """A real floating dtype, given as NumPy takes one, in native byte order; TypeError for anything else."""
+    found = (
+        np.dtype(value) if value is np.float64 or value is np.float32 else _dtype(value)
+    )  # as a rule, in a microsecond
+    if found is None or found.kind != "f":
+        given = short(value) if found is None else short(found.name)[1:-1]
+        raise InvalidType(f"{name} is {given}; expected a floating dtype, for example numpy.float64.")
+    return found.newbyteorder("=")
+
+
+def _dtype(value: object) -> np.dtype[Any] | None:
+    """The dtype that a text, a type or a dtype says; None for anything else."""
+    if isinstance(value, (str, type, np.dtype)):
+        with warnings.catch_warnings(), suppress(Exception):  # a type of the caller's may raise anything
+            warnings.simplefilter("ignore")  # what NumPy has against a name is said by who asks
+            return np.dtype(value)
+    return None
+
+
 def path(name: str, value: object, expected: str) -> Path:
     """A path that is not empty; TypeError for anything but a text or a path-like object. `expected` says what it is for."""
-    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+    given = None
+    with suppress(Exception):  # a path-like object of the caller's may raise anything
+        given = os.fspath(value)  # type: ignore[call-overload]
+    if not isinstance(given, str) or not given:
         raise InvalidType(f"{name} is {short(value)}; expected {expected}.")
-    return Path(value)
+    try:
+        named = b"\0" not in os.fsencode(given)
+    except UnicodeError:
+        named = False
+    if not named:
+        raise InvalidValue(f"{name} is {short(given)}; expected {expected}, without null bytes and lone surrogates.")
+    return Path(given)

@@ -21,8 +21,8 @@ def name_of(kind: type) -> str:
     A type of this library is named as a reader imports it: by the shortest module that offers it. Several papers have a type
     `Prompts`, and the module says which one is meant.
     """
-    if not kind.__module__.startswith("nlicl."):
-        return kind.__name__
+    if not str(kind.__module__).startswith("nlicl."):
+        return short(kind.__name__)[1:-1]
     offering = [
         name
         for name, module in list(sys.modules.items())

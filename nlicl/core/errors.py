@@ -3,7 +3,7 @@
 Each is the ValueError or TypeError that it says, so that callers need not know of them.
 """
 
-__all__ = ["InvalidInput", "InvalidType", "InvalidValue", "NotFinite"]
+__all__ = ["InvalidIndex", "InvalidInput", "InvalidKey", "InvalidType", "InvalidValue", "NotFinite"]
 
 
 class InvalidInput(Exception):
@@ -16,6 +16,16 @@ class InvalidValue(InvalidInput, ValueError):
 
 class InvalidType(InvalidInput, TypeError):
     """A type or dtype that is none of those expected."""
+
+
+class InvalidIndex(InvalidValue, IndexError):
+    """A number of something that is not there. It is an IndexError, by which Python ends a loop over numbers."""
+
+
+class InvalidKey(InvalidValue, KeyError):
+    """A name of something that is not there. It is a KeyError, as of a dict."""
+
+    __str__ = Exception.__str__  # a KeyError writes its message in quotes
 
 
 class NotFinite(InvalidValue):

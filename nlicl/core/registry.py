@@ -77,7 +77,7 @@ class Registry(Generic[T]):
         elif known and name not in self._things:
             self._import(next(entry for entry in self._entries() if entry.name == name))
         if not known:
-            raise InvalidValue(f"{self.what} is {name!r}; expected one of {', '.join(map(repr, self.names()))}.")
+            raise InvalidValue(f"{self.what} is {short(name)}; expected one of {', '.join(map(repr, self.names()))}.")
         return self._things[name]
 
     def load_own(self) -> None:

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import integer
+from .memory import check_count
 
 __all__ = [
     "Bu2024",
@@ -194,6 +195,7 @@ def for_test(seed: int, number: int, *more: int) -> tuple[int, ...]:
 def checked(seed: Seed) -> list[int]:
     """The integers of a seed; TypeError or ValueError unless it is an integer of at least 0, or several."""
     if isinstance(seed, (list, tuple, range)) or (isinstance(seed, np.ndarray) and seed.ndim == 1):
+        check_count("seed", seed, 50)
         return [integer("seed", value, 0, most=None) for value in seed]
     return [integer("seed", seed, 0, most=None)]
 

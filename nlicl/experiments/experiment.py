@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..core.checks import choice, integer
 from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
+from ..core.memory import check_count
 from ..core.registry import MODELS
 from ..core.seeds import checked
 from ..training.loop import train
@@ -213,7 +214,8 @@ def execute(
         if progress is not None:
             progress(done, total, name)
 
-    with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS)) as submit:
+    at_once = len(seeds) * max((len(runs) for runs in needed), default=1) or len(seeds)
+    with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS), at_once) as submit:
         named = {run.model for runs in needed for run in runs.values() if isinstance(run.model, str)}
         if jobs > 1 and named:
             submit(_check_known, named)()
@@ -241,6 +243,7 @@ def _checked_seeds(seeds: Any) -> list[int]:
     """The seeds as a list of integers; TypeError or ValueError unless there is at least one."""
     if not isinstance(seeds, Iterable) or isinstance(seeds, (str, bytes)):
         raise InvalidType(f"seeds is {short(seeds)}; expected a list of integers.")
+    check_count("seeds", seeds, 50)
     found = checked(list(seeds))
     if not found:
         raise InvalidValue("seeds is empty; expected at least one.")

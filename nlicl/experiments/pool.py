@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.describe import short
 from ..core.errors import InvalidType
+from ..core.memory import share_memory
 
 __all__ = ["check_sendable", "workers"]
 
@@ -34,7 +35,7 @@ def check_sendable(name: str, value: object) -> None:
 
 
 @contextmanager
-def workers(jobs: int, modules: Iterable[str] = ()) -> Iterator[Submit]:
+def workers(jobs: int, modules: Iterable[str] = (), at_once: int | None = None) -> Iterator[Submit]:
     """A function `submit`: submit(f, *arguments) returns a function without arguments, which returns f(*arguments).
 
     With one job the call is made when its result is asked for, in this process. With more jobs it is made in one of as many
@@ -49,6 +50,8 @@ def workers(jobs: int, modules: Iterable[str] = ()) -> Iterator[Submit]:
         Processes; 1: this one.
     modules : list of str
         What workers import before anything else, if they can: modules that register something.
+    at_once : int, optional
+        How many calls there are at most at a time. Fewer than `jobs`, and a call may take more of the memory.
     """
     if jobs == 1:
         yield lambda function, *arguments: lambda: function(*arguments)
@@ -57,7 +60,9 @@ def workers(jobs: int, modules: Iterable[str] = ()) -> Iterator[Submit]:
     os.environ.update(_ONE_THREAD)  # workers read it when they start
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(watched, tuple(modules)))
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_begin, initargs=(watched, tuple(modules), min(jobs, at_once or jobs))
+    )
     try:
         yield lambda function, *arguments: pool.submit(function, *arguments).result
     except BaseException:
@@ -71,8 +76,10 @@ def workers(jobs: int, modules: Iterable[str] = ()) -> Iterator[Submit]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _begin(watched: Connection, modules: tuple[str, ...]) -> None:
-    """In a worker: end with the work, and without a traceback; and know what the parent's modules register."""
+def _begin(watched: Connection, modules: tuple[str, ...], processes: int) -> None:
+    """In a worker: end with the work, and without a traceback; know what the parent's modules register, and that the memory
+    is for so many processes."""
+    share_memory(processes)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers as well
     threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
     for module in modules:

@@ -97,13 +97,16 @@ def loss_and_grad(
 
 def check_loss(model: Model, prompts: Batch, loss: str | None) -> str:
     """The loss that is meant; ValueError for one that the model does not have."""
+    if not isinstance(getattr(model, "losses", None), tuple):  # what `Model` asks for beside it takes longer to look at
+        raise InvalidType(f"model is a {kind_of(model)}; expected a model.")
     if loss is None:
+        check_batch(prompts)
         loss = prompts.loss or model.losses[0]
     if not isinstance(loss, str) or loss not in model.losses:
         known = ", ".join(map(repr, model.losses))
         few = f"{known}, the only loss of the model {model.name}" if len(model.losses) == 1 else f"one of {known}"
         raise InvalidValue(f"loss is {short(loss)}; expected {few}.")
-    return loss
+    return str(loss)
 
 
 def check_batch(prompts: Any) -> None:

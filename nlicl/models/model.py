@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ..core.describe import kind_of, name_of, short
-from ..core.errors import InvalidType
+from ..core.errors import InvalidType, InvalidValue
 from ..core.registry import MODELS, check_name
 
 __all__ = ["Batch", "DeviceStep", "Model", "Step", "enter", "find", "register", "step_of"]
@@ -251,6 +251,12 @@ def step_of(model: Model, batch: Any, device: str) -> Step:
     TypeError
         No prompts at all, prompts of another model, or a kind of prompts that this device has no kernels for.
     """
+    if not isinstance(
+        getattr(model, "steps", None), Mapping
+    ):  # what `Model` asks for beside it takes longer to look at
+        raise InvalidType(f"model is a {kind_of(model)}; expected a model.")
+    if not isinstance(device, str) or device not in ("cpu", "cuda"):
+        raise InvalidValue(f"device is {short(device)}; expected 'cpu' or 'cuda'.")
     found = _entry(model, type(batch), device)
     if found is not None:
         return found

@@ -4,6 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..core.arrays import real_array
+from ..core.checks import boolean
+from ..core.describe import short
+from ..core.errors import InvalidType, InvalidValue
+
 __all__ = ["Prompt"]
 
 
@@ -14,16 +19,34 @@ class Prompt:
     Attributes
     ----------
     tokens : ndarray (l+1, d)
-        Tokens as rows, the query last.
+        Tokens as rows, the query last. Kept without a copy.
     z : float
         Label of the query, -1 or +1.
     query_attends : bool
         Whether the query is one of the tokens it attends to (the l+1 model); default no.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Tokens that are no such array, a label that is no number.
     """
 
     tokens: np.ndarray = field(repr=False)
     z: float
     query_attends: bool = False
+
+    def __post_init__(self) -> None:
+        tokens = self.tokens
+        if type(tokens) is not np.ndarray or tokens.dtype.kind not in "fc" or tokens.ndim != 2:
+            tokens = real_array(tokens, "tokens", "(l+1, d)", complex_too=True)
+            object.__setattr__(self, "tokens", tokens)
+        if len(tokens) < 2 or not tokens.shape[1]:
+            raise InvalidValue(f"tokens has shape {tokens.shape}; expected (l+1, d) with l, d >= 1, the query last.")
+        if type(self.z) is not float and (
+            not isinstance(self.z, (int, float, complex, np.number)) or isinstance(self.z, (bool, np.timedelta64))
+        ):
+            raise InvalidType(f"z is {short(self.z)}; expected the label of the query, a number.")
+        object.__setattr__(self, "query_attends", boolean("query_attends", self.query_attends))
 
     @property
     def P(self) -> np.ndarray:

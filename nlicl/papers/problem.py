@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-__all__ = ["marked_settings"]
+__all__ = ["keep", "marked_settings"]
+
+
+def keep(problem: Any, name: str, value: Any) -> None:
+    """Keep a checked setting of a frozen dataclass; what was given already as a plain number or text stays as it is."""
+    if type(getattr(problem, name)) not in (int, float, str, bool):
+        object.__setattr__(problem, name, value)
 
 
 def marked_settings(problem: Any, marks: Mapping[str, str]) -> dict[str, list[Any]]:

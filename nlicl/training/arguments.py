@@ -7,9 +7,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from .. import devices
 from ..core.arrays import as_array
+from ..core.arrays import given as look
 from ..core.checks import floating, integer
 from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
+from ..core.memory import check_count
 from ..models.front import check_batch
 from ..models.model import Batch, Model, step_of
 from .optimizers import SGD, Optimizer
@@ -28,6 +30,13 @@ def starting_point(problem: Problem, params: Any, seed: int) -> Any:
             f"params is a {kind_of(params)}; expected a {kind_of(usual)}({', '.join(usual._fields)}), as "
             "problem.initialize() gives."
         )
+    for name, like in usual._asdict().items() if params is not None else ():
+        array = getattr(params, name)
+        axes = 0 if isinstance(array, (int, float)) else getattr(array, "ndim", None)  # on a GPU, too
+        if isinstance(axes, int) and axes != np.ndim(like):
+            raise InvalidValue(
+                f"params.{name} has {axes} axes; expected {np.ndim(like)}, as problem.initialize() gives."
+            )
     return usual if params is None else params
 
 
@@ -46,9 +55,11 @@ def cast(params: Any, dtype: DTypeLike) -> Any:
     for name, given in params._asdict().items():
         array = as_array(given, f"params.{name}")
         if array.dtype.kind not in "fiub":
-            says = f"has dtype {array.dtype}" if isinstance(given, np.ndarray) else f"is {short(given)}"
-            raise InvalidType(f"params.{name} {says}; expected an array of numbers, real and none of them masked.")
-        arrays[name] = np.array(array, dtype)
+            raise InvalidType(
+                f"params.{name} {look(given, array)}; expected an array of numbers, real and none of them masked."
+            )
+        with np.errstate(over="ignore"):  # what is beyond float32 is infinite, which the first step says
+            arrays[name] = np.array(array, dtype)
     return params._replace(**arrays)
 
 
@@ -70,14 +81,14 @@ def checked_prompts(prompts: Any, problem: Problem, model: Model, device: str) -
     """What to train on; an error that says what is expected, or what the problem or the model does not have."""
     if isinstance(prompts, str):
         if prompts not in ("fresh", "population"):
-            raise InvalidValue(f"prompts is {prompts!r}; expected 'fresh', 'population', a number, or prompts.")
+            raise InvalidValue(f"prompts is {short(prompts)}; expected 'fresh', 'population', a number, or prompts.")
         if prompts == "population" and extra(problem, "population") is None:
             raise InvalidValue(
                 f"prompts is 'population': {describe(problem)['type']} has none to compute with. Expected 'fresh', a number, "
                 "or prompts."
             )
         return prompts
-    if isinstance(prompts, (int, np.integer)):
+    if isinstance(prompts, (int, np.integer)) and not isinstance(prompts, np.timedelta64):
         return integer("prompts", prompts, 1)
     check_batch(prompts)
     step_of(model, prompts, device)
@@ -86,8 +97,11 @@ def checked_prompts(prompts: Any, problem: Problem, model: Model, device: str) -
 
 def block_names(trained: Any, params: Any) -> tuple[str, ...]:
     """The names of the parameters that train, in the order of the parameters."""
-    names = (trained,) if isinstance(trained, str) or not np.iterable(trained) else tuple(trained)
-    unknown = [name for name in names if name not in params._fields]
+    try:
+        names = (trained,) if isinstance(trained, str) else tuple(trained)
+    except Exception:  # an iterator of the caller's may raise anything
+        names = (trained,)
+    unknown = [name for name in names if not isinstance(name, str) or name not in params._fields]
     if unknown or not names:
         raise InvalidValue(f"trained is {short(names)}; expected at least one of {', '.join(params._fields)}.")
     return tuple(name for name in params._fields if name in names)
@@ -100,7 +114,7 @@ def checked_masks(mask: Any, params: Any, given: str) -> dict[str, NDArray[np.bo
     masks = {}
     for name, flags in mask.items():
         flags = as_array(flags, f"mask[{short(name)}]")
-        shape = getattr(params, name).shape if name in params._fields else None
+        shape = getattr(params, name).shape if isinstance(name, str) and name in params._fields else None
         if given == "params" and shape is not None and flags.ndim and flags.shape not in (shape, shape[-1:]):
             expected = f"a last axis of {len(flags)}" if flags.ndim == 1 else f"shape {flags.shape}"
             raise InvalidValue(
@@ -109,10 +123,10 @@ def checked_masks(mask: Any, params: Any, given: str) -> dict[str, NDArray[np.bo
             )
         if shape is None or flags.dtype != bool or flags.shape not in (shape, shape[-1:]):
             raise InvalidValue(
-                f"mask holds {name!r}, of shape {flags.shape} and dtype {flags.dtype}; expected the name of a parameter, one "
-                f"of {', '.join(params._fields)}, with an array of bool of its shape or of its last axis."
+                f"mask holds {short(name)}, of shape {flags.shape} and dtype {flags.dtype}; expected the name of a parameter, "
+                f"one of {', '.join(params._fields)}, with an array of bool of its shape or of its last axis."
             )
-        masks[name] = flags
+        masks[name] = np.array(flags)  # the run's own
     return masks
 
 
@@ -120,6 +134,11 @@ def checked_measure(measure: Any) -> int | tuple[int, ...] | None:
     """When to measure: every so many steps, or at these, in order."""
     if measure is None:
         return None
-    if isinstance(measure, str) or not np.iterable(measure):
+    check_count("measure", measure, 200)
+    try:
+        times = None if isinstance(measure, str) or not np.iterable(measure) else list(measure)
+    except Exception:  # an iterator of the caller's may raise anything
+        times = None
+    if times is None:
         return integer("measure", measure, 1)
-    return tuple(sorted({integer("measure", t, 0) for t in measure}))
+    return tuple(sorted({integer("measure", t, 0) for t in times}))

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from .. import devices
 from ..core.describe import kind_of
-from ..core.errors import InvalidType, NotFinite
+from ..core.errors import InvalidType, InvalidValue, NotFinite
 from ..core.seeds import Part, TrainingUncounted, uncounted
 from ..kernels.products import are_finite
 from ..models.front import check_batch
 from ..models.model import Batch, DeviceStep, Model, step_of
 from .optimizers import Blocks, OptimizerState, divided_by_zero
 from .plan import Plan
-from .problem import extra
+from .problem import Problem, extra
 from .returned import check_gradients, check_update
 from .runs import Diverged, State, diverged
 
@@ -39,13 +39,25 @@ def _draws(plan: Plan) -> Callable[[int], Batch]:
         if on_gpu and (make := extra(problem, "device_sampler")) is not None:
             sampler = make(batch, plan.dtype)
             return lambda t: sampler((seed, t))
-        return lambda t: problem.sample(batch, seed=(seed, t))
-    given: Any = problem.sample(prompts, seed=(seed, Part.TRAINING_SET, 0)) if isinstance(prompts, int) else prompts
+        return lambda t: _sample(problem, "batch", batch, (seed, t))
+    given: Any = prompts
+    if isinstance(prompts, int):
+        given = _sample(problem, "prompts", prompts, (seed, Part.TRAINING_SET, 0))
     if batch >= len(given):
         return lambda t: given
     if devices.choose("auto", arrays=given.arrays).stays:
         given = devices.to_host(given)  # chosen from there; the chosen ones are brought back
     return lambda t: given[uncounted(TrainingUncounted.CHOICE, seed, t).choice(len(given), batch, replace=False)]
+
+
+def _sample(problem: Problem, name: str, number: int, seed: tuple[int, ...]) -> Batch:
+    """Prompts of the problem; errors about their number n speak of the argument `name`."""
+    try:
+        return problem.sample(number, seed=seed)
+    except InvalidValue as error:
+        if not str(error).startswith("n is "):
+            raise
+        raise InvalidValue(f"{name}{str(error)[1:]}".replace("Lower n ", f"Lower {name} ")) from None
 
 
 class OnCpu:

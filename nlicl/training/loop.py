@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..core.checks import path
+from ..core.arrays import frozen
+from ..core.checks import boolean, path
 from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue, NotFinite
 from ..models.model import Batch, Model
@@ -102,7 +103,8 @@ def train(
     measure : int, sequence of int, or None
         When to measure: every so many steps and at the end, at these steps, or never.
     observe : callable, optional
-        params -> dict of numbers and arrays of fixed shapes; the problem's observer if not given.
+        params -> dict of numbers and arrays of fixed shapes; the problem's observer if not given. The parameters that it gets
+        are read-only.
     until : callable, optional
         Losses so far (t,) -> bool: whether to stop now, before T. On a GPU it has them brought to the host every step.
     out : path, optional
@@ -179,6 +181,7 @@ def train(
 
 def _folder(out: Any, resume: bool) -> Path | None:
     """The folder of the run, if it has one."""
+    resume = boolean("resume", resume)
     if out is None:
         if resume:
             raise InvalidValue("resume is set but out is None; expected the folder of the run to continue.")
@@ -193,10 +196,15 @@ def _folder(out: Any, resume: bool) -> Path | None:
 
 def _says_stop(until: Until, losses: NDArray[np.floating]) -> bool:
     """What `until` answers; TypeError for an array, which is neither True nor False."""
-    stop = until(losses)
-    if np.ndim(stop):
+    stop = until(frozen(losses))
+    if not isinstance(stop, (bool, np.bool_, int)):
         raise InvalidType(f"until returns {short(stop)} at step {len(losses)}; expected True or False.")
     return bool(stop)
+
+
+def _read_only(params: Any) -> Any:
+    """The parameters as an observer sees them: it does not change the run."""
+    return params._replace(**{name: frozen(array) for name, array in params._asdict().items()})
 
 
 def _save(folder: Path | None, state: State) -> None:
@@ -218,7 +226,7 @@ def _descend(
     for t in range(state.t, steps):
         if observe is not None and t in times:
             descent.catch_up()
-            state.record(t, observe(state.params))
+            state.record(t, observe(_read_only(state.params)))
         state.eta[t] = plan.eta(t)
         descent.step(t)
         saving = folder is not None and (t + 1) % plan.checkpoint == 0 and t + 1 < steps
@@ -233,4 +241,4 @@ def _descend(
             _save(folder, state)
     descent.catch_up()
     if observe is not None and times and (state.t in times or state.t < steps):
-        state.record(state.t, observe(state.params))
+        state.record(state.t, observe(_read_only(state.params)))

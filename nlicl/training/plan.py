@@ -22,7 +22,7 @@ from ..core.registry import MODELS
 from ..models.front import check_loss
 from ..models.model import Batch, Model, find
 from .arguments import block_names, cast, check_gpu, checked_masks, checked_measure, checked_prompts, starting_point
-from .optimizers import SGD, Optimizer, check_optimizer
+from .optimizers import SGD, Adam, AdamW, Optimizer, check_optimizer
 from .problem import Observer, Problem, Schedule, check_problem, describe, extra, is_told, not_stored, numbers_plain
 from .returned import check_state
 from .runs import State
@@ -31,6 +31,7 @@ __all__ = ["Plan", "make_plan", "usual_model"]
 
 _POSITIVE = ("greater than 0", lambda x: x > 0)
 _NOT_NEGATIVE = ("at least 0", lambda x: x >= 0)
+_COPIES, _MORE_COPIES = 4, 11  # of the parameters, at once, beside the first; with moments [measured]
 _MAY_DIFFER = ("checkpoint", "steps")  # settings that a resumed run may have otherwise
 
 
@@ -248,16 +249,15 @@ def make_plan(
     whole = isinstance(prompts, str) and prompts == "population"
     if whole and batch is not None:
         raise InvalidValue(
-            f"batch is {batch!r} with prompts = 'population', which every step takes whole; expected no batch. Leave it out, "
-            "or train on prompts='fresh'."
+            f"batch is {short(batch)} with prompts = 'population', which every step takes whole; expected no batch. Leave it "
+            "out, or train on prompts='fresh'."
         )
     batch = None if whole else integer("batch", problem.batch if batch is None else batch, 1)
     checkpoint = integer("checkpoint", checkpoint, 1)
     measure = checked_measure(measure)
     times = steps // measure if isinstance(measure, int) else 0
-    check_memory(
-        f"steps is {steps}: the history holds {16 * steps + 200 * times} bytes", 16 * steps + 200 * times, "Lower it."
-    )
+    history = 32 * steps + 200 * times
+    check_memory(f"steps is {steps}: the history holds {history} bytes", history, "Lower it.")
     learning_rate = real("learning_rate", problem.learning_rate if learning_rate is None else learning_rate, *_POSITIVE)
     weight_decay = extra(problem, "weight_decay") if weight_decay is None else weight_decay
     weight_decay = real("weight_decay", weight_decay, *_NOT_NEGATIVE)
@@ -268,6 +268,7 @@ def make_plan(
         raise InvalidType(f"schedule is {short(schedule)}; expected a function.")
     start = starting_point(problem, params, seed)
     start = cast(devices.to_host(start) if device == "cuda" else start, dtype)
+    _check_memory(start, optimizer)
     chosen = find(start, model=model)
     if device == "cuda":
         check_gpu(problem, chosen, prompts, optimizer)
@@ -292,4 +293,15 @@ def make_plan(
         device=device,
         measure=measure,
         checkpoint=checkpoint,
+    )
+
+
+def _check_memory(start: Any, optimizer: Optimizer) -> None:
+    """ValueError if gradients, moments and new parameters do not fit into memory beside the ones to start from."""
+    copies = _MORE_COPIES if isinstance(optimizer, (Adam, AdamW)) else _COPIES
+    shapes = ", ".join(f"{name} {array.shape}" for name, array in start._asdict().items())
+    check_memory(
+        f"the parameters are {shapes}: training by {optimizer.name} holds some {copies} arrays of the size of each",
+        copies * sum(array.nbytes for array in start),
+        "Lower their sizes.",
     )

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.arrays import as_array
+from ..core.checks import integer
+from ..core.checks import path as checked_path
 from ..core.describe import short
-from ..core.errors import InvalidType, InvalidValue, NotFinite
+from ..core.errors import InvalidKey, InvalidType, InvalidValue, NotFinite
 from ..core.files import write_whole
 from .optimizers import OptimizerState
 
@@ -41,15 +43,18 @@ class History:
     measured: dict[str, NDArray[Any]] = field(repr=False)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self.measured:
-            raise KeyError(f"{name!r} was not measured; there are {', '.join(self.measured) or 'no measurements'}")
+        if not isinstance(name, str) or name not in self.measured:
+            raise InvalidKey(
+                f"{short(name)} was not measured; expected one of {', '.join(map(repr, self.measured)) or 'no measurements'}."
+            )
         return self.measured[name]
 
     def at(self, step: int, name: str) -> Any:
         """`name` as measured after `step` updates."""
+        step = integer("step", step, 0)
         found = np.flatnonzero(self.steps == step)
         if not len(found):
-            raise KeyError(f"nothing was measured at step {step}; measured were {self.steps.tolist()}")
+            raise InvalidKey(f"nothing was measured at step {step}; measured was at {short(self.steps.tolist())}.")
         return self[name][found[0]]
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
@@ -60,7 +65,7 @@ class History:
         rows.writerow(["step", *names])
         columns = [self.measured[name].tolist() for name in names]
         rows.writerows([step, *row] for step, *row in zip(self.steps.tolist(), *columns, strict=True))
-        write_whole(path, text.getvalue())
+        write_whole(checked_path("path", path, "the path of a file"), text.getvalue())
 
 
 @dataclass(frozen=True, eq=False)

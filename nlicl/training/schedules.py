@@ -29,7 +29,9 @@ class InverseTime:
     offset: float
 
     def __post_init__(self) -> None:
-        real("offset", self.offset, "greater than 0", lambda x: x > 0)
+        offset = real("offset", self.offset, "greater than 0", lambda x: x > 0)
+        if type(self.offset) not in (int, float):
+            object.__setattr__(self, "offset", offset)
 
     def __call__(self, t: int) -> float:
-        return self.offset / (self.offset + t)
+        return self.offset / (self.offset + real("t", t, "of at least 0", lambda x: x >= 0))

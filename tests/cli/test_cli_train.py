@@ -116,6 +116,7 @@ HUANG_WRONG = [
 @pytest.mark.parametrize(("arguments", "message"), HUANG_WRONG, ids=lambda value: "".join(value)[:50])
 def test_wrong_settings_of_the_second_paper(run, arguments, message, monkeypatch):
     monkeypatch.setattr("nlicl.core.memory._memory", lambda: 16 * 2**30)
+    monkeypatch.setattr("nlicl.core.memory._limits", lambda root: iter(()))
     status, out, err = run("train", *arguments, "--steps", 2)
     assert status == 2 and not out and err.count("\n") == 1 and message in err, err
 

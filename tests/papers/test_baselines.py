@@ -196,7 +196,7 @@ def test_three_neighbours_need_three_contexts(call):
     ({"labels": [1, 0, 1, 1, 1, 1]}, "labels holds other values than -1 and"),
     ({"labels": [1, -1]}, r"have shapes \(6, 2\), \(2,\) and \(2,\); expected"),
     ({"query": [1.0]}, "have shapes"),
-    ({"query": [np.nan, 0]}, "NaN or infinity"),
+    ({"query": [np.nan, 0]}, "query\\[0\\] is nan"),
     ({"C": 0}, "C is 0; expected a finite number greater than 0"),
 ])  # fmt: skip
 def test_errors_of_one_prompt(change, message):
@@ -209,7 +209,7 @@ def test_errors_of_one_prompt(change, message):
     ({"method": "forest"}, ValueError, "method is 'forest'"),
     ({"prompts": CLOUDS}, TypeError, "prompts is of type ndarray; expected CodedPrompts or Prompts"),
     ({"d_X": 4}, ValueError, "d_X is 4; expected the number"),
-    ({"d_X": 2.0}, ValueError, "d_X is 2.0; expected the number"),
+    ({"d_X": 2.0}, TypeError, "d_X is 2.0; expected an integer"),
     ({"q": None}, ValueError, r"q has shape \(\); expected \(2,\), the label embedding"),
     ({"q": [1, 0]}, ValueError, "q is not what the contexts carry"),
     ({"C": -1.0}, ValueError, "C is -1.0"),

@@ -62,7 +62,12 @@ def test_all_or_nothing():
 @pytest.mark.parametrize(
     ("attention", "prompts", "error", "words"),
     [
-        (np.ones((3, 4)), TINY.sample(3).dense(), TypeError, ["prompts is a Prompts; expected bu2024.CodedPrompts"]),
+        (
+            np.ones((3, 4)),
+            TINY.sample(3).dense(),
+            TypeError,
+            ["prompts is a nlicl.papers.bu2024.Prompts; expected a nlicl.papers.bu2024.CodedPrompts"],
+        ),
         (np.ones((3, 3)), TINY.sample(3), ValueError, ["attention has shape (3, 3); expected (3, 4) of these prompts"]),
         (np.ones(3), TINY.sample(3), ValueError, ["attention has shape (3,); expected 2 axes, (B, L)"]),
         (np.ones((3, 4), int), TINY.sample(3), TypeError, ["attention has dtype int64"]),
@@ -294,7 +299,7 @@ def test_attention_by_concept_and_sign():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"W_O": np.ones((20, 3))}, r"params has W_O \(20, 3\) .*expected \(m, 6\) and \(m_a, 16\)"),
+        ({"W_O": np.ones((20, 3))}, r"params.W_O has shape \(20, 3\); expected \(m, m_b\) with m_b = 6"),
         ({"nu": np.ones(10)}, r"nu has shape \(10,\); expected \(10, n\)"),
         ({"xi_y": np.ones((10, 4))}, r"xi_y has shape \(10, 4\); expected \(6, n\)"),
     ],

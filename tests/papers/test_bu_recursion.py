@@ -242,9 +242,18 @@ PARAMS = nlicl.Params(np.ones((3, 5)), np.ones((3, 5)), np.ones((2, 5)), np.ones
             lambda: recursion.random_start(4, 0.1, [0.1, 0.2], range(3)),
             r"sigma_1 has shape \(2,\); expected a number, .* \(3,\)",
         ),
-        (lambda: recursion.run(3, R, PLAIN, [0.1]), r"state is a int; expected State\(o_c, o_d, Q, K\)"),
-        (lambda: recursion.observe(tuple(STATE), R, PLAIN), r"state is a tuple; expected State"),
-        (lambda: recursion.run(STATE, R, 3, [0.1]), r"setting is a int; expected a recursion.Setting"),
+        (
+            lambda: recursion.run(3, R, PLAIN, [0.1]),
+            r"state is a int; expected a nlicl.papers.bu2024.recursion.State, as recursion.start",
+        ),
+        (
+            lambda: recursion.observe(tuple(STATE), R, PLAIN),
+            r"state is a tuple; expected a nlicl.papers.bu2024.recursion.State",
+        ),
+        (
+            lambda: recursion.run(STATE, R, 3, [0.1]),
+            r"setting is a int; expected a nlicl.papers.bu2024.recursion.Setting",
+        ),
         (lambda: recursion.run(STATE, R, PLAIN, [0.1], record=[]), "record is empty; expected steps from 0 to 1"),
         (lambda: recursion.run(STATE, R, PLAIN, [0.1], record=1), "record is 1; expected a sequence of steps"),
         (lambda: recursion.project(None, SEMANTICS, 0), "params is a NoneType; expected nlicl.Params"),
@@ -260,7 +269,7 @@ PARAMS = nlicl.Params(np.ones((3, 5)), np.ones((3, 5)), np.ones((2, 5)), np.ones
         (lambda: recursion.project(PARAMS, SEMANTICS, 1), "k is 1; expected a concept, 0 to 0"),
         (
             lambda: recursion.project(PARAMS._replace(W_O=np.ones((4, 3))), SEMANTICS, 0),
-            r"shapes \(3, 5\), \(3, 5\) and \(4, 3\); expected \(3, d\), \(3, d\) and \(m, 2\)",
+            r"params.W_O has shape \(4, 3\); expected \(m, m_b\) with m_b = 2",
         ),
     ],
 )

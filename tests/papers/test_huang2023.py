@@ -109,7 +109,7 @@ BAD_PROMPTS = [
      ["tokens[1, -1, -1] is 1.5", "no label", "labels"]),
     ((np.where(np.arange(24).reshape(2, 4, 3) == 5, np.nan, 0), [0, 0]), ValueError, ["tokens[0, 1, 2] is nan"]),
     ((GOOD, [0.0]), ValueError, ["labels has shape (1,)", "(2,)", "one label for each prompt"]),
-    ((GOOD, ["a", "b"]), TypeError, ["labels has dtype", "real numbers"]),
+    ((GOOD, ["a", "b"]), TypeError, ["labels is ['a', 'b']", "real numbers"]),
     ((GOOD, [0.0, np.inf]), ValueError, ["labels[1] is inf"]),
 ]  # fmt: skip
 
@@ -281,7 +281,7 @@ BAD = [
     ({"K": 2, "p": (1.5, -0.5)}, ValueError, ["p[1] is -0.5"]),
     ({"K": 2, "p": (0.5, math.nan)}, ValueError, ["p[1] is nan"]),
     ({"K": 2, "p": (0.5, 0.4)}, ValueError, ["p sums to 0.9", "Divide it by its sum"]),
-    ({"K": 2, "p": ("a", "b")}, TypeError, ["p[0] is 'a'"]),
+    ({"K": 2, "p": ("a", "b")}, TypeError, ["p is ('a', 'b')"]),
     ({"V_seed": -1}, ValueError, ["V_seed is -1"]),
     ({"learning_rate": 0}, ValueError, ["learning_rate is 0"]),
     ({"batch": 0}, ValueError, ["batch is 0"]),

@@ -356,7 +356,7 @@ CODES, PARAMS = PROBLEM.sample(5), params_of(PROBLEM)
 OUT = forward(PARAMS, CODES)
 W, MU = PARAMS.W_Q, PROBLEM.mu
 BAD = [
-    (lambda: mechanism.same_pattern_attention(OUT.attention, CODES.dense()), TypeError, ["prompts is a Prompts"]),
+    (lambda: mechanism.same_pattern_attention(OUT.attention, CODES.dense()), TypeError, ["prompts is a nlicl.Prompts"]),
     (lambda: mechanism.same_pattern_attention(OUT.attention[:3], CODES), ValueError, ["attention has shape (3, 7)", "(5, 7)"]),
     (lambda: mechanism.same_pattern_attention(OUT.attention[:, 1:], CODES), ValueError, ["(5, 6)", "(5, 7)", "(B, l)"]),
     (lambda: mechanism.same_pattern_attention(OUT.attention, dataclasses.replace(CODES, query_attends=True)), ValueError,

@@ -239,9 +239,9 @@ def test_measurements_are_of_the_parameters_then():
     for i, steps in enumerate((0, 7)):
         for name, value in observe(train(steps=steps, measure=None).params).items():
             np.testing.assert_array_equal(run.history[name][i], value, err_msg=name)
-    with pytest.raises(KeyError, match="'nothing' was not measured; there are hinge_train"):
+    with pytest.raises(KeyError, match="'nothing' was not measured; expected one of 'hinge_train'"):
         run.history["nothing"]
-    with pytest.raises(KeyError, match=r"nothing was measured at step 3; measured were \[0, 7\]"):
+    with pytest.raises(KeyError, match=r"nothing was measured at step 3; measured was at \[0, 7\]"):
         run.history.at(3, "norm")
 
 

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ...core.arrays import as_array, check_finite, frozen, packed, real_array
+from ...core.arrays import as_array, check_finite, checked_index, frozen, given, real_array
+from ...core.checks import boolean, inexact
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_tokens
 from .. import prompt
 from ..model import Batch
 
@@ -90,10 +92,6 @@ class Prompt(prompt.Prompt):
         return Code(distinct.T, np.bincount(which[:-1], minlength=len(distinct)), labels[first], int(which[-1]))
 
 
-def _is_one(index: Any) -> bool:
-    return np.ndim(index) == 0 and not isinstance(index, slice)
-
-
 @dataclass(frozen=True, eq=False)
 class Prompts(Batch):
     """A batch of prompts of one length.
@@ -101,7 +99,8 @@ class Prompts(Batch):
     Parameters
     ----------
     tokens : array_like (B, N+1, d+1), floating
-        Tokens (x_i, y_i) as rows, the query (x_query, 0) last; B, N, d >= 1. Kept without a copy. Inputs may be any vectors.
+        Tokens (x_i, y_i) as rows, the query (x_query, 0) last; B, N, d >= 1. Inputs may be any vectors. Kept without a
+        copy: what is written to the array later changes the prompts.
     labels : array_like (B,)
         y_query of each prompt, a real number; stored in the tokens' dtype.
     query_attends : bool
@@ -137,7 +136,7 @@ class Prompts(Batch):
             )
         object.__setattr__(self, "tokens", tokens)
         object.__setattr__(self, "labels", frozen(labels))
-        object.__setattr__(self, "query_attends", bool(self.query_attends))
+        object.__setattr__(self, "query_attends", boolean("query_attends", self.query_attends))
 
     @property
     def length(self) -> int:
@@ -149,7 +148,8 @@ class Prompts(Batch):
 
     def __getitem__(self, index: Any) -> Any:
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `Prompts`."""
-        if _is_one(index):
+        index = checked_index(index, len(self))
+        if isinstance(index, int):
             z = self.labels[index]
             return Prompt(self.tokens[index], z.item() if z.dtype.kind == "f" else z, self.query_attends)
         return Prompts(self.tokens[index], self.labels[index], self.query_attends)
@@ -175,7 +175,8 @@ class CodedPrompts(Batch):
     query_attends : bool
         As in `Prompts`.
 
-    Counts, queries and omega are all that model and loss depend on: a prompt's cost does not grow with its length.
+    Counts, queries and omega are all that model and loss depend on: a prompt's cost does not grow with its length. The arrays
+    are kept as read-only copies. Do not change the given ones in another thread meanwhile.
 
     Raises
     ------
@@ -196,7 +197,7 @@ class CodedPrompts(Batch):
         features = as_array(self.features, "features")
         if features.dtype.kind not in "iu":
             raise InvalidType(
-                f"features has dtype {features.dtype}; expected integers. Give "
+                f"features {given(self.features, features)}; expected integers. Give "
                 "numpy.asarray(features).astype(numpy.int32)."
             )
         if features.ndim != 2 or features.shape[0] < 1 or features.shape[1] < 2:
@@ -204,11 +205,13 @@ class CodedPrompts(Batch):
                 f"features has shape {features.shape}; expected (B, N+1) with B >= 1 prompts of N >= 1 contexts, the query "
                 "last."
             )
+        features = np.array(features)  # what is checked is what is kept
         K = V.shape[1]
         if features.min() < 0 or features.max() >= K:
             raise InvalidValue(
                 f"features holds {features.min()} to {features.max()}; expected columns of V, 0 to {K - 1}."
             )
+        features = features.astype(np.int32, copy=False)
         omega = real_array(self.omega, "omega", "(B, K)")
         if omega.shape != (len(features), K):
             raise InvalidValue(
@@ -216,9 +219,9 @@ class CodedPrompts(Batch):
                 f"{features.shape} and K as in V of shape {V.shape}."
             )
         check_finite(omega, "omega")
-        for name, array in (("V", V), ("features", features.astype(np.int32, copy=False)), ("omega", omega)):
-            object.__setattr__(self, name, frozen(packed(array)))
-        object.__setattr__(self, "query_attends", bool(self.query_attends))
+        for name, array in (("V", V), ("features", features), ("omega", omega)):
+            object.__setattr__(self, name, frozen(np.array(array, order="C")))
+        object.__setattr__(self, "query_attends", boolean("query_attends", self.query_attends))
 
     @property
     def length(self) -> int:
@@ -245,10 +248,15 @@ class CodedPrompts(Batch):
     def __len__(self) -> int:
         return len(self.features)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What `pickle` and `copy` make it from: checked arrays, as anybody's."""
+        return type(self), (self.V, self.features, self.omega, self.query_attends)
+
     def __getitem__(self, index: Any) -> Any:
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
-        if _is_one(index):
-            return self[[index]].dense()[0]
+        index = checked_index(index, len(self))
+        if isinstance(index, int):
+            return self[index : index + 1].dense()[0]
         return CodedPrompts(self.V, self.features[index], self.omega[index], self.query_attends)
 
     def dense(self, dtype: DTypeLike = np.float64) -> Prompts:
@@ -263,7 +271,9 @@ class CodedPrompts(Batch):
         -------
         Prompts
         """
-        d = self.V.shape[0]
+        dtype = inexact("dtype", dtype)
+        d, (B, rows) = self.V.shape[0], self.features.shape
+        check_tokens(B, rows, d + 1, 2 * dtype.itemsize)
         tokens = np.empty((*self.features.shape, d + 1), dtype)
         tokens[..., :d] = np.ascontiguousarray(self.V.T, dtype)[self.features]
         tokens[..., d] = np.take_along_axis(self.omega, self.features, axis=1)
@@ -281,7 +291,7 @@ def _numbers(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype, wha
     array = as_array(value, name)
     kinds = "fiuc" if dtype.kind == "c" else "fiu"
     if array.dtype.kind not in kinds:
-        raise InvalidType(f"{name} has dtype {array.dtype}; expected real numbers.")
+        raise InvalidType(f"{name} {given(value, array)}; expected real numbers.")
     if array.shape != shape:
         raise InvalidValue(f"{name} has shape {array.shape}; expected {shape}, {what}.")
     check_finite(array, name)

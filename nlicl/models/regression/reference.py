@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ...core.arrays import check_finite, real_array
+from ...core.checks import instance
+from ...core.errors import InvalidValue
 from .prompts import Params, Prompt
 
 __all__ = ["forward", "loss", "softmax"]
@@ -18,10 +21,21 @@ def forward(params: Params, prompt: Prompt) -> tuple[Any, np.ndarray]:
 
     attn_i = exp(x_i^T Q x_query) / sum_j exp(x_j^T Q x_query), yhat = sum_i attn_i y_i; the query's own label is 0.
     """
+    Q = instance("params", params, Params).Q
+    d = instance("prompt", prompt, Prompt, "prompts[i]").tokens.shape[1] - 1
+    if type(Q) is not np.ndarray or Q.dtype.kind not in "fc" or Q.shape != (d, d):
+        Q = real_array(Q, "params.Q", "(d, d)", complex_too=True)
+        if Q.shape != (d, d) or not d:
+            raise InvalidValue(f"params.Q has shape {Q.shape}; expected ({d}, {d}), as prompt.tokens has d = {d}.")
     keys = prompt.keys
     X, y = keys[:-1], keys[-1]
-    attn = softmax(X.T @ (params.Q @ prompt.x_query))
-    return attn @ y, attn
+    with np.errstate(over="ignore", invalid="ignore"):
+        attn = softmax(X.T @ (Q @ prompt.x_query))
+        yhat = attn @ y
+    if not np.isfinite(yhat):  # an error if it is for an entry that is not finite
+        check_finite(Q, "params.Q")
+        check_finite(prompt.tokens, "prompt.tokens")
+    return yhat, attn
 
 
 def loss(params: Params, prompt: Prompt) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 from ...core.arrays import check_finite, packed, real_array
 from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue, NotFinite
+from ...core.memory import check_memory
 from ...kernels.steps import regression
 from ..model import Step, register
 from . import reference
@@ -14,6 +15,7 @@ from .prompts import CodedPrompts, Params, Prompts
 
 __all__ = ["REGRESSION", "Forward", "Regression", "check_params"]
 
+_FEW = 2**20  # numbers that fit into any memory
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -83,11 +85,13 @@ class _TokensOnCpu(_OnCpu):
 
     def run_forward(self, params: Params, batch: Any) -> Forward:
         n_keys = batch.length + batch.query_attends
+        _check_room(batch, params, 3 * (len(params.Q) + 1) ** 2 + len(batch) * n_keys)
         score, attention = regression.forward(packed(batch.tokens), n_keys, params.Q)
         return Forward(score, attention, None)
 
     def run_step(self, params: Params, batch: Any) -> tuple[Any, np.ndarray]:
         n_keys = batch.length + batch.query_attends
+        _check_room(batch, params, 4 * (len(params.Q) + 1) ** 2)
         return regression.step(packed(batch.tokens), packed(batch.labels), n_keys, params.Q)
 
 
@@ -98,6 +102,9 @@ class _CountsOnCpu(_OnCpu):
         _check_width(batch.V.shape[0], "V", batch.V.shape, params)
 
     def run_forward(self, params: Params, batch: Any) -> Forward:
+        d, K = batch.V.shape
+        attends = 3 * len(batch) * batch.length
+        _check_room(batch, params, 2 * d * (d + K) + 3 * K**2 + 5 * len(batch) * K + attends)
         score, each, own = regression.coded_forward(*_operands(params, batch))
         attention = np.take_along_axis(each, batch.features[:, : batch.length], axis=1)
         if batch.query_attends:
@@ -105,7 +112,18 @@ class _CountsOnCpu(_OnCpu):
         return Forward(score, attention, batch.counts.astype(each.dtype) * each)
 
     def run_step(self, params: Params, batch: Any) -> tuple[Any, np.ndarray]:
+        d, K = batch.V.shape
+        _check_room(batch, params, 2 * d * (d + K) + 3 * K**2 + len(batch) * (3 * K + batch.length))
         return regression.coded_step(*_operands(params, batch))
+
+
+def _check_room(batch: Any, params: Params, numbers: int) -> None:
+    """ValueError if so many numbers, which a step makes, do not fit into memory."""
+    if numbers > _FEW:
+        check_memory(
+            f"{len(batch)} prompts of length {batch.length}, with d = {len(params.Q)}: the model holds some {numbers} numbers "
+            "on its way", 8 * numbers, "Lower one of them.",
+        )  # fmt: skip
 
 
 def _operands(params: Params, batch: CodedPrompts) -> tuple[Any, ...]:

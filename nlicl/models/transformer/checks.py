@@ -10,7 +10,15 @@ from ...core.errors import InvalidType, InvalidValue
 from ...kernels.products import are_finite
 from .prompts import Params
 
-__all__ = ["check_all_finite", "check_dtype", "check_fit", "check_params", "check_tokens_fit", "packed_params"]
+__all__ = [
+    "check_all_finite",
+    "check_dtype",
+    "check_fit",
+    "check_params",
+    "check_tokens_fit",
+    "packed_params",
+    "real_params",
+]
 
 _SHAPES = {"W_Q": "(m_a, d)", "W_K": "(m_a, d)", "W_V": "(m_b, d)", "W_O": "(m, m_b)", "a": "(m,)"}
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -55,6 +63,14 @@ def check_params(params: Any) -> Params:
                 )
     for name, array in arrays._asdict().items():
         check_finite(array, f"params.{name}")
+    return arrays
+
+
+def real_params(params: Any) -> Params:
+    """`params` as `check_params` has them, of a real dtype; TypeError, ValueError for anything else."""
+    arrays = check_params(params)
+    if arrays.a.dtype.kind == "c":
+        raise InvalidType(f"params has dtype {arrays.a.dtype}; expected a real floating dtype.")
     return arrays
 
 

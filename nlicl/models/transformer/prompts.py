@@ -8,7 +8,7 @@
 | z                           | the query's label, `Prompt.z`; of a batch `Prompts.labels` (B,)    |
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,13 +16,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ... import devices
-from ...core.arrays import as_array, check_finite, frozen, packed, real_array
+from ...core.arrays import as_array, check_finite, checked_index, frozen, given, packed, real_array
+from ...core.checks import boolean, function, inexact
+from ...core.describe import name_of, short
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_tokens
 from ...devices import on_device
 from ..model import Batch
 from ..prompt import Prompt
 
-__all__ = ["CodedPrompts", "Params", "Prompt", "Prompts"]
+__all__ = ["CodedPrompts", "Params", "Prompt", "Prompts", "packed_codes"]
 
 
 class Params(NamedTuple):
@@ -54,8 +57,9 @@ class Params(NamedTuple):
 def _part(prompts: Any, index: Any) -> Any:
     """`prompts[index]` of prompts on a GPU: a slice of step 1 is cut there, other choices go by way of the host; one prompt,
     which formulas take, stays there."""
-    if not isinstance(index, slice) or index.step not in (None, 1) or not range(len(prompts))[index]:
-        found = devices.to_host(prompts)[index]  # of no prompts an error that says so
+    index = checked_index(index, len(prompts))
+    if not isinstance(index, slice) or index.step not in (None, 1):
+        found = devices.to_host(prompts)[index]
         return found if isinstance(found, Prompt) else devices.to_device(found)
     whole = getattr(prompts, "dictionary", None)
     return prompts.moved(lambda array: array if array is whole else array[index])
@@ -69,9 +73,10 @@ def _checked_labels(labels: Any, B: int, dtype: np.dtype, of: str) -> np.ndarray
     kinds = "fiuc" if dtype.kind == "c" else "fiu"
     if labels.dtype.kind not in kinds or not np.all((labels == 1) | (labels == -1)):
         values = labels.tolist()
-        odd = ([value for value in values if value not in (1, -1)] or values)[:3]
+        odd = [value for value in values if not isinstance(value, (int, float, complex)) or abs(value) != 1] or values
+        kind = short(str(labels.dtype))[1:-1]
         raise InvalidValue(
-            f"labels holds {odd} ({labels.dtype}); expected -1 or +1 only. Map two classes by numpy.where(y, 1.0, -1.0)."
+            f"labels holds {short(odd[:3])} ({kind}); expected -1 or +1 only. Map two classes by numpy.where(y, 1.0, -1.0)."
         )
     return labels.astype(dtype)
 
@@ -81,11 +86,25 @@ def _integers(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     array = as_array(value, name)
     if array.dtype.kind not in "iu":
         raise InvalidType(
-            f"{name} has dtype {array.dtype}; expected integers. Give numpy.asarray({name}).astype(numpy.int32)."
+            f"{name} {given(value, array)}; expected integers. Give numpy.asarray({name}).astype(numpy.int32)."
         )
     if array.shape != shape:
         raise InvalidValue(f"{name} has shape {array.shape}; expected {shape}, (B, l+1) as kappa.")
-    return array
+    return np.array(array)  # what is checked is what is kept
+
+
+def _all_moved(move: Any, arrays: Iterable[Any]) -> list[Any]:
+    """The arrays moved by `move`; an error if it is no function, or gives none of them."""
+    function("move", move, "an array")
+    if isinstance(move, type):
+        raise InvalidType(
+            f"move is the class {name_of(move)}; expected a function of an array, for example nlicl.to_host."
+        )
+    found = [move(array) for array in arrays]
+    for array in found:
+        if not (isinstance(array, np.ndarray) or on_device(array)):
+            raise InvalidType(f"move returns {short(array)}; expected an array.")
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +114,8 @@ class Prompts(Batch):
     Parameters
     ----------
     tokens : array_like (B, l+1, d), floating
-        Tokens as rows, the query last; B >= 1, l >= 1. Kept without a copy: read-only arrays and views are fine.
+        Tokens as rows, the query last; B >= 1, l >= 1. Kept without a copy: read-only arrays and views are fine, and what is
+        written to the array later changes the prompts.
     labels : array_like (B,)
         Labels of the queries, each -1 or +1; stored in the tokens' dtype.
     query_attends : bool
@@ -132,7 +152,7 @@ class Prompts(Batch):
         if there:
             tokens, labels = devices.place(self.tokens), devices.place(labels)
         (devices.check_finite if there else check_finite)(tokens, "tokens")
-        self._set(tokens, labels, self.query_attends)
+        self._set(tokens, labels, boolean("query_attends", self.query_attends))
 
     def _set(self, tokens: Any, labels: Any, query_attends: Any) -> None:
         object.__setattr__(self, "tokens", tokens)
@@ -154,7 +174,9 @@ class Prompts(Batch):
 
     def moved(self, move: Callable[[Any], Any]) -> "Prompts":
         """The same prompts with their arrays moved elsewhere: `nlicl.to_device`, `nlicl.to_host`."""
-        return type(self).unchecked(move(self.tokens), move(self.labels), self.query_attends)
+        tokens, labels = _all_moved(move, self.arrays.values())
+        made = type(self).unchecked if move in (devices.place, devices.fetch) else type(self)
+        return made(tokens, labels, self.query_attends)
 
     @property
     def length(self) -> int:
@@ -168,7 +190,8 @@ class Prompts(Batch):
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `Prompts`."""
         if on_device(self.tokens):
             return _part(self, index)
-        if np.ndim(index) == 0 and not isinstance(index, slice):
+        index = checked_index(index, len(self))
+        if isinstance(index, int):
             z = self.labels[index]
             return Prompt(self.tokens[index], z.item() if z.dtype.kind == "f" else z, self.query_attends)
         return type(self)(self.tokens[index], self.labels[index], self.query_attends)
@@ -201,8 +224,8 @@ class CodedPrompts(Batch):
     query_attends : bool
         As in `Prompts`.
 
-    Stored as read-only arrays: dictionary and kappa in their own floating dtype, labels in kappa's, patterns as int32, signs
-    as int8.
+    Stored as read-only copies: dictionary and kappa in their own floating dtype, labels in kappa's, patterns as int32, signs
+    as int8. The kernels look them up without checking them again. Do not change the given arrays in another thread meanwhile.
 
     Raises
     ------
@@ -222,7 +245,7 @@ class CodedPrompts(Batch):
 
         @property
         def _packed(self) -> Mapping[str, Any]:
-            """The same arrays as kernels take them; no field."""
+            """The same arrays as kernels take them: nobody else gets them, since they are not read-only. No field."""
 
     def __post_init__(self) -> None:
         if any(on_device(getattr(self, name)) for name in _CODES):  # checked on the host: codes are small beside tokens
@@ -249,21 +272,20 @@ class CodedPrompts(Batch):
                     f"0 to {K - 1}."
                 )
         sign = codes["sign"]
-        if abs(sign).max() > 1 or sign[:, -1].any():
+        if sign.min() < -1 or sign.max() > 1 or sign[:, -1].any():
             raise InvalidValue(
                 f"sign holds values from {sign.min()} to {sign.max()}, {sorted(set(sign[:, -1].tolist()))[:3]} on queries; "
                 "expected -1, 0 or +1, and 0 on the query, the last token."
             )
-        relevant, irrelevant = (codes[name].astype(np.int32, copy=False) for name in ("relevant", "irrelevant"))
         labels = _checked_labels(self.labels, B, kappa.dtype, "kappa")
-        sign = sign.astype(np.int8, copy=False)
-        arrays = (dictionary, relevant, irrelevant, kappa, sign, labels)
-        self._set(dict(zip(_CODES, arrays, strict=True)), self.query_attends)
+        patterns = (codes[name].astype(np.int32, copy=False) for name in ("relevant", "irrelevant"))
+        arrays = (np.array(dictionary), *patterns, np.array(kappa), sign.astype(np.int8, copy=False), labels)
+        self._set(dict(zip(_CODES, arrays, strict=True)), boolean("query_attends", self.query_attends))
 
     def _set(self, arrays: Mapping[str, Any], query_attends: Any) -> None:
         there = on_device(arrays["kappa"])
         arrays = arrays if there else {name: packed(array) for name, array in arrays.items()}
-        for name, array in arrays.items():
+        for name, array in arrays.items():  # `flags` do not make the fields writable again
             object.__setattr__(self, name, array if there else frozen(array))
         object.__setattr__(self, "query_attends", bool(query_attends))
         object.__setattr__(self, "_packed", arrays)
@@ -278,25 +300,19 @@ class CodedPrompts(Batch):
         made._set(dict(zip(_CODES, arrays, strict=True)), query_attends)
         return made
 
-    def packed(self, dtype: DTypeLike) -> tuple[np.ndarray, ...]:
-        """What the coded kernels take: (dictionary, relevant, irrelevant, kappa, sign, labels), floating numbers in `dtype`.
-
-        Not to be written to: what needs no conversion is these prompts' own memory.
-        """
-        return tuple(
-            packed(array.astype(dtype, copy=False) if array.dtype.kind == "f" else array)
-            for array in self._packed.values()
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What `pickle` and `copy` make it from: checked arrays, as anybody's."""
+        return type(self), (*self.arrays.values(), self.query_attends)
 
     @property
     def arrays(self) -> Mapping[str, Any]:
-        return self._packed
+        return {name: getattr(self, name) for name in _CODES}
 
     def moved(self, move: Callable[[Any], Any]) -> "CodedPrompts":
         """The same prompts with their arrays moved elsewhere: `nlicl.to_device`, `nlicl.to_host`."""
-        made = object.__new__(type(self))
-        made._set({name: move(array) for name, array in self._packed.items()}, self.query_attends)
-        return made
+        arrays = _all_moved(move, self.arrays.values())
+        made = type(self).unchecked if move in (devices.place, devices.fetch) else type(self)
+        return made(*arrays, self.query_attends)
 
     @property
     def length(self) -> int:
@@ -310,10 +326,11 @@ class CodedPrompts(Batch):
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
         if on_device(self.kappa):
             return _part(self, index)
-        if np.ndim(index) == 0 and not isinstance(index, slice):
-            return self[[index]].dense()[0]
-        rows = (self.relevant[index], self.irrelevant[index], self.kappa[index], self.sign[index], self.labels[index])
-        return CodedPrompts(self.dictionary, *rows, self.query_attends)
+        index = checked_index(index, len(self))
+        if isinstance(index, int):
+            return self[index : index + 1].dense()[0]
+        rows = (array[index] for array in list(self._packed.values())[1:])
+        return type(self).unchecked(self._packed["dictionary"], *rows, self.query_attends)
 
     def dense(self, dtype: DTypeLike = np.float64) -> Prompts:
         """The same prompts as arrays of tokens.
@@ -327,12 +344,18 @@ class CodedPrompts(Batch):
         -------
         Prompts
         """
+        dtype = inexact("dtype", dtype)
         if on_device(self.kappa):
             return devices.to_device(devices.to_host(self).dense(dtype))
+        (B, rows), d, itemsize = self.relevant.shape, len(self.dictionary), np.dtype(dtype).itemsize
+        at_once = min(16, B)
+        check_tokens(B, rows, d, itemsize, rows * (2 * B + at_once * d) * itemsize)
         E = np.ascontiguousarray(self.dictionary.T, dtype)  # rows: one pattern each
         kappa, sign = self.kappa[..., None].astype(dtype), self.sign[..., None].astype(dtype)
         tokens = np.empty((*self.relevant.shape, E.shape[1]), dtype)
-        part = np.empty((16, *tokens.shape[1:]), dtype)  # block by block in cache: a third of the time of all at once
+        part = np.empty(
+            (at_once, *tokens.shape[1:]), dtype
+        )  # block by block in cache: a third of the time of all at once
         for lo in range(0, len(self), len(part)):
             block = slice(lo, lo + len(part))
             out = tokens[block]
@@ -347,3 +370,14 @@ class CodedPrompts(Batch):
         d, K = self.dictionary.shape
         attends = ", query_attends=True" if self.query_attends else ""
         return f"CodedPrompts(B={len(self)}, l={self.length}, d={d}, {K} patterns{attends})"
+
+
+def packed_codes(prompts: CodedPrompts, dtype: DTypeLike) -> tuple[np.ndarray, ...]:
+    """What the coded kernels take: (dictionary, relevant, irrelevant, kappa, sign, labels), floating numbers in `dtype`.
+
+    Not to be written to: what needs no conversion is the prompts' own memory.
+    """
+    return tuple(
+        packed(array.astype(dtype, copy=False) if array.dtype.kind == "f" else array)
+        for array in prompts._packed.values()
+    )

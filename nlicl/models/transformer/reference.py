@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.errors import InvalidValue
+from ...core.arrays import check_finite, fitting
+from ...core.checks import choice, instance
 from ..prompt import Prompt
 from .prompts import Params
 
-__all__ = ["Forward", "evaluate", "forward", "logistic", "loss", "margins", "relu"]
+__all__ = ["Forward", "checked", "evaluate", "forward", "logistic", "loss", "margins", "relu"]
 
 
 class Forward(NamedTuple):
@@ -43,13 +44,40 @@ def forward(params: Params, prompt: Prompt) -> Forward:
     Forward
         In the dtype NumPy's promotion gives.
     """
-    p, p_query = prompt.keys, prompt.query
-    scores = (params.W_K @ p).T @ (params.W_Q @ p_query)  # (W_K p_i)^T W_Q p_query
-    exps = np.exp(scores - scores.real.max())
-    attn = exps / exps.sum()  # attn(Psi; P, i) = softmax_i(scores)
-    u = params.W_O @ ((params.W_V @ p) @ attn)  # u = W_O sum_i W_V p_i attn_i
-    F = params.a @ relu(u)  # F = a^T relu(u)
+    params = checked(params, prompt)
+    with np.errstate(over="ignore", invalid="ignore"):
+        p, p_query = prompt.keys, prompt.query
+        scores = (params.W_K @ p).T @ (params.W_Q @ p_query)  # (W_K p_i)^T W_Q p_query
+        exps = np.exp(scores - scores.real.max())
+        attn = exps / exps.sum()  # attn(Psi; P, i) = softmax_i(scores)
+        u = params.W_O @ ((params.W_V @ p) @ attn)  # u = W_O sum_i W_V p_i attn_i
+        F = params.a @ relu(u)  # F = a^T relu(u)
+    if not np.isfinite(F):
+        _fitting(params, prompt)  # an error if it is for an entry that is not finite
     return Forward(F, attn, p @ attn, u)
+
+
+def checked(params: Params, prompt: Prompt) -> Params:
+    """Parameters that `forward` takes with this prompt: arrays of numbers whose shapes go together. TypeError, ValueError
+    for any others."""
+    if isinstance(params, Params) and isinstance(prompt, Prompt):
+        W_Q, W_K, W_V, W_O, a = sizes = [array.shape if type(array) is np.ndarray else () for array in params]
+        fits = list(map(len, sizes)) == [2, 2, 2, 2, 1] and W_Q == W_K and W_V[1] == W_Q[1] == prompt.tokens.shape[1]
+        kinds = {array.dtype.kind for array in params} if fits else {""}
+        if fits and W_O[1] == W_V[0] and a[0] == W_O[0] > 0 and min(W_Q) > 0 < W_V[0] and kinds <= {"f", "c"}:
+            return params  # as a rule, in a few microseconds
+    return _fitting(params, prompt)
+
+
+def _fitting(params: Params, prompt: Prompt) -> Params:
+    """The same, and finite."""
+    instance("params", params, Params)
+    d = instance("prompt", prompt, Prompt, "prompts[i]").tokens.shape[1]
+    shapes = {"W_Q": "(m_a, d)", "W_K": "(m_a, d)", "W_V": "(m_b, d)", "W_O": "(m, m_b)", "a": "(m,)"}
+    given = {f"params.{name}": array for name, array in params._asdict().items()}
+    check_finite(prompt.tokens, "prompt.tokens")
+    named = dict(zip(given, shapes.values(), strict=True))
+    return Params(*fitting(given, named, {"d": (d, "prompt.tokens")}, complex_too=True))
 
 
 def relu(u: Any) -> Any:
@@ -78,15 +106,14 @@ def evaluate(params: Params, prompt: Prompt, loss: str = "hinge") -> tuple[Any, 
     margins : ndarray
         The pre-activations u_1 .. u_m and, for the hinge, 1 - zF. The loss is smooth around `params` if none is zero.
     """
+    loss = choice("loss", loss, ("hinge", "logistic", "squared"))
     out = forward(params, prompt)
     F, z, u = out.score, prompt.z, out.preactivation
     if loss == "hinge":
         return relu(1 - z * F)[()], np.append(u, 1 - z * F)
     if loss == "logistic":
         return logistic(z * F), u
-    if loss == "squared":
-        return (F - z) ** 2 / 2, u
-    raise InvalidValue(f"loss is {loss!r}; expected 'hinge', 'logistic' or 'squared'.")
+    return (F - z) ** 2 / 2, u
 
 
 def loss(params: Params, prompt: Prompt, loss: str = "hinge") -> Any:

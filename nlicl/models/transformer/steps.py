@@ -12,13 +12,14 @@ import numpy as np
 from ... import devices
 from ...core.arrays import check_finite, packed
 from ...core.errors import NotFinite
+from ...core.memory import check_memory
 from ...kernels.layers import loss as losses
 from ...kernels.products import are_finite
 from ...kernels.steps import coded, dense, unmerged
 from ..model import Step, register
 from . import reference
 from .checks import check_all_finite, check_dtype, check_fit, check_params, check_tokens_fit, packed_params
-from .prompts import CodedPrompts, Params, Prompts
+from .prompts import CodedPrompts, Params, Prompts, packed_codes
 
 __all__ = ["TRANSFORMER", "Forward", "OnCpu", "OnGpu", "TokensOnGpu", "Transformer"]
 
@@ -42,6 +43,9 @@ class Forward(NamedTuple):
     attention: np.ndarray
     context: np.ndarray
     preactivation: np.ndarray
+
+
+_FEW = 2**20  # numbers that fit into any memory
 
 
 def _n_keys(batch: Any) -> int:
@@ -73,6 +77,7 @@ class OnCpu:
     def forward(self, params: Any, batch: Any) -> Forward:
         arrays = self._checked(params, batch)
         kernel, inputs, _ = self.operands(arrays, batch)
+        _check_room(kernel, inputs, arrays, batch, len(batch))
         with np.errstate(all="ignore"):  # as in loss_and_grad
             out = Forward(*kernel.forward(*inputs, _n_keys(batch), *arrays))
         if not np.isfinite(out.score).all():
@@ -82,6 +87,7 @@ class OnCpu:
     def loss_and_grad(self, params: Any, batch: Any, loss: str) -> tuple[Any, Params]:
         arrays = self._checked(params, batch)
         kernel, inputs, labels = self.operands(arrays, batch)
+        _check_room(kernel, inputs, arrays, batch, len(batch) if kernel is unmerged else 0)
         with np.errstate(all="ignore"):  # overflow is found, and explained, below
             value, *grads = kernel.step(*inputs, labels, _n_keys(batch), *arrays, losses.NAMES[loss])
         if not np.isfinite(value):
@@ -89,6 +95,24 @@ class OnCpu:
         if not are_finite(*grads):  # an infinite score may well have loss 0, but no gradient
             _explain_not_finite(f"the gradient of {_first_not_finite(grads, are_finite)}", batch, arrays.W_Q.dtype)
         return value, Params(*grads)
+
+
+def _check_room(kernel: ModuleType, inputs: tuple[np.ndarray, ...], params: Params, batch: Any, rows: int) -> None:
+    """ValueError if what a kernel makes does not fit into memory: merged matrices, gradients, `rows` prompts' scores."""
+    m_a, d = params.W_Q.shape
+    m, m_b = params.W_O.shape
+    width = 0 if kernel is unmerged else inputs[0].shape[-1]  # of the merged matrices: d, or columns of the dictionary
+    numbers = width * (3 * width + 4 * m_a + 3 * m_b + 4 * m) + (2 * m_a + m_b) * d + m * m_b
+    numbers += rows * (_n_keys(batch) + 2 * d + width + m)
+    if kernel is unmerged:
+        numbers += rows * (6 * d + 2 * (m + m_a + m_b))
+    if numbers > _FEW:
+        check_memory(
+            f"{len(batch)} prompts of length {batch.length}, with m_a = {m_a}, m_b = {m_b}, m = {m} and d = {d}: "
+            f"the model holds some {numbers} numbers on its way",
+            params.W_Q.itemsize * numbers,
+            "Lower one of them.",
+        )
 
 
 class _TokensOnCpu(OnCpu):
@@ -110,7 +134,7 @@ class _CodesOnCpu(OnCpu):
         check_fit(params, "dictionary", batch.dictionary.shape, batch.dictionary.shape[0])
 
     def operands(self, params: Params, batch: Any) -> tuple[ModuleType, tuple[np.ndarray, ...], np.ndarray]:
-        *inputs, labels = batch.packed(params.W_Q.dtype)
+        *inputs, labels = packed_codes(batch, params.W_Q.dtype)
         return coded, tuple(inputs), labels
 
 

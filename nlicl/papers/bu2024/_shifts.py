@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.checks import boolean, instance, text
 from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue
 from .problem import Problem
@@ -43,6 +44,13 @@ class Shift:
     about: str
     succeeds: bool | None
     draw: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", text("name", self.name))
+        object.__setattr__(self, "about", text("about", self.about))
+        if self.succeeds is not None:
+            object.__setattr__(self, "succeeds", boolean("succeeds", self.succeeds))
+        instance("draw", self.draw, dict)
 
 
 def shifts(problem: Problem, seed: int = 0) -> dict[str, Shift]:

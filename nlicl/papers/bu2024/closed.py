@@ -4,14 +4,14 @@ Words are x_l = a + e_l b, labels y_l = c + e_l d with signs e_l = +-1; the quer
 and n_- have not. W_Q, W_K stand here for the word blocks W_Q^x, W_K^x, W_O for W_O^y, b^T W x_q for (W_K b)^T W_Q x_q.
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.arrays import check_finite, real_array
-from ...core.checks import integer
-from ...core.errors import InvalidValue
+from ...core.arrays import as_array, fitting, given
+from ...core.checks import integer, sound
+from ...core.describe import short
+from ...core.errors import InvalidType, InvalidValue
 
 __all__ = ["ClosedForm", "closed_form", "sigmoid"]
 
@@ -48,6 +48,7 @@ class ClosedForm(NamedTuple):
     dW_K: np.ndarray
 
 
+@sound
 def closed_form(
     W_Q: np.ndarray,
     W_K: np.ndarray,
@@ -89,9 +90,9 @@ def closed_form(
         An argument of another dtype or shape, not finite, or out of range.
     """
     given = {"W_Q": W_Q, "W_K": W_K, "W_O": W_O, "r": r, "a": a, "b": b, "c": c, "d": d}
-    W_Q, W_K, W_O, r, a, b, c, d = _checked(given)
-    if np.iterable(e_q) or e_q not in (-1, 1):
-        raise InvalidValue(f"e_q is {e_q!r}; expected the query's sign, -1 or 1.")
+    W_Q, W_K, W_O, r, a, b, c, d = fitting(given, _SHAPES)
+    if isinstance(e_q, (bool, np.timedelta64)) or not isinstance(e_q, (int, float, np.number)) or e_q not in (-1, 1):
+        raise InvalidValue(f"e_q is {short(e_q)}; expected the query's sign, -1 or 1.")
     n_plus, n_minus = integer("n_plus", n_plus, 0), integer("n_minus", n_minus, 0)
     if n_plus + n_minus == 0:
         raise InvalidValue("n_plus and n_minus are both 0; expected a demonstration at least.")
@@ -114,6 +115,11 @@ def closed_form(
 
 def sigmoid(x: Any) -> Any:
     """1/(1 + exp(-x)) of a number or an array; 0 where exp(-x) overflows."""
+    if not isinstance(x, (float, np.ndarray)) or (not isinstance(x, float) and x.dtype.kind != "f"):
+        x = as_array(x, "x")
+        if x.dtype.kind not in "fiu":
+            raise InvalidType(f"x {given(x, x)}; expected a number, or an array of them.")
+        x = x.astype(float)[()]
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-x))
 
@@ -128,18 +134,3 @@ _SHAPES = {
     "c": "(d_y,)",
     "d": "(d_y,)",
 }
-
-
-def _checked(given: dict[str, np.ndarray]) -> Iterable[np.ndarray]:
-    """The arrays, finite and of shapes that fit; the first of each letter sets its size."""
-    sizes: dict[str, tuple[str, int]] = {}
-    for name, shape in _SHAPES.items():
-        array = given[name] = real_array(given[name], name, shape)
-        for letter, size in zip(shape.strip("(,)").split(", "), array.shape, strict=True):
-            first, expected = sizes.setdefault(letter, (name, size))
-            if size != expected:
-                raise InvalidValue(
-                    f"{name} has shape {array.shape}; expected {shape} with {letter} = {expected}, as {first} has."
-                )
-        check_finite(array, name)
-    return given.values()

@@ -9,14 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...core.arrays import as_array
 from ...core.checks import integer
 from ...core.describe import kind_of, short
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_count, check_memory
+from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import Params
 from .semantics import Semantics
 from .theory.checks import Numbers, finite, not_negative
 
 __all__ = ["State", "project", "random_start", "start"]
+
+_DRAWN = 96  # bytes of a neuron, while it is drawn
 
 
 class State(NamedTuple):
@@ -82,9 +87,19 @@ def random_start(width: int, sigma_0: Numbers, sigma_1: Numbers, seeds: Sequence
     r : ndarray (runs, m)
     """
     width = integer("width", width, 1)
-    if isinstance(seeds, str) or not np.iterable(seeds):
-        raise InvalidType(f"seeds is {short(seeds)}; expected a sequence of integers, one a run, for example range(3).")
+    check_count("seeds", seeds, _DRAWN)
+    if not isinstance(seeds, (list, tuple, range)):
+        seeds = as_array(seeds, "seeds")
+        if seeds.ndim != 1 or seeds.dtype.kind not in "iu":
+            raise InvalidType(
+                f"seeds is {short(seeds[()])}; expected a sequence of integers, one a run, for example range(3)."
+            )
     sigma_1 = _each_run("sigma_1", not_negative("sigma_1", sigma_1), (len(seeds),))
+    check_memory(
+        f"width is {width}, of {len(seeds)} runs: the start and its drawing hold {_DRAWN} bytes for each neuron",
+        _DRAWN * len(seeds) * width,
+        "Lower it.",
+    )
     drawn = np.empty((3, len(seeds), width))
     for i, seed in enumerate(seeds):
         rng = np.random.default_rng(integer("seeds", seed, 0, most=None))
@@ -115,11 +130,15 @@ def project(params: Params, semantics: Semantics, k: int) -> State:
     TypeError, ValueError
         Parameters of another kind or shape; a concept that is not there.
     """
-    if not isinstance(params, Params):
-        raise InvalidType(f"params is a {kind_of(params)}; expected nlicl.Params, as problem.initialize() gives.")
-    if not all(hasattr(semantics, name) for name in "abcd"):
-        raise InvalidType(f"semantics is a {kind_of(semantics)}; expected directions a, b, c, d: problem.semantics.")
-    d_x, concepts = np.shape(semantics.a)
+    params = real_params(params)
+    try:
+        directions = {name: getattr(semantics, name) for name in "abcd"}
+    except Exception:
+        raise InvalidType(
+            f"semantics is a {kind_of(semantics)}; expected directions a, b, c, d: problem.semantics."
+        ) from None
+    semantics = Semantics(**directions)
+    d_x, concepts = semantics.a.shape
     k = integer("k", k, 0)
     if k >= concepts:
         raise InvalidValue(f"k is {k}; expected a concept, 0 to {concepts - 1}.")

@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.arrays import as_array, real_array
+from ...core.arrays import as_array, check_finite, given, real_array
+from ...core.checks import LARGEST, instance, integer, numbers, sound
 from ...core.errors import InvalidType, InvalidValue
+from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import Params
 from ...models.transformer.steps import Forward
 from .prompts import CodedPrompts
@@ -50,12 +52,9 @@ def correct_attention(attention: np.ndarray, prompts: CodedPrompts) -> np.ndarra
     TypeError, ValueError
         Prompts without signs; attention of other prompts, by its shape.
     """
-    if not isinstance(prompts, CodedPrompts):
-        raise InvalidType(
-            f"prompts is a {type(prompts).__name__}; expected bu2024.CodedPrompts, as problem.sample gives them: they say the "
-            "sign of a demonstration."
-        )
+    _check_prompts(prompts)
     attention = real_array(attention, "attention", "(B, L)")
+    check_finite(attention, "attention")
     expected = (len(prompts), prompts.length)
     if attention.shape != expected:
         raise InvalidValue(
@@ -63,6 +62,10 @@ def correct_attention(attention: np.ndarray, prompts: CodedPrompts) -> np.ndarra
             "nlicl.forward(params, prompts).attention."
         )
     return np.sum(attention * (prompts.signs[:, :-1] == prompts.signs[:, -1:]), axis=1)
+
+
+def _check_prompts(prompts: object) -> None:
+    instance("prompts", prompts, CodedPrompts, "as problem.sample gives them: they say the sign of a demonstration")
 
 
 def error(score: ArrayLike, labels: ArrayLike) -> float:
@@ -83,10 +86,16 @@ def error(score: ArrayLike, labels: ArrayLike) -> float:
     ValueError
         Shapes other than (B,), or different ones.
     """
-    score, labels = as_array(score, "score"), as_array(labels, "labels")
+    given_score = as_array(score, "score")
+    if given_score.dtype.kind not in "fiu":
+        raise InvalidType(f"score {given(score, given_score)}; expected an array (B,) of numbers.")
+    score, labels = given_score, np.asarray(numbers("labels", labels))
     if score.ndim != 1 or score.shape != labels.shape:
         raise InvalidValue(f"score and labels have shapes {score.shape} and {labels.shape}; expected (B,), the same.")
-    margin = score * labels
+    if not score.size:
+        raise InvalidValue("score and labels are empty; expected at least one answer.")
+    with np.errstate(all="ignore"):  # a product that overflows keeps its sign
+        margin = score * np.sign(labels)
     return float(np.mean(~(margin >= 0)) + np.mean(margin == 0) / 2)
 
 
@@ -119,10 +128,14 @@ def answers(out: Forward, prompts: CodedPrompts) -> Answers:
     -------
     Answers
     """
+    _check_prompts(prompts)
+    out = instance("out", out, Forward, "as nlicl.forward gives it")
+    score = real_array(out.score, "out.score", "(B,)")
+    check_finite(score, "out.score")
     return Answers(
-        error(out.score, prompts.labels),
+        error(score, prompts.labels),
         float(np.mean(correct_attention(out.attention, prompts))),
-        float(np.mean(np.logaddexp(0, -prompts.labels * out.score))),
+        float(np.mean(np.logaddexp(0, -prompts.labels * score))),
     )
 
 
@@ -143,12 +156,17 @@ def dead_neurons(preactivation: np.ndarray) -> float:
     TypeError, ValueError
         Not such an array.
     """
-    active = real_array(preactivation, "preactivation", "(B, m)") > 0
+    preactivation = real_array(preactivation, "preactivation", "(B, m)")
+    if not preactivation.size:
+        raise InvalidValue(f"preactivation has shape {preactivation.shape}; expected (B, m) with B, m >= 1.")
+    active = preactivation > 0
     return float(np.mean(~active.any(axis=0)))
 
 
+@sound
 def word_matrix(params: Params, d_x: int) -> np.ndarray:
     """W = W_K^xT W_Q^x (d_x, d_x), of the word columns: scores are x_l^T W x_query. ValueError for d_x out of range."""
+    params, d_x = real_params(params), integer("d_x", d_x, -LARGEST)
     if not 1 <= d_x <= params.W_Q.shape[1]:
         raise InvalidValue(
             f"d_x is {d_x}; expected 1 to {params.W_Q.shape[1]}, as params.W_Q has shape {params.W_Q.shape}."
@@ -175,6 +193,7 @@ class Coefficients(NamedTuple):
     beta_O: np.ndarray
 
 
+@sound
 def coefficients(params: Params, semantics: Semantics) -> Coefficients:
     """The idempotent decomposition's coefficients.
 
@@ -193,6 +212,7 @@ def coefficients(params: Params, semantics: Semantics) -> Coefficients:
     ValueError
         Matrices of other sizes.
     """
+    params, semantics = real_params(params), instance("semantics", semantics, Semantics)
     a, b, c, d = semantics.a, semantics.b, semantics.c, semantics.d
     d_x, d_y = len(a), len(c)
     if params.W_Q.shape[0] != d_x or params.W_O.shape[1] != d_y or params.W_Q.shape[1] != d_x + d_y:
@@ -234,6 +254,7 @@ class Products(NamedTuple):
     mlp_noise: float
 
 
+@sound
 def products(params: Params, semantics: Semantics, nu: np.ndarray, xi_x: np.ndarray, xi_y: np.ndarray) -> Products:
     """Products of the weights with concepts and noise, as the paper's figure has them in kind [paper]; details are ours.
 
@@ -255,6 +276,7 @@ def products(params: Params, semantics: Semantics, nu: np.ndarray, xi_x: np.ndar
     ValueError
         Arrays of other sizes.
     """
+    params, semantics = real_params(params), instance("semantics", semantics, Semantics)
     a, b = semantics.a, semantics.b
     d_x, d_y = len(a), len(semantics.c)
     if params.W_O.shape[1] != d_y or params.W_Q.shape[1] != d_x + d_y:
@@ -262,6 +284,7 @@ def products(params: Params, semantics: Semantics, nu: np.ndarray, xi_x: np.ndar
             f"params has W_O {params.W_O.shape} and W_Q {params.W_Q.shape}; expected (m, {d_y}) and (m_a, {d_x + d_y}): rows "
             "of W_O are compared with labels. Use initialize() without m_b, or measure=None."
         )
+    nu, xi_x, xi_y = (numbers(name, xi) for name, xi in (("nu", nu), ("xi_x", xi_x), ("xi_y", xi_y)))
     for name, xi, d in (("nu", nu, d_x), ("xi_x", xi_x, d_x), ("xi_y", xi_y, d_y)):
         if np.ndim(xi) != 2 or len(xi) != d:
             raise InvalidValue(f"{name} has shape {np.shape(xi)}; expected ({d}, n), a vector a column.")

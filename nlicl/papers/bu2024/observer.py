@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.checks import instance
 from ...core.seeds import Bu2024, Bu2024Test, for_test, generator
 from ...models.front import forward
+from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import Params
 from . import mechanism, prediction
 
@@ -48,7 +50,9 @@ class Observer:
     """
 
     def __init__(self, problem: "Problem", n: int = 2000, seed: int = 0, **distribution: Any) -> None:
-        self.problem = problem
+        from .problem import Problem  # which has this observer
+
+        self.problem = instance("problem", problem, Problem)
         self.prompts = problem.sample(n, seed=for_test(seed, Bu2024Test.OBSERVED), **distribution)
         rng = generator(Bu2024.NOISE, seed)
         self.xi_x = problem.sigma_xi * rng.standard_normal((problem.d_x, _VECTORS))
@@ -56,6 +60,7 @@ class Observer:
         self.nu = problem.nu
 
     def __call__(self, params: Params) -> dict[str, Any]:
+        params = real_params(params)
         prompts, semantics = self.prompts, self.problem.semantics
         out = forward(params, prompts)
         attention = mechanism.correct_attention(out.attention, prompts)

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...core.checks import instance
+from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import Params
 from . import theory
 from .coordinates import project
@@ -70,7 +72,9 @@ def predict(problem: "Problem", params: Params) -> Prediction:
     ValueError
         Parameters of other sizes than the problem's; no weight decay.
     """
-    p = problem
+    from .problem import Problem  # which has an observer that takes `early` from here
+
+    p, params = instance("problem", problem, Problem), real_params(params)
     norms = theory.norms(p.norm_x, p.norm_y, p.kappa_x, p.kappa_y)
     k_0 = theory.early_rate(norms.b, norms.d, p.concepts, p.length, p.match)
     found = [early(params, p.semantics, k) for k in range(p.concepts)]

@@ -122,7 +122,7 @@ class Problem:
             self._keep_real(name, "between 0 and 1, a cosine", lambda x: 0 < x < 1)
         if self.p_z is not None:
             self._keep_real("p_z", "from 0 to 1, a probability", lambda x: 0 <= x <= 1)
-        sampling.check_match(self.match, self.length)
+        self._keep("match", sampling.checked_match(self.match, self.length))
         K, K1 = self.dictionary, self.concepts
         if K < 2 * K1:
             raise InvalidValue(
@@ -291,15 +291,14 @@ class Problem:
         """
         match = self.match if match is None else match
         n, length = integer("n", n, 1), integer("length", self.length if length is None else length, 1)
-        sampling.check_match(match, length)
+        match = sampling.checked_match(match, length)
         sigma_xi = real("sigma_xi", self.sigma_xi if sigma_xi is None else sigma_xi, "at least 0", lambda x: x >= 0)
         E, K1 = self._dictionary, self.concepts
         if semantics is not None:
             sampling.check_semantics(semantics, self.d_x, self.d_y)
             E, K1 = dictionaries.stack(semantics, self._directions[1]), semantics.concepts
         weights = None if concept_weights is None else sampling.checked_weights(concept_weights, K1)
-        width = E.shape[1] + (self.d if sigma_xi > 0 else 0)
-        check_draw(n, length, 8 * width)
+        check_draw(n, length, sampling.bytes_of_token(E.shape[1], K1, self.presence, self.d if sigma_xi > 0 else 0))
         rng = generator(Bu2024.PROMPTS, seed)
         concept = rng.integers(K1, size=n) if weights is None else rng.choice(K1, size=n, p=weights)
         signs = sampling.draw_signs(rng, n, length, match)
@@ -333,10 +332,9 @@ class Problem:
                 f"sigma_xi is {self.sigma_xi:g} and p_z {self.presence:g}: there is no end of different prompts. Expected "
                 "both 0 for the population; or train on fresh prompts."
             )
-        check_memory(
-            f"length is {self.length}: the population holds {self.dictionary} numbers for each of its tokens",
-            2 * self.concepts * (self.length + 1) * (self.dictionary + 16), "Lower it.",
-        )  # fmt: skip
+        prompts = sampling.count_prompts(self.concepts, self.length, self.match)
+        size = prompts * (self.length + 1) * (self.dictionary + 32)
+        check_memory(f"length is {self.length}: the population has {prompts} prompts", size, "Lower it.")
         concept, signs = sampling.every_prompt(self.concepts, self.length, self.match)
         code = sampling.one_concept(concept, signs, self.dictionary)
         return CodedPrompts.unchecked(self._dictionary, self.d_x, code, concept, signs)
@@ -366,13 +364,12 @@ class Problem:
         TypeError, ValueError
             Sizes that are no integers of at least 1; a seed that is none; matrices that do not fit into memory.
         """
-        m = self.m if m is None else m
-        m_a, m_b = self.d_x if m_a is None else m_a, self.d_y if m_b is None else m_b
-        for name, value in {"m": m, "m_a": m_a, "m_b": m_b}.items():
-            integer(name, value, 1)
+        m = integer("m", self.m if m is None else m, 1)
+        m_a = integer("m_a", self.d_x if m_a is None else m_a, 1)
+        m_b = integer("m_b", self.d_y if m_b is None else m_b, 1)
         check_memory(
-            f"d_x is {self.d_x} and d_y {self.d_y}: W_Q, W_K, W_V and W_O have {2 * m_a + m_b} rows of d = {self.d} and "
-            f"{m} of {m_b}", 8 * ((2 * m_a + m_b) * self.d + m * m_b), "Lower them.",
+            f"m is {m}, d_x {self.d_x}, d_y {self.d_y}: W_Q, W_K, W_V and W_O have {2 * m_a + m_b} rows of d = {self.d} and "
+            f"{m} of {m_b}", 8 * ((2 * m_a + m_b) * self.d + m * m_b + max(m * m_b, 3 * m)), "Lower them.",
         )  # fmt: skip
         rng = generator(Bu2024.PARAMETERS, seed)
         W_Q, W_V = np.zeros((m_a, self.d)), np.zeros((m_b, self.d))
@@ -384,12 +381,13 @@ class Problem:
     @property
     def mask(self) -> dict[str, np.ndarray]:
         """What trains within the trained blocks: the word columns of W_Q and W_K, all of W_O; dict of name to bool (d,)."""
+        check_memory(f"d_x is {self.d_x} and d_y {self.d_y}: so long is a mask", 10 * self.d, "Lower them.")
         words = np.arange(self.d) < self.d_x
         return {"W_Q": words, "W_K": words}
 
     def schedule(self, t: int) -> float:
         """eta_t / eta_0 = gamma / (gamma + t)."""
-        return self.step_offset / (self.step_offset + t)
+        return self.step_offset / (self.step_offset + real("t", t, "of at least 0", lambda x: x >= 0))
 
     def settings(self) -> dict[str, list[Any]]:
         """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ...core.arrays import as_array, check_finite, frozen, packed, real_array
-from ...core.checks import integer
+from ...core.arrays import as_array, check_finite, checked_index, frozen, packed, real_array
+from ...core.checks import boolean, floating, integer
 from ...core.errors import InvalidValue
+from ...core.memory import check_tokens
 from ...kernels.steps import dense, multihot
 from ...models.model import Batch
 from ...models.prompt import Prompt as AnyPrompt
@@ -44,6 +45,23 @@ class Prompt(AnyPrompt):
     signs: np.ndarray = field(default_factory=lambda: np.zeros(0, int), repr=False)
     one_concept: bool = False
     feature: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)), repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        width = self.tokens.shape[1]
+        object.__setattr__(self, "d_x", integer("d_x", self.d_x, 0, width))
+        signs, feature = as_array(self.signs, "signs"), as_array(self.feature, "feature")
+        if signs.ndim != 1 or signs.dtype.kind not in "iuf" or len(signs) not in (0, len(self.tokens)):
+            raise InvalidValue(
+                f"signs has shape {signs.shape} and dtype {signs.dtype}; expected ({len(self.tokens)},) integers."
+            )
+        if feature.shape not in ((0, 2), (width, 2)) or feature.dtype.kind not in "fc":
+            raise InvalidValue(
+                f"feature has shape {feature.shape} and dtype {feature.dtype}; expected ({width}, 2) floats."
+            )
+        object.__setattr__(self, "signs", signs)
+        object.__setattr__(self, "feature", feature)
+        object.__setattr__(self, "one_concept", boolean("one_concept", self.one_concept))
 
     @property
     def x(self) -> np.ndarray:
@@ -111,7 +129,7 @@ class CodedPrompts(Batch):
     labels : ndarray (B,)
         y_S = the sign of the query, -1 or +1.
     tokens : ndarray (B, L+1, d) or None
-        The tokens, noise included; None: no noise.
+        The tokens, noise included, kept without a copy; None: no noise. All others are kept as read-only copies.
 
     Raises
     ------
@@ -136,7 +154,7 @@ class CodedPrompts(Batch):
         d_x = integer("d_x", self.d_x, 1)
         if d_x >= d:
             raise InvalidValue(f"d_x is {d_x}; expected an integer from 1 to d - 1 = {d - 1}: words, then labels.")
-        code, concept, signs = (as_array(getattr(self, name), name) for name in ("code", "concept", "signs"))
+        code, concept, signs = (np.array(as_array(getattr(self, name), name)) for name in ("code", "concept", "signs"))
         if code.dtype != bool or code.ndim != 3 or code.shape[2] != K or min(code.shape) < 1 or code.shape[1] < 2:
             raise InvalidValue(
                 f"code has shape {code.shape} and dtype {code.dtype}; expected (B, L+1, {K}) of bool: B >= 1 prompts of "
@@ -161,7 +179,8 @@ class CodedPrompts(Batch):
             if tokens.shape != (*code.shape[:2], d):
                 raise InvalidValue(f"tokens has shape {tokens.shape}; expected {(*code.shape[:2], d)}.")
             check_finite(tokens, "tokens")
-        self._set(dictionary, d_x, code, concept, signs.astype(np.int8, copy=False), tokens)
+        code = code.view(np.uint8) != 0  # every flag one bit: they are counted, and looked up
+        self._set(np.array(dictionary), d_x, code, concept, signs.astype(np.int8, copy=False), tokens)
 
     def _set(
         self,
@@ -233,7 +252,7 @@ class CodedPrompts(Batch):
 
         Parameters
         ----------
-        dtype : floating dtype
+        dtype : {numpy.float64, numpy.float32}
             Of the tokens, float64 if not said.
 
         Returns
@@ -241,11 +260,15 @@ class CodedPrompts(Batch):
         Prompts
             `nlicl.Prompts` with the same loss where none is named, the logistic one.
         """
-        return Prompts(self._tokens(dtype), self.labels)
+        return Prompts(self._tokens(floating("dtype", dtype).newbyteorder("=")), self.labels)
 
     @property
     def arrays(self) -> Mapping[str, Any]:
         return {"dictionary": self.dictionary, "tokens": self.tokens}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What `pickle` and `copy` make it from: checked arrays, as anybody's."""
+        return type(self), (self.dictionary, self.d_x, self.code, self.concept, self.signs, self.tokens)
 
     def moved(self, move: Callable[[Any], Any]) -> AnyPrompts:
         """The same prompts as tokens, moved elsewhere: a GPU has no kernel for these codes."""
@@ -254,6 +277,8 @@ class CodedPrompts(Batch):
     def _tokens(self, dtype: DTypeLike) -> np.ndarray:
         if self.tokens is not None:
             return self.tokens.astype(dtype, copy=False)
+        B, rows = self.signs.shape
+        check_tokens(B, rows, len(self.dictionary), np.dtype(dtype).itemsize)
         tokens = np.zeros((*self.signs.shape, len(self.dictionary)), dtype)
         self._add_tokens(tokens)
         return tokens
@@ -263,18 +288,21 @@ class CodedPrompts(Batch):
 
     def __getitem__(self, index: Any) -> Any:
         """`prompts[i]` is a `Prompt`; a slice or an index array gives `CodedPrompts`."""
-        if np.ndim(index) == 0 and not isinstance(index, slice):
+        index = checked_index(index, len(self))
+        if isinstance(index, int):
             code, k = self.code[index], int(self.concept[index])
             return Prompt(
-                self[[index]].dense().tokens[0],
+                self[index : index + 1].dense().tokens[0],
                 float(self.signs[index, -1]),
                 d_x=self.d_x,
                 signs=self.signs[index],
                 one_concept=self.tokens is None and bool(np.all(code.sum(axis=1) == 1)),
                 feature=self.dictionary[:, [2 * k, 2 * k + 1]],
             )
+        made = object.__new__(type(self))
         tokens = None if self.tokens is None else self.tokens[index]
-        return CodedPrompts(self.dictionary, self.d_x, self.code[index], self.concept[index], self.signs[index], tokens)
+        made._set(self.dictionary, self.d_x, self.code[index], self.concept[index], self.signs[index], tokens)
+        return made
 
     def __repr__(self) -> str:
         d, K = self.dictionary.shape

@@ -14,24 +14,26 @@ Q, K of W_Q^x, W_K^x, and o_c = W_O^y c/||c||, o_d = W_O^y d/||d||. A step is, w
 It is gradient descent of the full model up to rounding. Every array has any leading axes: many runs advance at once.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from ...core.arrays import as_array
-from ...core.checks import integer
-from ...core.describe import kind_of
+from ...core.checks import instance, integer
+from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_count, check_memory
 from .closed import sigmoid
 from .coordinates import State, project, random_start, start
 from .theory import early_quantities
-from .theory.checks import Numbers, not_negative, positive
+from .theory.checks import Numbers, finite, not_negative, positive, together
 
 __all__ = ["Observed", "Run", "Setting", "State", "observe", "project", "random_start", "run", "start", "step"]
 
 E = np.array([[1.0], [-1.0]])  # e
+_NEURON, _RUN, _OBSERVED = 120, 1000, 200  # bytes at once: of a neuron, of a run, of a run at a step that is recorded
 
 
 # ---- Nouns
@@ -134,21 +136,28 @@ class _Runs:
     """
 
     def __init__(self, state: State, r: np.ndarray, setting: Setting, eta: Numbers) -> None:
-        if not isinstance(state, State):
-            raise InvalidType(f"state is a {kind_of(state)}; expected State(o_c, o_d, Q, K), as recursion.start gives.")
-        if not isinstance(setting, Setting):
-            raise InvalidType(f"setting is a {kind_of(setting)}; expected a recursion.Setting.")
-        o_c, o_d, Q, K = (as_array(value, name) for name, value in state._asdict().items())
-        r = as_array(r, "r").astype(float)
+        state = instance("state", state, State, "as recursion.start gives it")
+        setting = instance("setting", setting, Setting)
+        o_c, o_d, Q, K = (np.asarray(finite(name, value)) for name, value in state._asdict().items())
+        r = np.asarray(finite("r", r))
         if {x.shape[-1:] for x in (o_c, o_d, r)} != {r.shape[-1:] or (0,)}:
             raise InvalidValue(
                 f"o_c, o_d and r have shapes {o_c.shape}, {o_d.shape} and {r.shape}; expected (..., m), one m for all."
             )
         if Q.shape[-2:] != (2, 2) or K.shape[-2:] != (2, 2):
             raise InvalidValue(f"Q and K have shapes {Q.shape} and {K.shape}; expected (..., 2, 2).")
-        shapes = [x.shape[:-1] for x in (o_c, o_d, r)] + [x.shape[:-2] for x in (Q, K)]
-        self.shape = np.broadcast_shapes(*shapes, *map(np.shape, (*setting.numbers, eta)))
-        width = r.shape[-1]
+        if 0 in (r.size, o_c.size, o_d.size, Q.size, K.size):
+            raise InvalidValue(
+                f"r has shape {r.shape} and o_c {o_c.shape}; expected (..., m) with every size at least 1."
+            )
+        of_runs = {"o_c": o_c[..., 0], "o_d": o_d[..., 0], "r": r[..., 0], "Q": Q[..., 0, 0], "K": K[..., 0, 0]}
+        of_setting = dict(zip(("norm_a", "norm_b", "norm_c", "norm_d", "weight_decay"), setting.numbers, strict=True))
+        self.shape = together(**of_runs, **of_setting, eta=eta)
+        width, runs = r.shape[-1], math.prod(self.shape)
+        check_memory(
+            f"state, setting and step sizes make {runs} runs of m = {width}: a step holds {_NEURON} bytes for each neuron",
+            runs * (_NEURON * width + _RUN), "Give fewer of them at once.",
+        )  # fmt: skip
         self.O = np.stack([np.broadcast_to(row, (*self.shape, width)) for row in (o_c, o_d)], axis=-2)
         self.O = self.O.astype(float).reshape(-1, 2, width)
         self.Q, self.K = (
@@ -230,8 +239,12 @@ def step(state: State, r: np.ndarray, eta: Numbers, setting: Setting) -> State:
     State
         New arrays, with all the axes of the runs.
     """
+    eta = not_negative("eta", eta)
     runs = _Runs(state, r, setting, eta)
-    runs.advance(runs.each(eta))
+    with np.errstate(over="ignore", invalid="ignore"):
+        runs.advance(runs.each(eta))
+    if not runs.are_finite():
+        raise InvalidValue(f"the state is not finite after a step, with step sizes up to {np.max(eta):g}; lower eta.")
     return runs.state()
 
 
@@ -264,16 +277,25 @@ def run(state: State, r: np.ndarray, setting: Setting, etas: np.ndarray, record:
             f"etas is {etas}; expected one step size a step, (T,). For constant ones: numpy.full(T, {etas})."
         )
     T = len(etas)
-    record = (0, T) if record is None else record
-    if isinstance(record, str) or not np.iterable(record):
-        raise InvalidType(f"record is {record!r}; expected a sequence of steps, for example [0, {T}].")
-    steps = sorted({integer("record", t, 0) for t in record})
-    if not steps:
+    given = record = (0, T) if record is None else record
+    check_count("record", record, 100)
+    try:
+        record = None if isinstance(record, str) else list(record)
+    except Exception:  # an iterator of the caller's may raise anything
+        record = None
+    if record is None:
+        raise InvalidType(f"record is {short(given)}; expected a sequence of steps, for example [0, {T}].")
+    wanted = {integer("record", t, 0) for t in record}
+    if not wanted:
         raise InvalidValue(f"record is empty; expected steps from 0 to {T}, at least one. Leave it out for 0 and {T}.")
-    if steps[-1] > T:
-        raise InvalidValue(f"record holds {steps[-1]}; expected steps from 0 to {T}, the number of step sizes.")
+    if max(wanted) > T:
+        raise InvalidValue(f"record holds {max(wanted)}; expected steps from 0 to {T}, the number of step sizes.")
     runs = _Runs(state, r, setting, etas[0] if T else 0.0)
-    wanted, seen = set(steps), []
+    check_memory(
+        f"record has {len(wanted)} steps of {math.prod(runs.shape)} runs: {_OBSERVED} bytes are held for each",
+        _OBSERVED * len(wanted) * math.prod(runs.shape), "Give fewer of them.",
+    )  # fmt: skip
+    seen = []
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(T + 1):
             if (t in wanted or t == T) and not runs.are_finite():
@@ -284,7 +306,7 @@ def run(state: State, r: np.ndarray, setting: Setting, etas: np.ndarray, record:
                 seen.append(runs.observe())
             if t < T:
                 runs.advance(runs.each(etas[t]))
-    return Run(np.array(steps), Observed(*map(np.array, zip(*seen, strict=True))), runs.state())
+    return Run(np.array(sorted(wanted)), Observed(*map(np.array, zip(*seen, strict=True))), runs.state())
 
 
 # ---- Observation
@@ -303,4 +325,6 @@ def observe(state: State, r: np.ndarray, setting: Setting) -> Observed:
     -------
     Observed
     """
-    return _Runs(state, r, setting, 0.0).observe()
+    runs = _Runs(state, r, setting, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # as in `run`
+        return runs.observe()

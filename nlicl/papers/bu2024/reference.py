@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...core.arrays import fitting
+from ...core.checks import instance
 from ...models.prompt import Prompt as AnyPrompt
 from ...models.regression.reference import softmax
 from ...models.transformer.prompts import Params
@@ -76,7 +78,7 @@ class Forward(NamedTuple):
 
 def forward(blocks: Blocks | OneConcept, prompt: Prompt) -> Forward:
     """The model on one prompt, a `bu2024.Prompt`; `blocks` a `Blocks` or a `OneConcept`."""
-    W_Qx, W_Kx, W_Oy, r = blocks
+    W_Qx, W_Kx, W_Oy, r = _checked(blocks, prompt)
     scores = (W_Kx @ prompt.x).T @ (W_Qx @ prompt.x_q)  # (W_K^x x_l)^T W_Q^x x_q
     attn = softmax(scores)
     v = prompt.y @ attn  # v = sum_l attn_l y_l
@@ -92,7 +94,7 @@ def evaluate(blocks: Blocks | OneConcept, prompt: Prompt) -> tuple[Any, np.ndarr
 
 def evaluate_merged(merged: Merged, prompt: AnyPrompt) -> tuple[Any, np.ndarray]:
     """(loss, margins) of one prompt in the merged model, for any `nlicl.Prompt`."""
-    W_QK, W_V, W_O, a = merged
+    W_QK, W_V, W_O, a = _checked_merged(merged, instance("prompt", prompt, AnyPrompt, "prompts[i]").tokens.shape[1])
     p = prompt.keys
     h = W_O @ ((W_V @ p) @ softmax(p.T @ (W_QK @ prompt.query)))  # s_l = p_l^T W_QK p_q
     return logistic(prompt.z * (a @ relu(h))), h
@@ -100,7 +102,7 @@ def evaluate_merged(merged: Merged, prompt: AnyPrompt) -> tuple[Any, np.ndarray]
 
 def full(blocks: Blocks | OneConcept) -> Params:
     """The `Params` of the same function: zero label columns in W_Q and W_K, W_V = [0 I]."""
-    W_Qx, W_Kx, W_Oy, r = blocks
+    W_Qx, W_Kx, W_Oy, r = _checked(blocks)
     d_x, d_y = W_Qx.shape[1], W_Oy.shape[1]
     blank = np.zeros((d_x, d_y))
     W_V = np.hstack([np.zeros((d_y, d_x)), np.eye(d_y)]).astype(W_Oy.dtype)
@@ -109,5 +111,34 @@ def full(blocks: Blocks | OneConcept) -> Params:
 
 def full_merged(merged: Merged) -> Params:
     """The `Params` of the same function: W_Q = W_QK and W_K the identity."""
-    W_QK, W_V, W_O, a = merged
+    W_QK, W_V, W_O, a = _checked_merged(merged)
     return Params(W_QK, np.eye(len(W_QK), dtype=W_QK.dtype), W_V, W_O, a)
+
+
+# ---- Checks
+
+_SQUARE = ("(d_x, d_x)", "(d_x, d_x)", "(m, d_y)", "(m,)")
+_MERGED = ("(d, d)", "(m_b, d)", "(m, m_b)", "(m,)")
+
+
+def _checked(blocks: Any, prompt: Any = None) -> tuple[np.ndarray, ...]:
+    """The four blocks, of floating or complex numbers, whose shapes go together, and with a prompt's."""
+    if not isinstance(blocks, OneConcept):
+        instance("blocks", blocks, Blocks)
+    sizes = {}
+    if prompt is not None:
+        d_x = instance("prompt", prompt, Prompt, "prompts[i]").d_x
+        sizes = {"d_x": (d_x, "prompt"), "d_y": (prompt.tokens.shape[1] - d_x, "prompt")}
+    return _fitting("blocks", blocks, _SQUARE, sizes)
+
+
+def _checked_merged(merged: Any, d: int | None = None) -> tuple[np.ndarray, ...]:
+    sizes = {} if d is None else {"d": (d, "prompt")}
+    return _fitting("merged", instance("merged", merged, Merged), _MERGED, sizes)
+
+
+def _fitting(
+    name: str, record: Any, shapes: tuple[str, ...], sizes: dict[str, tuple[int, str]]
+) -> tuple[np.ndarray, ...]:
+    named = {f"{name}.{field}": array for field, array in record._asdict().items()}
+    return tuple(fitting(named, dict(zip(named, shapes, strict=True)), sizes, complex_too=True))

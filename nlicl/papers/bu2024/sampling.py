@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...core.arrays import as_array
-from ...core.checks import choice
+from ...core.checks import choice, instance
 from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
 from ...kernels.products import are_finite
@@ -22,9 +22,11 @@ from .theory import RULES
 
 __all__ = [
     "MATCHES",
-    "check_match",
+    "bytes_of_token",
     "check_semantics",
+    "checked_match",
     "checked_weights",
+    "count_prompts",
     "draw_code",
     "draw_noise",
     "draw_signs",
@@ -35,6 +37,19 @@ __all__ = [
 MATCHES = tuple(rule for rule in RULES if rule != "conditioned")
 """The rules that prompts are drawn by: see `theory.match_law`."""
 _MOST_SIGNS = 12  # demonstrations whose signs are enumerated
+
+
+def bytes_of_token(columns: int, concepts: int, presence: float, noise: int) -> int:
+    """How much memory a token takes while it is drawn: its code, random numbers for that or noise, and the columns it has."""
+    at_once = max(8 * concepts, 8 * (columns - 2 * concepts), 8 * noise + 20 * math.ceil(1 + presence * columns))
+    return columns + 2 * concepts + at_once + 24
+
+
+def count_prompts(concepts: int, L: int, match: str) -> int:
+    """How many `every_prompt` lists. ValueError for L > 12 unless signs are balanced."""
+    if match != "balanced" and L > _MOST_SIGNS:
+        raise InvalidValue(f"length is {L}: 2^{L} signs are too many to enumerate. Expected at most {_MOST_SIGNS}.")
+    return 2 * concepts * (1 if match == "balanced" else 2**L)
 
 
 def draw_signs(rng: np.random.Generator, n: int, L: int, match: str) -> np.ndarray:
@@ -89,12 +104,10 @@ def draw_code(
 def every_prompt(concepts: int, L: int, match: str) -> tuple[np.ndarray, np.ndarray]:
     """The shared concepts (n,) and the signs (n, L+1) of all equally likely prompts; the order of the signs does not matter.
 
-    n is 2 K1 for balanced signs, else 2 K1 2^L. ValueError for L > 12 unless signs are balanced.
+    n is 2 K1 for balanced signs, else 2 K1 2^L, as `count_prompts` says.
     """
     if match == "balanced":
         matching = [L // 2]  # number of demonstrations with the query's sign, once for each equally likely case
-    elif L > _MOST_SIGNS:
-        raise InvalidValue(f"length is {L}: 2^{L} signs are too many to enumerate. Expected at most {_MOST_SIGNS}.")
     else:
         matching = [j for j in range(L + 1) for _ in range(math.comb(L, j))]
         if match == "at-least-one":
@@ -126,17 +139,17 @@ def draw_noise(rng: np.random.Generator, shape: tuple[int, ...], d_x: int, sigma
 # ---- Checks
 
 
-def check_match(match: Any, length: int) -> None:
-    """ValueError for an unknown match rule, and for balanced signs of an odd number of demonstrations."""
-    choice("match", match, MATCHES)
+def checked_match(match: Any, length: int) -> str:
+    """The match rule; ValueError for an unknown one, and for balanced signs of an odd number of demonstrations."""
+    match = choice("match", match, MATCHES)
     if match == "balanced" and length % 2:
         raise InvalidValue(f"length is {length} with match 'balanced'; expected an even number, half of each sign.")
+    return match
 
 
 def check_semantics(semantics: Any, d_x: int, d_y: int) -> None:
     """TypeError or ValueError unless these are semantics of such dimensions."""
-    if not isinstance(semantics, Semantics):
-        raise InvalidType(f"semantics is a {type(semantics).__name__}; expected bu2024.Semantics(a, b, c, d).")
+    instance("semantics", semantics, Semantics)
     if (len(semantics.a), len(semantics.c)) != (d_x, d_y):
         raise InvalidValue(
             f"semantics has d_x = {len(semantics.a)} and d_y = {len(semantics.c)}; expected the problem's, {d_x} and {d_y}."
@@ -149,6 +162,7 @@ def checked_weights(weights: Any, K1: int) -> np.ndarray:
     array = as_array(weights, "concept_weights")
     if array.dtype.kind not in "fiu":
         raise InvalidType(f"concept_weights is {short(weights)}; {expected}.")
-    if array.shape != (K1,) or not np.all(array >= 0) or abs(array.sum() - 1) > 1e-9:
+    array = array.astype(float)
+    if array.shape != (K1,) or not np.all(array >= 0) or not abs(array.sum() - 1) <= 1e-9:
         raise InvalidValue(f"concept_weights is {short(weights)}; {expected}.")
     return array / array.sum()

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.arrays import as_array, check_finite, frozen, real_array
-from ...core.checks import integer
-from ...core.errors import InvalidType, InvalidValue
+from ...core.arrays import check_finite, frozen, real_array
+from ...core.checks import integer, numbers
+from ...core.errors import InvalidValue
+from ...core.memory import check_memory
 
 __all__ = ["Semantics"]
 
 
 @dataclass(frozen=True, eq=False)
 class Semantics:
-    """The concepts and semantics of a dictionary: mu_k^+- = a_k +- b_k, q_k^+- = c_k +- d_k. Kept as read-only views.
+    """The concepts and semantics of a dictionary: mu_k^+- = a_k +- b_k, q_k^+- = c_k +- d_k. Kept as read-only copies.
 
     Not `Params.a`: here a_k is what the two words of a concept share, b_k what tells them apart; c_k and d_k likewise for
     labels [form recalled].
@@ -40,7 +41,7 @@ class Semantics:
         for name in "abcd":
             array = real_array(getattr(self, name), name, "(d_x, K1)" if name in "ab" else "(d_y, K1)")
             check_finite(array, name)
-            object.__setattr__(self, name, frozen(array))
+            object.__setattr__(self, name, frozen(np.array(array)))
         for name, like in (("b", "a"), ("d", "c")):
             if getattr(self, name).shape != getattr(self, like).shape:
                 raise InvalidValue(
@@ -82,16 +83,16 @@ class Semantics:
         """
         made = {}
         for name, given in {"a": a, "b": b, "c": c, "d": d}.items():
-            coefficients = np.eye(self.concepts) if given is None else as_array(given, name)
-            if coefficients.dtype.kind not in "fiu":
-                raise InvalidType(f"{name} has dtype {coefficients.dtype}; expected coefficients, real numbers.")
-            check_finite(coefficients, name)
+            coefficients = np.eye(self.concepts) if given is None else numbers(name, given)
             if coefficients.ndim != 2 or len(coefficients) != self.concepts:
                 raise InvalidValue(
                     f"{name} has shape {coefficients.shape}; expected ({self.concepts}, K1'): a row for each old concept, a "
                     "column for each new one."
                 )
-            made[name] = getattr(self, name) @ coefficients
+            d, columns = len(self.a if name in "ab" else self.c), coefficients.shape[1]
+            check_memory(f"{name} has {columns} columns: directions of length {d}", 8 * d * columns, "Give fewer.")
+            with np.errstate(over="ignore", invalid="ignore"):  # then the directions are not finite
+                made[name] = getattr(self, name) @ coefficients
         return Semantics(**made)
 
     def switched(self, by: int = 1) -> "Semantics":

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.arrays import frozen
 from ...core.checks import numbers
 from ...core.errors import InvalidType, InvalidValue
 from ...models.model import Batch
@@ -42,12 +43,16 @@ class Law(Batch):
     source: population.Source
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "V", numbers("V", self.V, shape="(d, K)"))
-        object.__setattr__(self, "p", population.check_law(self.p, self.source))
+        object.__setattr__(self, "V", frozen(numbers("V", self.V, shape="(d, K)")))
+        object.__setattr__(self, "p", frozen(population.check_law(self.p, self.source)))
         if self.V.shape[1] != len(self.p):
             raise InvalidValue(
                 f"V has shape {self.V.shape}; expected (d, {len(self.p)}), the columns being the features of p."
             )
+
+    def __getitem__(self, index: Any) -> Any:
+        """There are no single prompts in it: TypeError."""
+        raise InvalidType("a Law has no single prompts; expected prompts, as problem.sample(n) draws them.")
 
     def __len__(self) -> int:
         return 1  # there is one, and no part of it can be drawn

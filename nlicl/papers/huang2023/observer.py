@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.checks import instance, integer
 from ...core.errors import InvalidValue
+from ...core.memory import check_memory
 from ...core.seeds import Huang2023Uncounted
 from ...models.regression.prompts import Params
 from ...models.regression.steps import check_params
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Observer"]
 
+_ARRAYS = 8  # of the counts' size, while something is measured
 _AT_ONCE = 1_000_000  # feature scores held in memory
 _WIDE = 300  # a spread of weights beyond which squared exponentials underflow
 
@@ -48,7 +51,15 @@ class Observer:
     """
 
     def __init__(self, problem: "Problem", n: int = 1000, seed: int = 0) -> None:
+        from .problem import Problem  # which has this observer
+
+        instance("problem", problem, Problem)
         self.p, self.V, self.case = problem.frequencies, problem.V, problem.case
+        check_memory(
+            f"n is {n}: {_ARRAYS} arrays of n count vectors of {len(self.p)} numbers are held at once",
+            8 * _ARRAYS * integer("n", n, 1) * len(self.p),
+            "Lower it.",
+        )
         self.counts = population.sampled(self.p, problem.length, n, seed=(Huang2023Uncounted.TESTS, seed)).counts
 
     def __call__(self, params: Params) -> dict[str, Any]:

@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.checks import real
-from ...core.errors import InvalidType
+from ...core.checks import instance, real
 from .trajectory import Point, Trajectory
 
 __all__ = ["NEVER", "Moment", "phases"]
@@ -71,12 +70,8 @@ def phases(trajectory: Trajectory, eps: float = 0.01) -> dict[str, Moment]:
     ValueError, TypeError
         eps out of range; something that is no trajectory.
     """
-    if not isinstance(trajectory, Trajectory):
-        raise InvalidType(
-            f"trajectory is a {type(trajectory).__name__}; expected a Trajectory, as reduced.flow, reduced.descend and "
-            "population.descend make it."
-        )
-    real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+    instance("trajectory", trajectory, Trajectory, "as reduced.flow, reduced.descend and population.descend make it")
+    eps = real("eps", eps, "between 0 and 1, at least 1e-300", lambda x: 1e-300 <= x < 1)
     log_K = math.log(trajectory.K)
     # Each is below 0 before its time and at least 0 at it.
     grown = lambda at: at.A / log_K - 1  # noqa: E731

@@ -13,19 +13,21 @@ The K queries are K independent systems, each of one column of S. Unmasked, the 
 """
 
 import math
+from collections.abc import Iterable
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.checks import integer, numbers, real
+from ...core.arrays import frozen
+from ...core.checks import boolean, instance, integer, numbers, real, sound
 from ...core.describe import short
-from ...core.errors import InvalidType, InvalidValue
+from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import Seed, checked
 from .theory import check_p, check_step_size
-from .trajectory import Point, Trajectory
+from .trajectory import POINT, Point, Trajectory
 
 __all__ = [
     "Source",
@@ -42,8 +44,8 @@ __all__ = [
     "sampled",
 ]
 
-MOST = 2_000_000  # count vectors enumerated at most
-LONGEST = 170  # 171! is no float64
+MOST, LONGEST = 2_000_000, 170  # count vectors enumerated at most; 171! is no float64
+_ENUMERATED, _SAMPLED, _STEP = 50, 26, 40  # bytes of a count: while all are listed, while drawn, more of it in a step
 
 
 # ---- Sources of counts
@@ -90,7 +92,12 @@ class Source(_Source):
                 f"weights goes from {weights.min():g} to {weights.max():g} with the sum {weights.sum():.12g}; expected "
                 "probabilities of sum 1. Divide them by their sum."
             )
-        return super().__new__(cls, counts, weights)
+        return super().__new__(cls, frozen(counts), frozen(weights))
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> "Source":
+        """What `_replace` makes one by: with the same checks."""
+        return cls(*iterable)
 
 
 def enumerated(p: ArrayLike, N: int) -> Source:
@@ -121,6 +128,7 @@ def enumerated(p: ArrayLike, N: int) -> Source:
             f"N = {N} contexts of K = {K} features have {many} count vectors; expected at most {MOST}, and N at most "
             f"{LONGEST}. Use sampled(p, N, M, seed), or nlicl.papers.huang2023.reduced, which is exact at any size."
         )
+    check_memory(f"N is {N} and K {K}: all {number} count vectors", _ENUMERATED * number * (K + 1), "Use sampled.")
     bars = np.array(list(combinations(range(N + K - 1), K - 1)), int).reshape(number, K - 1)
     edges = np.hstack([np.full((number, 1), -1), bars, np.full((number, 1), N + K - 1)])
     counts = np.diff(edges) - 1
@@ -144,11 +152,7 @@ def sampled(p: ArrayLike, N: int, M: int, seed: Seed = 0) -> Source:
     Source
     """
     p, N, M = check_p(p), integer("N", N, 1), integer("M", M, 1)
-    check_memory(
-        f"M, the number of count vectors, is {M}: they hold {len(p)} numbers each",
-        16 * M * len(p),
-        "Lower it.",
-    )
+    check_memory(f"M is {M}: so many count vectors of {len(p)} numbers", _SAMPLED * M * len(p), "Lower it.")
     counts = np.random.default_rng(checked(seed)).multinomial(N, p / p.sum(), size=M)
     return Source(counts.astype(float), np.full(M, 1 / M))
 
@@ -214,7 +218,9 @@ def attention(S: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
     ndarray (M, K, K)
         Count vector, key feature m, query k.
     """
-    S = _checked_S(S, source)
+    S, masked = _checked_S(S, source), boolean("masked", masked)
+    size = 16 * source.counts.size * len(S)
+    check_memory(f"source has counts {source.counts.shape}: each has K^2 scores", size, "Give a part of it.")
     return np.stack([_scores(S[:, k], k, source.counts, masked)[0] for k in range(len(S))], axis=2)
 
 
@@ -230,7 +236,7 @@ def loss_k(S: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
     -------
     ndarray (K,)
     """
-    S = _checked_S(S, source)
+    S, masked = _checked_S(S, source), boolean("masked", masked)
     found = np.empty(len(S))
     for k in range(len(S)):
         a, _, rest = _scores(S[:, k], k, source.counts, masked)
@@ -277,7 +283,7 @@ def loss_and_increments(S: ArrayLike, p: ArrayLike, source: Source, masked: bool
     loss : float
     D : ndarray (K, K)
     """
-    S, p = _checked_S(S, source), check_law(p, source)
+    S, p, masked = _checked_S(S, source), check_law(p, source), boolean("masked", masked)
     value, D = 0.0, np.empty_like(S)
     for k in range(len(S)):
         column, _, _, error = _column(S[:, k], k, source, masked)
@@ -286,6 +292,7 @@ def loss_and_increments(S: ArrayLike, p: ArrayLike, source: Source, masked: bool
     return float(value), D
 
 
+@sound
 def gradient(Q: ArrayLike, V: ArrayLike, p: ArrayLike, source: Source, masked: bool = True) -> np.ndarray:
     """Gradient of the population loss in Q: -V D V^T, at S = V^T Q V [derived].
 
@@ -338,21 +345,21 @@ def descend(
     ValueError, TypeError
         Settings out of range, named.
     """
-    p = check_law(p, source)
-    K = len(p)
-    k, steps = integer("k", k, 0), integer("steps", steps, 0)
+    p, masked = check_law(p, source), boolean("masked", masked)
+    k, steps, K = integer("k", k, 0), integer("steps", steps, 0), len(p)
     if k >= K:
         raise InvalidValue(f"k is {k}; expected a feature from 0 to K - 1 = {K - 1}.")
     eta = check_step_size(eta, p.max())
     if eps is not None:
-        real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+        eps = real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+    else:
+        check_memory(f"steps is {steps}: a trajectory holds {POINT} bytes for each", POINT * steps, "Lower it.")
     separate = k > 0 and not np.allclose(p, 1 / K)
     others = np.ones(K, bool)
     others[[0, k] if separate else [k]] = False
     if not others.any():
         raise InvalidValue("K is 2 with a dominant feature: there is no other feature. Expected K of at least 3.")
-    s = np.zeros(K)
-    points = []
+    s, points = np.zeros(K), []
     for step in range(steps + 1):
         column, a, rest, error = _column(s, k, source, masked)
         column *= p[k]
@@ -380,11 +387,7 @@ def check_law(p: ArrayLike, source: Source) -> np.ndarray:
 
 
 def _checked_source(source: Source) -> Source:
-    if not isinstance(source, Source):
-        raise InvalidType(
-            f"source is a {type(source).__name__}; expected a Source, as enumerated, sampled and infinite make it."
-        )
-    return source
+    return instance("source", source, Source, "as enumerated, sampled and infinite make it")
 
 
 def _checked_S(S: ArrayLike, source: Source) -> np.ndarray:
@@ -393,4 +396,5 @@ def _checked_S(S: ArrayLike, source: Source) -> np.ndarray:
         raise InvalidValue(
             f"S has shape {S.shape}; expected ({K}, {K}), row key and column query, for a source of {K} features."
         )
+    check_memory(f"source has counts {source.counts.shape}", _STEP * source.counts.size, "Give fewer of them.")
     return S

@@ -6,13 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.arrays import as_array
-from ...core.checks import choice, integer, real
+from ...core.checks import choice, integer, numbers, real
 from ...core.errors import InvalidValue
 from ...core.memory import check_draw, check_memory
 from ...core.seeds import Huang2023, Seed, checked, generator, key, orthonormal
 from ...models.regression.prompts import CodedPrompts, Params
-from ..problem import marked_settings
+from ..problem import keep, marked_settings
 from . import population
 from .law import Law
 from .observer import Observer
@@ -21,6 +20,7 @@ from .theory import check_step_size
 __all__ = ["Problem"]
 
 _COUNTS = ("sampled", "infinite", "enumerated")
+_UNIT, _RANDOM = 16, 40  # bytes of a number of V, while it is made: unit vectors, or random ones
 _ARRAYS = 12  # of the size of Q, at once, in training [measured]
 _TOKEN = 20  # bytes at most of a token, while prompts are drawn
 
@@ -82,25 +82,25 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name, least in {"K": 2, "length": 1, "V_seed": 0, "draws": 1, "batch": 1, "steps": 0}.items():
-            integer(name, getattr(self, name), least)
+            keep(self, name, integer(name, getattr(self, name), least))
         if self.d is not None:
-            integer("d", self.d, 1)
+            keep(self, "d", integer("d", self.d, 1))
             if self.d < self.K:
                 raise InvalidValue(
                     f"d is {self.d} with K = {self.K}: no {self.K} orthonormal features fit into {self.d} dimensions. "
                     f"Expected d >= K; raise d or lower K."
                 )
-        choice("counts", self.counts, _COUNTS)
-        real("learning_rate", self.learning_rate, "greater than 0", lambda x: x > 0)
+        keep(self, "counts", choice("counts", self.counts, _COUNTS))
+        keep(self, "learning_rate", real("learning_rate", self.learning_rate, "greater than 0", lambda x: x > 0))
         if self.p is not None:
             object.__setattr__(self, "p", _checked_p(self.p, self.K))
-        elif self.p_1 is not None:
-            real("p_1", self.p_1, "between 0 and 1, a frequency", lambda x: 0 < x < 1)
-            if self.p_1 < 1 / self.K:
-                raise InvalidValue(
-                    f"p_1 is {self.p_1} with K = {self.K}: the first feature is not dominant. Expected at least 1/K = "
-                    f"{1 / self.K:g}; or p_1 = None, the balanced case; or frequencies of your own in p."
-                )
+        if self.p_1 is not None:
+            keep(self, "p_1", real("p_1", self.p_1, "between 0 and 1, a frequency", lambda x: 0 < x < 1))
+        if self.p is None and self.p_1 is not None and self.p_1 < 1 / self.K:
+            raise InvalidValue(
+                f"p_1 is {self.p_1} with K = {self.K}: the first feature is not dominant. Expected at least 1/K = "
+                f"{1 / self.K:g}; or p_1 = None, the balanced case; or frequencies of your own in p."
+            )
 
     @classmethod
     def balanced(cls, K: int = 20, **settings: Any) -> "Problem":
@@ -144,7 +144,12 @@ class Problem:
 
     @cached_property
     def _V(self) -> np.ndarray:
-        self._check_memory()
+        d = self.d or self.K
+        check_memory(
+            f"K is {self.K}, d = {d}: the features are {d} by {self.K} numbers",
+            (_UNIT if d == self.K else _RANDOM) * d * self.K,
+            "Lower it.",
+        )
         if self.d in (None, self.K):
             return np.eye(self.K)
         return orthonormal(Huang2023.FEATURES, self.V_seed, self.d, self.K)
@@ -174,10 +179,8 @@ class Problem:
         ValueError, TypeError
             Settings out of range, named.
         """
-        length = self.length if length is None else length
-        integer("n", n, 1)
-        integer("length", length, 1)
-        check_draw(n, length, _TOKEN + 8 * self.K // length)
+        n, length = integer("n", n, 1), integer("length", self.length if length is None else length, 1)
+        check_draw(n, length, _TOKEN + 8 * self.K // (length + 1))
         rng = generator(Huang2023.PROMPTS, seed)
         edges = np.cumsum(self._frequencies)[:-1]  # the last is 1, whatever it was rounded to
         features = np.searchsorted(edges, rng.random((n, length + 1)), side="right").astype(np.int32)
@@ -201,7 +204,10 @@ class Problem:
         elif self.counts == "enumerated":
             source = population.enumerated(p, self.length)
         else:
-            source = population.sampled(p, self.length, self.draws, seed=key(Huang2023.COUNTS, seed))
+            try:
+                source = population.sampled(p, self.length, self.draws, seed=key(Huang2023.COUNTS, seed))
+            except InvalidValue as error:
+                raise InvalidValue(str(error).replace("M is", "draws is", 1)) from None
         return Law(self._V, p, source)
 
     def check_descent(self, learning_rate: float) -> None:
@@ -245,7 +251,7 @@ class Problem:
 
 def _checked_p(p: Any, K: int) -> tuple[float, ...]:
     """`p` as a tuple of K positive floats of sum 1; or a clear error."""
-    frequencies = as_array(p, "p")
+    frequencies = numbers("p", p)
     if frequencies.shape != (K,):
         raise InvalidValue(
             f"p has shape {frequencies.shape}; expected K = {K} frequencies, or None for those that p_1 gives."

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...core.checks import choice, integer, real
 from ...core.errors import InvalidValue
+from ..problem import keep
 from .theory import MOST, check_length
 from .trajectory import KINDS, Point
 
@@ -77,11 +78,13 @@ class Query:
     N: float = math.inf
 
     def __post_init__(self) -> None:
-        choice("kind", self.kind, KINDS)
+        keep(self, "kind", choice("kind", self.kind, KINDS))
         for name, least in {"K": 2, "G": 1}.items():
-            _features(name, getattr(self, name), least)
-        real("p_k", self.p_k, "between 0 and 1, a probability", lambda x: 0 < x < 1)
-        real("p_1", self.p_1, "from 0 to below 1 - p_k, a probability", lambda x: 0 <= x < 1 - self.p_k)
+            keep(self, name, _features(name, getattr(self, name), least))
+        keep(self, "p_k", real("p_k", self.p_k, "between 0 and 1, a probability", lambda x: 0 < x < 1))
+        below = "from 0 to below 1 - p_k, a probability"
+        keep(self, "p_1", real("p_1", self.p_1, below, lambda x: 0 <= x < 1 - self.p_k))
+        keep(self, "N", check_length(self.N))
         if check_length(self.N) > LONGEST and not math.isinf(self.N):
             raise InvalidValue(
                 f"N is {self.N}; expected at most {LONGEST}, or math.inf, from which longer prompts differ by a relative "
@@ -128,9 +131,9 @@ class Query:
         Point
         """
         counts, spread, weights = self._terms
-        scores = np.array([A, B_1 if self.p_1 else A, B_o], float)
-        if not np.isfinite(scores).all():
-            raise InvalidValue(f"(A, B_1, B_o) is {(A, B_1, B_o)}; expected finite numbers.")
+        A, B_o = _weight("A", A), _weight("B_o", B_o)
+        B_1 = _weight("B_1", B_1) if self.p_1 else A
+        scores = np.array([A, B_1, B_o])
         scores -= scores.max()
         if scores.min() > -500:  # no exponential underflows: the largest score need not be that of a present feature
             e = counts * np.exp(scores)[:, None]
@@ -163,6 +166,7 @@ def binomial(N: int, p: float) -> tuple[np.ndarray, np.ndarray]:
     10 sigma + 31 is below 1e-20. A mean over every s-th value differs from the whole one by the characteristic function at
     the multiples of 2 pi/s, which is below exp(-8 (sigma/s)^2) there; with s <= sigma/4 that is e^-128: nothing.
     """
+    N, p = integer("N", N, 0, LONGEST), real("p", p, "between 0 and 1, a probability", lambda x: 0 < x < 1)
     if N == 0:
         return np.zeros(1), np.ones(1)
     mode, sigma = min(int((N + 1) * p), N), math.sqrt(N * p * (1 - p))
@@ -180,6 +184,11 @@ def binomial(N: int, p: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 # ---- Checks
+
+
+def _weight(name: str, value: float) -> float:
+    """A bilinear weight: a number whose differences are finite."""
+    return real(name, value, "from -1e300 to 1e300", lambda x: abs(x) <= 1e300)
 
 
 def _imbalanced(K: int, p_1: float, least: int) -> tuple[int, float]:

@@ -9,11 +9,12 @@ import math
 
 import numpy as np
 
-from ...core.checks import integer, real
-from ...core.errors import InvalidType, InvalidValue
+from ...core.checks import instance, integer, real
+from ...core.errors import InvalidValue
+from ...core.memory import check_memory
 from .queries import LONGEST, Query, balanced, binomial, dominant, under_represented
 from .theory import check_step_size, missing_probability, step_size, under_represented_bound
-from .trajectory import Point, Trajectory
+from .trajectory import POINT, Point, Trajectory
 
 __all__ = ["LONGEST", "Query", "balanced", "descend", "dominant", "floor", "flow", "under_represented"]
 
@@ -56,7 +57,11 @@ def descend(query: Query, *, eta: float | None = None, steps: int, eps: float | 
     eta = check_step_size(step_size(query.largest) if eta is None else eta, query.largest)
     steps = integer("steps", steps, 0)
     if eps is not None:
-        _check_eps(eps)
+        eps = _checked_eps(eps)
+    else:
+        check_memory(
+            f"steps is {steps}: a trajectory holds {POINT} bytes for each", POINT * steps, "Lower it, or give eps."
+        )
     points = []
     A = B_1 = B_o = 0.0
     for step in range(steps + 1):
@@ -109,7 +114,7 @@ def flow(query: Query, *, eps: float = 0.01, end: float | None = None) -> Trajec
     from scipy.integrate import solve_ivp
 
     _check_query(query)
-    _check_eps(eps)
+    eps = _checked_eps(eps)
     _check_flow(query, eps, end)
     if end is None:
         end = 100 * under_represented_bound(query.K, eps) / min(1, query.K * query.p_k) ** 2
@@ -188,14 +193,11 @@ def floor(query: Query) -> float:
 
 
 def _check_query(query: Query) -> None:
-    if not isinstance(query, Query):
-        raise InvalidType(
-            f"query is a {type(query).__name__}; expected a Query, as balanced, dominant and under_represented make it."
-        )
+    instance("query", query, Query, "as balanced, dominant and under_represented make it")
 
 
-def _check_eps(eps: float) -> None:
-    real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+def _checked_eps(eps: float) -> float:
+    return real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
 
 
 def _check_flow(query: Query, eps: float, end: float | None) -> None:

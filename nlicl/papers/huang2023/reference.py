@@ -17,8 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...core.arrays import check_finite, real_array
+from ...core.checks import LARGEST, boolean, instance, integer, integers
+from ...core.describe import short
+from ...core.errors import InvalidValue
 from ...models.regression.prompts import Params, Prompt
 from ...models.regression.reference import forward, loss, softmax
+from .theory import check_p
 
 __all__ = [
     "Counted",
@@ -31,6 +36,9 @@ __all__ = [
     "task_averaged_loss",
     "transformer",
 ]
+
+
+MOST = 1_000_000  # sequences of contexts summed over
 
 
 class Weights(NamedTuple):
@@ -70,6 +78,7 @@ def transformer(params: Params, prompt: Prompt) -> Any:
     F_SA(E; W^K, W^Q, W^V) = W^V M(E) softmax(M(W^K E)^T W^Q E), W^K^T W^Q = [Q 0; 0 0], W^V = [0 0; 0 1], the softmax over
     columns; yhat is its last entry.
     """
+    forward(params, prompt)  # which checks both
     E = prompt.P
     d = len(E) - 1
     W_KQ, W_V = np.zeros((d + 1, d + 1), params.Q.dtype), np.zeros((d + 1, d + 1))
@@ -87,9 +96,16 @@ def task_averaged_loss(weights: Weights, counted: Counted) -> Any:
 
     It is the mean of (yhat - y_query)^2 / 2 over tasks w of mean 0 and covariance I [derived].
     """
-    counts, k, attends = counted
+    counts, k, attends = instance("counted", counted, Counted)
+    counts, K = integers("counted.counts", counts, 0, LARGEST), len(counts)
+    k, S = (
+        integer("counted.query", k, 0, max(K - 1, 0)),
+        _square(instance("weights", weights, Weights).S, "weights.S", K),
+    )
+    if not counts.sum():
+        raise InvalidValue("counted.counts holds zeros only; expected at least one context.")
     features = np.repeat(np.arange(len(counts)), counts)  # of the contexts, in some order
-    a = _feature_scores(weights.S[:, k], features, k, len(counts), attends)
+    a = _feature_scores(S[:, k], features, k, K, boolean("counted.query_attends", attends))
     a[k] = a[k] - 1
     return (a * a).sum() / 2
 
@@ -97,13 +113,18 @@ def task_averaged_loss(weights: Weights, counted: Counted) -> Any:
 def population_loss(weights: PopulationWeights, population: Population) -> Any:
     """L = E (yhat - y_query)^2 / 2, the sum over all sequences of contexts, all queries and the 2K tasks
     w = +- sqrt(K) v_j, whose mean is 0 and whose covariance on the features is I: exact for every such law."""
-    p, N, attends = population
+    p, N, attends = instance("population", population, Population)
+    p, N = check_p(p), integer("population.length", N, 1)
     K = len(p)
+    AB = _square(instance("weights", weights, PopulationWeights).AB, "weights.AB", K)
+    attends = boolean("population.query_attends", attends)
+    if K**N > MOST:
+        raise InvalidValue(f"length is {N} with K = {K}: {short(K**N)} sequences of contexts; expected at most {MOST}.")
     sequences = _sequences(K, N)
     probability = p[sequences].prod(axis=1)
     total: Any = 0
     for k in range(K):
-        column = weights.AB[:, k]
+        column = AB[:, k]
         scores = column[sequences]
         if attends:
             scores = np.concatenate([scores, np.full((len(sequences), 1), column[k])], axis=1)
@@ -116,6 +137,15 @@ def population_loss(weights: PopulationWeights, population: Population) -> Any:
                 y_query = sign * np.sqrt(K) if j == k else 0
                 total = total + p[k] / (2 * K) * (probability * (yhat - y_query) ** 2).sum() / 2
     return total
+
+
+def _square(array: Any, name: str, K: int) -> np.ndarray:
+    """A floating or complex array (K, K); TypeError, ValueError for anything else."""
+    array = real_array(array, name, "(K, K)", complex_too=True)
+    if array.shape != (K, K):
+        raise InvalidValue(f"{name} has shape {array.shape}; expected ({K}, {K}), for {K} features.")
+    check_finite(array, name)
+    return array
 
 
 @lru_cache(8)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.checks import integer, numbers, real
+from ...core.checks import choice, integer, numbers, real
 from ...core.errors import InvalidValue
 
 __all__ = [
@@ -54,7 +54,7 @@ SMOOTHNESS = 0.3082
 
 def missing_probability(p_k: float, N: float) -> float:
     """(1 - p_k)^N: the chance that no context carries the query's feature [derived]; 0 for N infinite."""
-    _probability("p_k", p_k)
+    p_k = _probability("p_k", p_k)
     return 0.0 if math.isinf(check_length(N)) else math.exp(N * math.log1p(-p_k))
 
 
@@ -118,7 +118,8 @@ def check_step_size(eta: float, largest: float) -> float:
 
     L is 0.3082 max_k p_k-smooth in Q, hence every smaller step of gradient descent lowers it.
     """
-    eta, usual = _positive("eta", eta), step_size(largest)
+    eta, largest = _positive("eta", eta), _probability("largest", largest)
+    usual = step_size(largest)
     if eta > 2 * usual:
         raise InvalidValue(
             f"eta is {eta:g} with max p = {largest:g}; expected at most 6.49/max p = {2 * usual:.4g}: L is 0.3082 max "
@@ -141,7 +142,7 @@ def under_represented_bound(K: int, eps: float, eta: float = 1.0, C: float = 1.0
 
 def dominant_bound(eps: float, eta: float = 1.0, C: float = 1.0) -> float:
     """C log(eps^(-1/2))/(eps eta): T_1 of the imbalanced theorem [recalled]; T_dom here."""
-    _check_eps(eps)
+    eps = _checked_eps(eps)
     return _positive("C", C) * math.log(eps**-0.5) / (eps * _positive("eta", eta))
 
 
@@ -162,16 +163,14 @@ def phase_bounds(kind: str, K: int, eps: float, eta: float = 1.0, C: float = 1.0
         "T_1", "T_2"; "T_dom"; "T_1" to "T_4". Each is a bound on the time since the one before.
     """
     K, eta, C = integer("K", K, 2, MOST), _positive("eta", eta), _positive("C", C)
-    _check_eps(eps)
+    eps, kind = _checked_eps(eps), choice("kind", kind, ("balanced", "dominant", "under-represented"))
     convergence = C * K * math.log(K * eps**-0.5) / (eps * eta)
     growth = lambda exponent: C * K**exponent * math.log(K) / eta  # noqa: E731
     if kind == "balanced":
         return {"T_1": growth(2), "T_2": convergence}
     if kind == "dominant":
         return {"T_dom": dominant_bound(eps, eta, C)}
-    if kind == "under-represented":
-        return {"T_1": growth(1.98), "T_2": growth(2), "T_3": growth(1.5), "T_4": convergence}
-    raise InvalidValue(f"kind is {kind!r}; expected 'balanced', 'dominant' or 'under-represented'.")
+    return {"T_1": growth(1.98), "T_2": growth(2), "T_3": growth(1.5), "T_4": convergence}
 
 
 # ---- Exact law of balanced and dominant queries: N infinite, gradient flow
@@ -179,7 +178,7 @@ def phase_bounds(kind: str, K: int, eps: float, eta: float = 1.0, C: float = 1.0
 
 def F(u: Numbers) -> Numbers:
     """u^2/2 + 3u + 3 log u - 1/u: the integral of (1 + u)^3/u^2, u greater than 0, a number or an array [derived]."""
-    u = numbers("u", u, "greater than 0", lambda u: u > 0)
+    u = numbers("u", u, "greater than 0, from 1e-150 to 1e150", lambda u: (u >= 1e-150) & (u <= 1e150))
     return u**2 / 2 + 3 * u + 3 * np.log(u) - 1 / u
 
 
@@ -200,6 +199,7 @@ def flow_time(u: Numbers, K: int, p_k: float) -> Numbers:
     float or ndarray
     """
     u, start = _grown(u, K, p_k)
+    K, p_k = int(K), float(p_k)
     return (1 - 1 / K) ** 2 / p_k * (F(u) - F(start))
 
 
@@ -209,13 +209,12 @@ def target_weight(u: Numbers, K: int, p_k: float) -> Numbers:
     Arguments as in `flow_time`.
     """
     u, start = _grown(u, K, p_k)
-    return (1 - 1 / K) * np.log(u / start)
+    return (1 - 1 / int(K)) * np.log(u / start)
 
 
 def attention_ratio(eps: float) -> float:
     """u = Attn_k/(1 - Attn_k) at which (1 - Attn_k)^2 = eps: eps^(-1/2) - 1 [derived]."""
-    _check_eps(eps)
-    return eps**-0.5 - 1
+    return _checked_eps(eps) ** -0.5 - 1
 
 
 def end_of_growth(K: int) -> float:
@@ -246,9 +245,12 @@ def _converged(K: int, p_k: float, eps: float) -> float:
 def _grown(u: Numbers, K: int, p_k: float) -> tuple[Any, float]:
     """u, and where it starts."""
     integer("K", K, 2, MOST)
-    start = _probability("p_k", p_k) / (1 - p_k)
-    reachable = lambda u: u >= start * (1 - 1e-9)  # noqa: E731
-    return numbers("u", u, f"at least p_k/(1 - p_k) = {start:.6g}, where Attn_k/(1 - Attn_k) starts", reachable), start
+    p_k = _probability("p_k", p_k)
+    start = p_k / (1 - p_k)
+    reachable = lambda u: (u >= start * (1 - 1e-9)) & (u <= 1e150)  # noqa: E731
+    return numbers(
+        "u", u, f"at least p_k/(1 - p_k) = {start:.6g}, where Attn_k/(1 - Attn_k) starts, at most 1e150", reachable
+    ), start
 
 
 # ---- Leading-order laws of an under-represented query: N infinite, gradient flow, K large
@@ -305,20 +307,20 @@ def leading_times(K: int, p_1: float, eps: float) -> dict[str, float]:
 
 
 def _probability(name: str, value: float) -> float:
-    return real(name, value, "between 0 and 1, a probability", lambda x: 0 < x < 1)
+    return real(name, value, "between 0 and 1, a probability of at least 1e-101", lambda x: 1e-101 <= x < 1)
 
 
 def _positive(name: str, value: float) -> float:
-    return real(name, value, "greater than 0", lambda x: x > 0)
+    return real(name, value, "greater than 0, from 1e-100 to 1e100", lambda x: 1e-100 <= x <= 1e100)
 
 
-def _check_eps(eps: float) -> None:
-    real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+def _checked_eps(eps: float) -> float:
+    return real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
 
 
 def check_length(N: float) -> float:
     """N as it is if infinite, otherwise an integer of at least 1; TypeError or ValueError for anything else."""
-    return N if isinstance(N, float) and math.isinf(N) and N > 0 else integer("N", N, 1, MOST)
+    return math.inf if isinstance(N, float) and math.inf == N else integer("N", N, 1, MOST)
 
 
 def check_p(p: ArrayLike) -> np.ndarray:

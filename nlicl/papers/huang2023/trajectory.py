@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.checks import real
+from ...core.arrays import fitting, frozen, real_array
+from ...core.checks import boolean, choice, function, instance, integer, numbers, real
 from ...core.errors import InvalidValue
+from ...core.memory import check_memory
 
-__all__ = ["KINDS", "Point", "Trajectory"]
+__all__ = ["KINDS", "POINT", "Point", "Trajectory"]
 
 KINDS = ("balanced", "dominant", "under-represented")
+POINT = 600  # bytes of a point, while a trajectory is made
 
 
 class Point(NamedTuple):
@@ -72,6 +75,26 @@ class Trajectory:
     interpolant: Callable[[float], Point] | None = None
     reached: bool | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", choice("kind", self.kind, KINDS))
+        object.__setattr__(self, "K", integer("K", self.K, 2, most=None))
+        (tau,) = fitting({"tau": self.tau}, {"tau": "(T,)"})
+        points = []
+        for name, values in (
+            instance("points", self.points, Point)._asdict().items()
+        ):  # nan where a weight does not exist
+            points.append(real_array(values, f"points.{name}", "(T,)"))
+            if points[-1].shape != tau.shape:
+                raise InvalidValue(f"points.{name} has shape {points[-1].shape}; expected {tau.shape}, that of tau.")
+        object.__setattr__(self, "tau", frozen(np.array(tau)))
+        object.__setattr__(self, "points", Point(*(frozen(np.array(values)) for values in points)))
+        if self.eta is not None:
+            object.__setattr__(self, "eta", real("eta", self.eta, "greater than 0", lambda x: x > 0))
+        if self.interpolant is not None:
+            function("interpolant", self.interpolant, "tau")
+        if self.reached is not None:
+            object.__setattr__(self, "reached", boolean("reached", self.reached))
+
     def at(self, tau: ArrayLike) -> Point:
         """The state anywhere on a gradient flow.
 
@@ -95,15 +118,18 @@ class Trajectory:
                 "this is gradient descent, which has no points between steps; expected a gradient flow. Take A[step], "
                 "L_k[step] and so on."
             )
+        tau = numbers("tau", tau)
+        if not np.size(tau):
+            raise InvalidValue(f"tau has shape {np.shape(tau)}; expected at least one time.")
         if np.ndim(tau):
-            tau = np.asarray(tau)
+            check_memory(f"tau has {tau.size} times, of {POINT} bytes each", POINT * tau.size, "Give fewer.")
             return Point(*np.array([self.at(one) for one in tau.ravel()]).T.reshape(-1, *tau.shape))
         end = self.tau[-1]
         wanted = f"from 0 to {end:.17g}, where the trajectory ends"
         return self.interpolant(real("tau", tau, wanted, lambda tau: 0 <= tau <= end))
 
     def __getattr__(self, name: str) -> Any:
-        if name in Point._fields:
+        if name in Point._fields and "points" in vars(self):  # not while `copy` and `pickle` make one
             return getattr(self.points, name)
         raise AttributeError(f"a Trajectory has no {name!r}; it has tau, {', '.join(Point._fields)}")
 

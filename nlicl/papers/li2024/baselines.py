@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.arrays import as_array
-from ...core.checks import choice, real
+from ...core.checks import choice, integer, numbers, real
+from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import check_memory
 from ...models.transformer.prompts import CodedPrompts, Prompts
 
 __all__ = ["METHODS", "predict", "predictions"]
@@ -45,8 +46,8 @@ def predict(method: str, contexts: ArrayLike, labels: ArrayLike, query: ArrayLik
     labels : array_like (l,)
         Their labels, each -1 or +1.
     query : array_like (d_X,)
-    C : float > 0
-        Weight of the data against the penalty; k-NN has none.
+    C : float
+        Weight of the data against the penalty, from 1e-6 to 1e6; k-NN has none.
 
     Returns
     -------
@@ -56,13 +57,14 @@ def predict(method: str, contexts: ArrayLike, labels: ArrayLike, query: ArrayLik
     Raises
     ------
     ValueError
-        Another method, shapes that do not fit, labels other than -1 and +1, NaN, C <= 0, 3-NN with fewer than 3 contexts.
+        Another method, shapes that do not fit, labels other than -1 and +1, NaN, C out of range, 3-NN with fewer than 3
+        contexts.
     ImportError
         scikit-learn is not installed.
     """
     given = {"contexts": contexts, "labels": labels, "query": query}
-    contexts, labels, query = (as_array(value, name).astype(float) for name, value in given.items())
-    _check(method, contexts, labels, query, C)
+    contexts, labels, query = (np.asarray(numbers(name, value)) for name, value in given.items())
+    C = _check(method, contexts, labels, query, C)
     estimator = _estimator(method, C)
     if np.all(labels == labels[0]):
         return int(labels[0])
@@ -100,8 +102,8 @@ def predictions(
         Dimension of x, the first coordinates of a token.
     q : array_like (d - d_X,), optional
         The label embedding of +1. Needed for `Prompts`, whose contexts carry +q or -q; coded prompts know their labels.
-    C : float > 0
-        Weight of the data against the penalty; k-NN has none.
+    C : float
+        Weight of the data against the penalty, from 1e-6 to 1e6; k-NN has none.
 
     Returns
     -------
@@ -122,32 +124,48 @@ def predictions(
     find no difference.
     """
     if not isinstance(prompts, (CodedPrompts, Prompts)):
-        raise InvalidType(f"prompts is of type {type(prompts).__name__}; expected CodedPrompts or Prompts.")
+        raise InvalidType(f"prompts is of type {kind_of(prompts)}; expected CodedPrompts or Prompts.")
+    if isinstance(prompts, Prompts) and prompts.tokens.dtype.kind != "f":
+        raise InvalidType(f"prompts.tokens has dtype {prompts.tokens.dtype}; expected a real floating dtype.")
+    choice("method", method, METHODS)
+    l, d, at_once = prompts.length, _width(prompts), min(_BLOCK, len(prompts))
+    each = 3 * l * d + (0 if method in _NEIGHBOURS else 6 * l**2)  # numbers: tokens, and products of all of them
+    check_memory(
+        f"length is {l} and d {d}: {method} of {at_once} prompts at once holds {each} numbers for each",
+        8 * each * at_once,
+        "Give shorter prompts, or fewer at once.",
+    )
     answers = []
     for lo in range(0, len(prompts), _BLOCK):
         X, y, x = _taken(prompts[lo : lo + _BLOCK], d_X, q)
-        _check(method, X, y, x, C)
+        C = _check(method, X, y, x, C)
         answers.append(np.where(_scores(method, X, y, x, C) > 0, 1, -1).astype(np.int8))
     return np.concatenate(answers)
+
+
+def _width(prompts: CodedPrompts | Prompts) -> int:
+    return len(prompts.dictionary) if isinstance(prompts, CodedPrompts) else prompts.tokens.shape[2]
 
 
 def _taken(prompts: CodedPrompts | Prompts, d_X: int, q: ArrayLike | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Contexts (B, l, d_X), their labels (B, l), queries (B, d_X)."""
     coded = isinstance(prompts, CodedPrompts)
-    d = len(prompts.dictionary) if isinstance(prompts, CodedPrompts) else prompts.tokens.shape[2]
-    if isinstance(d_X, bool) or not isinstance(d_X, (int, np.integer)) or not 1 <= d_X <= d - (not coded):
-        raise InvalidValue(f"d_X is {d_X!r}; expected the number of a token's coordinates that are x, out of d = {d}.")
+    d = _width(prompts)
+    most = d - (not coded)
+    d_X = integer("d_X", d_X, 1)
+    if d_X > most:
+        raise InvalidValue(f"d_X is {d_X}; expected the number of a token's coordinates that are x, out of d = {d}.")
     if isinstance(prompts, CodedPrompts):
         tokens, labels = prompts.dense().tokens, prompts.sign[:, :-1].astype(float)
     else:
         tokens = prompts.tokens
-        shape = () if q is None else np.shape(q)
+        q = None if q is None else np.asarray(numbers("q", q))
+        shape = () if q is None else q.shape
         if q is None or shape != (d - d_X,):
             raise InvalidValue(
                 f"q has shape {shape}; expected ({d - d_X},), the label embedding of +1: dense prompts show their "
                 "labels as +q or -q."
             )
-        q = as_array(q, "q").astype(float)
         labels = np.sign(tokens[:, :-1, d_X:] @ q)
         if not np.allclose(tokens[:, :-1, d_X:], labels[:, :, None] * q, rtol=1e-4, atol=1e-6):
             raise InvalidValue(
@@ -156,8 +174,8 @@ def _taken(prompts: CodedPrompts | Prompts, d_X: int, q: ArrayLike | None) -> tu
     return np.array(tokens[:, :-1, :d_X], float), labels, np.array(tokens[:, -1, :d_X], float)
 
 
-def _check(method: str, contexts: np.ndarray, labels: np.ndarray, query: np.ndarray, C: float) -> None:
-    """Whether the arguments, of one prompt or of a batch, make sense together."""
+def _check(method: str, contexts: np.ndarray, labels: np.ndarray, query: np.ndarray, C: float) -> float:
+    """C as a float, if the arguments, of one prompt or of a batch, make sense together."""
     choice("method", method, METHODS)
     l = labels.shape[-1] if labels.ndim else 0
     if l < 1 or contexts.shape[:-1] != labels.shape or query.shape != (*contexts.shape[:-2], contexts.shape[-1]):
@@ -171,7 +189,7 @@ def _check(method: str, contexts: np.ndarray, labels: np.ndarray, query: np.ndar
         raise InvalidValue("labels holds other values than -1 and +1; expected one of them for each context.")
     if not (np.isfinite(contexts).all() and np.isfinite(query).all()):
         raise InvalidValue("contexts or query holds NaN or infinity; expected finite numbers.")
-    real("C", C, "greater than 0", lambda x: x > 0)
+    return real("C", C, "greater than 0, from 1e-6 to 1e6", lambda x: 1e-6 <= x <= 1e6)
 
 
 def _scores(method: str, X: np.ndarray, y: np.ndarray, x: np.ndarray, C: float) -> np.ndarray:

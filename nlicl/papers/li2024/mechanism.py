@@ -17,8 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.arrays import as_array, real_array
-from ...core.errors import InvalidType, InvalidValue
+from ...core.arrays import check_finite, fitting, real_array
+from ...core.checks import instance, numbers, real, sound
+from ...core.errors import InvalidValue
+from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import CodedPrompts, Params
 
 __all__ = [
@@ -55,13 +57,10 @@ def same_pattern_attention(attention: np.ndarray, prompts: CodedPrompts) -> np.n
     ValueError
         Attention of other prompts, by its shape.
     """
-    if not isinstance(prompts, CodedPrompts):
-        raise InvalidType(
-            f"prompts is a {type(prompts).__name__}; expected nlicl.CodedPrompts, as problem.sample gives them: "
-            "they say which pattern a token carries."
-        )
-    l = prompts.length
+    where = "as problem.sample gives them: they say which pattern a token carries"
+    l = instance("prompts", prompts, CodedPrompts, where).length
     attention = real_array(attention, "attention", "(B, l)")
+    check_finite(attention, "attention")
     expected = (len(prompts), l + prompts.query_attends)
     if attention.shape != expected:
         raise InvalidValue(
@@ -79,6 +78,7 @@ class Projection(NamedTuple):
     component: np.ndarray | None
 
 
+@sound
 def projection(W: np.ndarray, tokens: ArrayLike, patterns: ArrayLike) -> Projection:
     """Norm of W p, and [pattern/||pattern||; 0]^T W p, the component along the token's own pattern.
 
@@ -100,8 +100,8 @@ def projection(W: np.ndarray, tokens: ArrayLike, patterns: ArrayLike) -> Project
     ValueError
         Shapes that do not fit together, a pattern that is zero.
     """
-    W = real_array(W, "W", "(m_a, d)")
-    tokens, patterns = as_array(tokens, "tokens"), as_array(patterns, "patterns")
+    (W,) = fitting({"W": W}, {"W": "(m_a, d)"})
+    tokens, patterns = np.asarray(numbers("tokens", tokens)), np.asarray(numbers("patterns", patterns))
     d = W.shape[1]
     if tokens.ndim == 0 or tokens.shape[-1] != d:
         raise InvalidValue(f"tokens has shape {tokens.shape}; expected (..., {d}), as W has shape {W.shape}.")
@@ -145,6 +145,7 @@ class Neurons(NamedTuple):
     label_angle: np.ndarray
 
 
+@sound
 def neurons(params: Params, mu_bar: np.ndarray, q: np.ndarray) -> Neurons:
     """Magnitudes and directions of the neurons.
 
@@ -165,7 +166,8 @@ def neurons(params: Params, mu_bar: np.ndarray, q: np.ndarray) -> Neurons:
     ValueError
         Lengths that do not add up to d, a direction that is zero.
     """
-    mu_bar, q = real_array(mu_bar, "mu_bar", "(d_X,)"), real_array(q, "q", "(d_Y,)")
+    params = real_params(params)
+    mu_bar, q = fitting({"mu_bar": mu_bar, "q": q}, {"mu_bar": "(d_X,)", "q": "(d_Y,)"})
     rows = params.W_O @ params.W_V
     if len(mu_bar) + len(q) != rows.shape[1]:
         raise InvalidValue(
@@ -211,15 +213,17 @@ def lucky_neurons(
     ValueError
         Shapes that do not fit together, labels of one kind only, a share out of range.
     """
-    preactivation, labels = real_array(preactivation, "preactivation", "(B, m)"), as_array(labels, "labels")
+    params = real_params(params)
+    preactivation = real_array(preactivation, "preactivation", "(B, m)")
+    check_finite(preactivation, "preactivation")
+    labels = np.asarray(numbers("labels", labels))
     m = len(params.a)
     if preactivation.shape[1] != m or labels.shape != preactivation.shape[:1]:
         raise InvalidValue(
             f"preactivation has shape {preactivation.shape} and labels {labels.shape}; expected (B, m) and (B,) with "
             f"m = {m}, as params.a has shape {params.a.shape}."
         )
-    if not 0 < share <= 1:
-        raise InvalidValue(f"share is {share}; expected a share of the prompts, above 0 and at most 1.")
+    share = real("share", share, "above 0 and at most 1, a share of the prompts", lambda x: 0 < x <= 1)
     if not (np.any(labels > 0) and np.any(labels < 0)):
         raise InvalidValue(
             f"labels holds {np.unique(labels).tolist()} only; expected both -1 and +1. Give more prompts."
@@ -230,6 +234,7 @@ def lucky_neurons(
     return W, U
 
 
+@sound
 def pattern_block(W: np.ndarray, patterns: np.ndarray) -> np.ndarray:
     """W in the basis of the patterns: entry (i, j) is mu_i^T W mu_j / (||mu_i|| ||mu_j||), on the first d_X coordinates.
 
@@ -249,7 +254,7 @@ def pattern_block(W: np.ndarray, patterns: np.ndarray) -> np.ndarray:
     ValueError
         W that is not square, patterns longer than it, a pattern that is zero.
     """
-    W, patterns = real_array(W, "W", "(d, d)"), real_array(patterns, "patterns", "(M, d_X)")
+    W, patterns = fitting({"W": W, "patterns": patterns}, {"W": "(rows, d)", "patterns": "(M, d_X)"})
     d_X = patterns.shape[1]
     if W.shape[0] != W.shape[1]:
         raise InvalidValue(
@@ -261,6 +266,7 @@ def pattern_block(W: np.ndarray, patterns: np.ndarray) -> np.ndarray:
     return unit @ W[:d_X, :d_X] @ unit.T
 
 
+@sound
 def drift(W: np.ndarray, start: np.ndarray, direction: np.ndarray) -> float:
     """How far W x has moved from where it started, x = [direction; 0]: ||(W - W_0) x|| / ||W_0 x||.
 
@@ -282,8 +288,9 @@ def drift(W: np.ndarray, start: np.ndarray, direction: np.ndarray) -> float:
     ValueError
         Shapes that do not fit together, W_0 x = 0.
     """
-    W, start = real_array(W, "W", "(m_a, d)"), real_array(start, "start", "(m_a, d)")
-    direction = real_array(direction, "direction", "(d_X,)")
+    shapes = {"W": "(m_a, d)", "direction": "(d_X,)"}
+    W, direction = fitting({"W": W, "direction": direction}, shapes)
+    (start,) = fitting({"start": start}, {"start": "(m_a, d)"})
     if W.shape != start.shape:
         raise InvalidValue(f"W has shape {W.shape} and start {start.shape}; expected the same matrix at two times.")
     d_X = len(direction)

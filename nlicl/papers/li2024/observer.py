@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.checks import instance, integer
+from ...core.memory import check_memory
 from ...core.seeds import Li2024Test, for_test
 from ...models.front import forward
 from ...models.transformer.prompts import Params
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from .problem import Problem
 
 __all__ = ["Observer"]
+
+_TOKEN = 26  # bytes of a token that is kept, and of its attention
 
 
 class Observer:
@@ -49,7 +53,15 @@ class Observer:
     def __init__(
         self, problem: "Problem", n: int = 2000, seed: int = 0, *, S_1: float = 1.2, alpha: float = 0.8
     ) -> None:
-        self.problem = problem
+        from .problem import Problem  # which has this observer
+
+        self.problem = instance("problem", problem, Problem)
+        tokens = integer("n", n, 1) * (problem.length + 1)
+        check_memory(
+            f"n is {n} with length {problem.length}: up to three tests of {tokens} tokens hold {_TOKEN} bytes for each",
+            3 * _TOKEN * tokens,
+            "Lower n or length.",
+        )
         draws = {"train": lambda s: problem.sample(n, seed=s, tasks="train")}
         if len(problem.training_tasks) < len(problem.tasks("all")):
             draws["unseen"] = lambda s: problem.sample(n, seed=s, tasks="unseen")

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ... import devices
-from ...core.checks import boolean, choice, integer, magnitude, numbers, real
+from ...core.checks import boolean, choice, floating, integer, magnitude, numbers, real
 from ...core.describe import short
 from ...core.errors import InvalidValue
 from ...core.memory import check_draw, check_memory
 from ...core.seeds import Li2024, Seed, generator, key
 from ...models.transformer.prompts import CodedPrompts, Params
-from ..problem import marked_settings
+from ..problem import keep, marked_settings
 from . import patterns
 from .observer import Observer
 from .sampling import SAMPLINGS, Codes, draw
@@ -33,7 +33,7 @@ MARKS = {
     "query_attends": "paper",
     "training_tasks": "recalled",
 }
-_TOKEN, _PAIR = 50, 120  # bytes at most: of a token while prompts are drawn, of a task
+_TOKEN, _PLACE, _PROMPT, _PAIR = 34, 16, 34, 120  # bytes: of a token, its place and a prompt, while drawn, of a task
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,17 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name, least in {"M1": 2, "M2": 1, "d_X": 1, "d_Y": 1, "length": 1, "m": 1, "batch": 1, "steps": 0}.items():
-            integer(name, getattr(self, name), least)
+            keep(self, name, integer(name, getattr(self, name), least))
         for name in ("m_a", "m_b"):
             if getattr(self, name) is not None:
-                integer(name, getattr(self, name), 1)
+                keep(self, name, integer(name, getattr(self, name), 1))
         for name in ("beta", "delta", "learning_rate"):
-            magnitude(name, getattr(self, name))
+            keep(self, name, magnitude(name, getattr(self, name)))
         for name in ("K", "xi"):
-            magnitude(name, getattr(self, name), zero=True)
-        _check_alpha(self.alpha, self.M1)
-        boolean("query_attends", self.query_attends)
-        choice("a_scale", self.a_scale, ("2/m", "1/sqrt(m)"))
+            keep(self, name, magnitude(name, getattr(self, name), zero=True))
+        keep(self, "alpha", _checked_alpha(self.alpha, self.M1))
+        keep(self, "query_attends", boolean("query_attends", self.query_attends))
+        keep(self, "a_scale", choice("a_scale", self.a_scale, ("2/m", "1/sqrt(m)")))
         if self.coefficients is not None:
             object.__setattr__(self, "coefficients", patterns.checked_coefficients(self.coefficients, self.M1))
         basis = self._basis_size
@@ -123,7 +123,7 @@ class Problem:
         check_memory(
             f"d_X is {self.d_X}, d_Y {self.d_Y}, M1 {self.M1} and M2 {self.M2}: the dictionary is of shape "
             f"({self.d}, {basis + self.M2 + 1}), and there are M1 (M1 - 1) tasks",
-            8 * self.d * (basis + self.M2 + 1) + _PAIR * self.M1**2, "Lower them.",
+            16 * self.d * (basis + self.M2 + 1) + _PAIR * self.M1**2, "Lower them.",
         )  # fmt: skip
         if self.training_tasks is None:
             tasks = cyclic_tasks(self.M1) if self.coefficients is None else ()
@@ -257,13 +257,10 @@ class Problem:
         ValueError, TypeError
             Settings out of range, named.
         """
-        length = self.length if length is None else length
-        alpha = self.alpha if alpha is None else alpha
-        integer("n", n, 1)
-        integer("length", length, 1)
-        _check_alpha(alpha, self.M1)
-        choice("sampling", sampling, SAMPLINGS)
-        check_draw(n, length, _TOKEN)
+        n, length = integer("n", n, 1), integer("length", self.length if length is None else length, 1)
+        alpha = _checked_alpha(self.alpha if alpha is None else alpha, self.M1)
+        sampling = choice("sampling", sampling, SAMPLINGS)
+        check_draw(n, length, _TOKEN + _PLACE * (sampling == "at-least") + _PROMPT // (length + 1))
         pairs = self._usual_tasks if tasks is None else np.array(self.tasks(tasks))
         codes = draw(generator(Li2024.PROMPTS, seed), n, length, alpha, pairs, self.M1, self.M2, self.K, sampling)
         return CodedPrompts.unchecked(self._dictionary, *codes, self.query_attends)
@@ -288,8 +285,8 @@ class Problem:
         nlicl.devices.Unavailable
             No GPU, or no package numba-cuda.
         """
-        integer("n", n, 1)
-        settings = (n, self.length, self.alpha, self.M1, self.M2, self.K, np.dtype(dtype))
+        n, dtype = integer("n", n, 1), floating("dtype", dtype)
+        settings = (n, self.length, self.alpha, self.M1, self.M2, self.K, dtype)
         sampler = devices.kernels().Sampler(self._usual_tasks, *settings)
         E = devices.place(self._dictionary.astype(dtype))
         return lambda seed: CodedPrompts.unchecked(
@@ -322,7 +319,7 @@ class Problem:
         m, m_a, m_b = integer("m", m, 1), integer("m_a", m_a, 1), integer("m_b", m_b, 1)
         check_memory(
             f"m is {m}, m_a {m_a} and m_b {m_b}: W_Q, W_K and W_V have {2 * m_a + m_b} rows of d = {self.d}, W_O {m} of {m_b}",
-            8 * ((2 * m_a + m_b) * self.d + 2 * m * m_b), "Lower them.",
+            8 * ((2 * m_a + m_b) * self.d + m * m_b + max(m_b * self.d, m * m_b, 3 * m)), "Lower them.",
         )  # fmt: skip
         rng = generator(Li2024.PARAMETERS, seed)
         W_Q = self.delta * np.eye(m_a, self.d)
@@ -390,10 +387,11 @@ class Problem:
         )
 
 
-def _check_alpha(alpha: float, M1: int) -> None:
-    real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
+def _checked_alpha(alpha: float, M1: int) -> float:
+    alpha = real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
     if M1 == 2 and alpha != 1:
         raise InvalidValue(f"alpha is {alpha} with M1 = 2: there is no other pattern for the rest. Expected alpha = 1.")
+    return alpha
 
 
 sibling = Problem(beta=3.0, xi=0.01, a_scale="1/sqrt(m)", learning_rate=0.1, steps=1000)

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...core.arrays import as_array
-from ...core.checks import choice, integers, real
+from ...core.checks import choice, integer, integers, real, sound
 from ...core.errors import InvalidValue
+from ...core.memory import check_memory
 from ...core.seeds import Li2024, Seed, generator
-from ...models.front import forward
-from ...models.transformer.checks import check_params
+from ...models.front import check_batch, forward
+from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import CodedPrompts, Params, Prompts
 
 __all__ = ["ORDERS", "PruningCurve", "curve", "number_removed", "order", "prune", "scores", "small_neurons"]
@@ -45,8 +46,7 @@ def order(params: Params, how: str = "magnitude", seed: Seed = 0) -> np.ndarray:
     ValueError, TypeError
         Another `how`; a seed that is no integer of at least 0.
     """
-    norm = _norms(params)
-    choice("how", how, ORDERS)
+    norm, how = _norms(params), choice("how", how, ORDERS)
     if how == "magnitude":
         return np.argsort(norm, kind="stable")
     if how == "largest":
@@ -54,14 +54,17 @@ def order(params: Params, how: str = "magnitude", seed: Seed = 0) -> np.ndarray:
     return generator(Li2024.ORDER, seed).permutation(len(norm))
 
 
+@sound
 def _norms(params: Params) -> np.ndarray:
     """||W_O(i,.)|| (m,)."""
-    return np.linalg.norm(check_params(params).W_O, axis=1)
+    return np.linalg.norm(real_params(params).W_O, axis=1)
 
 
 def number_removed(fraction: float, m: int) -> int:
     """round(fraction m), halves to the even number: how many of m neurons a pruned fraction in [0, 1] is."""
-    return round(real("fraction", fraction, "from 0 to 1, a share of the neurons", lambda x: 0 <= x <= 1) * m)
+    return round(
+        real("fraction", fraction, "from 0 to 1, a share of the neurons", lambda x: 0 <= x <= 1) * integer("m", m, 0)
+    )
 
 
 def prune(params: Params, neurons: ArrayLike) -> Params:
@@ -83,14 +86,14 @@ def prune(params: Params, neurons: ArrayLike) -> Params:
     ValueError
         A mask of another length, a number that is no neuron.
     """
-    m = len(check_params(params).a)
+    params = real_params(params)
+    m, W_O = len(params.a), np.array(params.W_O)
     neurons = as_array(neurons, "neurons")
     if neurons.dtype.kind == "b":
         if neurons.shape != (m,):
             raise InvalidValue(f"neurons is a mask of shape {neurons.shape}; expected ({m},), one entry a neuron.")
     else:
         neurons = integers("neurons", neurons, 0, m - 1, "m - 1")
-    W_O = np.array(params.W_O)
     W_O[neurons] = 0
     return params._replace(W_O=W_O)
 
@@ -111,7 +114,7 @@ def small_neurons(params: Params, threshold: float = 0.5) -> np.ndarray:
     -------
     ndarray of bool (m,)
     """
-    real("threshold", threshold, "greater than 0, a factor of the median norm", lambda x: x > 0)
+    threshold = real("threshold", threshold, "greater than 0, a factor of the median norm", lambda x: x > 0)
     norm = _norms(params)
     return norm < threshold * np.median(norm)
 
@@ -140,7 +143,15 @@ def scores(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, 
     TypeError, ValueError
         As `nlicl.forward`; neurons that are no permutation, counts out of range.
     """
-    m = len(check_params(params).a)
+    return _scores(params, prompts, neurons, counts, 1)
+
+
+def _scores(
+    params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, counts: ArrayLike, arrays: int
+) -> np.ndarray:
+    """`scores`, of whose size so many arrays are needed in all."""
+    a = real_params(params).a
+    m = len(a)
     neurons = integers("neurons", neurons, 0, m - 1, "m - 1")
     if not np.array_equal(np.sort(neurons), np.arange(m)):
         raise InvalidValue(
@@ -148,8 +159,15 @@ def scores(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, 
             f"of 0 to m - 1 = {m - 1}. Take it from nlicl.papers.li2024.pruning.order(params, ...)."
         )
     counts = integers("counts", counts, 0, m, "m")
+    check_batch(prompts)
+    B = len(prompts)
+    check_memory(
+        f"m is {m}, with {B} prompts and {len(counts)} counts: there is a score for every prompt and number of neurons",
+        8 * B * (6 * m + arrays * len(counts)),
+        "Give fewer prompts or counts.",
+    )
     u = forward(params, prompts).preactivation
-    summands = (np.asarray(params.a) * np.maximum(u, 0)).T[neurons]  # a_i relu(u_i), rows in the order they go
+    summands = (a * np.maximum(u, 0)).T[neurons]  # a_i relu(u_i), rows in the order they go
     F = np.zeros((m + 1, summands.shape[1]), summands.dtype)
     F[:m] = np.cumsum(summands[::-1], axis=0)[::-1]  # row k: what is left without the first k
     return F[counts]
@@ -182,6 +200,7 @@ def curve(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, c
     PruningCurve
         float64.
     """
-    margin = scores(params, prompts, neurons, counts) * prompts.labels  # zF
+    counts = as_array(counts, "counts")
+    margin = _scores(params, prompts, neurons, counts, 4) * prompts.labels  # zF
     hinge = np.maximum(0, np.subtract(1, margin, dtype=np.float64)).mean(axis=1)  # 1 - zF in float32 rounds zF away
     return PruningCurve(np.array(counts), hinge, (margin <= 0).mean(axis=1))

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ....core.checks import numbers, real
 from ....core.errors import InvalidInput, InvalidType, InvalidValue
+from ....core.memory import check_memory
 from ....models.front import forward
 from ....models.transformer.prompts import CodedPrompts
 from ....papers import li2024
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 SIZES = ("M1", "M2", "d_X", "K", "alpha", "beta", "length", "m", "learning_rate")
+QUICK_TEST, TEST, TOKEN = 1000, 4000, 50  # prompts that a theorem is tested on at most, and bytes of a token of theirs
 TESTS: dict[str, Any] = {"alpha_test": 0.8, "length_test": 20}
 OUT_OF_DOMAIN: dict[str, Any] = {"S_1": 1.1, "K_test": 0.5, "M1_test": 3}
 MARGIN = 2.0  # hinge of a wrong answer given with margin 1
@@ -145,6 +147,9 @@ def check_tests(options: Options, found: li2024.Problem, theorem: str = "Theorem
         tested.sample(1, length=options["length_test"], alpha=options["alpha_test"])
     except InvalidInput as error:
         raise type(error)(f"alpha_test, length_test: {error}") from None
+    most = QUICK_TEST if options["quick"] else TEST
+    tokens = most * (options["length_test"] + 1)
+    check_memory(f"length_test is {options['length_test']}: {most} prompts to test on", TOKEN * tokens, "Lower it.")
     if options["length_test"] * options["alpha_test"] < 1:
         raise InvalidValue(
             f"length_test is {options['length_test']}; {theorem} asks for l_ts >= 1/alpha' = {1 / options['alpha_test']:g} "

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ....core.arrays import as_array
-from ....core.checks import integer, numbers
-from ....core.errors import InvalidValue
-from .checks import Numbers, finite, fraction, not_negative, positive
-from .matching import attention_law
+from ....core.arrays import as_array, given
+from ....core.checks import choice, integer, numbers
+from ....core.describe import short
+from ....core.errors import InvalidType, InvalidValue, NotFinite
+from ....core.memory import check_memory
+from .checks import Numbers, finite, fraction, not_negative, positive, together
+from .matching import RULES, attention_law
 
 __all__ = [
     "Early",
@@ -66,9 +68,13 @@ def early_quantities(r: np.ndarray, o_c: np.ndarray, o_d: np.ndarray, beta: Numb
             f"r, o_c and o_d have shapes {r.shape}, {o_c.shape} and {o_d.shape}; expected (..., m), one m for all."
         )
     beta = finite("beta", beta)
+    if 0 in (r.size, o_c.size, o_d.size):
+        raise InvalidValue(f"r has shape {r.shape} and o_c {o_c.shape}; expected (..., m) with every size at least 1.")
+    together(r=r[..., 0], o_c=o_c[..., 0], o_d=o_d[..., 0], beta=beta)
     active = o_c > 0
     zeta = r * active
-    return Early(np.vecdot(zeta, o_d), np.sum(active, axis=-1), beta * np.sqrt(np.vecdot(zeta, zeta)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return Early(np.vecdot(zeta, o_d), np.sum(active, axis=-1), beta * np.sqrt(np.vecdot(zeta, zeta)))
 
 
 def early_rate(
@@ -92,7 +98,9 @@ def early_rate(
     -------
     float
     """
-    rate = positive("norm_d", norm_d) * positive("norm_b", norm_b) ** 2 / (2 * integer("concepts", concepts, 1))
+    norm_b, norm_d = positive("norm_b", norm_b), positive("norm_d", norm_d)
+    together(norm_b=norm_b, norm_d=norm_d)
+    rate = norm_d * norm_b**2 / (2 * integer("concepts", concepts, 1))
     return rate * _moments(length, match)[0]
 
 
@@ -114,7 +122,9 @@ def early_source(
     -------
     float or ndarray
     """
-    share = _active_share(m_plus, width) * positive("norm_d", norm_d) / (2 * integer("concepts", concepts, 1))
+    share, norm_d = _active_share(m_plus, width), positive("norm_d", norm_d)
+    together(m_plus=share, norm_d=norm_d)
+    share = share * norm_d / (2 * integer("concepts", concepts, 1))
     return share * _moments(length, match)[1]
 
 
@@ -153,7 +163,10 @@ def early_flow(
             f"etas is {etas}; expected one step size a step, (T,). For constant ones: numpy.full(T, {etas})."
         )
     lam = not_negative("weight_decay", weight_decay)
-    shape = np.broadcast_shapes(*map(np.shape, (R, X, k_0, lam, source)), etas.shape[1:])
+    each = etas[0] if len(etas) else np.zeros(etas.shape[1:])
+    shape = together(R=R, X=X, k_0=k_0, weight_decay=lam, source=source, etas=each)
+    T, runs = len(etas), math.prod(shape)
+    check_memory(f"etas has {T} steps, of {runs} runs: R and X are kept", 18 * (T + 1) * runs, "Give fewer.")
     path = np.empty((2, len(etas) + 1, *shape))
     path[0, 0], path[1, 0] = R, X
     with np.errstate(over="ignore", invalid="ignore"):
@@ -178,8 +191,13 @@ def invariant(R: Numbers, X: Numbers, decayed: Numbers = 1.0) -> Numbers:
     -------
     float or ndarray
     """
-    R, X = finite("R", R), finite("X", X)
-    return (R - X) * (R + X) / positive("decayed", decayed) ** 2
+    R, X, decayed = finite("R", R), finite("X", X), positive("decayed", decayed)
+    together(R=R, X=X, decayed=decayed)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = (R - X) * (R + X) / decayed**2
+    if not np.isfinite(found).all():
+        raise NotFinite("the invariant is not finite: R^2 or X^2, over decayed^2, overflows. Expected smaller numbers.")
+    return found
 
 
 def escape_time(R_0: Numbers, X_0: Numbers, k_0: Numbers) -> Numbers:
@@ -200,18 +218,20 @@ def escape_time(R_0: Numbers, X_0: Numbers, k_0: Numbers) -> Numbers:
     float or ndarray
         Above 0; inf for never.
     """
-    R_0, X_0 = finite("R_0", R_0), not_negative("X_0", X_0)
-    R_0, X_0, k_0 = np.broadcast_arrays(R_0, X_0, positive("k_0", k_0))
-    c = np.sqrt(np.abs(invariant(R_0, X_0)))
-    T_b = np.full(c.shape, np.inf)
-    circular = np.abs(R_0) < X_0
-    T_b[circular] = np.arctan2(c, R_0)[circular] / c[circular]  # pi/2 - arctan(R_0/c)
-    equal = (R_0 == X_0) & (X_0 > 0)
-    T_b[equal] = 1 / R_0[equal]
-    above = (R_0 > X_0) & (X_0 > 0)
-    R, X, c = R_0[above], X_0[above], c[above]
-    T_b[above] = np.log1p((R - X + c) / X) / c  # artanh(c/R_0), also for c/R_0 = 1 in rounding
-    return (T_b / k_0)[()]
+    R_0, X_0, k_0 = finite("R_0", R_0), not_negative("X_0", X_0), positive("k_0", k_0)
+    together(R_0=R_0, X_0=X_0, k_0=k_0)
+    R_0, X_0, k_0 = np.broadcast_arrays(R_0, X_0, k_0)
+    with np.errstate(over="ignore", under="ignore"):  # later than any number is never
+        c = np.sqrt(np.abs(invariant(R_0, X_0)))
+        T_b = np.full(c.shape, np.inf)
+        circular = np.abs(R_0) < X_0
+        T_b[circular] = np.arctan2(c, R_0)[circular] / c[circular]  # pi/2 - arctan(R_0/c)
+        equal = (R_0 == X_0) & (X_0 > 0)
+        T_b[equal] = 1 / R_0[equal]
+        above = (R_0 > X_0) & (X_0 > 0)
+        R, X, c = R_0[above], X_0[above], c[above]
+        T_b[above] = np.log1p((R - X + c) / X) / c  # artanh(c/R_0), also for c/R_0 = 1 in rounding
+        return (T_b / k_0)[()]
 
 
 def succeeds(R_0: Numbers, X_0: Numbers, k_0: Numbers, weight_decay: Numbers = 0.0) -> np.bool_ | np.ndarray:
@@ -232,8 +252,11 @@ def succeeds(R_0: Numbers, X_0: Numbers, k_0: Numbers, weight_decay: Numbers = 0
     bool or ndarray of bool
     """
     weight_decay = np.asarray(not_negative("weight_decay", weight_decay))
-    horizon = np.divide(1.0, weight_decay, out=np.full(weight_decay.shape, np.inf), where=weight_decay > 0)
-    return escape_time(R_0, X_0, k_0) < horizon
+    with np.errstate(over="ignore"):
+        horizon = np.divide(1.0, weight_decay, out=np.full(weight_decay.shape, np.inf), where=weight_decay > 0)
+    T_b = escape_time(R_0, X_0, k_0)
+    together(R_0=T_b, weight_decay=weight_decay)
+    return T_b < horizon
 
 
 def lambda_star(
@@ -260,8 +283,10 @@ def lambda_star(
     float or ndarray
     """
     width = integer("width", width, 1)
-    X_0 = positive("sigma_0", sigma_0) * np.sqrt(_active_share(width / 2 if m_plus is None else m_plus, width))
-    return 2 * early_rate(norm_b, norm_d, concepts) * X_0 / np.pi
+    sigma_0, share = positive("sigma_0", sigma_0), _active_share(width / 2 if m_plus is None else m_plus, width)
+    rate = early_rate(norm_b, norm_d, concepts)
+    together(sigma_0=sigma_0, m_plus=share, norms=rate)
+    return 2 * rate * (sigma_0 * np.sqrt(share)) / np.pi
 
 
 def failure_probability(sigma_0: Numbers, sigma_1: Numbers) -> Numbers:
@@ -276,8 +301,12 @@ def failure_probability(sigma_0: Numbers, sigma_1: Numbers) -> Numbers:
     -------
     float or ndarray
     """
+    sigma_0, sigma_1 = (
+        numbers(name, x, "above 0", lambda x: x > 0) for name, x in (("sigma_0", sigma_0), ("sigma_1", sigma_1))
+    )
+    together(sigma_0=sigma_0, sigma_1=sigma_1)
     with np.errstate(over="ignore"):
-        sigmas = np.divide(positive("sigma_0", sigma_0), positive("sigma_1", sigma_1))
+        sigmas = np.divide(sigma_0, sigma_1)
     return 0.5 * np.vectorize(math.erfc, otypes=[float])(sigmas / math.sqrt(2))[()]
 
 
@@ -301,12 +330,20 @@ def escape_step(T_b: Numbers, weight_decay: Numbers, step_offset: Numbers) -> Nu
     -------
     float or ndarray
     """
-    T_b = as_array(T_b, "T_b").astype(float)
+    array = as_array(T_b, "T_b")
+    if array.dtype.kind not in "fiu":
+        raise InvalidType(f"T_b {given(T_b, array)}; expected numbers above 0, inf for never, as escape_time gives.")
+    with np.errstate(over="ignore"):  # a long double
+        T_b = array.astype(float)
     if not (T_b > 0).all():
-        raise InvalidValue(f"T_b is {T_b}; expected numbers above 0, inf for never, as escape_time gives.")
-    left = 1 - positive("weight_decay", weight_decay) * T_b
-    with np.errstate(divide="ignore"):
-        return (positive("step_offset", step_offset) * (np.maximum(left, 0) ** -0.5 - 1))[()]
+        raise InvalidValue(
+            f"T_b is {short(T_b.tolist())}; expected numbers above 0, inf for never, as escape_time gives."
+        )
+    weight_decay, step_offset = positive("weight_decay", weight_decay), positive("step_offset", step_offset)
+    together(T_b=T_b, weight_decay=weight_decay, step_offset=step_offset)
+    with np.errstate(divide="ignore", over="ignore"):
+        left = 1 - weight_decay * T_b
+        return (step_offset * (np.maximum(left, 0) ** -0.5 - 1))[()]
 
 
 def _active_share(m_plus: Numbers, width: int) -> Any:
@@ -317,6 +354,7 @@ def _active_share(m_plus: Numbers, width: int) -> Any:
 
 def _moments(length: int | None, match: str) -> tuple[float, float]:
     """E[4 attn_+ attn_-] and E[2 attn_+ - 1] at W = 0."""
+    match = choice("match", match, RULES)
     if match == "balanced" and length is None:
         return 1.0, 0.0
     attn_plus, probabilities = attention_law(integer("length", length, 1), match)

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ....core.checks import integer, numbers
-from .checks import Numbers, fraction, not_negative, positive
+from ....core.checks import integer, real
+from ....core.memory import check_memory
+from .checks import Numbers, fraction, not_negative, positive, together
 
 __all__ = ["Norms", "decay", "needed_step_offset", "norms", "step_sizes"]
 
@@ -33,7 +34,7 @@ def norms(norm_x: float, norm_y: float, kappa_x: float, kappa_y: float) -> Norms
     -------
     Norms
     """
-    lengths = (positive("norm_x", norm_x), positive("norm_y", norm_y))
+    lengths = (_length("norm_x", norm_x), _length("norm_y", norm_y))
     cosines = (fraction("kappa_x", kappa_x), fraction("kappa_y", kappa_y))
     return Norms(
         *(
@@ -42,6 +43,10 @@ def norms(norm_x: float, norm_y: float, kappa_x: float, kappa_y: float) -> Norms
             for sign in (1, -1)
         )
     )
+
+
+def _length(name: str, value: float) -> float:
+    return real(name, value, "above 0, from 1e-150 to 1e300", lambda x: 1e-150 <= x <= 1e300)
 
 
 def step_sizes(steps: int, weight_decay: Numbers, step_offset: float) -> np.ndarray:
@@ -61,7 +66,10 @@ def step_sizes(steps: int, weight_decay: Numbers, step_offset: float) -> np.ndar
         Time first, then the axes of `weight_decay`.
     """
     steps = integer("steps", steps, 0)
-    weight_decay, step_offset = positive("weight_decay", weight_decay), positive("step_offset", step_offset)
+    weight_decay = positive("weight_decay", weight_decay)
+    step_offset = real("step_offset", step_offset, "above 0, from 1e-100 to 1e100", lambda x: 1e-100 <= x <= 1e100)
+    size = steps * np.size(weight_decay)
+    check_memory(f"steps is {steps}: there are {size} step sizes", 16 * (size + steps), "Lower it.")
     return 2 / np.multiply.outer(step_offset + np.arange(steps), weight_decay)
 
 
@@ -82,7 +90,9 @@ def decay(steps: Numbers, step_offset: float) -> Numbers:
     float or ndarray
     """
     T = not_negative("steps", steps)
-    gamma = numbers("step_offset", step_offset, "above 2: below it a step overshoots 0", lambda x: x > 2)
+    gamma = real(
+        "step_offset", step_offset, "above 2, at most 1e100: below 2 a step overshoots 0", lambda x: 2 < x <= 1e100
+    )
     return (gamma - 1) / (gamma + T - 1) * ((gamma - 2) / (gamma + T - 2))
 
 
@@ -100,5 +110,8 @@ def needed_step_offset(norm_c: Numbers, weight_decay: Numbers, width: int, sigma
     -------
     float or ndarray
     """
-    lengths = positive("norm_c", norm_c) / positive("sigma_1", sigma_1)
-    return lengths / (positive("weight_decay", weight_decay) * integer("width", width, 1))
+    norm_c, sigma_1, weight_decay = (
+        positive(name, x) for name, x in (("norm_c", norm_c), ("sigma_1", sigma_1), ("weight_decay", weight_decay))
+    )
+    together(norm_c=norm_c, sigma_1=sigma_1, weight_decay=weight_decay)
+    return norm_c / sigma_1 / (weight_decay * integer("width", width, 1))

@@ -4,14 +4,16 @@ import math
 
 import numpy as np
 
-from ....core.checks import integer, real
+from ....core.checks import choice, integer, real
 from ....core.errors import InvalidValue
+from ....core.memory import check_memory
 from ..closed import sigmoid
 
 __all__ = ["RULES", "attention_law", "floor_error", "initial_attention", "match_law"]
 
 RULES = ("at-least-one", "balanced", "iid", "conditioned")
 """What decides n_+, the number of demonstrations that have the query's sign: see `match_law`."""
+_LONGEST = 10**6  # demonstrations with independent signs
 _SATURATED = 1e300  # a product beyond which attention does not change any more
 
 
@@ -21,7 +23,7 @@ def match_law(length: int, match: str) -> np.ndarray:
     Parameters
     ----------
     length : int
-        L, at least 1.
+        L, at least 1; at most 10**6 unless match is "balanced", as all is summed exactly.
     match : {"at-least-one", "balanced", "iid", "conditioned"}
         "iid": independent fair signs. "at-least-one": the same, and if none matches, one of them drawn uniformly is turned:
         P(n_+ = 1) = (L+1)/2^L. "conditioned": independent signs given that one matches. "balanced": n_+ = L/2, L even.
@@ -30,22 +32,38 @@ def match_law(length: int, match: str) -> np.ndarray:
     -------
     ndarray (L+1,)
     """
-    L = integer("length", length, 1)
+    L, match = integer("length", length, 1), choice("match", match, RULES)
+    check_memory(f"length is {L}: so many are the values of n_+", 40 * L, "Lower it.")
     if match == "balanced":
         if L % 2:
             raise InvalidValue(
                 f"length is {L} with match 'balanced'; expected an even number: half of the signs are +1."
             )
         return (np.arange(L + 1) == L // 2).astype(float)
-    law = np.array([math.comb(L, j) / 2**L for j in range(L + 1)])
+    law = _binomial(L)
     if match == "at-least-one":
         law[1] += law[0]
         law[0] = 0
     elif match == "conditioned":
         law[0] = 0
         law /= law.sum()
-    elif match != "iid":
-        raise InvalidValue(f"match is {match!r}; expected one of {', '.join(map(repr, RULES))}.")
+    return law
+
+
+def _binomial(L: int) -> np.ndarray:
+    """C(L, j)/2^L, j = 0 .. L, each rounded once. From the middle outwards, until what is left rounds to 0."""
+    if L > _LONGEST:
+        raise InvalidValue(
+            f"length is {L}; expected at most {_LONGEST} unless match is 'balanced': binomial coefficients are exact, and "
+            "larger ones take minutes. Lower it."
+        )
+    law = np.zeros(L + 1)
+    all_signs, j = 2**L, L // 2
+    coefficient = math.comb(L, j)
+    while j >= 0 and (share := coefficient / all_signs) > 0:
+        law[j] = law[L - j] = share
+        coefficient = coefficient * j // (L - j + 1)
+        j -= 1
     return law
 
 
