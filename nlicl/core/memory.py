@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .errors import InvalidValue
 
-__all__ = ["check_count", "check_draw", "check_memory", "check_tokens", "fitting_processes", "share_memory"]
+__all__ = ["check_count", "check_draw", "check_memory", "check_tokens", "fitting_processes", "share_memory", "shared_memory"]
 
 _MiB, _GiB = 2**20, 2**30
 _ADDRESSABLE = 2**47  # bytes: more than a process can have, where the system does not say what there is
@@ -60,8 +60,13 @@ def share_memory(processes: int) -> None:
 
 def fitting_processes(each: int) -> int:
     """How many processes of so many bytes fit into memory, at least 1."""
+    return max(1, shared_memory() // each)
+
+
+def shared_memory() -> int:
+    """Bytes that this process and its children may take together."""
     total = _memory() or _ADDRESSABLE
-    return max(1, min([total, *(limit.left for limit in _limits(Path("/")) if limit.shared)]) // each)
+    return min([total, *(limit.left for limit in _limits(Path("/")) if limit.shared)])
 
 
 def _together() -> str:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
+from ...core.memory import shared_memory
 from .channel import Link
 
 __all__ = ["TOO_MANY", "guard"]
@@ -23,7 +24,7 @@ __all__ = ["TOO_MANY", "guard"]
 TOO_MANY = b"too many"
 MOST = 256  # processes that a child may have
 LOOKS = 0.2  # seconds between two counts of them
-MEMORY = 8 * 2**30  # bytes that the child may take on top of what it starts with
+MEMORY = 8 * 2**30  # bytes that the child may take on top of what it starts with, or half of what there is
 FILE = 2**30  # bytes of a file that it writes
 _SUBREAPER, _DEATH_SIGNAL = 36, 1  # prctl's numbers
 
@@ -186,4 +187,4 @@ def _limit() -> None:
     with suppress(OSError, ValueError, IndexError):
         with open("/proc/self/statm", "rb") as file:
             data = int(file.read().split()[5]) * resource.getpagesize()
-        at_most(resource.RLIMIT_DATA, data + MEMORY)
+        at_most(resource.RLIMIT_DATA, data + min(MEMORY, shared_memory() // 2))
