@@ -108,7 +108,7 @@ def _verdict(measured: "_Measured", answer: Answer, report: FormulaReport) -> tu
             conflict=conflict if measured.conflict > WITNESSES_AGREE else "",
             wrong=bool(measured.wrong_draws),
             idle="" if measured.active else idle,
-            doubt="" if measured.told else f"no draw is left to tell by: {measured.loss}",
+            doubt="" if measured.told else f"too few draws tell: {measured.loss}",
             late=_late(report.witnesses, measured.tolerance),
             control_caught=report.control_caught,
         )
@@ -151,6 +151,8 @@ class _Measured:
         Draws on which some entry is off by more than its tolerance, and by more than rounding explains.
     lost : list of int
         Draws on which some entry is off by more than its tolerance, and rounding explains it: they tell nothing.
+    told : bool
+        Whether more draws with a gradient tell something than do not.
     """
 
     def __init__(self, wrt: str, cases: list[Case], answer: Answer) -> None:
@@ -187,7 +189,7 @@ class _Measured:
         self.typical = float(np.median([size for size in sizes.values() if size > 0])) if self.active else 1.0
         self.scale = {n: float(size) if size > 0 else self.typical for n, size in sizes.items()}
         self._compare()
-        self.told = any(size > 0 for n, size in sizes.items() if n not in self.lost)
+        self.told = sum(size > 0 for n, size in sizes.items() if n not in self.lost) > len(self.lost)
 
     @property
     def certain(self) -> list[int]:
@@ -204,9 +206,10 @@ class _Measured:
         """What is to be said of the draws that tell nothing."""
         numbers = ", ".join(map(str, self.lost[:6])) + (", ..." if len(self.lost) > 6 else "")
         most = max((self._allowed(n) / self.scale[n] for n in self.lost), default=0.0)
+        share = f"{most:.1e} of the largest entry" if most < 1 else "the gradient itself"
         return (
             f"left out as evidence: {len(self.lost)} of {len(self.cases)} draws, {numbers}, where terms of the gradient "
-            f"cancel, as behind a saturated softmax: rounding there may reach {most:.1e} of the largest entry"
+            f"cancel, as behind a saturated softmax: rounding there may reach {share}"
         )
 
     def errors(self, n: int, given: np.ndarray) -> np.ndarray:

@@ -22,7 +22,8 @@ __all__ = ["EPS", "Case", "taylor_slope"]
 LEAST_STEP = 1e-7  # of central differences, relative to the parameter: below it rounding hides the derivative
 STEP = 1e-40  # of the complex step: its square vanishes beside 1, its products do not underflow
 EPS = float(np.finfo(np.float64).eps)
-_SHRUNK = (0.9, 0.75, 0.5, 0.25, 2.0**-4, 2.0**-7, 2.0**-10)  # shares of a parameter where the gradient's size is seen
+WIDE = np.clongdouble  # what carries more digits through the definition, where the machine has it
+_SHRUNK = (0.9, 0.5, 2.0**-3, 2.0**-6, 2.0**-10, 2.0**-15, 2.0**-20)  # shares of a parameter where the gradient's size is seen
 
 
 class Case:
@@ -85,9 +86,9 @@ class Case:
         is smaller, it is not saturated. Where longdouble is float64, only the second is known.
         """
         rough = self.complex_step(wrt)[0]
-        gradient = self._step(wrt, 1.0, np.clongdouble)
-        if not np.isfinite(gradient).all():
-            gradient = rough.astype(np.longdouble)
+        gradient = self._step(wrt, 1.0, WIDE)
+        if not (np.isfinite(gradient).all() and np.isfinite(rough).all()):
+            return rough, 0.0
         sizes = [abs(self._step(wrt, share, np.complex128)).max() for share in _SHRUNK]
         uncancelled = max([size for size in sizes if np.isfinite(size)], default=0.0)
         error = max(float(abs(gradient - rough).max()), EPS * float(uncancelled))
