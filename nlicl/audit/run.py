@@ -152,7 +152,7 @@ def _jobs(
 
 
 def _foreign(formula: Formula) -> Formula:
-    """A copy of a formula that is right for one of the two models, to be judged against the other: it disagrees, as it should."""
+    """A copy of a formula that is right for one of the two models, to be judged against the other: it has to disagree."""
     model = "with the query among the keys" if formula.query_attends else "without the query among the keys"
     return replace(formula, expected="disagree", erratum=f"it is of the model {model}, and is judged against the other")
 

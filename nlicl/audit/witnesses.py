@@ -23,7 +23,7 @@ LEAST_STEP = 1e-7  # of central differences, relative to the parameter: below it
 STEP = 1e-40  # of the complex step: its square vanishes beside 1, its products do not underflow
 EPS = float(np.finfo(np.float64).eps)
 WIDE = np.clongdouble  # what carries more digits through the definition, where the machine has it
-_SHRUNK = (0.9, 0.5, 2.0**-3, 2.0**-6, 2.0**-10, 2.0**-15, 2.0**-20)  # shares of a parameter where the gradient's size is seen
+_SHRUNK = (0.9, 0.5, 2.0**-3, 2.0**-6, 2.0**-10, 2.0**-15, 2.0**-20)  # of a parameter: nothing cancels at the last
 
 
 class Case:

@@ -1,4 +1,4 @@
-"""Where float64 rounds: right formulas are not called wrong behind a saturated softmax, and wrong ones are never called right."""
+"""Where float64 rounds, behind a saturated softmax: right formulas are not called wrong there, nor wrong ones right."""
 
 from dataclasses import replace
 from functools import lru_cache
