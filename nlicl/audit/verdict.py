@@ -19,9 +19,9 @@ __all__ = ["reach"]
 # entry: rounding in a right formula reaches 1e-13 of the largest entry; a relative error of 1e-9 must be caught.
 TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.longdouble): 1e-10, np.dtype(np.float32): 3e-4}
 LEAST = 1e-3  # of the largest entry: a smaller one is judged as if it were so large
-# What a right formula may lose by rounding, in units of the error that is measured on its draw: see Case.precise. Behind
-# softmaxes that were saturated on purpose, three right formulas lost up to 10 of them in 500 draws. It counts where an entry is off by more than its tolerance, and such a draw is
-# no evidence for the formula.
+# What a right formula may lose by rounding, in units of the error that is measured on its draw: see Case.precise. On 500
+# draws that were saturated on purpose, three right formulas lost up to 10. It counts where an entry is off by more than its
+# tolerance, and such a draw is no evidence for the formula.
 ROUNDING = 64
 # An error of more than this, relative to a typical gradient, is not rounding; in units in the last place.
 GROSS = 2.0**26
