@@ -4,6 +4,7 @@ Hypotheses are tried in order of complexity: none is reported unless it turns th
 every draw, and where several of the same complexity do, all are listed. Where none fits, the kind is `unknown`.
 """
 
+from collections.abc import Collection
 from functools import cached_property
 from itertools import combinations
 from math import comb
@@ -20,11 +21,20 @@ from .witnesses import Case
 __all__ = ["diagnose"]
 
 
-def diagnose(formula: Formula, cases: list[Case], answer: Answer, subject: Subject) -> list[dict[str, str]]:
-    """A list of {"kind", "detail"}, most telling first. `answer` holds the given arrays by number of case."""
+def diagnose(
+    formula: Formula, cases: list[Case], answer: Answer, subject: Subject, certain: Collection[int]
+) -> list[dict[str, str]]:
+    """A list of {"kind", "detail"}, most telling first.
+
+    `answer` holds the given arrays by number of case. Those that are not among `certain` have lost digits: they are looked at
+    only if nothing else is wrong.
+    """
     found = _undefined(formula, cases, answer, subject)
     if answer.arrays and not answer.shapes:
-        search = _Search(formula.wrt, cases, answer.arrays, subject)
+        precise = {n: array for n, array in answer.arrays.items() if n in certain}
+        search = _Search(formula.wrt, cases, precise or answer.arrays, subject)
+        if len(search.numbers) < len(answer.arrays) and search.all_right():
+            search = _Search(formula.wrt, cases, answer.arrays, subject)
         if not (found and search.all_right()):
             found += search.run()
     return found

@@ -20,6 +20,8 @@ from .subject import Formula, Subject
 
 __all__ = ["audit_formula", "audit_paper"]
 
+_CONTROL = "negative control"
+
 
 def audit_formula(
     formula: Formula | Callable[[Any, Any], Any],
@@ -125,7 +127,8 @@ def audit_paper(
     jobs: list[tuple[str, Callable[[], FormulaReport]]] = []
     for part in subject.every:
         chosen = [formula for formula in part.formulas.values() if wrt in (None, formula.wrt)]
-        jobs += _jobs(Bench(part, draws, seed, subject, backend), chosen, query_attends, control=not jobs)
+        controlled = any(name == _CONTROL for name, _ in jobs)
+        jobs += _jobs(Bench(part, draws, seed, subject, backend), chosen, query_attends, control=not controlled)
     reports = []
     for done, (name, job) in enumerate(jobs):
         if progress is not None:
@@ -139,8 +142,9 @@ def _jobs(
 ) -> list[tuple[str, Callable[[], FormulaReport]]]:
     """(name, call) of all audits that a list of a subject's formulas asks for, in the order of the report."""
     right = [formula for formula in formulas if formula.expected == "agree"]
+    own = [formula for formula in right if query_attends is None or formula.query_attends in (None, query_attends)]
     jobs: list[tuple[str, Callable[[], FormulaReport]]]
-    jobs = [(formula.name, partial(bench.audit, formula, query_attends)) for formula in right]
+    jobs = [(f.name, partial(bench.audit, f if f in own else _foreign(f), query_attends)) for f in right]
     models = dict.fromkeys((f.wrt, f.query_attends if query_attends is None else query_attends) for f in right)
     for wrt, attends in models:
         for through in bench.through:
@@ -148,9 +152,15 @@ def _jobs(
             name = f"library {wrt}" + (f" ({', '.join(remarks)})" if remarks else "")
             jobs.append((name, partial(bench.audit_library, wrt, attends, name, through)))
     jobs += [(f.name, partial(bench.audit, f, query_attends)) for f in formulas if f.expected != "agree"]
-    if control and right:
-        jobs.append(("negative control", lambda: bench.audit(_broken(right[0]), query_attends)))
+    if control and own:
+        jobs.append((_CONTROL, lambda: bench.audit(_broken(own[0]), query_attends)))
     return jobs
+
+
+def _foreign(formula: Formula) -> Formula:
+    """A copy of a formula that is right for one of the two models, to be judged against the other: it has to disagree."""
+    model = "with the query among the keys" if formula.query_attends else "without the query among the keys"
+    return replace(formula, expected="disagree", erratum=f"it is of the model {model}, and is judged against the other")
 
 
 def _broken(formula: Formula) -> Formula:
@@ -162,7 +172,7 @@ def _broken(formula: Formula) -> Formula:
         gradient[largest] *= 1 + 1e-6
         return gradient
 
-    return replace(formula, function=broken, name="negative control",
+    return replace(formula, function=broken, name=_CONTROL,
                    equation=f"{formula.name}, its largest entry times 1 + 1e-6", source="broken on purpose",
                    erratum="one entry is off by a part in a million", expected="disagree")  # fmt: skip
 

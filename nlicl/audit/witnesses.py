@@ -1,7 +1,8 @@
 """Witnesses: ways to know a derivative without deriving it.
 
 complex step   f'(x) = Im f(x + ih)/h, exact to rounding at h = 1e-40: nothing is subtracted. Through the definition
-               and, independently, through the compiled kernel.
+               and, independently, through the compiled kernel; through the definition in longdouble where float64 rounds
+               too much.
 differences    (f(x + h) - f(x - h))/2h through the compiled kernel in float64, on a step certified to be kink-free.
 extended       fourth-order differences in longdouble through the kernels' Python source, along random directions.
 Taylor slope   |f(x + tv) - f(x) - t <g, v>| falls as t^2 if g is the gradient, as t if it is not.
@@ -16,10 +17,13 @@ import numpy as np
 from . import kinks
 from .subject import Subject
 
-__all__ = ["Case", "taylor_slope"]
+__all__ = ["EPS", "Case", "taylor_slope"]
 
 LEAST_STEP = 1e-7  # of central differences, relative to the parameter: below it rounding hides the derivative
 STEP = 1e-40  # of the complex step: its square vanishes beside 1, its products do not underflow
+EPS = float(np.finfo(np.float64).eps)
+WIDE = np.clongdouble  # what carries more digits through the definition, where the machine has it
+_SHRUNK = (0.9, 0.5, 2.0**-3, 2.0**-6, 2.0**-10, 2.0**-15, 2.0**-20)  # of a parameter: nothing cancels at the last
 
 
 class Case:
@@ -29,6 +33,7 @@ class Case:
         self.subject, self.label, self.params, self.prompts, self.holds = subject, label, params, prompts, holds
         self.each = [prompts[n] for n in range(len(prompts))]
         self.complex_step = lru_cache(None)(self._complex_step)
+        self.precise = lru_cache(None)(self._precise)
         self.kernel_step = lru_cache(None)(self._kernel_step)
         self.differences = lru_cache(None)(self._differences)
         self.direction = lru_cache(None)(self._direction)
@@ -42,8 +47,16 @@ class Case:
         return sum(loss for loss, _ in pairs) / len(pairs), np.concatenate([margins for _, margins in pairs])
 
     @cached_property
+    def _here(self) -> tuple[Any, np.ndarray]:
+        return self.evaluate(self.params)
+
+    @property
+    def loss(self) -> float:
+        return float(self._here[0])
+
+    @property
     def margins(self) -> np.ndarray:
-        return self.evaluate(self.params)[1]
+        return self._here[1]
 
     def moved(self, wrt: str, by: np.ndarray) -> Any:
         """The parameters with `by` added to one of them, all in one dtype."""
@@ -64,6 +77,31 @@ class Case:
             loss, margins = self.evaluate(self.params._replace(**{wrt: getattr(self.params, wrt) + 1j * STEP * entry}))
             gradient[index], slopes[:, *index] = loss.imag / STEP, margins.imag / STEP
         return gradient, slopes
+
+    def _precise(self, wrt: str) -> tuple[np.ndarray, float]:
+        """Gradient by the complex step in longdouble, and the size of the rounding error that float64 makes in it.
+
+        That is the larger of two: the error of the same step in float64, and a unit in the last place of what the gradient
+        would be if terms did not cancel. A softmax that is saturated at 1 - p leaves a part 1 - p of them; where the parameter
+        is smaller, it is not saturated. Where longdouble is float64, only the second is known.
+        """
+        rough = self.complex_step(wrt)[0]
+        gradient = self._step(wrt, 1.0, WIDE)
+        if not (np.isfinite(gradient).all() and np.isfinite(rough).all()):
+            return rough, 0.0
+        sizes = [abs(self._step(wrt, share, np.complex128)).max() for share in _SHRUNK]
+        uncancelled = max([size for size in sizes if np.isfinite(size)], default=0.0)
+        error = max(float(abs(gradient - rough).max()), EPS * float(uncancelled))
+        return gradient.astype(float), error
+
+    def _step(self, wrt: str, share: float, dtype: type) -> np.ndarray:
+        """The complex step through the definition in that dtype, with a parameter of that share of its size."""
+        params = self.moved(wrt, (share - 1) * getattr(self.params, wrt).astype(dtype))
+        array, step = getattr(params, wrt), dtype(1j) * dtype(STEP)
+        gradient = np.empty(array.shape, step.real.dtype)
+        for index, entry in _entries(array.shape):
+            gradient[index] = self.evaluate(params._replace(**{wrt: array + step * entry}))[0].imag / step.imag
+        return gradient
 
     def _kernel_step(self, wrt: str) -> np.ndarray:
         """Through the compiled kernel."""

@@ -129,7 +129,7 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def _formula(
-    name: str, wrt: str, function: Callable[..., np.ndarray], source: str, query_attends: bool | None = None
+    name: str, wrt: str, function: Callable[..., np.ndarray], source: str, query_attends: bool = False
 ) -> Formula:
     equation = (function.__doc__ or "").split(", (d, d)")[0].split(", (K, K)")[0].strip()
     return Formula(function, name, wrt, equation, source, query_attends=query_attends)
