@@ -67,9 +67,7 @@ def test_many_hostile_values_of_every_argument():
     run(12)
 
 
-@pytest.mark.parametrize(
-    "label", ["timedelta64", "masked", "Unwilling", "array of timedelta", "10**5000"]
-)
+@pytest.mark.parametrize("label", ["timedelta64", "masked", "Unwilling", "array of timedelta", "10**5000"])
 def test_values_that_once_came_through(label):
     for name in (name for name in CALLS if "train" not in name and "audit" not in name):
         for argument in itertools.islice(CALLS[name].arguments, 2):
