@@ -269,4 +269,4 @@ def packed(array: NDArray[Any]) -> NDArray[Any]:
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
     """A read-only view, which its `flags` do not make writable again. It shows what is written to `array` itself."""
-    return np.asarray(memoryview(array).toreadonly())
+    return np.asarray(memoryview(array).toreadonly())  # type: ignore[arg-type]  # an array is a buffer on Python 3.11, too

@@ -41,7 +41,8 @@ __all__ = [
     "text",
 ]
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LARGEST = 2**63 - 1
 """The largest integer that NumPy's sizes and counts hold."""
@@ -163,7 +164,7 @@ def sound(function: Callable[P, R]) -> Callable[P, R]:
         with np.errstate(all="ignore"):
             found = function(*args, **kwargs)
         for part in found if isinstance(found, tuple) else (found,):
-            if part is not None and not np.isfinite(part).all():
+            if part is not None and not np.isfinite(np.asarray(part)).all():
                 raise NotFinite(
                     f"{function.__name__} comes to what is not finite although its arguments are: products of them overflow. "
                     "Scale them down."

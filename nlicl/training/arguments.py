@@ -58,6 +58,8 @@ def cast(params: Any, dtype: DTypeLike) -> Any:
             raise InvalidType(
                 f"params.{name} {look(given, array)}; expected an array of numbers, real and none of them masked."
             )
+        if array.size == 0:
+            raise InvalidValue(f"params.{name} has shape {array.shape}; expected every size to be at least 1.")
         with np.errstate(over="ignore"):  # what is beyond float32 is infinite, which the first step says
             arrays[name] = np.array(array, dtype)
     return params._replace(**arrays)

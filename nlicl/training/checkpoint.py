@@ -140,6 +140,8 @@ def load_run(path: str | os.PathLike[str], params: type | None = None) -> Run:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise InvalidType(f"path is {short(path)}; expected a run's folder, or its checkpoint file.")
+    if params is not None and not isinstance(params, type):
+        raise InvalidType(f"params is {short(params)}; expected the type of a NamedTuple, or None.")
     path = Path(path)
     path = path / CHECKPOINT if path.is_dir() else path
     if not path.is_file():

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 import nlicl
 from nlicl.core import arrays, checks
 from nlicl.core.describe import short
-from nlicl.core.errors import InvalidInput, InvalidType, InvalidValue
+from nlicl.core.errors import InvalidInput, InvalidType, InvalidValue, NotFinite
 from nlicl.papers import huang2023, li2024
 
+LI = li2024.Problem()
 HUGE = 16**5000  # Python refuses to write its digits
 NESTED = ((0, HUGE),)
 ODD = [None, "abc", b"x", 1j, [], {}, set(), ..., NESTED, [[1], [2, 3]], object(), int, "\udcff", np.array("x")]
@@ -122,6 +123,74 @@ def test_paths():
     assert checks.path("out", "a/b", "a folder") == Path("a/b") == checks.path("out", Path("a/b"), "a folder")
     for value in [None, 3, "", b"", b"a", ["a"], True]:
         refused(InvalidType, "^out is .*; expected a folder", lambda v=value: checks.path("out", v, "a folder"))
+
+
+def test_paths_that_no_file_has():
+    for value in ("a\0b", "\ud800"):
+        refused(
+            InvalidValue,
+            "^out is .*; expected a folder, without null bytes",
+            lambda v=value: checks.path("out", v, "a folder"),
+        )
+
+
+class Refusing:
+    """Whatever is asked of it raises."""
+
+    def _refuse(self, *arguments):
+        raise RuntimeError("refused")
+
+    __array__ = __float__ = __index__ = __fspath__ = __len__ = __iter__ = __repr__ = __bool__ = __eq__ = _refuse
+    __hash__ = None
+
+
+@pytest.mark.parametrize("value", [np.timedelta64(1, "s"), np.timedelta64("NaT"), Refusing(), np.ma.masked])
+def test_numbers_that_are_none(value):
+    refused(InvalidType, "^n is .*; expected an integer", lambda: checks.integer("n", value, 0))
+    refused(InvalidType, "^x is .*; expected a number", lambda: positive(value))
+    refused(InvalidType, "^x is .*; expected", lambda: checks.numbers("x", value))
+    refused(InvalidType, "^x is .*; expected", lambda: arrays.real_array(value, "x", "(n,)"))
+    refused(InvalidType, "^out is .*; expected a folder", lambda: checks.path("out", value, "a folder"))
+    refused(InvalidType, "^t is .*; expected a text", lambda: checks.text("t", value))
+    refused(InvalidType, "^d is .*; expected a floating dtype", lambda: checks.inexact("d", value))
+
+
+def test_instances_and_functions():
+    assert checks.instance("p", LI, li2024.Problem) is LI and checks.function("f", len) is len
+    refused(
+        InvalidType,
+        "^p is a int; expected a nlicl.papers.li2024.Problem, made so",
+        lambda: checks.instance("p", 3, type(LI), "made so"),
+    )
+    refused(InvalidType, "^p is the class .*Problem; expected a", lambda: checks.instance("p", type(LI), type(LI)))
+    refused(InvalidType, "^f is 3; expected a function of x", lambda: checks.function("f", 3, "x"))
+
+
+def test_floating_dtypes_in_native_order():
+    for value in (np.float64, "f4", np.dtype(">f8"), np.longdouble):
+        found = checks.inexact("d", value)
+        assert found.isnative and found.kind == "f" and found.itemsize == np.dtype(value).itemsize
+
+
+def test_results_that_overflow_are_refused():
+    product = checks.sound(lambda x, y: (x * y, None))
+    assert product(2.0, 3.0) == (6.0, None)
+    with pytest.raises(NotFinite, match="not finite although its arguments are"):
+        product(np.float64(1e200), np.float64(1e200))
+
+
+def test_arrays_whose_shapes_go_together():
+    shapes = {"W": "(m, d)", "x": "(d,)"}
+    W, x = arrays.fitting({"W": [[1.0, 2.0]], "x": np.ones(2, ">f8")}, shapes)
+    assert W.shape == (1, 2) and x.dtype.isnative
+    wrong = {"x": np.ones(3)}, {"x": np.ones(0)}, {"x": [np.nan, 1]}
+    for change, message in zip(wrong, ["with d = 2, as W has", "with d = 2", r"x\[0\] is nan"], strict=True):
+        refused(InvalidValue, message, lambda c=change: arrays.fitting({"W": np.ones((1, 2))} | c, shapes))
+    refused(
+        InvalidValue,
+        "d = 4, as the prompt has",
+        lambda: arrays.fitting({"W": W, "x": x}, shapes, {"d": (4, "the prompt")}),
+    )
 
 
 # ---- numbers, integers

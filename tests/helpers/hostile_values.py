@@ -251,7 +251,7 @@ VALUES: Mapping[str, Callable[[], Any]] = {name: _constant(value) for name, valu
     "masked floats": lambda: _masked(float),
     "masked ints": lambda: _masked(int),
     "masked without a mask": lambda: np.ma.masked_array(np.ones(3)),
-    "matrix": lambda: np.asmatrix(np.eye(3)),
+    "matrix": lambda: np.eye(3).view(np.matrix),
     "Vector": lambda: np.ones(3).view(Vector),
     "big-endian": lambda: np.array([0.1, 0.2, 0.7], ">f8"),
     "broadcast": lambda: np.broadcast_to(np.ones(()), (3, 3)),
@@ -331,7 +331,7 @@ INDICES: Mapping[str, Callable[[], Any]] = {
     "short mask": lambda: np.array([True]),
     "mask of two axes": lambda: np.ones((2, 2), bool),
     "masked": lambda: np.ma.masked_array([0, 1], [True, False]),
-    "matrix": lambda: np.asmatrix([0, 1]),
+    "matrix": lambda: np.array([[0, 1]]).view(np.matrix),
     "Vector": lambda: np.array([1, 0]).view(Vector),
     "timedelta": lambda: np.ones(1, "m8[s]"),
     "structured": _structured,
@@ -480,7 +480,7 @@ def same_forms(value: Any) -> Iterator[tuple[str, Any]]:
         yield "unaligned", unaligned.reshape(value.shape)
         yield "list", value.tolist()
         if value.ndim == 2:
-            yield "matrix", np.asmatrix(value)
+            yield "matrix", value.view(np.matrix)
         if value.ndim == 1 and value.dtype.isnative:
             yield "memoryview", memoryview(np.ascontiguousarray(value))
     elif isinstance(value, tuple) and hasattr(value, "_fields"):

@@ -311,7 +311,7 @@ class CodedPrompts(Batch):
     def moved(self, move: Callable[[Any], Any]) -> "CodedPrompts":
         """The same prompts with their arrays moved elsewhere: `nlicl.to_device`, `nlicl.to_host`."""
         arrays = _all_moved(move, self.arrays.values())
-        made = type(self).unchecked if move in (devices.place, devices.fetch) else type(self)
+        made: Any = type(self).unchecked if move in (devices.place, devices.fetch) else type(self)
         return made(*arrays, self.query_attends)
 
     @property
@@ -329,8 +329,8 @@ class CodedPrompts(Batch):
         index = checked_index(index, len(self))
         if isinstance(index, int):
             return self[index : index + 1].dense()[0]
-        rows = (array[index] for array in list(self._packed.values())[1:])
-        return type(self).unchecked(self._packed["dictionary"], *rows, self.query_attends)
+        packed = {name: array if name == "dictionary" else array[index] for name, array in self._packed.items()}
+        return type(self).unchecked(**packed, query_attends=self.query_attends)
 
     def dense(self, dtype: DTypeLike = np.float64) -> Prompts:
         """The same prompts as arrays of tokens.

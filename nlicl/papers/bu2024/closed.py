@@ -119,7 +119,8 @@ def sigmoid(x: Any) -> Any:
         x = as_array(x, "x")
         if x.dtype.kind not in "fiu":
             raise InvalidType(f"x {given(x, x)}; expected a number, or an array of them.")
-        x = x.astype(float)[()]
+        with np.errstate(over="ignore"):  # a long double
+            x = x.astype(float)[()]
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-x))
 

@@ -89,11 +89,12 @@ def random_start(width: int, sigma_0: Numbers, sigma_1: Numbers, seeds: Sequence
     width = integer("width", width, 1)
     check_count("seeds", seeds, _DRAWN)
     if not isinstance(seeds, (list, tuple, range)):
-        seeds = as_array(seeds, "seeds")
-        if seeds.ndim != 1 or seeds.dtype.kind not in "iu":
+        array = as_array(seeds, "seeds")
+        if array.ndim != 1 or array.dtype.kind not in "iu":
             raise InvalidType(
-                f"seeds is {short(seeds[()])}; expected a sequence of integers, one a run, for example range(3)."
+                f"seeds is {short(array[()])}; expected a sequence of integers, one a run, for example range(3)."
             )
+        seeds = array.tolist()
     sigma_1 = _each_run("sigma_1", not_negative("sigma_1", sigma_1), (len(seeds),))
     check_memory(
         f"width is {width}, of {len(seeds)} runs: the start and its drawing hold {_DRAWN} bytes for each neuron",

@@ -78,7 +78,9 @@ class Forward(NamedTuple):
 
 def forward(blocks: Blocks | OneConcept, prompt: Prompt) -> Forward:
     """The model on one prompt, a `bu2024.Prompt`; `blocks` a `Blocks` or a `OneConcept`."""
-    W_Qx, W_Kx, W_Oy, r = _checked(blocks, prompt)
+    d_x = instance("prompt", prompt, Prompt, "prompts[i]").d_x
+    sizes = {"d_x": (d_x, "prompt"), "d_y": (prompt.tokens.shape[1] - d_x, "prompt")}
+    W_Qx, W_Kx, W_Oy, r = _checked(blocks, sizes)
     scores = (W_Kx @ prompt.x).T @ (W_Qx @ prompt.x_q)  # (W_K^x x_l)^T W_Q^x x_q
     attn = softmax(scores)
     v = prompt.y @ attn  # v = sum_l attn_l y_l
@@ -102,7 +104,7 @@ def evaluate_merged(merged: Merged, prompt: AnyPrompt) -> tuple[Any, np.ndarray]
 
 def full(blocks: Blocks | OneConcept) -> Params:
     """The `Params` of the same function: zero label columns in W_Q and W_K, W_V = [0 I]."""
-    W_Qx, W_Kx, W_Oy, r = _checked(blocks)
+    W_Qx, W_Kx, W_Oy, r = _checked(blocks, {})
     d_x, d_y = W_Qx.shape[1], W_Oy.shape[1]
     blank = np.zeros((d_x, d_y))
     W_V = np.hstack([np.zeros((d_y, d_x)), np.eye(d_y)]).astype(W_Oy.dtype)
@@ -121,14 +123,10 @@ _SQUARE = ("(d_x, d_x)", "(d_x, d_x)", "(m, d_y)", "(m,)")
 _MERGED = ("(d, d)", "(m_b, d)", "(m, m_b)", "(m,)")
 
 
-def _checked(blocks: Any, prompt: Any = None) -> tuple[np.ndarray, ...]:
-    """The four blocks, of floating or complex numbers, whose shapes go together, and with a prompt's."""
+def _checked(blocks: Any, sizes: dict[str, tuple[int, str]]) -> tuple[np.ndarray, ...]:
+    """The four blocks, of floating or complex numbers, whose shapes go together, and with these sizes."""
     if not isinstance(blocks, OneConcept):
         instance("blocks", blocks, Blocks)
-    sizes = {}
-    if prompt is not None:
-        d_x = instance("prompt", prompt, Prompt, "prompts[i]").d_x
-        sizes = {"d_x": (d_x, "prompt"), "d_y": (prompt.tokens.shape[1] - d_x, "prompt")}
     return _fitting("blocks", blocks, _SQUARE, sizes)
 
 

@@ -95,7 +95,7 @@ class Source(_Source):
         return super().__new__(cls, frozen(counts), frozen(weights))
 
     @classmethod
-    def _make(cls, iterable: Iterable[Any]) -> "Source":
+    def _make(cls, iterable: Iterable[Any]) -> "Source":  # type: ignore[override]
         """What `_replace` makes one by: with the same checks."""
         return cls(*iterable)
 

@@ -1,7 +1,7 @@
 """Constants of the theorems of Li et al. 2024, each with its mark. Where a theorem has an unknown constant, it is 1."""
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,8 @@ Number = TypeVar("Number", float, np.ndarray)
 
 def no_match_probability(alpha: float, length: Number) -> Number:
     """(1 - alpha/2)^l: the chance that no context carries the query's pattern; l a number or an array [derived]."""
-    length = numbers("length", length, "of at least 0, a number of contexts", lambda l: l >= 0)
-    return (1 - _share(alpha) / 2) ** length
+    contexts: Any = numbers("length", length, "of at least 0, a number of contexts", lambda l: l >= 0)
+    return (1 - _share(alpha) / 2) ** contexts
 
 
 def number_of_neurons(M1: int) -> float:
