@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 from .errors import InvalidValue
 
-__all__ = ["check_count", "check_draw", "check_memory", "check_tokens", "fitting_processes", "share_memory", "shared_memory"]
+__all__ = [
+    "check_count",
+    "check_draw",
+    "check_memory",
+    "check_tokens",
+    "fitting_processes",
+    "share_memory",
+    "shared_memory",
+]
 
 _MiB, _GiB = 2**20, 2**30
 _ADDRESSABLE = 2**47  # bytes: more than a process can have, where the system does not say what there is

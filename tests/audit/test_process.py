@@ -431,7 +431,9 @@ def test_functions_that_end_or_never_do(body, words, first, tmp_path):
 
 def test_a_loss_that_calls_our_own_is_said(tmp_path):
     text = LOSS + "import nlicl\n\ndef own(x):\n    nlicl.papers.load('li2024')\n    return right(x)\n"
-    assert any("calls nlicl's own" in remark and "load" in remark for remark in function_report(tmp_path, text, "own").remarks)
+    assert any(
+        "calls nlicl's own" in remark and "load" in remark for remark in function_report(tmp_path, text, "own").remarks
+    )
 
 
 def test_the_same_report_as_in_this_process(tmp_path):
