@@ -63,7 +63,7 @@ class _OnCpu:
     def loss_and_grad(self, params: Any, batch: Any, loss: str) -> tuple[Any, Params]:
         params = check_params(params)
         self.check(params, batch)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # as in forward
             value, dQ = self.run_step(params, batch)
         if not np.isfinite(value):
             _explain_not_finite("the loss", params.Q.dtype)
