@@ -11,12 +11,12 @@ import numpy as np
 
 from ... import devices
 from ...core.arrays import check_finite, packed
-from ...core.errors import NotFinite
 from ...core.memory import check_memory
 from ...kernels.layers import loss as losses
 from ...kernels.products import are_finite
 from ...kernels.steps import coded, dense, unmerged
 from ..model import Step, register
+from ..overflow import not_finite
 from . import reference
 from .checks import check_all_finite, check_dtype, check_fit, check_params, check_tokens_fit, packed_params
 from .prompts import CodedPrompts, Params, Prompts, packed_codes
@@ -248,10 +248,7 @@ def _first_not_finite(grads: Any, are_finite: Any) -> str:
 def _explain_not_finite(what: str, batch: Any, dtype: np.dtype) -> None:
     if isinstance(batch, Prompts) and isinstance(batch.tokens, np.ndarray):
         check_finite(batch.tokens, "prompts.tokens")  # changed in place since Prompts checked it
-    raise NotFinite(
-        f"{what} is not finite although parameters and prompts are: products of them overflow {dtype}. "
-        "Scale parameters or prompts down" + (", or use float64." if dtype == np.float32 else ".")
-    )
+    raise not_finite(what, dtype)
 
 
 # ---- The model
