@@ -401,14 +401,13 @@ def softmax(lanes, s):
         larger = builder.fcmp_ordered(">", x, lanes.get(top))
         larger = larger if mask is None else builder.and_(mask, larger)
         lanes.set(top, builder.select(larger, x, lanes.get(top)))
+        lanes.set(total, lanes.multiply_add(x, lanes.zero, lanes.get(total)))  # 0, or NaN where x has overflowed
 
     each(find)
     largest = lanes.splat(lanes.largest(lanes.get(top)))
 
     def exponentiate(pointer, mask):
-        x = lanes.load(pointer, mask)
-        nothing = builder.fsub(x, x)  # 0, but NaN where x has overflowed to -inf
-        e = _exponential(lanes, builder.fsub(x, largest), nothing)
+        e = _exponential(lanes, builder.fsub(lanes.load(pointer, mask), largest))
         lanes.store(e, pointer, mask)
         e = e if mask is None else builder.select(mask, e, lanes.zero)
         lanes.set(total, builder.fadd(lanes.get(total), e))
@@ -418,8 +417,8 @@ def softmax(lanes, s):
     each(lambda pointer, mask: lanes.store(builder.fmul(lanes.load(pointer, mask), share), pointer, mask))
 
 
-def _exponential(lanes, x, nothing):
-    """exp(x) for x <= 0: 2^n exp(r) with |r| <= log(2)/2, and Taylor's polynomial; `nothing` where it would be subnormal."""
+def _exponential(lanes, x):
+    """exp(x) for x <= 0: 2^n exp(r) with |r| <= log(2)/2, and Taylor's polynomial; 0 where it would be subnormal."""
     builder = lanes.builder
     if lanes.bits == 64:
         degree, lowest, integer, bias, fraction = 13, -708.0, ir.IntType(64), 1023, 52
@@ -438,4 +437,4 @@ def _exponential(lanes, x, nothing):
         value = lanes.multiply_add(value, r, lanes.constant(1 / math.factorial(power)))
     whole = builder.fptosi(n, ir.VectorType(integer, lanes.count))
     whole = builder.shl(builder.add(whole, lanes.constant(bias, integer)), lanes.constant(fraction, integer))
-    return builder.select(above, builder.fmul(value, builder.bitcast(whole, lanes.type)), nothing)
+    return builder.select(above, builder.fmul(value, builder.bitcast(whole, lanes.type)), lanes.zero)

@@ -32,11 +32,16 @@ class Right(NamedTuple):
 
 
 def entries(rng, shape, dtype, tiny=False):
-    """Small numbers, a few of them or all times one large number or several; zeros now and then."""
+    """Small numbers, a few of them, a row or all times one large number or several; zeros now and then."""
     scales = LARGE[dtype] + (TINY[dtype] if tiny else ())
-    share = rng.choice([0, 0, 0, 0.3, 1])
     scale = rng.choice(scales, shape if rng.random() < 0.3 else 1)
-    factor = np.where(rng.random(shape) < share, scale, 1)
+    large = rng.random(shape) < rng.choice([0, 0, 0.3, 1])
+    if rng.random() < 0.4:  # a neuron, a token
+        axis = rng.integers(len(shape))
+        large = np.moveaxis(np.zeros(shape, bool), axis, 0)
+        large[rng.integers(shape[axis])] = True
+        large = np.moveaxis(large, 0, axis)
+    factor = np.where(large, scale, 1)
     zero = rng.random(shape) < rng.choice([0, 0, 0.3])
     return np.where(zero, 0, rng.choice(PLAIN, shape) * factor).astype(dtype)
 
@@ -51,7 +56,9 @@ def transformer(rng, dtype, tiny=False):
     kappa, sign = entries(rng, (B, l + 1), dtype), rng.choice([-1, 0, 1], (B, l + 1))
     sign[:, -1] = 0
     labels = rng.choice([-1.0, 1.0], B)
-    return params, CodedPrompts(entries(rng, (d, K), dtype, tiny), *codes, kappa, sign, labels, bool(rng.random() < 0.5))
+    return params, CodedPrompts(
+        entries(rng, (d, K), dtype, tiny), *codes, kappa, sign, labels, bool(rng.random() < 0.5)
+    )
 
 
 def regression(rng, dtype, tiny=False):
