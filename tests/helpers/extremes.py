@@ -21,7 +21,7 @@ LARGE = {
 }
 TINY = {np.float64: (1e-300, 1e-200, 1e-100), np.float32: (1e-37, 1e-25, 1e-13)}
 PLAIN = (-3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 1.0, 2.0, 3.0)
-N_OTHERS = 16  # points beside each, whose spread says what rounding may do
+DRAWS = 16  # points beside each, whose spread says what rounding may do
 
 
 class Right(NamedTuple):
@@ -107,19 +107,26 @@ def attention_backward(keys, attn, c, dc, wiggle):
     return np.einsum("ni,nid->nd", wiggle(ds), keys)
 
 
+def to_multiples(s, size):
+    """Scores (B, n) to multiples of a number for each prompt, `size` (B,): scores that differ by rounding alone are equal."""
+    size = size[:, None]
+    return np.where(size > 0, np.rint(s / np.where(size > 0, size, 1)) * size, s)
+
+
 def exactly(x):
     """In extended precision."""
     return np.asarray(x).astype(WIDE)
 
 
-def of_transformer(params, prompts, loss, wiggle=exactly, early=exactly):
+def of_transformer(params, prompts, loss, wiggle=exactly, early=exactly, coarse=0):
     """F (B,), u (B, m), mean loss, dW_Q, dW_K, dW_V, dW_O, da, in the definition's order; what comes before the softmax goes
-    through `early`, and the rest through `wiggle`, number by number."""
+    through `early`, and the rest through `wiggle`, number by number; scores to multiples of `coarse` their summands."""
     W_Q, W_K, W_V, W_O, a = [early(W) for W in params[:2]] + [wiggle(W) for W in params[2:]]
     tokens, z = tokens_of(prompts, early), exactly(prompts.labels)
     keys, query = (tokens if prompts.query_attends else tokens[:, :-1]), tokens[:, -1]
     q = early(query @ W_Q.T)
-    attn = wiggle(softmax(early(np.einsum("nik,nk->ni", keys @ W_K.T, q))))
+    size = coarse * np.einsum("nik,nk->n", abs(keys) @ abs(W_K.T), abs(query) @ abs(W_Q.T))
+    attn = wiggle(softmax(to_multiples(early(np.einsum("nik,nk->ni", keys @ W_K.T, q)), size)))
     keys, query, q, W_Q, W_K = map(wiggle, (keys, query, q, W_Q, W_K))
     c = wiggle(np.einsum("ni,nid->nd", attn, keys))
     v = wiggle(c @ W_V.T)
@@ -142,12 +149,13 @@ def of_transformer(params, prompts, loss, wiggle=exactly, early=exactly):
     return [F, u, each.mean(), *grads]
 
 
-def of_regression(params, prompts, loss, wiggle=exactly, early=exactly):
+def of_regression(params, prompts, loss, wiggle=exactly, early=exactly, coarse=0):
     """yhat (B,), mean loss, dQ, as `of_transformer`; where labels are those of features, from differences to the query's."""
     Q, tokens = early(params.Q), tokens_of(prompts, early)
     keys, query, labels = (tokens if prompts.query_attends else tokens[:, :-1]), tokens[:, -1, :-1], prompts.labels
     X, y = keys[..., :-1], keys[..., -1]
-    attn = wiggle(softmax(early(np.einsum("nid,nd->ni", X, query @ Q.T))))
+    size = coarse * np.einsum("nid,nd->n", abs(X), abs(query) @ abs(Q.T))
+    attn = wiggle(softmax(to_multiples(early(np.einsum("nid,nd->ni", X, query @ Q.T)), size)))
     X, query = wiggle(X), wiggle(query)
     base = exactly(labels if hasattr(prompts, "omega") else 0 * labels)
     away = wiggle(wiggle(y) - wiggle(base)[:, None])
@@ -181,7 +189,7 @@ def of_magnitudes(of, params, prompts, loss):
     return [F, u, (g * (1 + F)).mean(), *grads]
 
 
-def right(of, params, prompts, loss):
+def right(of, params, prompts, loss, draws=DRAWS):
     """`Right`, or None where extended precision does not reach."""
     dtype = params[0].dtype
     eps = float(np.finfo(dtype).eps)
@@ -193,7 +201,8 @@ def right(of, params, prompts, loss):
     with np.errstate(all="ignore"):
         numbers = of(params, prompts, loss)
         sizes = of_magnitudes(of, params, prompts, loss)
-        others = [of(params, prompts, loss, wiggle, early) for early in (wiggle, exactly) * (N_OTHERS // 2)]
+        others = [of(params, prompts, loss, wiggle, early) for early in (wiggle, exactly) * (draws // 2)]
+        others += [of(params, prompts, loss, wiggle, coarse=c * eps) for c in (0.5, 4, 30)]
     if not all(np.isfinite(x).all() for one in [numbers, sizes, *others] for x in one):
         return None
     spread = [np.max([abs(one[i] - x) for one in others], axis=0) for i, x in enumerate(numbers)]
