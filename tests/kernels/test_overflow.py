@@ -271,9 +271,13 @@ def differences(seeds):
     return wrong, counts
 
 
+# Where kernels that let -inf pass gave wrong numbers: each way of them at some.
+LOST = (200147, 200280, 200996, 201446, 201480, 201495, 203979, 203987)
+
+
 @pytest.mark.skipif(not EXTENDED, reason="long double is double here: nothing knows what is right")
-@pytest.mark.parametrize("n", [60, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_extreme_points_are_refused_or_right(n):
-    wrong, counts = differences(range(n))
+    wrong, counts = differences([*LOST, *range(n)])
     assert not wrong
-    assert all(right > n / 4 and refused > n / 4 for right, refused in counts.values()), counts
+    assert min(min(each) for each in counts.values()) > n / 10, counts
