@@ -401,6 +401,7 @@ def softmax(lanes, s):
         larger = builder.fcmp_ordered(">", x, lanes.get(top))
         larger = larger if mask is None else builder.and_(mask, larger)
         lanes.set(top, builder.select(larger, x, lanes.get(top)))
+        lanes.set(total, lanes.multiply_add(x, lanes.zero, lanes.get(total)))  # 0, or NaN where x has overflowed
 
     each(find)
     largest = lanes.splat(lanes.largest(lanes.get(top)))

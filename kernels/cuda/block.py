@@ -133,7 +133,7 @@ def sum_of_rows(c, w, P, k, n, partial):
 
 @device
 def softmax(s, k, partial):
-    """s <- softmax(s) in place, the largest score subtracted first."""
+    """s <- softmax(s) in place, the largest score subtracted first; NaN where a score has overflowed to -inf."""
     me = cuda.threadIdx.x
     top = s[0]
     for i in range(me, k, THREADS):
@@ -141,9 +141,10 @@ def softmax(s, k, partial):
             top = s[i]
     partial[me] = top
     top = _largest(partial)
-    total = partial.dtype.type(0)
+    zero = partial.dtype.type(0)
+    total = zero
     for i in range(me, k, THREADS):
-        s[i] = math.exp(s[i] - top)
+        s[i] = math.exp(s[i] - top) + zero * s[i]  # NaN where s_i is infinite
         total += s[i]
     partial[me] = total
     total = _sum(partial)
@@ -168,7 +169,7 @@ def mlp(u, c, M_T, a, n, m, partial):
     zero = partial.dtype.type(0)
     total = zero
     for i in range(cuda.threadIdx.x, m, THREADS):
-        total += a[i] * (zero if u[i] <= 0 else u[i])  # F = sum_i a_i relu(u_i); NaN passes
+        total += a[i] * (zero * u[i] if u[i] <= 0 else u[i])  # F = sum_i a_i relu(u_i); NaN for -inf, and NaN passes
     partial[cuda.threadIdx.x] = total
     return _sum(partial)
 

@@ -46,16 +46,20 @@ def backward(du, ds, attn, c, dc, keys):
 
 @kernel
 def softmax(s):
-    """s <- softmax(s) in place. The largest real part is subtracted first: no score, however large, overflows."""
+    """s <- softmax(s) in place. The largest real part is subtracted first: no score, however large, overflows.
+
+    All are NaN where a score is -inf, a number of any sign that has overflowed: exp would make it 0, as if it were small.
+    """
     if vectors.softmax(s):
         return
     top = s[0].real
     for i in range(1, s.shape[0]):
         if s[i].real > top:
             top = s[i].real
-    total = s.dtype.type(0)
+    zero = s.dtype.type(0)
+    total = zero
     for i in range(s.shape[0]):
-        s[i] = np.exp(s[i] - top)
+        s[i] = np.exp(s[i] - top) + zero * s[i]  # NaN where s_i is infinite
         total += s[i]
     for i in range(s.shape[0]):
         s[i] = s[i] / total

@@ -4,7 +4,8 @@
     LOGISTIC   log(1 + exp(-z F))           Bu et al. 2024
     SQUARED    (F - z)^2 / 2                Huang et al. 2023, z any real number
 
-At the hinge's kink, 1 - z F = 0, the derivative is 0. NaN scores give NaN losses.
+At the hinge's kink, 1 - z F = 0, the derivative is 0. NaN scores give NaN losses; scores that are infinite, and so have
+overflowed, losses that are NaN or infinite.
 """
 
 import numpy as np
@@ -28,7 +29,7 @@ def value(kind, F, z):
     if kind == LOGISTIC:
         t = z * F
         if t.real > 0:
-            return np.log1p(np.exp(-t))
+            return np.log1p(np.exp(-t)) + t * 0  # which is NaN of infinity
         return np.log1p(np.exp(t)) - t  # the same, without overflow
     return (F - z) * (F - z) / 2
 

@@ -2,7 +2,8 @@
 
     u = W c,      F = a^T relu(u),      W = W_O W_V  (m, d)
 
-relu'(0) = 0, and relu(NaN) = NaN. Derivation and numbers: docs/mlp.md.
+relu'(0) = 0, relu(NaN) = NaN and, since -inf is a number of any sign that has overflowed, relu(-inf) = NaN: it must not pass
+for an inactive neuron. Derivation and numbers: docs/mlp.md.
 
 Signs of pre-activations are as good as random: a jump at each would be guessed wrongly half of the time. ReLU is
 therefore written as a choice between two values that are both at hand, which compiles to vector selects.
@@ -24,7 +25,7 @@ def forward(U, F, C, W_T, a):
         score = zero
         for i in range(U.shape[1]):
             u = U[n, i]
-            score += a[i] * (zero if u.real <= 0 else u)  # F = sum_i a_i relu(u_i); NaN passes
+            score += a[i] * (zero * u if u.real <= 0 else u)  # F = sum_i a_i relu(u_i); NaN for -inf, and NaN passes
         F[n] = score
 
 

@@ -282,6 +282,26 @@ def test_overflow_is_reported_as_on_the_cpu(dtype, kind):
         assert messages[0] == messages[1] and messages[2] == messages[3]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("what", ["score", "pre-activation"])
+def test_a_sum_that_reaches_minus_infinity_first_is_refused_as_on_the_cpu(what, dtype):
+    """It is positive. As a score it would be attention 0, as a pre-activation an inactive neuron."""
+    sums = np.finfo(dtype).max * np.array([-0.8, -0.8, 0.9, 0.9])
+    one, first, second = np.ones(4), np.array([[1.0, 0]]), np.array([[0, 1.0]])
+    if what == "score":
+        psi = Params(one[:, None] * first, sums[:, None] * first, second, [[1]], [1])
+    else:
+        psi = Params(first, second, one[:, None] * first, [sums, 0 * one], [1, 1])
+    psi = as_type(dtype, map(np.asarray, psi))
+    ids, none = np.array([[0, what == "score", 0]]), np.zeros((1, 3), int)
+    given = CodedPrompts(np.eye(2, 3), ids, none + 2, 0.0 * none, none, [1])
+    for x in (given, given.dense(dtype)):
+        for call in (loss_and_grad, forward):
+            for backend in ("cpu", "cuda"):
+                with pytest.raises(nlicl.core.errors.NotFinite, match=r"the loss|a score"):
+                    call(psi, x, backend=backend)
+
+
 def test_a_gradient_that_overflows_where_the_loss_does_not_is_named_as_on_the_cpu():
     psi, given = drawn(Sizes(1, 2, 2, 2, 2, 2), 1)
     psi = psi._replace(W_V=abs(psi.W_V) * 1e150, W_O=abs(psi.W_O) * 1e-250, a=abs(psi.a) * 1e200)

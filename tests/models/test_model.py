@@ -283,11 +283,20 @@ def test_overflow_is_an_error(dtype, loss):
 
 
 def test_overflow_behind_a_finite_loss_is_an_error():
-    """Logistic loss of an infinite score is 0, of the right sign; its gradient is 0 times infinity."""
+    """F is of the order 1e100, and dW_V, in which W_V is no factor, of 1e400."""
+    p, x = problem(SIZE)
+    x = Prompts(np.abs(x.tokens), -np.ones(SIZE.B))
+    p = p._replace(W_V=np.abs(p.W_V) * 1e-300, W_O=np.abs(p.W_O) * 1e200, a=np.abs(p.a) * 1e200)
+    assert np.isfinite(nlicl.forward(p, x).score).all()
+    refused(ValueError, "the gradient of ", "is not finite", "overflow", params=p, prompts=x, loss="logistic")
+
+
+def test_an_infinite_score_has_no_logistic_loss():
+    """It would be 0 of the right sign; but infinity is of any sign."""
     p, x = problem(SIZE)
     x = Prompts(np.abs(x.tokens), np.ones(SIZE.B))
     p = p._replace(W_V=np.abs(p.W_V) * 1e200, W_O=np.abs(p.W_O) * 1e200, a=np.abs(p.a))
-    refused(ValueError, "the gradient of ", "is not finite", "overflow", params=p, prompts=x, loss="logistic")
+    refused(ValueError, "the loss is not finite", "overflow", params=p, prompts=x, loss="logistic")
 
 
 def test_overflow_of_the_mean_alone_is_an_error_and_no_warning():

@@ -1,7 +1,8 @@
 """The definition: softmax attention that regresses on its contexts' labels. One prompt, plain NumPy, any dtype.
 
-It shares no code with the kernels and is what everything else is judged by. Source: Huang, Cheng, Liang 2023, model and loss
-[mask and factor 1/2 recalled]; see docs/huang2023.md.
+It shares no code with the kernels and is what everything else is judged by. Where it overflows it raises `NotFinite`.
+
+Source: Huang, Cheng, Liang 2023, model and loss [mask and factor 1/2 recalled]; see docs/huang2023.md.
 """
 
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 
 from ...core.arrays import check_finite, real_array
 from ...core.checks import instance
-from ...core.errors import InvalidValue
+from ...core.errors import InvalidValue, NotFinite
+from ..overflow import finite
 from .prompts import Params, Prompt
 
 __all__ = ["forward", "loss", "softmax"]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
 def forward(params: Params, prompt: Prompt) -> tuple[Any, np.ndarray]:
     """Prediction yhat and attention attn (N,), or (N+1,) where the query attends to itself.
 
@@ -29,22 +32,23 @@ def forward(params: Params, prompt: Prompt) -> tuple[Any, np.ndarray]:
             raise InvalidValue(f"params.Q has shape {Q.shape}; expected ({d}, {d}), as prompt.tokens has d = {d}.")
     keys = prompt.keys
     X, y = keys[:-1], keys[-1]
-    with np.errstate(over="ignore", invalid="ignore"):
+    try:
         attn = softmax(X.T @ (Q @ prompt.x_query))
-        yhat = attn @ y
-    if not np.isfinite(yhat):  # an error if it is for an entry that is not finite
-        check_finite(Q, "params.Q")
+        return finite("yhat", attn @ y), attn
+    except NotFinite:
+        check_finite(Q, "params.Q")  # an error of its own where an entry is not finite
         check_finite(prompt.tokens, "prompt.tokens")
-    return yhat, attn
+        raise
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def loss(params: Params, prompt: Prompt) -> Any:
     """(yhat - y_query)^2 / 2; the factor 1/2 is [recalled]."""
     yhat, _ = forward(params, prompt)
-    return (yhat - prompt.z) ** 2 / 2
+    return finite("the loss", (yhat - prompt.z) ** 2 / 2)
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """softmax_i(scores), by the real part's maximum; any shape (n,)."""
-    exps = np.exp(scores - scores.real.max())
+    """softmax_i(scores), by the real part's maximum; any shape (n,). `NotFinite` where a score has overflowed."""
+    exps = np.exp(finite("a score", scores) - scores.real.max())
     return exps / exps.sum()

@@ -6,10 +6,11 @@ import numpy as np
 
 from ...core.arrays import check_finite, packed, real_array
 from ...core.describe import kind_of
-from ...core.errors import InvalidType, InvalidValue, NotFinite
+from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_memory
 from ...kernels.steps import regression
 from ..model import Step, register
+from ..overflow import not_finite
 from . import reference
 from .prompts import CodedPrompts, Params, Prompts
 
@@ -57,18 +58,18 @@ class _OnCpu:
         with np.errstate(all="ignore"):  # overflow is found, and explained, below
             found = self.run_forward(params, batch)
         if not np.isfinite(found.score).all():
-            _explain_not_finite("a prediction", params.Q.dtype)
+            raise not_finite("a prediction", params.Q.dtype)
         return found
 
     def loss_and_grad(self, params: Any, batch: Any, loss: str) -> tuple[Any, Params]:
         params = check_params(params)
         self.check(params, batch)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # as in forward
             value, dQ = self.run_step(params, batch)
         if not np.isfinite(value):
-            _explain_not_finite("the loss", params.Q.dtype)
+            raise not_finite("the loss", params.Q.dtype)
         if not np.isfinite(dQ).all():
-            _explain_not_finite("the gradient of Q", params.Q.dtype)
+            raise not_finite("the gradient of Q", params.Q.dtype)
         return value, Params(dQ)
 
 
@@ -154,13 +155,6 @@ def check_params(params: Any) -> Params:
         raise InvalidValue(f"params.Q has shape {Q.shape}; expected (d, d) with d >= 1.")
     check_finite(Q, "params.Q")
     return Params(packed(Q))
-
-
-def _explain_not_finite(what: str, dtype: np.dtype) -> None:
-    raise NotFinite(
-        f"{what} is not finite although parameters and prompts are: products of them overflow {dtype}. "
-        "Scale parameters or prompts down" + (", or use float64." if dtype == np.float32 else ".")
-    )
 
 
 class Regression:

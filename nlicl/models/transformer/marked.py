@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...audit.mistakes import PLAIN, Mark, Marked
+from ..overflow import finite
 from .prompts import Params, Prompt
 
 __all__ = ["Layer", "layer", "marked"]
@@ -77,10 +78,10 @@ class _Gradients:
         self.mark, self.slope = mark, _SLOPES[loss]
         self.x = x = _scored(x, mark)
         probe = x.W_Q @ x.p_query
-        scores = x.p.T @ (probe if x.W_K is None else x.W_K.T @ probe)
+        scores = finite("a score", x.p.T @ (probe if x.W_K is None else x.W_K.T @ probe))
         exps = np.exp(scores - scores.max())
         self.attn = exps / exps.sum()
-        self.u = u = x.W_O @ (x.values @ self.attn)
+        self.u = u = finite("a pre-activation", x.W_O @ (x.values @ self.attn))
         first = {"that of the first neuron, I_1 for I_i": lambda: u[0] > 0}
         self.I = mark.gate("relu-gate", "active neurons", "1[u_i > 0]", u > 0, first)
 

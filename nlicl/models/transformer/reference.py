@@ -1,8 +1,8 @@
 """The definition: the model and its losses on one prompt, in plain NumPy, a line an equation.
 
 It works in any floating or complex dtype (ReLU and hinge branch on real parts), shares no code with the kernels,
-and is what everything else is judged by. Sums over i run over the columns of `prompt.keys`: the contexts, or the
-contexts and the query where the query attends to itself.
+and is what everything else is judged by. Where it overflows it raises `NotFinite`. Sums over i run over the columns of
+`prompt.keys`: the contexts, or the contexts and the query where the query attends to itself.
 
 Source: Li et al. 2024, the model equation on the authors' slides (docs/li2024.md, Model); Bu et al. 2024 use the same
 forward pass with another loss (docs/bu2024.md).
@@ -14,6 +14,8 @@ import numpy as np
 
 from ...core.arrays import check_finite, fitting
 from ...core.checks import choice, instance
+from ...core.errors import NotFinite
+from ..overflow import finite
 from ..prompt import Prompt
 from .prompts import Params
 
@@ -29,6 +31,7 @@ class Forward(NamedTuple):
     preactivation: np.ndarray
 
 
+@np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
 def forward(params: Params, prompt: Prompt) -> Forward:
     """F(Psi; P) = a^T relu(W_O sum_i W_V p_i attn(Psi; P, i)).
 
@@ -43,17 +46,23 @@ def forward(params: Params, prompt: Prompt) -> Forward:
     -------
     Forward
         In the dtype NumPy's promotion gives.
+
+    Raises
+    ------
+    NotFinite
+        A score, a pre-activation or F that is NaN or infinite.
     """
     params = checked(params, prompt)
-    with np.errstate(over="ignore", invalid="ignore"):
-        p, p_query = prompt.keys, prompt.query
-        scores = (params.W_K @ p).T @ (params.W_Q @ p_query)  # (W_K p_i)^T W_Q p_query
+    p, p_query = prompt.keys, prompt.query
+    try:
+        scores = finite("a score", (params.W_K @ p).T @ (params.W_Q @ p_query))  # (W_K p_i)^T W_Q p_query
         exps = np.exp(scores - scores.real.max())
         attn = exps / exps.sum()  # attn(Psi; P, i) = softmax_i(scores)
-        u = params.W_O @ ((params.W_V @ p) @ attn)  # u = W_O sum_i W_V p_i attn_i
-        F = params.a @ relu(u)  # F = a^T relu(u)
-    if not np.isfinite(F):
-        _fitting(params, prompt)  # an error if it is for an entry that is not finite
+        u = finite("a pre-activation", params.W_O @ ((params.W_V @ p) @ attn))  # u = W_O sum_i W_V p_i attn_i
+        F = finite("F", params.a @ relu(u))  # F = a^T relu(u)
+    except NotFinite:
+        _fitting(params, prompt)  # an error of its own where an entry is not finite
+        raise
     return Forward(F, attn, p @ attn, u)
 
 
@@ -90,6 +99,7 @@ def logistic(t: Any) -> Any:
     return np.log1p(np.exp(-t)) if t.real > 0 else np.log1p(np.exp(t)) - t
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def evaluate(params: Params, prompt: Prompt, loss: str = "hinge") -> tuple[Any, np.ndarray]:
     """The loss of one prompt, and its margins: where it has kinks.
 
@@ -113,7 +123,7 @@ def evaluate(params: Params, prompt: Prompt, loss: str = "hinge") -> tuple[Any, 
         return relu(1 - z * F)[()], np.append(u, 1 - z * F)
     if loss == "logistic":
         return logistic(z * F), u
-    return (F - z) ** 2 / 2, u
+    return finite("the loss", (F - z) ** 2 / 2), u
 
 
 def loss(params: Params, prompt: Prompt, loss: str = "hinge") -> Any:

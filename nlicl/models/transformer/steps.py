@@ -11,12 +11,12 @@ import numpy as np
 
 from ... import devices
 from ...core.arrays import check_finite, packed
-from ...core.errors import NotFinite
 from ...core.memory import check_memory
 from ...kernels.layers import loss as losses
 from ...kernels.products import are_finite
 from ...kernels.steps import coded, dense, unmerged
 from ..model import Step, register
+from ..overflow import not_finite
 from . import reference
 from .checks import check_all_finite, check_dtype, check_fit, check_params, check_tokens_fit, packed_params
 from .prompts import CodedPrompts, Params, Prompts, packed_codes
@@ -76,19 +76,21 @@ class OnCpu:
 
     def forward(self, params: Any, batch: Any) -> Forward:
         arrays = self._checked(params, batch)
-        kernel, inputs, _ = self.operands(arrays, batch)
-        _check_room(kernel, inputs, arrays, batch, len(batch))
         with np.errstate(all="ignore"):  # as in loss_and_grad
+            kernel, inputs, _ = self.operands(arrays, batch)
+            _check_room(kernel, inputs, arrays, batch, len(batch))
             out = Forward(*kernel.forward(*inputs, _n_keys(batch), *arrays))
-        if not np.isfinite(out.score).all():
+        if not are_finite(out.score):  # nor is it where attention or a pre-activation is not
             _explain_not_finite("a score", batch, arrays.W_Q.dtype)
+        if not are_finite(out.context):  # which codes do without
+            _explain_not_finite("a context", batch, arrays.W_Q.dtype)
         return out
 
     def loss_and_grad(self, params: Any, batch: Any, loss: str) -> tuple[Any, Params]:
         arrays = self._checked(params, batch)
-        kernel, inputs, labels = self.operands(arrays, batch)
-        _check_room(kernel, inputs, arrays, batch, len(batch) if kernel is unmerged else 0)
         with np.errstate(all="ignore"):  # overflow is found, and explained, below
+            kernel, inputs, labels = self.operands(arrays, batch)
+            _check_room(kernel, inputs, arrays, batch, len(batch) if kernel is unmerged else 0)
             value, *grads = kernel.step(*inputs, labels, _n_keys(batch), *arrays, losses.NAMES[loss])
         if not np.isfinite(value):
             _explain_not_finite("the loss", batch, arrays.W_Q.dtype)
@@ -184,8 +186,9 @@ class OnGpu:
     def forward(self, params: Any, batch: Any) -> Forward:
         arrays, inputs, _, n_keys = self.checked(params, batch)
         out = Forward(*self.kernel.forward(*inputs, n_keys, *arrays))
-        if not devices.kernels().all_finite(out.score):
-            _explain_not_finite("a score", batch, arrays.W_Q.dtype)
+        for what, array in (("a score", out.score), ("a context", out.context)):
+            if not devices.kernels().all_finite(array):
+                _explain_not_finite(what, batch, arrays.W_Q.dtype)
         return out
 
     def loss_and_grad(self, params: Any, batch: Any, loss: str) -> tuple[Any, Params]:
@@ -245,10 +248,7 @@ def _first_not_finite(grads: Any, are_finite: Any) -> str:
 def _explain_not_finite(what: str, batch: Any, dtype: np.dtype) -> None:
     if isinstance(batch, Prompts) and isinstance(batch.tokens, np.ndarray):
         check_finite(batch.tokens, "prompts.tokens")  # changed in place since Prompts checked it
-    raise NotFinite(
-        f"{what} is not finite although parameters and prompts are: products of them overflow {dtype}. "
-        "Scale parameters or prompts down" + (", or use float64." if dtype == np.float32 else ".")
-    )
+    raise not_finite(what, dtype)
 
 
 # ---- The model

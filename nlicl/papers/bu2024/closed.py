@@ -12,6 +12,7 @@ from ...core.arrays import as_array, fitting, given
 from ...core.checks import integer, sound
 from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
+from ...models.overflow import finite
 
 __all__ = ["ClosedForm", "closed_form", "sigmoid"]
 
@@ -99,12 +100,12 @@ def closed_form(
 
     x_q = a + e_q * b
     key, query = W_K @ b, W_Q @ x_q
-    gap = 2 * e_q * key @ query
+    gap = finite("the gap of the scores", 2 * e_q * key @ query)
     with np.errstate(divide="ignore"):
         odds = np.log(n_plus) - np.log(n_minus) + gap
     attn_plus, attn_minus = sigmoid(odds), sigmoid(-odds)  # 1/(1 + (n_-/n_+) exp(-gap))
     v = c + e_q * (attn_plus - attn_minus) * d  # sum_l attn_l y_l
-    h = W_O @ v
+    h = finite("a pre-activation", W_O @ v)
     zeta = np.where(h > 0, r, 0)
     G = zeta @ (W_O @ d)
     slope = 4 * attn_plus * attn_minus * G

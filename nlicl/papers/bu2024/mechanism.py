@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from ...core.arrays import as_array, check_finite, given, real_array
 from ...core.checks import LARGEST, instance, integer, numbers, sound
 from ...core.errors import InvalidType, InvalidValue
+from ...models.overflow import finite
 from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import Params
 from ...models.transformer.steps import Forward
@@ -223,7 +224,7 @@ def coefficients(params: Params, semantics: Semantics) -> Coefficients:
     W_Q, W_K = params.W_Q[:, :d_x], params.W_K[:, :d_x]
 
     def along(W: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.sum(x * (W @ x), axis=0) / np.sum(x * x, axis=0)
+        return finite("a product", np.sum(x * (W @ x), axis=0)) / finite("a product", np.sum(x * x, axis=0))
 
     return Coefficients(along(W_Q, a), along(W_Q, b), along(W_K, a), along(W_K, b), params.W_O @ c, params.W_O @ d)
 
@@ -290,7 +291,7 @@ def products(params: Params, semantics: Semantics, nu: np.ndarray, xi_x: np.ndar
             raise InvalidValue(f"{name} has shape {np.shape(xi)}; expected ({d}, n), a vector a column.")
     W, W_O = word_matrix(params, d_x), params.W_O
     mu = semantics.words()
-    bWb = b.T @ W @ b
+    bWb = finite("a product", b.T @ W @ b)
     to_mu, from_mu = W @ mu, W.T @ mu  # x^T W mu and mu^T W x are products of x with these
     return Products(
         specific=float(np.diag(bWb).max()),

@@ -23,8 +23,9 @@ import numpy as np
 
 from ...core.checks import instance, integer
 from ...core.describe import short
-from ...core.errors import InvalidType, InvalidValue
+from ...core.errors import InvalidType, InvalidValue, NotFinite
 from ...core.memory import check_count, check_memory
+from ...models.overflow import finite
 from .closed import sigmoid
 from .coordinates import State, project, random_start, start
 from .theory import early_quantities
@@ -178,12 +179,15 @@ class _Runs:
         """K (0, ||b||) and the columns of Q times ||a||, ||b||, each (2, N); t_e (2, N), zeta^e (N, 2, m), F_e, G_e (2, N)."""
         Kb = self.norm_b * self.K[:, 1]
         Qa, Qb = self.norm_a * self.Q[:, 0], self.norm_b * self.Q[:, 1]  # Q x_e = Qa + e Qb
-        t = np.tanh(E * (Kb[0] * Qa[0] + Kb[1] * Qa[1]) + (Kb[0] * Qb[0] + Kb[1] * Qb[1]))  # delta_e/2 = e Kb . Q x_e
+        half = E * (Kb[0] * Qa[0] + Kb[1] * Qa[1]) + (Kb[0] * Qb[0] + Kb[1] * Qb[1])  # delta_e/2 = e Kb . Q x_e
+        t = np.tanh(finite("delta_e", half))
         self.C[:, :, 1] = (E * t * self.norm_d).T  # rows (||c||, e t_e ||d||)
         h = np.matmul(self.C, self.O, out=self.buffer)  # h^e = ||c|| o_c + e t_e ||d|| o_d
+        if not np.isfinite(h.sum()):
+            finite("h^e", h)
         zeta = np.multiply(self.r, np.greater(h, 0, out=self.active), out=self.buffer)
         products = zeta @ self.O.swapaxes(1, 2)  # zeta^e . o_c, zeta^e . o_d
-        F = np.sum(self.C * products, axis=2).T  # F_e = zeta^e . h^e
+        F = finite("F_e", np.sum(self.C * products, axis=2).T)  # F_e = zeta^e . h^e
         return Kb, Qa, Qb, t, zeta, F, self.norm_d * products[:, :, 1].T
 
     def advance(self, eta: np.ndarray) -> None:
@@ -201,8 +205,9 @@ class _Runs:
         self.K *= kept
         self.K[:, 1] += self.norm_b * (even * Qa + odd * Qb)  # sum_e s_e (Q x_e) (0, ||b||)^T
 
-    def are_finite(self) -> bool:
-        return all(np.isfinite(x).all() for x in (self.O, self.Q, self.K))
+    def check_finite(self) -> None:
+        for block in (self.O, self.Q, self.K):
+            finite("the state", block)
 
     def observe(self) -> Observed:
         *_, t, _, F, _ = self.forward()
@@ -222,6 +227,7 @@ class _Runs:
         return State(o_c.copy(), o_d.copy(), Q.copy(), K.copy())
 
 
+@np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
 def step(state: State, r: np.ndarray, eta: Numbers, setting: Setting) -> State:
     """One step of the recursion.
 
@@ -238,13 +244,21 @@ def step(state: State, r: np.ndarray, eta: Numbers, setting: Setting) -> State:
     -------
     State
         New arrays, with all the axes of the runs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes that do not fit; a score or a pre-activation that overflows.
     """
     eta = not_negative("eta", eta)
     runs = _Runs(state, r, setting, eta)
-    with np.errstate(over="ignore", invalid="ignore"):
+    try:
         runs.advance(runs.each(eta))
-    if not runs.are_finite():
-        raise InvalidValue(f"the state is not finite after a step, with step sizes up to {np.max(eta):g}; lower eta.")
+        runs.check_finite()
+    except NotFinite:
+        raise InvalidValue(
+            f"the state, or what follows from it, is not finite after a step, with step sizes up to {np.max(eta):g}; lower eta."
+        ) from None
     return runs.state()
 
 
@@ -269,7 +283,8 @@ def run(state: State, r: np.ndarray, setting: Setting, etas: np.ndarray, record:
     Raises
     ------
     TypeError, ValueError
-        Shapes that do not fit; a step that is not there; step sizes so large that the state is no longer finite.
+        Shapes that do not fit; a step that is not there; step sizes so large that a state, a score or a pre-activation is not
+        finite.
     """
     etas = np.asarray(not_negative("etas", etas))
     if etas.ndim == 0:
@@ -298,20 +313,25 @@ def run(state: State, r: np.ndarray, setting: Setting, etas: np.ndarray, record:
     seen = []
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(T + 1):
-            if (t in wanted or t == T) and not runs.are_finite():
+            try:
+                if t in wanted or t == T:
+                    runs.check_finite()
+                if t in wanted:
+                    seen.append(runs.observe())
+                if t < T:
+                    runs.advance(runs.each(etas[t]))
+            except NotFinite:
                 raise InvalidValue(
-                    f"the state is not finite at step {t}, with step sizes up to {etas.max():g}; lower etas."
-                )
-            if t in wanted:
-                seen.append(runs.observe())
-            if t < T:
-                runs.advance(runs.each(etas[t]))
+                    f"the state, or what follows from it, is not finite at step {t}, with step sizes up to {etas.max():g}; "
+                    "lower etas."
+                ) from None
     return Run(np.array(sorted(wanted)), Observed(*map(np.array, zip(*seen, strict=True))), runs.state())
 
 
 # ---- Observation
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def observe(state: State, r: np.ndarray, setting: Setting) -> Observed:
     """The quantities of a state.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core.arrays import fitting
 from ...core.checks import instance
+from ...models.overflow import finite
 from ...models.prompt import Prompt as AnyPrompt
 from ...models.regression.reference import softmax
 from ...models.transformer.prompts import Params
@@ -84,8 +85,8 @@ def forward(blocks: Blocks | OneConcept, prompt: Prompt) -> Forward:
     scores = (W_Kx @ prompt.x).T @ (W_Qx @ prompt.x_q)  # (W_K^x x_l)^T W_Q^x x_q
     attn = softmax(scores)
     v = prompt.y @ attn  # v = sum_l attn_l y_l
-    h = W_Oy @ v
-    return Forward(r @ relu(h), attn, v, h)
+    h = finite("a pre-activation", W_Oy @ v)
+    return Forward(finite("F", r @ relu(h)), attn, v, h)
 
 
 def evaluate(blocks: Blocks | OneConcept, prompt: Prompt) -> tuple[Any, np.ndarray]:
@@ -98,8 +99,9 @@ def evaluate_merged(merged: Merged, prompt: AnyPrompt) -> tuple[Any, np.ndarray]
     """(loss, margins) of one prompt in the merged model, for any `nlicl.Prompt`."""
     W_QK, W_V, W_O, a = _checked_merged(merged, instance("prompt", prompt, AnyPrompt, "prompts[i]").tokens.shape[1])
     p = prompt.keys
-    h = W_O @ ((W_V @ p) @ softmax(p.T @ (W_QK @ prompt.query)))  # s_l = p_l^T W_QK p_q
-    return logistic(prompt.z * (a @ relu(h))), h
+    scores = p.T @ (W_QK @ prompt.query)  # s_l = p_l^T W_QK p_q
+    h = finite("a pre-activation", W_O @ ((W_V @ p) @ softmax(scores)))
+    return logistic(prompt.z * finite("F", a @ relu(h))), h
 
 
 def full(blocks: Blocks | OneConcept) -> Params:

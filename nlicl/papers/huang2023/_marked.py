@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...audit.mistakes import PLAIN, Mark
+from ...models.overflow import finite
 from ...models.regression.prompts import Params, Prompt
 
 __all__ = ["dQ", "scored", "turned"]
@@ -28,7 +29,7 @@ def dQ(params: Params, prompt: Prompt, mark: Mark = PLAIN) -> np.ndarray:
         X, y = mark.choice("c_n", (X, y), "wrong-factor", features)
     same = (X[:, None] == X[None]).all(axis=2) if mark.touches("c_n", "centring") else np.eye(len(X))
     c = same.sum(axis=1)
-    attn = _attention(X @ scored(Q, mark) @ x_query, c, len(Q), mark)
+    attn = _attention(finite("a score", X @ scored(Q, mark) @ x_query), c, len(Q), mark)
     yhat = attn @ y
 
     others = {"the uniform 1/N": 1 / len(y), "attn_1": attn[0], "attn_i (1 - attn_i)": lambda: attn * (1 - attn)}

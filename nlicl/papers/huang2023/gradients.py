@@ -13,6 +13,7 @@ import numpy as np
 
 from ...audit.subject import Formula, Subject
 from ...models.front import loss_and_grad
+from ...models.overflow import finite
 from ...models.regression.prompts import Params, Prompt
 from . import _marked, _marked_means, _points, reference
 from .reference import Counted, Population, PopulationWeights, Weights
@@ -48,7 +49,7 @@ def dQ_unmasked(params: Params, prompt: Prompt) -> np.ndarray:
 
 
 def _token_form(Q: np.ndarray, X: np.ndarray, y: np.ndarray, x_query: np.ndarray, y_query: Any) -> np.ndarray:
-    attn = _softmax(X.T @ Q @ x_query)
+    attn = _softmax(finite("a score", X.T @ Q @ x_query))
     yhat = sum(attn[i] * y[i] for i in range(len(y)))
     total = sum(attn[i] * (y[i] - yhat) * np.outer(X[:, i], x_query) for i in range(len(y)))
     return (yhat - y_query) * total
@@ -58,7 +59,7 @@ def dQ_coded(params: Params, prompt: Prompt) -> np.ndarray:
     """V g v_k^T, g_n = (yhat - omega_k) Attn_n (omega_n - yhat), Attn_n ~ c_n exp(v_n^T Q v_k), (d, d)."""
     V, c, omega, k = prompt.code
     with np.errstate(divide="ignore"):
-        Attn = _softmax(V.T @ params.Q @ V[:, k] + np.log(c))
+        Attn = _softmax(finite("a score", V.T @ params.Q @ V[:, k]) + np.log(c))
     yhat = Attn @ omega
     g = (yhat - omega[k]) * Attn * (omega - yhat)
     return np.outer(V @ g, V[:, k])

@@ -16,6 +16,7 @@ import numpy as np
 from ...audit.subject import Formula, Point, Subject, fill
 from ...core.seeds import Li2024Uncounted, uncounted
 from ...models.front import loss_and_grad
+from ...models.overflow import finite
 from ...models.transformer import audited
 from ...models.transformer.marked import marked
 from ...models.transformer.prompts import Params, Prompt, Prompts
@@ -162,10 +163,10 @@ def printed_dW_O(params: Params, prompt: Prompt) -> np.ndarray:
 
 def _printed_factors(params: Params, P: np.ndarray, p_query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """I_i = 1[W_O(i,.) sum_s (W_V p_s) sm_s >= 0] and sm_s = softmax_s(p_s^T W_K^T W_Q p_query), s = 1 .. l+1."""
-    scores = P.T @ params.W_K.T @ params.W_Q @ p_query
+    scores = finite("a score", P.T @ params.W_K.T @ params.W_Q @ p_query)
     exps = np.exp(scores - scores.max())
     sm = exps / exps.sum()
-    return params.W_O @ ((params.W_V @ P) @ sm) >= 0, sm
+    return finite("a pre-activation", params.W_O @ ((params.W_V @ P) @ sm)) >= 0, sm
 
 
 _DERIVED = "corrected by nlicl (derived); the model equation is the paper's"

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from ...core.arrays import check_finite, fitting, real_array
 from ...core.checks import instance, numbers, real, sound
 from ...core.errors import InvalidValue
+from ...models.overflow import finite
 from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import CodedPrompts, Params
 
@@ -111,15 +112,20 @@ def projection(W: np.ndarray, tokens: ArrayLike, patterns: ArrayLike) -> Project
             "for each token."
         )
     image = tokens @ W.T
-    norm = np.linalg.norm(image, axis=-1)
+    norm = _norm(image)
     if W.shape[0] != d:
         return Projection(norm, None)
     return Projection(norm, np.sum(image[..., : patterns.shape[-1]] * _unit(patterns, "patterns"), axis=-1))
 
 
+def _norm(vectors: np.ndarray) -> np.ndarray:
+    """The norm of each vector (..., n); `NotFinite` where squares overflow: what is divided by it would be 0."""
+    return finite("a norm", np.linalg.norm(vectors, axis=-1))
+
+
 def _unit(vectors: np.ndarray, name: str) -> np.ndarray:
     """Each vector (..., n) over its norm."""
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    norms = _norm(vectors)[..., None]
     if not np.all(norms > 0):
         raise InvalidValue(f"{name} holds a zero vector, which has no direction; expected vectors of norm above 0.")
     return vectors / norms
@@ -176,14 +182,13 @@ def neurons(params: Params, mu_bar: np.ndarray, q: np.ndarray) -> Neurons:
         )
     X, Y = rows[:, : len(mu_bar)], rows[:, len(mu_bar) :]
     to_mu_bar, to_q = _angles(X, _unit(mu_bar, "mu_bar")), _angles(Y, _unit(q, "q"))
-    norm = np.linalg.norm(params.W_O, axis=1)
-    return Neurons(norm, np.linalg.norm(X, axis=1), np.linalg.norm(Y, axis=1), to_mu_bar, to_q)
+    return Neurons(_norm(params.W_O), _norm(X), _norm(Y), to_mu_bar, to_q)
 
 
 def _angles(rows: np.ndarray, unit: np.ndarray) -> np.ndarray:
     """Angles (m,) of rows (m, n) to a unit vector (n,). By the tangent: a cosine near 1 has lost half of the digits."""
     along = rows @ unit
-    across = np.linalg.norm(rows - np.outer(along, unit), axis=1)
+    across = _norm(rows - np.outer(along, unit))
     return np.arctan2(across, along)
 
 
@@ -299,7 +304,7 @@ def drift(W: np.ndarray, start: np.ndarray, direction: np.ndarray) -> float:
             f"direction has shape {direction.shape}; expected (d_X,) with d_X at most d = {W.shape[1]}, as W has "
             f"shape {W.shape}."
         )
-    first = np.linalg.norm(start[:, :d_X] @ direction)
+    first = _norm(start[:, :d_X] @ direction)
     if first == 0:
         raise InvalidValue("start maps direction to 0; expected an image to measure the drift by.")
-    return float(np.linalg.norm((W - start)[:, :d_X] @ direction) / first)
+    return float(_norm((W - start)[:, :d_X] @ direction) / first)

@@ -17,6 +17,7 @@ from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import Li2024, Seed, generator
 from ...models.front import check_batch, forward
+from ...models.overflow import finite
 from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import CodedPrompts, Params, Prompts
 
@@ -57,7 +58,7 @@ def order(params: Params, how: str = "magnitude", seed: Seed = 0) -> np.ndarray:
 @sound
 def _norms(params: Params) -> np.ndarray:
     """||W_O(i,.)|| (m,)."""
-    return np.linalg.norm(real_params(params).W_O, axis=1)
+    return finite("the norm of a row of W_O", np.linalg.norm(real_params(params).W_O, axis=1))
 
 
 def number_removed(fraction: float, m: int) -> int:
@@ -170,7 +171,7 @@ def _scores(
     summands = (a * np.maximum(u, 0)).T[neurons]  # a_i relu(u_i), rows in the order they go
     F = np.zeros((m + 1, summands.shape[1]), summands.dtype)
     F[:m] = np.cumsum(summands[::-1], axis=0)[::-1]  # row k: what is left without the first k
-    return F[counts]
+    return finite("a score", F[counts])
 
 
 class PruningCurve(NamedTuple):
