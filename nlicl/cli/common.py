@@ -37,23 +37,34 @@ class CannotRun(Exception):
 
 
 def check_files(files: Mapping[str, Path | None]) -> None:
-    """CannotRun unless each file, by the option that names it, can be written: before the work, not after."""
+    """CannotRun unless each file, by the option that names it, can be written: before the work, not after.
+
+    A named pipe may have no reader yet. It must have one when the work is done.
+    """
+    from ..core.files import plain_file
+
     for option, path in files.items():
         if path is None:
             continue
         try:
-            if not path.absolute().parent.is_dir():
-                raise CannotRun(f"{option} {path}: there is no folder {path.parent}; make it first")
-            if path.is_dir():
-                raise CannotRun(f"{option} {path}: is a folder; expected the name of a file")
-            if not os.access(path.absolute().parent, os.W_OK):
+            target = plain_file(path.absolute())
+            if target is not None and not target.parent.is_dir():
+                there = path.parent if target == path.absolute() else target.parent
+                raise CannotRun(f"{option} {path}: there is no folder {there}; make it first")
+            if target is not None and not os.access(target.parent, os.W_OK):
                 raise CannotRun(f"{option} {path}: the folder {path.parent} cannot be written; choose another one")
+            if target is None and not os.access(path, os.W_OK):
+                raise CannotRun(f"{option} {path}: cannot be written; choose another one")
+        except IsADirectoryError:
+            raise CannotRun(f"{option} {path}: is a folder; expected the name of a file") from None
         except OSError as error:  # a name that is too long, a folder that may not be looked into
             raise CannotRun(f"{option} {path}: {error.strerror}; expected a file that can be written") from None
 
 
 def check_folder(option: str, folder: Path) -> None:
     """CannotRun unless `folder` is there or can be made, and can be written to: before the work, not after."""
+    if "\0" in str(folder):
+        raise CannotRun(f"{option} {folder}: holds a character of code 0; expected the name of a folder")
     try:
         there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     except OSError as error:
