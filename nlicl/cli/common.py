@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.text import one_line
+from .screen import erase_line
+
 if TYPE_CHECKING:
     from ..papers.paper import Paper
 
@@ -97,7 +100,8 @@ class Bar:
         if self.terminal:
             bar = "#" * (20 * done // max(total, 1))
             text += self._left(done, total)
-            print(f"\r\x1b[K[{bar:<20}] {done}/{total} {text}", end="", file=sys.stderr, flush=True)
+            erase_line()
+            print(f"[{bar:<20}] {done}/{total} {one_line(text)}", end="", file=sys.stderr, flush=True)
 
     def _left(self, done: int, total: int) -> str:
         """The time that the rest takes at the pace so far, in words; nothing below two minutes."""
@@ -112,7 +116,8 @@ class Bar:
     def clear(self) -> None:
         """Take the line away, before something else is printed."""
         if self.terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            erase_line()
+            sys.stderr.flush()
 
 
 @contextmanager
@@ -180,5 +185,5 @@ def _value(text: str) -> Any:
         warnings.simplefilter("ignore")  # what Python has against a text is said nowhere
         try:
             return ast.literal_eval(text)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # the last two: nested too deep
+        except Exception:  # no literal, or one that is nested too deep
             return text

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,13 @@ def _execute(
             f"--jobs is {jobs}: a process holds some {WORKER >> 20} MiB", WORKER * min(jobs, len(seeds)), "Give fewer."
         )
     with progress_bar() as bar:
-        for found in execute(chosen, list(seeds), options=given, quick=options.quick, jobs=jobs, progress=bar):
+
+        def tell(text: str) -> None:
+            bar.clear()
+            print(f"nlicl: {text}", file=sys.stderr)
+
+        todo = execute(chosen, list(seeds), options=given, quick=options.quick, jobs=jobs, progress=bar, tell=tell)
+        for found in todo:
             bar.clear()
             yield found
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .describe import INVISIBLE, short
+from .describe import short
+from .text import INVISIBLE
 
 __all__ = ["plain", "plain_file", "to_json", "write_whole"]
 
