@@ -37,15 +37,12 @@ def name_of(kind: type) -> str:
 
 
 def _text_of(kind: type, attribute: str) -> str:
-    """A type's name or module. A metaclass may have replaced either by anything; then it is what the type was made with."""
+    """The name or the module that a type was made with, whatever its metaclass says of it."""
     try:
-        found = getattr(kind, attribute)
-        if isinstance(found, str):
-            return str(found)
         found = type.__dict__[attribute].__get__(kind)
-        return found if isinstance(found, str) else "object"
-    except Exception:
-        return "object"
+    except AttributeError:
+        found = None
+    return found if isinstance(found, str) else "object"
 
 
 def short(value: object) -> str:

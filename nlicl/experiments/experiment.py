@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..core.checks import choice, integer
+from ..core.checks import boolean, choice, integer
 from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
 from ..core.memory import check_count
@@ -196,7 +196,7 @@ def execute(
     nlicl.experiments.pool.WorkerLost
         A worker process was ended from outside again and again; the seed is named.
     """
-    jobs = integer("jobs", jobs, 1)
+    jobs, quick = integer("jobs", jobs, 1), boolean("quick", quick)
     seeds = _checked_seeds(seeds)
     if not isinstance(experiments, Iterable):
         raise InvalidType(f"experiments is {short(experiments)}; expected a list of Experiment.")
