@@ -16,6 +16,7 @@ and the status is that of the work.
 import argparse
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -75,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], out: Screen) -> int:
+    for argument in arguments:
+        _check(argument)
     options = _parser().parse_args(arguments)
     for option in ("json", "html"):
         if out.closed_before and getattr(options, option, None) == Path("-"):
@@ -82,6 +85,18 @@ def _run(arguments: Sequence[str], out: Screen) -> int:
     status: int = options.run(options)
     out.flush()
     return status
+
+
+def _check(argument: str) -> None:
+    """CannotRun if an argument is one that no shell hands on, or that argparse loses."""
+    try:
+        whole = b"\0" not in os.fsencode(argument)
+    except UnicodeEncodeError:
+        whole = False
+    if not whole:
+        raise CannotRun(f"{argument}: holds a character that no argument can have, as code 0; leave it out")
+    if re.fullmatch(r"--[\w-]+=--", argument):
+        raise CannotRun(f"{argument}: -- is no value; expected one")
 
 
 def _say(text: str) -> None:

@@ -66,8 +66,6 @@ def check_files(files: Mapping[str, Path | None]) -> None:
 
 def check_folder(option: str, folder: Path) -> None:
     """CannotRun unless `folder` is there or can be made, and can be written to: before the work, not after."""
-    if "\0" in str(folder):
-        raise CannotRun(f"{option} {folder}: holds a character of code 0; expected the name of a folder")
     try:
         there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     except OSError as error:

@@ -112,7 +112,7 @@ def _section(n: int, f: FormulaReport, code: str) -> str:
     items = [f'<span class="kind">{_text(d["kind"])}</span>: {_text(d["detail"])}' for d in f.diagnosis]
     if f.verdict == "disagree" and f.worst:
         w = f.worst
-        items.append(f"worst entry {_text(f.entry(w))} {_text(f.where(w['draw']))}: {both_values(w)}{f.by}")
+        items.append(f"worst entry {_text(f.entry(w))} {_text(f.where(w['draw']))}: {both_values(w)}{_text(f.by)}")
     said = any(d["kind"] in ("shape", "transpose") for d in f.diagnosis)  # then the error says the same again
     items += [_text(text) for text in (None if said else f.error, f.reason, f.note) if text]
     if items:
