@@ -24,10 +24,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import __version__
-from ..core.text import message
+from ..core.text import message, one_line
 from . import audit, reproduce, train
 from .common import CannotRun, load_paper
-from .lines import command, culprit, line
+from .lines import command_line, culprit, line
 from .screen import OutputLost, Screen, screens
 
 __all__ = ["main"]
@@ -161,7 +161,7 @@ def _bug(error: BaseException, arguments: Sequence[str]) -> int:
     print("\n".join(each if len(each) < 2000 else f"{each[:1000]}...{each[-500:]}" for each in lines), file=sys.stderr)
     _say(
         f"this is a bug of nlicl {__version__}, not a mistake of yours. Please report it, with the lines above and the "
-        f"command: {command(arguments)}"
+        f"command: {command_line(arguments)}"
     )
     return BUG
 
@@ -216,24 +216,23 @@ def _about(name: str) -> None:
     from ..experiments.registry import theorems as load_theorems
 
     paper = load_paper(name)
-    print(f"{name}: {paper.title}")
+    lines = [f"{name}: {paper.title}"]
     for formula in paper.formulas.values():
-        print(f"\n  {formula.name:12} d loss / d {formula.wrt}, expected to {formula.expected}")
-        print(f"               {formula.equation}")
-        print(f"               {formula.source}" + (f"; defined for {formula.domain}" if formula.domain else ""))
+        lines += ["", f"  {formula.name:12} d loss / d {formula.wrt}, expected to {formula.expected}"]
+        lines.append(f"               {formula.equation}")
+        lines.append(f"               {formula.source}" + (f"; defined for {formula.domain}" if formula.domain else ""))
         if formula.erratum:
-            print(f"               erratum: {formula.erratum}")
-    print(f"\n  Audit them: nlicl audit {name}")
+            lines.append(f"               erratum: {formula.erratum}")
+    lines += ["", f"  Audit them: nlicl audit {name}"]
     for what, verb, entries in (
         ("Figures", "reproduce", load_figures(name)),
         ("Theorems", "theorem", load_theorems(name)),
     ):
-        if not entries:
-            continue
-        print(f"\n  {what}, by nlicl {verb} {name}:NAME, all by nlicl {verb} {name}")
-        for entry in entries.values():
-            print(f"    {entry.name:12} {entry.title}")
-    print(f"\n  Settings, by nlicl train {name}:NAME: {', '.join(paper.problems)}")
+        if entries:
+            lines += ["", f"  {what}, by nlicl {verb} {name}:NAME, all by nlicl {verb} {name}"]
+            lines += [f"    {entry.name:12} {entry.title}" for entry in entries.values()]
+    lines += ["", f"  Settings, by nlicl train {name}:NAME: {', '.join(paper.problems)}"]
+    print("\n".join(map(one_line, lines)))
 
 
 def _doctor(options: argparse.Namespace) -> int:

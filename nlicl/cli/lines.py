@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from ..core.text import message, one_line
 
-__all__ = ["command", "culprit", "line"]
+__all__ = ["command_line", "culprit", "line"]
 
 LONGEST = 400  # characters of a line
 WORD = 200  # characters of a word
@@ -38,7 +38,7 @@ def line(reason: str, arguments: Sequence[str]) -> str:
     return text if len(text) <= LONGEST else _cut(text, LONGEST)
 
 
-def command(arguments: Sequence[str]) -> str:
+def command_line(arguments: Sequence[str]) -> str:
     """A command line as one can type it, its very long arguments shortened."""
     return shlex.join(["nlicl", *(one_line(str(part)) if len(part) < 200 else _cut(part, 200) for part in arguments)])
 
@@ -72,7 +72,9 @@ def culprit(error: BaseException) -> str | None:
         owner = _owners().get(home)
         if owner:
             where = f"line {number} of {file.rsplit('/', 1)[-1]}"
-            return f"{owner} raises {kind_of(error)}: {message(error) or 'no message'} ({where}); expected its code to run"
+            return (
+                f"{owner} raises {kind_of(error)}: {message(error) or 'no message'} ({where}); expected its code to run"
+            )
     return None
 
 

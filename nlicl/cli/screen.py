@@ -35,7 +35,7 @@ class Screen(io.TextIOBase):
 
     def __init__(self, stream: IO[str] | None, must: bool) -> None:
         self.closed_before = stream is None
-        self.stream = open(os.devnull, "w", encoding="utf-8") if stream is None else stream
+        self.stream = open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: SIM115
         self.must = must
         self.lost: str | None = None
         if isinstance(self.stream, io.TextIOWrapper):  # an encoding without Greek letters must not end the work

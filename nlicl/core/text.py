@@ -1,4 +1,4 @@
-"""Texts of others, fit to be shown: names, sources, messages, whatever a user typed. It needs no NumPy, as the doctor does not."""
+"""Texts of others, fit to be shown: names, sources, messages, whatever a user typed. Needs no NumPy: nor does the doctor."""
 
 import re
 
@@ -14,7 +14,7 @@ INVISIBLE = (
 )
 """Characters without a look of their own, as the inside of a regular expression's brackets.
 
-They order, join, hide or separate others: Unicode's categories Cc, Cf, Cs, Zl and Zp, and what else has no glyph by definition.
+They order, join, hide or separate others: Unicode's categories Cc, Cf, Cs, Zl and Zp, and what else has no glyph.
 Variation selectors of the first sixteen are none of them: emoji need them.
 """
 _HIDDEN = re.compile(f"[{INVISIBLE}]")

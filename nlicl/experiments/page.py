@@ -67,7 +67,7 @@ def _section(figure: Figure) -> list[str]:
         lines.append("")
     if figure.settings:
         said = ", ".join(f"{name} = {value} [{mark}]" for name, (value, mark) in figure.settings.items())
-        lines += [f"<details><summary>Settings</summary>\n\n{said}\n\n</details>", ""]
+        lines += [f"<details><summary>Settings</summary>\n\n{one_line(said)}\n\n</details>", ""]
     return lines
 
 

@@ -36,8 +36,8 @@ def check_sendable(name: str, value: object) -> None:
         ForkingPickler.dumps(value)
     except Exception as error:
         raise InvalidType(
-            f"{name} is {short(value)}, which cannot be sent to another process ({message(error)}); expected functions and classes at "
-            "the top level of a module. Or take jobs=1."
+            f"{name} is {short(value)}, which cannot be sent to another process ({message(error)}); expected functions and "
+            "classes at the top level of a module. Or take jobs=1."
         ) from None
 
 
@@ -126,14 +126,14 @@ class _Crew:
     def __init__(self, jobs: int, start: Callable[[int], ProcessPoolExecutor], tell: Callable[[str], object]) -> None:
         self.jobs, self.start, self.tell = jobs, start, tell
         self.pool = start(jobs)
-        self.calls: list[_Call] = []
+        self.calls: dict[_Call, None] = {}  # in their order
         self.losses = 0
         self.again: dict[str, None] = {}  # names of calls that were under way when a worker was lost
 
     def submit(self, name: str, function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
         """Have a call made; returns what waits for its result."""
         call = _Call(name, function, arguments)
-        self.calls.append(call)
+        self.calls[call] = None
         self._send(call)
         return lambda: self._result(call)
 
@@ -158,12 +158,12 @@ class _Crew:
                     raise
                 if self.alone:
                     raise WorkerLost(
-                        f"{call.name} is lost: a process was ended from outside, and again when it had nothing else beside it, as "
-                        "the system does where memory runs out; expected it to finish. Lower the sizes"
+                        f"{call.name} is lost: a process was ended from outside, and again when it was the only one, as the "
+                        "system does where memory runs out; expected it to finish. Lower the sizes"
                     ) from None
                 self._restart()
             else:
-                self.calls.remove(call)
+                del self.calls[call]
                 self._say()
                 return found
 

@@ -42,7 +42,9 @@ def reports():
     product = ProductReport("disagree", NASTY, 1.0, NASTY, None, [{"kind": NASTY, "detail": NASTY}])
     one = report_of(ArgumentReport, points=[NASTY], kinks=[])
     yield GradientReport(NASTY, 0, [NASTY], [one], "disagree", NASTY, [NASTY], hessian=product)
-    yield GradientReport(NASTY, 0, [NASTY], [replace(one, error=None, verdict="undetermined")], "undetermined", NASTY, [])
+    yield GradientReport(
+        NASTY, 0, [NASTY], [replace(one, error=None, verdict="undetermined")], "undetermined", NASTY, []
+    )
 
 
 @pytest.mark.parametrize("report", list(reports()), ids=["paper", "function", "undetermined"])
@@ -84,13 +86,13 @@ def test_booleans_are_no_text(given):
     from nlicl.audit.marks import check_marks
     from nlicl.papers import li2024
 
-    with pytest.raises(TypeError, match="query_attends is .*; expected True or False"):
+    with pytest.raises(TypeError, match=r"query_attends is .*; expected True or False"):
         nlicl.audit_formula(li2024.formulas["a"], draws=2, query_attends=given)
-    with pytest.raises(TypeError, match="query_attends is .*; expected True or False"):
+    with pytest.raises(TypeError, match=r"query_attends is .*; expected True or False"):
         nlicl.audit.audit_paper(wrt="a", draws=2, query_attends=given)
-    with pytest.raises(TypeError, match="query_attends is .*; expected True or False"):
+    with pytest.raises(TypeError, match=r"query_attends is .*; expected True or False"):
         check_marks(li2024.PAPER.subject, query_attends=given)
-    with pytest.raises(TypeError, match="resume is .*; expected True or False"):
+    with pytest.raises(TypeError, match=r"resume is .*; expected True or False"):
         nlicl.train(li2024.Problem(), resume=given)
-    with pytest.raises(TypeError, match="quick is .*; expected True or False"):
+    with pytest.raises(TypeError, match=r"quick is .*; expected True or False"):
         list(execute([], [0], quick=given))

@@ -22,23 +22,43 @@ VALUES = (
     "0", "1", "-1", "3", "2.5", "1e999", "-1e999", "nan", "inf", "1e-400", "0x10", "1_0", "٣", "²", "1" + "0" * 400,
     "1" + "0" * 5000, "9223372036854775808", "-0", "+1", " 1", "1j", "True", "None",
     # texts
-    "", " ", "-", "--", "---", "x", "x=1", "=", "x=", "=1", ":", "::", ",", "a:b:c", "é", "∂", "שלום", "a\u202eb", "\u2066", "\0",
-    "a\0b", "\n", "a\nnlicl: all is well", "\r", "\t", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\x7f", "\x9b31m", "\udcff",
-    "caf\udce9", "\ud800", "\U0010ffff", "\ufeff", "\u2028", "\u200b", EMOJI, "%s", "%(prog)s", "{}", "{0.__class__}", "\\", "'", '"',
+    "", " ", "-", "--", "---", "x", "x=1", "=", "x=", "=1", ":", "::", ",", "a:b:c", "é", "∂", "שלום", "a\u202eb",
+    "\u2066",
+    "\0",
+    "a\0b", "\n", "a\nnlicl: all is well", "\r", "\t", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\x7f", "\x9b31m",
+    "\udcff",
+    "caf\udce9", "\ud800", "\U0010ffff", "\ufeff", "\u2028", "\u200b", EMOJI, "%s", "%(prog)s", "{}",
+    "{0.__class__}", "\\", "'", '"',
     "$(id)", "`id`", "a b c", "*", "~", "-h", "--help", "--version", "--no-such", "--se", "--set",
     # long, and deep
-    LONG, "y " * 3000, "é" * 2000, "\u202e" * 3000, "\x1b[1m" * 2000, "\udcff" * 2000, "m=" + "-" * 5000 + "1", "m=" + "(" * 3000,
-    "m=" + "[" * 90 + "]" * 90, "m=" + "9" * 6000, "m=" + LONG, LONG + "=1", "m=" + "\n" * 500, "a/" * 3000, "x" * 300, "m={[]:1}",
-    "m=b'x'", "m=(1,", "m='\\ud800'", "m='\u202e'", "m=" + "not " * 2000 + "1", "m=1" + "+1j" * 3000,
+    LONG, "y " * 3000, "é" * 2000, "\u202e" * 3000, "\x1b[1m" * 2000, "\udcff" * 2000, "m=" + "-" * 5000 + "1",
+    "m=" + "(" * 3000,
+    "m=" + "[" * 90 + "]" * 90, "m=" + "9" * 6000, "m=" + LONG, LONG + "=1", "m=" + "\n" * 500, "a/" * 3000, "x" * 300,
+    "m={[]:1}",     "m=b'x'", "m=(1,", "m='\\ud800'", "m='\u202e'", "m=" + "not " * 2000 + "1", "m=1" + "+1j" * 3000,
     # files
-    "absent/file", "absent.py:f", "absent.py:", ".py:f", "a.py", "here.py:f", "here.py:absent", "here.py:\u202e", ".", "./", "/dev/null",
-    "/proc/self/mem/x", "/dev/null/x", "pipe", "circle", "x" * 300 + ".py:f", "a\nb.py:f", "\udcff.py:f", LONG + ".py:f",
+    "absent/file", "absent.py:f", "absent.py:", ".py:f", "a.py", "here.py:f", "here.py:absent", "here.py:\u202e", ".",
+    "./", "/dev/null",    "/proc/self/mem/x", "/dev/null/x", "pipe", "circle", "x" * 300 + ".py:f", "a\nb.py:f",
+    "\udcff.py:f", LONG + ".py:f",
 )  # fmt: skip
 NAMES = (
-    "li2024", "huang2023", "bu2024", "li2024:calibrated", "li2024:3.4", "li2024:fig2a", "huang2023:imbalanced", "bu2024:small", "li2024:",
-    ":3.4", "li2024:nothing", "nothing", "li2024:3.4:5", "LI2024",
+    "li2024", "huang2023", "bu2024", "li2024:calibrated", "li2024:3.4", "li2024:fig2a", "huang2023:imbalanced",
+    "bu2024:small", "li2024:",    ":3.4", "li2024:nothing", "nothing", "li2024:3.4:5", "LI2024",
 )  # fmt: skip
-SETTINGS = ("m", "length", "alpha", "beta", "K", "M1", "learning_rate", "optimizer", "trained", "loss", "dtype", "measure", "prompts")
+SETTINGS = (
+    "m",
+    "length",
+    "alpha",
+    "beta",
+    "K",
+    "M1",
+    "learning_rate",
+    "optimizer",
+    "trained",
+    "loss",
+    "dtype",
+    "measure",
+    "prompts",
+)
 
 
 def began(*_, **__):
@@ -83,7 +103,9 @@ def command_lines(seed, count):
             value = draw.choice(VALUES)
             if option == "--set" and draw.random() < 0.8:
                 value = f"{draw.choice(SETTINGS)}={draw.choice(VALUES)}"
-            words += [f"{option}={value}"] if draw.random() < 0.3 else [option, value] if draw.random() < 0.9 else [option]
+            words += (
+                [f"{option}={value}"] if draw.random() < 0.3 else [option, value] if draw.random() < 0.9 else [option]
+            )
         draw.shuffle(words) if draw.random() < 0.05 else None
         yield words
 

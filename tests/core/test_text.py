@@ -26,14 +26,26 @@ def test_what_cannot_be_seen_is_shown(given, shown):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "plain", "αβγ ∂ ≤ ·", "e\u0301 n\u0303", "שלום مرحبا हिन्दी 中文", "👨\u200d👩\u200d👧 ☀\ufe0f 👍🏽", "lines\n\tand tabs", "\xa0\u3000"],
+    [
+        "",
+        "plain",
+        "αβγ ∂ ≤ ·",
+        "e\u0301 n\u0303",
+        "שלום مرحبا हिन्दी 中文",
+        "👨\u200d👩\u200d👧 ☀\ufe0f 👍🏽",
+        "lines\n\tand tabs",
+        "\xa0\u3000",
+    ],
 )
 def test_letters_of_any_language_stay(text):
     assert visible(text) == text
 
 
 def test_every_control_and_format_character_is_shown():
-    hidden = {c for c in map(chr, range(0x110000)) if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"\n", "\t"}
+    hidden = {c for c in map(chr, range(0x110000)) if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {
+        "\n",
+        "\t",
+    }
     assert len(hidden) > 2000 and not any(visible(c) == c for c in hidden)
 
 

@@ -74,7 +74,11 @@ def test_the_command_goes_on(tmp_path, run, monkeypatch):
     monkeypatch.setattr("nlicl.experiments.registry.theorems", lambda paper: {"9": experiment(1, tmp_path)})
     status, out, err = run("theorem", "li2024:9", "--seeds", 3, "--jobs", 2)
     assert status == 0 and "Every claim holds." in out
-    assert err.startswith("nlicl: a worker process was ended from outside") and "seed 2 of 9" in err and err.count("\n") == 1
+    assert (
+        err.startswith("nlicl: a worker process was ended from outside")
+        and "seed 2 of 9" in err
+        and err.count("\n") == 1
+    )
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ...core.checks import boolean
 from ...core.text import one_line
 from .findings import Findings, FormulaReport, both_values
 
@@ -21,6 +22,7 @@ def table(report: Findings, only_wrong: bool = False) -> str:
     -------
     str
     """
+    only_wrong = boolean("only_wrong", only_wrong)
     shown = [formula for formula in report.formulas if not only_wrong or formula.verdict != "agree"]
     header = (report.judged, "verdict", "digits", *(column.short for column in report.columns), report.counted)
     rows = [_row(formula, report) for formula in shown]
@@ -36,7 +38,9 @@ def table(report: Findings, only_wrong: bool = False) -> str:
         lines += [f"    {text}" for text in _remarks(formula, report)]
         if only_wrong:
             lines += [f"    {text}" for text in _entries(formula)]
-    return "\n".join(map(one_line, [*lines, "", *report.closing]))  # what a formula or an error says makes no line of its own
+    return "\n".join(
+        map(one_line, [*lines, "", *report.closing])
+    )  # what a formula or an error says makes no line of its own
 
 
 def _entries(formula: FormulaReport) -> Iterator[str]:
