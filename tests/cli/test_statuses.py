@@ -378,6 +378,14 @@ def test_an_error_of_another_papers_code_names_the_paper(plugin):
         )
 
 
+def test_an_error_within_nlicl_stays_a_bug_of_nlicl(plugin, capsys):
+    """Whoever called."""
+    theirs = MEASURES.replace('return {}["W_X"]', "from nlicl.core.text import visible; return visible(5)")
+    plugin(PLUGIN.format(raises="raise AttributeError"), theorems=theirs)
+    assert cli.main(["theorem", "odd", "--seeds", "1", "--jobs", "1"]) == 70
+    assert "this is a bug of nlicl" in capsys.readouterr().err
+
+
 # ---- One line
 
 
