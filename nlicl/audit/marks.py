@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
+from ..core.checks import boolean
 from ..core.describe import short
 from ..core.errors import InvalidType
 from .mistakes import MISFITS, PLAIN, Edit, Mark, Marked, edits
@@ -36,10 +37,11 @@ def check_marks(subject: Subject, draws: int = 12, seed: int = 0, query_attends:
     Raises
     ------
     TypeError
-        No subject.
+        No subject; `query_attends` neither True nor False.
     """
     if not isinstance(subject, Subject):
         raise InvalidType(f"subject is {short(subject)}; expected an nlicl.audit.subject.Subject.")
+    boolean("query_attends", query_attends)
     return [fault for part in subject.every for fault in _faults(part, draws, seed, query_attends)]
 
 

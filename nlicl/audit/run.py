@@ -206,7 +206,8 @@ def _formula(formula: Formula | Callable[[Any, Any], Any], wrt: str | None, subj
         file = formula.source
         equation = file.docstring(formula.name) or formula.name
         return Formula(formula, formula.name, wrt, equation, file.path.name, code=file.text_of(formula.name))
-    name = getattr(formula, "__name__", "formula")
+    name = getattr(formula, "__name__", None)
+    name = name if isinstance(name, str) and name else "formula"
     text = (inspect.getdoc(formula) or name).strip().splitlines()
     source = getattr(getattr(formula, "__code__", None), "co_filename", "given by the reader")
     return Formula(formula, name, wrt, text[0] if text else name, source.rsplit("/", 1)[-1], code=_code(formula))

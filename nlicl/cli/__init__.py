@@ -4,26 +4,31 @@
 |-------------|-----------------------------------------------------------------------------------------------------------|
 | 0           | all is well: every verdict is the expected one, every claim holds                                          |
 | 1           | something disagrees, does not hold or is undetermined; a training run diverged; the doctor found a problem |
-| 2           | the command could not run as it was given: one line on standard error says why, and what to do             |
+| 2           | the command could not run, or not to its end: one line on standard error says why, and what to do          |
 | 70          | a bug of nlicl: its traceback on standard error                                                            |
 | 130         | interrupted, by Ctrl-C                                                                                     |
 
 What is refused, and what went wrong without being a bug, has an exception type of its own. `main` knows them, in one place. It
-takes any other exception for a bug.
+takes any other exception for a bug. Where standard output is closed, or its reader leaves early, the work goes on without one,
+and the status is that of the work.
 """
 
 import argparse
 import errno
-import io
 import os
-import shlex
+import re
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from .. import __version__
+from ..core.text import message, one_line
 from . import audit, reproduce, train
 from .common import CannotRun, load_paper
+from .lines import command_line, culprit, line
+from .screen import OutputLost, Screen, screens
 
 __all__ = ["main"]
 
@@ -31,9 +36,17 @@ BUG = 70  # EX_SOFTWARE of sysexits.h
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no room on the disk, or no more allowed
 
 
+class _Helped(SystemExit):
+    """Help or the version was asked for, and is printed."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         raise CannotRun(f"{message} (see `{self.prog} --help`)")
+
+    def exit(self, status: int = 0, message: str | None = None) -> None:  # type: ignore[override]
+        sys.stdout.flush()
+        raise _Helped(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,43 +62,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
-    for stream in (sys.stdout, sys.stderr):  # an encoding without Greek letters must not end the work
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    status = 0
+    given = [str(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
+    with screens() as out:
+        try:
+            return _run(given, out)
+        except _Helped:
+            raise
+        except KeyboardInterrupt as reason:
+            _say(line("interrupted" + (f"; {message(reason)}" if message(reason) else ""), given))
+            return 130
+        except BaseException as error:
+            return _ended(error, given)
+
+
+def _run(arguments: Sequence[str], out: Screen) -> int:
+    for argument in arguments:
+        _check(argument)
+    options = _parser().parse_args(arguments)
+    for option in ("json", "html"):
+        if out.closed_before and getattr(options, option, None) == Path("-"):
+            raise CannotRun(f"--{option} - asks for standard output, which is closed; name a file instead")
+    status: int = options.run(options)
+    out.flush()
+    return status
+
+
+def _check(argument: str) -> None:
+    """CannotRun if an argument is one that no shell hands on, or that argparse loses."""
     try:
-        options = _parser().parse_args(arguments)
-        status = options.run(options)
-        sys.stdout.flush()
-        return status
-    except KeyboardInterrupt as reason:
-        print("nlicl: interrupted" + (f"; {reason}" if str(reason) else ""), file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        _drop_output()
-        return status
-    except Exception as error:
+        whole = b"\0" not in os.fsencode(argument)
+    except UnicodeEncodeError:
+        whole = False
+    if not whole:
+        raise CannotRun(f"{argument}: holds a character that no argument can have, as code 0; leave it out")
+    if re.fullmatch(r"--[\w-]+=--", argument):
+        raise CannotRun(f"{argument}: -- is no value; expected one")
+
+
+def _say(text: str) -> None:
+    print(f"nlicl: {text}", file=sys.stderr)
+
+
+def _ended(error: BaseException, arguments: Sequence[str]) -> int:
+    """Say what ended a command; its exit status. What goes wrong while that is said is a bug as well."""
+    try:
         outcome = _outcome(error)
         if outcome is None:
-            return _bug(error, sys.argv[1:] if arguments is None else arguments)
+            return _bug(error, arguments)
         status, text = outcome
-        print(f"nlicl: {_one_line(text)}", file=sys.stderr)
+        _say(line(text, arguments))
         return status
+    except BaseException:  # no memory to say it, for instance
+        with suppress(OSError):
+            os.write(2, b"nlicl: this is a bug of nlicl: what went wrong cannot be said.\n")
+        return BUG
 
 
-def _outcome(error: Exception) -> tuple[int, str] | None:
+def _outcome(error: BaseException) -> tuple[int, str] | None:
     """Exit status and reason of an error that is no bug; None for a bug."""
     from ..core.errors import InvalidInput
 
     if isinstance(error, (CannotRun, InvalidInput)):
-        return 2, str(error)
+        return 2, message(error)
     if isinstance(error, MemoryError):
-        return 2, f"there is not enough memory: {str(error) or 'it is used up'}; lower the sizes"
+        return 2, f"there is not enough memory: {message(error) or 'it is used up'}; lower the sizes"
+    if isinstance(error, OutputLost):
+        return 2, f"the output cannot be written: {message(error)}"
     if isinstance(error, OSError) and error.errno in _FULL:
-        _drop_output()
         return 2, f"the output cannot be written: {error.strerror}"
     if isinstance(error, ImportError) and (error.name or "nlicl").partition(".")[0] != "nlicl":
-        return 2, f"a library that nlicl needs cannot be imported: {error}. `nlicl doctor` says what is missing"
+        text = message(error)
+        return 2, f"a library that nlicl needs cannot be imported: {text}. `nlicl doctor` says what is missing"
 
     from concurrent.futures.process import BrokenProcessPool
 
@@ -94,32 +141,29 @@ def _outcome(error: Exception) -> tuple[int, str] | None:
         return 2, f"{what}; expected it to finish. Give a smaller --jobs, or lower the sizes"
 
     from ..devices import Unavailable
+    from ..experiments.pool import WorkerLost
     from ..training.runs import Diverged
 
-    if isinstance(error, Unavailable):
-        return 2, str(error)
-    return (1, str(error)) if isinstance(error, Diverged) else None
+    if isinstance(error, (Unavailable, WorkerLost)):
+        return 2, message(error)
+    if isinstance(error, Diverged):
+        return 1, message(error)
+    theirs = culprit(error)
+    if theirs is not None:
+        return 2, theirs
+    if isinstance(error, SystemExit):
+        return 2, f"code that is not nlicl's ended the process, by SystemExit: {message(error)}; expected it to return"
+    return None
 
 
-def _one_line(reason: str) -> str:
-    """A reason as a line of words; the middle of a very long word, such as a number of 400 digits, is left out."""
-    return " ".join(word if len(word) <= 200 else f"{word[:60]}...{word[-20:]}" for word in reason.split())
-
-
-def _bug(error: Exception, arguments: Sequence[str]) -> int:
-    traceback.print_exception(error)
-    command = shlex.join(["nlicl", *map(str, arguments)])
-    print(
-        f"nlicl: this is a bug of nlicl {__version__}, not a mistake of yours. Please report it, with the lines above and the "
-        f"command: {command}",
-        file=sys.stderr,
+def _bug(error: BaseException, arguments: Sequence[str]) -> int:
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    print("\n".join(each if len(each) < 2000 else f"{each[:1000]}...{each[-500:]}" for each in lines), file=sys.stderr)
+    _say(
+        f"this is a bug of nlicl {__version__}, not a mistake of yours. Please report it, with the lines above and the "
+        f"command: {command_line(arguments)}"
     )
     return BUG
-
-
-def _drop_output() -> None:
-    """Nothing more is written, not even at the interpreter's end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,39 +191,48 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _papers(options: argparse.Namespace) -> int:
-    from ..experiments.registry import figures as load_figures
-    from ..experiments.registry import theorems as load_theorems
     from ..papers import names
 
+    if options.paper is not None:
+        _about(options.paper)
+        return 0
     status = 0
-    for name in names() if options.paper is None else [options.paper]:
+    for name in names():
         try:
-            paper = load_paper(name)
-        except CannotRun as reason:  # somebody else's paper that cannot be loaded hides no other
-            if options.paper is not None:
+            _about(name)
+        except BaseException as error:  # somebody else's paper that cannot be loaded hides no other
+            ours = isinstance(error, (KeyboardInterrupt, MemoryError, OutputLost))
+            outcome = None if ours else _outcome(error)
+            if outcome is None:
                 raise
-            print(f"nlicl: {reason}", file=sys.stderr)
             status = 2
-            continue
-        print(f"{name}: {paper.title}")
-        for formula in paper.formulas.values():
-            print(f"\n  {formula.name:12} d loss / d {formula.wrt}, expected to {formula.expected}")
-            print(f"               {formula.equation}")
-            print(f"               {formula.source}" + (f"; defined for {formula.domain}" if formula.domain else ""))
-            if formula.erratum:
-                print(f"               erratum: {formula.erratum}")
-        print(f"\n  Audit them: nlicl audit {name}")
-        for what, command, entries in (
-            ("Figures", "reproduce", load_figures(name)),
-            ("Theorems", "theorem", load_theorems(name)),
-        ):
-            if not entries:
-                continue
-            print(f"\n  {what}, by nlicl {command} {name}:NAME, all by nlicl {command} {name}")
-            for entry in entries.values():
-                print(f"    {entry.name:12} {entry.title}")
-        print(f"\n  Settings, by nlicl train {name}:NAME: {', '.join(paper.problems)}")
+            _say(line(outcome[1], ()))
     return status
+
+
+def _about(name: str) -> None:
+    """Print what there is of a paper."""
+    from ..experiments.registry import figures as load_figures
+    from ..experiments.registry import theorems as load_theorems
+
+    paper = load_paper(name)
+    lines = [f"{name}: {paper.title}"]
+    for formula in paper.formulas.values():
+        lines += ["", f"  {formula.name:12} d loss / d {formula.wrt}, expected to {formula.expected}"]
+        lines.append(f"               {formula.equation}")
+        lines.append(f"               {formula.source}" + (f"; defined for {formula.domain}" if formula.domain else ""))
+        if formula.erratum:
+            lines.append(f"               erratum: {formula.erratum}")
+    lines += ["", f"  Audit them: nlicl audit {name}"]
+    for what, verb, entries in (
+        ("Figures", "reproduce", load_figures(name)),
+        ("Theorems", "theorem", load_theorems(name)),
+    ):
+        if entries:
+            lines += ["", f"  {what}, by nlicl {verb} {name}:NAME, all by nlicl {verb} {name}"]
+            lines += [f"    {entry.name:12} {entry.title}" for entry in entries.values()]
+    lines += ["", f"  Settings, by nlicl train {name}:NAME: {', '.join(paper.problems)}"]
+    print("\n".join(map(one_line, lines)))
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.text import one_line
+from .screen import erase_line
+
 if TYPE_CHECKING:
     from ..papers.paper import Paper
 
@@ -37,17 +40,26 @@ class CannotRun(Exception):
 
 
 def check_files(files: Mapping[str, Path | None]) -> None:
-    """CannotRun unless each file, by the option that names it, can be written: before the work, not after."""
+    """CannotRun unless each file, by the option that names it, can be written: before the work, not after.
+
+    A named pipe may have no reader yet. It must have one when the work is done.
+    """
+    from ..core.files import plain_file
+
     for option, path in files.items():
         if path is None:
             continue
         try:
-            if not path.absolute().parent.is_dir():
-                raise CannotRun(f"{option} {path}: there is no folder {path.parent}; make it first")
-            if path.is_dir():
-                raise CannotRun(f"{option} {path}: is a folder; expected the name of a file")
-            if not os.access(path.absolute().parent, os.W_OK):
+            target = plain_file(path.absolute())
+            if target is not None and not target.parent.is_dir():
+                there = path.parent if target == path.absolute() else target.parent
+                raise CannotRun(f"{option} {path}: there is no folder {there}; make it first")
+            if target is not None and not os.access(target.parent, os.W_OK):
                 raise CannotRun(f"{option} {path}: the folder {path.parent} cannot be written; choose another one")
+            if target is None and not os.access(path, os.W_OK):
+                raise CannotRun(f"{option} {path}: cannot be written; choose another one")
+        except IsADirectoryError:
+            raise CannotRun(f"{option} {path}: is a folder; expected the name of a file") from None
         except OSError as error:  # a name that is too long, a folder that may not be looked into
             raise CannotRun(f"{option} {path}: {error.strerror}; expected a file that can be written") from None
 
@@ -86,7 +98,8 @@ class Bar:
         if self.terminal:
             bar = "#" * (20 * done // max(total, 1))
             text += self._left(done, total)
-            print(f"\r\x1b[K[{bar:<20}] {done}/{total} {text}", end="", file=sys.stderr, flush=True)
+            erase_line()
+            print(f"[{bar:<20}] {done}/{total} {one_line(text)}", end="", file=sys.stderr, flush=True)
 
     def _left(self, done: int, total: int) -> str:
         """The time that the rest takes at the pace so far, in words; nothing below two minutes."""
@@ -101,7 +114,8 @@ class Bar:
     def clear(self) -> None:
         """Take the line away, before something else is printed."""
         if self.terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            erase_line()
+            sys.stderr.flush()
 
 
 @contextmanager
@@ -169,5 +183,5 @@ def _value(text: str) -> Any:
         warnings.simplefilter("ignore")  # what Python has against a text is said nowhere
         try:
             return ast.literal_eval(text)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # the last two: nested too deep
+        except Exception:  # no literal, or one that is nested too deep
             return text

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.text import one_line
 from .common import (
     CannotRun,
     check_files,
@@ -129,7 +131,13 @@ def _execute(
             f"--jobs is {jobs}: a process holds some {WORKER >> 20} MiB", WORKER * min(jobs, len(seeds)), "Give fewer."
         )
     with progress_bar() as bar:
-        for found in execute(chosen, list(seeds), options=given, quick=options.quick, jobs=jobs, progress=bar):
+
+        def tell(text: str) -> None:
+            bar.clear()
+            print(f"nlicl: {text}", file=sys.stderr)
+
+        todo = execute(chosen, list(seeds), options=given, quick=options.quick, jobs=jobs, progress=bar, tell=tell)
+        for found in todo:
             bar.clear()
             yield found
 
@@ -159,10 +167,10 @@ def run_figures(options: argparse.Namespace) -> int:
             raise CannotRun(
                 f"--out {options.out}: {error.strerror or error}; expected a folder that can be written"
             ) from None
-        print(f"{figure.name}: {figure.title}", flush=True)
+        print(f"{figure.name}: {one_line(figure.title)}", flush=True)
         print_claims(figure.claims)
         for note in figure.notes:
-            print(f"  note   {note}")
+            print(f"  note   {one_line(note)}")
         print(f"  files  {', '.join(map(str, files))}\n", flush=True)
     claims = [claim for figure in figures for claim in figure.claims]
     ok = all(claim.holds for claim in claims)
@@ -202,8 +210,8 @@ def run_theorems(options: argparse.Namespace) -> int:
 def print_claims(claims: "Iterable[Claim]") -> None:
     """Claims as lines: verdict, claim, what was expected, what was measured."""
     for claim in claims:
-        print(f"  {claim.verdict:5}  {claim.claim}")
-        print(f"         expected {claim.expected}; measured {claim.measured}")
+        print(f"  {claim.verdict:5}  {one_line(claim.claim)}")
+        print(f"         {one_line(f'expected {claim.expected}; measured {claim.measured}')}")
 
 
 def not_every(claims: "Iterable[Claim]") -> str:

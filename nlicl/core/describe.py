@@ -5,6 +5,8 @@ import sys
 
 import numpy as np
 
+from .text import visible
+
 __all__ = ["kind_of", "name_of", "short"]
 
 _LONGEST = 80  # characters of a value that an error shows
@@ -21,16 +23,26 @@ def name_of(kind: type) -> str:
     A type of this library is named as a reader imports it: by the shortest module that offers it. Several papers have a type
     `Prompts`, and the module says which one is meant.
     """
-    if not str(kind.__module__).startswith("nlicl."):
-        return short(kind.__name__)[1:-1]
+    name, home = _text_of(kind, "__name__"), _text_of(kind, "__module__")
+    if not home.startswith("nlicl."):
+        return short(name)[1:-1]
     offering = [
-        name
-        for name, module in list(sys.modules.items())
-        if (name == "nlicl" or name.startswith("nlicl."))
-        and kind.__name__ in getattr(module, "__all__", ())
-        and getattr(module, kind.__name__, None) is kind
+        place
+        for place, module in list(sys.modules.items())
+        if (place == "nlicl" or place.startswith("nlicl."))
+        and name in getattr(module, "__all__", ())
+        and getattr(module, name, None) is kind
     ]
-    return f"{min([*offering, kind.__module__], key=len)}.{kind.__name__}"
+    return f"{min([*offering, home], key=len)}.{name}"
+
+
+def _text_of(kind: type, attribute: str) -> str:
+    """The name or the module that a type was made with, whatever its metaclass says of it."""
+    try:
+        found = type.__dict__[attribute].__get__(kind)
+    except AttributeError:
+        found = None
+    return found if isinstance(found, str) else "object"
 
 
 def short(value: object) -> str:
@@ -41,9 +53,9 @@ def short(value: object) -> str:
         digits = round(value.bit_length() * math.log10(2))
         return f"{'-' * (value < 0)}10**{digits}{' or so' * (abs(value) != 10**digits)}"
     if isinstance(value, str) and len(value) > _LONGEST:
-        return f"{value[: _LONGEST - 20]!r}... ({len(value)} characters)"
+        return f"{str(value[: _LONGEST - 20])!r}... ({len(value)} characters)"
     try:
-        text = repr(value)
+        text = visible(repr(value))
     except Exception:  # it holds an integer that is too long, is nested too deep, or its own __repr__ raises
         text = "\n"
     return text if len(text) <= _LONGEST and "\n" not in text else f"a {kind_of(value)}"

@@ -12,8 +12,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-from .describe import short
+from .describe import kind_of, short
 from .errors import InvalidType, InvalidValue
+from .text import message
 
 __all__ = ["MODELS", "PAPERS", "Registry", "check_name"]
 
@@ -101,9 +102,11 @@ class Registry(Generic[T]):
         )
         try:
             entry.load()
-        except Exception as error:  # somebody else's module: whatever it raises
-            reason = (str(error).splitlines() or ["no message"])[0]
-            raise InvalidValue(f"{where}, cannot be imported: {type(error).__name__}: {reason}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # somebody else's module: whatever it raises, SystemExit too
+            reason = (message(error).splitlines() or ["no message"])[0]
+            raise InvalidValue(f"{where}, cannot be imported: {kind_of(error)}: {reason}") from error
         if entry.name not in self._things:
             raise InvalidValue(f"{where}, registers none of this name; expected it to end with register(...).")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..core.checks import choice, integer
+from ..core.checks import boolean, choice, integer
 from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
 from ..core.memory import check_count
@@ -162,6 +162,7 @@ def execute(
     quick: bool = False,
     jobs: int = 1,
     progress: Callable[[int, int, str], object] | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> Iterator[tuple[E, Any]]:
     """Do experiments over seeds, and yield each result as soon as it is there.
 
@@ -177,6 +178,9 @@ def execute(
         Processes, at least 1; 1: this one. The results do not depend on it.
     progress : callable, optional
         (done, total, name) -> None.
+    tell : callable, optional
+        (text) -> None, called with what a reader should know: that a worker process was ended from outside, and its work is
+        done again. A RuntimeWarning if not given.
 
     Yields
     ------
@@ -189,8 +193,10 @@ def execute(
         `Training`; with several processes, something that cannot be sent there, or a model that is not found there. A model
         that is neither the library's nor declared by an entry point is found if the module of its class registers it.
         What is refused in a worker process is raised here with the same type.
+    nlicl.experiments.pool.WorkerLost
+        A worker process was ended from outside again and again; the seed is named.
     """
-    jobs = integer("jobs", jobs, 1)
+    jobs, quick = integer("jobs", jobs, 1), boolean("quick", quick)
     seeds = _checked_seeds(seeds)
     if not isinstance(experiments, Iterable):
         raise InvalidType(f"experiments is {short(experiments)}; expected a list of Experiment.")
@@ -210,32 +216,40 @@ def execute(
     done = 0
     finished: dict[tuple[Training, int], Run] = {}
 
-    def tell(name: str) -> None:
+    def step(name: str) -> None:
         if progress is not None:
             progress(done, total, name)
 
     at_once = len(seeds) * max((len(runs) for runs in needed), default=1) or len(seeds)
-    with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS), at_once) as submit:
+    with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS), at_once, tell) as submit:
         named = {run.model for runs in needed for run in runs.values() if isinstance(run.model, str)}
         if jobs > 1 and named:
-            submit(_check_known, named)()
+            submit("the search for models", _check_known, named)()
         for experiment, choice, runs in zip(experiments, choices, needed, strict=True):
-            tell(experiment.name)
+            step(experiment.name)
             missing = dict.fromkeys(
                 (run, seed) for seed in seeds for run in runs.values() if (run, seed) not in finished
             )
-            for key, result in [(key, submit(Training.run, *key)) for key in missing]:
+            for key, result in [
+                (key, submit(f"seed {key[1]} of {experiment.name}, training", Training.run, *key)) for key in missing
+            ]:
                 finished[key] = result()
                 done += 1
-                tell(f"{experiment.name}: training")
+                step(f"{experiment.name}: training")
             found = []
             for result in [
-                submit(experiment.measure, choice, seed, {name: finished[run, seed] for name, run in runs.items()})
+                submit(
+                    f"seed {seed} of {experiment.name}",
+                    experiment.measure,
+                    choice,
+                    seed,
+                    {name: finished[run, seed] for name, run in runs.items()},
+                )
                 for seed in seeds
             ]:
                 found.append(result())
                 done += 1
-                tell(f"{experiment.name}: measuring")
+                step(f"{experiment.name}: measuring")
             yield experiment, experiment.result(choice, seeds, found)
 
 

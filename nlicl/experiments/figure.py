@@ -17,6 +17,7 @@ from ..core.checks import choice, path
 from ..core.describe import short
 from ..core.errors import InvalidType
 from ..core.files import to_json, write_whole
+from ..core.text import one_line
 from .claims import Claim, all_hold
 from .experiment import Experiment, Found, Options, Seeds
 from .series import Comparison, Series
@@ -94,7 +95,7 @@ class Figure:
         for prefix, group in (("", self.series), ("paper: ", self.reference)):
             for series in group:
                 columns = [np.asarray(column, float).tolist() for column in (series.x, series.y, *series.ends)]
-                rows.writerows([prefix + series.name, *row] for row in zip(*columns, strict=True))
+                rows.writerows([one_line(prefix + series.name), *row] for row in zip(*columns, strict=True))
         return text.getvalue()
 
     def write(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from .. import __version__
+from ..core.text import one_line, visible
 from .claims import Claim
 from .figure import Figure
 
@@ -42,15 +43,14 @@ def page(paper: str, title: str, figures: Sequence[Figure], quick: bool = False)
     ]
     for figure in figures:
         lines += _section(figure)
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def _section(figure: Figure) -> list[str]:
-    lines = [f"## {figure.name}: {figure.title}", "", f"![{figure.name}]({figure.name}.png)", ""]
+    lines = [f"## {figure.name}: {one_line(figure.title)}", "", f"![{figure.name}]({figure.name}.png)", ""]
     lines += ["| | claim | expected | measured |", "|---|---|---|---|"]
     for claim in figure.claims:
-        cells = (_verdict(claim), claim.claim, claim.expected, claim.measured)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append(_row(_verdict(claim), claim.claim, claim.expected, claim.measured))
     lines.append("")
     if figure.comparisons:
         lines += [
@@ -58,17 +58,22 @@ def _section(figure: Figure) -> list[str]:
             "|---|---|---|---|---|---|",
         ]
         lines += [
-            f"| {c.series} | {c.reference} | {c.factor:.3g} | {c.at:g} | {c.ours:.3g} | {c.theirs:.3g} |"
+            _row(c.series, c.reference, f"{c.factor:.3g}", f"{c.at:g}", f"{c.ours:.3g}", f"{c.theirs:.3g}")
             for c in figure.comparisons
         ]
         lines.append("")
-    lines += [f"- {note}" for note in figure.notes]
+    lines += [f"- {one_line(note)}" for note in figure.notes]
     if figure.notes:
         lines.append("")
     if figure.settings:
         said = ", ".join(f"{name} = {value} [{mark}]" for name, (value, mark) in figure.settings.items())
-        lines += [f"<details><summary>Settings</summary>\n\n{said}\n\n</details>", ""]
+        lines += [f"<details><summary>Settings</summary>\n\n{one_line(said)}\n\n</details>", ""]
     return lines
+
+
+def _row(*cells: str) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _verdict(claim: Claim) -> str:

@@ -4,8 +4,10 @@ import importlib
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -15,12 +17,17 @@ from typing import Any
 from ..core.describe import short
 from ..core.errors import InvalidType
 from ..core.memory import share_memory
+from ..core.text import message
 
-__all__ = ["check_sendable", "workers"]
+__all__ = ["WorkerLost", "check_sendable", "workers"]
 
-Submit = Callable[..., Callable[[], Any]]  # (f, *arguments) -> () -> f(*arguments)
+Submit = Callable[..., Callable[[], Any]]  # (name, f, *arguments) -> () -> f(*arguments)
 
 _ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class WorkerLost(RuntimeError):
+    """A worker process was ended from outside, each time that its call was made."""
 
 
 def check_sendable(name: str, value: object) -> None:
@@ -29,20 +36,29 @@ def check_sendable(name: str, value: object) -> None:
         ForkingPickler.dumps(value)
     except Exception as error:
         raise InvalidType(
-            f"{name} is {short(value)}, which cannot be sent to another process ({error}); expected functions and classes at "
-            "the top level of a module. Or take jobs=1."
+            f"{name} is {short(value)}, which cannot be sent to another process ({message(error)}); expected functions and "
+            "classes at the top level of a module. Or take jobs=1."
         ) from None
 
 
 @contextmanager
-def workers(jobs: int, modules: Iterable[str] = (), at_once: int | None = None) -> Iterator[Submit]:
-    """A function `submit`: submit(f, *arguments) returns a function without arguments, which returns f(*arguments).
+def workers(
+    jobs: int,
+    modules: Iterable[str] = (),
+    at_once: int | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> Iterator[Submit]:
+    """A function `submit`: submit(name, f, *arguments) returns a function without arguments, which returns f(*arguments).
 
     With one job the call is made when its result is asked for, in this process. With more jobs it is made in one of as many
     processes, and what it raises is raised where its result is asked for. `f` must then stand at the top level of a module.
 
     Workers live as long as this process holds one end of a pipe open. The end is closed when the work is interrupted, and by
     the operating system when this process ends in whatever way. So no worker is left behind, and none is waited for.
+
+    A worker that is ended from outside takes its call with it. What is not finished is then done again by new workers. If that
+    happens again, the rest is done one call after the other, so that each has the memory for itself. One whose worker is ended
+    even then is lost.
 
     Parameters
     ----------
@@ -52,28 +68,125 @@ def workers(jobs: int, modules: Iterable[str] = (), at_once: int | None = None) 
         What workers import before anything else, if they can: modules that register something.
     at_once : int, optional
         How many calls there are at most at a time. Fewer than `jobs`, and a call may take more of the memory.
+    tell : callable, optional
+        (text) -> None, called when calls were done again. A warning if not given.
+
+    Raises
+    ------
+    WorkerLost
+        Where the result of a call is asked for whose worker was ended when it was alone.
     """
     if jobs == 1:
-        yield lambda function, *arguments: lambda: function(*arguments)
+        yield lambda name, function, *arguments: lambda: function(*arguments)
         return
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(_ONE_THREAD)  # workers read it when they start
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_begin, initargs=(watched, tuple(modules), min(jobs, at_once or jobs))
-    )
+
+    def start(jobs: int) -> ProcessPoolExecutor:
+        arguments = (watched, tuple(modules), min(jobs, at_once or jobs))
+        return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=arguments)
+
+    crew = _Crew(jobs, start, tell or _warn)
     try:
-        yield lambda function, *arguments: pool.submit(function, *arguments).result
+        yield crew.submit
     except BaseException:
         held.close()
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        crew.pool.shutdown(wait=True, cancel_futures=True)
         for end in (watched, held):
             end.close()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+class _Call:
+    """A call that was asked for, and the future of its result once it is sent to a worker."""
+
+    def __init__(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.name, self.function, self.arguments = name, function, arguments
+        self.future: Future[Any] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its result is there, or what it raised."""
+        done = self.future is not None and self.future.done() and not self.future.cancelled()
+        return done and not isinstance(self.future.exception(), BrokenProcessPool)  # type: ignore[union-attr]
+
+
+class _Crew:
+    """Workers, the calls they have yet to finish, and how often they were lost."""
+
+    def __init__(self, jobs: int, start: Callable[[int], ProcessPoolExecutor], tell: Callable[[str], object]) -> None:
+        self.jobs, self.start, self.tell = jobs, start, tell
+        self.pool = start(jobs)
+        self.calls: dict[_Call, None] = {}  # in their order
+        self.losses = 0
+        self.again: dict[str, None] = {}  # names of calls that were under way when a worker was lost
+
+    def submit(self, name: str, function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+        """Have a call made; returns what waits for its result."""
+        call = _Call(name, function, arguments)
+        self.calls[call] = None
+        self._send(call)
+        return lambda: self._result(call)
+
+    @property
+    def alone(self) -> bool:
+        """Whether one call is made after the other."""
+        return self.losses > 1
+
+    def _send(self, call: _Call) -> None:
+        if not self.alone:
+            with suppress(BrokenProcessPool):  # while nothing was asked of it; seen when the result is
+                call.future = self.pool.submit(call.function, *call.arguments)
+
+    def _result(self, call: _Call) -> Any:
+        while True:
+            try:
+                if call.future is None:
+                    call.future = self.pool.submit(call.function, *call.arguments)
+                found = call.future.result()
+            except BrokenProcessPool as error:
+                if self.alone and error.__cause__ is not None:  # a worker sends what cannot be read
+                    raise
+                if self.alone:
+                    raise WorkerLost(
+                        f"{call.name} is lost: a process was ended from outside, and again when it was the only one, as the "
+                        "system does where memory runs out; expected it to finish. Lower the sizes"
+                    ) from None
+                self._restart()
+            else:
+                del self.calls[call]
+                self._say()
+                return found
+
+    def _restart(self) -> None:
+        """New workers for what is not finished: as many as before, and the second time one."""
+        left = [call for call in self.calls if not call.finished]
+        self.again |= dict.fromkeys(call.name for call in left[: self.jobs])  # they are taken in their order
+        self.losses += 1
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.pool = self.start(1 if self.alone else self.jobs)
+        for call in left:
+            call.future = None
+            self._send(call)
+
+    def _say(self) -> None:
+        """Tell of calls that were done again, when they are."""
+        if self.again and not any(call.name in self.again for call in self.calls):
+            how = ", one after the other" if self.alone else ""
+            self.tell(
+                "a worker process was ended from outside, as the system does where memory runs out; done again"
+                f"{how}: {', '.join(self.again)}"
+            )
+            self.again = {}
 
 
 def _begin(watched: Connection, modules: tuple[str, ...], processes: int) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..core.describe import short
+from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
+from ..core.text import message
 from ..papers import load
 from .experiment import Experiment, by_name
 from .figure import Recipe
@@ -42,7 +43,12 @@ def _entries(paper: str, module: str, table: str, kind: type) -> list[Any]:
     try:
         there = getattr(importlib.import_module(module), table)
     except (ImportError, AttributeError) as error:
-        raise InvalidValue(f"{table} of the paper {paper} cannot be had from {module}: {error}.") from error
+        raise InvalidValue(f"{table} of the paper {paper} cannot be had from {module}: {message(error)}.") from error
+    except BaseException as error:  # somebody else's module: whatever it raises, SystemExit too
+        if module.startswith("nlicl.") or isinstance(error, KeyboardInterrupt):
+            raise
+        reason = f"{kind_of(error)}: {message(error) or 'no message'}"
+        raise InvalidValue(f"{table} of the paper {paper} cannot be had from {module}: {reason}.") from error
     entries = list(there.values()) if isinstance(there, Mapping) else [there]
     for entry in entries:
         if not isinstance(entry, kind):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..core.text import one_line
 from .claims import Claim, all_hold
 from .experiment import Seeds
 from .settings import Settings
@@ -92,8 +93,9 @@ def report(theorem: Theorem) -> str:
     held, undetermined = (sum(claim.holds is state for claim in theorem.claims) for state in (True, None))
     also = f", {undetermined} {'is' if undetermined == 1 else 'are'} undetermined (?)" if undetermined else ""
     settings = ", ".join(f"{name} {_value(value)} [{mark}]" for name, (value, mark) in theorem.settings.items())
+    name = one_line(theorem.name)
     parts = [
-        [theorem.name, "=" * len(theorem.name)],
+        [name, "=" * len(name)],
         _wrapped(theorem.statement),
         _table(("condition", "here", "holds"), conditions),
         _table(("prediction", "measured", "verdict"), claims),
@@ -107,7 +109,7 @@ def report(theorem: Theorem) -> str:
 
 
 def _wrapped(text: str, first: str = "", rest: str = "", width: int = WIDTH) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    return textwrap.wrap(one_line(text), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:

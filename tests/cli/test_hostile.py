@@ -73,7 +73,7 @@ def no_bug(capsys, *arguments):
     assert status in (0, 1, 2), f"{case}\n{err}"
     assert "Traceback" not in out + err, f"{case}\n{err}"
     if status:
-        assert err.startswith("nlicl: ") and err.count("\n") == 1 and len(err) < 800, f"{case}\n{err}"
+        assert err.startswith("nlicl: ") and err.count("\n") == 1 and len(err) <= 410, f"{case}\n{err}"
     else:
         assert not err, f"{case}\n{err}"
     return status

@@ -2,6 +2,9 @@
 
 import argparse
 import errno
+import json
+import os
+import re
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +16,8 @@ import nlicl
 from nlicl import cli
 from nlicl.cli.common import CannotRun
 from nlicl.core.errors import InvalidInput, InvalidType, InvalidValue, NotFinite
+from nlicl.core.registry import PAPERS
+from nlicl.core.text import INVISIBLE
 from nlicl.devices import Unavailable
 from nlicl.experiments.experiment import Experiment
 
@@ -208,3 +213,289 @@ def test_an_argument_that_cannot_be_parsed_is_refused():
     with pytest.raises(CannotRun, match="see `nlicl --help`"):
         cli._parser().parse_args(["no-such-command"])
     assert isinstance(cli._parser(), argparse.ArgumentParser)
+
+
+# ---- Code that is not nlicl's
+
+
+@pytest.mark.parametrize("code", ["", "3", "'no more'"])
+def test_code_that_ends_the_process(ending, code):
+    status, out, err = ending(SystemExit(eval(code) if code else None))
+    assert (status, out) == (2, "") and err.startswith(
+        "nlicl: code that is not nlicl's ended the process, by SystemExit"
+    )
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [GeneratorExit("x"), BaseException("x")], ids=lambda error: type(error).__name__)
+def test_what_is_left_is_a_bug(ending, error):
+    status, _, err = ending(error)
+    assert status == 70 and "Traceback" in err and "this is a bug of nlicl" in err.splitlines()[-1]
+
+
+class Odd(ValueError):
+    def __str__(self):
+        raise SystemExit(3)
+
+
+class OddRefusal(InvalidValue):
+    def __str__(self):
+        raise RecursionError
+
+
+def test_errors_that_cannot_be_read(ending):
+    assert ending(OddRefusal()) == (2, "", "nlicl: its message cannot be read\n")
+    assert ending(Odd())[0] == 70  # its traceback cannot be written
+
+
+def test_no_memory_to_say_it(monkeypatch, capfd):
+    monkeypatch.setattr("nlicl.audit.audit_paper", raising(ValueError("x")))
+    monkeypatch.setattr(cli, "_say", raising(MemoryError()))
+    assert cli.main(["audit"]) == 70
+    assert capfd.readouterr().err.endswith("nlicl: this is a bug of nlicl: what went wrong cannot be said.\n")
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import NamedTuple
+from nlicl.audit.subject import Subject
+from nlicl.papers.paper import Paper, register
+
+
+class Params(NamedTuple):
+    Q: object
+
+
+class Kind(type):
+    def __repr__(cls):
+        raise ValueError("no repr")
+
+
+@dataclass(frozen=True)
+class Problem(metaclass=Kind):
+    steps: int = 3
+
+    def __repr__(self):
+        raise ValueError("no repr")
+
+    def __getattr__(self, name):
+        {raises}
+
+
+def nothing(*_):
+    {raises}
+
+
+subject = Subject("odd", "Odd", {{}}, nothing, nothing, nothing, nothing, nothing)
+PAPER = register(
+    Paper("odd", "Odd \\u202e\\x1b[31m", subject, Problem, Params, figures="odd_figures", theorems="odd_theorems")
+)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch, run):
+    """plugin(source, figures, theorems) installs a paper, "odd"; returns `run`."""
+
+    def install(source, figures="FIGURES = {}", theorems="THEOREMS = {}"):
+        for name, text in (("odd_paper", source), ("odd_figures", figures), ("odd_theorems", theorems)):
+            (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+        about = tmp_path / "odd-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text("[nlicl.papers]\nodd = odd_paper:PAPER\n")
+        return run
+
+    monkeypatch.syspath_prepend(tmp_path)
+    yield install
+    PAPERS._things.pop("odd", None)
+    for name in ("odd_paper", "odd_figures", "odd_theorems"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("class Own(BaseException): pass\nraise Own('\\x1b[31m\\n two')", r"Own: \x1b[31m"),
+        ("raise GeneratorExit", "GeneratorExit: no message"),
+        ("def f(): f()\nf()", "RecursionError: maximum recursion"),
+        ("class Odd(Exception):\n    def __str__(self): raise SystemExit\nraise Odd", "its message cannot be read"),
+    ],
+    ids=["SystemExit", "BaseException", "GeneratorExit", "RecursionError", "unreadable"],
+)
+def test_papers_that_cannot_be_imported(plugin, source, words):
+    run = plugin(source)
+    one, every = run("papers", "odd"), run("papers")
+    for status, _, err in (one, every):
+        assert status == 2 and err.count("\n") == 1 and words in err
+        assert err.startswith("nlicl: paper 'odd', declared as odd_paper:PAPER by odd, cannot be imported: ")
+    assert one[1] == "" and "li2024:" in every[1]  # it hides no other
+
+
+@pytest.mark.parametrize("raises", ["raise AttributeError", "raise SystemExit(3)", "raise KeyError('W_X')"])
+def test_papers_whose_classes_are_odd(plugin, raises):
+    run = plugin(PLUGIN.format(raises=raises), theorems="raise SystemExit(0)")
+    commands = (
+        ["train", "odd"],
+        ["train", "odd", "--set", "steps=x"],
+        ["reproduce", "odd"],
+        ["theorem", "odd"],
+        ["papers", "odd"],
+    )
+    found = [run(*words) for words in commands]
+    for status, out, err in found:
+        assert status == 2 and err.startswith("nlicl: ") and err.count("\n") == 1 and "\x1b" not in out + err, err
+    assert "odd_theorems: SystemExit: 0" in found[-1][2]
+
+
+def test_a_paper_whose_texts_hide_something(plugin):
+    source = PLUGIN.format(raises="raise AttributeError").replace("[31m", "[31m\\nli2024: none")
+    status, out, err = plugin(source)("papers", "odd")
+    assert (status, err) == (0, "") and out.startswith(r"odd: Odd \u202e\x1b[31m li2024: none")
+    assert not re.search(f"[{INVISIBLE}]|^li2024", out, re.MULTILINE)
+
+
+MEASURES = """
+from nlicl.experiments.experiment import Experiment, no_runs
+
+
+def measure(options, seed, runs):
+    return {}["W_X"]
+
+
+THEOREMS = {"1": Experiment("1", "One", no_runs, measure, max)}
+"""
+
+
+def test_an_error_of_another_papers_code_names_the_paper(plugin):
+    run = plugin(PLUGIN.format(raises="raise AttributeError"), theorems=MEASURES)
+    for jobs in (1, 2):
+        status, out, err = run("theorem", "odd", "--seeds", 1, "--jobs", jobs)
+        assert (status, out) == (2, "")
+        assert (
+            err == "nlicl: the paper odd raises KeyError: 'W_X' (line 6 of odd_theorems.py); expected its code to run\n"
+        )
+
+
+def test_an_error_within_nlicl_stays_a_bug_of_nlicl(plugin, capsys):
+    """Whoever called."""
+    theirs = MEASURES.replace('return {}["W_X"]', "from nlicl.core.text import visible; return visible(5)")
+    plugin(PLUGIN.format(raises="raise AttributeError"), theorems=theirs)
+    assert cli.main(["theorem", "odd", "--seeds", "1", "--jobs", "1"]) == 70
+    assert "this is a bug of nlicl" in capsys.readouterr().err
+
+
+# ---- One line
+
+
+def test_what_the_user_typed_is_shortened_and_advice_is_not(run):
+    for given in ("x" * 5000, "x " * 2500, "\x1b[31m" * 1000, "\u202e" * 2000, "é" * 3000):
+        for words in (
+            ["papers", given],
+            ["audit", "--wrt", given],
+            ["train", "li2024", "--set", f"m={given}"],
+            ["papers", "li2024", given],
+        ):
+            status, out, err = run(*words)
+            assert (status, out) == (2, "") and err.count("\n") == 1 and len(err) <= 410
+            assert re.search(r"expected |see `nlicl --help`", err[-140:]), err
+
+
+def test_bugs_name_the_command_in_a_length_that_can_be_read(ending, monkeypatch, capsys):
+    monkeypatch.setattr("nlicl.audit.audit_paper", raising(ValueError("y" * 100_000)))
+    assert cli.main(["audit", "--wrt", "\u202e" + "x" * 100_000]) == 70
+    err = capsys.readouterr().err
+    assert len(err) < 8000 and "\u202e" not in err and r"\u202exxx" in err.splitlines()[-1]
+
+
+# ---- Streams that are closed, or have no reader
+
+
+def process(*words, closed="", **more):
+    command = f"exec {sys.executable} -m nlicl {' '.join(words)} {closed}"
+    return subprocess.run(
+        ["sh", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [pytest.param(">&-", marks=pytest.mark.slow), pytest.param("2>&-", marks=pytest.mark.slow), "<&- >&- 2>&-"],
+)
+def test_streams_that_are_closed(closed):
+    done = process("papers", "li2024", closed=closed)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("li2024: " in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
+@pytest.mark.slow
+def test_what_is_asked_of_a_closed_output_is_refused():
+    done = process("theorem", "li2024:3.4", "--json", "-", closed=">&-")
+    assert (done.returncode, done.stderr) == (
+        2, "nlicl: --json - asks for standard output, which is closed; name a file instead\n"
+    )  # fmt: skip
+    assert process("papers", "nobody", closed="2>&-").returncode == 2
+
+
+@pytest.mark.slow
+def test_output_that_cannot_be_written():
+    done = process("papers", "li2024", closed="1</dev/null")
+    assert (done.returncode, done.stderr) == (2, "nlicl: the output cannot be written: Bad file descriptor\n")
+
+
+def test_a_pipe_that_is_closed_early_ends_no_work():
+    """The status is that of the work, and what else was asked for is done."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import nlicl.cli\n"
+        "def work(options):\n"
+        "    for _ in range(10_000): print('x' * 100)\n"
+        "    print('done', file=sys.stderr)\n"
+        "    return 1\n"
+        "nlicl.cli._papers = work\n"
+        "sys.exit(nlicl.cli.main())"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program, "papers"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout.readline() == b"x" * 100 + b"\n"
+    child.stdout.close()
+    error = child.stderr.read()
+    child.stderr.close()
+    assert (child.wait(timeout=300), error) == (1, b"done\n")
+
+
+def test_json_of_any_encoding():
+    """What an encoding has not is JSON's own escape."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import nlicl.cli\n"
+        "from nlicl.core.files import to_json\n"
+        "nlicl.cli._papers = lambda options: print(to_json(['\\xe9\\u2202\\U0001f600\\u202e'])) or 0\n"
+        "sys.exit(nlicl.cli.main())"
+    )
+    for encoding in ("ascii", "utf-16"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, "papers"],
+            capture_output=True,
+            env={"PYTHONIOENCODING": encoding, "LANG": "C"},
+        )
+        assert json.loads(done.stdout.decode(encoding)) == ["\xe9\u2202\U0001f600\u202e"] and done.stderr == b""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["-O", "-OO"])
+def test_without_docstrings_or_asserts(level):
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from nlicl.cli import main\n"
+        "from nlicl.papers import load, names\n"
+        "assert False\n"
+        "for name in names():\n"
+        "    if any(not formula.equation for formula in load(name).formulas.values()): sys.exit(name)\n"
+        "sys.exit(main(['papers']) or main(['audit', '--wrt', 'a', '--draws', '2'])"
+        " or main(['train', 'li2024', '--steps', '0']))\n"
+    )
+    done = subprocess.run([sys.executable, level, "-c", program], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "") and "as expected" in done.stdout

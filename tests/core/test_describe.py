@@ -32,3 +32,32 @@ def test_what_cannot_be_printed_is_escaped():
 def test_types_are_named_as_a_reader_imports_them():
     assert name_of(prompts.Params) == "nlicl.Params" == kind_of(nlicl.Params(*range(5)))
     assert name_of(dict) == "dict" and kind_of(np.zeros(1)) == "ndarray"
+
+
+class Nameless(type):
+    """Its types answer anything when they are asked for their names."""
+
+    @property
+    def __name__(cls):
+        return 5
+
+    @property
+    def __module__(cls):
+        raise SystemExit(3)
+
+
+class OfNoName(metaclass=Nameless):
+    def __repr__(self):
+        return 5
+
+
+def test_types_and_values_that_do_not_say_what_they_are():
+    assert name_of(OfNoName) == "OfNoName" and short(OfNoName()) == "a OfNoName"
+
+
+def test_short_values_can_be_seen():
+    class Turned:
+        def __repr__(self):
+            return "<\u202e\x1b[31m>"
+
+    assert short(Turned()) == r"<\u202e\x1b[31m>"

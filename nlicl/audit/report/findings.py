@@ -192,9 +192,9 @@ class Findings:
         return []
 
     @property
-    def heading(self) -> str:
-        """What was audited, in a line."""
-        return f"nlicl audit {self.paper}: {self.draws} draws, seed {self.seed}, float64"
+    def headings(self) -> list[str]:
+        """The lines above the table: what was audited."""
+        return [f"nlicl audit {self.paper}: {self.draws} draws, seed {self.seed}, float64"]
 
     @property
     def conclusion(self) -> str:

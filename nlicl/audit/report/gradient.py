@@ -176,8 +176,8 @@ class GradientReport(AuditReport):
     judged, counted = "argument", "points wrong"
 
     @property
-    def heading(self) -> str:
-        return f"{self.conclusion}\n{self.setting}"
+    def headings(self) -> list[str]:
+        return [self.conclusion, self.setting]
 
     @property
     def setting(self) -> str:

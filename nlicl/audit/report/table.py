@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from ...core.checks import boolean
+from ...core.text import one_line
 from .findings import Findings, FormulaReport, both_values
 
 __all__ = ["table"]
@@ -20,12 +22,13 @@ def table(report: Findings, only_wrong: bool = False) -> str:
     -------
     str
     """
+    only_wrong = boolean("only_wrong", only_wrong)
     shown = [formula for formula in report.formulas if not only_wrong or formula.verdict != "agree"]
     header = (report.judged, "verdict", "digits", *(column.short for column in report.columns), report.counted)
     rows = [_row(formula, report) for formula in shown]
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
     activity = _activity(report.formulas)
-    lines = [report.heading, *([activity] if activity else []), ""]
+    lines = [*report.headings, *([activity] if activity else []), ""]
     if not shown:
         lines.append("nothing is wrong")
     else:
@@ -35,7 +38,9 @@ def table(report: Findings, only_wrong: bool = False) -> str:
         lines += [f"    {text}" for text in _remarks(formula, report)]
         if only_wrong:
             lines += [f"    {text}" for text in _entries(formula)]
-    return "\n".join([*lines, "", *report.closing])
+    return "\n".join(
+        map(one_line, [*lines, "", *report.closing])
+    )  # what a formula or an error says makes no line of its own
 
 
 def _entries(formula: FormulaReport) -> Iterator[str]:
@@ -61,7 +66,7 @@ def _row(formula: FormulaReport, report: Findings) -> tuple[str, ...]:
     numbers = [slope if key == "taylor_slope" else _number(w.get(key)) for key in keys]
     digits = "-" if formula.digits is None else f"{formula.digits:.1f}"
     wrong = "-" if formula.digits is None else f"{len(formula.wrong_draws)}/{formula.draws}"
-    return (formula.name, verdict, digits, *numbers, wrong)
+    return (one_line(formula.name), verdict, digits, *numbers, wrong)
 
 
 def _number(value: float | None) -> str:

@@ -185,7 +185,7 @@ _FROZEN = _SOURCE + "; frozen in training [recalled]"
 
 
 def _formula(name: str, function: Callable[..., np.ndarray], source: str = _SOURCE) -> Formula:
-    return Formula(function, name, name, (function.__doc__ or "").rpartition(", (")[0].strip(), source)
+    return Formula(function, name, name, (function.__doc__ or "").rpartition(", (")[0].strip() or name, source)
 
 
 formulas = {

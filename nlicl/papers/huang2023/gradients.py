@@ -133,7 +133,7 @@ def _formula(
     name: str, wrt: str, function: Callable[..., np.ndarray], source: str, query_attends: bool = False
 ) -> Formula:
     equation = (function.__doc__ or "").split(", (d, d)")[0].split(", (K, K)")[0].strip()
-    return Formula(function, name, wrt, equation, source, query_attends=query_attends)
+    return Formula(function, name, wrt, equation or name, source, query_attends=query_attends)
 
 
 _PAPER = "model and loss of Huang, Cheng, Liang 2023 [paper; mask and factor 1/2 recalled], gradient by nlicl [derived]"

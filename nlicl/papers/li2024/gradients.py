@@ -181,7 +181,7 @@ def _square(params: Params) -> bool:
 
 def _formula(name: str, wrt: str, function: Callable[..., np.ndarray], source: str, **more: Any) -> Formula:
     equation = (function.__doc__ or "").split(", as printed")[0].split(", (m")[0].strip().rstrip(".")
-    return Formula(function, name, wrt, equation, source, **more)
+    return Formula(function, name, wrt, equation or name, source, **more)
 
 
 _PRINTED = {"query_attends": True, "expected": "disagree"}
