@@ -6,7 +6,7 @@
 | 1           | something disagrees, does not hold or is undetermined; a training run diverged; the doctor found a problem |
 | 2           | the command could not run as it was given: one line on standard error says why, and what to do             |
 | 70          | a bug of nlicl: its traceback on standard error                                                            |
-| 130         | interrupted, by Ctrl-C                                                                                     |
+| 130, 143    | interrupted, by Ctrl-C or by SIGTERM                                                                       |
 
 What is refused, and what went wrong without being a bug, has an exception type of its own. `main` knows them, in one place. It
 takes any other exception for a bug.
@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Sequence
 
 from .. import __version__
+from ..core.interruption import as_interruption
 from . import audit, reproduce, train
 from .common import CannotRun, load_paper
 
@@ -55,12 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = 0
     try:
         options = _parser().parse_args(arguments)
-        status = options.run(options)
+        with as_interruption():
+            status = options.run(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt as reason:
         print("nlicl: interrupted" + (f"; {reason}" if str(reason) else ""), file=sys.stderr)
-        return 130
+        return getattr(reason, "status", 130)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         _drop_output()
         return status

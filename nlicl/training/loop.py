@@ -11,9 +11,9 @@ offers: see `problem`.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -21,9 +21,11 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ..core.checks import path
 from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue, NotFinite
+from ..core.interruption import Held, held, is_interruption
 from ..models.model import Batch, Model
-from .checkpoint import restore, write
+from .checkpoint import restore
 from .descent import OnCpu, OnGpu
+from .folder import RunFolder
 from .optimizers import Optimizer
 from .plan import Plan, make_plan
 from .problem import Observer, Problem, Schedule
@@ -130,51 +132,57 @@ def train(
     nlicl.devices.Unavailable
         backend="cuda" without a GPU, or without the package numba-cuda.
     """
-    plan = make_plan(
-        problem,
-        steps=steps,
-        learning_rate=learning_rate,
-        batch=batch,
-        seed=seed,
-        loss=loss,
-        trained=trained,
-        optimizer=optimizer,
-        weight_decay=weight_decay,
-        schedule=schedule,
-        mask=mask,
-        prompts=prompts,
-        params=params,
-        model=model,
-        dtype=dtype,
-        backend=backend,
-        measure=measure,
-        checkpoint=checkpoint,
-    )
-    for name, given in {"observe": observe, "until": until, "progress": progress}.items():
-        if given is not None and not callable(given):
-            raise InvalidType(f"{name} is {short(given)}; expected a function.")
-    folder = _folder(out, resume)
-    if folder is not None:
-        plan.check_stores()
-    if plan.times and observe is None:
-        observe = plan.observer()
-    state = plan.begin() if folder is None else restore(folder, plan, resume)
-    descent = OnGpu(plan, state) if plan.device == "cuda" else OnCpu(plan, state)
-    try:
-        _descend(plan, state, descent, observe, until, progress, folder)
-    except NotFinite as error:  # a loss, a gradient, or a score of the tests
-        _save(folder, state)
-        raise diverged(state, error) from None
-    except KeyboardInterrupt:
-        with suppress(Diverged):  # then that is where it stopped
-            descent.catch_up()
-        _save(folder, state)
-        raise
-    except Diverged:
-        _save(folder, state)
-        raise
-    _save(folder, state)
-    return state.run()
+    with held() as signals:
+        plan = make_plan(
+            problem,
+            steps=steps,
+            learning_rate=learning_rate,
+            batch=batch,
+            seed=seed,
+            loss=loss,
+            trained=trained,
+            optimizer=optimizer,
+            weight_decay=weight_decay,
+            schedule=schedule,
+            mask=mask,
+            prompts=prompts,
+            params=params,
+            model=model,
+            dtype=dtype,
+            backend=backend,
+            measure=measure,
+            checkpoint=checkpoint,
+        )
+        for name, given in {"observe": observe, "until": until, "progress": progress}.items():
+            if given is not None and not callable(given):
+                raise InvalidType(f"{name} is {short(given)}; expected a function.")
+        folder = _folder(out, resume)
+        if folder is not None:
+            plan.check_stores()
+        if plan.times and observe is None:
+            observe = plan.observer()
+        signals.look()
+        with nullcontext() if folder is None else RunFolder(folder) as kept:
+            state = plan.begin() if folder is None else restore(folder, plan, resume)
+            descent = OnGpu(plan, state) if plan.device == "cuda" else OnCpu(plan, state)
+            told = _Told(observe, until, progress, kept, signals)
+            try:
+                _descend(plan, state, descent, told)
+            except NotFinite as error:  # a loss, a gradient, or a score of the tests
+                told.save(state)
+                raise diverged(state, error) from None
+            except (KeyboardInterrupt, SystemError) as error:
+                if not is_interruption(error):
+                    raise
+                with suppress(Diverged):  # then that is where it stopped
+                    descent.catch_up()
+                told.save(state)
+                raise
+            except Diverged:
+                told.save(state)
+                raise
+            told.save(state)
+            return state.run()
 
 
 def _folder(out: Any, resume: bool) -> Path | None:
@@ -199,23 +207,27 @@ def _says_stop(until: Until, losses: NDArray[np.floating]) -> bool:
     return bool(stop)
 
 
-def _save(folder: Path | None, state: State) -> None:
-    if folder is not None:
-        write(folder, state.run())
+class _Told(NamedTuple):
+    """Who is told of a run under way."""
+
+    observe: Observer | None
+    until: Until | None
+    progress: Progress | None
+    folder: RunFolder | None
+    signals: Held
+
+    def save(self, state: State) -> None:
+        """Keep what was reached, if it is to be kept. Ctrl-C waits until it is written."""
+        if self.folder is not None:
+            self.signals.shut(self.folder.save, state.run())
 
 
-def _descend(
-    plan: Plan,
-    state: State,
-    descent: OnCpu | OnGpu,
-    observe: Observer | None,
-    until: Until | None,
-    progress: Progress | None,
-    folder: Path | None,
-) -> None:
+def _descend(plan: Plan, state: State, descent: OnCpu | OnGpu, told: _Told) -> None:
     """Every step from where the state is, with measurements, checkpoints and what is told on the way."""
+    observe, until, progress, folder, signals = told
     steps, times = plan.steps, plan.times
     for t in range(state.t, steps):
+        signals.look()
         if observe is not None and t in times:
             descent.catch_up()
             state.record(t, observe(state.params))
@@ -230,7 +242,7 @@ def _descend(
         if until is not None and _says_stop(until, state.loss[: t + 1]):
             break
         if saving:
-            _save(folder, state)
+            told.save(state)
     descent.catch_up()
     if observe is not None and times and (state.t in times or state.t < steps):
         state.record(state.t, observe(state.params))
