@@ -1,7 +1,7 @@
 """Ctrl-C, at a moment when it does no harm.
 
-Python raises KeyboardInterrupt wherever a process happens to be: within compiled code, where numba makes a SystemError of it, in
-the midst of an import, or between two halves of a change. So
+Python raises KeyboardInterrupt wherever a process happens to be: within compiled code, where numba makes a SystemError of it,
+in the midst of an import, or between two halves of a change. So
 
 * `held` keeps a signal until the work says, between two steps, that it may come;
 * `as_interruption` turns what became of a KeyboardInterrupt on its way back into one;
@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, NoReturn
 
 __all__ = ["Ending", "Held", "Interrupted", "as_interruption", "held", "is_interruption"]
@@ -49,7 +50,7 @@ class Ending:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_as_usual)
 
-    def __call__(self, number: int, frame: object) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         """Raise `Interrupted`; at the second time, end the process."""
         if self.received is not None:
             self.end_now(number)
@@ -95,7 +96,7 @@ class Held:
     """Signals that wait until `look` lets them come. A second one does not wait, or else a long step could not be ended."""
 
     def __init__(self) -> None:
-        self._before: dict[int, Callable[[int, None], Any]] = {}
+        self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._waiting: int | None = None
         self._shut = False
 
@@ -106,7 +107,7 @@ class Held:
         for number in (signal.SIGINT, signal.SIGTERM):
             before = signal.getsignal(number)
             if before is signal.default_int_handler or isinstance(before, Ending):
-                self._before[number] = before  # type: ignore[assignment]
+                self._before[number] = before
                 signal.signal(number, self)
 
     def end(self) -> None:
@@ -115,7 +116,7 @@ class Held:
             if signal.getsignal(number) is self:
                 signal.signal(number, before)
 
-    def __call__(self, number: int, frame: object) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         """What the system calls."""
         again, self._waiting = self._waiting is not None, number
         if again and not self._shut:

@@ -183,8 +183,8 @@ def _unpack(path: Path) -> _Stored:
         version = about.get("format")
         if isinstance(version, bool) or version not in _FORMATS:
             raise InvalidValue(
-                f"{path} has format {short(version)}; this nlicl reads {' and '.join(map(str, _FORMATS))}. Continue it with the "
-                "nlicl that wrote it."
+                f"{path} has format {short(version)}; this nlicl reads {' and '.join(map(str, _FORMATS))}. Continue it with "
+                "the nlicl that wrote it."
             )
         return _checked(arrays, about)
     except Unreadable as reason:
@@ -194,7 +194,8 @@ def _unpack(path: Path) -> _Stored:
 
 
 def _damaged(path: Path, reason: str) -> str:
-    return f"{path} is not a checkpoint of nlicl, or is damaged ({reason}). Delete it, or choose another folder, and start anew."
+    advice = "Delete it, or choose another folder, and start anew."
+    return f"{path} is not a checkpoint of nlicl, or is damaged ({reason}). {advice}"
 
 
 def _about(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:

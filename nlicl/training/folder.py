@@ -86,8 +86,8 @@ class RunFolder:
             return
         if holder is not None:
             raise InvalidValue(
-                f"out is {self.path}, where {holder} trains; expected a folder of this run's own. Wait until it ends, or choose "
-                "another folder."
+                f"out is {self.path}, where {holder} trains; expected a folder of this run's own. Wait until it ends, or "
+                "choose another folder."
             )
         for name in filter(_ON_ITS_WAY.fullmatch, os.listdir(self.path)):
             (self.path / name).unlink(missing_ok=True)  # its writer had the lock, and is no more

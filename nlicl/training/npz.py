@@ -1,4 +1,4 @@
-"""Arrays in one .npz file, without pickle and uncompressed, with a hash of all of them: written as NumPy does, read with mistrust.
+"""Arrays in one .npz file, without pickle and uncompressed, and a hash of them: written as NumPy does, read with mistrust.
 
 What a file claims of itself is believed once the file is seen to have it: no part is larger than the file, and no header says
 more than its part holds.
@@ -25,7 +25,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
-    rb"\{'descr': '([<>|][biufcU]\d{1,9})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,19}, ?)*(?:\d{1,19})?)\), \} *\n"
+    rb"\{'descr': '([<>|][biufcU]\d{1,9})', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,19}, ?)*(?:\d{1,19})?)\), \} *\n"
 )
 
 
@@ -60,7 +61,7 @@ def digest(arrays: Arrays) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         content.update(f"{len(name)} {name} {array.dtype.str} {array.shape}\n".encode())
-        content.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        content.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return content.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: the settings and arrays that a run leaves behind, and no others. A file that holds else is refused."""
+"""What a checkpoint holds: the settings and arrays that a run leaves behind, and no others."""
 
 import math
 from collections.abc import Callable, Mapping
