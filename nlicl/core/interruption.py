@@ -64,7 +64,7 @@ class Ending:
             sys.__unraisablehook__(unraisable)
             return
         self.received = None
-        threading.Timer(0.01, signal.raise_signal, [lost.status - 128]).start()
+        threading.Timer(0.01, _to_main_thread, [lost.status - 128]).start()
 
     def end_now(self, number: int) -> NoReturn:
         """End the process with one line. What its workers do ends as well, when the system closes their pipe."""
@@ -83,6 +83,14 @@ class Ending:
             with suppress(AttributeError, OSError, ValueError):  # none, on a full disk, or closed
                 stream.flush()
         os._exit(status)
+
+
+def _to_main_thread(number: int) -> None:
+    """Send a signal to this process, so that the main thread wakes where it waits."""
+    if sys.platform == "win32":
+        signal.raise_signal(number)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def _as_usual() -> None:

@@ -230,7 +230,7 @@ def _checked(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> _Stored:
         raise Damaged("its contents are not as they were written: their hash is another")
     settings, step = about["settings"], about["step"]
     if isinstance(settings, dict):
-        settings = {**_BEFORE, **settings}
+        settings = {**settings, **{name: value for name, value in _BEFORE.items() if name not in settings}}
     check_settings(settings, step)
     rooms = {room: _under(room, arrays) for room in ("params", "measured", "optimizer")}
     own = ("about", "loss", "learning_rate", "steps")
