@@ -6,7 +6,7 @@
 | 1           | something disagrees, does not hold or is undetermined; a training run diverged; the doctor found a problem |
 | 2           | the command could not run as it was given: one line on standard error says why, and what to do             |
 | 70          | a bug of nlicl: its traceback on standard error                                                            |
-| 130, 143    | interrupted, by Ctrl-C or by SIGTERM                                                                       |
+| 130         | interrupted, by Ctrl-C; 143 by SIGTERM                                                                     |
 
 What is refused, and what went wrong without being a bug, has an exception type of its own. `main` knows them, in one place. It
 takes any other exception for a bug.

@@ -5,6 +5,7 @@ in the midst of an import, or between two halves of a change. So
 
 * `held` keeps a signal until the work says, between two steps, that it may come;
 * `as_interruption` turns what became of a KeyboardInterrupt on its way back into one;
+* `unheard` starts a process that Ctrl-C does not reach before it can see to its signals;
 * `Ending` handles the signals of a process that is one command of the command line: they end it with one line.
 
 Signals reach the main thread only. A handler of the user's own is left as it is.
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-__all__ = ["Ending", "Held", "Interrupted", "as_interruption", "held", "is_interruption"]
+__all__ = ["Ending", "Held", "Interrupted", "as_interruption", "hear", "held", "is_interruption", "unheard"]
 
 _LONGEST_CHAIN = 20  # causes and contexts of an exception that are looked at
 
@@ -166,6 +167,28 @@ def held() -> Iterator[Held]:
         raise
     signals.end()
     signals.look()
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Block Ctrl-C in this thread, and in processes that are started meanwhile, until each calls `hear`.
+
+    A new process imports for a second before it can see to its signals. Here, one that came meanwhile comes at the end.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def hear() -> None:
+    """Let Ctrl-C come again, in a process that was started while it was blocked."""
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager

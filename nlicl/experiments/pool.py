@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.describe import short
 from ..core.errors import InvalidType
+from ..core.interruption import hear, unheard
 
 __all__ = ["check_sendable", "workers"]
 
@@ -59,7 +60,12 @@ def workers(jobs: int, modules: Iterable[str] = ()) -> Iterator[Submit]:
     watched, held = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(watched, tuple(modules)))
     try:
-        yield lambda function, *arguments: pool.submit(function, *arguments).result
+
+        def submit(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+            with unheard():  # it starts a worker, and Ctrl-C is heard there once `_begin` is through
+                return pool.submit(function, *arguments).result
+
+        yield submit
     except BaseException:
         held.close()
         raise
@@ -74,6 +80,7 @@ def workers(jobs: int, modules: Iterable[str] = ()) -> Iterator[Submit]:
 def _begin(watched: Connection, modules: tuple[str, ...]) -> None:
     """In a worker: end with the work, and without a traceback; and know what the parent's modules register."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers as well
+    hear()
     threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
     for module in modules:
         with suppress(Exception):  # what is missing is named where it is asked for

@@ -1,5 +1,6 @@
 """Ctrl-C waits for a moment when it does no harm, comes at once the second time, and ends a command with one line."""
 
+import os
 import signal
 import threading
 from contextlib import suppress
@@ -173,6 +174,44 @@ def test_an_import_that_an_interruption_of_a_command_broke_off_is_one():
         assert caught.value.status == 130
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+UNHEARD = """
+import multiprocessing, os, signal, sys
+from nlicl.core.interruption import hear, unheard
+
+def work(pipe):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    pipe.send(os.getpid())
+    pipe.recv()
+    try:
+        hear()
+        pipe.send("nothing came")
+    except KeyboardInterrupt:
+        pipe.send("it came once it was heard")
+
+if __name__ == "__main__":
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(there,))
+    try:
+        with unheard():
+            process.start()
+            signal.raise_signal(signal.SIGINT)
+            print("not here")
+    except KeyboardInterrupt:
+        pass
+    os.kill(process.pid, signal.SIGINT)  # as it imports
+    os.kill(here.recv(), signal.SIGINT)
+    here.send("go on")
+    print(here.recv())
+    process.join()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals cannot be blocked there")
+def test_a_process_is_started_out_of_reach(tmp_path):
+    (tmp_path / "main.py").write_text(UNHEARD)
+    assert python(tmp_path / "main.py").splitlines() == ["not here", "it came once it was heard"]
 
 
 COMMAND = """
