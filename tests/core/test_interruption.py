@@ -201,6 +201,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         pass
     os.kill(process.pid, signal.SIGINT)  # as it imports
+    assert here.poll(60)
     os.kill(here.recv(), signal.SIGINT)
     here.send("go on")
     print(here.recv())
