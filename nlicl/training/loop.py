@@ -125,10 +125,12 @@ def train(
     Diverged
         The loss, a gradient, a parameter or a moment is not finite, or the loss is a million times what it was.
     ValueError, TypeError
-        Settings out of range, named; parameters or prompts of another model; a checkpoint of another run, or an unreadable
-        one.
+        Settings out of range, named; parameters or prompts of another model; a checkpoint of another run, or a damaged one;
+        `out` is a folder where another run trains.
     FileExistsError
         `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
+    KeyboardInterrupt
+        Ctrl-C, once the step is made and what was done is kept in `out`. A second Ctrl-C does not wait for the step.
     nlicl.devices.Unavailable
         backend="cuda" without a GPU, or without the package numba-cuda.
     """
@@ -192,6 +194,12 @@ def _folder(out: Any, resume: bool) -> Path | None:
             raise InvalidValue("resume is set but out is None; expected the folder of the run to continue.")
         return None
     folder = path("out", out, "the path of a folder, or None to keep nothing")
+    try:
+        named = b"\0" not in os.fsencode(folder)
+    except UnicodeEncodeError:
+        named = False
+    if not named:
+        raise InvalidValue(f"out is {short(os.fspath(folder))}; expected the path of a folder, without code 0.")
     there = next((each for each in (folder, *folder.parents) if each.exists()), None)
     if there is not None and not there.is_dir():
         which = f"out is {folder}, which" if there == folder else f"out is {folder}, and {there}"

@@ -541,6 +541,8 @@ def changing_shape():
         ({"seed": (1, 2)}, TypeError, r"seed is \(1, 2\); expected an integer"),
         ({"out": ""}, TypeError, "out is ''; expected the path of a folder, or None"),
         ({"out": 5}, TypeError, "out is 5; expected the path of a folder"),
+        ({"out": "a\0b"}, ValueError, r"out is 'a\\x00b'; expected the path of a folder, without code 0"),
+        ({"out": "\udcff\ud800"}, ValueError, "out is .*; expected the path of a folder"),
         ({"out": __file__}, ValueError, "out is .*test_training.py, which is a file; expected the path of a folder"),
         ({"out": f"{__file__}/a/b"}, ValueError, "out is .*/a/b, and .*test_training.py is a file; expected the path of a f"),
         ({"observe": changing_shape(), "measure": 1}, ValueError, r"'x' of shape \(2,\) at step 1 and \(1,\) before"),
