@@ -63,6 +63,11 @@ def test_what_is_not_kept_is_not_said_to_be(run, monkeypatch, tmp_path):
     assert run(*arguments) == (130, "", "nlicl: interrupted\n") and not list(tmp_path.iterdir())
 
 
+def test_any_command_that_compiled_code_breaks_off_is_interrupted(run, monkeypatch):
+    monkeypatch.setattr("nlicl.doctor.examine", lambda: (_ for _ in ()).throw(of_numba()))
+    assert run("doctor") == (130, "", "nlicl: interrupted\n")
+
+
 def begun(*arguments):
     """A process of the command line; Ctrl-C is not ignored there, as in a shell's background."""
     return subprocess.Popen(
