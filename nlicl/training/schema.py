@@ -1,6 +1,6 @@
 """What a checkpoint holds: the settings and arrays that a run leaves behind, and no others."""
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +24,7 @@ def _is_positive_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
 
 
 def _is_text(value: Any) -> bool:

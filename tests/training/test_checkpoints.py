@@ -169,6 +169,7 @@ NO_RUN = {
     "seed is True": (setting("seed", True), "its setting 'seed' is True"),
     "eta is None": (setting("learning_rate", None), "its setting 'learning_rate' is None"),
     "eta is NaN": (setting("learning_rate", float("nan")), "its setting 'learning_rate' is nan"),
+    "eta is 10**400": (setting("learning_rate", 10**400), r"its setting 'learning_rate' is 10\*\*400"),
     "loss is None": (setting("loss", None), "its setting 'loss' is None"),
     "trained is None": (setting("trained", None), "its setting 'trained' is None"),
     "trained is empty": (setting("trained", []), "does not hold the trained parameter"),
