@@ -6,7 +6,7 @@
 | 1           | something disagrees, does not hold or is undetermined; a training run diverged; the doctor found a problem |
 | 2           | the command could not run, or not to its end: one line on standard error says why, and what to do          |
 | 70          | a bug of nlicl: its traceback on standard error                                                            |
-| 130         | interrupted, by Ctrl-C                                                                                     |
+| 130         | interrupted, by Ctrl-C; 143 by SIGTERM                                                                     |
 
 What is refused, and what went wrong without being a bug, has an exception type of its own. `main` knows them, in one place. It
 takes any other exception for a bug. Where standard output is closed, or its reader leaves early, the work goes on without one,
@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import __version__
+from ..core.interruption import as_interruption
 from ..core.text import message, one_line
 from . import audit, reproduce, train
 from .common import CannotRun, load_paper
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         except KeyboardInterrupt as reason:
             _say(line("interrupted" + (f"; {message(reason)}" if message(reason) else ""), given))
-            return 130
+            return getattr(reason, "status", 130)
         except BaseException as error:
             return _ended(error, given)
 
@@ -82,7 +83,8 @@ def _run(arguments: Sequence[str], out: Screen) -> int:
     for option in ("json", "html"):
         if out.closed_before and getattr(options, option, None) == Path("-"):
             raise CannotRun(f"--{option} - asks for standard output, which is closed; name a file instead")
-    status: int = options.run(options)
+    with as_interruption():
+        status: int = options.run(options)
     out.flush()
     return status
 

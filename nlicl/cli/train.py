@@ -105,9 +105,9 @@ def run(options: argparse.Namespace) -> int:
             raise CannotRun(
                 f"{option} {folder}: {error.strerror or error}; expected a folder that can be written"
             ) from None
-        except KeyboardInterrupt:
-            if folder is not None:
-                raise KeyboardInterrupt(f"what was done is kept; go on by --resume {folder}") from None
+        except KeyboardInterrupt as interruption:
+            if folder is not None and (folder / CHECKPOINT).exists():
+                interruption.args = (f"what was done is kept; go on by --resume {folder}",)
             raise
     print(table(result))
     if folder is not None:

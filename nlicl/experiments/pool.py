@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core.describe import short
 from ..core.errors import InvalidType
+from ..core.interruption import hear, unheard
 from ..core.memory import share_memory
 from ..core.text import message
 
@@ -145,14 +146,17 @@ class _Crew:
     def _send(self, call: _Call) -> None:
         if not self.alone:
             with suppress(BrokenProcessPool):  # while nothing was asked of it; seen when the result is
-                call.future = self.pool.submit(call.function, *call.arguments)
+                self._submit(call)
+
+    def _submit(self, call: _Call) -> Future[Any]:
+        with unheard():  # it starts a worker, and Ctrl-C is heard there once `_begin` is through
+            call.future = self.pool.submit(call.function, *call.arguments)
+        return call.future
 
     def _result(self, call: _Call) -> Any:
         while True:
             try:
-                if call.future is None:
-                    call.future = self.pool.submit(call.function, *call.arguments)
-                found = call.future.result()
+                found = (call.future or self._submit(call)).result()
             except BrokenProcessPool as error:
                 if self.alone and error.__cause__ is not None:  # a worker sends what cannot be read
                     raise
@@ -194,6 +198,7 @@ def _begin(watched: Connection, modules: tuple[str, ...], processes: int) -> Non
     is for so many processes."""
     share_memory(processes)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the workers as well
+    hear()
     threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
     for module in modules:
         with suppress(Exception):  # what is missing is named where it is asked for

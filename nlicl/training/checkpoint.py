@@ -1,20 +1,17 @@
 """Checkpoints: a run as one .npz file, without pickle.
 
 Its arrays are `params/NAME`, `loss`, `learning_rate`, `steps`, `measured/NAME`, `optimizer/updates`, `optimizer/MOMENT/NAME`,
-and `about`, a JSON text with the format, the version of nlicl, the step and the settings.
+`about`, a JSON text with the format, the version of nlicl, the step and the settings, and `digest`, a hash of all the others.
+`schema` says what each of them is. A file that holds else, or whose hash is another, is refused.
 
 Format 1 is read by every nlicl. A run of format 2 has an optimizer that remembers, or goes through another model than its
-parameters usually do: an nlicl of before would go on by SGD, through the usual model, and must refuse it.
+parameters usually do: an nlicl of before would go on by SGD, through the usual model, and must refuse it. Files from before
+there was a hash have none; `about` says so by having no `digest`.
 """
 
-import io
 import json
 import os
 import re
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,33 +22,23 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..core.describe import name_of, short
 from ..core.errors import InvalidType, InvalidValue
-from ..core.files import write_whole
 from ..core.registry import MODELS, PAPERS
+from .npz import Damaged, Unreadable, digest, pack_arrays, read_arrays
 from .optimizers import SGD, Adam, AdamW, Blocks, OptimizerState
 from .plan import Plan, usual_model
 from .runs import History, Run, State
+from .schema import check_settings, checked_history, checked_memory, checked_params
 
-__all__ = ["CHECKPOINT", "load_run", "pack", "paper_of", "restore", "write"]
+__all__ = ["CHECKPOINT", "load_run", "pack", "paper_of", "restore"]
 
 CHECKPOINT = "checkpoint.npz"
 _FORMATS = (1, 2)
 _SGD = {"name": SGD.name}
-# What reading a damaged file may raise: json, NumPy, and zipfile with its decompressor, its encryption and its methods.
-_UNREADABLE = (
-    *(KeyError, TypeError, ValueError, SyntaxError, tokenize.TokenError, struct.error, EOFError, OSError),
-    *(RuntimeError, NotImplementedError, RecursionError, zipfile.BadZipFile, zlib.error),
-)
 _BEFORE = {"backend": "cpu", "optimizer": _SGD}  # settings of runs from before there was a choice
 
 
-def write(folder: Path, run: Run) -> None:
-    """A run's checkpoint and its measurements into a folder that is there."""
-    write_whole(folder / CHECKPOINT, pack(run))
-    run.history.to_csv(folder / "history.csv")
-
-
 def restore(folder: Path, plan: Plan, resume: bool) -> State:
-    """The state to go on from: that of the checkpoint in `folder`, or the plan's start. The folder is made if need be.
+    """The state to go on from: that of the checkpoint in `folder`, or the plan's start where there is none.
 
     Raises
     ------
@@ -61,9 +48,8 @@ def restore(folder: Path, plan: Plan, resume: bool) -> State:
         The checkpoint is of another run, or unreadable.
     """
     state = plan.begin()
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / CHECKPOINT
-    if not path.exists():
+    if not os.path.lexists(path):
         return state
     if not resume:
         raise FileExistsError(
@@ -76,9 +62,12 @@ def restore(folder: Path, plan: Plan, resume: bool) -> State:
         (f"what {plan.optimizer.name} remembers", _flat(stored.optimizer.moments), _flat(state.optimizer.moments)),
     ):
         if _shapes(there) != _shapes(here):
-            raise InvalidValue(
-                f"{path} is damaged: it does not hold {what}. Delete it, or choose another folder, and start anew."
-            )
+            raise InvalidValue(_damaged(path, f"it does not hold {what}"))
+    made = {SGD: 0, Adam: stored.step, AdamW: stored.step}.get(type(plan.optimizer), stored.optimizer.updates)
+    if stored.optimizer.updates != made:
+        raise InvalidValue(
+            _damaged(path, f"its optimizer made {stored.optimizer.updates} updates in {stored.step} steps")
+        )
     state.params, state.optimizer, state.t = state.params._replace(**stored.params), stored.optimizer, stored.step
     state.loss[: stored.step], state.eta[: stored.step] = stored.history.loss, stored.history.learning_rate
     for i, t in enumerate(stored.history.steps.tolist()):
@@ -103,13 +92,11 @@ def pack(run: Run) -> bytes:
     arrays = {f"params/{name}": array for name, array in run.params._asdict().items()}
     arrays |= {"loss": history.loss, "learning_rate": history.learning_rate, "steps": history.steps}
     arrays |= {f"measured/{name}": values for name, values in history.measured.items()}
-    arrays |= {"optimizer/updates": np.array(run.optimizer.updates)}
+    arrays |= {"optimizer/updates": np.array(int(run.optimizer.updates))}
     arrays |= {f"optimizer/{name}": array for name, array in _flat(run.optimizer.moments).items()}
     about = {"format": _format_of(run), "nlicl": __version__, "step": run.step, "settings": run.settings}
-    arrays |= {"about": np.array(json.dumps(about))}
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
+    arrays |= {"about": np.array(json.dumps({**about, "digest": "sha256"}))}
+    return pack_arrays({**arrays, "digest": np.array(digest(arrays))})
 
 
 def _format_of(run: Run) -> int:
@@ -144,7 +131,7 @@ def load_run(path: str | os.PathLike[str], params: type | None = None) -> Run:
         raise InvalidType(f"params is {short(params)}; expected the type of a NamedTuple, or None.")
     path = Path(path)
     path = path / CHECKPOINT if path.is_dir() else path
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"there is no checkpoint {path}; expected one that nlicl train --out wrote.")
     stored = _unpack(path)
     kind = _params_of(stored.settings, set(stored.params)) if params is None else params
@@ -192,55 +179,70 @@ class _Stored(NamedTuple):
 
 def _unpack(path: Path) -> _Stored:
     """What `pack` put into a file; ValueError if it is no such file."""
-    anew = "Delete it, or choose another folder, and start anew."
-    if not zipfile.is_zipfile(path):
-        raise InvalidValue(f"{path} is not a checkpoint of nlicl, or is damaged: not an .npz file. {anew}")
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = dict(file)
-        about = json.loads(str(arrays["about"]))
-        settings, step, version = about["settings"], about["step"], about["format"]
-        history = History(arrays["loss"], arrays["learning_rate"], arrays["steps"], _under("measured", arrays))
-        _check_lengths(history, step)
-        if not isinstance(settings["problem"]["type"], str):
-            raise InvalidType("its problem has no type")
-        if not isinstance(settings["problem"].get("fields", {}), dict):
-            raise InvalidType("its problem's fields have no names")
-        for name, value in _BEFORE.items():
-            settings.setdefault(name, value)
-        if not isinstance(settings["optimizer"]["name"], str):
-            raise InvalidType("its optimizer has no name")
-        moments: dict[str, dict[str, Any]] = {}
-        remembered = _under("optimizer", arrays)
-        if remembered and "updates" not in remembered:
-            raise InvalidValue("its optimizer remembers, and has no number of updates")
-        updates = int(remembered.pop("updates", 0))
-        if updates < 0:
-            raise InvalidValue(f"its optimizer made {updates} updates")
-        for name, array in remembered.items():
-            kind, _, block = name.rpartition("/")
-            moments.setdefault(kind, {})[block] = array
-        if settings["optimizer"]["name"] in (Adam.name, AdamW.name):
-            for block, array in moments.get("v", {}).items():
-                if (array < 0).any():
-                    raise InvalidValue(f"its moments v of {block}, means of squares, are less than 0")
-    except _UNREADABLE as error:
-        raise InvalidValue(f"{path} is not a checkpoint of nlicl, or is damaged ({error}). {anew}") from None
-    if version not in _FORMATS:
-        raise InvalidValue(
-            f"{path} has format {version!r}; this nlicl reads {' and '.join(map(str, _FORMATS))}. Continue it with the nlicl "
-            "that wrote it."
-        )
-    return _Stored(_under("params", arrays), history, step, settings, OptimizerState(updates, moments))
+        arrays = read_arrays(path)
+        about = _about(arrays)
+        version = about.get("format")
+        if isinstance(version, bool) or version not in _FORMATS:
+            raise InvalidValue(
+                f"{path} has format {short(version)}; this nlicl reads {' and '.join(map(str, _FORMATS))}. Continue it with "
+                "the nlicl that wrote it."
+            )
+        return _checked(arrays, about)
+    except Unreadable as reason:
+        raise InvalidValue(f"{path} {reason}; expected a checkpoint of nlicl. Choose another folder.") from None
+    except Damaged as reason:
+        raise InvalidValue(_damaged(path, str(reason))) from None
 
 
-def _check_lengths(history: History, step: Any) -> None:
-    """ValueError unless the arrays of a history go with each other and with the step it reached."""
-    lengths = {"loss": (step,), "learning_rate": (step,), "steps": (len(history.steps),)}
-    odd = [name for name, shape in lengths.items() if getattr(history, name).shape != shape]
-    odd += [name for name, values in history.measured.items() if values.shape[:1] != lengths["steps"]]
-    if odd or not isinstance(step, int):
-        raise InvalidValue(f"{odd[0] if odd else 'step'} has another length than the history")
+def _damaged(path: Path, reason: str) -> str:
+    advice = "Delete it, or choose another folder, and start anew."
+    return f"{path} is not a checkpoint of nlicl, or is damaged ({reason}). {advice}"
+
+
+def _about(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """The JSON text of a file, read. The format of a later version is not looked into."""
+    text = arrays.get("about")
+    if text is None or text.shape != () or text.dtype.kind != "U":
+        raise Damaged("it holds no text about itself")
+    try:
+        about = json.loads(text.item(), object_pairs_hook=_each_once)
+    except (ValueError, RecursionError):
+        raise Damaged("its text about itself cannot be read") from None
+    if not isinstance(about, dict):
+        raise Damaged("its text about itself has no names")
+    return about
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _checked(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> _Stored:
+    """What the arrays of a file come to. `Damaged` unless they are those of a run, as it wrote them."""
+    hashed = "digest" in about
+    names = {"format", "nlicl", "step", "settings"} | ({"digest"} if hashed else set())
+    if set(about) != names or not isinstance(about["nlicl"], str) or about.get("digest", "sha256") != "sha256":
+        raise Damaged(f"its text about itself has not the names {', '.join(sorted(names))}, with what belongs there")
+    written = arrays.pop("digest", None)
+    if hashed != (written is not None) or (hashed and str(written) != digest(arrays)):
+        raise Damaged("its contents are not as they were written: their hash is another")
+    settings, step = about["settings"], about["step"]
+    if isinstance(settings, dict):
+        settings = {**settings, **{name: value for name, value in _BEFORE.items() if name not in settings}}
+    check_settings(settings, step)
+    rooms = {room: _under(room, arrays) for room in ("params", "measured", "optimizer")}
+    own = ("about", "loss", "learning_rate", "steps")
+    missing = [name for name in own if name not in arrays]
+    odd = [name for name in arrays if name not in own and name.partition("/")[0] not in rooms]
+    if missing or odd:
+        raise Damaged(f"it does not hold {missing[0]}" if missing else f"it holds {short(odd[0])}, which no run has")
+    params = checked_params(rooms["params"], settings)
+    history = checked_history(arrays, rooms["measured"], step)
+    return _Stored(params, history, step, settings, checked_memory(rooms["optimizer"], params, settings))
 
 
 def _under(room: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

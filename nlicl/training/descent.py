@@ -78,6 +78,8 @@ class OnCpu:
             check_batch(prompts)
             devices.choose("cpu", arrays=prompts.arrays)
         state.loss[t], grads = step_of(plan.model, prompts, "cpu").loss_and_grad(state.params, prompts, plan.loss)
+        if not np.isfinite(state.loss[t]):  # of a model of the user's own: ours say which number overflows
+            raise diverged(state, f"the loss is {state.loss[t]:g}")
         if not self._checked:
             check_gradients(grads, state.params)
         before = {name: getattr(state.params, name) for name in plan.trained}

@@ -11,9 +11,9 @@ offers: see `problem`.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -22,9 +22,11 @@ from ..core.arrays import frozen
 from ..core.checks import boolean, path
 from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue, NotFinite
+from ..core.interruption import Held, held, is_interruption
 from ..models.model import Batch, Model
-from .checkpoint import restore, write
+from .checkpoint import restore
 from .descent import OnCpu, OnGpu
+from .folder import RunFolder
 from .optimizers import Optimizer
 from .plan import Plan, make_plan
 from .problem import Observer, Problem, Schedule
@@ -125,58 +127,66 @@ def train(
     Diverged
         The loss, a gradient, a parameter or a moment is not finite, or the loss is a million times what it was.
     ValueError, TypeError
-        Settings out of range, named; parameters or prompts of another model; a checkpoint of another run, or an unreadable
-        one.
+        Settings out of range, named; parameters or prompts of another model; a checkpoint of another run, or a damaged one;
+        `out` is a folder where another run trains.
     FileExistsError
         `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
+    KeyboardInterrupt
+        Ctrl-C, once the step is made and what was done is kept in `out`. A second Ctrl-C does not wait for the step.
     nlicl.devices.Unavailable
         backend="cuda" without a GPU, or without the package numba-cuda.
     """
-    plan = make_plan(
-        problem,
-        steps=steps,
-        learning_rate=learning_rate,
-        batch=batch,
-        seed=seed,
-        loss=loss,
-        trained=trained,
-        optimizer=optimizer,
-        weight_decay=weight_decay,
-        schedule=schedule,
-        mask=mask,
-        prompts=prompts,
-        params=params,
-        model=model,
-        dtype=dtype,
-        backend=backend,
-        measure=measure,
-        checkpoint=checkpoint,
-    )
-    for name, given in {"observe": observe, "until": until, "progress": progress}.items():
-        if given is not None and not callable(given):
-            raise InvalidType(f"{name} is {short(given)}; expected a function.")
-    folder = _folder(out, resume)
-    if folder is not None:
-        plan.check_stores()
-    if plan.times and observe is None:
-        observe = plan.observer()
-    state = plan.begin() if folder is None else restore(folder, plan, resume)
-    descent = OnGpu(plan, state) if plan.device == "cuda" else OnCpu(plan, state)
-    try:
-        _descend(plan, state, descent, observe, until, progress, folder)
-    except NotFinite as error:  # a loss, a gradient, or a score of the tests
-        _save(folder, state)
-        raise diverged(state, error) from None
-    except KeyboardInterrupt:
-        with suppress(Diverged):  # then that is where it stopped
-            descent.catch_up()
-        _save(folder, state)
-        raise
-    except Diverged:
-        _save(folder, state)
-        raise
-    _save(folder, state)
-    return state.run()
+    with held() as signals:
+        plan = make_plan(
+            problem,
+            steps=steps,
+            learning_rate=learning_rate,
+            batch=batch,
+            seed=seed,
+            loss=loss,
+            trained=trained,
+            optimizer=optimizer,
+            weight_decay=weight_decay,
+            schedule=schedule,
+            mask=mask,
+            prompts=prompts,
+            params=params,
+            model=model,
+            dtype=dtype,
+            backend=backend,
+            measure=measure,
+            checkpoint=checkpoint,
+        )
+        for name, given in {"observe": observe, "until": until, "progress": progress}.items():
+            if given is not None and not callable(given):
+                raise InvalidType(f"{name} is {short(given)}; expected a function.")
+        folder = _folder(out, resume)
+        if folder is not None:
+            plan.check_stores()
+        if plan.times and observe is None:
+            observe = plan.observer()
+        signals.look()
+        with nullcontext() if folder is None else RunFolder(folder) as kept:
+            state = plan.begin() if folder is None else restore(folder, plan, resume)
+            descent = OnGpu(plan, state) if plan.device == "cuda" else OnCpu(plan, state)
+            told = _Told(observe, until, progress, kept, signals)
+            try:
+                _descend(plan, state, descent, told)
+            except NotFinite as error:  # a loss, a gradient, or a score of the tests
+                told.save(state)
+                raise diverged(state, error) from None
+            except (KeyboardInterrupt, SystemError) as error:
+                if not is_interruption(error):
+                    raise
+                with suppress(Diverged):  # then that is where it stopped
+                    descent.catch_up()
+                told.save(state)
+                raise
+            except Diverged:
+                told.save(state)
+                raise
+            told.save(state)
+            return state.run()
 
 
 def _folder(out: Any, resume: bool) -> Path | None:
@@ -187,6 +197,12 @@ def _folder(out: Any, resume: bool) -> Path | None:
             raise InvalidValue("resume is set but out is None; expected the folder of the run to continue.")
         return None
     folder = path("out", out, "the path of a folder, or None to keep nothing")
+    try:
+        named = b"\0" not in os.fsencode(folder)
+    except UnicodeEncodeError:
+        named = False
+    if not named:
+        raise InvalidValue(f"out is {short(os.fspath(folder))}; expected the path of a folder, without code 0.")
     there = next((each for each in (folder, *folder.parents) if each.exists()), None)
     if there is not None and not there.is_dir():
         which = f"out is {folder}, which" if there == folder else f"out is {folder}, and {there}"
@@ -207,23 +223,27 @@ def _read_only(params: Any) -> Any:
     return params._replace(**{name: frozen(array) for name, array in params._asdict().items()})
 
 
-def _save(folder: Path | None, state: State) -> None:
-    if folder is not None:
-        write(folder, state.run())
+class _Told(NamedTuple):
+    """Who is told of a run under way."""
+
+    observe: Observer | None
+    until: Until | None
+    progress: Progress | None
+    folder: RunFolder | None
+    signals: Held
+
+    def save(self, state: State) -> None:
+        """Keep what was reached, if it is to be kept. Ctrl-C waits until it is written."""
+        if self.folder is not None:
+            self.signals.shut(self.folder.save, state.run())
 
 
-def _descend(
-    plan: Plan,
-    state: State,
-    descent: OnCpu | OnGpu,
-    observe: Observer | None,
-    until: Until | None,
-    progress: Progress | None,
-    folder: Path | None,
-) -> None:
+def _descend(plan: Plan, state: State, descent: OnCpu | OnGpu, told: _Told) -> None:
     """Every step from where the state is, with measurements, checkpoints and what is told on the way."""
+    observe, until, progress, folder, signals = told
     steps, times = plan.steps, plan.times
     for t in range(state.t, steps):
+        signals.look()
         if observe is not None and t in times:
             descent.catch_up()
             state.record(t, observe(_read_only(state.params)))
@@ -238,7 +258,7 @@ def _descend(
         if until is not None and _says_stop(until, state.loss[: t + 1]):
             break
         if saving:
-            _save(folder, state)
+            told.save(state)
     descent.catch_up()
     if observe is not None and times and (state.t in times or state.t < steps):
         state.record(state.t, observe(_read_only(state.params)))

@@ -45,6 +45,8 @@ def check_state(optimizer: Optimizer, state: Any, params: Blocks, *, where: str 
     if isinstance(state.updates, bool) or not isinstance(state.updates, (int, np.integer)) or state.updates < 0:
         raise InvalidValue(f"{says} a state with updates {short(state.updates)}; expected an integer, at least 0.")
     for kind, moments in state.moments.items():
+        if not isinstance(kind, str) or not kind.isprintable():  # a checkpoint has it in a name
+            raise InvalidType(f"{says} moments {short(kind)}; expected their name in printable characters.")
         _check_blocks(f"{says} moments {short(kind)}", moments, params)
 
 

@@ -138,8 +138,9 @@ class State:
     def __init__(self, params: Any, optimizer: OptimizerState, steps: int, settings: dict[str, Any]) -> None:
         self.params, self.optimizer, self.t, self.settings = params, optimizer, 0, settings
         self.loss, self.eta = np.full(steps, np.nan), np.full(steps, np.nan)
-        self.steps: list[int] = []
-        self.rows: list[Mapping[str, NDArray[Any]]] = []
+        self.rows: list[
+            tuple[int, Mapping[str, NDArray[Any]]]
+        ] = []  # one list: an interruption leaves no half of a row
 
     def record(self, t: int, measured: Any) -> None:
         """Keep what was measured after t updates; TypeError or ValueError unless it is as it was before."""
@@ -149,6 +150,10 @@ class State:
         for name, value in measured.items():
             if not isinstance(name, str):
                 raise InvalidType(f"observe returns a dict with the name {short(name)}; expected names of type str.")
+            if not name.isprintable():
+                raise InvalidValue(
+                    f"observe returns a dict with the name {short(name)}; expected printable characters."
+                )
             row[name] = as_array(value, f"observe's {name!r}").copy()  # the observer may use its own again
             if row[name].dtype.kind not in "biufc":
                 raise InvalidType(
@@ -156,19 +161,19 @@ class State:
                     "of numbers."
                 )
         if self.rows:
-            shapes, usual = ({name: array.shape for name, array in of.items()} for of in (row, self.rows[0]))
+            shapes, usual = ({name: array.shape for name, array in of.items()} for of in (row, self.rows[0][1]))
             if shapes != usual:
                 odd = next(name for name in [*usual, *shapes] if shapes.get(name) != usual.get(name))
                 raise InvalidValue(
                     f"observe returns {odd!r} of shape {shapes.get(odd, 'none')} at step {t} and {usual.get(odd, 'none')} "
                     "before; expected the same names and shapes each time."
                 )
-        self.steps.append(t)
-        self.rows.append(row)
+        self.rows.append((t, row))
 
     def run(self) -> Run:
         """The run as far as it got. Its arrays are the run's own."""
-        names = self.rows[0] if self.rows else ()
-        measured = {name: np.array([row[name] for row in self.rows]) for name in names}
-        history = History(self.loss[: self.t].copy(), self.eta[: self.t].copy(), np.array(self.steps, int), measured)
+        names = self.rows[0][1] if self.rows else ()
+        measured = {name: np.array([row[name] for _, row in self.rows]) for name in names}
+        steps = np.array([t for t, _ in self.rows], np.int64)
+        history = History(self.loss[: self.t].copy(), self.eta[: self.t].copy(), steps, measured)
         return Run(self.params, history, self.t, self.settings, self.optimizer)

@@ -391,7 +391,7 @@ def test_a_checkpoint_without_all_that_is_remembered_is_damaged(tmp_path, change
         m["W_O"] = m["W_O"].astype(np.float32)
     moments = {"m": m} if change == "a moment is missing" else {"m": m, "v": v}
     (tmp_path / CHECKPOINT).write_bytes(pack(replace(run, optimizer=OptimizerState(3, moments))))
-    with pytest.raises(ValueError, match="is damaged: it does not hold what Adam remembers"):
+    with pytest.raises(ValueError, match=r"or is damaged .*(it does not hold what Adam remembers|its optimizer)"):
         train(optimizer=Adam(), out=tmp_path, resume=True)
 
 
