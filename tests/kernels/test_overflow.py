@@ -8,7 +8,7 @@ from steps import SOURCES, STEPS, a_forward, a_step
 
 import nlicl
 from nlicl import CodedPrompts, Params, Prompts
-from nlicl.core.errors import NotFinite
+from nlicl.core.errors import InvalidValue, NotFinite
 from nlicl.kernels.compile import source
 from nlicl.kernels.layers import attention, mlp
 from nlicl.kernels.layers import loss as losses
@@ -207,7 +207,7 @@ def test_the_reduced_recursion_refuses_what_overflows():
     o, Q = np.array([1.0, 1.0]), np.eye(2)
     for state in (recursion.State(-1e300 * o, 1e300 * o, Q, Q), recursion.State(o, o, 1e200 * Q, -1e200 * Q)):
         for call in (lambda s: recursion.step(s, o, 0.1, setting), lambda s: recursion.observe(s, o, setting)):
-            with pytest.raises(NotFinite, match="is not finite"):
+            with pytest.raises(InvalidValue, match="is not finite"):
                 call(state)
         with pytest.raises(ValueError, match="not finite at step 0"):
             recursion.run(state, o, setting, np.full(3, 0.1))

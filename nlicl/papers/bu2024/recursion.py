@@ -25,7 +25,7 @@ from ...core.checks import instance, integer
 from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue, NotFinite
 from ...core.memory import check_count, check_memory
-from ...models.overflow import finite
+from ...models import overflow
 from .closed import sigmoid
 from .coordinates import State, project, random_start, start
 from .theory import early_quantities
@@ -180,14 +180,14 @@ class _Runs:
         Kb = self.norm_b * self.K[:, 1]
         Qa, Qb = self.norm_a * self.Q[:, 0], self.norm_b * self.Q[:, 1]  # Q x_e = Qa + e Qb
         half = E * (Kb[0] * Qa[0] + Kb[1] * Qa[1]) + (Kb[0] * Qb[0] + Kb[1] * Qb[1])  # delta_e/2 = e Kb . Q x_e
-        t = np.tanh(finite("delta_e", half))
+        t = np.tanh(overflow.finite("delta_e", half))
         self.C[:, :, 1] = (E * t * self.norm_d).T  # rows (||c||, e t_e ||d||)
         h = np.matmul(self.C, self.O, out=self.buffer)  # h^e = ||c|| o_c + e t_e ||d|| o_d
         if not np.isfinite(h.sum()):
-            finite("h^e", h)
+            overflow.finite("h^e", h)
         zeta = np.multiply(self.r, np.greater(h, 0, out=self.active), out=self.buffer)
         products = zeta @ self.O.swapaxes(1, 2)  # zeta^e . o_c, zeta^e . o_d
-        F = finite("F_e", np.sum(self.C * products, axis=2).T)  # F_e = zeta^e . h^e
+        F = overflow.finite("F_e", np.sum(self.C * products, axis=2).T)  # F_e = zeta^e . h^e
         return Kb, Qa, Qb, t, zeta, F, self.norm_d * products[:, :, 1].T
 
     def advance(self, eta: np.ndarray) -> None:
@@ -207,7 +207,7 @@ class _Runs:
 
     def check_finite(self) -> None:
         for block in (self.O, self.Q, self.K):
-            finite("the state", block)
+            overflow.finite("the state", block)
 
     def observe(self) -> Observed:
         *_, t, _, F, _ = self.forward()
@@ -257,7 +257,8 @@ def step(state: State, r: np.ndarray, eta: Numbers, setting: Setting) -> State:
         runs.check_finite()
     except NotFinite:
         raise InvalidValue(
-            f"the state, or what follows from it, is not finite after a step, with step sizes up to {np.max(eta):g}; lower eta."
+            f"the state, or what follows from it, is not finite after a step, with step sizes up to {np.max(eta):g}; "
+            "lower eta."
         ) from None
     return runs.state()
 
