@@ -50,6 +50,7 @@ EXCEPTIONS: dict[str, str] = {
     "nlicl.papers.bu2024.theory.checks": "checks themselves",
     "nlicl.papers.problem": "for the settings() of each problem, which checks itself",
     "nlicl.models.transformer.audited": "for the audit, which makes what it gives",
+    "nlicl.models.overflow": "what definitions say of their own numbers",
     "nlicl.models.transformer.marked": "for the audit, which makes what it gives",
     "nlicl.models.transformer.steps": "steps of a table: they are called by nlicl.forward and nlicl.loss_and_grad",
     "nlicl.models.regression.steps.Regression": "steps of a table: they are called by nlicl.forward and nlicl.loss_and_grad",
