@@ -13,6 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from ...core.text import visible
 from .channel import HEAD, Garbled, Link, pack, unpack
 from .guard import TOO_MANY, guard
 
@@ -198,7 +199,7 @@ class Process:
             self._select.unregister(self._output)
         text = self._decoder.decode(part)
         if self._left > 0 and text:
-            shown = "".join(c if c.isprintable() or c in "\n\t" else f"\\u{ord(c):04x}" for c in text[: self._left])
+            shown = visible(text[: self._left])
             self._left -= len(text)
             cut = "\n... (nothing more of what it prints is shown)\n" if self._left <= 0 else ""
             with suppress(AttributeError, OSError, ValueError):  # there is no standard error, or it is closed

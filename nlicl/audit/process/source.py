@@ -21,6 +21,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from ...core.errors import InvalidValue
+from ...core.text import message
 
 __all__ = ["CannotLoad", "Named", "Source", "find"]
 
@@ -148,10 +149,7 @@ def _watch_folder(folder: str) -> None:
 
 
 def _said(error: BaseException) -> str:
-    try:
-        lines = str(error).splitlines()
-    except Exception:  # the reader's own exception, whose text raises
-        lines = []
+    lines = message(error).splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 

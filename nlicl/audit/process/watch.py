@@ -15,6 +15,17 @@ def _is_ours(module: str) -> bool:
     return module == "nlicl" or module.startswith("nlicl.")
 
 
+def _caller(frame: FrameType) -> str:
+    """The module of the code that made a call, through decorators of Python's and NumPy's."""
+    above = frame.f_back
+    while above is not None:
+        module = str(above.f_globals.get("__name__"))
+        if module.partition(".")[0] not in ("contextlib", "functools", "numpy"):
+            return module
+        above = above.f_back
+    return ""
+
+
 @contextmanager
 def own_calls(wanted: bool = True) -> Iterator[list[str]]:
     """The names of nlicl's functions that code from elsewhere calls inside the block, in a list that grows.
@@ -27,10 +38,8 @@ def own_calls(wanted: bool = True) -> Iterator[list[str]]:
         return
 
     def see(frame: FrameType, event: str, argument: Any) -> None:
-        if event != "call" or frame.f_back is None:
-            return
         module = str(frame.f_globals.get("__name__"))
-        if module == __name__ or not _is_ours(module) or _is_ours(str(frame.f_back.f_globals.get("__name__"))):
+        if event != "call" or module == __name__ or not _is_ours(module) or _is_ours(_caller(frame)):
             return
         name = frame.f_code.co_qualname
         if module.rpartition(".")[2] in _READING or frame.f_code.co_name in ("<module>", "__getattr__", "__dir__"):
