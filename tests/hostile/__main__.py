@@ -1,7 +1,7 @@
 """Hostile inputs, for minutes or for hours: python -m tests.hostile --minutes N, from the root of a clone.
 
 Each part has cases by number, made from the seed alone. They are tried in processes of their own, under limits of memory and
-time: a crash ends one of those, and is told by the case that caused it. What fails is printed with the command that repeats it.
+time. A crash ends one of those, and is told by the case that caused it. What fails is printed with what repeats it.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from .machine import adopt_orphans, end_all
-from .part import PARTS
+from .part import OF_ITSELF, PARTS
 from .runner import Runner
 from .table import failures_text, table
 
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="a line for each case, on standard error")
     options = parser.parse_args()
     chosen = options.only.split(",") if options.only else list(PARTS)
-    if not set(chosen) <= set(PARTS):
+    if not set(chosen) <= {*PARTS, OF_ITSELF}:
         parser.error(f"--only {options.only}: expected some of {', '.join(PARTS)}")
     first = options.first if options.case is None else options.case
     count = options.cases if options.case is None else 1

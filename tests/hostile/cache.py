@@ -1,4 +1,7 @@
-"""Damaged files of compiled kernels: the process runs, gives the same bits, says at most one line, and the next one says nothing."""
+"""Damaged files of compiled kernels: the process runs, gives the same bits, and says at most one line.
+
+The next process runs as well, and says nothing.
+"""
 
 import contextlib
 import os

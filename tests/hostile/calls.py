@@ -131,7 +131,9 @@ class Part:
         except (ValueError, TypeError) as error:
             return failed("within", f"{type(error).__name__}: {str(error)[:600]}\n{_place(error)}")
         except BaseException as error:
-            theirs = any(word in form for form in given for word in ("Unwilling", "lambda", "ufunc", "class", "function"))
+            theirs = any(
+                word in form for form in given for word in ("Unwilling", "lambda", "ufunc", "class", "function")
+            )
             if theirs and _is_theirs(error):
                 return Outcome(REFUSED)  # what the caller's own function raises comes through
             return failed("bug", f"{type(error).__name__}: {str(error)[:600]}\n{_place(error)}")

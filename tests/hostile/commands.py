@@ -130,7 +130,22 @@ def _words(rng: np.random.Generator) -> list[str]:
     def one(options: Any) -> Any:
         return options[rng.integers(len(options))]
 
-    kind = one(("train", "train", "train", "audit", "audit", "audit", "function", "reproduce", "theorem", "theorem", "papers", "any"))
+    kind = one(
+        (
+            "train",
+            "train",
+            "train",
+            "audit",
+            "audit",
+            "audit",
+            "function",
+            "reproduce",
+            "theorem",
+            "theorem",
+            "papers",
+            "any",
+        )
+    )
     value = one(_VALUES)
     if kind == "train":
         paper = one(list(_SMALL))
@@ -148,13 +163,28 @@ def _words(rng: np.random.Generator) -> list[str]:
         words[5] = "W_V" if words[1] == "li2024" else "Q"
         if rng.random() < 0.8:
             words = ["audit", "--draws", "2", "--wrt", "W_V", "--formula", "f.py:f"]
-        option = one(("--seed", "--wrt", "--timeout", "--json", "--html", "--formula", "--draws", "--backend", "--at", "--names", "--tolerance"))
+        option = one(
+            (
+                "--seed",
+                "--wrt",
+                "--timeout",
+                "--json",
+                "--html",
+                "--formula",
+                "--draws",
+                "--backend",
+                "--at",
+                "--names",
+                "--tolerance",
+            )
+        )
         if option == "--draws" and value in _LONG:
             return words
         return [*words, option, value]
     if kind == "function":
         words = ["audit", "f.py:loss", "--gradient", "grad", "--at", "x0"]
-        option = one(("--seed", "--wrt", "--timeout", "--json", "--html", "--gradient", "--at", "--points", "--names", "--entries",
+        option = one(("--seed", "--wrt", "--timeout", "--json", "--html", "--gradient", "--at", "--points", "--names",
+                      "--entries",
                       "--tolerance", "--hessian-vector", "--hessian", "--only-wrong"))  # fmt: skip
         if option == "--only-wrong":
             words[1] = value
@@ -168,7 +198,12 @@ def _words(rng: np.random.Generator) -> list[str]:
         if kind == "reproduce":
             return [*words, one(("--out", "--format", "--seeds", "--jobs")), value]
         keys = list(known[name].options) or ["x"]
-        extra = (["--set", f"{one(keys)}={value}"],) * 5 + (["--json", value], ["--seeds", value], ["--jobs", value], [value])
+        extra = (["--set", f"{one(keys)}={value}"],) * 5 + (
+            ["--json", value],
+            ["--seeds", value],
+            ["--jobs", value],
+            [value],
+        )
         return words + one(extra)
     if kind == "papers":
         return ["papers", value]
@@ -195,8 +230,12 @@ def _idle() -> None:
         for table, empty in ((registry.theorems(paper), _no_theorem), (registry.figures(paper), _no_figure)):
             for name in list(table):
                 with contextlib.suppress(TypeError):  # a table that cannot be changed
-                    table[name] = replace(table[name], runs=_checked(table[name].runs), measure=_nothing, assemble=empty)  # type: ignore[index]
-    theorems, figures = ({paper: load_all(paper) for paper in _SMALL} for load_all in (registry.theorems, registry.figures))
+                    table[name] = replace(
+                        table[name], runs=_checked(table[name].runs), measure=_nothing, assemble=empty
+                    )  # type: ignore[index]
+    theorems, figures = (
+        {paper: load_all(paper) for paper in _SMALL} for load_all in (registry.theorems, registry.figures)
+    )
     registry.theorems = lambda paper: _idle_table(theorems, paper, _no_theorem)  # type: ignore[assignment]
     registry.figures = lambda paper: _idle_table(figures, paper, _no_figure)  # type: ignore[assignment]
     for name in ("_memory", "available"):
@@ -239,7 +278,8 @@ def _no_figure(options: Any, seeds: Any, found: Any) -> Figure:
 # ---- A process of its own
 
 _WORLDS = (
-    "LANG=C", "no locale, ascii", "no home", "standard output closed", "standard error closed", "all three closed", "a full disk",
+    "LANG=C", "no locale, ascii", "no home", "standard output closed", "standard error closed", "all three closed",
+    "a full disk",
     "python -OO", "python -W error", "an odd folder", "a folder that is gone", "no environment", "a long name of a folder",
     "a folder that cannot be written", "no temporary folder", "few descriptors",
 )  # fmt: skip
@@ -317,4 +357,3 @@ _FIRST = {
     "a folder that is gone": _gone,
     "few descriptors": _few,
 }
-

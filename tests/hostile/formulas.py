@@ -1,7 +1,7 @@
 """Hostile formula files, each with a right gradient and with a wrong one, judged by `nlicl audit` in a process of its own.
 
-A wrong gradient is never called right. A right one is called right, or the file is refused in one line. The audit ends within the
-time that was given, two seconds more, and the start of Python; it leaves no process and no temporary file behind.
+A wrong gradient is never called right. A right one is called right, or the file is refused in one line. The audit ends within
+the time that was given, two seconds more, and the start of Python. It leaves no process and no temporary file behind.
 
 Left out, because no audit of the same user can be safe from it: a formula that stops or kills the process that judges. It
 may end without a verdict, as a killed process does; `corpus.processes` allows that, and a wrong verdict never. A formula
@@ -50,7 +50,7 @@ class Part:
         return entry, form, right, factor
 
     def describe(self, case: int) -> str:
-        entry, form, right, factor = self._case(case)
+        entry, form, _, factor = self._case(case)
         return f"{entry.name}; {form}, gradient times {factor}\n{_FORMS[form](entry, factor)[:1500]}"
 
     def judge(self, case: int) -> Outcome:
@@ -113,7 +113,7 @@ class Part:
         if not ended.in_time or ended.status in entry.statuses:
             return Outcome(REFUSED if not failures else "", tuple(failures))
         # What the file itself writes to standard error is its own.
-        outcome = of_command(ended.status, "", ended.err)
+        outcome = of_command(ended.status, "", ended.err, theirs=True)
         failures += outcome.failures
         found = {0: "agree", 1: verdict, 2: "error"}.get(ended.status, "nothing")
         if ended.status == 0 and verdict != "agree":

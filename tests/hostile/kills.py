@@ -1,5 +1,7 @@
-"""Commands that are ended at some moment, by SIGKILL, SIGTERM or Ctrl-C: nothing stays behind, nothing is half written, and the
-work goes on, or runs again, to the same bits."""
+"""Commands that are ended at some moment, by SIGKILL, SIGTERM or Ctrl-C.
+
+Nothing stays behind, nothing is half written, and the work goes on, or runs again, to the same bits.
+"""
 
 import contextlib
 import json
@@ -68,7 +70,9 @@ class Part:
 
     def describe(self, case: int) -> str:
         name, number, moment, whom = self._case(case)
-        return f"{name}: {number.name} to {whom} after {moment:.3f} of its time\nnlicl {_TRAIN.get(name) or _SEEDS[name]}"
+        return (
+            f"{name}: {number.name} to {whom} after {moment:.3f} of its time\nnlicl {_TRAIN.get(name) or _SEEDS[name]}"
+        )
 
     def judge(self, case: int) -> Outcome:
         name, number, moment, whom = self._case(case)
@@ -77,7 +81,11 @@ class Part:
             self.whole[name] = self._run_whole(name)
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         try:
-            after = 0.3 + 1.05 * self.whole[name].seconds * moment if not train else 0.2 + 1.1 * self.whole[name].seconds * moment
+            after = (
+                0.3 + 1.05 * self.whole[name].seconds * moment
+                if not train
+                else 0.2 + 1.1 * self.whole[name].seconds * moment
+            )
             ended = _started(_words(name), folder, number, after, whom)
             said = f"status {ended.status} after {ended.seconds:.2f} s\n{ended.out[-300:]}\n{ended.err[-1200:]}"
             if ended.left:
@@ -171,7 +179,13 @@ def _started(words: list[str], folder: Path, number: signal.Signals | None, afte
         threading.Thread(target=later, daemon=True).start()
 
     try:
-        return run([sys.executable, "-m", "nlicl", *words], 240, cwd=folder, during=send, environment={"NUMBA_NUM_THREADS": "2"})
+        return run(
+            [sys.executable, "-m", "nlicl", *words],
+            240,
+            cwd=folder,
+            during=send,
+            environment={"NUMBA_NUM_THREADS": "2"},
+        )
     finally:
         done.set()
 
@@ -196,7 +210,9 @@ def _contents(name: str, folder: Path) -> Any:
         history = kept.history
         arrays = {**kept.params._asdict(), "loss": history.loss, "eta": history.learning_rate, "steps": history.steps}
         return {name: np.asarray(array).tobytes() for name, array in {**arrays, **history.measured}.items()}
-    return {path: json.loads(contents) for path, contents in listing(folder).items() if path.endswith(".json") and contents}
+    return {
+        path: json.loads(contents) for path, contents in listing(folder).items() if path.endswith(".json") and contents
+    }
 
 
 def _same(found: Any, true: Any) -> bool:

@@ -112,7 +112,8 @@ def run(
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, **pipes}
         # A shell stands between: a process that kills its parent does not kill the suite.
         process = subprocess.Popen(
-            ["/bin/sh", "-c", '"$@"; exit $?', "sh"] + [str(word) if isinstance(word, Path) else word for word in command],
+            ["/bin/sh", "-c", '"$@"; exit $?', "sh"]
+            + [str(word) if isinstance(word, Path) else word for word in command],
             **streams,
             cwd=cwd or ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
@@ -130,7 +131,7 @@ def run(
         left: list[str] = []
         if in_time:
             for _ in range(30):  # what was told to end a moment ago may take one
-                left = [words for words in descendants().values()]
+                left = list(descendants().values())
                 if not left:
                     break
                 time.sleep(0.02)

@@ -18,8 +18,8 @@ FAILURES = {
 }
 LONGEST = 800  # characters of a line that says why a command cannot run
 
-# What Python and NumPy say where a value was looked at too late. A message of the library's may hold none of it, unless it says
-# whose it is: what a reader's own file raises is shown.
+# What Python and NumPy say where a value was looked at too late. A message of the library's holds none of it, unless it shows
+# what a reader's own file raises.
 WITHIN = re.compile(
     r"unsupported operand|object has no attribute|is not subscriptable|object is not (callable|iterable)|"
     r"could not be broadcast|cannot reshape|invalid literal for|could not convert|ufunc '|out of range for|"
@@ -43,23 +43,24 @@ def failed(kind: str, text: str) -> Outcome:
     return Outcome("", ((kind, text),))
 
 
-def of_command(status: int, out: str, err: str, statuses: tuple[int, ...] = (0, 1, 2)) -> Outcome:
+def of_command(status: int, out: str, err: str, theirs: bool = False) -> Outcome:
     """How a command ended, seen from outside: status, and what it printed.
 
-    A command that cannot run says why in one line of readable length. No command shows a traceback.
+    A command that cannot run says why in one line of readable length. No command shows a traceback. With `theirs`, the line
+    may hold what a reader's own file raised.
     """
     said = f"status {status}\n{out[-300:]}\n{err[-1200:]}"
     if status < 0:
         return failed("crash", f"ended by signal {-status}\n{said}")
     if "Traceback (most recent call last)" in out + err or status == 70:
         return failed("bug", said)
-    if status not in statuses:
+    if status not in (0, 1, 2):
         return failed("crash", said)
     if status != 2:
-        return Outcome(ACCEPTED) if not WITHIN.search(err) else failed("within", said)
+        return Outcome(ACCEPTED) if theirs or not WITHIN.search(err) else failed("within", said)
     lines = [line for line in err.splitlines() if line.startswith("nlicl: ")]
     if len(lines) != 1:
         return failed("within", f"{len(lines)} lines that say why\n{said}")
     if len(lines[0]) > LONGEST:
         return failed("within", f"a line of {len(lines[0])} characters\n{said}")
-    return Outcome(REFUSED) if not WITHIN.search(lines[0]) else failed("within", said)
+    return Outcome(REFUSED) if theirs or not WITHIN.search(lines[0]) else failed("within", said)

@@ -14,8 +14,14 @@ def table(parts: Sequence[Runner], seconds: float) -> str:
     """A row for each part, and their sum."""
     heads = ["part", "inputs", REFUSED, ACCEPTED, *FAILURES, "seconds"]
     rows = [
-        [part.name, part.inputs, part.good[REFUSED], part.good[ACCEPTED], *(part.counts[kind] for kind in FAILURES)]
-        + [round(part.seconds)]
+        [
+            part.name,
+            part.inputs,
+            part.good[REFUSED],
+            part.good[ACCEPTED],
+            *(part.counts[kind] for kind in FAILURES),
+            round(part.seconds),
+        ]
         for part in parts
     ]
     rows.append(["all", *(sum(column) for column in list(zip(*rows, strict=True))[1:-1]), round(seconds)])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-__all__ = ["ANY", "Entry", "paper_source", "function_source"]
+__all__ = ["ANY", "Entry", "function_source", "names", "paper_source"]
 
 ANY = frozenset({"agree", "disagree", "undetermined", "error"})
 
@@ -89,6 +89,11 @@ def f(x):
 
 {bottom}
 """
+
+
+def names(text: str) -> list[str]:
+    """The words of a text, each once."""
+    return list(dict.fromkeys(text.split()))
 
 
 def paper_source(entry: Entry, factor: float) -> str:

@@ -1,17 +1,17 @@
 """Files that replace what the audit, NumPy or Python is made of."""
 
-from .entry import ANY, Entry
+from .entry import ANY, Entry, names
 
 __all__ = ["ENTRIES"]
 
-_BUILTINS = (
+_BUILTINS = names(
     "abs sum len isinstance open print min max all any range zip type getattr sorted float int str hasattr setattr iter next "
     "enumerate map dict list tuple bool repr callable issubclass round bytes compile exec __import__ memoryview"
-).split()
-_NUMPY = (
+)
+_NUMPY = names(
     "abs max min sum any all asarray array isfinite isnan allclose array_equal errstate load save frombuffer argmax finfo "
     "longdouble result_type sqrt log10 errstate seterr shape copyto ascontiguousarray maximum zeros empty ones clip vdot"
-).split()
+)
 _STANDARD = {
     "json": "dumps loads dump load",
     "struct": "pack unpack Struct unpack_from",
@@ -52,37 +52,46 @@ def modules(*starts):
             except Exception:
                 pass
 """
-_EVERY_NUMBER = _NLICL + """\
+_EVERY_NUMBER = (
+    _NLICL
+    + """\
 for module in modules("nlicl.audit", "nlicl.core"):
     for key, value in list(vars(module).items()):
         if type(value) is float:
             setattr(module, key, 1e9)
 """
-_EVERY_FUNCTION = _NLICL + """\
+)
+_EVERY_FUNCTION = (
+    _NLICL
+    + """\
 for module in modules("nlicl.audit.{room}"):
     for key, value in list(vars(module).items()):
         if callable(value) and getattr(value, "__module__", "") == module.__name__ and not isinstance(value, type):
             setattr(module, key, lambda *a, **k: {value})
 """
-_REFERENCE = _NLICL + """\
+)
+_REFERENCE = (
+    _NLICL
+    + """\
 for module in modules("nlicl.models", "nlicl.papers"):
     for key, value in list(vars(module).items()):
         if callable(value) and not isinstance(value, type) and not key.startswith("__"):
             setattr(module, key, {value})
 """
+)
 
 
 def _builtins() -> list[Entry]:
     found = []
-    for name in dict.fromkeys(_BUILTINS):
+    for name in _BUILTINS:
         raising = f"import builtins\ndef _no(*a, **k):\n    raise ValueError('no {name}')"
         end = f"builtins.{name} = _no"
         found.append(Entry(f"builtins.{name} raises, at import", bottom=f"{raising}\n{end}"))
         lying = f"import builtins\n_was = builtins.{name}\ndef _lie(*a, **k):\n    return 0"
-        found.append(Entry(f"builtins.{name} returns 0, in the call", top=lying, end=f"builtins.{name} = _lie", right=ANY))
-    small = (
-        "import builtins\n_abs = builtins.abs\nbuiltins.abs = lambda v: _abs(v) * (0 if hasattr(v, 'shape') else 1)"
-    )
+        found.append(
+            Entry(f"builtins.{name} returns 0, in the call", top=lying, end=f"builtins.{name} = _lie", right=ANY)
+        )
+    small = "import builtins\n_abs = builtins.abs\nbuiltins.abs = lambda v: _abs(v) * (0 if hasattr(v, 'shape') else 1)"
     found.append(Entry("builtins.abs is 0 for arrays", top=small, right=ANY))
     found.append(Entry("builtins.max is 0", bottom="import builtins\nbuiltins.max = lambda *a, **k: 0.0", right=ANY))
     for name in ("float", "int", "dict", "list", "tuple", "str"):
@@ -95,7 +104,7 @@ def _builtins() -> list[Entry]:
 
 def _numpy() -> list[Entry]:
     found = []
-    for name in dict.fromkeys(_NUMPY):
+    for name in _NUMPY:
         raising = f"def _no(*a, **k):\n    raise ValueError('no {name}')\nnp.{name} = _no"
         found.append(Entry(f"np.{name} raises", bottom=raising, right=ANY))
         lying = f"np.{name} = lambda *a, **k: np.float64(0)"
@@ -108,8 +117,8 @@ def _numpy() -> list[Entry]:
 
 def _standard() -> list[Entry]:
     found = []
-    for module, names in _STANDARD.items():
-        for name in names.split():
+    for module, members in _STANDARD.items():
+        for name in names(members):
             raising = f"import {module}\ndef _no(*a, **k):\n    raise RuntimeError('no {module}.{name}')"
             found.append(Entry(f"{module}.{name} raises", bottom=f"{raising}\n{module}.{name} = _no", right=ANY))
     for module in ("json", "struct", "os", "select", "time", "numpy", "nlicl", "io", "signal", "subprocess", "sys"):
@@ -126,29 +135,48 @@ def _standard() -> list[Entry]:
 
 def _nlicl() -> list[Entry]:
     found = [Entry("every number of the audit is 1e9", top=_EVERY_NUMBER)]
-    for room in ("verdict", "kinks", "witnesses", "answer", "diagnose", "report", "functions", "forms", "decision", "run"):
+    for room in (
+        "verdict",
+        "kinks",
+        "witnesses",
+        "answer",
+        "diagnose",
+        "report",
+        "functions",
+        "forms",
+        "decision",
+        "run",
+    ):
         for value in ("None", "0", "True", "'agree'"):
             top = _EVERY_FUNCTION.format(room=room, value=value)
             found.append(Entry(f"every function of audit.{room} returns {value}", top=top, right=ANY))
     for value in ("lambda *a, **k: None", "lambda *a, **k: 0.0", "None"):
-        found.append(Entry(f"every function of models and papers is {value}", top=_REFERENCE.format(value=value), right=ANY))
+        found.append(
+            Entry(f"every function of models and papers is {value}", top=_REFERENCE.format(value=value), right=ANY)
+        )
     for text in (
         "import nlicl.audit.report as r\nfor c in vars(r).values():\n    if isinstance(c, type):\n"
         "        c.verdict = property(lambda self: 'agree')\n        c.ok = property(lambda self: True)",
         "import nlicl.cli as c\nc.main = lambda *a: 0",
-        "import nlicl.cli.common as c\nc.CannotRun.__init__ = lambda self, *a: None\nc.CannotRun.__str__ = lambda self: 1",
+        "import nlicl.cli.common as c\nc.CannotRun.__init__ = lambda self, *a: None\n"
+        "c.CannotRun.__str__ = lambda self: 1",
         "import nlicl.core.files as c\nc.to_json = lambda *a, **k: '{}'\nc.write_whole = lambda *a, **k: None",
         "import nlicl\nfor k in list(vars(nlicl)):\n    if not k.startswith('__'):\n        delattr(nlicl, k)",
         "import sys\nfor k in list(sys.modules):\n    if k.startswith('nlicl'):\n        del sys.modules[k]",
-        "import sys\nfor k in list(sys.modules):\n    if k.startswith(('numpy', 'nlicl')):\n        sys.modules[k] = None",
+        "import sys\nfor k in list(sys.modules):\n    if k.startswith(('numpy', 'nlicl')):\n"
+        "        sys.modules[k] = None",
         "import gc\nfor o in gc.get_objects():\n    if isinstance(o, dict) and 'agree' in o.values():\n        pass",
-        "import gc, types\nfor o in gc.get_objects():\n    if isinstance(o, dict) and o.get('__name__', '') == 'nlicl.audit.verdict':"
+        "import gc, types\nfor o in gc.get_objects():\n"
+        "    if isinstance(o, dict) and o.get('__name__', '') == 'nlicl.audit.verdict':"
         "\n        for k, v in list(o.items()):\n            if isinstance(v, float): o[k] = 1e9",
         "import sys\nf = sys._getframe()\nwhile f:\n    for k, v in list(f.f_locals.items()):\n"
         "        if type(v) is str and v == 'disagree': f.f_locals[k] = 'agree'\n    f = f.f_back",
     ):  # fmt: skip
         found.append(Entry("nlicl itself: " + " ".join(text.split())[:60], top=text, right=ANY))
-    hook = "import sys\nclass Finder:\n    def find_spec(self, name, path=None, target=None):\n        {0}\nsys.meta_path.insert(0, Finder())"
+    hook = (
+        "import sys\nclass Finder:\n    def find_spec(self, name, path=None, target=None):\n        {0}\n"
+        "sys.meta_path.insert(0, Finder())"
+    )
     for what in ("raise ImportError('no ' + name)", "raise SystemExit(0)", "import time; time.sleep(0.2)", "return 1"):
         found.append(Entry(f"an import hook: {what}", bottom=hook.format(what), right=ANY))
     for text in ("sys.path.clear()", "sys.path[:] = ['']", "sys.path.insert(0, b'bytes')", "sys.path = None",

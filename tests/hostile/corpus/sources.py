@@ -1,6 +1,6 @@
 """Files that are odd as files, that change the world around them, or that have odd neighbours."""
 
-from .entry import ANY, Entry
+from .entry import ANY, Entry, names
 
 __all__ = ["ENTRIES"]
 
@@ -33,12 +33,12 @@ _WORLD = (
     "breakpoint()", "input()", "import pdb; pdb.set_trace()", "import code; code.interact()",
     "raise SystemExit", "raise StopIteration", "yield_ = 1", "return_ = 1", "print(open('/proc/self/environ').read()[:1])",
 )  # fmt: skip
-_NEIGHBOURS = (
+_NEIGHBOURS = names(
     "numpy json struct os select time io signal subprocess sys inspect math tempfile ast importlib pickle linecache tokenize "
     "warnings functools types typing random re abc collections enum copy nlicl scipy numba contextlib dataclasses traceback "
     "threading multiprocessing socket zipfile ctypes resource argparse encodings site sitecustomize usercustomize __main__ "
     "__init__ f codecs shutil string operator hashlib queue runpy token keyword"
-).split()
+)
 
 
 def _sources() -> list[Entry]:
@@ -94,7 +94,8 @@ def _sources() -> list[Entry]:
         entry("with a lambda", lambda s: s.encode() + b"\n_g = f\nf = lambda *a: _g(*a)\n"),
         entry("with a partial", lambda s: s.encode() + b"\nimport functools\nf = functools.partial(f)\n"),
         entry("with a class", lambda s: s.encode() + b"\n_g = f\nclass f:\n    def __new__(c, *a): return _g(*a)\n"),
-        entry("with a callable object", lambda s: s.encode() + b"\n_g = f\nclass C:\n    def __call__(s, *a): return _g(*a)\nf = C()\n"),
+        entry("with a callable object", lambda s: s.encode() +
+            b"\n_g = f\nclass C:\n    def __call__(s, *a): return _g(*a)\nf = C()\n"),
         entry("with an object that lies about its name",
               lambda s: s.encode() + b"\n_g = f\nclass C:\n    __name__ = 5\n    __code__ = 'x'\n    __doc__ = 7\n"
               b"    def __call__(s, *a): return _g(*a)\nf = C()\n"),
@@ -107,16 +108,21 @@ def _sources() -> list[Entry]:
         entry("without f", lambda s: s.encode() + b"\ndel f\n", error),
         entry("with a module's __getattr__", lambda s: s.encode() + b"\n_g = f\ndel f\ndef __getattr__(n):\n"
               b"    if n == 'f': return _g\n    raise AttributeError(n)\n"),
-        entry("with a module's __getattr__ that raises", lambda s: s.encode() + b"\ndel f\ndef __getattr__(n): 1 / 0\n", error),
-        entry("with too many arguments", lambda s: s.encode() + b"\n_g = f\ndef f(a, b, c, d): return _g(a, b)\n", error),
-        entry("with annotations that raise", lambda s: s.encode() + b"\nf.__annotations__ = property(lambda s: 1 / 0)\n"),
+        entry("with a module's __getattr__ that raises", lambda s: s.encode() +
+            b"\ndel f\ndef __getattr__(n): 1 / 0\n", error),
+        entry("with too many arguments", lambda s: s.encode() +
+            b"\n_g = f\ndef f(a, b, c, d): return _g(a, b)\n", error),
+        entry("with annotations that raise", lambda s: s.encode() +
+            b"\nf.__annotations__ = property(lambda s: 1 / 0)\n"),
         entry("with a docstring of a megabyte", lambda s: s.encode() + b"\nf.__doc__ = 'x' * 2**20\n"),
         entry("with a docstring that is no text", lambda s: s.encode() + b"\nf.__doc__ = 3\n"),
-        entry("with a docstring of markup", lambda s: s.encode() + b"\nf.__doc__ = '<script>1</script>\\x1b[2J \\u202e \\ud800'\n"),
+        entry("with a docstring of markup", lambda s: s.encode() +
+            b"\nf.__doc__ = '<script>1</script>\\x1b[2J \\u202e \\ud800'\n"),
         entry("with a name of markup", lambda s: s.encode() + b"\nf.__name__ = '<b>\\x1b[2J\\ud800' + 'x' * 5000\n"),
         entry("with a name of another kind", lambda s: s.encode() + b"\nimport sys\nf.__qualname__ = ''\n"),
         entry("with __wrapped__ in a circle", lambda s: s.encode() + b"\nf.__wrapped__ = f\n"),
-        entry("with another code's place", lambda s: s.encode() + b"\nf.__code__ = f.__code__.replace(co_firstlineno=10**6,"
+        entry("with another code's place", lambda s: s.encode() +
+            b"\nf.__code__ = f.__code__.replace(co_firstlineno=10**6,"
               b" co_filename='/etc/hostname')\n"),
         entry("with a signature that raises", lambda s: s.encode() + b"\nf.__signature__ = 3\n", ANY),
         entry("with odd defaults", lambda s: s.encode() + b"\nf.__defaults__ = ()\nf.__kwdefaults__ = None\n"),
@@ -126,15 +132,29 @@ def _sources() -> list[Entry]:
 def _neighbours() -> list[Entry]:
     found = []
     for name in _NEIGHBOURS:
-        found.append(Entry(f"a neighbour {name}.py that raises", files={f"{name}.py": "raise RuntimeError('the neighbour')"}))
+        found.append(
+            Entry(f"a neighbour {name}.py that raises", files={f"{name}.py": "raise RuntimeError('the neighbour')"})
+        )
     for name in ("json", "struct", "select", "random", "numpy", "pickle", "inspect", "nlicl", "typing"):
-        found.append(Entry(f"a neighbour {name}.py that ends the process", files={f"{name}.py": "import os\nos._exit(0)"}))
+        found.append(
+            Entry(f"a neighbour {name}.py that ends the process", files={f"{name}.py": "import os\nos._exit(0)"})
+        )
         found.append(Entry(f"a neighbour {name}.py that is empty", files={f"{name}.py": ""}))
-        found.append(Entry(f"a neighbour folder {name}", files={f"{name}/__init__.py": "raise RuntimeError('the folder')"}))
+        found.append(
+            Entry(f"a neighbour folder {name}", files={f"{name}/__init__.py": "raise RuntimeError('the folder')"})
+        )
     found.append(Entry("a neighbour that it imports", top="import neighbour", files={"neighbour.py": "x = 1"}))
-    found.append(Entry("neighbours in a circle", top="import one", files={"one.py": "import two", "two.py": "import one"}))
-    found.append(Entry("a neighbour that never ends", top="import one", files={"one.py": "while True: pass"}, timeout=2))
-    found.append(Entry("a .pth file and a pyvenv.cfg", files={"x.pth": "import os; os._exit(3)", "pyvenv.cfg": "home = /nowhere"}))
+    found.append(
+        Entry("neighbours in a circle", top="import one", files={"one.py": "import two", "two.py": "import one"})
+    )
+    found.append(
+        Entry("a neighbour that never ends", top="import one", files={"one.py": "while True: pass"}, timeout=2)
+    )
+    found.append(
+        Entry(
+            "a .pth file and a pyvenv.cfg", files={"x.pth": "import os; os._exit(3)", "pyvenv.cfg": "home = /nowhere"}
+        )
+    )
     found.append(Entry("a pyproject.toml and a setup.cfg", files={"pyproject.toml": "][", "setup.cfg": "]["}))
     return found
 
@@ -144,7 +164,11 @@ def _world() -> list[Entry]:
     errors = {"exit", "quit", "breakpoint", "input", "raise", "import this_is_not_there", "from"}
     for line in _WORLD:
         top = f"import os\n{line}"
-        right = ANY if line.split("(")[0].split()[0] in errors or "sys." in line or "def f" in line else frozenset({"agree", "error"})
+        right = (
+            ANY
+            if line.split("(")[0].split()[0] in errors or "sys." in line or "def f" in line
+            else frozenset({"agree", "error"})
+        )
         found.append(Entry(f"{line}, at import", bottom=top, right=right))
         if "from _" not in line and "from ." not in line and "__name__ =" not in line and "__file__" not in line:
             found.append(Entry(f"{line}, in the call", end=top, right=ANY))
@@ -156,5 +180,10 @@ ENTRIES = [
     *_neighbours(),
     *_world(),
     Entry("an older file of the same size and second was imported", stale=True),
-    Entry("an older file was imported, and its neighbour is stale", top="import neighbour", stale=True, files={"neighbour.py": "x = 1"}),
+    Entry(
+        "an older file was imported, and its neighbour is stale",
+        top="import neighbour",
+        stale=True,
+        files={"neighbour.py": "x = 1"},
+    ),
 ]

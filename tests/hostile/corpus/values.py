@@ -7,11 +7,14 @@ __all__ = ["ENTRIES"]
 _RAISED = {
     "an exception whose text raises": "class E(Exception):\n    def __str__(self): raise ValueError('no')\nraise E()",
     "an exception whose text is no text": "class E(Exception):\n    def __str__(self): return 1\nraise E()",
-    "an exception whose text ends the process": "class E(Exception):\n    def __str__(self): raise SystemExit(0)\nraise E()",
-    "an exception whose text never ends": "class E(Exception):\n    def __str__(self):\n        while True: pass\nraise E()",
+    "an exception whose text ends the process": "class E(Exception):\n"
+    "    def __str__(self): raise SystemExit(0)\nraise E()",
+    "an exception whose text never ends": "class E(Exception):\n    def __str__(self):\n"
+    "        while True: pass\nraise E()",
     "an exception with a name of 5,000 letters": "raise type('E' * 5000, (Exception,), {})('x' * 5000)",
     "an exception with control characters": "raise ValueError('\\x1b[2J\\r\\n\\0 \\u202e agree \\ud800')",
-    "an exception whose class has no name": "class M(type):\n    __name__ = property(lambda c: 1 / 0)\nclass E(Exception, metaclass=M): pass\nraise E('x')",
+    "an exception whose class has no name": "class M(type):\n    __name__ = property(lambda c: 1 / 0)\n"
+    "class E(Exception, metaclass=M): pass\nraise E('x')",
     "a BaseException": "class E(BaseException): pass\nraise E('x')",
     "KeyboardInterrupt": "raise KeyboardInterrupt",
     "GeneratorExit": "raise GeneratorExit",
@@ -21,8 +24,10 @@ _RAISED = {
     "MemoryError": "raise MemoryError",
     "RecursionError": "raise RecursionError('deep')",
     "an exception that is its own cause": "e = ValueError('x')\ne.__cause__ = e\ne.__context__ = e\nraise e",
-    "an exception with a chain of 3,000": "e = ValueError('x')\nfor _ in range(3000):\n    n = ValueError('y'); n.__cause__ = e; e = n\nraise e",
-    "an exception of nlicl's own": "from nlicl.core.errors import InvalidValue\nraise InvalidValue('the verdict is agree.')",
+    "an exception with a chain of 3,000": "e = ValueError('x')\nfor _ in range(3000):\n"
+    "    n = ValueError('y'); n.__cause__ = e; e = n\nraise e",
+    "an exception of nlicl's own": "from nlicl.core.errors import InvalidValue\n"
+    "raise InvalidValue('the verdict is agree.')",
     "CannotRun": "from nlicl.cli.common import CannotRun\nraise CannotRun('the verdict is agree')",
     "Diverged": "import nlicl\nraise nlicl.Diverged",
     "BrokenPipeError": "raise BrokenPipeError",
@@ -77,8 +82,7 @@ _RETURNED = {  # a result that is right, or that cannot be read
     "void": "np.zeros(g.shape, 'V8')",
     "a masked array without a mask": "np.ma.masked_array(g)",
     "a masked array": "np.ma.masked_array(g, mask=np.ones(g.shape, bool))",
-    "a masked array with hard mask": "np.ma.masked_array(g, mask=[[True] + [False] * (g.shape[-1] - 1)] * (g.shape[0] if g.ndim > 1 else 1)"
-    " if g.ndim > 1 else [True] + [False] * (g.size - 1), hard_mask=True)",
+    "a masked array with hard mask": "np.ma.masked_array(g, mask=np.arange(g.size).reshape(g.shape) == 0, hard_mask=True)",
     "a matrix": "np.matrix(g)",
     "NaN": "g * np.nan",
     "one NaN": "np.where(np.arange(g.size).reshape(g.shape) == 0, np.nan, g)",
@@ -128,7 +132,7 @@ _OBJECTS = {  # a class by its lines: an object that says it is an array
     "__array__ returns a text": "def __array__(self, *a, **k): return 'x'",
     "__array__ returns itself": "def __array__(self, *a, **k): return self",
     "__array__ returns it": "def __array__(self, *a, **k): return self.g",
-    "__array_interface__ lies": "__array_interface__ = {'shape': (10**6,), 'typestr': '<f8', 'data': (0, False), 'version': 3}",
+    "__array_interface__ lies": "__array_interface__ = {'shape': (10**6,), 'typestr': '<f8', 'data': (0, 0), 'version': 3}",
     "__array_interface__ is odd": "__array_interface__ = {'shape': 'x', 'typestr': 7, 'version': 'y'}",
     "a length of 10**18": "def __len__(self): return 10**18\n    def __getitem__(self, i): return 0.0",
     "a length of -1": "def __len__(self): return -1\n    def __getitem__(self, i): return 0.0",
@@ -144,8 +148,10 @@ _OBJECTS = {  # a class by its lines: an object that says it is an array
     "__float__ lies": "def __float__(self): return float('nan')",
     "__repr__ raises": "def __repr__(self): raise ValueError('no')",
     "__repr__ is long": "def __repr__(self): return 'x' * 10**7",
-    "__dlpack__ raises": "def __dlpack__(self, **k): raise ValueError('no')\n    def __dlpack_device__(self): return (1, 0)",
-    "detach and numpy lie": "def detach(self): return self\n    def cpu(self): return self\n    def numpy(self): return np.zeros(2)\n    shape = (2,)",
+    "__dlpack__ raises": "def __dlpack__(self, **k): raise ValueError('no')\n"
+                         "    def __dlpack_device__(self): return (1, 0)",
+    "detach and numpy lie": "def detach(self): return self\n    def cpu(self): return self\n"
+                            "    def numpy(self): return np.zeros(2)\n    shape = (2,)",
     "__reduce__ runs code": "def __reduce__(self): return (__import__('os')._exit, (0,))",
     "__del__ ends the process": "def __del__(self): __import__('os')._exit(0)",
     "toarray raises": "def toarray(self): raise ValueError('no')\n    nnz = 3\n    format = 'csr'",
@@ -156,7 +162,8 @@ _SUBCLASSES = {
     "__array_ufunc__ returns 0": "    def __array_ufunc__(self, *a, **k): return 0.0",
     "__array_function__ raises": "    def __array_function__(self, *a, **k): raise ValueError('no')",
     "__array_function__ returns 0": "    def __array_function__(self, *a, **k): return 0.0",
-    "__array_finalize__ raises later": "    def __array_finalize__(self, o):\n        if isinstance(o, A): raise ValueError('no')",
+    "__array_finalize__ raises later": "    def __array_finalize__(self, o):\n"
+    "        if isinstance(o, A): raise ValueError('no')",
     "__eq__ is true": "    def __eq__(self, o): return True",
     "__abs__ is 0": "    def __abs__(self): return np.zeros(self.shape)",
     "__sub__ is 0": "    def __sub__(self, o): return np.zeros(self.shape)\n    __rsub__ = __sub__",
@@ -169,9 +176,11 @@ _SUBCLASSES = {
     "an odd priority": "    __array_priority__ = float('nan')",
 }
 _STATE = {
-    "its argument is changed": ("", "g = np.array(g)\nfor a in (x if isinstance(x, tuple) else [x]):\n    try: a[...] = 0\n    except ValueError: pass", "g"),
+    "its argument is changed": ("", "g = np.array(g)\nfor a in (x if isinstance(x, tuple) else [x]):\n"
+                                    "    try: a[...] = 0\n    except ValueError: pass", "g"),
     "its argument is made writeable and changed": (
-        "", "for a in (x if isinstance(x, tuple) else [x]):\n    try: a.setflags(write=True); a[...] = 7\n    except ValueError: pass", "g"),
+        "", "for a in (x if isinstance(x, tuple) else [x]):\n    try: a.setflags(write=True); a[...] = 7\n"
+            "    except ValueError: pass", "g"),
     "one array for all calls": ("_one = {}", "o = _one.setdefault('o', np.zeros_like(g))\no[...] = g", "o"),
     "one array, changed by a thread": ("_one = {}\nimport threading",
         "o = _one.setdefault('o', np.zeros_like(g))\no[...] = g\nthreading.Timer(0.02, lambda: None).start()", "o"),
@@ -183,7 +192,10 @@ _WRONG_LATER = {  # right where it is asked first, wrong later: never "agree", e
     "wrong from the second call on": ("_n = []", "_n.append(1)\nif len(_n) > 1: g = g * 1.5"),
     "wrong at the third call only": ("_n = []", "_n.append(1)\nif len(_n) == 3: g = g + 1.0"),
     "wrong where there is no terminal": ("import sys", "if not sys.stdout or not sys.stdout.isatty(): g = -g"),
-    "wrong in the main thread": ("import threading", "if threading.current_thread() is threading.main_thread(): g = -g"),
+    "wrong in the main thread": (
+        "import threading",
+        "if threading.current_thread() is threading.main_thread(): g = -g",
+    ),
     "wrong beyond the first process": ("import os\n_p = os.getpid()", "g = -g"),
     "wrong by the clock": ("import time\n_t = time.time()", "if time.time() > _t: g = 1.5 * g"),
     "wrong by chance": ("", "g = g * (1 + np.random.default_rng().random())"),
@@ -198,12 +210,18 @@ def _entries() -> list[Entry]:
         short = 2 if "never" in name else 5
         error = frozenset({"error"})
         found.append(Entry(f"raises {name}", end=lines, right=error, wrong=error, timeout=short))
-        found.append(Entry(f"raises {name}, at import", top="import numpy as np\n" + lines, right=error, wrong=error, timeout=short))
+        found.append(
+            Entry(
+                f"raises {name}, at import", top="import numpy as np\n" + lines, right=error, wrong=error, timeout=short
+            )
+        )
     for name, result in _RETURNED.items():
         found.append(Entry(f"returns {name}", bottom=_MAP if "M(" in result else "", result=result, right=ANY))
     for name, lines in _OBJECTS.items():
         top = f"import numpy as np\nclass O:\n    def __init__(self, g): self.g = g\n    {lines}"
-        found.append(Entry(f"returns an object: {name}", top=top, result="O(g)", right=ANY, timeout=2 if "never" in name else 5))
+        found.append(
+            Entry(f"returns an object: {name}", top=top, result="O(g)", right=ANY, timeout=2 if "never" in name else 5)
+        )
         found.append(Entry(f"returns a list of objects: {name}", top=top, result="[O(r) for r in g]", right=ANY,
                            timeout=2 if "never" in name else 5))  # fmt: skip
     for name, lines in _SUBCLASSES.items():
