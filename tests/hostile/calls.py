@@ -4,6 +4,7 @@ An argument is replaced by a value from a list of hostile ones, by a wrong form 
 no machine has room for, or by another form of the same value, whose result must be the same to the bit.
 """
 
+import contextlib
 import copy
 import dataclasses
 import math
@@ -82,12 +83,12 @@ class Part:
             key = _one(rng, list(INDICES))
             return _Change(argument, f"index {key}", INDICES[key], False, False)
         if roll < 0.2:
-            forms = list(same_forms(value))
+            forms = _listed(same_forms(value))
             if forms:
                 key, form = forms[rng.integers(len(forms))]
                 return _Change(argument, f"the same as {key}", lambda: form, True, False)
         if roll < 0.55:
-            forms = list(hostile_forms(value))
+            forms = _listed(hostile_forms(value))
             if forms:
                 key, form = forms[rng.integers(len(forms))]
                 checked_later = isinstance(call.function, type) and issubclass(call.function, tuple)
@@ -151,6 +152,15 @@ class Part:
             if _frozen(found) != self.right[name]:
                 return failed("silent", f"another result than from the same value in its usual form: {_short(found)}")
         return Outcome(ACCEPTED)
+
+
+def _listed(forms: Iterator[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The forms, up to one that cannot be made: of a type that looks at its parts."""
+    found = []
+    with contextlib.suppress(InvalidInput):
+        for form in forms:
+            found.append(form)
+    return found
 
 
 def _one(rng: np.random.Generator, names: list[str]) -> str:

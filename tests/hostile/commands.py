@@ -63,13 +63,14 @@ def loss(x): return (x * x).sum()
 def grad(x): return 2 * x
 def f(params, prompt): return np.zeros_like(params.W_V)
 """
+_LONGEST = 150  # seconds: kernels may have to be compiled
 _REAL = 40  # of so many cases one is a process of its own
 
 
 class Part:
     """Case by case: a command, with one or two hostile words."""
 
-    limit = 60.0
+    limit = _LONGEST + 10.0
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed, self.folder = seed, folder
@@ -223,36 +224,19 @@ def _without(words: list[str], key: str) -> list[str]:
 # ---- Nothing long is done in this process
 
 
-@functools.cache
 def _idle() -> None:
     """Figures and theorems pass their checks and make their training runs, of which none is done; memory is little."""
-    for paper in _SMALL:
-        for table, empty in ((registry.theorems(paper), _no_theorem), (registry.figures(paper), _no_figure)):
-            for name in list(table):
-                with contextlib.suppress(TypeError):  # a table that cannot be changed
-                    table[name] = replace(
-                        table[name], runs=_checked(table[name].runs), measure=_nothing, assemble=empty
-                    )  # type: ignore[index]
-    theorems, figures = (
-        {paper: load_all(paper) for paper in _SMALL} for load_all in (registry.theorems, registry.figures)
-    )
-    registry.theorems = lambda paper: _idle_table(theorems, paper, _no_theorem)  # type: ignore[assignment]
-    registry.figures = lambda paper: _idle_table(figures, paper, _no_figure)  # type: ignore[assignment]
-    for name in ("_memory", "available"):
-        if hasattr(memory, name) and callable(getattr(memory, name)):
-            setattr(memory, name, lambda *arguments: 2**25)
+    tables = {"theorems": registry.theorems, "figures": registry.figures}
 
+    def idle(kind: str, paper: str) -> dict[str, Any]:
+        known = tables[kind](paper)
+        own = {"assemble": _no_theorem} if kind == "theorems" else {"assemble": _no_figure, "draw": _no_drawing}
+        return {name: replace(each, runs=_checked(each.runs), measure=_nothing, **own) for name, each in known.items()}
 
-_loaded = (registry.theorems, registry.figures)
-
-
-def _idle_table(tables: Any, paper: str, empty: Any) -> Any:
-    if paper not in tables:
-        return _loaded[empty is _no_figure](paper)
-    return {
-        name: replace(experiment, runs=_checked(experiment.runs), measure=_nothing, assemble=empty)
-        for name, experiment in tables[paper].items()
-    }
+    for kind in tables:
+        setattr(registry, kind, functools.partial(idle, kind))
+    if hasattr(memory, "_memory"):
+        setattr(memory, "_memory", lambda *arguments: 2**25)
 
 
 def _checked(runs: Any) -> Any:
@@ -273,6 +257,12 @@ def _no_theorem(options: Any, seeds: Any, found: Any) -> Theorem:
 
 def _no_figure(options: Any, seeds: Any, found: Any) -> Figure:
     return Figure("Nothing was done.", {}, seeds, [], [])
+
+
+def _no_drawing(data: Any) -> Any:
+    from matplotlib.figure import Figure as Drawing
+
+    return Drawing()
 
 
 # ---- A process of its own
@@ -314,12 +304,14 @@ def _of_process(words: list[str], world: str, folder: Path) -> Outcome:
     first: Any = _FIRST.get(world)
     if world == "a full disk":
         with open("/dev/full", "wb") as full:
-            ended = run([*python, "-m", "nlicl", *encoded], 60, cwd=cwd, environment=environment, stdout=full)
+            ended = run([*python, "-m", "nlicl", *encoded], _LONGEST, cwd=cwd, environment=environment, stdout=full)
     else:
-        ended = run([*python, "-m", "nlicl", *encoded], 60, cwd=cwd, environment=environment, first=first, **pipes)
+        ended = run(
+            [*python, "-m", "nlicl", *encoded], _LONGEST, cwd=cwd, environment=environment, first=first, **pipes
+        )
     failures: tuple[tuple[str, str], ...] = ()
     if not ended.in_time:
-        failures += (("hang", f"not finished within 60 s\n{ended.err[-500:]}"),)
+        failures += (("hang", f"not finished in time\n{ended.err[-500:]}"),)
         return Outcome("", failures)
     if ended.left:
         failures += (("processes", f"{ended.left}"),)

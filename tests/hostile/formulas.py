@@ -40,9 +40,11 @@ class Part:
         self.seed, self.folder = seed, folder
         self.order = np.random.default_rng(seed).permutation(len(_KINDS))
         self.limit = max(entry.timeout for entry in ENTRIES) + _HANGS + 30
-        self.started = 0.0
         self.script = folder / "nlicl"
         self.script.write_text("import sys\nfrom nlicl.cli import main\nsys.exit(main())\n")
+        ordinary = Entry("ordinary")
+        self._audit(ordinary, "paper", 1.0)  # compiles, if need be
+        self.started = max(self._audit(ordinary, form, 1.0)[0].seconds for form in _FORMS)
 
     def _case(self, case: int) -> tuple[Entry, str, bool, float]:
         entry, form, right = _KINDS[self.order[case % len(_KINDS)]]
@@ -54,10 +56,6 @@ class Part:
         return f"{entry.name}; {form}, gradient times {factor}\n{_FORMS[form](entry, factor)[:1500]}"
 
     def judge(self, case: int) -> Outcome:
-        if not self.started:
-            ordinary = Entry("ordinary")
-            self._audit(ordinary, "paper", 1.0)
-            self.started = max(self._audit(ordinary, form, 1.0)[0].seconds for form in _FORMS)
         entry, form, right, factor = self._case(case)
         ended, verdict, harmed = self._audit(entry, form, factor)
         return self._judged(entry, right, ended, verdict, harmed)
@@ -88,7 +86,7 @@ class Part:
         temporary.mkdir()
         environment = {"TMPDIR": str(temporary), "NLICL_HOSTILE": "1"}
         command = [sys.executable, self.script, *words]
-        ended = run(command, entry.timeout + _HANGS, cwd=folder, environment=environment, memory=4)
+        ended = run(command, entry.timeout + _HANGS, cwd=folder, environment=environment, memory=4, guarded=True)
         verdict, harmed = "nothing", []
         if report.exists():
             try:

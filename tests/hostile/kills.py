@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -173,8 +172,7 @@ def _started(words: list[str], folder: Path, number: signal.Signals | None, afte
             if done.wait(after):
                 return
             with contextlib.suppress(OSError):
-                for child in _below(process.pid) if whom == "it" else [-process.pid]:
-                    os.kill(child, number)
+                os.kill(process.pid if whom == "it" else -process.pid, number)
 
         threading.Thread(target=later, daemon=True).start()
 
@@ -188,19 +186,6 @@ def _started(words: list[str], folder: Path, number: signal.Signals | None, afte
         )
     finally:
         done.set()
-
-
-def _below(shell: int) -> list[int]:
-    """The command itself: the child of the shell that stands between."""
-    for _ in range(100):
-        try:
-            children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
-        except OSError:
-            return []
-        if children:
-            return [int(children[0])]
-        time.sleep(0.01)
-    return []
 
 
 def _contents(name: str, folder: Path) -> Any:

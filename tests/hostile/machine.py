@@ -93,11 +93,13 @@ def run(
     memory: float = 6,
     during: Callable[["subprocess.Popen[bytes]"], None] | None = None,
     first: Callable[[], None] | None = None,
+    guarded: bool = False,
     **pipes: Any,
 ) -> Ended:
     """Run a process, in a group of its own, to its end or that of its time; then see what it left behind, and end that.
 
-    `during` is called with the process once it runs, to do something to it. `adopt_orphans` was called before.
+    `during` is called with the process once it runs, to do something to it. `adopt_orphans` was called before. With `guarded`
+    a shell stands between: a process that kills its parent does not kill the suite.
     """
     limit = limited(memory)
 
@@ -110,10 +112,9 @@ def run(
         began = time.monotonic()
         # Files, not pipes: who is left behind keeps a pipe open.
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, **pipes}
-        # A shell stands between: a process that kills its parent does not kill the suite.
+        words = [str(word) if isinstance(word, Path) else word for word in command]
         process = subprocess.Popen(
-            ["/bin/sh", "-c", '"$@"; exit $?', "sh"]
-            + [str(word) if isinstance(word, Path) else word for word in command],
+            ["/bin/sh", "-c", '"$@"; exit $?', "sh", *words] if guarded else words,
             **streams,
             cwd=cwd or ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
@@ -138,7 +139,7 @@ def run(
         end_all()
         process.wait()
         code = process.returncode
-        status = 128 - code if 128 < code < 128 + 65 and code != 130 else code  # as the shell says it
+        status = 128 - code if guarded and 128 < code < 128 + 65 and code != 130 else code  # as the shell says it
         return Ended(status, _read(out), _read(err), took, in_time, left)
 
 

@@ -186,7 +186,7 @@ def _outputs() -> list[Entry]:
          "    except OSError: pass"),
         ("prints control characters", "print('\\x1b[2J\\x1b]0;title\\x07\\u202e')"),
         ("prints lone surrogates", "import sys\n"
-                                   "if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='surrogatepass')\\n"
+                                   "if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='surrogatepass')\n"
          "print('\\ud800')"),
         ("prints without end", "while True: print('x' * 1000)"),
         ("a traceback of its own on stdout", "print('an ordinary text')"),
