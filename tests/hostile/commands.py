@@ -236,7 +236,7 @@ def _idle() -> None:
     for kind in tables:
         setattr(registry, kind, functools.partial(idle, kind))
     if hasattr(memory, "_memory"):
-        setattr(memory, "_memory", lambda *arguments: 2**25)
+        memory._memory = lambda *arguments: 2**25
 
 
 def _checked(runs: Any) -> Any:
