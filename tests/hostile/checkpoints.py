@@ -47,6 +47,7 @@ class Part:
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed, self.folder = seed, folder
         self.short: dict[str, bytes] = {}
+        self.old: dict[str, bytes] = {}
         self.read: dict[str, Any] = {}
         self.whole: dict[str, Any] = {}
         for name, (problem, options) in _RUNS.items():
@@ -55,13 +56,16 @@ class Part:
             self.short[name] = (where / CHECKPOINT).read_bytes()
             self.read[name] = _bits(nlicl.load_run(where))
             self.whole[name] = _bits(nlicl.train(problem, steps=_ALL, out=where, resume=True, **options))
+            self.old[name] = _as_before(self.short[name])
 
     def _damaged(self, case: int) -> tuple[str, str, bytes]:
         rng = generator(self.seed, case)
         run = list(_RUNS)[rng.integers(len(_RUNS))]
-        kinds = list(_DAMAGES)
-        kind = kinds[rng.integers(len(kinds))]
-        return run, kind, _DAMAGES[kind](self.short[run], rng)
+        old = rng.random() < 0.25
+        damages = _OF_OLD if old else _DAMAGES
+        kind = list(damages)[rng.integers(len(damages))]
+        data = damages[kind]((self.old if old else self.short)[run], rng)
+        return run, f"{kind}, of before there was a hash" if old else kind, data
 
     def describe(self, case: int) -> str:
         run, kind, data = self._damaged(case)
@@ -194,6 +198,16 @@ def _odd_file(data: bytes, rng: _Rng) -> bytes:
     return files[rng.integers(len(files))]
 
 
+def _as_before(data: bytes) -> bytes:
+    """A checkpoint as it was written before there was a hash in it."""
+    arrays = _arrays(data)
+    about = json.loads(str(arrays["about"]))
+    about.pop("digest", None)
+    arrays.pop("digest", None)
+    arrays["about"] = np.array(json.dumps(about))
+    return _saved(arrays)
+
+
 # ---- Damage to the zip file
 
 
@@ -297,6 +311,25 @@ def _content(data: bytes, rng: _Rng) -> bytes:
     return _saved(arrays)
 
 
+def _old_content(data: bytes, rng: _Rng) -> bytes:
+    """An array is missing, or of another kind or shape: what can be seen without a hash."""
+    arrays = _arrays(data)
+    names = [name for name in arrays if name.startswith("params/") or name in ("loss", "learning_rate", "steps")]
+    name = names[rng.integers(len(names))]
+    array = arrays.pop(name)
+    kind = rng.integers(5)
+    with np.errstate(all="ignore"):
+        if kind == 1:
+            arrays[name + "_"] = array
+        elif kind == 2:
+            arrays[name] = array.astype((np.float16, complex, bool, "S8", "U8", np.longdouble)[rng.integers(6)])
+        elif kind == 3:
+            arrays[name] = array[..., None]
+        elif kind == 4:
+            arrays[name] = array[:0]
+    return _saved(arrays)
+
+
 _ODD: tuple[Any, ...] = (
     None,
     "",
@@ -375,4 +408,8 @@ _DAMAGES: dict[str, Callable[[bytes, _Rng], bytes]] = {
     "other arrays": _content,
     "other settings": _settings,
     "other text": _about,
+}
+_OF_OLD = {name: damage for name, damage in _DAMAGES.items() if damage not in (_structure, _content, _settings)} | {
+    "whole": lambda data, rng: data,
+    "an array that is none": _old_content,
 }

@@ -120,6 +120,7 @@ class Runner:
         if self.process is None:
             why = self._start()
             if why:
+                self.end = self.next  # it will not start for another case
                 return None, ("crash", why)
             self.begun = case
         process = self.process
