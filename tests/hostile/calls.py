@@ -95,7 +95,7 @@ class Part:
                 never = key.rpartition(": ")[2] in _NEVER and not checked_later
                 return _Change(argument, f"a wrong form: {key}", lambda: form, False, never)
         if roll < 0.65 and isinstance(value, (int, float)) and argument not in _TAKES_TIME:
-            key = _one(rng, list(HUGE))
+            key = _one(rng, [name for name in HUGE if "broadcast" not in name])  # those take their time, rightly
             return _Change(argument, f"huge: {key}", HUGE[key], False, False)
         key = _one(rng, list(VALUES))
         return _Change(argument, f"value {key}", VALUES[key], False, False)

@@ -4,6 +4,7 @@ Nothing stays behind, nothing is half written, and the work goes on, or runs aga
 """
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import nlicl
+from nlicl.cli import main
 from nlicl.core.errors import InvalidInput
 
 from .machine import Ended, listing, run
@@ -126,9 +128,11 @@ class Part:
             words = [words[0], "--resume", "run"]
         else:
             words += ["--out", "run"]
-        ended = run([sys.executable, "-m", "nlicl", "train", *words], 240, cwd=folder)
-        if ended.status:
-            return failed("bug", f"it does not go on: status {ended.status}\n{ended.err[-1500:]}")
+        said = io.StringIO()
+        with contextlib.chdir(folder), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = main(["train", *words])
+        if status:
+            return failed("bug", f"it does not go on: status {status}\n{said.getvalue()[-1500:]}")
         if not _same(_contents(name, folder), self.whole[name].wrote):
             return failed("silent", "it goes on to other bits")
         return None
