@@ -22,7 +22,8 @@ LONGEST = 800  # characters of a line that says why a command cannot run
 # what a reader's own file raises.
 WITHIN = re.compile(
     r"unsupported operand|object has no attribute|is not subscriptable|object is not (callable|iterable)|"
-    r"could not be broadcast|cannot reshape|invalid literal for|could not convert|ufunc '\w+' (did|not|output|cannot)|out of range for|"
+    r"could not be broadcast|cannot reshape|invalid literal for|could not convert|ufunc '\w+' (did|not|output|cannot)|"
+    r"out of range for|"
     r"list index|truth value of an array|Errno |unhashable type|missing \d+ required|<frozen|"
     r"positional argument|object cannot be interpreted|only (length-1|0-dimensional) arrays|setting an array element|"
     r"dtype\(\[|inhomogeneous|BrokenProcess|concurrent\.futures|RecursionError|maximum recursion|surrogates not allowed|"
