@@ -47,6 +47,7 @@ class Runner:
         self.process: subprocess.Popen[bytes] | None = None
         self.buffer, self.limit = b"", 0.0
         self.starts = 0
+        self.why = self._start()
 
     def more(self) -> bool:
         """Whether a case is left."""
@@ -118,11 +119,11 @@ class Runner:
     def _ask(self, case: int) -> tuple[tuple[str, list[tuple[str, str]], str] | None, tuple[str, str]]:
         """(outcome, nothing), or (None, why there is none)."""
         if self.process is None:
-            why = self._start()
-            if why:
-                self.end = self.next  # it will not start for another case
-                return None, ("crash", why)
+            self.why = self.why or self._start()
             self.begun = case
+        if self.why:
+            self.end = self.next  # it will not start for another case
+            return None, ("crash", self.why)
         process = self.process
         assert process is not None and process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
