@@ -197,12 +197,6 @@ def _folder(out: Any, resume: bool) -> Path | None:
             raise InvalidValue("resume is set but out is None; expected the folder of the run to continue.")
         return None
     folder = path("out", out, "the path of a folder, or None to keep nothing")
-    try:
-        named = b"\0" not in os.fsencode(folder)
-    except UnicodeEncodeError:
-        named = False
-    if not named:
-        raise InvalidValue(f"out is {short(os.fspath(folder))}; expected the path of a folder, without code 0.")
     there = next((each for each in (folder, *folder.parents) if each.exists()), None)
     if there is not None and not there.is_dir():
         which = f"out is {folder}, which" if there == folder else f"out is {folder}, and {there}"

@@ -229,4 +229,4 @@ def test_as_many_processes_as_fit(machine):
 
 def test_a_worker_knows_that_others_share_the_memory():
     with workers(3, at_once=2) as submit:
-        assert submit(eval, "__import__('nlicl.core.memory').core.memory._processes")() == 2
+        assert submit("a look", eval, "__import__('nlicl.core.memory').core.memory._processes")() == 2

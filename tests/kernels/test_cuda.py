@@ -105,7 +105,7 @@ def test_an_unknown_backend_is_refused(backend):
             ValueError, match=rf"^backend is {re.escape(repr(backend))}; expected one of 'auto', 'cpu', 'cuda'"
         ):
             call()
-    with pytest.raises(ValueError, match=rf"^backend is {re.escape(repr(backend))}; expected 'cpu' or 'cuda'"):
+    with pytest.raises(ValueError, match=rf"^backend is {re.escape(repr(backend))}; expected one of 'cpu', 'cuda'"):
         audit_paper(backend=backend)
 
 

@@ -55,9 +55,10 @@ class Observer:
 
         instance("problem", problem, Problem)
         self.p, self.V, self.case = problem.frequencies, problem.V, problem.case
+        n = integer("n", n, 1)
         check_memory(
             f"n is {n}: {_ARRAYS} arrays of n count vectors of {len(self.p)} numbers are held at once",
-            8 * _ARRAYS * integer("n", n, 1) * len(self.p),
+            8 * _ARRAYS * n * len(self.p),
             "Lower it.",
         )
         self.counts = population.sampled(self.p, problem.length, n, seed=(Huang2023Uncounted.TESTS, seed)).counts
