@@ -80,6 +80,7 @@ def _run(arguments: Sequence[str], out: Screen) -> int:
     for argument in arguments:
         _check(argument)
     options = _parser().parse_args(arguments)
+    _check_working_folder()
     for option in ("json", "html"):
         if out.closed_before and getattr(options, option, None) == Path("-"):
             raise CannotRun(f"--{option} - asks for standard output, which is closed; name a file instead")
@@ -101,6 +102,15 @@ def _check(argument: str) -> None:
         raise CannotRun(f"{argument}: -- is no value; expected one")
 
 
+def _check_working_folder() -> None:
+    """CannotRun where the folder that this process works in is gone: numba does not even import there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        reason = f"the working folder cannot be used: {error.strerror or error}"
+        raise CannotRun(f"{reason}; change to a folder that is there, for example by cd") from None
+
+
 def _say(text: str) -> None:
     print(f"nlicl: {text}", file=sys.stderr)
 
@@ -108,7 +118,9 @@ def _say(text: str) -> None:
 def _ended(error: BaseException, arguments: Sequence[str]) -> int:
     """Say what ended a command; its exit status. What goes wrong while that is said is a bug as well."""
     try:
-        outcome = _outcome(error)
+        outcome = None
+        with suppress(Exception):  # whose it is cannot be found out: then its traceback is shown
+            outcome = _outcome(error)
         if outcome is None:
             return _bug(error, arguments)
         status, text = outcome

@@ -99,8 +99,8 @@ def check_loss(model: Model, prompts: Batch, loss: str | None) -> str:
     """The loss that is meant; ValueError for one that the model does not have."""
     if not isinstance(getattr(model, "losses", None), tuple):  # what `Model` asks for beside it takes longer to look at
         raise InvalidType(f"model is a {kind_of(model)}; expected a model.")
+    check_batch(prompts)
     if loss is None:
-        check_batch(prompts)
         loss = prompts.loss or model.losses[0]
     if not isinstance(loss, str) or loss not in model.losses:
         known = ", ".join(map(repr, model.losses))

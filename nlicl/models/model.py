@@ -207,6 +207,9 @@ def find(params: Any, batch: Any = None, model: "Model | str | None" = None) -> 
     ValueError
         An unknown name.
     """
+    if batch is not None and not isinstance(batch, Batch):
+        given = f"the class {name_of(batch)}" if isinstance(batch, type) else f"a {kind_of(batch)}"
+        raise InvalidType(f"batch is {given}; expected prompts of a model, or None.")
     if model is None:
         MODELS.load_own()
         theirs = [each for each in MODELS if isinstance(params, each.Params)]

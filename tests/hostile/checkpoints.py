@@ -281,7 +281,11 @@ def _content(data: bytes, rng: _Rng) -> bytes:
             arrays[name + "_"] = arrays.pop(name)
         elif kind == 2:
             kinds = (np.float32, np.float16, np.longdouble, np.int64, complex, bool, "S8", "U8")
-            arrays[name] = array.astype(kinds[rng.integers(len(kinds))])
+            kind = kinds[rng.integers(len(kinds))]
+            try:
+                arrays[name] = array.astype(kind)
+            except ValueError:  # the hash is a text that is no number
+                arrays[name] = np.zeros(array.shape, kind)
         elif kind == 3:
             arrays[name] = np.full(array.shape, (np.nan, np.inf, -1.0, 0.0, 1e300, -0.0)[rng.integers(6)])
         elif kind == 4:

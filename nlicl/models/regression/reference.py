@@ -30,6 +30,8 @@ def forward(params: Params, prompt: Prompt) -> tuple[Any, np.ndarray]:
         Q = real_array(Q, "params.Q", "(d, d)", complex_too=True)
         if Q.shape != (d, d) or not d:
             raise InvalidValue(f"params.Q has shape {Q.shape}; expected ({d}, {d}), as prompt.tokens has d = {d}.")
+    if not Q.flags.c_contiguous:
+        Q = np.ascontiguousarray(Q)  # products of the same numbers in another order round otherwise
     keys = prompt.keys
     X, y = keys[:-1], keys[-1]
     try:

@@ -361,9 +361,10 @@ class CodedPrompts(Batch):
             out = tokens[block]
             term = part[: len(out)]
             np.take(E, self.irrelevant[block], axis=0, out=out, mode="clip")
-            out *= kappa[block]
-            out += np.take(E, self.relevant[block], axis=0, out=term, mode="clip")
-            out += np.multiply(sign[block], E[-1], out=term)
+            with np.errstate(over="ignore", invalid="ignore"):  # tokens that overflow are refused below
+                out *= kappa[block]
+                out += np.take(E, self.relevant[block], axis=0, out=term, mode="clip")
+                out += np.multiply(sign[block], E[-1], out=term)
         return Prompts(tokens, self.labels, self.query_attends)
 
     def __repr__(self) -> str:

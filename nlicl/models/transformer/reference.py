@@ -72,7 +72,7 @@ def checked(params: Params, prompt: Prompt) -> Params:
     if isinstance(params, Params) and isinstance(prompt, Prompt):
         W_Q, W_K, W_V, W_O, a = sizes = [array.shape if type(array) is np.ndarray else () for array in params]
         fits = list(map(len, sizes)) == [2, 2, 2, 2, 1] and W_Q == W_K and W_V[1] == W_Q[1] == prompt.tokens.shape[1]
-        kinds = {array.dtype.kind for array in params} if fits else {""}
+        kinds = {array.dtype.kind if array.flags.c_contiguous else "" for array in params} if fits else {""}
         if fits and W_O[1] == W_V[0] and a[0] == W_O[0] > 0 and min(W_Q) > 0 < W_V[0] and kinds <= {"f", "c"}:
             return params  # as a rule, in a few microseconds
     return _fitting(params, prompt)
@@ -86,7 +86,8 @@ def _fitting(params: Params, prompt: Prompt) -> Params:
     given = {f"params.{name}": array for name, array in params._asdict().items()}
     check_finite(prompt.tokens, "prompt.tokens")
     named = dict(zip(given, shapes.values(), strict=True))
-    return Params(*fitting(given, named, {"d": (d, "prompt.tokens")}, complex_too=True))
+    found = fitting(given, named, {"d": (d, "prompt.tokens")}, complex_too=True)
+    return Params(*map(np.ascontiguousarray, found))  # products of the same numbers in another order round otherwise
 
 
 def relu(u: Any) -> Any:

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core.arrays import as_array
-from ...core.checks import integer
+from ...core.checks import integer, sound
 from ...core.describe import kind_of, short
 from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_count, check_memory
+from ...models import overflow
 from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import Params
 from .semantics import Semantics
@@ -110,6 +111,7 @@ def random_start(width: int, sigma_0: Numbers, sigma_1: Numbers, seeds: Sequence
     return start(o_c, o_d, sigma_0), drawn[0]
 
 
+@sound
 def project(params: Params, semantics: Semantics, k: int) -> State:
     """The coordinates of one concept of the full model.
 
@@ -150,9 +152,15 @@ def project(params: Params, semantics: Semantics, k: int) -> State:
             f"({d_x}, d), ({d_x}, d) and (m, {d_y}): attention of m_a = d_x rows, labels as values."
         )
     x_basis, y_basis = (
-        np.stack([pair[:, k] / np.linalg.norm(pair[:, k]) for pair in pairs], axis=1)
-        for pairs in ((semantics.a, semantics.b), (semantics.c, semantics.d))
+        np.stack([_unit(name, getattr(semantics, name)[:, k]) for name in pair], axis=1) for pair in ("ab", "cd")
     )
     Q, K = (x_basis.T @ W[:, :d_x] @ x_basis for W in (params.W_Q, params.W_K))
     o_c, o_d = (params.W_O @ y_basis).T.copy()
     return State(o_c, o_d, Q, K)
+
+
+def _unit(name: str, direction: np.ndarray) -> np.ndarray:
+    norm = overflow.finite(f"the norm of semantics.{name}", np.linalg.norm(direction))
+    if not norm > 0:
+        raise InvalidValue(f"semantics.{name} has a column of norm 0, which has no direction; expected norms above 0.")
+    return direction / norm

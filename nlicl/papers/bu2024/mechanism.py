@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 
+@sound
 def correct_attention(attention: np.ndarray, prompts: CodedPrompts) -> np.ndarray:
     """attn_+, the attention on the demonstrations that have the query's sign.
 
@@ -115,6 +116,7 @@ class Answers(NamedTuple):
     loss: float
 
 
+@sound
 def answers(out: Forward, prompts: CodedPrompts) -> Answers:
     """What the model makes of prompts: 0-1 loss, correct attention, logistic loss.
 

@@ -11,7 +11,7 @@ import numpy as np
 from ...core.checks import integer, magnitude, real
 from ...core.errors import InvalidValue
 from ...core.memory import check_draw, check_memory
-from ...core.seeds import Bu2024, Seed, generator
+from ...core.seeds import Bu2024, Seed, checked, generator
 from ...models.transformer.prompts import Params
 from ..problem import marked_settings
 from . import dictionaries, sampling, theory
@@ -315,7 +315,7 @@ class Problem:
         Parameters
         ----------
         seed : int or sequence of int
-            Not used: nothing is drawn.
+            Of no effect: nothing is drawn.
 
         Returns
         -------
@@ -327,6 +327,7 @@ class Problem:
         ValueError
             Noise, or other concepts (sigma_xi > 0, p_z > 0); L > 12 unless signs are balanced.
         """
+        checked(seed)
         if self.sigma_xi > 0 or self.presence > 0:
             raise InvalidValue(
                 f"sigma_xi is {self.sigma_xi:g} and p_z {self.presence:g}: there is no end of different prompts. Expected "

@@ -77,6 +77,7 @@ class Forward(NamedTuple):
     h: np.ndarray
 
 
+@np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
 def forward(blocks: Blocks | OneConcept, prompt: Prompt) -> Forward:
     """The model on one prompt, a `bu2024.Prompt`; `blocks` a `Blocks` or a `OneConcept`."""
     d_x = instance("prompt", prompt, Prompt, "prompts[i]").d_x
@@ -95,6 +96,7 @@ def evaluate(blocks: Blocks | OneConcept, prompt: Prompt) -> tuple[Any, np.ndarr
     return logistic(prompt.z * out.F), out.h
 
 
+@np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
 def evaluate_merged(merged: Merged, prompt: AnyPrompt) -> tuple[Any, np.ndarray]:
     """(loss, margins) of one prompt in the merged model, for any `nlicl.Prompt`."""
     W_QK, W_V, W_O, a = _checked_merged(merged, instance("prompt", prompt, AnyPrompt, "prompts[i]").tokens.shape[1])

@@ -9,6 +9,7 @@ from ...core.arrays import check_finite, frozen, real_array
 from ...core.checks import integer, numbers
 from ...core.errors import InvalidValue
 from ...core.memory import check_memory
+from ...models.overflow import finite
 
 __all__ = ["Semantics"]
 
@@ -125,5 +126,6 @@ class Semantics:
 
 
 def _signed(concept: np.ndarray, semantic: np.ndarray) -> np.ndarray:
-    columns = np.stack([concept + semantic, concept - semantic], axis=2)  # (dimension, K1, 2)
-    return columns.reshape(len(concept), -1)
+    with np.errstate(over="ignore"):
+        columns = finite("a word or a label", np.stack([concept + semantic, concept - semantic], axis=2))
+    return columns.reshape(len(concept), -1)  # from (dimension, K1, 2)

@@ -8,6 +8,7 @@ from ...core.checks import instance, integer
 from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import Huang2023Uncounted
+from ...models.overflow import finite
 from ...models.regression.prompts import Params
 from ...models.regression.steps import check_params
 from . import population
@@ -70,8 +71,9 @@ class Observer:
             raise InvalidValue(
                 f"params.Q has shape {Q.shape}; expected ({d}, {d}), as the features of the problem have d = {d}."
             )
-        S = self.V.T @ Q @ self.V
-        measure = _by_products if np.ptp(S, axis=0).max() < _WIDE else _by_scores
+        with np.errstate(over="ignore", invalid="ignore"):
+            S = finite("a weight v_n^T Q v_k", self.V.T @ Q @ self.V)
+            measure = _by_products if np.ptp(S, axis=0).max() < _WIDE else _by_scores
         own, first, rest, squares = measure(S, self.counts)
         A, B_k1, Attn_k, Attn_k1 = np.diag(S).copy(), S[0, 1:].copy(), own.mean(axis=0), first[:, 1:].mean(axis=0)
         loss_k = (rest**2 + squares).mean(axis=0) / 2

@@ -85,11 +85,20 @@ class Source(_Source):
             raise InvalidValue(
                 "counts has negative entries, or a row of zeros; expected how often each feature is there."
             )
+        with np.errstate(over="ignore"):
+            totals = counts.sum(axis=1)
+        if totals.min() < 1e-150 or totals.max() > 1e150:
+            raise InvalidValue(
+                f"counts has rows of the sums {totals.min():g} to {totals.max():g}; expected them from 1e-150 to 1e150. Only "
+                "ratios matter: divide each row by its sum."
+            )
         if weights.shape != (M,):
             raise InvalidValue(f"weights has shape {weights.shape}; expected ({M},), one for each row of counts.")
-        if np.any(weights < 0) or abs(weights.sum() - 1) > 1e-9:
+        with np.errstate(over="ignore"):
+            total = weights.sum()
+        if np.any(weights < 0) or abs(total - 1) > 1e-9:
             raise InvalidValue(
-                f"weights goes from {weights.min():g} to {weights.max():g} with the sum {weights.sum():.12g}; expected "
+                f"weights goes from {weights.min():g} to {weights.max():g} with the sum {total:.12g}; expected "
                 "probabilities of sum 1. Divide them by their sum."
             )
         return super().__new__(cls, frozen(counts), frozen(weights))
@@ -165,6 +174,7 @@ def infinite(p: ArrayLike) -> Source:
 # ---- One query: a column of S
 
 
+@np.errstate(over="ignore")  # a difference that overflows has the exponential 0
 def _scores(s: np.ndarray, k: int, counts: np.ndarray, masked: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Feature scores a (M, K), that of the query token a_0 (M,), and 1 - a_k (M,) as the sum of what is not a_k."""
     if np.ptp(s) < 500:  # no exponential underflows: the largest score need not be that of a present feature

@@ -132,7 +132,9 @@ class Query:
         """
         counts, spread, weights = self._terms
         A, B_o = _weight("A", A), _weight("B_o", B_o)
-        B_1 = _weight("B_1", B_1) if self.p_1 else A
+        if self.p_1 or not (isinstance(B_1, float) and math.isnan(B_1)):
+            B_1 = _weight("B_1", B_1)
+        B_1 = B_1 if self.p_1 else A
         scores = np.array([A, B_1, B_o])
         scores -= scores.max()
         if scores.min() > -500:  # no exponential underflows: the largest score need not be that of a present feature

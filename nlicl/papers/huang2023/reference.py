@@ -72,6 +72,7 @@ class Population(NamedTuple):
 # ---- One prompt, through the full transformer
 
 
+@np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
 def transformer(params: Params, prompt: Prompt) -> Any:
     """The prediction of the full transformer, matrices of size d+1, mask and all [recalled]: forward's yhat.
 
@@ -79,10 +80,11 @@ def transformer(params: Params, prompt: Prompt) -> Any:
     columns; yhat is its last entry.
     """
     forward(params, prompt)  # which checks both
+    Q = np.asarray(params.Q)
     E = prompt.P
     d = len(E) - 1
-    W_KQ, W_V = np.zeros((d + 1, d + 1), params.Q.dtype), np.zeros((d + 1, d + 1))
-    W_KQ[:d, :d], W_V[d, d] = params.Q, 1
+    W_KQ, W_V = np.zeros((d + 1, d + 1), Q.dtype), np.zeros((d + 1, d + 1))
+    W_KQ[:d, :d], W_V[d, d] = Q, 1
     scores = prompt.keys.T @ W_KQ @ E
     attn = np.stack([softmax(column) for column in scores.T], axis=1)
     return (W_V @ prompt.keys @ attn)[-1, -1]
@@ -91,6 +93,7 @@ def transformer(params: Params, prompt: Prompt) -> Any:
 # ---- Averages
 
 
+@np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
 def task_averaged_loss(weights: Weights, counted: Counted) -> Any:
     """||a - e_k||^2 / 2 with a_m = Attn_m, the sum of attn_i over the contexts of feature m [form recalled].
 
@@ -110,6 +113,7 @@ def task_averaged_loss(weights: Weights, counted: Counted) -> Any:
     return (a * a).sum() / 2
 
 
+@np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
 def population_loss(weights: PopulationWeights, population: Population) -> Any:
     """L = E (yhat - y_query)^2 / 2, the sum over all sequences of contexts, all queries and the 2K tasks
     w = +- sqrt(K) v_j, whose mean is 0 and whose covariance on the features is I: exact for every such law."""

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.checks import choice, integer, numbers, real
+from ...core.checks import choice, integer, numbers, real, sound
 from ...core.errors import InvalidValue
 
 __all__ = [
@@ -131,6 +131,7 @@ def check_step_size(eta: float, largest: float) -> float:
 # ---- Bounds of the theorems
 
 
+@sound
 def under_represented_bound(K: int, eps: float, eta: float = 1.0, C: float = 1.0) -> float:
     """C [K^2 log(K)/eta + K log(K eps^(-1/2))/(eps eta)] [recalled].
 
@@ -140,6 +141,7 @@ def under_represented_bound(K: int, eps: float, eta: float = 1.0, C: float = 1.0
     return growth + convergence
 
 
+@sound
 def dominant_bound(eps: float, eta: float = 1.0, C: float = 1.0) -> float:
     """C log(eps^(-1/2))/(eps eta): T_1 of the imbalanced theorem [recalled]; T_dom here."""
     eps = _checked_eps(eps)
@@ -256,6 +258,7 @@ def _grown(u: Numbers, K: int, p_k: float) -> tuple[Any, float]:
 # ---- Leading-order laws of an under-represented query: N infinite, gradient flow, K large
 
 
+@sound
 def dominant_weight_law(tau: Numbers, K: int, p_1: float) -> Numbers:
     """B_{k,1}(tau) = -1/2 log(1 + 2 p_1^2 tau/((1-p_1) K)) while Attn_1 << 1, before phase IV [derived].
 
@@ -315,7 +318,7 @@ def _positive(name: str, value: float) -> float:
 
 
 def _checked_eps(eps: float) -> float:
-    return real("eps", eps, "between 0 and 1", lambda x: 0 < x < 1)
+    return real("eps", eps, "between 0 and 1, at least 1e-100", lambda x: 1e-100 <= x < 1)
 
 
 def check_length(N: float) -> float:
@@ -328,6 +331,8 @@ def check_p(p: ArrayLike) -> np.ndarray:
     p = numbers("p", p, "greater than 0, a probability", lambda p: p > 0, shape="(K,)")
     if len(p) < 2:
         raise InvalidValue(f"p has shape {p.shape}; expected (K,) with K at least 2.")
-    if not abs(p.sum() - 1) <= 1e-9:
-        raise InvalidValue(f"p sums to {p.sum():.12g}; expected 1. Divide it by its sum.")
+    with np.errstate(over="ignore"):
+        total = p.sum()
+    if not abs(total - 1) <= 1e-9:
+        raise InvalidValue(f"p sums to {total:.12g}; expected 1. Divide it by its sum.")
     return p

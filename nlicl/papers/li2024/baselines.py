@@ -31,6 +31,7 @@ __all__ = ["METHODS", "predict", "predictions"]
 
 METHODS = ("Logistic", "SVM Gaussian", "SVM linear", "1-NN", "3-NN")
 _NEIGHBOURS = {"1-NN": 1, "3-NN": 3}
+_LARGE = 1e60  # what features may be: fourth powers of them are formed
 _BLOCK = 2000  # prompts solved at once: some tens of MB
 
 
@@ -166,7 +167,8 @@ def _taken(prompts: CodedPrompts | Prompts, d_X: int, q: ArrayLike | None) -> tu
                 f"q has shape {shape}; expected ({d - d_X},), the label embedding of +1: dense prompts show their "
                 "labels as +q or -q."
             )
-        labels = np.sign(tokens[:, :-1, d_X:] @ q)
+        with np.errstate(over="ignore", invalid="ignore"):  # then they are not what q says
+            labels = np.sign(tokens[:, :-1, d_X:] @ q)
         if not np.allclose(tokens[:, :-1, d_X:], labels[:, :, None] * q, rtol=1e-4, atol=1e-6):
             raise InvalidValue(
                 "q is not what the contexts carry; expected their last d - d_X coordinates to be +q or -q."
@@ -187,8 +189,11 @@ def _check(method: str, contexts: np.ndarray, labels: np.ndarray, query: np.ndar
         raise InvalidValue(f"{method} of l = {l} contexts; expected l >= {_NEIGHBOURS[method]}. Take longer prompts.")
     if not np.all(abs(labels) == 1):
         raise InvalidValue("labels holds other values than -1 and +1; expected one of them for each context.")
-    if not (np.isfinite(contexts).all() and np.isfinite(query).all()):
-        raise InvalidValue("contexts or query holds NaN or infinity; expected finite numbers.")
+    if not all((abs(part) <= _LARGE).all() for part in (contexts, query)):  # nor is NaN
+        raise InvalidValue(
+            f"contexts or query holds NaN, or numbers above {_LARGE:g}, whose products overflow; expected smaller ones. "
+            "Divide the features by their scale."
+        )
     return real("C", C, "greater than 0, from 1e-6 to 1e6", lambda x: 1e-6 <= x <= 1e6)
 
 
@@ -237,7 +242,10 @@ def _logistic(
         A[:, :l, :l] = G + np.eye(l) / D[:, None]
         A[:, l, l] = 0
         rhs[:, :l, 0] = w0 + b0 + C * Y * p / D
-        step = np.linalg.solve(A, rhs)[..., 0]
+        try:
+            step = np.linalg.solve(A, rhs)[..., 0]
+        except np.linalg.LinAlgError:
+            raise _unsettled("Logistic", len(left), limit) from None
         dv, db = step[:, :l] - v0, step[:, l:] - b0
         dw = _apply(G, dv)
 
@@ -302,7 +310,11 @@ def _apply(G: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.einsum("bij,bj->bi", G, v)
 
 
-def _unsettled(method: str, count: int, limit: int) -> ArithmeticError:
-    return ArithmeticError(
+class _Unsettled(InvalidValue, ArithmeticError):
+    """A fit that does not settle."""
+
+
+def _unsettled(method: str, count: int, limit: int) -> _Unsettled:
+    return _Unsettled(
         f"{method} has not settled on {count} prompts after {limit} steps; divide the features by their scale."
     )

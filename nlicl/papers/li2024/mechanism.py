@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 
+@sound
 def same_pattern_attention(attention: np.ndarray, prompts: CodedPrompts) -> np.ndarray:
     """Attention on the contexts that carry the query's relevant pattern.
 

@@ -1,13 +1,15 @@
 """What a training run of Li et al. 2024 records as it goes: errors in and out of domain, attention, projections, neurons."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.checks import instance, integer
+from ...core.checks import instance, integer, real
 from ...core.memory import check_memory
 from ...core.seeds import Li2024Test, for_test
 from ...models.front import forward
+from ...models.overflow import finite
 from ...models.transformer.prompts import Params
 from . import mechanism
 
@@ -56,6 +58,8 @@ class Observer:
         from .problem import Problem  # which has this observer
 
         self.problem = instance("problem", problem, Problem)
+        S_1 = real("S_1", S_1, "at most sqrt(2) in absolute value", lambda x: abs(x) <= math.sqrt(2))
+        alpha = real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
         tokens = integer("n", n, 1) * (problem.length + 1)
         check_memory(
             f"n is {n} with length {problem.length}: up to three tests of {tokens} tokens hold {_TOKEN} bytes for each",
@@ -79,7 +83,7 @@ class Observer:
         for name, codes in self.codes.items():
             out = forward(params, codes)
             margin = codes.labels * out.score
-            measured[f"hinge_{name}"] = np.mean(np.maximum(0, 1 - margin))
+            measured[f"hinge_{name}"] = _mean("a hinge loss", np.maximum(0, 1 - margin))
             measured[f"error_{name}"] = np.mean(margin <= 0)
             measured[f"attention_{name}"] = np.mean(mechanism.same_pattern_attention(out.attention, codes))
             if name == "train":
@@ -94,7 +98,13 @@ class Observer:
         measured = {}
         for name, W, which in (("query", params.W_Q, slice(-1, None)), ("key", params.W_K, slice(-1))):
             found = mechanism.projection(W, tokens[:, which], patterns[:, which])
-            measured[f"{name}_norm"] = found.norm.mean()
+            measured[f"{name}_norm"] = _mean("a norm", found.norm)
             if found.component is not None:
-                measured[f"{name}_component"] = found.component.mean()
+                measured[f"{name}_component"] = _mean("a component", found.component)
         return measured
+
+
+@np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
+def _mean(what: str, values: np.ndarray) -> Any:
+    """The mean; `NotFinite` where the sum overflows."""
+    return finite(f"the mean of {what}", values.mean())

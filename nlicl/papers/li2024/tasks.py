@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ...core.checks import integer
+from ...core.checks import integer, text
 from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_memory
@@ -16,12 +16,13 @@ __all__ = ["Task", "all_tasks", "checked_tasks", "condition_3_2", "cyclic_tasks"
 Task: TypeAlias = tuple[int, int]
 """(a, b), relevant patterns counted from 0."""
 
-_TASK, _COMPLAINT = 128, 200  # bytes: of a pair of integers, of a sentence about a pattern
+_TASK, _COMPLAINT = 160, 200  # bytes: of a pair of integers, of a sentence about a pattern
 
 
 def all_tasks(M1: int) -> tuple[Task, ...]:
     """T: the M1 (M1 - 1) pairs (a, b) with a != b."""
     M1 = integer("M1", M1, 1)
+    check_memory(f"M1 is {M1}: there are M1 (M1 - 1) tasks", _TASK * M1 * (M1 - 1), "Lower it.")
     return tuple((a, b) for a in range(M1) for b in range(M1) if a != b)
 
 
@@ -72,7 +73,7 @@ def condition_3_2(tasks: Iterable[Task], M1: int) -> list[str]:
 
 def checked_tasks(tasks: Iterable[Task], M1: int, name: str) -> tuple[Task, ...]:
     """The tasks as pairs of int; TypeError or ValueError, about `name`, for anything else."""
-    M1 = integer("M1", M1, 1)
+    M1, name = integer("M1", M1, 1), text("name", name)
     try:
         pairs = tuple(tuple(task) for task in tasks)
     except Exception:  # an iterator of the caller's may raise anything

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....core.arrays import as_array, given
-from ....core.checks import choice, integer, numbers
+from ....core.checks import choice, integer, numbers, sound
 from ....core.describe import short
 from ....core.errors import InvalidType, InvalidValue, NotFinite
 from ....core.memory import check_memory
@@ -46,6 +46,7 @@ class Early(NamedTuple):
     X: np.ndarray
 
 
+@sound
 def early_quantities(r: np.ndarray, o_c: np.ndarray, o_d: np.ndarray, beta: Numbers) -> Early:
     """R = sum_i r_i 1[o_c,i > 0] o_d,i, m_+ = #{o_c,i > 0}, X = sqrt(m_+) beta/m [derived].
 
@@ -73,8 +74,7 @@ def early_quantities(r: np.ndarray, o_c: np.ndarray, o_d: np.ndarray, beta: Numb
     together(r=r[..., 0], o_c=o_c[..., 0], o_d=o_d[..., 0], beta=beta)
     active = o_c > 0
     zeta = r * active
-    with np.errstate(over="ignore", invalid="ignore"):
-        return Early(np.vecdot(zeta, o_d), np.sum(active, axis=-1), beta * np.sqrt(np.vecdot(zeta, zeta)))
+    return Early(np.vecdot(zeta, o_d), np.sum(active, axis=-1), beta * np.sqrt(np.vecdot(zeta, zeta)))
 
 
 def early_rate(
@@ -222,7 +222,8 @@ def escape_time(R_0: Numbers, X_0: Numbers, k_0: Numbers) -> Numbers:
     together(R_0=R_0, X_0=X_0, k_0=k_0)
     R_0, X_0, k_0 = np.broadcast_arrays(R_0, X_0, k_0)
     with np.errstate(over="ignore", under="ignore"):  # later than any number is never
-        c = np.sqrt(np.abs(invariant(R_0, X_0)))
+        square = np.abs(invariant(R_0, X_0))
+        c = np.where(square > 1e-290, np.sqrt(square), np.sqrt(np.abs(R_0 - X_0)) * np.sqrt(np.abs(R_0 + X_0)))
         T_b = np.full(c.shape, np.inf)
         circular = np.abs(R_0) < X_0
         T_b[circular] = np.arctan2(c, R_0)[circular] / c[circular]  # pi/2 - arctan(R_0/c)
@@ -310,6 +311,7 @@ def failure_probability(sigma_0: Numbers, sigma_1: Numbers) -> Numbers:
     return 0.5 * np.vectorize(math.erfc, otypes=[float])(sigmas / math.sqrt(2))[()]
 
 
+@sound
 def sufficient_sigma_0(sigma_1: Numbers, concepts: int, delta: float) -> Numbers:
     """sigma_1 sqrt(2 log(2 K1/delta)): at least this, no concept fails with probability 1 - delta, at lambda = 0 [derived]."""
     concepts = integer("concepts", concepts, 1)
