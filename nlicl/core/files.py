@@ -67,7 +67,8 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
         os.chmod(name, 0o666 & ~_umask() if before is None else stat.S_IMODE(before.st_mode))
         os.replace(name, target)
     except BaseException:
-        os.unlink(name)
+        with suppress(FileNotFoundError):  # it has its name already: Ctrl-C came right after
+            os.unlink(name)
         raise
 
 

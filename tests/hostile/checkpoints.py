@@ -72,7 +72,7 @@ class Part:
         return f"a checkpoint of {run}: {kind}; {len(data)} bytes, it had {len(self.short[run])}"
 
     def judge(self, case: int) -> Outcome:
-        run, _, data = self._damaged(case)
+        run, kind, data = self._damaged(case)
         if data == self.short[run]:
             return Outcome(ACCEPTED)
         problem, options = _RUNS[run]
@@ -89,6 +89,8 @@ class Part:
                 ),
             ):
                 outcome = _tried(what, act, true)
+                if outcome.failures and what == "load_run" and "before there was a hash" in kind:
+                    outcome = Outcome(REFUSED)  # it cannot know the shapes; resuming does
                 if outcome.failures:
                     return outcome
                 goods.append(outcome.good)

@@ -178,11 +178,13 @@ class Remote(Function):
         self.has_product, self.has_matrix = files.product is not None, files.matrix is not None
         said = self._first(files.loss.label)
         try:
-            self.names = [str(name) for name in said["names"]]
+            self.names = [_text(name) for name in said["names"]]
             self.arrays = [_array(array) for array in said["arrays"]]
-            self.points = None if said["points"] is None else [[_array(a) for a in point] for point in said["points"]]
+            self.points = None if said["points"] is None else [self._gradients(point) for point in said["points"]]
             self._about = {key: str(said[key])[: LONGEST // 8] for key in ("name", "source", "code")}
-            self._closure = {str(key)[:100]: int(size) for key, size in said["sizes"].items()}
+            self._closure = {_text(key)[:100]: _count(size) for key, size in said["sizes"].items()}
+            if len(self.names) != len(self.arrays) or len(set(self.names)) != len(self.names) or not self.names:
+                raise Broken("spoils its answer: it has other names than arrays")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Broken(f"spoils its answer: {one_line(error)}") from None
         shown = files.gradient or files.loss
@@ -269,10 +271,11 @@ class Remote(Function):
             raise OutOfTime from None
         except Ended as error:
             raise Broken(str(error)) from None
-        if isinstance(said.get("calls"), dict):
-            self.calls = {name: int(said["calls"].get(name, 0)) for name in ("loss", "gradient")}
-            self.altered = {_text(text) for text in said["altered"][:20]}
-            self.own += [_text(name)[:80] for name in said["own"][:5]]
+        counts = said.get("calls")
+        if isinstance(counts, dict):
+            self.calls = {name: _count(counts.get(name)) for name in ("loss", "gradient")}
+            self.altered = {_text(text) for text in _list(said.get("altered"))[:20]}
+            self.own += [_text(name)[:80] for name in _list(said.get("own"))[:5]]
         return self._unwrapped(said)
 
     def _gradients(self, said: Any) -> list[np.ndarray]:
@@ -316,7 +319,7 @@ class Remote(Function):
             return DualValue(
                 _number(value), float(slope), int(ties), int(decisions), float(threshold), float(condition)
             )
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise Broken("spoils its answer: it is no dual number") from None
 
     def complex_step(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], carrier: int | None = None) -> float:
@@ -340,9 +343,19 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+    """A real number that float() takes."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and abs(int(value)) < 2**1000
+    if not whole and not isinstance(value, (float, np.floating)):
         raise Broken("spoils its answer: it has no number where one belongs")
     return value
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**53 else 0
 
 
 def _pair(value: Any) -> tuple[Any, Any]:

@@ -78,29 +78,21 @@ class Source(_Source):
         counts, weights = numbers("counts", counts, shape="(M, K)"), numbers("weights", weights, shape="(M,)")
         M, K = counts.shape
         if M < 1 or K < 2:
-            raise InvalidValue(
-                f"counts has shape {counts.shape}; expected (M, K), M >= 1 count vectors of K >= 2 features."
-            )
+            raise InvalidValue(f"counts has shape {counts.shape}; expected (M, K), M >= 1 count vectors of K >= 2.")
         if np.any(counts < 0) or not np.all(counts.any(axis=1)):
             raise InvalidValue(
                 "counts has negative entries, or a row of zeros; expected how often each feature is there."
             )
         with np.errstate(over="ignore"):
-            totals = counts.sum(axis=1)
+            totals, total = counts.sum(axis=1), weights.sum()
         if totals.min() < 1e-150 or totals.max() > 1e150:
-            raise InvalidValue(
-                f"counts has rows of the sums {totals.min():g} to {totals.max():g}; expected them from 1e-150 to 1e150. Only "
-                "ratios matter: divide each row by its sum."
-            )
+            sums = f"{totals.min():g} to {totals.max():g}"
+            raise InvalidValue(f"counts has rows of the sums {sums}; expected 1e-150 to 1e150. Divide each by its sum.")
         if weights.shape != (M,):
             raise InvalidValue(f"weights has shape {weights.shape}; expected ({M},), one for each row of counts.")
-        with np.errstate(over="ignore"):
-            total = weights.sum()
         if np.any(weights < 0) or abs(total - 1) > 1e-9:
-            raise InvalidValue(
-                f"weights goes from {weights.min():g} to {weights.max():g} with the sum {total:.12g}; expected "
-                "probabilities of sum 1. Divide them by their sum."
-            )
+            given = f"weights goes from {weights.min():g} to {weights.max():g} with the sum {total:.12g}"
+            raise InvalidValue(f"{given}; expected probabilities of sum 1. Divide them by their sum.")
         return super().__new__(cls, frozen(counts), frozen(weights))
 
     @classmethod
@@ -403,8 +395,6 @@ def _checked_source(source: Source) -> Source:
 def _checked_S(S: ArrayLike, source: Source) -> np.ndarray:
     S, K = numbers("S", S, shape="(K, K)"), _checked_source(source).counts.shape[1]
     if S.shape != (K, K):
-        raise InvalidValue(
-            f"S has shape {S.shape}; expected ({K}, {K}), row key and column query, for a source of {K} features."
-        )
+        raise InvalidValue(f"S has shape {S.shape}; expected ({K}, {K}), row key and column query, as source has {K}.")
     check_memory(f"source has counts {source.counts.shape}", _STEP * source.counts.size, "Give fewer of them.")
     return S

@@ -46,7 +46,6 @@ class Early(NamedTuple):
     X: np.ndarray
 
 
-@sound
 def early_quantities(r: np.ndarray, o_c: np.ndarray, o_d: np.ndarray, beta: Numbers) -> Early:
     """R = sum_i r_i 1[o_c,i > 0] o_d,i, m_+ = #{o_c,i > 0}, X = sqrt(m_+) beta/m [derived].
 
@@ -74,7 +73,8 @@ def early_quantities(r: np.ndarray, o_c: np.ndarray, o_d: np.ndarray, beta: Numb
     together(r=r[..., 0], o_c=o_c[..., 0], o_d=o_d[..., 0], beta=beta)
     active = o_c > 0
     zeta = r * active
-    return Early(np.vecdot(zeta, o_d), np.sum(active, axis=-1), beta * np.sqrt(np.vecdot(zeta, zeta)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return Early(np.vecdot(zeta, o_d), np.sum(active, axis=-1), beta * np.sqrt(np.vecdot(zeta, zeta)))
 
 
 def early_rate(
