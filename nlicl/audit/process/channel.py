@@ -8,6 +8,7 @@ text, and the arrays' bytes one after the other. In the text an array is {"array
 import json
 import math
 import os
+import re
 import struct
 from typing import Any
 
@@ -17,7 +18,7 @@ __all__ = ["HEAD", "Garbled", "Link", "pack", "unpack"]
 
 HEAD = struct.Struct("<16sQ")
 _LENGTH = struct.Struct("<Q")
-_TYPES = frozenset("fciub")  # kinds of dtypes
+_DTYPE = re.compile(r"[<>|=]?[fciub]\d{1,2}")  # of numbers; NumPy would take much else
 
 
 class Garbled(Exception):
@@ -102,9 +103,9 @@ def unpack(data: bytes) -> Any:
 
         def made(name: str, shape: list[int]) -> np.ndarray:
             nonlocal place
-            dtype = np.dtype(name)
-            if dtype.kind not in _TYPES or any(type(axis) is not int or axis < 0 for axis in shape):
+            if not _DTYPE.fullmatch(name) or any(type(axis) is not int or axis < 0 for axis in shape):
                 raise Garbled(f"an array of {name} and shape {shape} is none of numbers")
+            dtype = np.dtype(name)
             size = math.prod(shape) * dtype.itemsize
             part, place = data[place : place + size], place + size
             return np.frombuffer(part, dtype).reshape(shape).copy()
@@ -128,6 +129,7 @@ def unpack(data: bytes) -> Any:
         KeyError,
         IndexError,
         AttributeError,
+        OverflowError,
         struct.error,
         RecursionError,
         MemoryError,
