@@ -351,8 +351,10 @@ def _array(value: Any) -> np.ndarray:
 def _number(value: Any) -> Any:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise Broken("spoils its answer: it has no number where one belongs")
-    if isinstance(value, int) and abs(value) >= 1 << 1023:
-        raise Broken("spoils its answer: it has an integer that no float holds")
+    if isinstance(value, int):
+        if abs(value) >= 1 << 1023:
+            raise Broken("spoils its answer: it has an integer that no float holds")
+        return float(value)
     return value
 
 
@@ -365,7 +367,7 @@ def _real(value: Any) -> float:
 
 def _count(value: Any) -> int:
     number = _real(value)
-    if not number >= 0 or number == np.inf:
+    if not 0 <= number < 1 << 53:
         raise Broken("spoils its answer: it has no count where one belongs")
     return int(number)
 

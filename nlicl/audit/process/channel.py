@@ -18,6 +18,7 @@ __all__ = ["HEAD", "Garbled", "Link", "pack", "unpack"]
 
 HEAD = struct.Struct("<16sQ")
 _LENGTH = struct.Struct("<Q")
+LONGEST = 1 << 24  # bytes of a message's text: the values in it take far more
 _DTYPE = re.compile(r"[<>|=]?[fciub]\d{1,2}")  # of numbers; NumPy would take much else
 
 
@@ -98,6 +99,8 @@ def unpack(data: bytes) -> Any:
     """
     try:
         (length,) = _LENGTH.unpack_from(data)
+        if length > LONGEST:
+            raise Garbled(f"its text has {length} bytes; expected at most {LONGEST}")
         tree = json.loads(data[_LENGTH.size : _LENGTH.size + length].decode())
         place = _LENGTH.size + length
 

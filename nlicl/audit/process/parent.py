@@ -24,6 +24,7 @@ __all__ = ["Ended", "Late", "Process", "available"]
 SHOWN = 10_000  # characters of what the reader's code prints that are shown
 PATIENCE = 2.0  # seconds for the guard to end all
 CHUNK = 1 << 20  # bytes that are read at once
+BEYOND = 0.5  # seconds after the deadline for what has come by then
 _NUMBER = re.compile(rb"[0-9]{1,9}")
 
 
@@ -118,6 +119,8 @@ class Process:
                     data = data[os.write(self._asks, data) :]
                 except BlockingIOError:
                     self._look(deadline)
+                    if len(self._incoming) > CHUNK:
+                        raise Ended("answers before it is asked") from None
         except BrokenPipeError:
             raise Ended(self._how(deadline)) from None
         finally:
@@ -150,7 +153,7 @@ class Process:
     def _look(self, deadline: float) -> None:
         """Take in what comes first, or come back when a request can go on; Late if nothing happens by the deadline."""
         ready = self._select.select(max(0.0, deadline - time.monotonic()))
-        if not ready and time.monotonic() >= deadline:
+        if time.monotonic() >= deadline + (BEYOND if ready else 0.0):  # a child that prints on and on is always ready
             raise Late
         descriptors = [key.fd for key, _ in ready]
         if self._output in descriptors:
