@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.errors import InvalidType, InvalidValue
+from ...core.memory import shared_memory
 from ..answer import describe, one_line
 from ..forms import Arguments
 from ..process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, own_calls
@@ -182,11 +183,15 @@ class Remote(Function):
             self.arrays = [_array(array) for array in said["arrays"]]
             self.points = None if said["points"] is None else [self._gradients(point) for point in said["points"]]
             self._about = {key: str(said[key])[: LONGEST // 8] for key in ("name", "source", "code")}
-            self._closure = {_text(key)[:100]: _count(size) for key, size in said["sizes"].items()}
-            if len(self.names) != len(self.arrays) or len(set(self.names)) != len(self.names) or not self.names:
-                raise Broken("spoils its answer: it has other names than arrays")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._closure = {str(key)[:100]: int(size) for key, size in said["sizes"].items()}
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise Broken(f"spoils its answer: {one_line(error)}") from None
+        shapes = [array.shape for array in self.arrays]
+        every = [self.arrays, *(self.points or [])]
+        if not shapes or len(self.names) != len(shapes) or any([a.shape for a in part] != shapes for part in every):
+            raise Broken("spoils its answer: its names, arrays and points do not go together")
+        if not all(array.size and np.isfinite(array).all() for part in every for array in part):
+            raise Broken("spoils its answer: x or a point is empty, or not finite")
         shown = files.gradient or files.loss
         self._about["code"] = shown.source.text_of(shown.name) or self._about["code"]
         self._sizes = sum(array.size for array in self.arrays)
@@ -229,6 +234,8 @@ class Remote(Function):
                 raise InvalidValue(f"{late} within {self.timeout:g} s.") from None
             if "late" not in said:
                 return self._unwrapped(said)
+            if time.monotonic() > self._until:
+                raise InvalidValue(f"{late} within {self.timeout:g} s.")
             late = _text(said["late"]) or f"{label} does not finish"
 
     def _received(self, deadline: float) -> dict[str, Any]:
@@ -245,7 +252,7 @@ class Remote(Function):
     def _most(self) -> int:
         """Bytes of an answer: arrays as large as x, and a Hessian."""
         n = self._sizes
-        return LONGEST + 64 * n + (16 * n * n if self.has_matrix else 0) if n else 1 << 40
+        return LONGEST + 64 * n + (16 * n * n if self.has_matrix else 0) if n else shared_memory() // 4
 
     def _unwrapped(self, said: dict[str, Any]) -> Any:
         if "error" not in said:
@@ -271,9 +278,8 @@ class Remote(Function):
             raise OutOfTime from None
         except Ended as error:
             raise Broken(str(error)) from None
-        counts = said.get("calls")
-        if isinstance(counts, dict):
-            self.calls = {name: _count(counts.get(name)) for name in ("loss", "gradient")}
+        if isinstance(said.get("calls"), dict):
+            self.calls = {name: _count(said["calls"].get(name, 0)) for name in ("loss", "gradient")}
             self.altered = {_text(text) for text in _list(said.get("altered"))[:20]}
             self.own += [_text(name)[:80] for name in _list(said.get("own"))[:5]]
         return self._unwrapped(said)
@@ -290,7 +296,7 @@ class Remote(Function):
         return _number(self._ask("value", list(leaves)))
 
     def real(self, leaves: Sequence[np.ndarray]) -> float:
-        return float(_number(self._ask("real", list(leaves))))
+        return _real(self._ask("real", list(leaves)))
 
     def at(self, leaves: Sequence[np.ndarray]) -> tuple[np.floating[Any], list[np.ndarray]]:
         value, gradient = _pair(self._ask("at", list(leaves)))
@@ -317,17 +323,17 @@ class Remote(Function):
         try:
             value, slope, ties, decisions, threshold, condition = said
             return DualValue(
-                _number(value), float(slope), int(ties), int(decisions), float(threshold), float(condition)
+                _number(value), _real(slope), _count(ties), _count(decisions), _real(threshold), _real(condition)
             )
         except (TypeError, ValueError, OverflowError):
             raise Broken("spoils its answer: it is no dual number") from None
 
     def complex_step(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], carrier: int | None = None) -> float:
-        return float(_number(self._ask("complex_step", list(leaves), list(v), carrier)))
+        return _real(self._ask("complex_step", list(leaves), list(v), carrier))
 
     def pushed(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
         arrays, ties = _pair(self._ask("pushed", list(leaves), list(v)))
-        return self._gradients(arrays), int(_number(ties))
+        return self._gradients(arrays), _count(ties)
 
     def product(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self._gradients(self._ask("product", list(leaves), list(v)))
@@ -343,19 +349,31 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _number(value: Any) -> Any:
-    """A real number that float() takes."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and abs(int(value)) < 2**1000
-    if not whole and not isinstance(value, (float, np.floating)):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise Broken("spoils its answer: it has no number where one belongs")
+    if isinstance(value, int):
+        if abs(value) >= 1 << 1023:
+            raise Broken("spoils its answer: it has an integer that no float holds")
+        return float(value)
     return value
+
+
+def _real(value: Any) -> float:
+    number = _number(value)
+    if isinstance(number, np.complexfloating):
+        raise Broken("spoils its answer: it has a complex number where a real one belongs")
+    return float(number)
+
+
+def _count(value: Any) -> int:
+    number = _real(value)
+    if not 0 <= number < 1 << 53:
+        raise Broken("spoils its answer: it has no count where one belongs")
+    return int(number)
 
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and 0 <= value < 2**53 else 0
 
 
 def _pair(value: Any) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ text, and the arrays' bytes one after the other. In the text an array is {"array
 import json
 import math
 import os
+import re
 import struct
 from typing import Any
 
@@ -17,7 +18,8 @@ __all__ = ["HEAD", "Garbled", "Link", "pack", "unpack"]
 
 HEAD = struct.Struct("<16sQ")
 _LENGTH = struct.Struct("<Q")
-_TYPES = frozenset("fciub")  # kinds of dtypes
+LONGEST = 1 << 24  # bytes of a message's text: the values in it take far more
+_DTYPE = re.compile(r"[<>|=]?[fciub]\d{1,2}")  # of numbers; NumPy would take much else
 
 
 class Garbled(Exception):
@@ -97,14 +99,16 @@ def unpack(data: bytes) -> Any:
     """
     try:
         (length,) = _LENGTH.unpack_from(data)
+        if length > LONGEST:
+            raise Garbled(f"its text has {length} bytes; expected at most {LONGEST}")
         tree = json.loads(data[_LENGTH.size : _LENGTH.size + length].decode())
         place = _LENGTH.size + length
 
         def made(name: str, shape: list[int]) -> np.ndarray:
             nonlocal place
-            dtype = np.dtype(name)
-            if dtype.kind not in _TYPES or any(type(axis) is not int or axis < 0 for axis in shape):
+            if not _DTYPE.fullmatch(name) or any(type(axis) is not int or axis < 0 for axis in shape):
                 raise Garbled(f"an array of {name} and shape {shape} is none of numbers")
+            dtype = np.dtype(name)
             size = math.prod(shape) * dtype.itemsize
             part, place = data[place : place + size], place + size
             return np.frombuffer(part, dtype).reshape(shape).copy()
@@ -128,6 +132,7 @@ def unpack(data: bytes) -> Any:
         KeyError,
         IndexError,
         AttributeError,
+        OverflowError,
         struct.error,
         RecursionError,
         MemoryError,

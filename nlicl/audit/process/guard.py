@@ -50,11 +50,12 @@ def guard(
     asked, answer, output : int
         The child's descriptors.
     lifeline : int
-        At its end of file the parent is gone, or wants the end.
+        When it can be read the parent is gone, or wants the end.
     status : int
         Where to say the child's number, and how it ended.
     """
     try:
+        parent = os.getppid()
         for descriptor in parents:
             os.close(descriptor)
         os.setsid()  # Ctrl-C on the terminal is for the parent
@@ -73,7 +74,7 @@ def guard(
         with suppress(OSError):
             os.setpgid(child, child)
         os.write(status, b"%d\n" % child)
-        said = _wait(child, lifeline)
+        said = _wait(child, lifeline, parent)
         _end(child)
         with suppress(OSError):
             os.write(status, said + b"\n")
@@ -88,7 +89,7 @@ def _control(option: int, value: int) -> None:
             ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _wait(child: int, lifeline: int) -> bytes:
+def _wait(child: int, lifeline: int, parent: int) -> bytes:
     """Until the child ends, or the parent wants its end: how it ended."""
     descriptors = [lifeline]
     with suppress(OSError, AttributeError):  # an older system
@@ -100,7 +101,7 @@ def _wait(child: int, lifeline: int) -> bytes:
         ended, code = os.waitpid(child, os.WNOHANG)
         if ended:
             return b"%d" % code
-        if lifeline in ready:
+        if lifeline in ready or os.getppid() != parent:  # another child of the parent's may hold its end open
             return b"%d" % signal.SIGKILL
         if time.monotonic() - looked > LOOKS:
             looked = time.monotonic()

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 import secrets
 import selectors
 import signal
@@ -13,6 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from ...core.errors import InvalidValue
 from ...core.text import visible
 from .channel import HEAD, Garbled, Link, pack, unpack
 from .guard import TOO_MANY, guard
@@ -22,6 +24,8 @@ __all__ = ["Ended", "Late", "Process", "available"]
 SHOWN = 10_000  # characters of what the reader's code prints that are shown
 PATIENCE = 2.0  # seconds for the guard to end all
 CHUNK = 1 << 20  # bytes that are read at once
+BEYOND = 0.5  # seconds after the deadline for what has come by then
+_NUMBER = re.compile(rb"[0-9]{1,9}")
 
 
 class Late(Exception):
@@ -54,11 +58,17 @@ class Process:
             with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
                 stream.flush()
         token = secrets.token_bytes(16)
-        asked, self._asks = os.pipe()
-        self._answers, answer = os.pipe()
-        self._output, output = os.pipe()
-        lifeline, self._lifeline = os.pipe()
-        self._status, status = os.pipe()
+        pipes: list[tuple[int, int]] = []
+        try:
+            while len(pipes) < 5:
+                pipes.append(os.pipe())
+        except OSError as error:
+            for pipe in pipes:
+                os.close(pipe[0])
+                os.close(pipe[1])
+            raise _cannot_start(error) from None
+        (asked, self._asks), (self._answers, answer), (self._output, output), (lifeline, self._lifeline), ends = pipes
+        self._status, status = ends
         ours = [self._asks, self._answers, self._output, self._lifeline, self._status]
         theirs = [asked, answer, output, lifeline, status]
         try:
@@ -67,9 +77,11 @@ class Process:
                 self._guard = os.fork()
             if self._guard == 0:
                 guard(serve, token, ours, asked, answer, output, lifeline, status)
-        except BaseException:
+        except BaseException as error:
             for descriptor in ours:
                 os.close(descriptor)
+            if isinstance(error, OSError):
+                raise _cannot_start(error) from None
             raise
         finally:
             for descriptor in theirs:
@@ -107,6 +119,8 @@ class Process:
                     data = data[os.write(self._asks, data) :]
                 except BlockingIOError:
                     self._look(deadline)
+                    if len(self._incoming) > CHUNK:
+                        raise Ended("answers before it is asked") from None
         except BrokenPipeError:
             raise Ended(self._how(deadline)) from None
         finally:
@@ -139,7 +153,7 @@ class Process:
     def _look(self, deadline: float) -> None:
         """Take in what comes first, or come back when a request can go on; Late if nothing happens by the deadline."""
         ready = self._select.select(max(0.0, deadline - time.monotonic()))
-        if not ready and time.monotonic() >= deadline:
+        if time.monotonic() >= deadline + (BEYOND if ready else 0.0):  # a child that prints on and on is always ready
             raise Late
         descriptors = [key.fd for key, _ in ready]
         if self._output in descriptors:
@@ -160,10 +174,10 @@ class Process:
     def _take_status(self) -> bool:
         """Take in what the guard says; False when the child has ended."""
         part = os.read(self._status, 4096)
-        self._said += part
+        self._said = (self._said + part)[:4096]
         if not self._child and b"\n" in self._said:
             first, _, self._said = self._said.partition(b"\n")
-            self._child = int(first)
+            self._child = int(first) if _NUMBER.fullmatch(first) else 0
         if not part:
             self._select.unregister(self._status)
         return bool(part) and b"\n" not in self._said
@@ -189,7 +203,9 @@ class Process:
             return "closes the descriptor through which its answers go" if alone else "ends the process that watches it"
         if said == TOO_MANY:
             return "starts too many processes"
-        code = os.waitstatus_to_exitcode(int(said))
+        if not _NUMBER.fullmatch(said):
+            return "writes into the descriptor of the process that watches it"
+        code = _exit_code(int(said))
         return f"ends the process by signal {-code}" if code < 0 else f"ends the process with status {code}"
 
     def _show(self) -> None:
@@ -210,6 +226,8 @@ class Process:
         """End the child and all that it has started."""
         if self._guard == 0:
             return
+        with suppress(BrokenPipeError):  # it is gone already
+            os.write(self._lifeline, b".")  # to close it would not do: a child forked since then may have it open, too
         os.close(self._lifeline)
         guard, self._guard = self._guard, 0
         with suppress(ProcessLookupError):
@@ -230,6 +248,21 @@ class Process:
         self._select.close()
         for descriptor in (self._asks, self._answers, self._output, self._status):
             os.close(descriptor)
+
+
+def _cannot_start(error: OSError) -> InvalidValue:
+    return InvalidValue(
+        f"a process for the reader's code cannot be started: {error.strerror}; expected room for one process more and ten "
+        "open files. Raise the limits (ulimit -u, ulimit -n), or end other processes."
+    )
+
+
+def _exit_code(status: int) -> int:
+    """What the system's status of an ended process means; negative: the signal."""
+    try:
+        return os.waitstatus_to_exitcode(status)
+    except (ValueError, OverflowError):  # somebody else has written it
+        return 255
 
 
 def _widen(descriptor: int) -> None:
