@@ -34,6 +34,14 @@ from .screen import OutputLost, Screen, screens
 __all__ = ["main"]
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
+_STATUSES = """\
+exit status, of every command:
+  0    all is well: every verdict is the expected one, every claim holds
+  1    something disagrees, does not hold or is undetermined; a training run diverged; the doctor found a problem
+  2    the command could not run, or not to its end: one line on standard error says why
+  70   a bug of nlicl: its traceback is printed
+  130  interrupted by Ctrl-C; 143 by SIGTERM
+"""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no room on the disk, or no more allowed
 
 
@@ -182,7 +190,10 @@ def _bug(error: BaseException, arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="nlicl", description="Nonlinear in-context learning: definitions, gradients, and their audit."
+        prog="nlicl",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Nonlinear in-context learning: definitions, gradients, and their audit.",
+        epilog=_STATUSES,
     )
     parser.add_argument("--version", action="version", version=f"nlicl {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

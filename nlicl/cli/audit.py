@@ -28,8 +28,8 @@ any function: in losses.py stand a loss, its gradient and a place,
 
 and nlicl audit losses.py:loss --gradient grad --at x0 audits them.
 
-exit status: 0 every verdict is the expected one; 1 something disagrees or is undetermined; 2 the command could not run as
-it was given.
+exit status: 0 every verdict is the expected one; 1 something disagrees or is undetermined; 2 the command could not run, or
+a formula raises or returns a wrong shape; nlicl --help lists the others.
 """
 
 
