@@ -14,7 +14,6 @@ from ...core.checks import integer, sound
 from ...core.describe import kind_of, short
 from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_count, check_memory
-from ...models import overflow
 from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import Params
 from .semantics import Semantics
@@ -160,7 +159,13 @@ def project(params: Params, semantics: Semantics, k: int) -> State:
 
 
 def _unit(name: str, direction: np.ndarray) -> np.ndarray:
-    norm = overflow.finite(f"the norm of semantics.{name}", np.linalg.norm(direction))
-    if not norm > 0:
-        raise InvalidValue(f"semantics.{name} has a column of norm 0, which has no direction; expected norms above 0.")
+    norm = np.linalg.norm(direction)
+    if not np.isfinite(norm) or norm < 1e-150:  # squares overflow, or vanish
+        largest = np.max(np.abs(direction), initial=0.0)
+        if not largest > 0:
+            raise InvalidValue(
+                f"semantics.{name} has a column of norm 0, which has no direction; expected norms above 0."
+            )
+        direction = direction / largest
+        norm = np.linalg.norm(direction)
     return direction / norm
