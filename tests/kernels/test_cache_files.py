@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -470,3 +471,26 @@ def test_kernels_of_other_packages_are_kept_in_the_same_way(tmp_path):
     last, said = process(where, code, PYTHONPATH=path)
     assert last == "6.0 0" and len(said) == 1 and "damaged" in said[0]
     assert process(where, code, PYTHONPATH=path) == ("6.0 1", [])
+
+
+def test_the_users_own_setting_is_put_back(tmp_path):
+    from numba.core import config
+
+    from nlicl.kernels.compile import cached_in
+
+    before = config.CACHE_DIR
+    with pytest.raises(KeyError), cached_in(tmp_path):
+        assert str(tmp_path) == config.CACHE_DIR
+        raise KeyError
+    assert before == config.CACHE_DIR
+
+
+def test_what_the_system_refuses_is_said(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files, "read", refused)
+    assert files.trouble(tmp_path / "a.nbc", tmp_path) == "Permission denied"
+    assert files._size(tmp_path / "none") == 0
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert list(files._walk(tmp_path)) == [(tmp_path, "closed")]
