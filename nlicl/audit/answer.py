@@ -18,7 +18,7 @@ from .process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, ava
 from .subject import Formula
 from .witnesses import Case
 
-__all__ = ["Answer", "attributes", "describe", "one_line"]
+__all__ = ["Answer", "attributes", "describe", "first_line"]
 
 LONGEST = 1 << 20  # bytes of an answer, beside the array's
 LONGEST_TEXT = 1000  # characters
@@ -229,11 +229,11 @@ def describe(error: BaseException) -> str:
     """An exception in one line, with the last line of the reader's file that led to it, where there is one."""
     place = _place(error)
     where = f" (line {place[1]} of {os.path.basename(place[0])})" if place else ""
-    text = one_line(error)
+    text = first_line(error)
     return f"{type(error).__name__}: {text if len(text) <= 90 else text[:87] + '...'}{where}"
 
 
-def one_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an exception's message that is not blank."""
     try:
         return next((line for line in str(error).splitlines() if line.strip()), "no message")

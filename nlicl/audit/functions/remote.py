@@ -12,7 +12,7 @@ import numpy as np
 
 from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import shared_memory
-from ..answer import describe, one_line
+from ..answer import describe, first_line
 from ..forms import Arguments
 from ..process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, own_calls
 from .function import DualValue, Function, OutOfTime
@@ -145,7 +145,7 @@ def _raised(error: BaseException) -> dict[str, Any]:
     for kind in (InvalidValue, InvalidType, OutOfTime):
         if isinstance(error, kind):
             return {"error": kind.__name__, "text": str(error)}
-    return {"error": type(error).__name__, "text": describe(error), "short": one_line(error)}
+    return {"error": type(error).__name__, "text": describe(error), "short": first_line(error)}
 
 
 class Remote(Function):
@@ -185,7 +185,7 @@ class Remote(Function):
             self._about = {key: str(said[key])[: LONGEST // 8] for key in ("name", "source", "code")}
             self._closure = {str(key)[:100]: int(size) for key, size in said["sizes"].items()}
         except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise Broken(f"spoils its answer: {one_line(error)}") from None
+            raise Broken(f"spoils its answer: {first_line(error)}") from None
         shapes = [array.shape for array in self.arrays]
         every = [self.arrays, *(self.points or [])]
         if not shapes or len(self.names) != len(shapes) or any([a.shape for a in part] != shapes for part in every):

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..answer import one_line
+from ..answer import first_line
 from . import differences
 from .function import Function, OutOfTime
 from .points import like, unit
@@ -210,7 +210,7 @@ def tried(witness: Witness, leaves: Sequence[np.ndarray], v: list[np.ndarray]) -
     except OutOfTime:
         raise
     except (Exception, SystemExit) as error:
-        text = one_line(error)
+        text = first_line(error)
         if "[" in text or len(text) > 100:  # an array's numbers, as torch and JAX show them
             text = f"the loss's functions do not take them ({type(error).__name__})"
         return None, text
