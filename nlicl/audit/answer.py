@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InvalidInput, InvalidValue
+from ..core.text import one_line
 from .forms.returned import array_of, is_one, seen
 from .forms.tree import is_dict, is_sequence, is_sparse, items_of, library, look
 from .process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, available, own_calls
@@ -168,9 +169,9 @@ def _checked(value: Any) -> np.ndarray | str:
 
 
 def _text(text: Any) -> str:
-    """A text of the child's, of reasonable length."""
+    """A text of the child's, as one line of reasonable length."""
     text = str(text)
-    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
+    return one_line(text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "...")
 
 
 def _value(

@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..core.interruption import as_interruption
@@ -50,6 +51,9 @@ class _Helped(SystemExit):
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)  # half an option is a slip, and --clear-cach would delete
+
     def error(self, message: str) -> None:  # type: ignore[override]
         raise CannotRun(f"{message} (see `{self.prog} --help`)")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import shared_memory
+from ...core.text import one_line
 from ..answer import describe, first_line
 from ..forms import Arguments
 from ..process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, own_calls
@@ -183,7 +184,7 @@ class Remote(Function):
             self.arrays = [_array(array) for array in said["arrays"]]
             self.points = None if said["points"] is None else [self._gradients(point) for point in said["points"]]
             self._about = {key: str(said[key])[: LONGEST // 8] for key in ("name", "source", "code")}
-            self._closure = {str(key)[:100]: int(size) for key, size in said["sizes"].items()}
+            self._closure = {str(key)[:100]: _count(size) for key, size in said["sizes"].items()}
         except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise Broken(f"spoils its answer: {first_line(error)}") from None
         shapes = [array.shape for array in self.arrays]
@@ -383,5 +384,6 @@ def _pair(value: Any) -> tuple[Any, Any]:
 
 
 def _text(text: Any) -> str:
+    """A text of the child's, as one line of reasonable length."""
     text = str(text)
-    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
+    return one_line(text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "...")
