@@ -116,7 +116,7 @@ def closed_form(
 
 def sigmoid(x: Any) -> Any:
     """1/(1 + exp(-x)) of a number or an array; 0 where exp(-x) overflows."""
-    if not isinstance(x, (float, np.ndarray)) or (not isinstance(x, float) and x.dtype.kind != "f"):
+    if not isinstance(x, float) and (type(x) is not np.ndarray or x.dtype.kind != "f"):
         x = as_array(x, "x")
         if x.dtype.kind not in "fiu":
             raise InvalidType(f"x {given(x, x)}; expected a number, or an array of them.")
