@@ -489,7 +489,7 @@ def test_parts_of_prompts_on_a_gpu(kind):
         np.testing.assert_allclose(value, want, rtol=1e-13)
         assert_grads_close(to_host(got), grads, bounds(psi, prompts(size, 1)).grads)
     assert isinstance(there[-1], nlicl.Prompt) and (there[1].tokens == given[1].tokens).all()
-    with pytest.raises(ValueError, match="B >= 1"):  # as on the host
+    with pytest.raises(ValueError, match="is an empty batch"):  # as on the host
         there[2:2]
 
 
@@ -804,6 +804,7 @@ def test_a_checkpoint_holds_what_was_reached(error, kept, tmp_path):
     def stop(losses):
         if len(losses) == 3:
             raise error
+        return False
 
     with pytest.raises(error):
         nlicl.train(TINY, steps=6, backend="cuda", measure=None, out=tmp_path, checkpoint=2, until=stop)
