@@ -442,3 +442,22 @@ def test_the_same_report_as_in_this_process(tmp_path):
     exec(compile(LOSS, str(tmp_path / "losses.py"), "exec"), namespace)
     here = nlicl.audit_gradient(namespace["loss"], namespace["wrong"], namespace["x0"]).to_dict()
     assert json.dumps(there) == json.dumps(here)
+
+
+@pytest.mark.parametrize(
+    "more, shown",
+    [
+        ('"""\ndef f(params, prompt):\n    return 0\n"""\n', "def f(params, prompt):\n    return 1\n"),
+        ("r = r'''\\\ndef f(params, prompt):\n    return 0\n'''\n", "def f(params, prompt):\n    return 1\n"),
+        ('# it\'s """\ndef f(params, prompt):\n    return 2\n', "def f(params, prompt):\n    return 2\n"),
+        ("from neighbour import f\n", "from neighbour import f\n"),
+        ("from neighbour import g as f, h\n", "from neighbour import g as f, h\n"),
+        ("from neighbour import f as g\n", "def f(params, prompt):\n    return 1\n"),
+        ("class f:\n    pass\n", "class f:\n    pass\n"),
+        ("x = 'a\x0cb\u2028c'\n", "def f(params, prompt):\n    return 1\n"),
+    ],
+)
+def test_what_is_shown_is_no_text_and_the_last_that_has_the_name(more, shown, tmp_path):
+    path = tmp_path / "formula.py"
+    path.write_text("def f(params, prompt):\n    return 1\n" + more, encoding="utf-8")
+    assert find({}, "", f"{path}:f", "FILE.py:NAME", "a.py:b").source.text_of("f") == shown

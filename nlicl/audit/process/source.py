@@ -26,6 +26,14 @@ from ...core.text import message
 __all__ = ["CannotLoad", "Named", "Source", "find"]
 
 LARGEST = 16 * 2**20  # bytes of a file
+_NO_CODE = re.compile(
+    r"#[^\n]*"
+    r'|"{3}(?:[^"\\]|\\.|"(?!""))*+"{3}'
+    r"|'{3}(?:[^'\\]|\\.|'(?!''))*+'{3}"
+    r'|"(?:[^"\\\n]|\\.)*+"'
+    r"|'(?:[^'\\\n]|\\.)*+'",
+    re.DOTALL,
+)  # comments and texts
 
 
 class CannotLoad(Exception):
@@ -63,10 +71,15 @@ class Source:
         self._module: ModuleType | None = None
 
     def text_of(self, name: str) -> str:
-        """The lines that define a function, or set a name, at the top level; empty if there are none."""
-        lines = self.text.splitlines(keepends=True)
-        begin = re.compile(rf"((async\s+)?def\s+{re.escape(name)}\b|{re.escape(name)}\s*(:[^=]*)?=[^=])")
-        starts = [number for number, line in enumerate(lines) if begin.match(line)]
+        """The lines that define a function, set a name or import it, at the top level; empty if there are none."""
+        lines = self.text.split("\n")
+        lines = [line + "\n" for line in lines[:-1]] + [lines[-1]] * bool(lines[-1])
+        code = _NO_CODE.sub(lambda found: "''" + "\n" * found[0].count("\n"), self.text).split("\n")
+        this = re.escape(name)
+        begin = re.compile(
+            rf"((async\s+)?def\s+{this}\b|class\s+{this}\b|{this}\s*(:[^=]*)?=[^=]|from\s+[\w.]+\s+import\b.*\b{this}\s*(,|\)|$))"
+        )
+        starts = [number for number, line in enumerate(code) if begin.match(line)]
         if not starts:
             return ""
         start = starts[-1]  # the last one counts
