@@ -144,6 +144,28 @@ def test_laws_semantics_and_trajectories_keep_copies():
         assert not array.flags.writeable
 
 
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
+def test_copies_of_what_cannot_be_written_to_cannot_be_written_to(again):
+    problem = bu2024.Problem(dictionary=20, d_x=24, d_y=8)
+    things = {
+        "labels": [
+            problem.sample(3).dense(),
+            li2024.Problem().sample(3).dense(),
+            huang2023.Problem().sample(3).dense(),
+        ],
+        "a": [problem.semantics],
+        "V": [huang2023.Problem().population()],
+    }
+    for name, each in things.items():
+        for thing in each:
+            made = again(thing)
+            assert type(made) is type(thing)
+            for field in dataclasses.fields(thing):
+                np.testing.assert_equal(getattr(made, field.name), getattr(thing, field.name))
+            with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+                getattr(made, name).flags.writeable = True
+
+
 def test_an_observer_cannot_change_the_run():
     def observe(params):
         params.W_Q[:] = 0

@@ -138,6 +138,10 @@ class Prompts(Batch):
         object.__setattr__(self, "labels", frozen(labels))
         object.__setattr__(self, "query_attends", boolean("query_attends", self.query_attends))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What `pickle` and `copy` make it from: checked arrays, as anybody's."""
+        return type(self), (self.tokens, self.labels, self.query_attends)
+
     @property
     def length(self) -> int:
         """N, the number of contexts."""

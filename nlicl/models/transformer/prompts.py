@@ -168,6 +168,10 @@ class Prompts(Batch):
         made._set(tokens, labels, query_attends)
         return made
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What `pickle` and `copy` make it from: checked arrays, as anybody's."""
+        return type(self), (self.tokens, self.labels, self.query_attends)
+
     @property
     def arrays(self) -> Mapping[str, Any]:
         return {"tokens": self.tokens, "labels": self.labels}

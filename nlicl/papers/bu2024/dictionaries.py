@@ -6,6 +6,7 @@ from ...core.checks import choice
 from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import Bu2024, generator, orthonormal
+from ...models.overflow import finite
 from .semantics import Semantics
 from .theory import Norms
 
@@ -71,6 +72,8 @@ def stack(semantics: Semantics, nu: np.ndarray) -> np.ndarray:
     E[:d_x, :relevant] = semantics.words()
     E[d_x:, :relevant] = semantics.labels()
     E[:d_x, relevant:] = nu
+    with np.errstate(over="ignore"):
+        finite("a token", np.abs(E).sum(axis=1))  # which no token exceeds
     return E
 
 

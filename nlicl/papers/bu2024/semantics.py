@@ -1,6 +1,7 @@
 """Concepts as directions: word features a_k +- b_k, label vectors c_k +- d_k, and what to make of them out of distribution."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,6 +53,10 @@ class Semantics:
             raise InvalidValue(
                 f"a has shape {self.a.shape} and c {self.c.shape}; expected a column for each concept, as many in both."
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What `pickle` and `copy` make it from: checked arrays, as anybody's."""
+        return type(self), (self.a, self.b, self.c, self.d)
 
     @property
     def concepts(self) -> int:

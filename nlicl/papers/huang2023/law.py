@@ -50,6 +50,10 @@ class Law(Batch):
                 f"V has shape {self.V.shape}; expected (d, {len(self.p)}), the columns being the features of p."
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What `pickle` and `copy` make it from: checked arrays, as anybody's."""
+        return type(self), (self.V, self.p, self.source)
+
     def __getitem__(self, index: Any) -> Any:
         """There are no single prompts in it: TypeError."""
         raise InvalidType("a Law has no single prompts; expected prompts, as problem.sample(n) draws them.")

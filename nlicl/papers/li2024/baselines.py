@@ -222,6 +222,7 @@ def _kernel(method: str, X: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.n
     return np.exp(-gamma[:, None, None] * square), np.exp(-gamma[:, None] * (norm + own[:, None] - 2 * cross))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # then nothing settles
 def _logistic(
     gram: np.ndarray, cross: np.ndarray, y: np.ndarray, C: float, tolerance: float = 1e-6, limit: int = 200
 ) -> np.ndarray:
