@@ -29,7 +29,7 @@ from ..core.interruption import as_interruption
 from ..core.text import message, one_line
 from . import audit, reproduce, train
 from .common import CannotRun, load_paper
-from .lines import command_line, culprit, line
+from .lines import command_line, culprit, line, short_warnings
 from .screen import OutputLost, Screen, screens
 
 __all__ = ["main"]
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     given = [str(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
-    with screens() as out:
+    with screens() as out, short_warnings():
         try:
             return _run(given, out)
         except _Helped:
@@ -93,6 +93,7 @@ def _run(arguments: Sequence[str], out: Screen) -> int:
         _check(argument)
     options = _parser().parse_args(arguments)
     _check_working_folder()
+    _check_threads()
     for option in ("json", "html"):
         if out.closed_before and getattr(options, option, None) == Path("-"):
             raise CannotRun(f"--{option} - asks for standard output, which is closed; name a file instead")
@@ -121,6 +122,19 @@ def _check_working_folder() -> None:
     except OSError as error:
         reason = f"the working folder cannot be used: {error.strerror or error}"
         raise CannotRun(f"{reason}; change to a folder that is there, for example by cd") from None
+
+
+def _check_threads() -> None:
+    """CannotRun where NUMBA_NUM_THREADS is no number of threads: numba does not even import there."""
+    given = os.environ.get("NUMBA_NUM_THREADS", "1")
+    try:
+        good = int(given) > 0
+    except ValueError:
+        good = False
+    if not good:
+        raise CannotRun(
+            f"NUMBA_NUM_THREADS is {given!r}; expected a number of threads, at least 1. Set one, or unset it"
+        )
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,7 @@
 """`nlicl audit`: hold gradient formulas, or the gradient of any function, against independent witnesses."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ __all__ = ["add"]
 
 DRAWS = 20
 OF_PAPERS = ("formula", "draws", "query_attends", "backend")
+SOURCES = ("paper", "formula", "gradient", "at", "points", "hessian_vector", "hessian")  # options that name code
 OF_FUNCTIONS = ("gradient", "at", "points", "names", "entries", "tolerance", "hessian_vector", "hessian")
 EXAMPLE = """\
 any function: in losses.py stand a loss, its gradient and a place,
@@ -142,6 +144,7 @@ def run(options: argparse.Namespace) -> int:
     check_files({option: path for option, path in files.items() if option not in piped})
     of_function = ".py:" in options.paper or options.paper.endswith(".py")
     _check_kind(options, of_function)
+    _check_apart(options, {option: path for option, path in files.items() if option not in piped})
     if of_function:
         from .function import audited
 
@@ -167,6 +170,23 @@ def _check_kind(options: argparse.Namespace, of_function: bool) -> None:
             f"{option} belongs to the audit of a function, and {options.paper} is a paper; expected a function first: "
             f"nlicl audit FILE.py:LOSS --gradient GRADIENT --at POINT"
         )
+
+
+def _check_apart(options: argparse.Namespace, files: Mapping[str, Path | None]) -> None:
+    """CannotRun if a report would be written over the other one, or over the code that is judged."""
+    from ..core.files import plain_file
+
+    given = {option: path for option, path in files.items() if path is not None}
+    places = {option: os.path.realpath(path) for option, path in given.items() if plain_file(path.absolute())}
+    if len(set(places.values())) < len(places):
+        both = " and ".join(f"{option} {path}" for option, path in given.items())
+        raise CannotRun(f"{both} are one file; name another one for one of them")
+    texts = (getattr(options, name, None) for name in SOURCES)
+    sources = {f"{text.partition('.py')[0]}.py" for text in texts if isinstance(text, str) and ".py" in text}
+    for option, place in places.items():
+        for source in sources:
+            if os.path.exists(place) and os.path.exists(source) and os.path.samefile(place, source):
+                raise CannotRun(f"{option} {given[option]}: is the code that is judged; name another file")
 
 
 def _audited(options: argparse.Namespace) -> "AuditReport":

@@ -4,12 +4,13 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from ..core.text import message, one_line
 
-__all__ = ["command_line", "culprit", "line"]
+__all__ = ["command_line", "culprit", "line", "short_warnings"]
 
 LONGEST = 400  # characters of a line
 WORD = 200  # characters of a word
@@ -41,6 +42,27 @@ def line(reason: str, arguments: Sequence[str]) -> str:
 def command_line(arguments: Sequence[str]) -> str:
     """A command line as one can type it, its very long arguments shortened."""
     return shlex.join(["nlicl", *(one_line(str(part)) if len(part) < 200 else _cut(part, 200) for part in arguments)])
+
+
+@contextmanager
+def short_warnings() -> Iterator[None]:
+    """Warnings that are printed meanwhile are one line each, without a line of source, and without a traceback inside."""
+    before = warnings.formatwarning
+    warnings.formatwarning = _warning  # type: ignore[assignment]  # its last argument is `line`, a function here
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _warning(
+    warning: Warning | str, category: type[Warning], filename: str, lineno: int, source: str | None = None
+) -> str:
+    text, found, inside = str(warning).partition("\nTraceback (most recent call last):\n")
+    if found:  # numba's, of a variable of the environment: the error itself is the last line
+        text = f"{text} {inside.strip().rpartition(chr(10))[2]}"
+    place = re.split(r"[/\\\\]", filename)[-1]
+    return line(f"{place}:{lineno}: {category.__name__}: {text}", ()) + "\n"
 
 
 def _typed(arguments: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..core.describe import name_of, short
-from ..core.errors import InvalidType, InvalidValue
+from ..core.errors import InvalidInput, InvalidType, InvalidValue
 from ..core.registry import MODELS, PAPERS
 from .npz import Damaged, Unreadable, digest, pack_arrays, read_arrays
 from .optimizers import SGD, Adam, AdamW, Blocks, OptimizerState
@@ -141,7 +141,9 @@ def load_run(path: str | os.PathLike[str], params: type | None = None) -> Run:
             f"{path} holds the parameters {', '.join(stored.params)}, of a run of {stored.settings['problem']['type']}; "
             f"expected {wanted}. Give the type that goes with them, nlicl.load_run(path, params=TYPE)."
         )
-    return Run(kind(**stored.params), stored.history, stored.step, stored.settings, stored.optimizer)
+    there = kind(**stored.params)
+    _check_fit(path, there, stored.settings.get("model"))
+    return Run(there, stored.history, stored.step, stored.settings, stored.optimizer)
 
 
 def paper_of(settings: Mapping[str, Any]) -> str | None:
@@ -153,6 +155,19 @@ def paper_of(settings: Mapping[str, Any]) -> str | None:
     return next(
         (paper.name for paper in PAPERS if f"{paper.Problem.__module__}.{paper.Problem.__qualname__}" == kind), None
     )
+
+
+def _check_fit(path: Path, params: Any, model: str | None) -> None:
+    """InvalidValue unless parameters fit together, where their model can say it: a file without a hash may have lost some."""
+    name = model or usual_model(params)
+    found = None if name is None or name not in MODELS.names() else MODELS.load(name)
+    check = getattr(found, "check_params", None)
+    if found is None or check is None or not isinstance(params, found.Params):
+        return
+    try:
+        check(params)
+    except InvalidInput as reason:
+        raise InvalidValue(_damaged(path, str(reason).rstrip("."))) from None
 
 
 def _params_of(settings: Mapping[str, Any], names: set[str]) -> Any:

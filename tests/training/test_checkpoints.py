@@ -428,3 +428,14 @@ def test_a_measurement_of_any_printable_name_is_read(tmp_path):
 def test_a_file_of_format_2_from_before_there_was_a_hash_goes_on(whole, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(rewritten(whole, lambda _, about: about["settings"].pop("model"), False))
     assert resume(tmp_path).step == 12
+
+
+@pytest.mark.parametrize("change", [lambda array: array[:0], lambda array: array[..., None], lambda array: array[:-1]])
+@pytest.mark.parametrize("name", ["W_Q", "W_O", "a"])
+def test_parameters_that_do_not_fit_together_are_damage_without_a_hash_too(whole, tmp_path, name, change):
+    def changed(arrays, about):
+        arrays[f"params/{name}"] = change(arrays[f"params/{name}"])
+
+    (tmp_path / CHECKPOINT).write_bytes(rewritten(whole, changed, False))
+    with pytest.raises(InvalidValue, match="damaged"):
+        load_run(tmp_path)

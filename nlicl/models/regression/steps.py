@@ -169,6 +169,10 @@ class Regression:
             (CodedPrompts, "cpu"): _CountsOnCpu(),
         }
 
+    def check_params(self, params: Params) -> None:
+        """TypeError, ValueError unless Q is square."""
+        check_params(params)
+
     def definition(self, params: Params, prompt: Any, loss: str) -> tuple[Any, np.ndarray]:
         return reference.loss(params, prompt), np.empty(0)
 

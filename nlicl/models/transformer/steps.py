@@ -268,6 +268,10 @@ class Transformer:
             (CodedPrompts, "cuda"): _CodesOnGpu(),
         }
 
+    def check_params(self, params: Params) -> None:
+        """TypeError, ValueError unless these parameters fit together."""
+        check_params(params)
+
     def definition(self, params: Params, prompt: Any, loss: str) -> tuple[Any, np.ndarray]:
         return reference.evaluate(params, prompt, loss)
 
