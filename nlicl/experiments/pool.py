@@ -87,7 +87,13 @@ def workers(
 
     def start(jobs: int) -> ProcessPoolExecutor:
         arguments = (watched, tuple(modules), min(jobs, at_once or jobs))
-        return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=arguments)
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=arguments)
+        with unheard(), suppress(BrokenProcessPool):
+            for _ in range(
+                jobs
+            ):  # all workers start now: one that starts while another one is lost is a race in Python
+                pool.submit(_nothing)
+        return pool
 
     crew = _Crew(jobs, start, tell or _warn)
     try:
@@ -203,6 +209,10 @@ def _begin(watched: Connection, modules: tuple[str, ...], processes: int) -> Non
     for module in modules:
         with suppress(Exception):  # what is missing is named where it is asked for
             importlib.import_module(module)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _end_with(watched: Connection) -> None:
