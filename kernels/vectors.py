@@ -28,7 +28,7 @@ from numba.core import config as numba_config
 from numba.extending import intrinsic, overload
 from numba.np.arrayobj import make_array
 
-__all__ = ["BYTES", "add_product", "add_rows", "row_products", "softmax"]
+__all__ = ["BYTES", "add_product", "add_rows", "gelu", "gelu_backward", "row_products", "softmax"]
 
 Value = Any  # of llvmlite, which says little of its types
 
@@ -46,6 +46,7 @@ def _vector_bytes() -> int:
 
 
 BYTES = _vector_bytes()
+GELU_SCALE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715  # as in layers.gelu
 _DEPTH = 256
 
 
@@ -415,6 +416,56 @@ def softmax(lanes, s):
     each(exponentiate)
     share = lanes.splat(builder.fdiv(ir.Constant(lanes.scalar, 1.0), lanes.sum(lanes.get(total))))
     each(lambda pointer, mask: lanes.store(builder.fmul(lanes.load(pointer, mask), share), pointer, mask))
+
+
+@instructions()
+def gelu(lanes, h, u):
+    """h_j = u_j s_j for s_j = sigmoid(2 y_j): see `kernels.layers.gelu`."""
+
+    def do(j, mask):
+        x = lanes.load(u.at(j), mask)
+        s, _ = _sigmoids(lanes, x)
+        lanes.store(lanes.builder.fmul(x, s), h.at(j), mask)
+
+    _each(lanes, u.shape[0], do)
+
+
+@instructions()
+def gelu_backward(lanes, du, u, dh):
+    """du_j = dh_j (s_j + 2 u_j s_j (1 - s_j) y'_j)."""
+    multiply, constant = lanes.builder.fmul, lanes.constant
+
+    def do(j, mask):
+        x = lanes.load(u.at(j), mask)
+        s, rest = _sigmoids(lanes, x)
+        slope = lanes.multiply_add(multiply(x, x), constant(6 * GELU_SCALE * GELU_CUBE), constant(2 * GELU_SCALE))
+        slope = lanes.multiply_add(multiply(x, slope), multiply(s, rest), s)
+        lanes.store(multiply(lanes.load(dh.at(j), mask), slope), du.at(j), mask)
+
+    _each(lanes, u.shape[0], do)
+
+
+def _each(lanes, n, do):
+    """do(j, mask) for each register of n numbers; the mask is None but for a last one that is not full."""
+    builder = lanes.builder
+    whole = builder.and_(n, index(-lanes.count))
+    with lanes.range(0, whole, lanes.count) as j:
+        do(j, None)
+    with builder.if_then(builder.icmp_signed("<", whole, n)):
+        do(whole, lanes.first(builder.sub(n, whole)))
+
+
+def _sigmoids(lanes, x):
+    """sigmoid(2 y) and sigmoid(-2 y) for y = sqrt(2/pi) (x + 0.044715 x^3), without cancellation."""
+    builder = lanes.builder
+    inner = lanes.multiply_add(builder.fmul(x, x), lanes.constant(GELU_SCALE * GELU_CUBE), lanes.constant(GELU_SCALE))
+    y = builder.fmul(x, inner)
+    positive = builder.fcmp_ordered(">", y, lanes.zero)
+    twice = builder.fmul(y, lanes.constant(2.0))
+    e = _exponential(lanes, builder.select(positive, builder.fsub(lanes.zero, twice), twice))
+    large = builder.fdiv(lanes.constant(1.0), builder.fadd(lanes.constant(1.0), e))
+    small = builder.fmul(e, large)
+    return builder.select(positive, large, small), builder.select(positive, small, large)
 
 
 def _exponential(lanes, x):

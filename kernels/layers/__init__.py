@@ -1,5 +1,5 @@
 """Layers: each a forward pass and its backward pass, beside each other."""
 
-from . import attention, loss, mlp
+from . import attention, causal_attention, embedding, gelu, layernorm, linear, loss, mlp, readout
 
-__all__ = ["attention", "loss", "mlp"]
+__all__ = ["attention", "causal_attention", "embedding", "gelu", "layernorm", "linear", "loss", "mlp", "readout"]
