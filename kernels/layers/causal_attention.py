@@ -81,7 +81,9 @@ def backward(dQ, dKV, dO, A, Q, KV):
             for j in range(T):
                 mean += attn[i, j] * dS[i, j]
             for j in range(T):
-                dS[i, j] = attn[i, j] * (dS[i, j] - mean) * scale  # A = softmax(S)  =>  dS_tj = A_tj (dA_tj - sum_r A_tr dA_tr)
+                dS[i, j] = (
+                    attn[i, j] * (dS[i, j] - mean) * scale
+                )  # A = softmax(S)  =>  dS_tj = A_tj (dA_tj - sum_r A_tr dA_tr)
         dq[:] = 0
         add_product(dq, dS, k)  # S_tj = q_t . k_j / sqrt(D)  =>  dq_t = sum_j dS_tj k_j / sqrt(D)
         dk[:] = 0

@@ -30,7 +30,7 @@ from ..layers import loss as losses
 
 __all__ = ["Parameters", "costs", "forward", "plan", "step"]
 
-_ROWS = 336  # of a block of prompts, about: what it needs stays in a cache, and matrices are read by many rows
+_ROWS = 168  # of a block of prompts, about: what it needs stays in a cache, and matrices are read by many rows
 _CHUNK_ROWS = 512  # at least, of a chunk: its partial sums cost as much as some rows
 _MAX_CHUNKS = 64
 
@@ -308,7 +308,12 @@ def back(d, chunk, g, s, tokens, reads, everywhere, W):
     n, (L, _, C), M = b * T, W.W_o.shape, W.W_fc.shape[1]
     dtype = tokens.dtype
     dX, dXm, dN = np.empty((n, C), dtype), np.empty((n, C), dtype), np.empty((n, C), dtype)
-    dO, dQ, dKV, dU = np.empty((n, C), dtype), np.empty((n, C), dtype), np.empty((n, 2 * C), dtype), np.empty((n, M), dtype)
+    dO, dQ, dKV, dU = (
+        np.empty((n, C), dtype),
+        np.empty((n, C), dtype),
+        np.empty((n, 2 * C), dtype),
+        np.empty((n, M), dtype),
+    )
     q = b * reads.shape[0]
     readout.backward(dN[:q], d.w_out[chunk], d.b_out[chunk], g[:q], s.Y[:q], W.w_out)
     dX[:q] = 0

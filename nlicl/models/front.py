@@ -9,13 +9,14 @@ from typing import Any
 from .. import devices
 from ..core.describe import kind_of, name_of, short
 from ..core.errors import InvalidType, InvalidValue
+from .gpt2.steps import GPT2
 from .model import Batch, Model, enter
 from .regression.steps import REGRESSION
 from .transformer.steps import TRANSFORMER
 
 __all__ = ["BUILT_IN", "check_batch", "check_loss", "forward", "loss_and_grad"]
 
-BUILT_IN = (TRANSFORMER, REGRESSION)
+BUILT_IN = (TRANSFORMER, REGRESSION, GPT2)
 """The library's own models. Others are registered by `nlicl.models.model.register`."""
 
 

@@ -138,7 +138,9 @@ class Prompt:
     causal: bool = True
 
     def __post_init__(self) -> None:
-        batch = Prompts(np.asarray(self.tokens)[None], np.asarray(self.z).reshape(1, -1), self.reads or None, self.causal)
+        batch = Prompts(
+            np.asarray(self.tokens)[None], np.asarray(self.z).reshape(1, -1), self.reads or None, self.causal
+        )
         object.__setattr__(self, "tokens", batch.tokens[0])
         object.__setattr__(self, "z", batch.labels[0])
         object.__setattr__(self, "reads", batch.reads)
@@ -224,7 +226,9 @@ def _checked_reads(reads: Any, T: int) -> tuple[int, ...]:
         return (T - 1,)
     array = as_array(reads, "reads")
     if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise InvalidType(f"reads {given(reads, array)}, of shape {array.shape}; expected integers, which tokens are read.")
+        raise InvalidType(
+            f"reads {given(reads, array)}, of shape {array.shape}; expected integers, which tokens are read."
+        )
     found = tuple(array.tolist())
     if not found or list(found) != sorted(set(found)) or found[0] < 0 or found[-1] >= T:
         raise InvalidValue(

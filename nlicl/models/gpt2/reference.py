@@ -98,7 +98,9 @@ def checked(params: Params, prompt: Prompt) -> Params:
     if W.W_in.shape[1] != d:
         raise InvalidValue(f"params.W_in has shape {W.W_in.shape}; expected (C, d) with d = {d}, as prompt.tokens has.")
     if len(W.wpe) < T:
-        raise InvalidValue(f"prompt.tokens has T = {T} tokens; expected at most {len(W.wpe)}, the positions in params.wpe.")
+        raise InvalidValue(
+            f"prompt.tokens has T = {T} tokens; expected at most {len(W.wpe)}, the positions in params.wpe."
+        )
     return W
 
 
