@@ -143,7 +143,7 @@ class GPT2(DataModel):
         )  # fmt: skip
 
     def _check_length(self, length: int) -> None:
-        tokens = self.tokens(length)
+        tokens = self.n_tokens(length)
         if tokens > self.rows:
             raise InvalidValue(
                 f"length is {length}, and positions {self.rows}: a prompt of {length} contexts has {tokens} tokens; expected "
@@ -163,9 +163,9 @@ class GPT2(DataModel):
     @property
     def rows(self) -> int:
         """The number of position embeddings."""
-        return self.tokens(self.length) if self.positions is None else self.positions
+        return self.n_tokens(self.length) if self.positions is None else self.positions
 
-    def tokens(self, length: int) -> int:
+    def n_tokens(self, length: int) -> int:
         """The number of tokens of a prompt with so many contexts."""
         return length + 1 if self.layout == "stacked" else 2 * length + 1
 
@@ -207,7 +207,7 @@ class GPT2(DataModel):
         if length is None:
             length = self._drawn_length(seed)
         length = integer("length", length, 0)
-        return self.prompts(self.codes(n, max(length, 1), alpha, seed, tasks, sampling), length)
+        return self.prompts_of(self.codes(n, max(length, 1), alpha, seed, tasks, sampling), length)
 
     def _drawn_length(self, seed: Seed) -> int:
         if self.shortest is None:
@@ -223,7 +223,7 @@ class GPT2(DataModel):
         tasks: str | Iterable[Task] | None = None,
         sampling: str = "iid",
     ) -> CodedPrompts:
-        """Draw prompts as codes, which say what pattern each token carries. `prompts` makes tokens of them.
+        """Draw prompts as codes, which say what pattern each token carries. `prompts_of` makes tokens of them.
 
         Parameters
         ----------
@@ -237,7 +237,7 @@ class GPT2(DataModel):
         """
         return self._codes(n, length, alpha, seed, tasks, sampling, query_attends=True)
 
-    def prompts(self, codes: CodedPrompts, n_contexts: int | None = None) -> Prompts:
+    def prompts_of(self, codes: CodedPrompts, n_contexts: int | None = None) -> Prompts:
         """Prompts of this problem's layout from codes.
 
         Parameters

@@ -88,7 +88,7 @@ def attention_mass(attention: np.ndarray, codes: CodedPrompts) -> AttentionMass:
     if len(codes) != B or T not in (l + 1, 2 * l + 1):
         raise InvalidValue(
             f"attention has shape {attention.shape}; expected ({len(codes)}, L, H, T) with T = {l + 1} or {2 * l + 1} tokens. "
-            "Take it from nlicl.forward(params, problem.prompts(codes)).attention."
+            "Take it from nlicl.forward(params, problem.prompts_of(codes)).attention."
         )
     by_token = attention.mean(axis=2)  # (B, L, T)
     contexts = by_token[:, :, :-1].reshape(B, -1, l, (T - 1) // l).sum(axis=3)  # (B, L, l): of x and y together
@@ -170,7 +170,7 @@ class GPT2Observer:
         self.problem = instance("problem", problem, GPT2)
         S_1 = real("S_1", S_1, "at most sqrt(2) in absolute value", lambda x: abs(x) <= math.sqrt(2))
         alpha = real("alpha", alpha, "in (0, 1], a share of contexts", lambda x: 0 < x <= 1)
-        numbers = integer("n", n, 1) * problem.tokens(problem.length) * problem.d
+        numbers = integer("n", n, 1) * problem.n_tokens(problem.length) * problem.d
         check_memory(
             f"n is {n} with length {problem.length}: up to three tests of {numbers} numbers",
             3 * 12 * numbers,
@@ -186,7 +186,7 @@ class GPT2Observer:
         self.codes = {
             name: draw(for_test(seed, Li2024Test.OBSERVED + i)) for i, (name, draw) in enumerate(draws.items())
         }
-        self._prompts = {name: problem.prompts(codes) for name, codes in self.codes.items()}
+        self._prompts = {name: problem.prompts_of(codes) for name, codes in self.codes.items()}
 
     def __call__(self, params: Params) -> dict[str, Any]:
         measured: dict[str, Any] = {}
