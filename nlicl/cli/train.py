@@ -202,9 +202,9 @@ def _resumed(
         raise CannotRun(
             f"--resume {options.resume}: is a run of {there}, not of {name}; say nlicl train {there} --resume {options.resume}"
         )
-    kind = paper.Problem
     described = kept.pop("problem")
-    if described["type"] != f"{kind.__module__}.{kind.__qualname__}":
+    kind = paper.kind(described["type"])
+    if kind is None:
         raise CannotRun(
             f"--resume {options.resume}: is a run of {described['type']}, not of {name}; resume it in Python"
         )

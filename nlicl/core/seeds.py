@@ -72,6 +72,8 @@ class Li2024(IntEnum):
     PROMPTS = 1  # tasks, labels and patterns of prompts
     PARAMETERS = 2  # the initial W_O and a
     ORDER = 3  # the random order in which neurons are pruned
+    GPT2_PARAMETERS = 4  # the initial parameters of GPT-2
+    LENGTHS = 5  # how many contexts the prompts of a training step of GPT-2 have, where that varies
 
 
 @unique

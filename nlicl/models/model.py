@@ -52,6 +52,13 @@ class Batch:
         """The arrays that may lie on a GPU, by name; none where the model has no GPU kernels."""
         return {}
 
+    def cast(self, dtype: np.dtype) -> "Batch":
+        """The same batch for parameters of this dtype, float32 or float64: itself, unless its numbers have to be of it, too.
+
+        Training asks for it, so that a run in float32 takes what a problem draws in float64.
+        """
+        return self
+
     def moved(self, move: Callable[[Any], Any]) -> "Batch":
         """The same batch with every array moved elsewhere by `move`. TypeError where no GPU kernel takes it."""
         raise InvalidType(

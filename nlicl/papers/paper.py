@@ -1,7 +1,7 @@
 """What a paper hands to nlicl: one object, by which it registers itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +32,8 @@ class Paper:
     Params : type
         The NamedTuple of the model's parameters.
     problems : mapping of str to Problem
-        Named settings, the default first: `nlicl train NAME:SETTINGS`.
+        Named settings, the default first: `nlicl train NAME:SETTINGS`. Others than the first may be of another type, of a
+        problem with another model: a dataclass that `nlicl.train` takes, each of whose fields has a default.
     notation : mapping of str to str
         The paper's letters for fields of the problem, for errors about unknown settings: {"l": "length"}.
     figures, theorems : str
@@ -77,10 +78,18 @@ class Paper:
                     "a default for every field."
                 ) from error
             object.__setattr__(self, "problems", {"default": usual})
-        for name, problem in self.problems.items():
+        for i, (name, problem) in enumerate(self.problems.items()):
             check_name("a key of problems", name)
-            if not isinstance(problem, self.Problem):
-                raise InvalidType(f"problems[{name!r}] is {short(problem)}; expected a {name_of(self.Problem)}.")
+            if not isinstance(problem, self.Problem) and (i == 0 or not _is_problem(problem)):
+                others = ", or a dataclass with initialize and sample" if i else ", the first of them"
+                raise InvalidType(
+                    f"problems[{name!r}] is {short(problem)}; expected a {name_of(self.Problem)}{others}."
+                )
+
+    def kind(self, described: str) -> type | None:
+        """The type of problem with this description in checkpoints, "module.Name"; None if the paper has no such."""
+        kinds = (self.Problem, *map(type, self.problems.values()))
+        return next((kind for kind in kinds if f"{kind.__module__}.{kind.__qualname__}" == described), None)
 
     @property
     def formulas(self) -> Mapping[str, Formula]:
@@ -89,6 +98,12 @@ class Paper:
 
     def __repr__(self) -> str:
         return f"Paper({self.name!r}, {self.title!r})"
+
+
+def _is_problem(thing: Any) -> bool:
+    """Whether it is a dataclass that draws prompts and initial parameters; `nlicl.train` looks for the rest."""
+    methods = (getattr(thing, name, None) for name in ("initialize", "sample"))
+    return is_dataclass(thing) and not isinstance(thing, type) and all(map(callable, methods))
 
 
 def register(paper: Paper) -> Paper:

@@ -152,9 +152,7 @@ def paper_of(settings: Mapping[str, Any]) -> str | None:
     if found := re.match(r"nlicl\.papers\.(\w+)\.", kind):
         return found[1]
     PAPERS.load_declared()
-    return next(
-        (paper.name for paper in PAPERS if f"{paper.Problem.__module__}.{paper.Problem.__qualname__}" == kind), None
-    )
+    return next((paper.name for paper in PAPERS if paper.kind(kind) is not None), None)
 
 
 def _check_fit(path: Path, params: Any, model: str | None) -> None:
@@ -173,11 +171,15 @@ def _check_fit(path: Path, params: Any, model: str | None) -> None:
 def _params_of(settings: Mapping[str, Any], names: set[str]) -> Any:
     """The type of a run's parameters, which have these names; None if no register knows it.
 
-    What a file names is looked up in the registers, and nothing but theirs is imported.
+    What a file names is looked up in the registers, and nothing but theirs is imported. A paper's `Params` are those of its
+    `Problem`; for another problem of the paper the model decides.
     """
-    for register, name in ((PAPERS, paper_of(settings)), (MODELS, settings.get("model"))):
-        if name in register.names():
-            return register.load(name).Params
+    name = paper_of(settings)
+    paper = PAPERS.load(name) if name in PAPERS.names() else None
+    if paper is not None and paper.kind(settings["problem"]["type"]) in (paper.Problem, None):
+        return paper.Params
+    if settings.get("model") in MODELS.names():
+        return MODELS.load(settings["model"]).Params
     kinds = (MODELS.load(name).Params for name in MODELS.names())
     return next((kind for kind in kinds if set(kind._fields) == names), None)
 

@@ -76,6 +76,8 @@ class OnCpu:
         prompts = self._draw(t)
         if not self._checked:
             check_batch(prompts)
+        prompts = prompts.cast(plan.dtype)
+        if not self._checked:
             devices.choose("cpu", arrays=prompts.arrays)
         state.loss[t], grads = step_of(plan.model, prompts, "cpu").loss_and_grad(state.params, prompts, plan.loss)
         if not np.isfinite(state.loss[t]):  # of a model of the user's own: ours say which number overflows

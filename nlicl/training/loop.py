@@ -79,7 +79,8 @@ def train(
     trained : sequence of str, optional
         The parameters that train, for example ("W_Q", "W_K"); the others stay as they are.
     optimizer : Optimizer, optional
-        `SGD()` if not given; `Adam()` or `AdamW()` of `nlicl.training`, or one of your own. On a GPU, SGD only.
+        `SGD()`, `Adam()` or `AdamW()` of `nlicl.training`, or one of your own; the problem's, or `SGD()`, if not given. On a
+        GPU, SGD only.
     weight_decay : float, optional
         lambda >= 0, on trained parameters; the problem's, or 0, if not given. The optimizer says what it does with it.
     schedule : callable, optional

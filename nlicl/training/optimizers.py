@@ -15,9 +15,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.arrays import packed
 from ..core.checks import real
 from ..core.describe import name_of, short
 from ..core.errors import InvalidType, InvalidValue
+from ..kernels import adam
 
 __all__ = [
     "SGD",
@@ -127,7 +129,7 @@ class SGD(_Settings):
 
 @dataclass(frozen=True)
 class _Moments(_Settings):
-    """Decaying means of the gradient and of its square, and the direction that Adam takes from them."""
+    """Decaying means of the gradient and of its square, and the step that Adam and AdamW take by them."""
 
     beta_1: float = 0.9
     beta_2: float = 0.999
@@ -146,18 +148,30 @@ class _Moments(_Settings):
         zeros = [{name: np.zeros_like(theta) for name, theta in params.items()} for _ in range(2)]
         return OptimizerState(0, dict(zip(("m", "v"), zeros, strict=True)))
 
-    def _direction(self, gradients: Blocks, state: OptimizerState) -> tuple[Blocks, OptimizerState]:
-        """m^_t / (sqrt(v^_t) + epsilon) for each block, and the moments after this step."""
+    def _updated(
+        self, params: Blocks, grads: Blocks, state: OptimizerState, eta: float, coupled: float, decoupled: float
+    ) -> tuple[Blocks, OptimizerState]:
+        """One step, with weight decay within the gradient or past the moments: `kernels.adam` has its equations."""
         t = state.updates + 1
-        direction, m, v = {}, {}, {}
-        for name, g in gradients.items():
-            m_before, v_before = state.moments["m"][name], state.moments["v"][name]
-            m[name] = self.beta_1 * m_before + (1 - self.beta_1) * g  # m_t = beta_1 m_{t-1} + (1 - beta_1) g_t
-            v[name] = self.beta_2 * v_before + (1 - self.beta_2) * (g * g)  # v_t = beta_2 v_{t-1} + (1 - beta_2) g_t^2
-            m_hat = m[name] / (1 - self.beta_1**t)  # m^_t = m_t / (1 - beta_1^t)
-            v_hat = v[name] / (1 - self.beta_2**t)  # v^_t = v_t / (1 - beta_2^t)
-            direction[name] = m_hat / (np.sqrt(v_hat) + self.epsilon)  # m^_t / (sqrt(v^_t) + epsilon)
-        return direction, OptimizerState(t, {"m": m, "v": v})
+        numbers = [eta, coupled, decoupled]
+        for beta in (self.beta_1, self.beta_2):
+            numbers += [beta, 1 - beta, 1 - beta**t]
+        new: dict[str, NDArray[np.floating]] = {}
+        moments: dict[str, dict[str, NDArray[np.floating]]] = {"m": {}, "v": {}}
+        for name, theta in params.items():
+            if theta.dtype not in (np.float32, np.float64):
+                raise InvalidType(
+                    f"params[{name!r}] has dtype {theta.dtype}; expected float32 or float64, as in a run."
+                )
+            after = [np.empty(theta.shape, theta.dtype) for _ in range(3)]
+            before = (theta, state.moments["m"][name], state.moments["v"][name], grads[name])
+            arrays = [array.reshape(-1) for array in (*after, *map(packed, before))]
+            with np.errstate(
+                all="ignore"
+            ):  # numbers may be 0 or infinity in float32; the descent looks for what is not finite
+                adam.update(*arrays, *map(theta.dtype.type, (*numbers, self.epsilon)))
+            new[name], moments["m"][name], moments["v"][name] = after
+        return new, OptimizerState(t, moments)
 
 
 @dataclass(frozen=True)
@@ -193,12 +207,7 @@ class Adam(_Moments):
         self, params: Blocks, grads: Blocks, state: OptimizerState, eta: float, weight_decay: float
     ) -> tuple[Blocks, OptimizerState]:
         """One step of Algorithm 1."""
-        coupled = {
-            name: grads[name] + weight_decay * theta for name, theta in params.items()
-        }  # g_t <- g_t + lambda theta
-        direction, state = self._direction(coupled, state)
-        # theta <- theta - eta_t m^_t / (sqrt(v^_t) + epsilon)
-        return {name: theta - eta * direction[name] for name, theta in params.items()}, state
+        return self._updated(params, grads, state, eta, coupled=weight_decay, decoupled=0.0)
 
 
 @dataclass(frozen=True)
@@ -234,9 +243,7 @@ class AdamW(_Moments):
         self, params: Blocks, grads: Blocks, state: OptimizerState, eta: float, weight_decay: float
     ) -> tuple[Blocks, OptimizerState]:
         """One step of Algorithm 2."""
-        direction, state = self._direction(grads, state)
-        # theta <- theta - eta_t (m^_t / (sqrt(v^_t) + epsilon) + lambda theta)
-        return {name: theta - eta * (direction[name] + weight_decay * theta) for name, theta in params.items()}, state
+        return self._updated(params, grads, state, eta, coupled=0.0, decoupled=weight_decay)
 
 
 def divided_by_zero(optimizer: Optimizer, blocks: Blocks, state: OptimizerState) -> str | None:

@@ -22,7 +22,7 @@ from ..core.registry import MODELS
 from ..models.front import check_loss
 from ..models.model import Batch, Model, find
 from .arguments import block_names, cast, check_gpu, checked_masks, checked_measure, checked_prompts, starting_point
-from .optimizers import SGD, Adam, AdamW, Optimizer, check_optimizer
+from .optimizers import SGD, Adam, AdamW, Optimizer, check_optimizer, named
 from .problem import Observer, Problem, Schedule, check_problem, describe, extra, is_told, not_stored, numbers_plain
 from .returned import check_state
 from .runs import State
@@ -261,7 +261,7 @@ def make_plan(
     learning_rate = real("learning_rate", problem.learning_rate if learning_rate is None else learning_rate, *_POSITIVE)
     weight_decay = extra(problem, "weight_decay") if weight_decay is None else weight_decay
     weight_decay = real("weight_decay", weight_decay, *_NOT_NEGATIVE)
-    optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
+    optimizer = check_optimizer(_usual_optimizer(problem) if optimizer is None else optimizer)
     if whole and isinstance(optimizer, SGD) and (check_descent := extra(problem, "check_descent")) is not None:
         check_descent(learning_rate)
     if schedule is not None and not callable(schedule):
@@ -294,6 +294,12 @@ def make_plan(
         measure=measure,
         checkpoint=checkpoint,
     )
+
+
+def _usual_optimizer(problem: Problem) -> Any:
+    """What the problem names as its optimizer."""
+    usual = extra(problem, "optimizer")
+    return named(usual, {}) if isinstance(usual, str) else usual
 
 
 def _check_memory(start: Any, optimizer: Optimizer) -> None:

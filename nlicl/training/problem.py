@@ -87,6 +87,9 @@ class Extras:
         `population(seed=seed)` is a batch that stands for all prompts at once: its mean loss is the expected loss.
     check_descent : callable or None
         `check_descent(learning_rate)` raises ValueError where gradient descent on the population diverges at that step size.
+    optimizer : Optimizer or str
+        What trains it where no optimizer is named: an object of `nlicl.training`, or its name, "sgd", "adam" or "adamw", for
+        its usual settings.
     weight_decay : float
         lambda, on what trains.
     schedule : Schedule or None
@@ -105,6 +108,7 @@ class Extras:
     prompts: str = "fresh"
     population: Callable[..., Batch] | None = None
     check_descent: Callable[[float], None] | None = None
+    optimizer: Any = "sgd"
     weight_decay: float = 0.0
     schedule: Schedule | None = None
     mask: Mapping[str, NDArray[np.bool_]] = {}

@@ -200,6 +200,12 @@ class Prompts(Batch):
         """What `pickle` and `copy` make it from: checked arrays, as anybody's."""
         return type(self), (self.tokens, self.labels, self.reads, self.causal)
 
+    def cast(self, dtype: np.dtype) -> "Prompts":
+        """The same prompts with tokens and labels in this dtype."""
+        if self.tokens.dtype == dtype:
+            return self
+        return type(self)(self.tokens.astype(dtype), self.labels, self.reads, self.causal)
+
     @property
     def length(self) -> int:
         """T - 1, the number of tokens before the last one."""

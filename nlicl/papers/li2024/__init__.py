@@ -20,18 +20,22 @@ runs. Only [paper] is the paper's own statement.
 
 from ...models.transformer.prompts import Params
 from ..paper import Paper, register
+from .gpt2 import GPT2
+from .gpt2_observer import GPT2Observer
 from .gradients import TITLE, formulas, subject
 from .observer import Observer
 from .problem import Problem, sibling
 from .tasks import condition_3_2, cyclic_tasks
 from .theory import batch_size, context_length, no_match_probability, number_of_neurons, number_of_steps
 
-problems = {"calibrated": Problem(), "sibling": sibling}
-"""Named settings, the default first."""
+problems = {"calibrated": Problem(), "sibling": sibling, "gpt2": GPT2()}
+"""Named settings, the default first; "gpt2" is another model on the same prompts."""
 
 __all__ = [
+    "GPT2",
     "PAPER",
     "TITLE",
+    "GPT2Observer",
     "Observer",
     "Params",
     "Problem",

@@ -26,10 +26,12 @@ from ...models.transformer.prompts import CodedPrompts, Params
 
 __all__ = [
     "Neurons",
+    "Parts",
     "Projection",
     "drift",
     "lucky_neurons",
     "neurons",
+    "parts",
     "pattern_block",
     "projection",
     "same_pattern_attention",
@@ -174,16 +176,53 @@ def neurons(params: Params, mu_bar: np.ndarray, q: np.ndarray) -> Neurons:
         Lengths that do not add up to d, a direction that is zero.
     """
     params = real_params(params)
-    mu_bar, q = fitting({"mu_bar": mu_bar, "q": q}, {"mu_bar": "(d_X,)", "q": "(d_Y,)"})
     rows = params.W_O @ params.W_V
+    return Neurons(_norm(params.W_O), *parts(rows, mu_bar, q))
+
+
+class Parts(NamedTuple):
+    """Rows in the space of tokens, taken apart into what they make of x and of y.
+
+    Attributes
+    ----------
+    feature, label : ndarray (n,)
+        Norms of the first d_X and of the last d_Y coordinates.
+    feature_angle, label_angle : ndarray (n,)
+        Their angles to mu-bar and to q, in radians from 0 to pi; 0 for a part that vanishes.
+    """
+
+    feature: np.ndarray
+    label: np.ndarray
+    feature_angle: np.ndarray
+    label_angle: np.ndarray
+
+
+@sound
+def parts(rows: np.ndarray, mu_bar: np.ndarray, q: np.ndarray) -> Parts:
+    """Magnitudes and directions of rows in the space of tokens.
+
+    Parameters
+    ----------
+    rows : ndarray (n, d)
+    mu_bar : ndarray (d_X,)
+        The average relevant pattern.
+    q : ndarray (d_Y,)
+        The label embedding.
+
+    Raises
+    ------
+    ValueError
+        Lengths that do not add up to d, a direction that is zero.
+    """
+    (rows,) = fitting({"rows": rows}, {"rows": "(n, d)"})
+    mu_bar, q = fitting({"mu_bar": mu_bar, "q": q}, {"mu_bar": "(d_X,)", "q": "(d_Y,)"})
     if len(mu_bar) + len(q) != rows.shape[1]:
         raise InvalidValue(
-            f"mu_bar has shape {mu_bar.shape} and q {q.shape}; expected d_X + d_Y = d = {rows.shape[1]}, the columns of "
-            f"params.W_V of shape {params.W_V.shape}."
+            f"mu_bar has shape {mu_bar.shape} and q {q.shape}; expected d_X + d_Y = d = {rows.shape[1]}, the width of a token."
         )
     X, Y = rows[:, : len(mu_bar)], rows[:, len(mu_bar) :]
     to_mu_bar, to_q = _angles(X, _unit(mu_bar, "mu_bar")), _angles(Y, _unit(q, "q"))
-    return Neurons(_norm(params.W_O), _norm(X), _norm(Y), to_mu_bar, to_q)
+    return Parts(_norm(X), _norm(Y), to_mu_bar, to_q)
 
 
 def _angles(rows: np.ndarray, unit: np.ndarray) -> np.ndarray:
