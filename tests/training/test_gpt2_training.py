@@ -92,7 +92,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, changes):
 KILLED = """
 import sys, nlicl
 from nlicl.papers.li2024 import GPT2
-problem = GPT2(M1=4, M2=3, d_X=8, d_Y=3, length=5, layers=2, heads=2, width=6, hidden=7, batch=6, learning_rate=0.001)
+problem = GPT2(
+    M1=4, M2=3, d_X=8, d_Y=3, length=5, layers=2, heads=2, width=6, hidden=7, batch=6, steps=12, learning_rate=0.001
+)
 nlicl.train(problem, steps=100_000, measure=40, checkpoint=10, out=sys.argv[1])
 """
 
