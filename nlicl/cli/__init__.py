@@ -274,7 +274,11 @@ def _about(name: str) -> None:
         if entries:
             lines += ["", f"  {what}, by nlicl {verb} {name}:NAME, all by nlicl {verb} {name}"]
             lines += [f"    {entry.name:12} {entry.title}" for entry in entries.values()]
-    lines += ["", f"  Settings, by nlicl train {name}:NAME: {', '.join(paper.problems)}"]
+    settings = (
+        which if type(problem) is paper.Problem else f"{which} (a {type(problem).__name__})"
+        for which, problem in paper.problems.items()
+    )
+    lines += ["", f"  Settings, by nlicl train {name}:NAME: {', '.join(settings)}"]
     print("\n".join(map(one_line, lines)))
 
 

@@ -24,21 +24,21 @@ def add(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a paper's model; measure as it goes; keep checkpoints",
-        description="Trains as the paper does, by SGD on fresh prompts or by gradient descent on the population loss, and "
-        "prints the measurements as a table. With --out DIR: checkpoint.npz (parameters, history, settings; read it by "
+        description="Trains as the paper does, by SGD or Adam on fresh prompts or by gradient descent on the population loss, "
+        "and prints the measurements as a table. With --out DIR: checkpoint.npz (parameters, history, settings; read it by "
         "nlicl.load_run) and history.csv. --resume DIR goes on where a run stopped, whatever stopped it, to the same result "
         "as without the stop.",
     )
     train.add_argument(
         "paper",
         metavar="PAPER[:SETTINGS]",
-        help="for example li2024, or huang2023:balanced; nlicl papers lists papers and the names of their settings",
+        help="for example li2024, li2024:gpt2 or huang2023:balanced; nlicl papers lists papers and their settings",
     )
     train.add_argument(
         "--set",
         action="append",
         metavar="KEY=VALUE",
-        help="a field of the paper's Problem (length, learning_rate, ...; a wrong name lists all), or one of "
+        help="a field of the problem (length, learning_rate, ...; a wrong name lists all), or one of "
         + ", ".join(OPTIONS),
     )
     train.add_argument("--steps", type=int, metavar="N", help="updates in all; the problem's if not given")

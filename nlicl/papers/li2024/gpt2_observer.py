@@ -6,8 +6,8 @@
 | magnitude and angle of neurons by layer, Figure 7      | `neurons`             |
 
 In the one-layer model a neuron is a row of W_O W_V: what the MLP's first layer makes of a token that it gets by attention.
-Here that way leads through two LayerNorms and the heads of a block. They are linear but for one factor a token, 1/sqrt(variance),
-which scales a row and does not turn it. So for block l, with P = 1 - (1/C) 1 1^T, which takes the mean off,
+Here that way leads through two LayerNorms and the heads of a block. They are linear but for a factor, 1/sqrt(variance), which
+scales a row and does not turn it. So for block l, with P = 1 - (1/C) 1 1^T, which takes the mean off,
 
     "value"    W_fc diag(gamma_2) P W_o W_v diag(gamma_1) P W_in       from a token, by attention
     "direct"   W_fc diag(gamma_2) P W_in                               from the query itself, by the residual stream
