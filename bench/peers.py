@@ -1,9 +1,9 @@
 """What implementations of one training step have in common, whatever the model: loss and gradients, as NumPy arrays.
 
 An implementation is prepared once, `prepare(data, threads) -> step` (moving data, compiling: not timed); `step() -> (loss,
-*gradients)` is timed. `transformer`, `linear` and `gpt2` have the models' formulas in two forms: `plain` as one writes a formula, with
-a product for every token; `probe` with the algebra of nlicl's kernels, without. Codes are what no framework is told of: its
-users have tokens.
+*gradients)` is timed. `transformer`, `linear` and `gpt2` have the models' formulas in two forms: `plain` as one writes a
+formula, with a product for every token; `probe` with the algebra of nlicl's kernels, without. Codes are what no framework is
+told of: its users have tokens.
 """
 
 import importlib.util
