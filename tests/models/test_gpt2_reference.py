@@ -360,7 +360,7 @@ def test_tokens_of_another_width_are_refused():
         ),
         ({"W_qkv": np.ones((2, 2, 3, 2, 6))}, ("params.W_qkv", "(2, 2, 3, 2, 6)")),
         ({"W_o": np.ones((2, 6, 5))}, ("params.W_o", "(2, 6, 5)")),
-        ({"gamma_1": np.ones((3, 6))}, ("(3, 6)",)),
+        ({"gamma_1": np.ones((3, 6))}, ("L = 3, as params.gamma_1 has",)),
         ({"b_out": np.ones(2)}, ("params.b_out", "(2,)")),
         ({"wpe": np.ones((0, 6))}, ("params.wpe",)),
         ({"w_out": np.full(6, np.nan)}, ("params.w_out",)),
@@ -418,5 +418,5 @@ def test_unknown_losses_are_refused():
 
 def test_what_overflows_is_said():
     p, x = gpt2_problem(Gpt2Sizes())
-    refused(lambda: reference.forward(p._replace(w_out=p.w_out * 1e308), x[0]), ValueError, "F")
+    refused(lambda: reference.forward(p._replace(gamma_f=p.gamma_f * 1e200, w_out=p.w_out * 1e200), x[0]), ValueError, "F")
     refused(lambda: reference.forward(p._replace(W_qkv=p.W_qkv * 1e200), x[0]), ValueError, "score")
