@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import peers
 
-from nlicl.kernels.costs import Costs
+from nlicl.kernels.steps import gpt2 as steps
 from nlicl.models.gpt2 import reference
 from nlicl.models.gpt2.prompts import Params, Prompts
 from nlicl.papers.li2024 import Problem
@@ -194,25 +194,8 @@ class Case:
 
     def costs(self, dtype, given):
         """What a step has to do, as far as is known, whoever does it: in probe form, nothing for what the mask hides."""
-        T, d, C, M = self.l + 1, self.d, self.C, self.M
-        pairs = T * (T + 1) // 2  # of a query and a key, in each block but the last, which has T
-        token = 4 * C * C + 2 * M * C  # W_qkv, W_o, W_fc, W_pr; backward takes twice as long
-        blocks = (self.L - 1) * (T * token + pairs * 2 * C)
-        last = T * 2 * C * C + 2 * C * C + 2 * M * C + T * 2 * C
-        read_in = T * d * C  # twice, since nobody needs the tokens' gradients
-        wide = (self.L - 1) * T + 1  # rows of MLPs
-        return Costs(
-            bytes=np.dtype(dtype).itemsize * (self.B * (T * d + 1) + 2 * self.parameters),
-            multiply_adds=self.B * (3 * (blocks + last + C) + 2 * read_in),
-            exponentials=self.B * (self.H * ((self.L - 1) * pairs + T) + wide * M),
-            look_ups=0,
-        )
-
-    @property
-    def parameters(self):
-        """How many numbers are trained."""
-        T, d, C, M = self.l + 1, self.d, self.C, self.M
-        return C * d + C + T * C + self.L * (4 * C * C + 2 * M * C + 9 * C + M) + 3 * C + 1
+        itemsize = np.dtype(dtype).itemsize
+        return steps.costs(self.B, self.l + 1, 1, self.d, self.C, self.L, self.H, self.M, itemsize)
 
     def make(self, dtype, seed=0):
         """Parameters and prompts, `peers.Data`; float32 data are the float64 data rounded."""
