@@ -1,4 +1,5 @@
-"""The problems that are timed. A case carries all in which models differ: `Case` of `transformer`, `linear` and `concepts` has
+"""The problems that are timed. A case carries all in which models differ: `Case` of `transformer`, `linear`, `concepts` and
+`gpt2` has
 
 name, B, sizes                  which
 make(dtype)                     its data, from a seed: `peers.Data`
@@ -10,13 +11,14 @@ costs(dtype, given)             what a step has to do
 """
 
 import concepts
+import gpt2
 import linear
 import transformer
 
-CASES = transformer.CASES + linear.CASES + concepts.CASES
-QUICK = (transformer.CASES[0], linear.CASES[0], concepts.CASES[0])  # the smallest of each
+CASES = transformer.CASES + linear.CASES + concepts.CASES + gpt2.CASES
+QUICK = (transformer.CASES[0], linear.CASES[0], concepts.CASES[0], gpt2.CASES[0])  # the smallest of each
 DTYPES = ("float64", "float32")
-TINY = {type(case): case for case in (transformer.TINY, linear.TINY, concepts.TINY)}
+TINY = {type(case): case for case in (transformer.TINY, linear.TINY, concepts.TINY, gpt2.TINY)}
 
 
 def named(name):

@@ -1,9 +1,9 @@
 """What implementations of one training step have in common, whatever the model: loss and gradients, as NumPy arrays.
 
 An implementation is prepared once, `prepare(data, threads) -> step` (moving data, compiling: not timed); `step() -> (loss,
-*gradients)` is timed. `transformer` and `linear` have the models' formulas in two forms: `plain` as one writes a formula, with
-a product for every token; `probe` with the algebra of nlicl's kernels, without. Codes are what no framework is told of: its
-users have tokens.
+*gradients)` is timed. `transformer`, `linear` and `gpt2` have the models' formulas in two forms: `plain` as one writes a
+formula, with a product for every token; `probe` with the algebra of nlicl's kernels, without. Codes are what no framework is
+told of: its users have tokens.
 """
 
 import importlib.util
@@ -28,6 +28,10 @@ class Functions(NamedTuple):
     softmax: Callable
     relu: Callable
     softplus: Callable  # log(1 + exp(x))
+    linear: Callable | None = None  # (x, W, b) -> W x + b
+    layernorm: Callable | None = None  # (x, gamma, beta)
+    gelu: Callable | None = None  # GPT-2's, with tanh
+    attention: Callable | None = None  # (q, k, v, causal), each (B, H, T, D): of scaled dot products
 
 
 class Implementation(NamedTuple):
@@ -84,8 +88,17 @@ NUMPY = Functions(softmax=None, relu=lambda x: np.maximum(x, 0), softplus=lambda
 
 def torch_functions():
     import torch
+    from torch.nn import functional
 
-    return Functions(softmax=lambda s: torch.softmax(s, -1), relu=torch.relu, softplus=torch.nn.functional.softplus)
+    return Functions(
+        softmax=lambda s: torch.softmax(s, -1),
+        relu=torch.relu,
+        softplus=functional.softplus,
+        linear=functional.linear,
+        layernorm=lambda x, gamma, beta: functional.layer_norm(x, gamma.shape, gamma, beta),
+        gelu=lambda u: functional.gelu(u, approximate="tanh"),
+        attention=lambda q, k, v, causal: functional.scaled_dot_product_attention(q, k, v, is_causal=causal),
+    )
 
 
 def torch_tensor(array):
@@ -133,7 +146,25 @@ def jax_functions():
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    return Functions(softmax=lambda s: jax.nn.softmax(s, axis=-1), relu=jax.nn.relu, softplus=jax.nn.softplus)
+    np = jax.numpy
+
+    def layernorm(x, gamma, beta):
+        centred = x - x.mean(-1, keepdims=True)
+        return gamma * centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) + beta
+
+    def attention(q, k, v, causal):
+        s = q @ k.swapaxes(2, 3) / q.shape[-1] ** 0.5
+        return jax.nn.softmax(np.where(np.tri(*s.shape[2:], dtype=bool), s, -np.inf) if causal else s, axis=-1) @ v
+
+    return Functions(
+        softmax=lambda s: jax.nn.softmax(s, axis=-1),
+        relu=jax.nn.relu,
+        softplus=jax.nn.softplus,
+        linear=lambda x, W, b: x @ W.T + b,
+        layernorm=layernorm,
+        gelu=lambda u: jax.nn.gelu(u, approximate=True),
+        attention=attention,
+    )
 
 
 def jax_step(loss_formula):

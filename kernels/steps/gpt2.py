@@ -119,7 +119,7 @@ def plan(tokens_shape: tuple[int, int, int]) -> tuple[int, int]:
 def costs(B: int, T: int, R: int, d: int, C: int, L: int, H: int, M: int, itemsize: int) -> Costs:
     """The `Costs` of `step`, with causal attention."""
     layer = 4 * C * C + 2 * C * M
-    parameters = C * d + 2 * C + T * C + L * (layer + 9 * C + M) + 3 * C + 1
+    parameters = C * d + C + T * C + L * (layer + 9 * C + M) + 3 * C + 1
     pairs = T * (T + 1) // 2
     whole, last = T * layer + 2 * C * pairs, T * 2 * C * C + R * (2 * C * C + 2 * C * M + 2 * C * T)
     return Costs(

@@ -119,7 +119,7 @@ def test_models_are_held_against_their_definitions(bench):
     bench("timing").check_truths()
 
 
-@pytest.mark.parametrize("model", ["transformer", "linear"])
+@pytest.mark.parametrize("model", ["transformer", "linear", "gpt2"])
 def test_a_wrong_numpy_step_is_found_out(bench, monkeypatch, model):
     module, timing = bench(model), bench("timing")
     right = module.numpy_step
@@ -170,7 +170,7 @@ for case in cases.TINY.values():
         print(row["implementation"], row["seconds"] is not None, row["note"])
 """
     lines = python(code, JAX_PLATFORMS="cpu").splitlines()
-    assert len(lines) == 6 and all(line.split()[1:] == ["True"] for line in lines), lines
+    assert len(lines) == 8 and all(line.split()[1:] == ["True"] for line in lines), lines
 
 
 def vars_of(costs):

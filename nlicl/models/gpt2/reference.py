@@ -71,12 +71,13 @@ def forward(params: Params, prompt: Prompt) -> Forward:
     W = checked(params, prompt)
     p, T = prompt.tokens, len(prompt.tokens)
     L, _, H, D, C = W.W_qkv.shape
+    root = np.sqrt(W.W_in.dtype.type(D))
     x = p @ W.W_in.T + W.b_in + W.wpe[:T]
     stream, attention, preactivation = [x], [], []
     for l in range(L):
         n = layernorm(x, W.gamma_1[l], W.beta_1[l])
         q, k, v = np.einsum("shdc,tc->shtd", W.W_qkv[l], n) + W.b_qkv[l][:, :, None]  # (H, T, D) each
-        S = finite("a score", q @ k.transpose(0, 2, 1) / np.sqrt(D))  # S_tj = q_t . k_j / sqrt(D)
+        S = finite("a score", q @ k.transpose(0, 2, 1) / root)  # S_tj = q_t . k_j / sqrt(D)
         A = softmax(S, prompt.causal)
         o = (A @ v).transpose(1, 0, 2).reshape(T, C)  # o_t = sum_j A_tj v_j, heads side by side
         x = x + o @ W.W_o[l].T + W.b_o[l]
@@ -121,7 +122,7 @@ def softmax(S: np.ndarray, causal: bool) -> np.ndarray:
 
 def gelu(u: np.ndarray) -> np.ndarray:
     """u/2 (1 + tanh(sqrt(2/pi) (u + 0.044715 u^3))), GPT-2's approximation of u times the normal distribution function."""
-    return u / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (u + 0.044715 * u**3)))
+    return u / 2 * (1 + np.tanh(np.sqrt(u.dtype.type(2 / np.pi)) * (u + 0.044715 * u**3)))
 
 
 @np.errstate(over="ignore", invalid="ignore")
