@@ -2,8 +2,8 @@
 
     S_tj = q_t . k_j / sqrt(D),      A_tj = softmax_j(S_tj),  j <= t if causal,      o_t = sum_j A_tj v_j
 
-Each head has D consecutive columns of Q, K, V and O. `rows` says at which tokens t the rows of Q, A and O stand: all of them, or
-those few of the last block that are read. Numbers of a head are copied together, since the products below take packed arrays.
+Each head has D consecutive columns of Q, K, V and O. `rows` says at which tokens t the rows of Q, A and O stand: all of them,
+or those few of the last block that are read. Numbers of a head are copied together, since the products take packed arrays.
 Derivation: docs/gpt2.md.
 """
 

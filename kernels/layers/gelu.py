@@ -21,32 +21,33 @@ _SCALE, _CUBE = math.sqrt(2 / math.pi), 0.044715
 @kernel
 def forward(H, U):
     """H (n, M) from pre-activations U (n, M)."""
+    scale, cube = U.dtype.type(_SCALE), U.dtype.type(_CUBE)
     for i in range(U.shape[0]):
         if not vectors.gelu(H[i], U[i]):
             for j in range(U.shape[1]):
-                s, _ = sigmoids(U[i, j])
+                s, _ = sigmoids(U[i, j], scale, cube)
                 H[i, j] = U[i, j] * s  # h = u s
 
 
 @kernel
 def backward(dU, U, dH):
     """dU (n, M) from dH (n, M), which may be the same array, and U as in forward."""
+    scale, cube = U.dtype.type(_SCALE), U.dtype.type(_CUBE)
     for i in range(U.shape[0]):
         if not vectors.gelu_backward(dU[i], U[i], dH[i]):
-            zero = U[i, 0] * 0
-            scale, cube = zero + _SCALE, zero + 3 * _CUBE
             for j in range(U.shape[1]):
                 u = U[i, j]
-                s, rest = sigmoids(u)
-                slope = s + 2 * u * s * rest * scale * (1 + cube * u * u)  # h = u s  =>  dh/du = s + u 2 s (1 - s) y'
+                s, rest = sigmoids(u, scale, cube)
+                slope = s + 2 * u * s * rest * scale * (
+                    1 + 3 * cube * u * u
+                )  # h = u s  =>  dh/du = s + u 2 s (1 - s) y'
                 dU[i, j] = dH[i, j] * slope
 
 
 @kernel
-def sigmoids(u):
-    """s = sigmoid(2 y) and 1 - s = sigmoid(-2 y)."""
-    zero = u * 0
-    y = (zero + _SCALE) * (u + (zero + _CUBE) * u * u * u)
+def sigmoids(u, scale, cube):
+    """s = sigmoid(2 y) and 1 - s = sigmoid(-2 y), with y = scale (u + cube u^3)."""
+    y = scale * (u + cube * u * u * u)
     if y.real > 0:
         e = np.exp(-2 * y)
         return 1 / (1 + e), e / (1 + e)

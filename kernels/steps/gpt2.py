@@ -97,7 +97,7 @@ class Saved(NamedTuple):
     Nq: NDArray
     Q: NDArray
     A: NDArray
-    O: NDArray  # noqa: E741
+    O: NDArray
     Xm: NDArray
     N2: NDArray
     U: NDArray
@@ -111,7 +111,7 @@ def plan(tokens_shape: tuple[int, int, int]) -> tuple[int, int]:
     """(n_chunks, block): how a batch of tokens (B, T, d) is split up, and how many prompts of a chunk are taken at a time."""
     B, T, _ = tokens_shape
     n_chunks = 1
-    while 2 * n_chunks <= min(_MAX_CHUNKS, B) and B * T >= 2 * n_chunks * _CHUNK_ROWS:
+    while 2 * n_chunks <= min(_MAX_CHUNKS, B) and 2 * n_chunks * _CHUNK_ROWS <= B * T:
         n_chunks *= 2
     return n_chunks, min(max(1, _ROWS // T), -(-B // n_chunks))
 
@@ -152,7 +152,7 @@ def forward(
         Scores; attention and pre-activations of the last token that is read.
     """
     B, T, _ = tokens.shape
-    L, M, C = params.W_fc.shape
+    L, M, _ = params.W_fc.shape
     n_chunks, block = plan(tokens.shape)
     turned = _transposed(params)
     F = np.empty((B, len(reads)), tokens.dtype)

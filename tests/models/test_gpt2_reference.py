@@ -418,5 +418,7 @@ def test_unknown_losses_are_refused():
 
 def test_what_overflows_is_said():
     p, x = gpt2_problem(Gpt2Sizes())
-    refused(lambda: reference.forward(p._replace(gamma_f=p.gamma_f * 1e200, w_out=p.w_out * 1e200), x[0]), ValueError, "F")
+    refused(
+        lambda: reference.forward(p._replace(gamma_f=p.gamma_f * 1e200, w_out=p.w_out * 1e200), x[0]), ValueError, "F"
+    )
     refused(lambda: reference.forward(p._replace(W_qkv=p.W_qkv * 1e200), x[0]), ValueError, "score")

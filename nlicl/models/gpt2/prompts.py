@@ -73,7 +73,7 @@ class Params(NamedTuple):
     b_out: np.ndarray
 
     def __repr__(self) -> str:
-        layers, three, heads, width, C = (*np.shape(self.W_qkv), 0, 0, 0, 0, 0)[:5]
+        layers, _, heads, _, C = (*np.shape(self.W_qkv), 0, 0, 0, 0, 0)[:5]
         sizes = f"layers={layers}, heads={heads}, width={C}, positions={len(np.atleast_1d(self.wpe))}"
         return f"gpt2.Params({sizes}, {sum(map(np.size, self))} numbers, {getattr(self.W_in, 'dtype', '?')})"
 
@@ -138,9 +138,8 @@ class Prompt:
     causal: bool = True
 
     def __post_init__(self) -> None:
-        batch = Prompts(
-            np.asarray(self.tokens)[None], np.asarray(self.z).reshape(1, -1), self.reads or None, self.causal
-        )
+        labels, reads = np.asarray(self.z).reshape(1, -1), self.reads or None
+        batch = Prompts(np.asarray(self.tokens)[None], labels, reads, self.causal)  # type: ignore[arg-type]
         object.__setattr__(self, "tokens", batch.tokens[0])
         object.__setattr__(self, "z", batch.labels[0])
         object.__setattr__(self, "reads", batch.reads)

@@ -70,7 +70,7 @@ def forward(params: Params, prompt: Prompt) -> Forward:
     """
     W = checked(params, prompt)
     p, T = prompt.tokens, len(prompt.tokens)
-    L, _, H, D, C = W.W_qkv.shape
+    L, _, _, D, C = W.W_qkv.shape
     root = np.sqrt(W.W_in.dtype.type(D))
     x = p @ W.W_in.T + W.b_in + W.wpe[:T]
     stream, attention, preactivation = [x], [], []

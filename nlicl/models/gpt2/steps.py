@@ -94,8 +94,8 @@ def _entered(params: Any, batch: Prompts) -> Params:
         )
     if len(arrays.wpe) < T:
         raise InvalidValue(
-            f"prompts.tokens has T = {T} tokens; expected at most {len(arrays.wpe)}, the positions in params.wpe. Give shorter "
-            "prompts, or parameters with more positions."
+            f"prompts.tokens has T = {T} tokens; expected at most {len(arrays.wpe)}, the positions in params.wpe. Give "
+            "shorter prompts, or parameters with more positions."
         )
     return arrays
 
