@@ -149,7 +149,7 @@ def test_data_are_the_same_prompts_in_every_form(bench, tiny, tiny_linear, dtype
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_step_of_gpt2_reads_prompts_and_parameters_and_writes_gradients(bench, dtype):
     """All in the case's dtype, the NumPy step's results as well."""
-    case = bench("gpt2").Case("x", B=3, l=4, d=6, C=8, L=2, M1=2, M2=1)
+    case = bench("gpt2").Case("x", B=3, l=4, d=8, C=6, L=2, M1=3, M2=1)
     data = case.make(dtype)
     arrays = [*data.arrays, *data.params, *data.params]
     assert case.costs(dtype, "tokens").bytes == sum(array.nbytes for array in arrays)
