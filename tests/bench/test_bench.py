@@ -146,6 +146,25 @@ def test_data_are_the_same_prompts_in_every_form(bench, tiny, tiny_linear, dtype
     assert case.prompt_bytes(dtype, "counts") == codes.counts.nbytes + codes.omega.nbytes + codes.query.nbytes
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_step_of_gpt2_reads_prompts_and_parameters_and_writes_gradients(bench, dtype):
+    """All in the case's dtype, the NumPy step's results as well."""
+    case = bench("gpt2").Case("x", B=3, l=4, d=8, C=6, L=2, M1=3, M2=1)
+    data = case.make(dtype)
+    arrays = [*data.arrays, *data.params, *data.params]
+    assert case.costs(dtype, "tokens").bytes == sum(array.nbytes for array in arrays)
+    assert data.prompts.tokens.nbytes == case.prompt_bytes(dtype)
+    assert {array.dtype.name for array in (*arrays, *case.numpy_step(data.params, *data.arrays))} == {dtype}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_hinge_of_gpt2_is_active(bench, dtype):
+    data = bench("gpt2").CASES[0].make(dtype)
+    import nlicl
+
+    assert (data.arrays[1] * nlicl.forward(data.params, data.prompts).score[:, 0] < 0.9).all()
+
+
 def test_cases_have_names_of_their_own(bench):
     cases = bench("cases")
     names = [case.name for case in cases.CASES]
