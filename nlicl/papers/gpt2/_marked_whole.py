@@ -30,7 +30,7 @@ class _Backward:
     def __init__(self, params: Params, prompt: Prompt, mark: Mark, wrt: str) -> None:
         self.W, self.prompt, self.mark, self.wrt = params, prompt, mark, wrt
         self.p, self.reads = prompt.tokens, list(prompt.reads)
-        mark = PLAIN if wrt == "b_out" else mark  # which the scores enter by the hinge's indicator alone
+        mark = PLAIN if wrt in ("b_out", "beta_f") else mark  # which scores enter by the hinge's indicator alone
         W, T, (L, _, H, D, C) = params, len(self.p), params.W_qkv.shape
         self.x = [self.p @ W.W_in.T + W.b_in + W.wpe[:T]]
         self.n_1, self.heads, self.o, self.x_2, self.n_2, self.u, self.h = ([] for _ in range(7))
@@ -57,12 +57,12 @@ class _Backward:
             return np.array([g.sum()])
         if self.wrt == "w_out":
             return g @ self.own("w_out").other("y = LN_f(x)", self.y, {"x": lambda: self.x[-1][self.reads]})
-        x = self.x[-1][self.reads]
-        rows, dy = Normalised(x, self.W.gamma_f, self.mark, "backward"), np.outer(g, self.W.w_out)
-        if self.wrt == "gamma_f":
-            return rows.dgamma(dy, x, self.mark)
+        x, dy = self.x[-1][self.reads], np.outer(g, self.W.w_out)
         if self.wrt == "beta_f":
             return bias(dy, self.mark, "t")
+        rows = Normalised(x, self.W.gamma_f, self.mark, "backward")
+        if self.wrt == "gamma_f":
+            return rows.dgamma(dy, x, self.mark)
         dx = np.zeros_like(self.x[-1])
         dx[self.reads] = _without("LN_f", self.mark, rows.dx(dy), dy)
         by_layer = []
