@@ -46,7 +46,7 @@ def _random(rng: np.random.Generator, of: Callable[[np.random.Generator, float, 
 
 def _layernorm(rng: np.random.Generator, scale: float, number: int) -> tuple[str, LayerNorm]:
     T, C = ((3, 5), (6, 4), (4, 4), (2, 6), (5, 3))[number % 5]
-    x = scale * rng.standard_normal((T, C)) + rng.standard_normal((T, 1))
+    x = scale * (rng.standard_normal((T, C)) + rng.standard_normal((T, 1)))
     return f"random, rows of scale {scale:g} (T={T}, C={C})", LayerNorm(x, *rng.standard_normal((2, C)))
 
 

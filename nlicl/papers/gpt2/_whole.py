@@ -30,7 +30,7 @@ _SIZES: tuple[tuple[int, int, int, int, int, int, int, tuple[int, ...], bool, fl
     (5, 1, 3, 2, 4, 4, 5, (0, 3), False, 2.0),
 )
 _INTO_STREAM = ("W_in", "b_in", "wpe", "W_o", "b_o", "W_pr", "b_pr")
-_TINY = GPT2(M1=3, M2=2, d_X=5, d_Y=2, K=0.5, length=3, layers=2, heads=2, width=4, hidden=5, learning_rate=0.5)
+_TINY = GPT2(M1=3, M2=2, d_X=5, d_Y=2, K=0.5, length=3, layers=2, heads=2, width=4, hidden=5, learning_rate=0.02)
 
 
 def points(draws: int, seed: int, query_attends: bool) -> list[Point]:
@@ -81,14 +81,23 @@ def _placed(rng: np.random.Generator, label: str, params: Params, prompts: Promp
 
 
 def _small_run(rng: np.random.Generator, seed: int) -> tuple[Point, Point]:
-    """The initial parameters, and 30 steps of gradient descent on."""
-    start = params = _TINY.initialize(seed=seed)
-    for t in range(30):
-        grads = gradient(params, _TINY.sample(8, seed=(seed, t)))
-        params = Params._make(w - _TINY.learning_rate * dw for w, dw in zip(params, grads, strict=True))
-    prompts = _TINY.sample(6, seed=(seed, 30))
+    """The initial parameters, and 60 steps of Adam on."""
+    start = _TINY.initialize(seed=seed)
+    w = np.concatenate(start, axis=None)
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t in range(60):
+        g = np.concatenate(gradient(_like(start, w), _TINY.sample(16, seed=(seed, t))), axis=None)
+        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g**2
+        w = w - _TINY.learning_rate * m / (1 - 0.9 ** (t + 1)) / (np.sqrt(v / (1 - 0.99 ** (t + 1))) + 1e-8)
+    prompts = _TINY.sample(6, seed=(seed, 60))
     initial = Point("the initial parameters, prompts of Li et al.", start, prompts[:3])
-    return initial, _placed(rng, "trained for 30 steps", params, prompts[3:])
+    return initial, _placed(rng, "trained for 60 steps", _like(start, w), prompts[3:])
+
+
+def _like(params: Params, numbers: np.ndarray) -> Params:
+    """All numbers, one after the other, in the shapes of `params`."""
+    parts = np.split(numbers, np.cumsum([array.size for array in params])[:-1])
+    return Params(*(part.reshape(array.shape) for part, array in zip(parts, params, strict=True)))
 
 
 def definition(params: Params, prompt: Prompt) -> tuple[Any, np.ndarray]:
