@@ -95,7 +95,8 @@ def _mistaken(wrt: str, cases: list[Case], given: dict[int, np.ndarray], subject
                 made = np.asarray(sum(marked(case.params, prompt, Mark([edit])) for prompt in case.each) / len(case.each))
         except MISFITS:
             return False
-        return made.shape == array.shape and bool(np.all(abs(made - array) <= FITS * abs(made).max(initial=1e-300)))
+        scale = max(abs(made).max(initial=0.0), abs(case.complex_step(wrt)[0]).max())
+        return made.shape == array.shape and bool(np.all(abs(made - array) <= FITS * scale))
 
     pairs = _paired(given, cases)
     return [item(edit.kind, edit.detail) for edit in wrong if all(fits(edit, array, case) for array, case in pairs)]

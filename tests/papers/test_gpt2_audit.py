@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from draws import assert_close
 from naive_gpt2 import gradient, normal
 
 import nlicl
@@ -58,6 +59,17 @@ def test_layers_agree(name):
     assert len(report.formulas) == 2 * len(gpt2.layer_subjects[name].formulas) + 1
 
 
+def test_a_reader_s_own_gradient_is_the_library_s_and_the_paper_s():
+    for point in gpt2.subject.points(30, 1, False):
+        whole = gpt2.subject.gradient(point.params, point.prompts)
+        prompts = [point.prompts[n] for n in range(len(point.prompts))]
+        for name in Params._fields:
+            expected = getattr(whole, name)
+            for each in (gradient(name), gpt2.formulas[name], lambda *at, name=name: getattr(gpt2.backward(*at), name)):
+                found = sum(each(point.params, prompt) for prompt in prompts) / len(prompts)
+                assert_close(found, expected, 1e-12)
+
+
 @pytest.mark.parametrize("wrt", ["gamma_2", "b_fc", "beta_f", "w_out", "b_out"])
 def test_the_whole_agrees_by_a_reader_s_own_hand(wrt):
     report = nlicl.audit_formula(gradient(wrt), paper="gpt2", wrt=wrt)
@@ -66,7 +78,7 @@ def test_the_whole_agrees_by_a_reader_s_own_hand(wrt):
 
 @pytest.mark.slow
 def test_the_whole_audit_is_as_expected():
-    report = audit_paper("gpt2", seed=3)
+    report = audit_paper("gpt2", seed=3, draws=12)
     assert report.ok, report
     assert len(report.formulas) == 61
 
@@ -289,25 +301,25 @@ SLIPS = [
     ("gamma_1", ("unbiased",), "the unbiased variance.* in the forward pass too"),
     ("gamma_1", ("epsilon outside",), "epsilon stands outside"),
     ("b_qkv", ("no softmax mean",), "the softmax's mean term"),
-    ("W_qkv", ("diagonal",), "only the diagonal of the softmax's Jacobian"),
+    ("b_qkv", ("diagonal",), "only the diagonal of the softmax's Jacobian"),
     ("W_fc", ("erf backward",), "GELU with erf.* in the backward pass alone"),
     ("W_fc", ("no 3",), "without the 3"),
     ("W_fc", ("no inner",), "tanh' without the derivative inside"),
-    ("W_qkv", ("sqrt(C)",), r"1/sqrt\(C\) for 1/sqrt\(D\).* in the forward pass too"),
-    ("W_qkv", ("no scale",), r"absent: the scale 1/sqrt\(D\), in the forward pass too"),
-    ("W_qkv", ("no scale backward",), r"absent: the scale 1/sqrt\(D\), in the backward pass alone"),
-    ("W_qkv", ("mask: late",), "the mask comes after the softmax"),
-    ("W_qkv", ("mask: none",), "the causal mask is missing"),
+    ("b_qkv", ("sqrt(C)",), r"1/sqrt\(C\) for 1/sqrt\(D\).* in the forward pass too"),
+    ("b_qkv", ("no scale",), r"absent: the scale 1/sqrt\(D\), in the forward pass too"),
+    ("b_qkv", ("no scale backward",), r"absent: the scale 1/sqrt\(D\), in the backward pass alone"),
+    ("b_qkv", ("mask: late",), "the mask comes after the softmax"),
+    ("b_qkv", ("mask: none",), "the causal mask is missing"),
     ("W_o", ("mask: off by one",), "off by one: j < t"),
     ("W_o", ("mask: one too many",), "off by one: j <= t"),
-    ("b_qkv", ("exchanged",), "q and k stand for each other in the scores"),
+    ("b_qkv", ("exchanged",), "q and k stand for each other throughout"),
     ("W_qkv", ("thirds",), "queries and keys stand in each other's place"),
     ("b_o", ("wrong axis",), "along the wrong axis"),
     ("b_pr", ("wrong axis",), "along the wrong axis"),
     ("W_o", ("turned",), "transposed"),
     ("W_in", ("no residual",), "the residual branch around the MLP is missing"),
     ("wpe", ("position",), "of the position before"),
-    ("wpe", ("averaged",), "as if it were averaged over tokens"),
+    ("wpe", ("averaged",), "scale: .* 1/T times"),
     ("b_in", ("no LN_2",), "the derivative of LN_2 is left out"),
     ("W_in", ("no third term", "mask: late"), "third term|mask"),
 ]
@@ -323,12 +335,6 @@ def test_a_slip_in_the_whole_is_named(wrt, slips, pattern):
 def test_any_slip_in_the_whole_is_named(wrt, slips, pattern):
     found = details(gradient(wrt, *slips), wrt)
     assert len(found) == len(slips) and all(re.search(pattern, detail) for detail in found), found
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("wrt", Params._fields)
-def test_a_reader_s_own_gradient_agrees(wrt):
-    assert nlicl.audit_formula(gradient(wrt), paper="gpt2", wrt=wrt).verdict == "agree"
 
 
 # ---- Command line

@@ -92,10 +92,7 @@ def weight(dY: np.ndarray, X: np.ndarray, mark: Mark, index: str = "i") -> np.nd
 def bias(dY: np.ndarray, mark: Mark, index: str = "i") -> np.ndarray:
     """db = sum_i dY_i, (out,), over the rows i."""
     name = f"the sum over {index}"
-    wrong = {
-        f"{name}, the rows, is taken along the wrong axis, over the entries of a row": lambda: dY.sum(axis=1),
-        f"a mean stands for {name}": lambda: dY.mean(axis=0),
-    }
+    wrong = {f"{name}, the rows, is taken along the wrong axis, over the entries of a row": lambda: dY.sum(axis=1)}
     return mark.choice("rows", mark.terms("row", index, dY.T).sum(axis=1), "wrong-factor", wrong)
 
 
@@ -151,14 +148,18 @@ def softmax_gradient(dA: np.ndarray, A: np.ndarray, before: np.ndarray, mark: Ma
     return mark.factor("A_tj in dS_tj", before, slot="A_tj") * (dA * seen - mean)
 
 
+_EXCHANGED = "a factor is another one: q and k stand for each other in the scores, k_t . q_j for q_t . k_j"
+_THROUGHOUT = "a factor is another one: q and k stand for each other throughout, k_t . q_j for q_t . k_j"
+
+
 class Heads:
     """A of queries, keys and values (H, T, D), and the gradients of attention from do (H, T, D)."""
 
     def __init__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, mark: Mark, of_scores: bool = True) -> None:
         self.q, self.k, self.v, self.mark = q, k, v, mark
         S = q @ k.transpose(0, 2, 1)
-        exchanged = "a factor is another one: q and k stand for each other in the scores, k_t . q_j for q_t . k_j"
-        S = mark.choice("exchange", S, "wrong-factor", {exchanged: lambda: S.transpose(0, 2, 1)})
+        wrong = {_EXCHANGED: S.transpose(0, 2, 1)} | ({_THROUGHOUT: S.transpose(0, 2, 1)} if of_scores else {})
+        S = mark.choice("exchange", S, "wrong-factor", wrong)
         self.A, self.before = attention_weights(S * self._scale("forward"), causal, mark, of_scores)
 
     def _scale(self, passes: str) -> Any:
@@ -199,7 +200,10 @@ class Heads:
     def _turned(self, array: np.ndarray, of: str, right: str) -> np.ndarray:
         wrong = right.replace("^T", "") if "^T" in right else right.replace("dS", "dS^T")
         detail = f"a factor is another one: {of} is {wrong}, transposed, for {right}"
-        return self.mark.choice(f"{of} turned", array, "wrong-factor", {detail: lambda: array.transpose(0, 2, 1)})
+        array = self.mark.choice(f"{of} turned", array, "wrong-factor", {detail: array.transpose(0, 2, 1)})
+        if of == "dv":
+            return array
+        return self.mark.choice("exchange", array, "wrong-factor", {_THROUGHOUT: array.transpose(0, 2, 1)})
 
 
 # ---- GELU

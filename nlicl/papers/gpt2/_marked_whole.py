@@ -77,8 +77,7 @@ class _Backward:
         no_z, no_1 = "1[1 - F > 0], without the label z", "1[-z F > 0], without the margin 1"
         others = {no_z: lambda: 1 - F > 0, no_1: lambda: -z * F > 0}
         active = mark.gate("hinge-gate", "an active hinge", "1[1 - z F > 0]", 1 - z * F > 0, others)
-        share = mark.other("1/R, of the mean over the tokens that are read,", 1 / R, {"1, of their sum,": 1.0})
-        g = -mark.factor("the label z", z, doubled=False) * active * share
+        g = -mark.factor("the label z", z, doubled=False) * active / R
         last = {"only the last token that is read counts": lambda: g * (np.arange(R) == R - 1)}
         return mark.choice("reads", g, "missing-term", last)
 
@@ -151,17 +150,11 @@ class _Backward:
             made[at] = rows
             return made
 
-        def shifted() -> np.ndarray:
-            if len(found) == T:
-                raise ValueError("no position is left")
-            return filled(dx, slice(1, T + 1))
-
         wrong = {
-            "row t holds dx_{t-1}, of the position before": shifted,
+            "row t holds dx_{t-1}, of the position before": lambda: np.roll(filled(dx), 1, axis=0),
             "row t holds dx_{T-1-t}: positions are counted from the end": lambda: filled(dx[::-1]),
             "every row holds the sum over t of dx_t": lambda: filled(dx.sum(axis=0)),
             "every row holds the mean over t of dx_t": lambda: filled(dx.mean(axis=0)),
-            "dx_t is divided by T, as if it were averaged over tokens": lambda: filled(dx / T),
             "the first row holds the sum over t of dx_t, and the others nothing": lambda: filled(dx.sum(axis=0), 0),
         }
         return self.mark.choice("positions", filled(dx), "entries", wrong)
