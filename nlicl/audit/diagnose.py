@@ -86,19 +86,21 @@ def _of_another_shape(
 def _mistaken(wrt: str, cases: list[Case], given: dict[int, np.ndarray], subject: Subject) -> list[dict[str, str]]:
     """The items of the wrong forms that have these arrays, in these shapes: a sum along the wrong axis gives another one."""
     marked = subject.marked.get(wrt)
-    places = [(case.params, prompt) for case in cases for prompt in case.each]
-    wrong = edits(marked, places) if marked else []
+    if marked is None:
+        return []
 
     def fits(edit: Edit, array: np.ndarray, case: Case) -> bool:
         try:
             with np.errstate(all="ignore"):
-                made = np.asarray(sum(marked(case.params, prompt, Mark([edit])) for prompt in case.each) / len(case.each))
+                arrays = [marked(case.params, prompt, Mark([edit])) for prompt in case.each]
+                made: Any = np.asarray(sum(arrays) / len(arrays))
         except MISFITS:
             return False
         scale = max(abs(made).max(initial=0.0), abs(case.complex_step(wrt)[0]).max())
         return made.shape == array.shape and bool(np.all(abs(made - array) <= FITS * scale))
 
     pairs = _paired(given, cases)
+    wrong = edits(marked, [(case.params, prompt) for case in cases for prompt in case.each])
     return [item(edit.kind, edit.detail) for edit in wrong if all(fits(edit, array, case) for array, case in pairs)]
 
 

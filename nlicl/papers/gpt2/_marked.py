@@ -6,7 +6,6 @@ derivative alone. `_slip` offers both where the two can be told apart.
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -113,7 +112,10 @@ def attention_weights(S: np.ndarray, causal: bool, mark: Mark, of_scores: bool =
     before[0, 0] = True
     own = _softmax(S, before)
     first = np.arange(T)[:, None] == 0
-    late, off = "a factor is another one: the mask comes after the softmax", "the mask is off by one: j < t for j <= t, where"
+    late, off = (
+        "a factor is another one: the mask comes after the softmax",
+        "the mask is off by one: j < t for j <= t, where",
+    )
     wrong: dict[str, Any] = {
         "the causal mask is missing: every token attends to all": whole,
         f"{late}, and rows of A do not sum to 1": whole * causally,
@@ -155,7 +157,9 @@ _THROUGHOUT = "a factor is another one: q and k stand for each other throughout,
 class Heads:
     """A of queries, keys and values (H, T, D), and the gradients of attention from do (H, T, D)."""
 
-    def __init__(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, mark: Mark, of_scores: bool = True) -> None:
+    def __init__(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool, mark: Mark, of_scores: bool = True
+    ) -> None:
         self.q, self.k, self.v, self.mark = q, k, v, mark
         S = q @ k.transpose(0, 2, 1)
         wrong = {_EXCHANGED: S.transpose(0, 2, 1)} | ({_THROUGHOUT: S.transpose(0, 2, 1)} if of_scores else {})

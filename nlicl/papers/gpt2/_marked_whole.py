@@ -31,7 +31,7 @@ class _Backward:
         self.W, self.prompt, self.mark, self.wrt = params, prompt, mark, wrt
         self.p, self.reads = prompt.tokens, list(prompt.reads)
         mark = PLAIN if wrt in ("b_out", "beta_f") else mark  # which scores enter by the hinge's indicator alone
-        W, T, (L, _, H, D, C) = params, len(self.p), params.W_qkv.shape
+        W, T, (L, C) = params, len(self.p), params.b_o.shape
         self.x = [self.p @ W.W_in.T + W.b_in + W.wpe[:T]]
         self.n_1, self.heads, self.o, self.x_2, self.n_2, self.u, self.h = ([] for _ in range(7))
         for l in range(L):
@@ -85,7 +85,9 @@ class _Backward:
         """The gradient by `wrt` in block l, None if it is not there, and dx before the block, from dx behind it."""
         W, mark, found = self.W, self.mark, {}
         found["b_pr"] = bias(dx, self.own("b_pr"), "t")
-        found["W_pr"] = weight(dx, self.own("W_pr").other("gelu(u)", self.h[l], {"u": self.u[l]}), self.own("W_pr"), "t")
+        found["W_pr"] = weight(
+            dx, self.own("W_pr").other("gelu(u)", self.h[l], {"u": self.u[l]}), self.own("W_pr"), "t"
+        )
         du = (dx @ W.W_pr[l]) * gelu_slope(self.u[l], mark, "backward")
         found["b_fc"] = bias(du, self.own("b_fc"), "t")
         n_2 = self.own("W_fc").other("n = LN_2(x)", self.n_2[l], {"x": self.x_2[l]})

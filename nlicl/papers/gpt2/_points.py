@@ -31,7 +31,9 @@ def layer_points(layer: type) -> Callable[[int, int, bool], list[Point]]:
     return points
 
 
-def _random(rng: np.random.Generator, of: Callable[[np.random.Generator, float, int], tuple[str, Any]]) -> Iterator[Point]:
+def _random(
+    rng: np.random.Generator, of: Callable[[np.random.Generator, float, int], tuple[str, Any]]
+) -> Iterator[Point]:
     number = 0
     while True:
         label, params = of(rng, (1.0, 0.03, 3.0)[number % 3], number)
@@ -86,7 +88,15 @@ def layer_sizes(params: Any, prompt: Upstream) -> dict[str, float]:
     """The constants by which a layer's formula may be off."""
     if isinstance(params, Attention):
         H, T, D = params.q.shape
-        return {"H": H, "T": T, "D": D, "sqrt(D)": np.sqrt(D), "C": H * D, "sqrt(C)": np.sqrt(H * D), "sqrt(H)": np.sqrt(H)}
+        return {
+            "H": H,
+            "T": T,
+            "D": D,
+            "sqrt(D)": np.sqrt(D),
+            "C": H * D,
+            "sqrt(C)": np.sqrt(H * D),
+            "sqrt(H)": np.sqrt(H),
+        }
     if isinstance(params, Linear):
         return {"n": len(params.X), "out": params.W.shape[0], "in": params.W.shape[1]}
     rows, width = params[0].shape
@@ -136,14 +146,15 @@ def _layernorm_forward(params: LayerNorm, causal: bool, run: Callable[..., Any])
 
 
 def _layernorm_backward(params: LayerNorm, dy: np.ndarray, saved: tuple) -> tuple[np.ndarray, ...]:
-    gradients = tuple(map(np.zeros_like, params))
-    layernorm.backward(*gradients, dy, params.x, *saved, params.gamma)
+    dx, dgamma, dbeta = gradients = tuple(map(np.zeros_like, params))
+    mean, r = saved
+    layernorm.backward(dx, dgamma, dbeta, dy, params.x, mean, r, params.gamma)
     return gradients
 
 
 def _attention_forward(params: Attention, causal: bool, run: Callable[..., Any]) -> tuple[np.ndarray, tuple]:
     q, k, v = params
-    H, T, D = q.shape
+    H, T, _ = q.shape
     Q, KV = _side_by_side(q), np.hstack([_side_by_side(k), _side_by_side(v)])
     o, A = np.empty_like(Q), np.empty((H, T, T), q.dtype)
     run(causal_attention.forward)(o, A, Q, KV, np.arange(T), causal)

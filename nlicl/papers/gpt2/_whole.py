@@ -1,8 +1,7 @@
 """Where the gradient of the whole of GPT-2 is judged, and the kernels it is judged by.
 
-On one kind of draw no two sizes are equal: tokens, width, heads, their width, hidden width, tokens, positions, tokens that are
-read. It has one layer. Others have two, so that every gradient passes through a whole block; on the last kind sizes are equal on
-purpose, where a sum along the wrong axis is an array of the right shape.
+On one kind of draw no two sizes are equal, and there is one layer. Others have two, so that every gradient passes through a
+whole block. On one kind sizes are equal on purpose: there a sum along the wrong axis is an array of the right shape.
 """
 
 from collections.abc import Iterator
@@ -16,9 +15,10 @@ from ...core.seeds import generator
 from ...kernels.compile import source as source_of
 from ...kernels.layers import loss as losses
 from ...kernels.steps import gpt2 as steps
+from ...models.front import loss_and_grad
 from ...models.gpt2 import reference
 from ...models.gpt2.prompts import Params, Prompt, Prompts
-from ..li2024 import GPT2
+from .problem import Problem
 
 __all__ = ["activity", "definition", "gradient", "kernel", "points", "sizes", "source"]
 
@@ -30,7 +30,7 @@ _SIZES: tuple[tuple[int, int, int, int, int, int, int, tuple[int, ...], bool, fl
     (5, 1, 3, 2, 4, 4, 5, (0, 3), False, 2.0),
 )
 _INTO_STREAM = ("W_in", "b_in", "wpe", "W_o", "b_o", "W_pr", "b_pr")
-_TINY = GPT2(M1=3, M2=2, d_X=5, d_Y=2, K=0.5, length=3, layers=2, heads=2, width=4, hidden=5, learning_rate=0.02)
+_TINY = Problem(M1=3, M2=2, d_X=5, d_Y=2, K=0.5, length=3, layers=2, heads=2, width=4, hidden=5, learning_rate=0.02)
 
 
 def points(draws: int, seed: int, query_attends: bool) -> list[Point]:
@@ -59,14 +59,18 @@ def _random_points(rng: np.random.Generator) -> Iterator[Point]:
             params = params._replace(**{name: 0.05 * getattr(params, name) for name in _INTO_STREAM})
         prompts = Prompts(rng.standard_normal((3, T, d)), np.ones((3, len(reads))), reads, causal)
         masked = "causal" if causal else "no mask"
-        label = f"random, {masked}, weights of scale {scale:g} (d={d}, H={H}, D={D}, L={L}, M={M}, T={T}, R={len(reads)})"
+        label = (
+            f"random, {masked}, weights of scale {scale:g} (d={d}, H={H}, D={D}, L={L}, M={M}, T={T}, R={len(reads)})"
+        )
         yield _placed(rng, label, params, prompts)
         number += 1
 
 
 def _placed(rng: np.random.Generator, label: str, params: Params, prompts: Prompts) -> Point:
-    """A Point with margins of all kinds: its read-out is scaled, and labels are such that the hinge is active at some tokens of
-    most prompts, inactive at some, and nowhere near its kink."""
+    """A Point with margins of all kinds, none of them near the kink, by a scaled read-out and by its labels.
+
+    The hinge is active at some tokens of most prompts, of the first one too, and inactive at some.
+    """
     F = np.array([reference.forward(params, prompt).score for prompt in prompts])
     grow = 1.5 / np.median(abs(F))
     while (abs(abs(grow * F) - 1) < 0.02).any():
@@ -86,7 +90,8 @@ def _small_run(rng: np.random.Generator, seed: int) -> tuple[Point, Point]:
     w = np.concatenate(start, axis=None)
     m, v = np.zeros_like(w), np.zeros_like(w)
     for t in range(60):
-        g = np.concatenate(gradient(_like(start, w), _TINY.sample(16, seed=(seed, t))), axis=None)
+        _, grads = loss_and_grad(_like(start, w), _TINY.sample(16, seed=(seed, t)))
+        g = np.concatenate(grads, axis=None)
         m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g**2
         w = w - _TINY.learning_rate * m / (1 - 0.9 ** (t + 1)) / (np.sqrt(v / (1 - 0.99 ** (t + 1))) + 1e-8)
     prompts = _TINY.sample(6, seed=(seed, 60))
@@ -117,19 +122,18 @@ def sizes(params: Params, prompt: Prompt) -> dict[str, float]:
             "M": params.W_fc.shape[1]}  # fmt: skip
 
 
-def _stepped(params: Params, prompts: Prompts, step: Any) -> Any:
-    L, _, H, D, C = params.W_qkv.shape
+def _loss(params: Params, prompts: Prompts, step: Any) -> Any:
+    L, _, H, _, C = params.W_qkv.shape
     dtype = np.result_type(*params)
     packed = steps.Parameters(*(np.ascontiguousarray(array, dtype) for array in params))
     packed = packed._replace(W_qkv=packed.W_qkv.reshape(L, 3 * C, C), b_qkv=packed.b_qkv.reshape(L, 3 * C))
     tokens, labels = prompts.tokens.astype(dtype), prompts.labels.astype(dtype)
-    reads = np.array(prompts.reads)
-    return step(tokens, labels, reads, prompts.causal, H, packed, losses.NAMES["hinge"])
+    return step(tokens, labels, np.array(prompts.reads), prompts.causal, H, packed, losses.NAMES["hinge"])[0]
 
 
 def kernel(params: Params, prompts: Prompts) -> Any:
     """Mean loss of a batch through the compiled step, in float64 or complex128."""
-    return _stepped(params, prompts, steps.step)[0]
+    return _loss(params, prompts, steps.step)
 
 
 _source = source_of(steps.step)
@@ -137,10 +141,9 @@ _source = source_of(steps.step)
 
 def source(params: Params, prompts: Prompts) -> Any:
     """The same through the kernels' Python source, in any dtype."""
-    return _stepped(params, prompts, _source)[0]
+    return _loss(params, prompts, _source)
 
 
 def gradient(params: Params, prompts: Prompts) -> Params:
-    """The gradient of the mean loss through the compiled step."""
-    found = _stepped(params, prompts, steps.step)[1]
-    return Params(*(dw.reshape(w.shape) for dw, w in zip(found, params, strict=True)))
+    """The library's batched gradient; of every prompt so often that the batch is split up, as in a training run."""
+    return loss_and_grad(params, prompts[list(range(len(prompts))) * 100])[1]

@@ -60,7 +60,9 @@ def backward(params: Params, prompt: Prompt) -> Params:
 
     # Backward
     d = Params(*map(np.zeros_like, params))
-    g = -z * (1 - z * F > 0) / R  # loss = mean_t max(0, 1 - z_t F_t)  =>  g_t = dloss/dF_t = -z_t 1[1 - z_t F_t > 0] / R
+    g = (
+        -z * (1 - z * F > 0) / R
+    )  # loss = mean_t max(0, 1 - z_t F_t)  =>  g_t = dloss/dF_t = -z_t 1[1 - z_t F_t > 0] / R
     d.w_out[:] = g @ y  # F_t = w_out . y_t + b_out  =>  dw_out = sum_t g_t y_t
     d.b_out[:] = g.sum()  #                              db_out = sum_t g_t
     dy = np.outer(g, W.w_out)  #                         dy_t = g_t w_out
@@ -76,9 +78,13 @@ def backward(params: Params, prompt: Prompt) -> Params:
         do, d.W_o[l], d.b_o[l] = linear_backward(dx, o, W.W_o[l])  # x_2 = x + W_o o + b_o
         dq, dk, dv = attention_backward(heads(do), q, k, v, A)
         dqkv = np.array([dq, dk, dv])  # (3, H, T, D)
-        d.W_qkv[l] = np.einsum("shtd,tc->shdc", dqkv, n_1)  # q_t = W_q n_t + b_q  =>  dW_q = sum_t dq_t n_t^T; so k and v
+        d.W_qkv[l] = np.einsum(
+            "shtd,tc->shdc", dqkv, n_1
+        )  # q_t = W_q n_t + b_q  =>  dW_q = sum_t dq_t n_t^T; so k and v
         d.b_qkv[l] = dqkv.sum(axis=2)  #                                              db_q = sum_t dq_t
-        dn = np.einsum("shtd,shdc->tc", dqkv, W.W_qkv[l])  #                          dn_t = W_q^T dq_t + W_k^T dk_t + W_v^T dv_t
+        dn = np.einsum(
+            "shtd,shdc->tc", dqkv, W.W_qkv[l]
+        )  #                          dn_t = W_q^T dq_t + W_k^T dk_t + W_v^T dv_t
         through, d.gamma_1[l], d.beta_1[l] = layernorm_backward(dn, x, W.gamma_1[l])  # n = LN_1(x)
         dx = dx + through  # x stands in both branches
     d.wpe[:T] = dx  # x_t = W_in p_t + b_in + wpe_t  =>  dwpe_t = dx_t
@@ -107,7 +113,9 @@ _EQUATIONS = {
     "w_out": "sum_t g_t y_t",
     "b_out": "sum_t g_t, g_t = -z_t 1[1 - z_t F_t > 0] / R",
 }
-_SOURCE = "model of Radford et al. 2019 [source: released code], read-in and read-out of Garg et al. 2022; derived by nlicl"
+_SOURCE = (
+    "model of Radford et al. 2019 [source: released code], read-in and read-out of Garg et al. 2022; derived by nlicl"
+)
 
 
 def _of_whole(name: str) -> Callable[[Params, Prompt], np.ndarray]:
@@ -184,7 +192,9 @@ def _layer_subject(layer: type) -> Subject:
     return Subject(
         name="gpt2",
         title=TITLE,
-        formulas={name: Formula(_of_layer(name, function), name, name, text, source) for name, text in equations.items()},
+        formulas={
+            name: Formula(_of_layer(name, function), name, name, text, source) for name, text in equations.items()
+        },
         points=_points.layer_points(layer),
         definition=_points.layer_definition,
         kernel=_points.layer_kernel(layer),
@@ -212,8 +222,11 @@ subject = Subject(
     activity=_whole.activity,
     marked={name: marked(name) for name in Params._fields},
     parts=tuple(layer_subjects.values()),
-    rows={name: "layer" for name, value in Params.__annotations__.items() if name[-1] in "12" or name[2:] in ("qkv", "o", "fc", "pr")},
-    computed_by="mean over a batch, nlicl.kernels.steps.gpt2.step, d{wrt}",
+    rows={
+        name: "layer"
+        for name, value in Params.__annotations__.items()
+        if name[-1] in "12" or name[2:] in ("qkv", "o", "fc", "pr")
+    },
 )
 """The audit's subject for the whole of GPT-2, the hinge loss of one prompt; its parts are the layers."""
 

@@ -129,7 +129,9 @@ def layernorm_backward(dy: np.ndarray, x: np.ndarray, gamma: np.ndarray) -> Laye
 
 def softmax_backward(dA: np.ndarray, A: np.ndarray) -> np.ndarray:
     """The gradient by the scores, of the shape (..., T, T) of A and dA; 0 where A is 0, as it is beyond the mask."""
-    return A * (dA - (A * dA).sum(axis=-1, keepdims=True))  # A = softmax(S)  =>  dS_tj = A_tj (dA_tj - sum_r A_tr dA_tr)
+    return A * (
+        dA - (A * dA).sum(axis=-1, keepdims=True)
+    )  # A = softmax(S)  =>  dS_tj = A_tj (dA_tj - sum_r A_tr dA_tr)
 
 
 def attention_backward(do: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, A: np.ndarray) -> Attention:
@@ -147,7 +149,9 @@ def gelu_backward(dh: np.ndarray, u: np.ndarray) -> np.ndarray:
     """The gradient by u, of the shape of u and dh."""
     t = np.tanh(np.sqrt(2 / np.pi) * (u + 0.044715 * u**3))
     inner = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * u**2)  # of the argument of tanh
-    return dh * ((1 + t) / 2 + u / 2 * (1 - t**2) * inner)  # h = u/2 (1 + t)  =>  du = dh ((1 + t)/2 + u/2 t'),  t' = (1 - t^2) inner
+    return dh * (
+        (1 + t) / 2 + u / 2 * (1 - t**2) * inner
+    )  # h = u/2 (1 + t)  =>  du = dh ((1 + t)/2 + u/2 t'),  t' = (1 - t^2) inner
 
 
 def linear_backward(dY: np.ndarray, X: np.ndarray, W: np.ndarray) -> Linear:
