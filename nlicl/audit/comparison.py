@@ -6,7 +6,7 @@ from . import kinks
 from .subject import Subject
 from .witnesses import Case
 
-__all__ = ["Comparison", "item", "with_factor"]
+__all__ = ["FITS", "Comparison", "item", "with_factor"]
 
 FITS = 1e-7  # relative to the largest entry: the given array is what the hypothesis says
 TELLING = 1e-10  # relative to an entry: it is wrong

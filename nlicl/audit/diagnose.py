@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .answer import Answer
-from .comparison import Comparison, item, with_factor
+from .comparison import FITS, Comparison, item, with_factor
 from .mistakes import MISFITS, Edit, Mark, edits
 from .subject import Formula, Subject
 from .witnesses import Case
@@ -47,11 +47,10 @@ def _undefined(formula: Formula, cases: list[Case], answer: Answer, subject: Sub
     if answer.shapes:
         given = answer.arrays | {n: value for n, (value, _) in answer.shapes.items() if value.dtype.kind == "f"}
         if len(given) == len(cases):
-            found = _transposed(formula.wrt, cases, given, subject) or _of_another_shape(
-                formula.wrt, cases, given, subject
-            )
-            if found:
-                return found
+            for explained in (_transposed, _of_another_shape, _mistaken):
+                found = explained(formula.wrt, cases, given, subject)
+                if found:
+                    return found
     first = min(answer.shapes or answer.problems)
     domain = _domain(cases, answer, subject)
     where = domain or f"such as {cases[first].label}"
@@ -82,6 +81,27 @@ def _of_another_shape(
             if factor:
                 return [item("wrong-parameter", _ANOTHER.format(name) + with_factor(factor))]
     return []
+
+
+def _mistaken(wrt: str, cases: list[Case], given: dict[int, np.ndarray], subject: Subject) -> list[dict[str, str]]:
+    """The items of the wrong forms that have these arrays, in these shapes: a sum along the wrong axis gives another one."""
+    marked = subject.marked.get(wrt)
+    if marked is None:
+        return []
+
+    def fits(edit: Edit, array: np.ndarray, case: Case) -> bool:
+        try:
+            with np.errstate(all="ignore"):
+                arrays = [marked(case.params, prompt, Mark([edit])) for prompt in case.each]
+                made: Any = np.asarray(sum(arrays) / len(arrays))
+        except MISFITS:
+            return False
+        scale = max(abs(made).max(initial=0.0), abs(case.complex_step(wrt)[0]).max())
+        return made.shape == array.shape and bool(np.all(abs(made - array) <= FITS * scale))
+
+    pairs = _paired(given, cases)
+    wrong = edits(marked, [(case.params, prompt) for case in cases for prompt in case.each])
+    return [item(edit.kind, edit.detail) for edit in wrong if all(fits(edit, array, case) for array, case in pairs)]
 
 
 def _paired(given: dict[int, np.ndarray], cases: list[Case]) -> list[tuple[np.ndarray, Case]]:

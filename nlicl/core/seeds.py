@@ -41,6 +41,7 @@ __all__ = [
     "Bu2024Part",
     "Bu2024Test",
     "Bu2024Uncounted",
+    "GPT2",
     "Huang2023",
     "Huang2023Uncounted",
     "Li2024",
@@ -122,6 +123,14 @@ class Bu2024Uncounted(IntEnum):
     MERGED_POINTS = 6  # of the merged W_QK: [6, seed]
     BLOCK_POINTS = 7  # of the blocks: [7, seed]
     ONE_CONCEPT_POINTS = 8  # of the blocks on prompts of one concept: [8, seed]
+
+
+@unique
+class GPT2(IntEnum):
+    """The audit of GPT-2."""
+
+    POINTS = 1  # where it judges the gradient of the whole
+    LAYER_POINTS = 2  # of each layer: (seed, number of the layer)
 
 
 @unique

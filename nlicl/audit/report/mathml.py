@@ -24,6 +24,11 @@ _WORDS = {
     "query",
     "sign",
     "sigmoid",
+    "mean",
+    "var",
+    "tanh",
+    "gelu",
+    "out",
 }
 _SYMBOLS = {"-": "−", "*": "·", ">=": "≥", "<=": "≤", "!=": "≠", ".": "·"}
 _TOKEN = re.compile(r"\s*(sum|[A-Za-z]+|\d+(?:\.\d+)?|>=|<=|!=|[-+*/=<>()\[\],.;:|_^])")
