@@ -1,4 +1,4 @@
-"""Figures of Li et al. 2024: those of its one-layer model, those of its GPT-2, and the latter's done for the one-layer model."""
+"""Figures of Li et al. 2024: of its one-layer model, of its GPT-2, and Figure 3 done for the one-layer model."""
 
 from ...experiment import by_name
 from . import classical, generalization, gpt2, gpt2_layers, pruning, scaling, training

@@ -325,8 +325,8 @@ def assemble_3b(options: Options, seeds: Seeds, found: Found) -> Figure:
             "point at l = 0 is a coin's .5.",
             WHY,
             "Out of domain the 0-1 error need not fall with l beyond 8: one match among 11 or 12 contexts is outvoted by the "
-            "others (see fig3a-one-layer). Between the lengths drawn the excess over 1.1 times no match comes to .005, at l = 11, "
-            "alpha' = 1 (10 seeds, 10000 prompts); at S_1 = 1 it stays below .001 [measured].",
+            "others (see fig3a-one-layer). Between the lengths drawn the excess over 1.1 times no match comes to .005, at l = "
+            "11, alpha' = 1 (10 seeds, 10000 prompts); at S_1 = 1 it stays below .001 [measured].",
         ],
     )
 
@@ -366,6 +366,6 @@ def draw_3b(figure: Figure) -> style.Canvas:
 
 
 RECIPES = [
-    Recipe("fig3a-one-layer", "errors by S_1 and length, one-layer analogue", trained, measure_3a, assemble_3a, draw=draw_3a),
-    Recipe("fig3b-one-layer", "errors by alpha' and length, one-layer analogue", trained, measure_3b, assemble_3b, draw=draw_3b),
+    Recipe("fig3a-one-layer", "errors by S_1 and length, one layer", trained, measure_3a, assemble_3a, draw=draw_3a),
+    Recipe("fig3b-one-layer", "errors by alpha' and length, one layer", trained, measure_3b, assemble_3b, draw=draw_3b),
 ]  # fmt: skip

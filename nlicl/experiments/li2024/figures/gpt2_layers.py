@@ -11,7 +11,7 @@ from ....core.seeds import Li2024Part
 from ....models.front import forward
 from ....papers.li2024.gpt2_observer import attention_mass
 from ... import style
-from ...claims import every, fact
+from ...claims import every
 from ...experiment import Found, Measured, Options, Runs, Seeds
 from ...figure import Figure, Recipe
 from ...series import Series, spread
@@ -56,16 +56,14 @@ def assemble_6(options: Options, seeds: Seeds, found: Found) -> Figure:
     start = values["same"][..., 0] / (values["same"] + values["other"])[..., 0]
     claims = [every("share of the attention on contexts that falls on the query's pattern, any layer, at step 0",
                     start.ravel(), even - 0.03, even + 0.03)]
-    claims += [
-        every(f"the same at the end in the layer where it is largest, {name}", share[:, d].max(axis=1), low=0.6)
-        for d, name in enumerate(DOMAINS)
-    ]
-    smallest = share[:, 0].min(axis=1)
-    claims.append(
-        fact("not each layer selects the query's pattern (in the paper's figure each does): the share in the layer where it is "
-             "smallest, in-domain", bool(smallest.max() < even), f"at most {smallest.max():.3g}",
-             f"below {even:g}, that of even attention, for every seed", smallest)
-    )  # fmt: skip
+    if options["quick"]:
+        moved = np.abs(share - even).max(axis=(1, 2))
+        claims.append(every("the same at the end: farthest from even attention, any layer and domain", moved, low=0.05))
+    else:
+        claims += [
+            every(f"the same at the end in the layer where it is largest, {name}", share[:, d].max(axis=1), low=0.5)
+            for d, name in enumerate(DOMAINS)
+        ]
     series = [
         spread(f"{kind}, layer {layer}", found[0]["steps"], values[kind][:, i])
         for i, layer in enumerate(_layers(options))
@@ -88,7 +86,11 @@ def assemble_6(options: Options, seeds: Seeds, found: Found) -> Figure:
     )  # fmt: skip
 
 
-SELECTION = "TODO"
+SELECTION = (
+    "The paper: each layer comes to select contexts with the query's pattern [paper]. Here one layer at least does, in every "
+    "seed; which one differs, and other layers may do the opposite: they look at the task's other pattern, whose label says as "
+    "much. That holds in training, and fails where a pair of patterns is new [measured]."
+)
 
 
 def draw_6(figure: Figure) -> style.Canvas:
@@ -141,29 +143,40 @@ def assemble_7(options: Options, seeds: Seeds, found: Found) -> Figure:
                 spread(f"angle / pi to +-{direction}, {LARGE} largest, layer {layer}", steps, turned[:, i] / np.pi)
             )
             series += [
-                Series(f"{part}, layer {layer}, neuron {n}", found[0][f"{part}_angle"][:, i, n] / np.pi, found[0][part][:, i, n])
-                for n in _large(found[0], part, i)[:5].tolist()
+                Series(f"{part}, layer {layer}, neuron {n}", one[f"{part}_angle"][:, i, n] / np.pi, one[part][:, i, n])
+                for one in found[:1]
+                for n in _large(one, part, i)[:5].tolist()
             ]
-        claims += [
+        claims.append(
             every(f"share of neurons whose {part} part is more than {GROWN:g} times that at the start, any layer",
-                  grown[part].min(axis=1), low=0.5),
-            every(f"mean angle of the {LARGE} largest {part} parts to +-{direction} at the end, in the layer where it is smallest, rad",
-                  turned[:, :, -1].min(axis=1), high=0.5),
-        ]  # fmt: skip
+                  grown[part].min(axis=1), low=0.5)
+        )  # fmt: skip
+        end, what = turned[:, :, -1], f"mean angle of the {LARGE} largest {part} parts to +-{direction} at the end, rad"
+        if part == "label":  # Figure 2D's picture
+            most = 1.0 if options["quick"] else 0.6
+            claims.append(every(f"{what}, in the layer where it is smallest", end.min(axis=1), high=most))
+        else:  # not Figure 2C's
+            claims.append(every(f"{what}, in any layer", end.ravel(), low=0.9))
     return Figure(
         "Neurons of GPT-2, by layer",
         settings_of(options),
         seeds,
         series,
         undetermined(claims, options),
-        notes=[EPOCHS, OURS, ROWS],
+        notes=[EPOCHS, OURS, ROWS, SHOWN, PICTURE],
     )
 
 
 ROWS = (
-    "A neuron is a row of W_fc diag(gamma_2) P W_o W_v diag(gamma_1) P W_in, P the projection that takes means off: what the MLP's first "
-    "layer makes of a token that the block gets by attention, but for a positive factor. For the one-layer model it is a row of W_O W_V "
-    "[derived]. How the paper takes it is not known. Points: the five largest neurons of the first seed, from the start to the end."
+    "A neuron is a row of W_fc diag(gamma_2) P W_o W_v diag(gamma_1) P W_in, P the projection that takes means off: but for a "
+    "positive factor, what the MLP's first layer makes of a token that its block gets by attention. For the one-layer model that "
+    "is a row of W_O W_V [derived]. How the paper takes it is not known."
+)
+SHOWN = "Drawn: the five neurons of each layer that are largest at the end, first seed, a point each time that is measured."
+PICTURE = (
+    "The paper: most neurons grow, and the angle picture of Figures 2C and 2D holds in one layer [paper]. Here all but a few "
+    "grow. The label parts turn to +q or -q in all layers; at the end the angles are those of Figure 2D or smaller, since q is the "
+    "one label direction that gradients reach. The feature parts do not turn to mu-bar in any layer [measured]."
 )
 
 
@@ -174,7 +187,8 @@ def draw_7(figure: Figure) -> style.Canvas:
         for layer, axes in enumerate(row, start=1):
             for series in (s for s in figure.series if s.name.startswith(f"{part}, layer {layer}, ")):
                 axes.plot(series.x, series.y, color="#bbbbbb", linewidth=0.5, zorder=1)
-                axes.scatter(series.x, series.y, c=np.linspace(0, 1, len(series.x)), cmap="cividis", s=9, linewidths=0, zorder=3)
+                age = np.linspace(0, 1, len(series.x))
+                axes.scatter(series.x, series.y, c=age, cmap="cividis", s=9, linewidths=0, zorder=3)
             axes.set(xlim=(0, 1), ylim=(0, None), xlabel=rf"angle to {direction}, in units of $\pi$", title=f"layer {layer}")
         row[0].set(ylabel=f"{part} magnitude")
     canvas.suptitle(f"7  {figure.title}: the five largest, dark to light from start to end", x=0.01, ha="left", fontsize=8.5)
