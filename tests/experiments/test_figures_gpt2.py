@@ -1,4 +1,4 @@
-"""Figures 3, 6 and 7 of Li et al. 2024, GPT-2's: what is measured, claims on what is known and on what is wrong, files, pictures."""
+"""Figures 3, 6 and 7 of Li et al. 2024, GPT-2's: what is trained and measured, claims, files, pictures."""
 
 import csv
 import io
@@ -74,7 +74,9 @@ def test_figures_are_made_from_runs(small):
     figures = {recipe.name: figure for recipe, figure in execute([FIGURES[name] for name in NAMES], [0, 1], quick=True)}
     again = {recipe.name: figure for recipe, figure in execute([FIGURES["fig3b"]], [1], quick=True)}
     a, b, six, seven = (figures[name] for name in NAMES)
-    assert len(a.series) == 2 * len(gpt2.S_1) + 1 and {c.reference for c in a.comparisons} == {r.name for r in a.reference}
+    assert len(a.series) == 2 * len(gpt2.S_1) + 1 and {c.reference for c in a.comparisons} == {
+        r.name for r in a.reference
+    }
     name = "alpha'=0.8 out-of-domain"
     assert again["fig3b"][name].y[2] in (b[name].low[2], b[name].high[2])  # a seed's numbers depend on that seed alone
     assert b["one layer, alpha'=1.0 in-domain"].x[0] > 0 and b["alpha'=1.0 in-domain"].x[0] == 0
@@ -83,7 +85,9 @@ def test_figures_are_made_from_runs(small):
     assert sum("neuron" in series.name for series in seven.series) == 2 * 2 * 5
     for figure in figures.values():
         assert len({series.name for series in figure.series}) == len(figure.series)
-        assert {row["series"] for row in csv.DictReader(io.StringIO(figure.to_csv()))} >= {s.name for s in figure.series}
+        assert {row["series"] for row in csv.DictReader(io.StringIO(figure.to_csv()))} >= {
+            s.name for s in figure.series
+        }
         assert all(len(value) == 2 and isinstance(value[1], str) for value in figure.settings.values())
         assert all(note for note in figure.notes) and not any("TODO" in note for note in figure.notes)
 

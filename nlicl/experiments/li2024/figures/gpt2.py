@@ -89,10 +89,11 @@ def _size(options: Options) -> int:
 
 
 OURS = (
-    "GPT-2, 3 layers, 2 heads, the values of S_1 and alpha' are the paper's [paper]; l = 20 and alpha = 0.8 in training are "
-    "quoted by a third party. Everything else is ours: width 64 (that of the smallest configuration in the code of Garg et al. 2022, whose framework the paper follows), tokens "
-    "(x; y) with the query's y = 0, a causal mask, learned positions, read at the query alone, hinge loss, Adam at rate 1e-3, "
-    "batches of fresh prompts, each step with a number of contexts uniform from 1 to 20."
+    "GPT-2, 3 layers, 2 heads and the values of S_1 and alpha' are the paper's [paper]; l = 20 and alpha = 0.8 in training are "
+    "quoted by a third party. Everything else is ours: width 64 (that of the smallest configuration in the code of Garg et al. "
+    "2022, whose framework the paper follows), tokens (x; y) with y = 0 for the query, a causal mask, learned positions, read at "
+    "the query alone, hinge loss, Adam at rate 1e-3, batches of fresh prompts, each step with a number of contexts uniform from "
+    "1 to 20."
 )
 CHANGED = "TODO"
 

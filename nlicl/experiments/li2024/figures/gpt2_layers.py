@@ -54,8 +54,14 @@ def assemble_6(options: Options, seeds: Seeds, found: Found) -> Figure:
     share = same / (same + other)  # (seeds, domain, layer)
     even = problem_of(options).alpha / 2
     start = values["same"][..., 0] / (values["same"] + values["other"])[..., 0]
-    claims = [every("share of the attention on contexts that falls on the query's pattern, any layer, at step 0",
-                    start.ravel(), even - 0.03, even + 0.03)]
+    claims = [
+        every(
+            "share of the attention on contexts that falls on the query's pattern, any layer, at step 0",
+            start.ravel(),
+            even - 0.03,
+            even + 0.03,
+        )
+    ]
     if options["quick"]:
         moved = np.abs(share - even).max(axis=(1, 2))
         claims.append(every("the same at the end: farthest from even attention, any layer and domain", moved, low=0.05))
@@ -87,9 +93,9 @@ def assemble_6(options: Options, seeds: Seeds, found: Found) -> Figure:
 
 
 SELECTION = (
-    "The paper: each layer comes to select contexts with the query's pattern [paper]. Here one layer at least does, in every "
-    "seed; which one differs, and other layers may do the opposite: they look at the task's other pattern, whose label says as "
-    "much. That holds in training, and fails where a pair of patterns is new [measured]."
+    "The paper: each layer comes to select contexts with the query's pattern [paper]. Here one layer at least does in every "
+    "seed. Which one differs, and other layers may look away from them [measured], to the task's other pattern: on training "
+    "tasks its label tells as much [derived]."
 )
 
 
@@ -132,11 +138,14 @@ def _turned(one: Measured, part: str, layer: int) -> NDArray:
 
 def assemble_7(options: Options, seeds: Seeds, found: Found) -> Figure:
     steps, layers = found[0]["steps"], list(_layers(options))
-    values = stacked([{name: one[name] for name in ("feature", "label")} for one in found])  # (seeds, step, layer, neuron)
+    # (seeds, step, layer, neuron) each
+    values = stacked([{name: one[name] for name in ("feature", "label")} for one in found])
     series, claims = [], []
-    grown = {part: (array[:, -1] > GROWN * array[:, 0]).mean(axis=2) for part, array in values.items()}  # (seeds, layer)
+    # (seeds, layer) each
+    grown = {part: (array[:, -1] > GROWN * array[:, 0]).mean(axis=2) for part, array in values.items()}
     for part, direction in (("feature", "mu-bar"), ("label", "q")):
-        turned = np.array([[_turned(one, part, layer - 1) for layer in layers] for one in found])  # (seeds, layer, step)
+        # (seeds, layer, step)
+        turned = np.array([[_turned(one, part, layer - 1) for layer in layers] for one in found])
         for i, layer in enumerate(layers):
             series.append(spread(f"mean {part} magnitude, layer {layer}", steps, values[part][:, :, i].mean(axis=2)))
             series.append(
@@ -169,14 +178,16 @@ def assemble_7(options: Options, seeds: Seeds, found: Found) -> Figure:
 
 ROWS = (
     "A neuron is a row of W_fc diag(gamma_2) P W_o W_v diag(gamma_1) P W_in, P the projection that takes means off: but for a "
-    "positive factor, what the MLP's first layer makes of a token that its block gets by attention. For the one-layer model that "
-    "is a row of W_O W_V [derived]. How the paper takes it is not known."
+    "positive factor, what the MLP's first layer makes of a token that its block gets by attention. For the one-layer model "
+    "that is a row of W_O W_V [derived]. How the paper takes it is not known."
 )
-SHOWN = "Drawn: the five neurons of each layer that are largest at the end, first seed, a point each time that is measured."
+SHOWN = (
+    "Drawn: the five neurons of each layer that are largest at the end, first seed, a point each time that is measured."
+)
 PICTURE = (
-    "The paper: most neurons grow, and the angle picture of Figures 2C and 2D holds in one layer [paper]. Here all but a few "
-    "grow. The label parts turn to +q or -q in all layers; at the end the angles are those of Figure 2D or smaller, since q is the "
-    "one label direction that gradients reach. The feature parts do not turn to mu-bar in any layer [measured]."
+    "The paper: most neurons grow, and the angle picture of Figures 2C and 2D holds in one layer [paper]. Here nearly all "
+    "grow. The label parts turn to +q or -q in all layers, about as far as in Figure 2D (0.52 rad [digitised]): q is the one "
+    "label direction in the tokens. The feature parts turn to mu-bar in no layer [measured]."
 )
 
 
@@ -189,9 +200,13 @@ def draw_7(figure: Figure) -> style.Canvas:
                 axes.plot(series.x, series.y, color="#bbbbbb", linewidth=0.5, zorder=1)
                 age = np.linspace(0, 1, len(series.x))
                 axes.scatter(series.x, series.y, c=age, cmap="cividis", s=9, linewidths=0, zorder=3)
-            axes.set(xlim=(0, 1), ylim=(0, None), xlabel=rf"angle to {direction}, in units of $\pi$", title=f"layer {layer}")
+            axes.set(
+                xlim=(0, 1), ylim=(0, None), xlabel=rf"angle to {direction}, in units of $\pi$", title=f"layer {layer}"
+            )
         row[0].set(ylabel=f"{part} magnitude")
-    canvas.suptitle(f"7  {figure.title}: the five largest, dark to light from start to end", x=0.01, ha="left", fontsize=8.5)
+    canvas.suptitle(
+        f"7  {figure.title}: the five largest, dark to light from start to end", x=0.01, ha="left", fontsize=8.5
+    )
     return canvas
 
 
