@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import DTypeLike
+
 from ..core.checks import boolean, choice, integer
 from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
@@ -45,6 +48,7 @@ class Training:
     loss: str | None = None
     model: str | None = None
     optimizer: Optimizer | None = None
+    dtype: DTypeLike = np.float64
 
     def run(self, seed: int) -> Run:
         """Train with this seed."""
@@ -60,6 +64,7 @@ class Training:
             loss=self.loss,
             model=self.model,
             optimizer=self.optimizer,
+            dtype=self.dtype,
         )
 
 

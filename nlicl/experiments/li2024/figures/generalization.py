@@ -31,7 +31,19 @@ from ...series import Series, compare, spread
 from ...summary import stacked
 from .published import published
 
-__all__ = ["RECIPES"]
+__all__ = [
+    "ALPHAS",
+    "DOMAINS",
+    "OOD",
+    "PROBLEM",
+    "PUBLISHED",
+    "RECIPES",
+    "half_an_error",
+    "named",
+    "no_match",
+    "tested",
+    "trained",
+]
 
 PROBLEM = li2024.sibling
 PUBLISHED = (0.5, 0.7, 0.9, 1.1, 1.3)  # S_1 of Figure 3a [paper]
@@ -206,9 +218,9 @@ def draw_3a(figure: Figure) -> style.Canvas:
     for i, S in enumerate((*PUBLISHED, 0.0)):
         style.curve(middle, figure[f"hinge, S_1={S:g}"], i, label=f"$S_1 = {S:g}$", floor=1e-5)
     for i, S in enumerate(PUBLISHED):
-        style.theirs(left, _named(figure.reference, f"S_1={S:g}"), i, label="_" if i else "paper: GPT-2")
-    _no_match(left, figure["no match"])
-    left.set(xlim=(3, 21), ylim=(_half_an_error(figure), 0.2), title=r"0-1 error, $\alpha' = 1$")
+        style.theirs(left, named(figure.reference, f"S_1={S:g}"), i, label="_" if i else "paper: GPT-2")
+    no_match(left, figure["no match"])
+    left.set(xlim=(3, 21), ylim=(half_an_error(figure), 0.2), title=r"0-1 error, $\alpha' = 1$")
     middle.set(ylim=(1e-5, 2), title=r"hinge loss, $\alpha' = 1$")
     for axes, ticks in ((left, range(4, 21, 4)), (middle, range(0, 41, 10))):
         axes.set(xlabel="test length $l$", yscale="log", xticks=ticks)
@@ -226,16 +238,16 @@ def draw_3a(figure: Figure) -> style.Canvas:
     return canvas
 
 
-def _named(curves: Iterable[Series], name: str) -> Series:
+def named(curves: Iterable[Series], name: str) -> Series:
     return next(series for series in curves if series.name == name)
 
 
-def _half_an_error(figure: Figure) -> float:
+def half_an_error(figure: Figure) -> float:
     """The lower end of a log axis of 0-1 errors: half of one error in all test prompts."""
     return 0.5 / (len(figure.seeds) * figure.settings["test prompts"][0])
 
 
-def _no_match(axes: style.Axes, series: Series) -> None:
+def no_match(axes: style.Axes, series: Series) -> None:
     axes.plot(series.x, series.y, color="#555555", linewidth=0.7, label="no match", zorder=2)
 
 
@@ -313,8 +325,8 @@ def assemble_3b(options: Options, seeds: Seeds, found: Found) -> Figure:
             "point at l = 0 is a coin's .5.",
             WHY,
             "Out of domain the 0-1 error need not fall with l beyond 8: one match among 11 or 12 contexts is outvoted by the "
-            "others (see fig3a). Between the lengths drawn the excess over 1.1 times no match comes to .005, at l = 11, "
-            "alpha' = 1 (10 seeds, 10000 prompts); at S_1 = 1 it stays below .001 [measured].",
+            "others (see fig3a-one-layer). Between the lengths drawn the excess over 1.1 times no match comes to .005, at l = "
+            "11, alpha' = 1 (10 seeds, 10000 prompts); at S_1 = 1 it stays below .001 [measured].",
         ],
     )
 
@@ -335,10 +347,10 @@ def draw_3b(figure: Figure) -> style.Canvas:
             name = f"alpha'={alpha:.1f} {domain}"
             style.curve(axes, figure[name].above_zero(), i, label=rf"$\alpha' = {alpha:g}$")
         for i, alpha in enumerate(ALPHAS):
-            theirs = _named(figure.reference, f"alpha'={alpha:.1f} {domain}")
+            theirs = named(figure.reference, f"alpha'={alpha:.1f} {domain}")
             style.theirs(axes, theirs, i, label="_" if i else "paper: GPT-2")
-            _no_match(axes, figure[f"no match, alpha'={alpha:.1f}"])
-        axes.set(ylim=(_half_an_error(figure), 1), title=f"0-1 error, {domain}")
+            no_match(axes, figure[f"no match, alpha'={alpha:.1f}"])
+        axes.set(ylim=(half_an_error(figure), 1), title=f"0-1 error, {domain}")
     for k, domain in enumerate(DOMAINS):
         for i, alpha in enumerate(ALPHAS):
             series = figure[f"hinge, alpha'={alpha:.1f} {domain}"]
@@ -354,6 +366,6 @@ def draw_3b(figure: Figure) -> style.Canvas:
 
 
 RECIPES = [
-    Recipe("fig3a", "errors by S_1 and length, one-layer analogue", trained, measure_3a, assemble_3a, draw=draw_3a),
-    Recipe("fig3b", "errors by alpha' and length, one-layer analogue", trained, measure_3b, assemble_3b, draw=draw_3b),
+    Recipe("fig3a-one-layer", "errors by S_1 and length, one layer", trained, measure_3a, assemble_3a, draw=draw_3a),
+    Recipe("fig3b-one-layer", "errors by alpha' and length, one layer", trained, measure_3b, assemble_3b, draw=draw_3b),
 ]  # fmt: skip
