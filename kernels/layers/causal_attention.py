@@ -4,7 +4,7 @@
 
 Each head has D consecutive columns of Q, K, V and O. `rows` says at which tokens t the rows of Q, A and O stand: all of them,
 or those few of the last block that are read. Numbers of a head are copied together, since the products take packed arrays.
-Derivation: docs/gpt2.md.
+Derivation: docs/causal-attention.md.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
     x_t = W_in p_t + b_in + wpe_t
 
-A block of prompts is given as rows, T of them a prompt. Tokens are data: they have no gradient. Derivation: docs/gpt2.md.
+A block of prompts is given as rows, T of them a prompt. Tokens are data: they have no gradient. Derivation: docs/linear.md.
 """
 
 from ..compile import kernel

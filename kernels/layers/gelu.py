@@ -3,7 +3,7 @@
     h = u/2 (1 + tanh(y)) = u s,      y = sqrt(2/pi) (u + 0.044715 u^3),      s = (1 + tanh(y))/2 = sigmoid(2 y)
 
 s and 1 - s come from one exponential of a number that is not positive: neither overflows nor cancels, and no tanh is called.
--inf, a number of any sign that has overflowed, gives NaN. Derivation: docs/gpt2.md.
+-inf, a number of any sign that has overflowed, gives NaN. Derivation: docs/gelu.md.
 """
 
 import math

@@ -2,7 +2,7 @@
 
     y = gamma xhat + beta,      xhat = (x - mean) r,      r = 1/sqrt(var + epsilon),      var = mean((x - mean)^2)
 
-Backward recomputes xhat from x, and from the mean and r of each row, which forward leaves. Derivation: docs/gpt2.md.
+Backward recomputes xhat from x, and from the mean and r of each row, which forward leaves. Derivation: docs/layernorm.md.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
     Y = X W^T + b          X (n, in), W (out, in), b (out,)
 
-Derivation: docs/gpt2.md.
+Derivation: docs/linear.md.
 """
 
 from ..compile import kernel

@@ -2,7 +2,7 @@
 
     F = w . y + b
 
-Derivation: docs/gpt2.md.
+Derivation: docs/linear.md.
 """
 
 from ..compile import kernel
