@@ -37,11 +37,11 @@ from .checks import integer
 from .memory import check_count
 
 __all__ = [
+    "GPT2",
     "Bu2024",
     "Bu2024Part",
     "Bu2024Test",
     "Bu2024Uncounted",
-    "GPT2",
     "Huang2023",
     "Huang2023Uncounted",
     "Li2024",
