@@ -89,21 +89,23 @@ def _size(options: Options) -> int:
 
 
 OURS = (
-    "GPT-2, 3 layers, 2 heads and the values of S_1 and alpha' are the paper's [paper]; l = 20 and alpha = 0.8 in training "
-    "are quoted by a third party. Ours: width 64 (that of the smallest configuration in the code of Garg et al. 2022, whose "
-    "framework the paper follows), tokens (x; y) with y = 0 for the query, a causal mask, learned positions, read at the query "
-    "alone, hinge loss, Adam at rate 1e-3, batches of fresh prompts, each step with a number of contexts from 1 to 20."
+    "GPT-2, 3 layers, 2 heads and the values of S_1 and alpha' are the paper's [paper]; l = 20 and alpha = 0.8 in "
+    "training are quoted by a third party. Ours: width 64 (that of the smallest configuration in the code of Garg et al. "
+    "2022, whose framework the paper follows), tokens (x; y) with y = 0 for the query, a causal mask, learned positions, "
+    "read at the query alone, hinge loss, Adam at rate 1e-3, 2000 batches of 256 fresh prompts, each batch with a number "
+    "of contexts from 1 to 20."
 )
 CHANGED = ("TODO",)
 FOUND_3A = (
-    "The order of S_1 in the paper's figure is not that of these runs. Most seeds leave no error at any S_1 from l = 12 on. "
-    "Some are unsettled when training stops, though no prompt of a training task fails: their error is a few hundredths, in an "
-    "order of S_1 that differs with the seed. The published levels are like the mean over such seeds [measured]."
+    "The order of S_1 in the paper's figure is not that of these runs. Most seeds leave no error at any S_1 from l = 12 "
+    "on. Some are unsettled when training stops, though no prompt of a training task fails: their error is a few "
+    "hundredths, in an order of S_1 that differs with the seed. The published levels are like the mean over such seeds "
+    "[measured]."
 )
 FOUND_3B = (
-    "In-domain: unseen tasks. Where a seed is unsettled its error stays up at long l, as the published errors do; the means "
-    "over seeds lie at these or below. At l = 2 GPT-2 is better in-domain than a model that copies labels can be: it has learned "
-    "that the two patterns of a task have opposite labels [measured]."
+    "In-domain: unseen tasks. Where a seed is unsettled its error stays up at long l, as the published errors do; the "
+    "means over seeds lie at these or below. At l = 2 GPT-2 is better in-domain than a model that copies labels can be: "
+    "it has learned that the two patterns of a task have opposite labels [measured]."
 )
 
 
