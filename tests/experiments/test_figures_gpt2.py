@@ -58,6 +58,95 @@ def test_errors_are_counted_prompt_by_prompt():
         assert gpt2.error(params, problem, codes, length) == np.mean(wrong)
 
 
+# ---------------------------------------------------------------- claims
+
+
+def found_3a():
+    """What good runs measure: as many errors as prompts without a match."""
+    error = np.broadcast_to(0.5 ** np.array(gpt2.lengths_3a(USUAL), float), (len(gpt2.S_1), 9))
+    return {"gpt2": error.copy(), "one layer": error.copy()}
+
+
+def found_3b():
+    length = np.array(gpt2.lengths_3b(USUAL), float)
+    error = np.stack([[0.5 * (1 - alpha / 2) ** length for alpha in gpt2.ALPHAS]] * 2)
+    return {"gpt2": error, "one layer": np.where(length > 0, error, np.nan)}
+
+
+def found_6():
+    steps = np.arange(5)
+    same = np.linspace([0.38] * 3, [0.2, 0.5, 0.6], 5).T
+    end = np.stack([[same[:, -1], 0.95 - same[:, -1]]] * 2)
+    return {"steps": steps, "end": end, "same": same, "other": 0.95 - same, "query": np.full((3, 5), 0.05)}
+
+
+def found_7():
+    growth = np.linspace(1, 20, 5)[:, None, None] * np.linspace(1, 2, 40)
+    size = np.broadcast_to(growth, (5, 3, 40)).copy()
+    turned = np.broadcast_to(np.linspace(1.5, 0.4, 5)[:, None, None], (5, 3, 40)).copy()
+    turned[:, :, ::2] = np.pi - turned[:, :, ::2]
+    return {"steps": np.arange(5), "feature": size, "label": size.copy(), "feature_angle": np.full((5, 3, 40), 1.5),
+            "label_angle": turned}  # fmt: skip
+
+
+ASSEMBLED = {
+    "fig3a": (found_3a, gpt2.assemble_3a), "fig3b": (found_3b, gpt2.assemble_3b),
+    "fig6": (found_6, gpt2_layers.assemble_6), "fig7": (found_7, gpt2_layers.assemble_7),
+}  # fmt: skip
+
+
+def assembled(name, change=None, options=USUAL):
+    """The figure of three seeds, all of them changed."""
+    make, assemble = ASSEMBLED[name]
+    found = [make() for _ in SEEDS]
+    for one in found:
+        if change is not None:
+            change(one)
+    return assemble(options, SEEDS, found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_claims_hold_on_what_is_known_and_with_one_seed(name):
+    figure = assembled(name)
+    assert figure.ok, failing(figure)
+    make, assemble = ASSEMBLED[name]
+    assert assemble(USUAL, [0], [make()]).ok
+
+
+def set_to(name, value, *index):
+    def change(one):
+        one[name][index] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "claim"),
+    [
+        ("fig3a", set_to("gpt2", 0.2, 2, 1), "error less 1.1 times"),
+        ("fig3a", set_to("gpt2", 0.02, 0), "S_1 >= 1 is not needed"),
+        ("fig3a", set_to("gpt2", [[0.005]] * 2 + [[0]], slice(2, 5)), "S_1 = 1.3 is not easier"),
+        ("fig3b", set_to("gpt2", 0.6, 1, 0, 0), "without contexts"),
+        ("fig3b", lambda one: one.update(gpt2=one["gpt2"][:, ::-1]), "error falls as alpha' grows"),
+        ("fig3b", set_to("gpt2", 0.4, 0, 2, -1), "error at l = 20 over"),
+        ("fig6", set_to("same", 0.6, 1, 0), "share of the attention on contexts"),
+        ("fig6", set_to("end", 0.3, 0, 0), "largest, in-domain"),
+        ("fig7", set_to("feature", 1.0, -1, 2), "neurons whose feature part"),
+        ("fig7", set_to("label", 1.0, -1, 2), "neurons whose label part"),
+        ("fig7", set_to("feature_angle", 0.5, -1, 1), "largest feature parts"),
+        ("fig7", set_to("label_angle", 1.4, -1), "largest label parts"),
+    ],
+)
+def test_claims_fail_on_what_is_wrong(name, change, claim):
+    [failed] = failing(assembled(name, change))
+    assert claim in failed
+
+
+def test_attention_that_selects_nothing_fails():
+    failed = failing(assembled("fig6", set_to("end", 0.1, 1, 0)))
+    assert len(failed) == 2 and all("out-of-domain" in claim for claim in failed)
+
+
 # ---------------------------------------------------------------- from training to the picture
 
 
