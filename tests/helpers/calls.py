@@ -21,12 +21,14 @@ import nlicl.papers
 from nlicl import audit, devices, training
 from nlicl.models import front
 from nlicl.models import model as models
+from nlicl.models.gpt2 import prompts as gpt2_prompts
+from nlicl.models.gpt2 import reference as gpt2_reference
 from nlicl.models.regression import steps as regression_steps
 from nlicl.models.transformer import checks as transformer_checks
 from nlicl.papers import bu2024, huang2023, li2024
 from nlicl.papers.bu2024 import coordinates, prediction
 from nlicl.papers.huang2023 import population, queries, reduced, trajectory
-from nlicl.papers.li2024 import baselines, mechanism, patterns, pruning, tasks
+from nlicl.papers.li2024 import baselines, gpt2_observer, mechanism, patterns, pruning, tasks
 
 __all__ = ["CALLS", "EXCEPTIONS", "Call", "public"]
 
@@ -56,6 +58,15 @@ EXCEPTIONS: dict[str, str] = {
     "nlicl.models.transformer.marked": "for the audit, which makes what it gives",
     "nlicl.models.transformer.steps": "steps of a table: they are called by nlicl.forward and nlicl.loss_and_grad",
     "nlicl.models.regression.steps.Regression": "steps of a table: they are called by nlicl.forward and nlicl.loss_and_grad",
+    "nlicl.models.gpt2.steps.Gpt2": "steps of a table: they are called by nlicl.forward and nlicl.loss_and_grad",
+    "nlicl.models.gpt2.prompts.Prompt.unchecked": "for batches: nothing is looked at",
+    "nlicl.models.gpt2.prompts.Prompts.cast": "for the descent, which checks the dtype of a run",
+    "nlicl.models.gpt2.reference.checked": "a check itself",
+    "nlicl.models.gpt2.reference.gelu": "a line of the definition, which checks",
+    "nlicl.models.gpt2.reference.layernorm": "a line of the definition, which checks",
+    "nlicl.models.gpt2.reference.softmax": "a line of the definition, which checks",
+    "nlicl.papers.gpt2.problem.Problem": "li2024.GPT2 under another name",
+    "nlicl.papers.li2024.data.DataModel": "what problems inherit from",
     "nlicl.models.model.Batch": "what a batch type inherits from",
     "nlicl.models.model.enter": "find and step_of at once, for nlicl.forward",
     "nlicl.models.model.register": "changes the register; tests/models/test_registry.py has its errors",
@@ -167,6 +178,13 @@ _LI_PARAMS = _LI.initialize(seed=0)
 _LI_CODED = _LI.sample(6, seed=0)
 _LI_OUT = nlicl.forward(_LI_PARAMS, _LI_CODED)
 
+_GPT2 = li2024.GPT2(
+    M1=4, M2=3, d_X=8, d_Y=3, length=5, layers=2, heads=2, width=6, hidden=7, positions=7, batch=8, steps=3, alpha=0.7
+)
+_GPT2_PARAMS = _GPT2.initialize(seed=0)
+_GPT2_CODES = _GPT2.codes(6, seed=0)
+_GPT2_PROMPTS = _GPT2.prompts_of(_GPT2_CODES)
+
 _HUANG = huang2023.Problem(K=4, length=6, d=5, draws=20, batch=8, steps=3, learning_rate=1.0)
 _HUANG_CODED = _HUANG.sample(6, seed=0)
 _HUANG_PARAMS = huang2023.Params(0.2 * _rng.standard_normal((5, 5)))
@@ -235,6 +253,8 @@ _add(nlicl.loss_and_grad, params=_HUANG_PARAMS, prompts=_HUANG_CODED)
 _add(nlicl.loss_and_grad, params=_HUANG_PARAMS, prompts=_HUANG_DENSE)
 _add(nlicl.loss_and_grad, params=_BU_PARAMS, prompts=_BU_CODED)
 _add(nlicl.loss_and_grad, params=_BU_PARAMS, prompts=_BU_NOISY)
+_add(nlicl.forward, params=_GPT2_PARAMS, prompts=_GPT2_PROMPTS)
+_add(nlicl.loss_and_grad, params=_GPT2_PARAMS, prompts=_GPT2_PROMPTS)
 _add(nlicl.to_host, thing=_PARAMS)
 
 # ---- nlicl.models
@@ -248,6 +268,15 @@ _add(transformer_checks.check_params, params=_PARAMS)
 _add(transformer_checks.packed_params, params=_PARAMS)
 _add(transformer_checks.real_params, params=_PARAMS)
 _add(regression_steps.check_params, params=_HUANG_PARAMS)
+_add(gpt2_prompts.checked_params, params=_GPT2_PARAMS, complex_too=False)
+_add(gpt2_prompts.Prompts, tokens=_TOKENS, labels=_LABELS, reads=None, causal=True)
+_add(gpt2_prompts.Prompts, tokens=_TOKENS, labels=_LABELS[:, None] * [1.0, -1.0], reads=(1, 4))
+_add(_GPT2_PROMPTS.__getitem__, index=1)
+_add(gpt2_prompts.Prompt, tokens=_TOKENS[0], z=_LABELS[:1], reads=(4,), causal=True)
+_add(gpt2_prompts.interleaved, tokens=_TOKENS, d_X=4)
+for _definition in (gpt2_reference.evaluate, gpt2_reference.loss):
+    _add(_definition, params=_GPT2_PARAMS, prompt=_GPT2_PROMPTS[0], loss="hinge")
+_add(gpt2_reference.forward, params=_GPT2_PARAMS, prompt=_GPT2_PROMPTS[0])
 _add(_PROMPTS.moved, move=np.array)
 _add(_LI_CODED.moved, move=np.array)
 
@@ -403,6 +432,25 @@ _add(baselines.predict, method="1-NN", contexts=_CONTEXTS, labels=np.array([1.0,
      C=1.0)  # fmt: skip
 _add(baselines.predictions, method="Logistic", prompts=_LI_CODED, d_X=8, C=1.0)
 _add(baselines.predictions, method="3-NN", prompts=_LI_CODED.dense(), d_X=8, q=_LI.q)
+
+_add(
+    li2024.GPT2,
+    M1=4, M2=3, d_X=8, d_Y=3, beta=2.0, K=0.5, alpha=0.7, length=5, layers=2, heads=2, width=6, hidden=7, positions=7,
+    learned_positions=True, causal=True, layout="stacked", read="query", loss="hinge", shortest=1, learning_rate=0.01,
+    batch=8, steps=3, training_tasks=((0, 1), (1, 2), (2, 3), (3, 0)), coefficients=None,
+)  # fmt: skip
+_add(_GPT2.n_tokens, length=5)
+_add(_GPT2.sample, n=6, length=5, alpha=0.7, seed=0, tasks=[(0, 1), (2, 3)], sampling="iid")
+_add(_GPT2.sample, n=6, length=0)
+_add(_GPT2.codes, n=6, length=5, alpha=0.7, seed=0, tasks=[(0, 1), (2, 3)], sampling="iid")
+_add(_GPT2.prompts_of, codes=_GPT2_CODES, n_contexts=3)
+_add(_GPT2.initialize, seed=0)
+_add(_GPT2.observer, seed=0)
+_add(gpt2_observer.GPT2Observer, problem=_GPT2, n=6, seed=0, S_1=1.2, alpha=0.8)
+_add(gpt2_observer.GPT2Observer(_GPT2, n=6).__call__, params=_GPT2_PARAMS)
+_add(gpt2_observer.attention_mass, attention=nlicl.forward(_GPT2_PARAMS, _GPT2_PROMPTS).attention, codes=_GPT2_CODES)
+_add(gpt2_observer.neurons, params=_GPT2_PARAMS, mu_bar=_GPT2.mu_bar, q=_GPT2.q, path="value")
+_add(mechanism.parts, rows=np.ones((2, _GPT2.d)), mu_bar=_GPT2.mu_bar, q=_GPT2.q)
 
 # ---- nlicl.papers.huang2023
 

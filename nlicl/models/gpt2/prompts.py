@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.arrays import as_array, check_finite, checked_index, fitting, frozen, given, real_array
-from ...core.checks import boolean, instance
+from ...core.checks import boolean, instance, integer
 from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
 from ..model import Batch
@@ -104,6 +104,7 @@ def checked_params(params: Any, *, complex_too: bool = False) -> Params:
         up the width; NaN, infinity.
     """
     instance("params", params, Params)
+    complex_too = boolean("complex_too", complex_too)
     shapes = {f"params.{name}": shape for name, shape in _SHAPES.items()}
     arrays = {f"params.{name}": array for name, array in params._asdict().items()}
     sizes: dict[str, tuple[int, str]] = {"three": (3, "queries, keys and values"), "one": (1, "one read-out")}
@@ -134,12 +135,15 @@ class Prompt:
 
     tokens: np.ndarray = field(repr=False)
     z: np.ndarray
-    reads: tuple[int, ...] = ()
+    reads: tuple[int, ...] = None  # type: ignore[assignment]  # a tuple from __post_init__ on
     causal: bool = True
 
     def __post_init__(self) -> None:
-        labels, reads = np.asarray(self.z).reshape(1, -1), self.reads or None
-        batch = Prompts(np.asarray(self.tokens)[None], labels, reads, self.causal)  # type: ignore[arg-type]
+        tokens = real_array(self.tokens, "tokens", "(T, d)", complex_too=True)
+        z = as_array(self.z, "z")
+        if z.ndim > 1:
+            raise InvalidValue(f"z has shape {z.shape}; expected (R,), a label for each token that is read.")
+        batch = Prompts(tokens[None], z.reshape(1, -1), self.reads, self.causal)
         object.__setattr__(self, "tokens", batch.tokens[0])
         object.__setattr__(self, "z", batch.labels[0])
         object.__setattr__(self, "reads", batch.reads)
@@ -250,7 +254,8 @@ def _checked_labels(labels: Any, B: int, R: int, dtype: np.dtype) -> np.ndarray:
         raise InvalidValue(
             f"labels has shape {array.shape}; expected ({B}, {R}): a label for each token that is read of each prompt."
         )
-    if array.dtype.kind not in "fiuc" or not np.all((array == 1) | (array == -1)):
+    kinds = "fiuc" if dtype.kind == "c" else "fiu"
+    if array.dtype.kind not in kinds or not np.all((array == 1) | (array == -1)):
         odd = [x for x in array.ravel().tolist() if x not in (1, -1)] or array.ravel().tolist()
         raise InvalidValue(f"labels holds {short(odd[:3])}; expected -1 or +1 only.")
     return np.array(array.astype(dtype))
@@ -269,8 +274,17 @@ def interleaved(tokens: np.ndarray, d_X: int) -> np.ndarray:
     Returns
     -------
     ndarray (B, 2l+1, d)
+
+    Raises
+    ------
+    TypeError, ValueError
+        Tokens that are no such array; a width that leaves nothing for x or for y.
     """
+    tokens = real_array(tokens, "tokens", "(B, l+1, d)", complex_too=True)
+    if tokens.size == 0:
+        raise InvalidValue(f"tokens has shape {tokens.shape}; expected (B, l+1, d) with every size at least 1.")
     B, rows, d = tokens.shape
+    d_X = integer("d_X", d_X, 1, d - 1)
     apart = np.zeros((B, 2 * rows, d), tokens.dtype)
     apart[:, ::2, :d_X] = tokens[:, :, :d_X]
     apart[:, 1::2, d_X:] = tokens[:, :, d_X:]

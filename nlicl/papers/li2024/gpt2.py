@@ -167,6 +167,7 @@ class GPT2(DataModel):
 
     def n_tokens(self, length: int) -> int:
         """The number of tokens of a prompt with so many contexts."""
+        length = integer("length", length, 0)
         return length + 1 if self.layout == "stacked" else 2 * length + 1
 
     def sample(

@@ -189,6 +189,7 @@ class GPT2Observer:
         self._prompts = {name: problem.prompts_of(codes) for name, codes in self.codes.items()}
 
     def __call__(self, params: Params) -> dict[str, Any]:
+        params = checked_params(params)
         measured: dict[str, Any] = {}
         for name, prompts in self._prompts.items():
             prompts = self._prompts[name] = prompts.cast(params.W_in.dtype)  # a run has one dtype
