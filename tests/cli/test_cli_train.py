@@ -204,7 +204,7 @@ def test_wrong_settings_are_one_line_and_status_2(run, arguments, message, tmp_p
 
 @pytest.mark.parametrize(
     ("paper", "message"),
-    [("huang", "paper is 'huang'; expected one of 'bu2024', 'huang2023', 'li2024'"),
+    [("huang", "paper is 'huang'; expected one of 'bu2024', 'gpt2', 'huang2023', 'li2024'"),
      ("li2024:best", "has no settings 'best'; it has calibrated, sibling"),
      ("li2024:", "expected PAPER or PAPER:NAME")],
 )  # fmt: skip

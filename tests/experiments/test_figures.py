@@ -236,7 +236,7 @@ def test_what_is_measured_is_the_history():
 
 
 def test_other_papers_have_no_figures():
-    with pytest.raises(ValueError, match="paper is 'nobody'; expected one of 'bu2024', 'huang2023', 'li2024'"):
+    with pytest.raises(ValueError, match="paper is 'nobody'; expected one of 'bu2024', 'gpt2', 'huang2023', 'li2024'"):
         load("nobody")
 
 

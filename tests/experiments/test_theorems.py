@@ -326,7 +326,7 @@ def test_a_report_says_what_does_not_hold():
 
 
 def test_a_paper_without_theorems():
-    with pytest.raises(ValueError, match="paper is 'li2025'; expected one of 'bu2024', 'huang2023', 'li2024'"):
+    with pytest.raises(ValueError, match="paper is 'li2025'; expected one of 'bu2024', 'gpt2', 'huang2023', 'li2024'"):
         load("li2025")
 
 

@@ -47,6 +47,7 @@ EXCEPTIONS: dict[str, str] = {
     "nlicl.papers.huang2023.gradients": "formulas: plain NumPy, as they stand in the paper",
     "nlicl.papers.bu2024.gradients": "formulas: plain NumPy, as they stand in the paper",
     "nlicl.papers.gpt2.gradients": "formulas: plain NumPy, as they stand in the paper",
+    "nlicl.papers.gpt2.problem.Problem": "li2024.GPT2 under another name",
     "nlicl.papers.gpt2.layers": "formulas: plain NumPy, as they stand in the paper",
     "nlicl.papers.li2024.sampling": "parts of Problem.sample, which checks",
     "nlicl.papers.bu2024.sampling": "parts of Problem.sample, which checks",

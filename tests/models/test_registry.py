@@ -145,10 +145,10 @@ def test_what_is_no_model_is_refused(registered):
     assert register(first) is first
     with pytest.raises(ValueError, match="a model is called 'mine' already; expected another name"):
         register(model("mine"))
-    with pytest.raises(ValueError, match=r"model is 'nothing'; expected one of 'regression', 'transformer', .*'mine'"):
+    with pytest.raises(ValueError, match=r"model is 'nothing'; expected one of 'gpt2', 'regression', 'transformer', .*'mine'"):
         nlicl.loss_and_grad(PARAMS, POINTS, model="nothing")
     with pytest.raises(
-        TypeError, match="model is a int; expected a model, or the name of one: regression, transformer"
+        TypeError, match="model is a int; expected a model, or the name of one: gpt2, regression, transformer"
     ):
         nlicl.loss_and_grad(PARAMS, POINTS, model=3)
 
@@ -179,7 +179,7 @@ def test_a_batch_says_what_is_missing():
 
 def test_a_register_finds_what_belongs_to_the_library():
     fresh = Registry("paper", "nlicl.papers")
-    assert fresh.names() == ["bu2024", "huang2023", "li2024"] and list(fresh) == []
+    assert fresh.names() == ["bu2024", "gpt2", "huang2023", "li2024"] and list(fresh) == []
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_declared_paper_that_cannot_be_loaded_hides_no_other(tmp_path, name):
     code = f"""
 import warnings
 from nlicl.core.registry import PAPERS
-print(PAPERS.names()[:3], PAPERS.load("li2024").name)
+print(PAPERS.names()[:4], PAPERS.load("li2024").name)
 try:
     PAPERS.load({name!r})
 except ValueError as error:
@@ -298,7 +298,7 @@ with warnings.catch_warnings(record=True) as caught:
 print(len(caught))
 """
     first, error, count = python(code, PYTHONPATH=f"{ROOT}:{tmp_path}").splitlines()
-    assert first == "['bu2024', 'huang2023', 'li2024'] li2024" and count == "1"
+    assert first == "['bu2024', 'gpt2', 'huang2023', 'li2024'] li2024" and count == "1"
     assert error.startswith(f"paper {name!r}, declared as {where} by broken") and message in error
 
 
