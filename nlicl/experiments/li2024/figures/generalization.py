@@ -61,7 +61,7 @@ WHY = (
     "The published errors stay up at long l, ours do not. The cause, as far as it was checked: another model, trained in "
     "an unknown way. In fig3a and fig3b a GPT-2 of these sizes has errors between none and the published ones at l = 20, "
     "by its seed and by settings that the paper leaves open [measured]. kappa' is not the cause: at K' = 3 the one-layer "
-    "model fails on at most .001 at l = 20 [measured]."
+    "model fails on at most 0.001 at l = 20 [measured]."
 )
 
 
