@@ -66,7 +66,6 @@ EXCEPTIONS: dict[str, str] = {
     "nlicl.models.gpt2.reference.gelu": "a line of the definition, which checks",
     "nlicl.models.gpt2.reference.layernorm": "a line of the definition, which checks",
     "nlicl.models.gpt2.reference.softmax": "a line of the definition, which checks",
-    "nlicl.papers.gpt2.problem.Problem": "li2024.GPT2 under another name",
     "nlicl.papers.li2024.data.DataModel": "what problems inherit from",
     "nlicl.models.model.Batch": "what a batch type inherits from",
     "nlicl.models.model.enter": "find and step_of at once, for nlicl.forward",
