@@ -124,8 +124,7 @@ def set_to(name, value, *index):
     ("name", "change", "claim"),
     [
         ("fig3a", set_to("gpt2", 0.2, 2, 1), "error less 1.1 times"),
-        ("fig3a", set_to("gpt2", 0.02, 0), "S_1 >= 1 is not needed"),
-        ("fig3a", set_to("gpt2", [[0.005]] * 2 + [[0]], slice(2, 5)), "S_1 = 1.3 is not easier"),
+        ("fig3a", set_to("gpt2", 0.015, 0, slice(2, 9)), "S_1 >= 1 is not needed"),
         ("fig3b", set_to("gpt2", 0.6, 1, 0, 0), "without contexts"),
         ("fig3b", lambda one: one.update(gpt2=one["gpt2"][:, ::-1]), "error falls as alpha' grows"),
         ("fig3b", set_to("gpt2", 0.4, 0, 2, -1), "error at l = 20 over"),
