@@ -25,4 +25,13 @@ __all__ = [
     "subject",
 ]
 
-PAPER = register(Paper(name="gpt2", title=TITLE, subject=subject, Problem=Problem, Params=Params))
+PAPER = register(
+    Paper(
+        name="gpt2",
+        title=TITLE,
+        subject=subject,
+        Problem=Problem,
+        Params=Params,
+        problems={"usual": Problem(shortest=1)},
+    )
+)

@@ -28,7 +28,7 @@ from .problem import Problem, sibling
 from .tasks import condition_3_2, cyclic_tasks
 from .theory import batch_size, context_length, no_match_probability, number_of_neurons, number_of_steps
 
-problems = {"calibrated": Problem(), "sibling": sibling, "gpt2": GPT2()}
+problems = {"calibrated": Problem(), "sibling": sibling, "gpt2": GPT2(shortest=1)}
 """Named settings, the default first; "gpt2" is another model on the same prompts."""
 
 __all__ = [

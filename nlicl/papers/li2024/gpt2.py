@@ -95,7 +95,7 @@ class GPT2(DataModel):
     shortest: int | None = None
     learning_rate: float = 1e-3
     batch: int = 256
-    steps: int = 3000
+    steps: int = 2000
     training_tasks: tuple[Task, ...] = None  # type: ignore[assignment]  # a tuple from __post_init__ on
     coefficients: tuple[tuple[float, ...], ...] | None = None
 
