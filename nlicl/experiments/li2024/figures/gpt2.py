@@ -105,15 +105,15 @@ CHANGED = (
     "tasks, 1000 batches: no error at all."
 )
 FOUND_3A = (
-    "The mean over seeds falls from S_1 = 0.5 to 1.1, as in the paper's figure, and is as high; at 1.3 it rises again, "
-    "where the paper's is lowest. That order is not a seed's: a settled seed has no error at any S_1 from l = 12 on, and "
-    "in the others the order differs, though no prompt of a training task fails. Which of them the published runs are is "
-    "not known [measured]."
+    "Over seeds 0 to 9 the mean falls from S_1 = 0.5 to 1.1, as in the paper's figure, and is about as high or higher; at "
+    "1.3 it rises again, where the paper's is lowest. That order is not a seed's: a settled seed has no error at any S_1 "
+    "from l = 12 on, and in the others the order differs, though no prompt of a training task fails. Which of them the "
+    "published runs are is not known [measured]."
 )
 FOUND_3B = (
     "In-domain: unseen tasks. Where a seed is unsettled (see fig3a) its error stays up at long l, as the published errors "
-    "do; the means over seeds come within a factor of 5 of these. At l = 2 GPT-2 is better in-domain than a model that "
-    "copies labels can be: it has learned that the two patterns of a task have opposite labels [measured]."
+    "do; the means over seeds 0 to 9 come within a factor of about 5 of these. At l = 2 GPT-2 is better in-domain than a "
+    "model that copies labels can be: it has learned that the two patterns of a task have opposite labels [measured]."
 )
 
 
