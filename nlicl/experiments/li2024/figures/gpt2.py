@@ -102,7 +102,7 @@ CHANGED = (
     "0.001; 0, 0, 0.001. Batches of 64: 0.055, 0.111; 0.117, 0.067, 0.140. Always 20 contexts: 0.012, 0.026; 0.003, "
     "0.010, 0.020, and at l = 4 0.16 to 0.24 out of domain. x and y as tokens of their own: 0.201, 0.167; 0.079, 0.105, "
     "0.119. The same, always 20 contexts, read at every x, 1000 batches: 0.133, 0.123; 0.084, 0.033, 0.030. 18 training "
-    "tasks, 1000 batches: no error at all."
+    "tasks, 1000 batches: none at l = 20."
 )
 NEAREST = (
     "The setting of Garg et al., x and y as tokens of their own, always 20 contexts in training, read at every x (1000 "
