@@ -426,7 +426,7 @@ def test_cases_are_chosen(bench, capsys):
         run.chosen_cases(options_of(case=["paper-256", "linear"]))
     assert stop.value.code == 2
     said = capsys.readouterr().err
-    assert "--case linear: there is no such case; expected one of paper-256, " in said and "concepts-2000." in said
+    assert "--case linear: there is no such case; expected one of paper-256, " in said and "concepts-2000, " in said
 
 
 @pytest.mark.compiled
