@@ -214,7 +214,7 @@ def numbers(
     if shape is not None and array.ndim != len([axis for axis in shape.strip("()").split(",") if axis]):
         raise InvalidValue(f"{name} has shape {array.shape}; expected {shape}.")
     with np.errstate(all="ignore"):  # of a long double
-        array = array.astype(float)
+        array = array.astype(float, order="C")  # products of the same numbers in another order round otherwise
     right = np.isfinite(array)
     if holds is not None:
         with np.errstate(invalid="ignore"):

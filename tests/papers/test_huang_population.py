@@ -867,3 +867,11 @@ WRONG = [
 def test_errors_say_what_was_given_and_what_was_expected(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+def test_the_order_of_counts_in_memory_changes_no_bit():
+    source = population.enumerated([0.4, 0.3, 0.2, 0.1], 6)
+    turned = population.Source(np.asfortranarray(source.counts), source.weights)
+    S = np.random.default_rng(0).standard_normal((4, 4))
+    found = (population.increments(S, [0.4, 0.3, 0.2, 0.1], each) for each in (source, turned))
+    np.testing.assert_array_equal(*found)
