@@ -50,6 +50,7 @@ EXCEPTIONS: dict[str, str] = {
     "nlicl.papers.gpt2.problem.Problem": "li2024.GPT2 under another name",
     "nlicl.papers.gpt2.layers": "formulas: plain NumPy, as they stand in the paper",
     "nlicl.papers.li2024.sampling": "parts of Problem.sample, which checks",
+    "nlicl.papers.li2024.observer.drawn_tests": "a part of observers, which check",
     "nlicl.papers.bu2024.sampling": "parts of Problem.sample, which checks",
     "nlicl.papers.bu2024.dictionaries": "parts of Problem, which checks",
     "nlicl.papers.bu2024.theory.checks": "checks themselves",

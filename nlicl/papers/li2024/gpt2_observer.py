@@ -25,12 +25,12 @@ from ...core.arrays import real_array
 from ...core.checks import choice, instance, integer, real
 from ...core.errors import InvalidValue
 from ...core.memory import check_memory
-from ...core.seeds import Li2024Test, for_test
 from ...models.front import forward
 from ...models.gpt2.prompts import Params, checked_params
 from ...models.overflow import finite
 from ...models.transformer.prompts import CodedPrompts
 from .mechanism import Parts, parts
+from .observer import drawn_tests
 
 if TYPE_CHECKING:
     from .gpt2 import GPT2
@@ -176,16 +176,7 @@ class GPT2Observer:
             3 * 12 * numbers,
             "Lower n or length.",
         )
-        draws = {"train": lambda s: problem.codes(n, seed=s, tasks="train")}
-        if len(problem.training_tasks) < len(problem.tasks("all")):
-            draws["unseen"] = lambda s: problem.codes(n, seed=s, tasks="unseen")
-        if problem.M1 >= 4:
-            M1 = min(3, problem.M1 // 2)
-            ood = problem.out_of_domain(S_1=S_1, M1=M1)
-            draws["ood"] = lambda s: ood.codes(n, alpha=1.0 if M1 == 2 else alpha, seed=s)
-        self.codes = {
-            name: draw(for_test(seed, Li2024Test.OBSERVED + i)) for i, (name, draw) in enumerate(draws.items())
-        }
+        self.codes = drawn_tests(problem, lambda of: of.codes, n, seed, S_1, alpha)
         self._prompts = {name: problem.prompts_of(codes) for name, codes in self.codes.items()}
 
     def __call__(self, params: Params) -> dict[str, Any]:

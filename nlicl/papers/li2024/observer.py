@@ -1,6 +1,7 @@
 """What a training run of Li et al. 2024 records as it goes: errors in and out of domain, attention, projections, neurons."""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +11,14 @@ from ...core.memory import check_memory
 from ...core.seeds import Li2024Test, for_test
 from ...models.front import forward
 from ...models.overflow import finite
-from ...models.transformer.prompts import Params
+from ...models.transformer.prompts import CodedPrompts, Params
 from . import mechanism
 
 if TYPE_CHECKING:
+    from .data import DataModel
     from .problem import Problem
 
-__all__ = ["Observer"]
+__all__ = ["Observer", "drawn_tests"]
 
 _TOKEN = 26  # bytes of a token that is kept, and of its attention
 
@@ -66,16 +68,7 @@ class Observer:
             3 * _TOKEN * tokens,
             "Lower n or length.",
         )
-        draws = {"train": lambda s: problem.sample(n, seed=s, tasks="train")}
-        if len(problem.training_tasks) < len(problem.tasks("all")):
-            draws["unseen"] = lambda s: problem.sample(n, seed=s, tasks="unseen")
-        if problem.M1 >= 4:
-            M1 = min(3, problem.M1 // 2)
-            ood = problem.out_of_domain(S_1=S_1, M1=M1)
-            draws["ood"] = lambda s: ood.sample(n, alpha=1.0 if M1 == 2 else alpha, seed=s)
-        self.codes = {
-            name: draw(for_test(seed, Li2024Test.OBSERVED + i)) for i, (name, draw) in enumerate(draws.items())
-        }
+        self.codes = drawn_tests(problem, lambda of: of.sample, n, seed, S_1, alpha)
         self.tokens = self.codes["train"][:400].dense().tokens  # 8000 contexts are plenty for a mean
 
     def __call__(self, params: Params) -> dict[str, Any]:
@@ -102,6 +95,29 @@ class Observer:
             if found.component is not None:
                 measured[f"{name}_component"] = _mean("a component", found.component)
         return measured
+
+
+def drawn_tests(
+    problem: "DataModel",
+    drawing: Callable[[Any], Callable[..., CodedPrompts]],
+    n: int,
+    seed: int,
+    S_1: float,
+    alpha: float,
+) -> dict[str, CodedPrompts]:
+    """The prompts that a run is measured on, by the test's name: those of `train`, `unseen` and `ood` that the problem allows.
+
+    `drawing` gives a problem's method that draws prompts as codes.
+    """
+    draw = drawing(problem)
+    draws = {"train": lambda s: draw(n, seed=s, tasks="train")}
+    if len(problem.training_tasks) < len(problem.tasks("all")):
+        draws["unseen"] = lambda s: draw(n, seed=s, tasks="unseen")
+    if problem.M1 >= 4:
+        M1 = min(3, problem.M1 // 2)
+        ood = drawing(problem.out_of_domain(S_1=S_1, M1=M1))
+        draws["ood"] = lambda s: ood(n, alpha=1.0 if M1 == 2 else alpha, seed=s)
+    return {name: test(for_test(seed, Li2024Test.OBSERVED + i)) for i, (name, test) in enumerate(draws.items())}
 
 
 @np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
