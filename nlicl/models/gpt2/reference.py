@@ -22,6 +22,7 @@ import numpy as np
 from ...core.checks import choice, instance
 from ...core.errors import InvalidValue
 from ..overflow import finite
+from ..transformer.reference import logistic, relu
 from .prompts import Params, Prompt, checked_params
 
 __all__ = ["EPSILON", "Forward", "checked", "evaluate", "forward", "gelu", "layernorm", "loss", "softmax"]
@@ -146,10 +147,9 @@ def evaluate(params: Params, prompt: Prompt, loss: str = "hinge") -> tuple[Any, 
     F, z = forward(params, prompt).score, prompt.z
     t = z * F
     if loss == "hinge":
-        return np.where((1 - t).real <= 0, 0, 1 - t).mean(), 1 - t
-    if loss == "logistic":  # log(1 + exp(-t)), without overflow
-        small = np.exp(np.where(t.real > 0, -t, t))
-        return (np.log1p(small) - np.where(t.real > 0, 0, t)).mean(), np.empty(0)
+        return relu(1 - t).mean(), 1 - t
+    if loss == "logistic":
+        return np.mean([logistic(each) for each in t]), np.empty(0)
     return finite("the loss", ((F - z) ** 2 / 2).mean()), np.empty(0)
 
 
