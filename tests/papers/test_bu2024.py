@@ -75,7 +75,7 @@ def test_presets():
 
 def test_where_a_value_comes_from():
     assert set(Problem().settings()) == {field.name for field in dataclasses.fields(Problem)}
-    assert {mark for _, mark in Problem().settings().values()} == {"ours"}
+    assert {mark for _, mark in Problem().settings().values()} == {"quoted", "derived", "ours"}
     assert dataclasses.replace(Problem(), d_y=8).settings()["d_y"] == [8, "set here"]
 
 

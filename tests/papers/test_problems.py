@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import pytest
 
 from nlicl import papers
+from nlicl.core.errors import InvalidValue
 from nlicl.papers import li2024
-from nlicl.papers.li2024.problem import MARKS
-from nlicl.papers.problem import marked_settings
+from nlicl.papers.provenance import MEANINGS, marked_settings
 
 SETTINGS = [(name, which) for name in papers.names() for which in papers.load(name).problems]
-KNOWN = {"paper", "digitised", "summary", "recalled", "derived", "measured", "ours"}
 
 
 @pytest.mark.parametrize(("name", "which"), SETTINGS)
@@ -22,13 +21,13 @@ def test_every_setting_says_where_it_comes_from(name, which):
     usual = type(problem)()
     for field, (value, mark) in found.items():
         assert value == getattr(problem, field)
-        assert mark == "set here" if value != getattr(usual, field) else mark in KNOWN, field
+        assert mark in MEANINGS, field
+        assert mark != "set here" or value != getattr(usual, field), field
 
 
-def test_li2024_marks_every_field():
-    """None of its defaults is a choice of ours without a reason."""
-    assert set(MARKS) == {field.name for field in dataclasses.fields(li2024.Problem)}
-    assert set(MARKS.values()) <= KNOWN - {"ours"}
+def test_li2024_has_a_reason_for_every_default():
+    """None is a choice of ours without one."""
+    assert "ours" not in {mark for _, mark in li2024.Problem().settings().values()}
 
 
 def test_training_tasks_are_recalled_only_if_they_are_the_cyclic_ones():
@@ -45,6 +44,20 @@ class Toy:
     scale: float = 0.5
 
 
-def test_an_unmarked_default_is_ours():
-    assert marked_settings(Toy(), {"size": "paper"}) == {"size": [3, "paper"], "scale": [0.5, "ours"]}
-    assert marked_settings(Toy(size=4), {"size": "paper"}) == {"size": [4, "set here"], "scale": [0.5, "ours"]}
+def test_a_mark_belongs_to_a_value():
+    marks = {"size": "paper", "scale": {0.5: "ours", 2.0: "quoted"}}
+    assert marked_settings(Toy(), marks) == {"size": [3, "paper"], "scale": [0.5, "ours"]}
+    assert marked_settings(Toy(size=4, scale=2.0), marks) == {"size": [4, "set here"], "scale": [2.0, "quoted"]}
+    assert marked_settings(Toy(scale=1.0), marks)["scale"] == [1.0, "set here"]
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        ({"size": "paper"}, "does not say where scale comes from"),
+        ({"size": "paper", "scale": {1.0: "hearsay"}}, "hearsay"),
+    ],
+)
+def test_no_field_goes_without_a_mark(marks, said):
+    with pytest.raises(InvalidValue, match=said):
+        marked_settings(Toy(), marks)

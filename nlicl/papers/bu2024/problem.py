@@ -13,8 +13,9 @@ from ...core.errors import InvalidValue
 from ...core.memory import check_draw, check_memory
 from ...core.seeds import Bu2024, Seed, checked, generator
 from ...models.transformer.prompts import Params
-from ..problem import marked_settings
+from ..provenance import marked_settings
 from . import dictionaries, sampling, theory
+from .marks import MARKS
 from .observer import Observer
 from .prompts import CodedPrompts
 from .semantics import Semantics
@@ -391,8 +392,8 @@ class Problem:
         return self.step_offset / (self.step_offset + real("t", t, "of at least 0", lambda x: x >= 0))
 
     def settings(self) -> dict[str, list[Any]]:
-        """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
-        return marked_settings(self, {})
+        """Every field with where its value comes from: name -> [value, mark], see `MARKS`."""
+        return marked_settings(self, MARKS)
 
     def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""

@@ -11,13 +11,19 @@ from ...core.errors import InvalidValue
 from ...core.memory import check_draw, check_memory
 from ...core.seeds import Huang2023, Seed, checked, generator, key, orthonormal
 from ...models.regression.prompts import CodedPrompts, Params
-from ..problem import keep, marked_settings
+from ..problem import keep
+from ..provenance import marked_settings
 from . import population
 from .law import Law
 from .observer import Observer
 from .theory import check_step_size
 
 __all__ = ["Problem"]
+
+# Where each default comes from: no number of the theory is the paper's.
+MARKS = dict.fromkeys(
+    ("K", "length", "d", "p", "p_1", "V_seed", "learning_rate", "counts", "draws", "batch", "steps"), "ours"
+)
 
 _COUNTS = ("sampled", "infinite", "enumerated")
 _UNIT, _RANDOM = 16, 40  # bytes of a number of V, while it is made: unit vectors, or random ones
@@ -242,7 +248,7 @@ class Problem:
 
     def settings(self) -> dict[str, list[Any]]:
         """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
-        return marked_settings(self, {})
+        return marked_settings(self, MARKS)
 
     def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""

@@ -17,7 +17,8 @@ from ...core.memory import check_memory, check_tokens
 from ...core.seeds import Li2024, Seed, generator
 from ...models.gpt2.prompts import Params, Prompts, interleaved
 from ...models.transformer.prompts import CodedPrompts
-from ..problem import keep, marked_settings
+from ..problem import keep
+from ..provenance import marked_settings
 from .data import MARKS as DATA_MARKS
 from .data import DataModel
 from .gpt2_observer import GPT2Observer
@@ -25,11 +26,13 @@ from .tasks import Task
 
 __all__ = ["GPT2"]
 
-# Where each default comes from, as the docstring below says it. What is not here is ours.
+# Where each default comes from, as the docstring below says it.
+_OURS = ("width", "positions", "layout", "read", "loss", "shortest", "learning_rate", "batch", "steps")
 MARKS = {
     **DATA_MARKS,
     **dict.fromkeys(("layers", "heads"), "paper"),
     **dict.fromkeys(("hidden", "learned_positions", "causal"), "derived"),
+    **dict.fromkeys(_OURS, "ours"),
 }
 _LAYOUTS, _READS, _LOSSES = ("stacked", "interleaved"), ("query", "prefixes"), ("hinge", "logistic")
 _SCALE = 0.02  # of matrices and positions at the start, in the released GPT-2

@@ -13,7 +13,8 @@ from ...core.checks import boolean, choice, floating, integer, magnitude
 from ...core.memory import check_memory
 from ...core.seeds import Li2024, Seed, generator, key
 from ...models.transformer.prompts import CodedPrompts, Params
-from ..problem import keep, marked_settings
+from ..problem import keep
+from ..provenance import marked_settings
 from .data import MARKS as DATA_MARKS
 from .data import DataModel
 from .observer import Observer
