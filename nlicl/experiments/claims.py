@@ -6,8 +6,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Claim", "all_hold", "every", "fact", "if_promised", "interval", "mean_within"]
+from ..core.checks import choice
 
+__all__ = ["Claim", "all_hold", "every", "fact", "if_promised", "interval", "mean_within", "published"]
+
+_ABOUT = ("order", "phases", "value")
 _VERDICTS = {True: "holds", False: "FAILS", None: "?"}
 
 
@@ -23,6 +26,8 @@ class Claim:
         settings.
     values : list of float
         What was measured. In a claim about seeds it is one value a seed.
+    about : {"", "order", "phases", "value"}
+        What of the paper's own figure or text it tests: an order of curves, phases, a number; nothing, if it is empty.
     """
 
     claim: str
@@ -30,6 +35,7 @@ class Claim:
     measured: str
     holds: bool | None
     values: list[float] = field(default_factory=list, repr=False)
+    about: str = field(default="", repr=False)
 
     @property
     def verdict(self) -> str:
@@ -66,6 +72,11 @@ def fact(claim: str, holds: bool | np.bool, measured: str, expected: str, values
 def if_promised(claim: Claim, promised: bool) -> Claim:
     """The same claim, but undetermined if it does not hold and nothing promises it."""
     return claim if claim.holds or promised else replace(claim, holds=None)
+
+
+def published(claim: Claim, about: str) -> Claim:
+    """The same claim, as one that tests the paper's own figure or text: its "order", "phases" or a "value" of it."""
+    return replace(claim, about=choice("about", about, _ABOUT))
 
 
 def interval(values: ArrayLike) -> tuple[float, float, float]:

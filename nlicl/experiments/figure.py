@@ -24,7 +24,26 @@ from .series import Comparison, Series
 from .settings import Settings
 from .style import FORMATS, Canvas, render
 
-__all__ = ["Figure", "Recipe"]
+__all__ = ["Figure", "Original", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Original:
+    """The paper's figure that ours stands beside.
+
+    Attributes
+    ----------
+    name : str
+        "Figure 2 (a)".
+    known : str
+        What is known of it, each item with its mark (see `nlicl.papers.provenance`).
+    unknown : str
+        What is not known of it, and what was taken in its place.
+    """
+
+    name: str
+    known: str
+    unknown: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +67,8 @@ class Figure:
         What a reader must know, above all what differs from the paper's figure, and why.
     name : str
         PAPER-FIGURE, the name of its files. `Recipe.result` gives it: what computes a figure leaves it empty.
+    original : Original, optional
+        The paper's figure that it stands beside. `Recipe.result` gives it.
     """
 
     title: str
@@ -59,6 +80,7 @@ class Figure:
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     name: str = ""
+    original: Original | None = None
 
     @property
     def ok(self) -> bool:
@@ -78,6 +100,7 @@ class Figure:
         return {
             "figure": self.name,
             "title": self.title,
+            "original": None if self.original is None else asdict(self.original),
             "settings": self.settings,
             "seeds": list(self.seeds),
             "series": [_plain(series) for series in self.series],
@@ -147,12 +170,16 @@ class Recipe(Experiment):
         (Figure) -> matplotlib figure.
     paper : str
         The paper's name. `nlicl.experiments.registry.figures` fills it in: a module of figures leaves it empty.
+    original : Original, optional
+        The paper's figure that this one stands beside; None: the paper has no such figure.
     """
 
     draw: Callable[[Figure], Canvas] = field(kw_only=True)
     paper: str = field(default="", kw_only=True)
+    original: Original | None = field(default=None, kw_only=True)
 
     def result(self, options: Options, seeds: Seeds, found: Found) -> Figure:
         """The figure, called PAPER-NAME by the paper's and the recipe's names."""
         figure: Figure = self.assemble(options, seeds, found)
-        return replace(figure, name=f"{self.paper}-{self.name}" if self.paper else self.name)
+        name = f"{self.paper}-{self.name}" if self.paper else self.name
+        return replace(figure, name=name, original=self.original)

@@ -1,9 +1,12 @@
 """Where each setting of Bu et al. 2024 comes from, by its value: see `nlicl.papers.provenance`."""
 
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = ["MARKS"]
 
 # The quoted values are those of the paper's experiment.
-MARKS = {
+MARKS: Mapping[str, str | Mapping[Any, str]] = {
     **dict.fromkeys(("concepts", "dictionary", "kappa_x", "kappa_y", "length", "m", "sigma_0", "sigma_1"), "quoted"),
     **dict.fromkeys(("weight_decay", "step_offset", "batch"), "quoted"),
     "d_x": {200: "ours", 1000: "quoted"},
