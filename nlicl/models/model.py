@@ -14,7 +14,7 @@ from ..core.describe import kind_of, name_of, short
 from ..core.errors import InvalidType, InvalidValue
 from ..core.registry import MODELS, check_name
 
-__all__ = ["Batch", "DeviceStep", "Model", "Step", "enter", "find", "register", "step_of"]
+__all__ = ["Batch", "Descent", "DeviceStep", "Model", "Step", "enter", "find", "register", "step_of"]
 
 
 class Batch:
@@ -78,6 +78,23 @@ class Step(Protocol):
 
     def loss_and_grad(self, params: Any, batch: Any, loss: str) -> tuple[Any, Any]:
         """The mean loss over the batch, and its gradient as parameters of the same type."""
+        ...
+
+
+class Descent(Protocol):
+    """SGD on the CPU that a model does itself, on parameters of its own: for gradients that need not be made.
+
+    A step for the CPU may have a method `descent(params, batch, trained, masks)`. It returns a `Descent` from these
+    parameters, or None where the usual way is as good: `loss_and_grad`, and then the update. Training asks for it before the
+    first step of a run by SGD, with that step's batch, the names of what trains, and the masks of these.
+    """
+
+    def step(self, batch: Any, loss: str, eta: float, weight_decay: float) -> float:
+        """One step of SGD. The mean loss before it; `NotFinite` where that, or a gradient, is not finite."""
+        ...
+
+    def params(self) -> Any:
+        """The parameters that were reached; what trains as arrays of their own."""
         ...
 
 

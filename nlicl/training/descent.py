@@ -15,8 +15,8 @@ from ..core.errors import InvalidType, InvalidValue, NotFinite
 from ..core.seeds import Part, TrainingUncounted, uncounted
 from ..kernels.products import are_finite
 from ..models.front import check_batch
-from ..models.model import Batch, DeviceStep, Model, step_of
-from .optimizers import Blocks, OptimizerState, divided_by_zero
+from ..models.model import Batch, Descent, DeviceStep, Model, Step, step_of
+from .optimizers import SGD, Blocks, OptimizerState, divided_by_zero
 from .plan import Plan
 from .problem import Problem, extra
 from .returned import check_gradients, check_update
@@ -25,6 +25,7 @@ from .runs import Diverged, State, diverged
 __all__ = ["OnCpu", "OnGpu"]
 
 _LOOK = 100  # steps after which a run on a GPU looks whether all is well
+_CATCH_UP = 20  # steps after which a model that descends itself says what it reached
 _EXPLODED = 1e6  # times the first loss, or 1: beyond that a run only waits for the overflow
 
 
@@ -61,14 +62,15 @@ def _sample(problem: Problem, name: str, number: int, seed: tuple[int, ...]) -> 
 
 
 class OnCpu:
-    """Steps of a run on the CPU: `state` is always what was reached."""
-
-    every = 1  # step, it is known what was reached
+    """Steps of a run on the CPU: `state` is what was reached, always, or where the model descends itself when it caught up."""
 
     def __init__(self, plan: Plan, state: State) -> None:
+        self.every = 1  # after so many steps it is known what was reached
         self.plan, self.state, self._draw = plan, state, _draws(plan)
         self._masks = {name: mask for name, mask in plan.masks.items() if name in plan.trained}
         self._checked = False  # what the first step takes and returns: others come from where it came from
+        self._own: Descent | None = None  # the model's own descent
+        self._reached = state.t
 
     def step(self, t: int) -> None:
         """Step t: its loss into the history, new parameters and what the optimizer remembers into the state."""
@@ -79,7 +81,13 @@ class OnCpu:
         prompts = prompts.cast(plan.dtype)
         if not self._checked:
             devices.choose("cpu", arrays=prompts.arrays)
-        state.loss[t], grads = step_of(plan.model, prompts, "cpu").loss_and_grad(state.params, prompts, plan.loss)
+        step = step_of(plan.model, prompts, "cpu")
+        if not self._checked:
+            self._own = self._descent_of(step, prompts)
+        if self._own is not None:
+            self._step_of_its_own(self._own, t, prompts)
+            return
+        state.loss[t], grads = step.loss_and_grad(state.params, prompts, plan.loss)
         if not np.isfinite(state.loss[t]):  # of a model of the user's own: ours say which number overflows
             raise diverged(state, f"the loss is {state.loss[t]:g}")
         if not self._checked:
@@ -107,11 +115,41 @@ class OnCpu:
                     ),
                 )
         state.params, state.optimizer, state.t = state.params._replace(**blocks), memory, t + 1
-        if state.loss[t] > _EXPLODED * max(1.0, abs(state.loss[0])):
+        if _has_exploded(state, t):
+            raise _exploded(state)
+
+    def _descent_of(self, step: Step, prompts: Batch) -> Descent | None:
+        """The model's own descent from here, where it has one and the run is by SGD."""
+        plan = self.plan
+        make = getattr(step, "descent", None)
+        if make is None or type(plan.optimizer) is not SGD:
+            return None
+        own = make(self.state.params, prompts, plan.trained, self._masks)
+        self.every = 1 if own is None else _CATCH_UP
+        return own
+
+    def _step_of_its_own(self, own: Descent, t: int, prompts: Batch) -> None:
+        """Step t by the model's own descent: its loss into the history; parameters stay there until the state catches up."""
+        plan, state = self.plan, self.state
+        try:
+            state.loss[t] = own.step(prompts, plan.loss, float(state.eta[t]), plan.weight_decay)
+        except NotFinite:
+            self.catch_up()
+            raise
+        self._checked, self._reached = True, t + 1
+        if (t + 1) % self.every == 0 or _has_exploded(state, t):
+            self.catch_up()
+        if _has_exploded(state, t):
             raise _exploded(state)
 
     def catch_up(self) -> None:
-        """Bring `state` up to what was reached."""
+        """Bring `state` up to what was reached. `Diverged` if it did not get this far."""
+        if self._own is None or self.state.t == self._reached:
+            return
+        params = self._own.params()
+        if not are_finite(*(getattr(params, name) for name in self.plan.trained)):
+            raise diverged(self.state, "a parameter is not finite after the update")
+        self.state.params, self.state.t = params, self._reached
 
 
 def _keep(masks: Mapping[str, NDArray[np.bool_]], after: Blocks, before: Blocks) -> Blocks:
@@ -188,6 +226,11 @@ class OnGpu:
             raise diverged(state, "the loss, a gradient or a parameter is not finite")
         if wrong == 2:
             raise _exploded(state)
+
+
+def _has_exploded(state: State, t: int) -> bool:
+    """Whether the loss of step t is so large that the run only waits for the overflow."""
+    return bool(state.loss[t] > _EXPLODED * max(1.0, abs(state.loss[0])))
 
 
 def _exploded(state: State) -> Diverged:

@@ -117,7 +117,8 @@ def train(
     resume : bool
         Go on from the checkpoint in `out`, if there is one. Settings must be the same; `steps` may be larger.
     progress : callable, optional
-        (t, T, loss) -> None, called after every step; on a GPU whenever losses come to the host.
+        (t, T, loss) -> None, called after every step; every 20 where a model descends itself, on a GPU whenever losses come
+        to the host.
 
     Returns
     -------

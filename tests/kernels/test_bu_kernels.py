@@ -32,7 +32,7 @@ from nlicl import Params, Prompts
 from nlicl.core.errors import NotFinite
 from nlicl.kernels import compile
 from nlicl.kernels.layers.loss import NAMES as KIND
-from nlicl.kernels.steps import dense, multihot, unmerged
+from nlicl.kernels.steps import multihot, unmerged
 from nlicl.models.transformer.steps import TRANSFORMER
 from nlicl.papers.bu2024 import CodedPrompts, Problem
 
@@ -205,7 +205,7 @@ def test_overflow_is_said(B):
     """By tokens and by codes."""
     size = Sizes(B=B)
     p, (x, _) = model(size, 0, np.float32), coded(size)
-    assert chosen(p, x) is (multihot if B == 40 else dense)
+    assert chosen(p, x) is (multihot if B == 40 else unmerged)
     big = Params(*(array * np.float32(1e20) for array in p))
     with pytest.raises(NotFinite, match=r"overflow float32\. Scale parameters or prompts down, or use float64"):
         nlicl.loss_and_grad(big, x)

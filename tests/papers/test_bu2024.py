@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import nlicl
 from nlicl.core import memory
-from nlicl.kernels.steps import dense, multihot
+from nlicl.kernels.steps import dense, multihot, unmerged
 from nlicl.models.transformer.steps import TRANSFORMER
 from nlicl.papers import bu2024
 from nlicl.papers.bu2024 import CodedPrompts, Problem, Semantics, shifts, small, theory, theory_case
@@ -48,7 +48,7 @@ def test_the_defaults_are_the_reference_setting():
     assert training == (50, 16, 0.002, 1e4, 0.1, 0.01, 1500, "at-least-one", None)
     assert (p.d, p.presence, p.learning_rate) == (260, 1 / 104, 0.1)
     assert (p.loss, p.trained) == ("logistic", ("W_Q", "W_K", "W_O"))
-    assert list(bu2024.problems) == ["reference", "small", "theory"] and bu2024.problems["reference"] == p
+    assert list(bu2024.problems) == ["reference", "paper", "small", "theory"] and bu2024.problems["reference"] == p
     with pytest.raises(dataclasses.FrozenInstanceError):
         p.concepts = 3
 
@@ -446,12 +446,13 @@ def test_many_concepts_do_not_overflow_their_columns():
 
 
 def test_which_kernel_serves_which_prompts():
-    """Codes where they are many; tokens where there is noise, or too few codes to sum up: the numbers agree."""
+    """Codes where they are many; tokens where there is noise, or too few codes to sum up, through merged matrices where that
+    takes fewer multiply-adds: the numbers agree."""
     p = CLEAN.initialize(seed=1)
     many, few = CLEAN.sample(6, seed=2), CLEAN.sample(5, seed=2)
     step = TRANSFORMER.steps[CodedPrompts, "cpu"]
     kernels = [step.operands(p, x)[0] for x in (many, few, TINY.sample(50))]
-    assert kernels == [multihot, dense, dense]
+    assert kernels == [multihot, unmerged, dense]
     for x in (many, few, TINY.sample(7)):
         value, grads = nlicl.loss_and_grad(p, x)
         want, others = nlicl.loss_and_grad(p, x.dense(), "logistic")

@@ -26,7 +26,7 @@ from ...models.transformer.prompts import Params
 from ..paper import Paper, register
 from . import closed, mechanism, recursion, reference, theory
 from ._shifts import Shift, shifts
-from .cases import problems, small, theory_case
+from .cases import paper, problems, small, theory_case
 from .gradients import TITLE, block_subject, formulas, merged_subject, one_concept_subject, subject
 from .observer import Observer
 from .prediction import Prediction, predict
@@ -54,6 +54,7 @@ __all__ = [
     "mechanism",
     "merged_subject",
     "one_concept_subject",
+    "paper",
     "predict",
     "problems",
     "recursion",

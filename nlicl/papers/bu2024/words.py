@@ -1,0 +1,117 @@
+"""Words and labels apart: what training and tests take of parameters that see words alone in attention, and pass labels on.
+
+`initialize` makes such parameters, and training keeps them so [recalled]: W_Q = [W_Q^x 0], W_K = [W_K^x 0], W_V = [0 I]. On
+wide matrices the kernels of `nlicl.kernels.steps.words` leave out what is 0 or I.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ...core.errors import InvalidValue
+from ...kernels.layers import loss as losses
+from ...kernels.products import are_finite
+from ...kernels.steps import words
+from ...models.overflow import not_finite
+from ...models.transformer.prompts import Params
+
+if TYPE_CHECKING:
+    from .prompts import CodedPrompts
+
+__all__ = ["WordDescent", "WordParams", "apart", "descent"]
+
+_BLOCKS = ("W_Q", "W_K", "W_O")
+
+
+class WordParams(NamedTuple):
+    """What is neither 0 nor I in the parameters.
+
+    Attributes
+    ----------
+    W_Q, W_K : ndarray (d_x, d_x)
+        The word blocks.
+    W_O : ndarray (m, d_y)
+    r : ndarray (m,)
+        `Params.a`.
+    """
+
+    W_Q: np.ndarray
+    W_K: np.ndarray
+    W_O: np.ndarray
+    r: np.ndarray
+
+
+def apart(params: Params, d_x: int) -> WordParams | None:
+    """Copies of the word blocks, W_O and r; None unless W_Q = [W_Q^x 0], W_K = [W_K^x 0], W_V = [0 I] with d_x words."""
+    W_Q, W_K, W_V, W_O, r = params
+    d_y = W_Q.shape[1] - d_x
+    if len(W_Q) != d_x or W_V.shape[0] != d_y or W_Q[:, d_x:].any() or W_K[:, d_x:].any() or W_V[:, :d_x].any():
+        return None
+    if not np.array_equal(W_V[:, d_x:], np.eye(d_y)):
+        return None
+    return WordParams(W_Q[:, :d_x].copy(), W_K[:, :d_x].copy(), W_O.copy(), r.copy())
+
+
+def descent(
+    params: Params, batch: "CodedPrompts", trained: Sequence[str], masks: Mapping[str, np.ndarray]
+) -> "WordDescent | None":
+    """SGD on the word blocks in place; None where matrices are narrow, or where something else would train."""
+    d_x = batch.d_x
+    if not words.pays(d_x) or not set(trained) <= set(_BLOCKS) or "W_O" in masks:
+        return None
+    only_words = np.arange(params.W_Q.shape[1]) < d_x
+    if not all(np.array_equal(masks.get(name, True), only_words) for name in ("W_Q", "W_K") if name in trained):
+        return None
+    mine = apart(params, d_x)
+    return None if mine is None else WordDescent(params, mine, d_x, trained)
+
+
+class WordDescent:
+    """SGD on W_Q^x, W_K^x and W_O in place: gradients stay products of two factors, and decay is part of the update.
+
+    Parameters
+    ----------
+    start : Params
+        Where it starts. They are not changed.
+    mine : WordParams
+        The same, as `apart` gives them. They are.
+    d_x : int
+    trained : sequence of str
+        Of "W_Q", "W_K", "W_O".
+    """
+
+    def __init__(self, start: Params, mine: WordParams, d_x: int, trained: Sequence[str]) -> None:
+        self._start, self._mine, self._d_x, self._trained = start, mine, d_x, tuple(trained)
+
+    def step(self, batch: Any, loss: str, eta: float, weight_decay: float) -> float:
+        """One step of SGD. The mean loss before it; `NotFinite` if that, or a gradient, overflows."""
+        mine, dtype = self._mine, self._mine.r.dtype
+        tokens = batch.dense(dtype).tokens
+        if batch.d_x != self._d_x or tokens.shape[2] != self._start.W_Q.shape[1]:
+            raise InvalidValue(
+                f"prompts have d_x = {batch.d_x} and d = {tokens.shape[2]}; expected {self._d_x} and "
+                f"{self._start.W_Q.shape[1]}, as those of the first step."
+            )
+        labels = batch.signs[:, -1].astype(dtype)
+        with np.errstate(all="ignore"):  # overflow is looked for below
+            value, factors = words.factors(tokens, labels, self._d_x, *mine, losses.NAMES[loss])
+            if not np.isfinite(value):
+                raise not_finite("the loss", dtype)
+            for name in self._trained:
+                if not are_finite(*getattr(factors, name)):
+                    raise not_finite(f"the gradient of {name}", dtype)
+            for name in self._trained:
+                A, B = getattr(factors, name)
+                words.descend(getattr(mine, name), A, B, eta, weight_decay)
+        return float(value)
+
+    def params(self) -> Params:
+        """The parameters that were reached, what trains as arrays of their own."""
+        found = {}
+        for name in self._trained:
+            block = getattr(self._start, name).copy()
+            mine = getattr(self._mine, name)
+            block[:, : mine.shape[1]] = mine
+            found[name] = block
+        return self._start._replace(**found)
