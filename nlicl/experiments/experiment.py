@@ -49,6 +49,7 @@ class Training:
     model: str | None = None
     optimizer: Optimizer | None = None
     dtype: DTypeLike = np.float64
+    prompts: str | int | None = None
 
     def run(self, seed: int) -> Run:
         """Train with this seed."""
@@ -65,6 +66,7 @@ class Training:
             model=self.model,
             optimizer=self.optimizer,
             dtype=self.dtype,
+            prompts=self.prompts,
         )
 
 

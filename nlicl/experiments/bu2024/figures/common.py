@@ -10,17 +10,53 @@ from numpy.typing import ArrayLike
 
 from ... import style
 from ...claims import Claim, fact
+from ...figure import Original
 from ...series import Series
 
-__all__ = ["DERIVED", "MARKS", "NO_CURVE", "OURS", "QUICK", "SMALL", "label_ends", "mean_from", "mean_near"]
+__all__ = [
+    "DERIVED",
+    "FIGURE_2",
+    "FIGURE_3",
+    "MARKS",
+    "NO_CURVE",
+    "OURS",
+    "PAPER_CURVE",
+    "QUICK",
+    "SMALL",
+    "label_ends",
+    "mean_from",
+    "mean_near",
+]
 
 OURS = "our reference run"
 DERIVED = "derived"
 SMALL = "our range, small setting"
 
+_KNOWN = "settings, 100 epochs and 5000 test prompts [quoted]"
+_UNKNOWN = (
+    "every number in it; steps in an epoch, training set, p_z, match rule, the test distribution D*, what each product is "
+    "exactly, seeds"
+)
+FIGURE_2 = Original(
+    "Figure 2",
+    "four panels against epochs: losses; correct attention weight; largest concept-specific, complement and noise "
+    f"products of attention; the same of the MLP [paper]; {_KNOWN}",
+    _UNKNOWN,
+)
+FIGURE_3 = Original(
+    "Figure 3",
+    "panels for two other test lengths, skewed concepts and switched semantic features, each with loss, attention weight and "
+    f"product curves [paper]; {_KNOWN}",
+    f"which lengths, how skewed, what is switched; {_UNKNOWN}",
+)
 NO_CURVE = (
-    "No number and no curve of the paper's experiments is known: the settings are ours, and there is nothing of the paper's "
-    "to compare with."
+    "No number and no curve of the paper's figures is known. Its settings are, as a third party quotes them; those here are "
+    "ours, and quicker. The figures of the paper's own problem are paper-dynamics, paper-epochs and paper-ood."
+)
+PAPER_CURVE = (
+    "The settings are the paper's as a third party quotes them [quoted]: L, K1, K, d_X, d_Y, m, norms, cosines, sigma_0, "
+    "sigma_1, sigma_xi, lambda, gamma, B. Ours are p_z = 1/K, the match rule and the seeds. No number and no curve of the "
+    "paper's figures is known."
 )
 MARKS = (
     "A claim says where its number comes from: 'our reference run', computed by us before this code and apart from it; "

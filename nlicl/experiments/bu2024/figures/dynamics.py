@@ -13,7 +13,7 @@ from ...experiment import Found, Measured, Options, Runs, Seeds, Training
 from ...figure import Figure, Recipe
 from ...series import spread
 from ...settings import set_here
-from .common import DERIVED, MARKS, NO_CURVE, OURS, QUICK, SMALL, label_ends, mean_from, mean_near
+from .common import DERIVED, FIGURE_2, MARKS, NO_CURVE, OURS, QUICK, SMALL, label_ends, mean_from, mean_near
 
 __all__ = ["RECIPES"]
 
@@ -196,4 +196,8 @@ def draw(figure: Figure) -> style.Canvas:
     return canvas
 
 
-RECIPES = [Recipe("dynamics", "training: loss, error, attention, products", runs, measure, assemble, draw=draw)]
+RECIPES = [
+    Recipe(
+        "dynamics", "training: loss, error, attention, products", runs, measure, assemble, draw=draw, original=FIGURE_2
+    )
+]

@@ -22,7 +22,7 @@ from ...experiment import Found, Measured, Options, Runs, Seeds, Training
 from ...figure import Figure, Recipe
 from ...series import Series, spread
 from ...settings import Settings, set_here
-from .common import DERIVED, MARKS, NO_CURVE, OURS, QUICK, SMALL, mean_from, mean_near
+from .common import DERIVED, FIGURE_3, MARKS, NO_CURVE, OURS, QUICK, SMALL, mean_from, mean_near
 
 __all__ = ["RECIPES"]
 
@@ -308,6 +308,14 @@ def draw_floor(figure: Figure) -> style.Canvas:
 
 
 RECIPES = [
-    Recipe("ood", "test distributions that succeed and that fail", runs, measure_ood, assemble_ood, draw=draw_ood),
+    Recipe(
+        "ood",
+        "test distributions that succeed and that fail",
+        runs,
+        measure_ood,
+        assemble_ood,
+        draw=draw_ood,
+        original=FIGURE_3,
+    ),
     Recipe("floor", "error of independent signs against length", runs, measure_floor, assemble_floor, draw=draw_floor),
 ]
