@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
             write_whole(options.out, page)
         except OSError as error:
             raise CannotRun(f"--out {options.out}: {error.strerror or error}") from None
-        print(f"{options.out}: {len(figures)} figures; {held} of {len(claims)} claims about the papers' own hold.")
+        count = f"{len(figures)} figure{'s' * (len(figures) != 1)}"
+        print(f"{options.out}: {count}; {held} of {len(claims)} claims about the papers' own hold.")
     return 0 if held == len(claims) else 1
 
 

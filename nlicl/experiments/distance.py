@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..core.errors import InvalidValue
+from ..core.files import plain
 from ..core.registry import PAPERS
 from ..core.text import one_line, visible
 from ..papers import load
@@ -122,7 +123,7 @@ def _ran(result: Figure) -> str:
     seeds = list(result.seeds)
     whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
     named = f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
-    asked = [f"{name} = {value}" for name, value in result.options.items() if name != "quick"]
+    asked = [f"{name} = {plain(value)}" for name, value in result.options.items() if name != "quick"]
     counts = Counter(_family(mark) for _, mark in result.settings.values())
     parts = [
         "a quick run" if result.options.get("quick") else "",
@@ -194,7 +195,7 @@ def _settings(result: Figure) -> Iterator[str]:
         said = []
         for name, (value, mark) in result.settings.items():
             if families[name] == family:
-                said.append(f"{name} = {value}" + (f" ({mark})" if mark != family else ""))
+                said.append(f"{name} = {plain(value)}" + (f" ({mark})" if mark != family else ""))
         yield one_line(f"- [{family}] {', '.join(said)}")
 
 

@@ -100,6 +100,13 @@ def compare(series: Series, reference: Series) -> Comparison | None:
         factors = np.where(np.sign(ours) == np.sign(theirs), np.maximum(ours / theirs, theirs / ours), np.inf)
     factors[ours == theirs] = 1
     worst = int(np.argmax(factors))
-    values = (factors[worst], shared[worst], ours[worst], theirs[worst], np.median(factors))
-    points = list(zip(shared.astype(float).tolist(), factors.tolist(), strict=True))
-    return Comparison(series.name, reference.name, *map(float, values), points)
+    return Comparison(
+        series.name,
+        reference.name,
+        factor=float(factors[worst]),
+        at=float(shared[worst]),
+        ours=float(ours[worst]),
+        theirs=float(theirs[worst]),
+        median=float(np.median(factors)),
+        points=list(zip(shared.astype(float).tolist(), factors.tolist(), strict=True)),
+    )
