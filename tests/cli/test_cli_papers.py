@@ -89,7 +89,7 @@ def test_json_of_one_paper_and_of_one_of_its_settings(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["bu2024:refrence"], "bu2024 has no settings 'refrence' (did you mean reference?); it has reference, small"),
+        (["bu2024:refrence"], "bu2024 has no settings 'refrence' (did you mean reference?); it has reference"),
         (["bu2024:"], "bu2024:: expected PAPER or PAPER:NAME"),
         (["nobody:x"], "paper is 'nobody'; expected one of"),
         (["bu2024", "--json", "nowhere/x.json"], "--json nowhere/x.json: there is no folder nowhere; make it first"),
