@@ -9,7 +9,7 @@ import numpy as np
 from ..core.errors import InvalidValue
 from ..core.files import plain
 from ..core.registry import PAPERS
-from ..core.text import one_line, visible
+from ..core.text import one_line
 from ..papers import load
 from ..papers.provenance import MEANINGS
 from .claims import ABOUT, Claim
@@ -70,7 +70,7 @@ def distances(figures: Iterable[Figure]) -> str:
     if found:
         raise InvalidValue(f"{next(iter(found))} is a figure of no paper; nlicl papers lists the figures there are.")
     marks = legend("\n".join(parts))
-    return visible("\n".join([*parts, "## Marks", "", *marks, ""]))
+    return "\n".join([*parts, "## Marks", "", *marks, ""])
 
 
 def of_the_paper(figure: Figure) -> list[Claim]:
@@ -89,7 +89,7 @@ def _of_paper(paper: str, recipes: Sequence[Recipe], results: Mapping[str, Figur
     if not recipes:
         return
     beside = [(recipe, recipe.original) for recipe in recipes if recipe.original is not None]
-    yield from (f"## {paper}", "", f"{load(paper).title}.", "")
+    yield from (f"## {paper}", "", one_line(f"{load(paper).title}."), "")
     if beside:
         yield row("the paper's figure", "what is known of it", "what we ran", "how far apart", "unknown")
         yield "|---|---|---|---|---|"
@@ -97,7 +97,7 @@ def _of_paper(paper: str, recipes: Sequence[Recipe], results: Mapping[str, Figur
         yield ""
     alone = [f"`{recipe.name}`" for recipe in recipes if recipe.original is None]
     if alone:
-        yield from (f"Figures of ours that stand beside none of the paper's: {', '.join(alone)}.", "")
+        yield from (one_line(f"Figures of ours that stand beside none of the paper's: {', '.join(alone)}."), "")
     for recipe, original in beside:
         result = results[recipe.name]
         if result is not None:
@@ -164,7 +164,7 @@ def _factors(comparisons: Sequence[Comparison]) -> str:
 
 def _details(recipe: Recipe, original: Original, result: Figure) -> Iterator[str]:
     """The numbers of one figure: claims about the paper's, factors, settings."""
-    yield from (f"### {result.name}", "", f"Beside {original.name}: {one_line(recipe.title)}.", "")
+    yield from (one_line(f"### {result.name}"), "", one_line(f"Beside {original.name}: {recipe.title}."), "")
     claims = of_the_paper(result)
     if claims:
         yield row("", "about", "claim", "expected", "measured")
@@ -180,7 +180,7 @@ def _details(recipe: Recipe, original: Original, result: Figure) -> Iterator[str
         yield from ("", "<details><summary>The factor at each point</summary>", "")
         for c in result.comparisons:
             each = ", ".join(f"{x:g}: {_number(factor)}" for x, factor in c.points)
-            yield f"- {one_line(c.series)}, against {one_line(c.reference)}: {each}"
+            yield one_line(f"- {c.series}, against {c.reference}: {each}")
         yield from ("", "</details>", "")
     if result.settings:
         yield from ("<details><summary>Settings</summary>", "")

@@ -52,7 +52,7 @@ def test_the_page_of_a_paper_says_what_a_quotation_is(name):
 def test_this_machinery_sees_marks():
     text = "It is so [paper], or so [form recalled; signs derived]; l = 20 [summary, weakly].\n\n```text\n[measured]\n```\n"
     assert used(text) == {"paper", "recalled", "derived", "summary"}
-    assert used("[the paper's page](li2024.md), [ours](x.md), [W_Q], paper") == set()
+    assert used("[the paper's page](li2024.md), [ours](x.md), [W_Q], [as in the paper's], paper") == set()
     table = "| mark | means |\n|---|---|\n| [set here] | chosen here |\n| [paper] | read there |\n"
     assert given(table) == {"set here": "chosen here", "paper": "read there"} and used(table) == set()
     assert used(f"{table}\n[set here]") == {"set here"}

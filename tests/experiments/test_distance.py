@@ -1,15 +1,19 @@
 """The page "How close are we?": every figure of a paper stands on it, with the numbers of its result."""
 
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from stored import RECIPES, figure
 
 from nlicl.core.errors import InvalidValue
+from nlicl.core.text import INVISIBLE
 from nlicl.experiments import distance
-from nlicl.experiments.claims import every
+from nlicl.experiments.claims import Claim, every, published
 from nlicl.experiments.distance import distances, of_the_paper
+from nlicl.experiments.figure import Original
 from nlicl.experiments.series import Series, compare
 from nlicl.papers.provenance import MEANINGS
 
@@ -86,6 +90,23 @@ def test_factors_that_are_all_infinite_and_those_that_never_are():
 def test_texts_do_not_break_the_table():
     page = distances([figure(options={"a|b\n| c": "\x1b"})])
     assert "asked for: a\\|b \\| c = \\x1b" in page and "\x1b" not in page
+
+
+NASTY = "x\u202e\x1b[31m\n| forged |\n# forged"
+
+
+def test_texts_of_other_packages_hide_nothing(monkeypatch):
+    """Whatever the names and titles of a paper, its recipes, and its curves are."""
+    x = np.array([1.0])
+    recipe = replace(RECIPES["a"], name=NASTY, title=NASTY, original=Original(NASTY, NASTY, NASTY))
+    alone = replace(RECIPES["c"], name=f"c{NASTY}")
+    monkeypatch.setattr(distance, "recipes_of", lambda paper: {NASTY: recipe, "c": alone} if paper == "li2024" else {})
+    monkeypatch.setattr(distance, "load", lambda paper: SimpleNamespace(title=NASTY))
+    claims = [published(Claim(NASTY, NASTY, NASTY, False), "order")]
+    compared = [compare(Series(NASTY, x, x), Series(NASTY, x, x))]
+    settings = {NASTY: [NASTY, NASTY]}
+    page = distances([figure(f"li2024-{NASTY}", claims=claims, comparisons=compared, settings=settings)])
+    assert page.count("u202e") > 20 and not re.search(f"[{INVISIBLE}]|^(\\| forged|# forged)", page, re.MULTILINE)
 
 
 def test_the_recipe_says_what_is_known_today():

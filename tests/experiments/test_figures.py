@@ -17,6 +17,7 @@ from nlicl.experiments.li2024.figures.published import published
 from nlicl.experiments.page import page
 from nlicl.experiments.registry import figures as load
 from nlicl.experiments.series import Series, compare, read_curves, spread
+from nlicl.papers.provenance import MEANINGS
 
 FIGURES = load("li2024")
 
@@ -151,6 +152,12 @@ def test_an_undetermined_claim_is_shown_as_one_and_is_no_success():
     text = page("toy", "A title", [example(claims=claims)])
     assert "1 of 3 claims hold." in text
     assert "| holds | it is one |" in text and "| **FAILS** | it is two |" in text and "| ? | so |" in text
+
+
+def test_a_page_explains_its_marks():
+    text = page("toy", "A title", [example(settings={"l": [20, "quoted"]}, notes=["so it is [measured]"])])
+    assert f"## Marks\n\n| mark | means |\n|---|---|\n| [quoted] | {MEANINGS['quoted']} |\n| [measured] |" in text
+    assert "## Marks" not in page("toy", "A title", [example(settings={}, notes=[])])
 
 
 # ---------------------------------------------------------------- files
