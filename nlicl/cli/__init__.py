@@ -8,13 +8,12 @@
 | 70          | a bug of nlicl: its traceback on standard error                                                            |
 | 130         | interrupted, by Ctrl-C; 143 by SIGTERM                                                                     |
 
-What is refused, and what went wrong without being a bug, has an exception type of its own. `main` knows them, in one place. It
-takes any other exception for a bug. Where standard output is closed, or its reader leaves early, the work goes on without one,
-and the status is that of the work.
+What is refused, and what went wrong without being a bug, has an exception type of its own. `outcome.py` knows them, in one
+place. Any other exception is taken for a bug. Where standard output is closed, or its reader leaves early, the work goes on
+without one, and the status is that of the work.
 """
 
 import argparse
-import errno
 import os
 import re
 import sys
@@ -26,11 +25,12 @@ from typing import Any
 
 from .. import __version__
 from ..core.interruption import as_interruption
-from ..core.text import message, one_line
-from . import audit, reproduce, train
-from .common import CannotRun, load_paper
-from .lines import command_line, culprit, line, short_warnings
-from .screen import OutputLost, Screen, screens
+from ..core.text import message
+from . import audit, compare, papers, reproduce, train
+from .common import CannotRun
+from .lines import command_line, line, short_warnings
+from .outcome import outcome
+from .screen import Screen, screens
 
 __all__ = ["main"]
 
@@ -43,7 +43,6 @@ exit status, of every command:
   70   a bug of nlicl: its traceback is printed
   130  interrupted by Ctrl-C; 143 by SIGTERM
 """
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no room on the disk, or no more allowed
 
 
 class _Helped(SystemExit):
@@ -144,56 +143,18 @@ def _say(text: str) -> None:
 def _ended(error: BaseException, arguments: Sequence[str]) -> int:
     """Say what ended a command; its exit status. What goes wrong while that is said is a bug as well."""
     try:
-        outcome = None
+        found = None
         with suppress(Exception):  # whose it is cannot be found out: then its traceback is shown
-            outcome = _outcome(error)
-        if outcome is None:
+            found = outcome(error)
+        if found is None:
             return _bug(error, arguments)
-        status, text = outcome
+        status, text = found
         _say(line(text, arguments))
         return status
     except BaseException:  # no memory to say it, for instance
         with suppress(OSError):
             os.write(2, b"nlicl: this is a bug of nlicl: what went wrong cannot be said.\n")
         return BUG
-
-
-def _outcome(error: BaseException) -> tuple[int, str] | None:
-    """Exit status and reason of an error that is no bug; None for a bug."""
-    from ..core.errors import InvalidInput
-
-    if isinstance(error, (CannotRun, InvalidInput)):
-        return 2, message(error)
-    if isinstance(error, MemoryError):
-        return 2, f"there is not enough memory: {message(error) or 'it is used up'}; lower the sizes"
-    if isinstance(error, OutputLost):
-        return 2, f"the output cannot be written: {message(error)}"
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return 2, f"the output cannot be written: {error.strerror}"
-    if isinstance(error, ImportError) and (error.name or "nlicl").partition(".")[0] != "nlicl":
-        text = message(error)
-        return 2, f"a library that nlicl needs cannot be imported: {text}. `nlicl doctor` says what is missing"
-
-    from concurrent.futures.process import BrokenProcessPool
-
-    if isinstance(error, BrokenProcessPool) and error.__cause__ is None:
-        what = "a process was ended from outside, as the system does where memory runs out"
-        return 2, f"{what}; expected it to finish. Give a smaller --jobs, or lower the sizes"
-
-    from ..devices import Unavailable
-    from ..experiments.pool import WorkerLost
-    from ..training.runs import Diverged
-
-    if isinstance(error, (Unavailable, WorkerLost)):
-        return 2, message(error)
-    if isinstance(error, Diverged):
-        return 1, message(error)
-    theirs = culprit(error)
-    if theirs is not None:
-        return 2, theirs
-    if isinstance(error, SystemExit):
-        return 2, f"code that is not nlicl's ended the process, by SystemExit: {message(error)}; expected it to return"
-    return None
 
 
 def _bug(error: BaseException, arguments: Sequence[str]) -> int:
@@ -216,14 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nlicl {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for command in (audit, train, reproduce):
+    for command in (audit, train, reproduce, compare, papers):
         command.add(commands)
-
-    papers = commands.add_parser(
-        "papers", help="the papers, their formulas with sources and known errors, figures and theorems"
-    )
-    papers.add_argument("paper", nargs="?", metavar="PAPER", help="this one only")
-    papers.set_defaults(run=_papers)
 
     doctor = commands.add_parser("doctor", help="versions, threads, cache, BLAS, CUDA: what is as it should be")
     doctor.add_argument(
@@ -231,55 +186,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(run=_doctor)
     return parser
-
-
-def _papers(options: argparse.Namespace) -> int:
-    from ..papers import names
-
-    if options.paper is not None:
-        _about(options.paper)
-        return 0
-    status = 0
-    for name in names():
-        try:
-            _about(name)
-        except BaseException as error:  # somebody else's paper that cannot be loaded hides no other
-            ours = isinstance(error, (KeyboardInterrupt, MemoryError, OutputLost))
-            outcome = None if ours else _outcome(error)
-            if outcome is None:
-                raise
-            status = 2
-            _say(line(outcome[1], ()))
-    return status
-
-
-def _about(name: str) -> None:
-    """Print what there is of a paper."""
-    from ..experiments.registry import figures as load_figures
-    from ..experiments.registry import theorems as load_theorems
-
-    paper = load_paper(name)
-    lines = [f"{name}: {paper.title}"]
-    for formula in paper.formulas.values():
-        lines += ["", f"  {formula.name:12} d loss / d {formula.wrt}, expected to {formula.expected}"]
-        lines.append(f"               {formula.equation}")
-        lines.append(f"               {formula.source}" + (f"; defined for {formula.domain}" if formula.domain else ""))
-        if formula.erratum:
-            lines.append(f"               erratum: {formula.erratum}")
-    lines += ["", f"  Audit them: nlicl audit {name}"]
-    for what, verb, entries in (
-        ("Figures", "reproduce", load_figures(name)),
-        ("Theorems", "theorem", load_theorems(name)),
-    ):
-        if entries:
-            lines += ["", f"  {what}, by nlicl {verb} {name}:NAME, all by nlicl {verb} {name}"]
-            lines += [f"    {entry.name:12} {entry.title}" for entry in entries.values()]
-    settings = (
-        which if type(problem) is paper.Problem else f"{which} (a {type(problem).__name__})"
-        for which, problem in paper.problems.items()
-    )
-    lines += ["", f"  Settings, by nlicl train {name}:NAME: {', '.join(settings)}"]
-    print("\n".join(map(one_line, lines)))
 
 
 def _doctor(options: argparse.Namespace) -> int:

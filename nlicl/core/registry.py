@@ -81,6 +81,10 @@ class Registry(Generic[T]):
             raise InvalidValue(f"{self.what} is {short(name)}; expected one of {', '.join(map(repr, self.names()))}.")
         return self._things[name]
 
+    def own(self) -> list[str]:
+        """The names of what is the library's own, whether it is loaded yet or not."""
+        return list(self._own())
+
     def load_own(self) -> None:
         """Load all that is the library's own."""
         for name in self._own():

@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.checks import choice
 
-__all__ = ["Claim", "all_hold", "every", "fact", "if_promised", "interval", "mean_within", "published"]
+__all__ = ["ABOUT", "Claim", "all_hold", "every", "fact", "if_promised", "interval", "mean_within", "published"]
 
-_ABOUT = ("order", "phases", "value")
+ABOUT = ("order", "phases", "value")
 _VERDICTS = {True: "holds", False: "FAILS", None: "?"}
 
 
@@ -76,7 +76,7 @@ def if_promised(claim: Claim, promised: bool) -> Claim:
 
 def published(claim: Claim, about: str) -> Claim:
     """The same claim, as one that tests the paper's own figure or text: its "order", "phases" or a "value" of it."""
-    return replace(claim, about=choice("about", about, _ABOUT))
+    return replace(claim, about=choice("about", about, ABOUT))
 
 
 def interval(values: ArrayLike) -> tuple[float, float, float]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import __version__
 from ..core.checks import choice, path
 from ..core.describe import short
 from ..core.errors import InvalidType
@@ -24,7 +25,10 @@ from .series import Comparison, Series
 from .settings import Settings
 from .style import FORMATS, Canvas, render
 
-__all__ = ["Figure", "Original", "Recipe"]
+__all__ = ["FORMAT", "Figure", "Original", "Recipe"]
+
+FORMAT = 1
+"""Of the JSON. It changes when a later nlicl cannot read what an earlier one wrote."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Figure:
         PAPER-FIGURE, the name of its files. `Recipe.result` gives it: what computes a figure leaves it empty.
     original : Original, optional
         The paper's figure that it stands beside. `Recipe.result` gives it.
+    options : dict
+        What it was asked for that is not the recipe's default: {"quick": True}. `Recipe.result` gives it.
     """
 
     title: str
@@ -81,6 +87,7 @@ class Figure:
     notes: list[str] = field(default_factory=list)
     name: str = ""
     original: Original | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -98,9 +105,12 @@ class Figure:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in the JSON."""
         return {
+            "format": FORMAT,
+            "nlicl": __version__,
             "figure": self.name,
             "title": self.title,
             "original": None if self.original is None else asdict(self.original),
+            "options": self.options,
             "settings": self.settings,
             "seeds": list(self.seeds),
             "series": [_plain(series) for series in self.series],
@@ -182,4 +192,6 @@ class Recipe(Experiment):
         """The figure, called PAPER-NAME by the paper's and the recipe's names."""
         figure: Figure = self.assemble(options, seeds, found)
         name = f"{self.paper}-{self.name}" if self.paper else self.name
-        return replace(figure, name=name, original=self.original)
+        usual = {**self.options, "quick": False}
+        asked = {key: value for key, value in options.items() if value != usual.get(key)}
+        return replace(figure, name=name, original=self.original, options=asked)

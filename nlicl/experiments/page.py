@@ -1,13 +1,15 @@
 """All figures of a run on one page of Markdown: pictures, claims, comparisons, notes, settings."""
 
+import re
 from collections.abc import Sequence
 
 from .. import __version__
 from ..core.text import one_line, visible
+from ..papers.provenance import MEANINGS
 from .claims import Claim
 from .figure import Figure
 
-__all__ = ["page"]
+__all__ = ["legend", "page", "row", "verdict"]
 
 
 def page(paper: str, title: str, figures: Sequence[Figure], quick: bool = False) -> str:
@@ -43,22 +45,50 @@ def page(paper: str, title: str, figures: Sequence[Figure], quick: bool = False)
     ]
     for figure in figures:
         lines += _section(figure)
+    marks = legend("\n".join(lines))
+    if marks:
+        lines += ["## Marks", "", *marks, ""]
     return visible("\n".join(lines))
+
+
+def legend(text: str) -> list[str]:
+    """A table of the marks of provenance that occur in a text, each with its meaning, as lines; none if there are no marks."""
+    brackets = " ".join(re.findall(r"\[[^][\n]*\](?!\()", text))  # those of links are none
+    rows = [row(f"[{mark}]", meaning) for mark, meaning in MEANINGS.items() if re.search(rf"\b{mark}\b(?!')", brackets)]
+    return ["| mark | means |", "|---|---|", *rows] if rows else []
+
+
+def row(*cells: str) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def verdict(claim: Claim) -> str:
+    """The claim's verdict, in bold if it fails."""
+    return f"**{claim.verdict}**" if claim.holds is False else claim.verdict
 
 
 def _section(figure: Figure) -> list[str]:
     lines = [f"## {figure.name}: {one_line(figure.title)}", "", f"![{figure.name}]({figure.name}.png)", ""]
     lines += ["| | claim | expected | measured |", "|---|---|---|---|"]
     for claim in figure.claims:
-        lines.append(_row(_verdict(claim), claim.claim, claim.expected, claim.measured))
+        lines.append(row(verdict(claim), claim.claim, claim.expected, claim.measured))
     lines.append("")
     if figure.comparisons:
         lines += [
-            "| curve | paper's curve | largest factor between them | at | ours | paper's |",
-            "|---|---|---|---|---|---|",
+            "| curve | paper's curve | median factor between them | largest | at | ours | paper's |",
+            "|---|---|---|---|---|---|---|",
         ]
         lines += [
-            _row(c.series, c.reference, f"{c.factor:.3g}", f"{c.at:g}", f"{c.ours:.3g}", f"{c.theirs:.3g}")
+            row(
+                c.series,
+                c.reference,
+                f"{c.median:.3g}",
+                f"{c.factor:.3g}",
+                f"{c.at:g}",
+                f"{c.ours:.3g}",
+                f"{c.theirs:.3g}",
+            )
             for c in figure.comparisons
         ]
         lines.append("")
@@ -69,13 +99,3 @@ def _section(figure: Figure) -> list[str]:
         said = ", ".join(f"{name} = {value} [{mark}]" for name, (value, mark) in figure.settings.items())
         lines += [f"<details><summary>Settings</summary>\n\n{one_line(said)}\n\n</details>", ""]
     return lines
-
-
-def _row(*cells: str) -> str:
-    """A line of a table."""
-    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
-
-
-def _verdict(claim: Claim) -> str:
-    """The claim's verdict, in bold if it fails."""
-    return f"**{claim.verdict}**" if claim.holds is False else claim.verdict

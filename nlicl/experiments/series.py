@@ -58,17 +58,24 @@ def read_curves(path: Path | Traversable) -> list[Series]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far a curve of ours is from one of the paper's, where the two are farthest apart.
+    """How far a curve of ours is from one of the paper's: the factor between them at each point, and where it is largest.
+
+    The factor is the larger of ours / theirs and theirs / ours: 1 where the two are equal, infinite where one of them is zero
+    or where their signs differ.
 
     Attributes
     ----------
     series, reference : str
     factor : float
-        The larger of ours / theirs and theirs / ours, at the point where it is largest.
+        The largest.
     at : float
-        That point.
+        The point where it is largest.
     ours, theirs : float
         The values there.
+    median : float
+        The median of the factors at all points.
+    points : list of (float, float)
+        Each point that both curves have, and the factor there.
     """
 
     series: str
@@ -77,16 +84,29 @@ class Comparison:
     at: float
     ours: float
     theirs: float
+    median: float
+    points: list[tuple[float, float]]
 
 
 def compare(series: Series, reference: Series) -> Comparison | None:
-    """The largest factor between a series and a reference curve, over the points that both have; None if there are none."""
+    """How far a series is from a reference curve, over the points where both have a value; None if there are none."""
     shared, i, j = np.intersect1d(series.x, reference.x, return_indices=True)
+    ours, theirs = np.asarray(series.y[i], float), np.asarray(reference.y[j], float)
+    there = ~np.isnan(ours) & ~np.isnan(theirs)
+    shared, ours, theirs = shared[there], ours[there], theirs[there]
     if not len(shared):
         return None
-    ours, theirs = series.y[i], reference.y[j]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factors = np.maximum(ours / theirs, theirs / ours)
-    worst = int(np.argmax(np.where(np.isnan(factors), 1, factors)))
-    values = (factors[worst], shared[worst], ours[worst], theirs[worst])
-    return Comparison(series.name, reference.name, *map(float, values))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        factors = np.where(np.sign(ours) == np.sign(theirs), np.maximum(ours / theirs, theirs / ours), np.inf)
+    factors[ours == theirs] = 1
+    worst = int(np.argmax(factors))
+    return Comparison(
+        series.name,
+        reference.name,
+        factor=float(factors[worst]),
+        at=float(shared[worst]),
+        ours=float(ours[worst]),
+        theirs=float(theirs[worst]),
+        median=float(np.median(factors)),
+        points=list(zip(shared.astype(float).tolist(), factors.tolist(), strict=True)),
+    )

@@ -174,7 +174,7 @@ def test_a_bug_in_a_worker_shows_where_it_is(monkeypatch, capsys):
 def test_a_bug_of_a_process():
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import nlicl.cli\n"
-        "nlicl.cli._papers = lambda options: 1 / 0\n"
+        "nlicl.cli.papers.run = lambda options: 1 / 0\n"
         "sys.exit(nlicl.cli.main())"
     )
     done = subprocess.run([sys.executable, "-c", program, "papers"], capture_output=True, text=True)
@@ -200,7 +200,7 @@ def test_the_statuses_are_documented():
 def test_a_terminal_without_greek_letters(encoding):
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import nlicl.cli\n"
-        "nlicl.cli._papers = lambda options: print('\\u2016 \\udcff') or 0\n"
+        "nlicl.cli.papers.run = lambda options: print('\\u2016 \\udcff') or 0\n"
         "sys.exit(nlicl.cli.main())"
     )
     done = subprocess.run(
@@ -457,7 +457,7 @@ def test_a_pipe_that_is_closed_early_ends_no_work():
         "    for _ in range(10_000): print('x' * 100)\n"
         "    print('done', file=sys.stderr)\n"
         "    return 1\n"
-        "nlicl.cli._papers = work\n"
+        "nlicl.cli.papers.run = work\n"
         "sys.exit(nlicl.cli.main())"
     )
     child = subprocess.Popen([sys.executable, "-c", program, "papers"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -473,7 +473,7 @@ def test_json_of_any_encoding():
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import nlicl.cli\n"
         "from nlicl.core.files import to_json\n"
-        "nlicl.cli._papers = lambda options: print(to_json(['\\xe9\\u2202\\U0001f600\\u202e'])) or 0\n"
+        "nlicl.cli.papers.run = lambda options: print(to_json(['\\xe9\\u2202\\U0001f600\\u202e'])) or 0\n"
         "sys.exit(nlicl.cli.main())"
     )
     for encoding in ("ascii", "utf-16"):

@@ -17,6 +17,7 @@ from nlicl.experiments.li2024.figures.published import published
 from nlicl.experiments.page import page
 from nlicl.experiments.registry import figures as load
 from nlicl.experiments.series import Series, compare, read_curves, spread
+from nlicl.papers.provenance import MEANINGS
 
 FIGURES = load("li2024")
 
@@ -60,8 +61,34 @@ def test_comparison_finds_the_worst_factor_at_shared_points():
     found = compare(ours, theirs)
     assert (found.factor, found.at, found.ours, found.theirs) == (4, 2, 3, 12)
     assert compare(ours, Series("far", np.array([9.0]), np.array([1.0]))) is None
-    zero = compare(Series("zero", np.array([1.0]), np.array([0.0])), theirs)
-    assert zero.factor == np.inf
+    assert found.points == [(1, 2), (2, 4)] and found.median == 3
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "factor"),
+    [
+        (0, 1, np.inf),
+        (1, 0, np.inf),
+        (0, 0, 1),
+        (-2, 1, np.inf),
+        (-2, -4, 2),
+        (1e300, 1e-300, np.inf),
+        (3, 3, 1),
+        (1e-200, 4e-200, 4),
+    ],
+)
+def test_the_factor_between_two_values(ours, theirs, factor):
+    found = compare(
+        Series("ours", np.array([1]), np.array([ours])), Series("theirs", np.array([1.0]), np.array([theirs]))
+    )
+    assert (found.factor, found.median, found.points) == (factor, factor, [(1, factor)])
+
+
+def test_a_point_without_a_value_is_not_compared():
+    holed = Series("ours", np.array([1.0, 2.0]), np.array([np.nan, 2.0]))
+    theirs = Series("theirs", np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, np.nan]))
+    assert compare(holed, theirs).points == [(2, 2)]
+    assert compare(Series("ours", np.array([1.0, 3.0]), np.array([np.nan, 1.0])), theirs) is None
 
 
 @pytest.mark.parametrize("name", ["2a", "2b", "2c", "2d", "3a", "3b", "4a", "5a"])
@@ -74,7 +101,18 @@ def test_the_papers_curves_are_in_the_package(name):
 
 def test_json_is_that_of_the_contract():
     data = json.loads(json.dumps(example().to_dict(), default=lambda array: array.tolist()))
-    assert {"figure", "settings", "seeds", "series", "reference", "claims"} <= set(data)
+    assert {
+        "format",
+        "nlicl",
+        "figure",
+        "original",
+        "options",
+        "settings",
+        "seeds",
+        "series",
+        "reference",
+        "claims",
+    } <= set(data)
     for row in [*data["series"], *data["reference"]]:
         assert set(row) == {"name", "x", "y", "low", "high"} and len(row["x"]) == len(row["low"]) == len(row["high"])
     assert {"claim", "measured", "expected", "holds"} <= set(data["claims"][0])
@@ -93,6 +131,9 @@ def test_a_recipe_names_its_figure():
     recipe = Recipe("fig1", "a title", no_runs, None, lambda options, seeds, found: unnamed, draw=None)
     assert recipe.result({}, [0], []).name == "fig1"
     assert replace(recipe, paper="toy").result({}, [0], []).name == "toy-fig1"
+    asked = replace(recipe, options={"K": 3, "d": 1}).result({"K": 5, "d": 1, "quick": True}, [0], [])
+    assert asked.options == {"K": 5, "quick": True}
+    assert recipe.result({"quick": False}, [0], []).options == {}
     with pytest.raises(KeyError, match="'two' is no series of 'A test'"):
         unnamed["two"]
 
@@ -111,6 +152,12 @@ def test_an_undetermined_claim_is_shown_as_one_and_is_no_success():
     text = page("toy", "A title", [example(claims=claims)])
     assert "1 of 3 claims hold." in text
     assert "| holds | it is one |" in text and "| **FAILS** | it is two |" in text and "| ? | so |" in text
+
+
+def test_a_page_explains_its_marks():
+    text = page("toy", "A title", [example(settings={"l": [20, "quoted"]}, notes=["so it is [measured]"])])
+    assert f"## Marks\n\n| mark | means |\n|---|---|\n| [quoted] | {MEANINGS['quoted']} |\n| [measured] |" in text
+    assert "## Marks" not in page("toy", "A title", [example(settings={}, notes=[])])
 
 
 # ---------------------------------------------------------------- files

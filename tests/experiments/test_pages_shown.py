@@ -28,7 +28,7 @@ def test_figures():
         [series],
         [CLAIM],
         [series],
-        [Comparison(NASTY, NASTY, *4 * [1.0])],
+        [Comparison(NASTY, NASTY, *5 * [1.0], [(1.0, 1.0)])],
         [NASTY],
         "a-b",
     )

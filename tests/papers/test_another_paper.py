@@ -54,7 +54,9 @@ def blocks_of_the_page():
 @pytest.mark.skipif(not PAGE.exists(), reason="installed: there are no pages")
 def test_the_papers_page_is_a_paper(tmp_path, command):
     install(tmp_path, "toy", blocks_of_the_page(), "toy", "toy-linear")
-    assert "toy: A linear model with squared loss" in command("papers", "toy")
+    listed = command("papers", "toy")
+    assert "toy: A linear model with squared loss" in listed and "; beside Figure 1\n" in listed
+    assert re.search(r"\n  learning_rate +0\.2 +\[measured\]\n", command("papers", "toy:usual"))
     assert "'toy'" in command("audit", "nobody", status=2)
     report = json.loads(command("audit", "toy", "--draws", 8, "--json", "-"))
     verdicts = {
@@ -72,6 +74,12 @@ def test_the_papers_page_is_a_paper(tmp_path, command):
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         f"toy-loss.{kind}" for kind in ("png", "csv", "json")
     }
+    page = command("compare", tmp_path / "figures")
+    assert (
+        "| Figure 1, [`toy:loss`](#toy-loss) | the loss falls to a hundredth [recalled] | a quick run; seeds 0, 1;"
+        in page
+    )
+    assert "| value: 1 of 1 claims hold |" in page
     assert "toy has no theorems" in command("theorem", "toy", status=2)
 
 

@@ -11,18 +11,71 @@ from nlicl.papers import li2024
 from nlicl.papers.provenance import MEANINGS, marked_settings
 
 SETTINGS = [(name, which) for name in papers.names() for which in papers.load(name).problems]
+KINDS = {
+    kind: None
+    for name in papers.names()
+    for paper in [papers.load(name)]
+    for kind in map(type, paper.problems.values())
+}
+
+
+def check_marks(problem):
+    """Every field of a problem has its value and a mark, and only what is not its default is set here."""
+    found = problem.settings()
+    fields = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
+    assert found.keys() == fields.keys()
+    usual = type(problem)()
+    for name, pair in found.items():
+        assert isinstance(pair, list) and len(pair) == 2, name
+        value, mark = pair
+        assert value == fields[name] and type(value) is type(fields[name]), name
+        assert mark in MEANINGS, name
+        assert mark != "set here" or value != getattr(usual, name), name
 
 
 @pytest.mark.parametrize(("name", "which"), SETTINGS)
 def test_every_setting_says_where_it_comes_from(name, which):
-    problem = papers.load(name).problems[which]
-    found = problem.settings()
-    assert set(found) == {field.name for field in dataclasses.fields(problem)}
-    usual = type(problem)()
-    for field, (value, mark) in found.items():
-        assert value == getattr(problem, field)
-        assert mark in MEANINGS, field
-        assert mark != "set here" or value != getattr(usual, field), field
+    check_marks(papers.load(name).problems[which])
+
+
+def test_the_kinds_of_problems_are_all_there():
+    """The test below would pass on an empty list."""
+    names = {f"{kind.__module__.split('.')[2]}.{kind.__name__}" for kind in KINDS}
+    assert names >= {"li2024.Problem", "li2024.GPT2", "huang2023.Problem", "bu2024.Problem"}
+    assert {name for name, _ in SETTINGS} >= {"li2024", "huang2023", "bu2024", "gpt2"}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_every_default_has_a_mark_of_its_own(kind):
+    """A default is never "set here": that says nothing of where it comes from."""
+    usual = kind()
+    check_marks(usual)
+    assert [name for name, (_, mark) in usual.settings().items() if mark == "set here"] == []
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_a_new_field_without_a_mark_is_seen(kind):
+    more = dataclasses.make_dataclass("More", [("new", int, 3)], bases=(kind,), frozen=True)
+    with pytest.raises(InvalidValue, match="does not say where new comes from"):
+        more().settings()
+
+
+@pytest.mark.parametrize("spoil", ["left out", "unknown", "of another value", "none", "set here"])
+def test_the_check_of_marks_sees_a_wrong_one(spoil, monkeypatch):
+    kind = next(iter(KINDS))
+    right = kind().settings()
+    name = next(iter(right))
+    wrong = {
+        "left out": {key: pair for key, pair in right.items() if key != name},
+        "unknown": right | {name: [right[name][0], "hearsay"]},
+        "of another value": right | {name: [None, right[name][1]]},
+        "none": right | {name: right[name][:1]},
+        "set here": right | {name: [right[name][0], "set here"]},
+    }
+    check_marks(kind())
+    monkeypatch.setattr(kind, "settings", lambda self: wrong[spoil])
+    with pytest.raises(AssertionError):
+        check_marks(kind())
 
 
 def test_li2024_has_a_reason_for_every_default():
