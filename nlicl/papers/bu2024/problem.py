@@ -31,7 +31,8 @@ class _Derived(float):
 class Problem:
     """Concepts, dictionaries, noise, sizes and training settings.
 
-    No number of the paper's experiments is known, so all defaults are ours, the reference setting of our runs.
+    The defaults are the reference setting of our runs. `settings()` says which of them are the paper's, as a third party quotes
+    it; `bu2024.paper` has all of those. Widths, norms and noise of the reference setting are ours, and quicker to train with.
 
     Attributes
     ----------
@@ -44,7 +45,7 @@ class Problem:
     norm_x, norm_y : float
         ||u|| of every word feature, ||q|| of every label vector.
     kappa_x, kappa_y : float in (0, 1)
-        <mu_k^+, mu_k^-> = kappa_x ||u||^2, <q_k^+, q_k^-> = kappa_y ||q||^2 [positive: paper; equal, not at most: recalled].
+        <mu_k^+, mu_k^-> = kappa_x ||u||^2, <q_k^+, q_k^-> = kappa_y ||q||^2 [positive: paper; 0.5: quoted].
     sigma_xi : float
         Standard deviation of the Gaussian noise on words and labels; 0: none, and prompts are codes.
     p_z : float or None
