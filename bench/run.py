@@ -186,6 +186,7 @@ def measure_steps(chosen, names, threads, quick):
 def measure_training(names, threads):
     import cases
     import training
+    import wide
 
     from nlicl.papers.li2024 import Problem
 
@@ -195,6 +196,12 @@ def measure_training(names, threads):
     for dtype in cases.DTYPES:
         known = [name for name in training.IMPLEMENTATIONS if name in names]
         block = training.time_training(dtype, known, threads, steps)
+        print_training(dtype, block)
+        rows += block
+    print(f"\n{wide.STEPS} steps of SGD on wide matrices: Bu et al.'s own problem")
+    for dtype in cases.DTYPES:
+        known = [name for name, (module, _) in wide.IMPLEMENTATIONS.items() if importlib.util.find_spec(module)]
+        block = wide.time_wide(dtype, known, threads)
         print_training(dtype, block)
         rows += block
     return rows

@@ -289,6 +289,41 @@ def test_another_update_is_found_out(bench, short, monkeypatch):
     assert rows[1]["note"].startswith("DISAGREES")
 
 
+WIDE = {"d_x": 130, "d_y": 20, "dictionary": 12, "m": 9, "batch": 5}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_all_trainings_on_wide_matrices_end_alike(bench, impatient, dtype):
+    """In place, by gradients, and NumPy's loop: L2 and decaying steps included."""
+    from nlicl.papers.bu2024 import Problem
+
+    wide = bench("wide")
+    names = [name for name, (module, _) in wide.IMPLEMENTATIONS.items() if module not in ("torch", "jax")]
+    rows = wide.time_wide(dtype, names, 1, steps=12, problem=Problem(**WIDE, weight_decay=0.05), rounds=2)
+    assert [row["implementation"] for row in rows] == ["nlicl", "nlicl-gradients", "numpy"]
+    for row in rows:
+        assert row["note"] == "" and row["max_relative_error"] <= wide.TOLERANCE[dtype]
+        assert row["case"] == "training-wide-12" and row["runs"] == 2
+        assert 0 < row["sampling_seconds"] < row["seconds"] and row["steps_seconds"] > 0
+
+
+@pytest.mark.parametrize("module", ["torch", "jax"])
+def test_peers_end_where_we_do_on_wide_matrices(module):
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    code = f"""
+import sys
+sys.path.insert(0, {str(BENCH)!r})
+import wide
+from nlicl.papers.bu2024 import Problem
+names = [name for name, (module, _) in wide.IMPLEMENTATIONS.items() if module == {module!r}]
+for row in wide.time_wide("float64", names, 1, steps=12, problem=Problem(**{WIDE!r}), rounds=1):
+    print(row["implementation"], row["seconds"] is not None, row["note"])
+"""
+    lines = python(code, JAX_PLATFORMS="cpu").splitlines()
+    assert lines and all(line.split()[1:] == ["True"] for line in lines), lines
+
+
 # ---------------------------------------------------------------- plots
 
 
