@@ -52,6 +52,7 @@ EXCEPTIONS: dict[str, str] = {
     "nlicl.papers.li2024.sampling": "parts of Problem.sample, which checks",
     "nlicl.papers.li2024.observer.drawn_tests": "a part of observers, which check",
     "nlicl.papers.bu2024.sampling": "parts of Problem.sample, which checks",
+    "nlicl.papers.bu2024.rates": "a part of Problem, which checks",
     "nlicl.papers.bu2024.words": "for the descent and for nlicl.forward, which check",
     "nlicl.papers.bu2024.dictionaries": "parts of Problem, which checks",
     "nlicl.papers.bu2024.theory.checks": "checks themselves",

@@ -9,6 +9,7 @@ from draws import assert_close
 
 import nlicl
 from nlicl.core.errors import InvalidValue
+from nlicl.kernels.layers.loss import NAMES as KIND
 from nlicl.kernels.steps import words
 from nlicl.papers import bu2024
 from nlicl.training import SGD, Adam, Diverged, descent, load_run
@@ -167,24 +168,17 @@ def test_what_a_measurement_of_a_lost_run_says(wide, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_paper_s_problem_at_its_own_size():
-    """The factors of a trained point of `bu2024:paper` against the definition, by the complex step along random directions."""
-    problem = bu2024.problems["paper"]
-    params = nlicl.train(problem, steps=60, measure=None).params
+def test_formulas_and_definition_at_the_paper_s_own_size():
+    """At a trained point of `bu2024:paper`: the factors against every formula, and against the definition's complex step."""
+    problem = bu2024.paper
+    blocks = bu2024.words.apart(nlicl.train(problem, steps=60, measure=None).params, problem.d_x)
     prompts = problem.sample(3, seed=(7, 7))
-    mine = bu2024.words.apart(params, problem.d_x)
-    labels = prompts.labels.astype(float)
-    _, factors = words.factors(prompts.dense().tokens, labels, problem.d_x, *mine, 1)
+    _, factors = words.factors(prompts.dense().tokens, prompts.labels, problem.d_x, *blocks, KIND["logistic"])
     rng = np.random.default_rng(0)
-    for name, (A, B) in zip(("W_Q", "W_K", "W_O"), factors, strict=True):
-        block = getattr(params, name)
-        direction = np.zeros_like(block)
-        direction[:, : B.shape[1]] = rng.normal(size=(len(block), B.shape[1]))
-        moved = params._replace(**{name: block + 1e-30j * direction})
-        params_c = moved._replace(**{each: getattr(moved, each).astype(complex) for each in moved._fields})
-        found = (
-            np.mean([nlicl.models.transformer.reference.evaluate(params_c, one, "logistic")[0] for one in prompts]).imag
-            / 1e-30
-        )
-        want = np.sum(A.T @ direction[:, : B.shape[1]] * B)
-        assert found == pytest.approx(want, rel=1e-11)
+    for name, (A, B) in zip(("W_Qx", "W_Kx", "W_Oy"), factors, strict=True):
+        by_formula = np.mean([bu2024.formulas[name].function(blocks, prompt) for prompt in prompts], axis=0)
+        assert_close(A @ B, by_formula, 1e-12 * abs(by_formula).max())
+        direction = rng.normal(size=by_formula.shape)
+        moved = blocks._replace(**{name: getattr(blocks, name) + 1e-30j * direction})
+        slope = np.mean([bu2024.reference.evaluate(moved, prompt)[0].imag / 1e-30 for prompt in prompts])
+        assert slope == pytest.approx(np.sum(by_formula * direction), rel=1e-11)

@@ -25,7 +25,7 @@ statement as we read it, and no [recalled] or [derived] item is a quotation. `pa
 
 from ...models.transformer.prompts import Params
 from ..paper import Paper, register
-from . import closed, mechanism, recursion, reference, theory
+from . import closed, mechanism, recursion, reference, steps, theory, words
 from ._shifts import Shift, shifts
 from .cases import paper, problems, small, theory_case
 from .gradients import TITLE, block_subject, formulas, merged_subject, one_concept_subject, subject
@@ -62,9 +62,11 @@ __all__ = [
     "reference",
     "shifts",
     "small",
+    "steps",
     "subject",
     "theory",
     "theory_case",
+    "words",
 ]
 
 PAPER = register(

@@ -1,6 +1,5 @@
 """Data model and initialisation of Bu et al. 2024. Marks and notation: see the package's docstring."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,21 +17,18 @@ from . import dictionaries, sampling, theory
 from .marks import MARKS
 from .observer import Observer
 from .prompts import CodedPrompts
+from .rates import settled_rate
 from .semantics import Semantics
 
 __all__ = ["Problem"]
-
-
-class _Derived(float):
-    """eta_0 as lambda and gamma give it. A copy with another lambda, by `dataclasses.replace`, derives its own."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """Concepts, dictionaries, noise, sizes and training settings.
 
-    The defaults are the reference setting of our runs. `settings()` says which of them are the paper's, as a third party quotes
-    it; `bu2024.paper` has all of those. Widths, norms and noise of the reference setting are ours, and quicker to train with.
+    The defaults are the reference setting of our runs. `settings()` says which of them are the paper's, as a third party
+    quotes it; `bu2024.paper` has all of those. Widths, norms and noise are ours, and quicker to train with.
 
     Attributes
     ----------
@@ -139,39 +135,8 @@ class Problem:
             raise InvalidValue(
                 f"d_y is {self.d_y} with {K1} concepts: no {2 * K1} orthogonal directions fit. Expected d_y >= 2 K1."
             )
-        if self.learning_rate is None or isinstance(self.learning_rate, _Derived):
-            if self.weight_decay == 0:
-                raise InvalidValue(
-                    "learning_rate is None with weight_decay = 0: eta_t = 2/(lambda (gamma + t)) has no value. Give one of "
-                    "them a number greater than 0."
-                )
-            self._derive_learning_rate()
-        else:
-            self._keep_real("learning_rate", "greater than 0", lambda x: x > 0)
-            if self.weight_decay * self.learning_rate >= 2:
-                raise InvalidValue(
-                    f"learning_rate is {self.learning_rate:g} with weight_decay = {self.weight_decay:g}: decay alone would "
-                    f"multiply weights by 1 - lambda eta_0 = {1 - self.weight_decay * self.learning_rate:g}, which does not "
-                    "shrink them. Expected lambda eta_0 < 2; lower one of them."
-                )
-
-    def _derive_learning_rate(self) -> None:
-        """eta_0 = 2/(lambda gamma), so that lambda eta_0 = 2/gamma."""
-        product = self.weight_decay * self.step_offset
-        eta = 2 / product if product > 0 else math.inf  # it may underflow
-        if not 0 < eta < math.inf:
-            raise InvalidValue(
-                f"weight_decay is {self.weight_decay:g} and step_offset {self.step_offset:g}: learning_rate = "
-                f"2/(weight_decay * step_offset) comes to {eta:g}. Expected a finite number greater than 0; "
-                f"{'raise' if eta else 'lower'} one of them, or give a learning_rate."
-            )
-        if self.step_offset <= 1:
-            raise InvalidValue(
-                f"step_offset is {self.step_offset:g}: with learning_rate = 2/(lambda gamma) decay alone would multiply "
-                f"weights by 1 - lambda eta_0 = {1 - 2 / self.step_offset:g}, which does not shrink them. Expected a "
-                "step_offset above 1, or a learning_rate with lambda eta_0 < 2."
-            )
-        self._keep("learning_rate", _Derived(eta))
+        rate = settled_rate(self.learning_rate, self.weight_decay, self.step_offset)
+        self._keep("learning_rate", rate)
 
     def _keep(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -1,29 +1,21 @@
 """Prompts of Bu et al. 2024: every token with its sparse code, the shared concept, the signs; with noise or without."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ...core.arrays import as_array, check_finite, checked_index, frozen, packed, real_array
+from ...core.arrays import as_array, check_finite, checked_index, frozen, real_array
 from ...core.checks import boolean, floating, integer
 from ...core.errors import InvalidValue
 from ...core.memory import check_tokens
-from ...kernels.products import are_finite
-from ...kernels.steps import dense, multihot, unmerged
-from ...kernels.steps import words as wide
+from ...kernels.steps import multihot
 from ...models.model import Batch
-from ...models.overflow import not_finite
 from ...models.prompt import Prompt as AnyPrompt
-from ...models.transformer.checks import check_fit
-from ...models.transformer.prompts import Params
 from ...models.transformer.prompts import Prompts as AnyPrompts
-from ...models.transformer.steps import TRANSFORMER, Forward, OnCpu, TokensOnGpu
-from . import words
 
 __all__ = ["CodedPrompts", "Prompt", "Prompts"]
 
@@ -312,42 +304,3 @@ class CodedPrompts(Batch):
         d, K = self.dictionary.shape
         noise = "no noise" if self.tokens is None else "with noise"
         return f"CodedPrompts(B={len(self)}, L={self.length}, d={d}, K={K}, {noise})"
-
-
-class _OnCpu(OnCpu):
-    """Through the kernels for codes, or for tokens where there is noise, or where prompts are too few to sum up."""
-
-    def check(self, params: Params, batch: Any) -> None:
-        check_fit(params, "dictionary", batch.dictionary.shape, batch.dictionary.shape[0])
-
-    def operands(self, params: Params, batch: Any) -> tuple[ModuleType, tuple[np.ndarray, ...], np.ndarray]:
-        dtype = params.W_Q.dtype
-        labels = batch.signs[:, -1].astype(dtype)
-        if batch.tokens is None and len(batch) >= batch.dictionary.shape[1]:
-            return multihot, batch.codes(dtype), labels
-        m_a, d = params.W_Q.shape
-        few = unmerged.pays(len(batch), d, m_a, len(params.W_V), len(params.a))
-        return unmerged if few else dense, (packed(batch.dense(dtype).tokens),), labels
-
-    def forward(self, params: Any, batch: Any) -> Forward:
-        """Where matrices are wide, and words and labels go apart, by the kernels for that."""
-        arrays = self._checked(params, batch)
-        mine = words.apart(arrays, batch.d_x) if wide.pays(batch.d_x) else None
-        if mine is None:
-            return super().forward(arrays, batch)
-        with np.errstate(all="ignore"):  # overflow is looked for below
-            out = Forward(*wide.forward(batch.dense(mine.r.dtype).tokens, batch.d_x, *mine))
-        for what, array in (("a score", out.score), ("a context", out.context)):
-            if not are_finite(array):
-                raise not_finite(what, mine.r.dtype)
-        return out
-
-    def descent(
-        self, params: Params, batch: Any, trained: Sequence[str], masks: Mapping[str, np.ndarray]
-    ) -> words.WordDescent | None:
-        """As `nlicl.models.model.Descent` says: where matrices are wide, and words and labels go apart."""
-        return words.descent(params, batch, trained, masks)
-
-
-TRANSFORMER.steps[CodedPrompts, "cpu"] = _OnCpu()
-TRANSFORMER.steps[CodedPrompts, "cuda"] = TokensOnGpu()

@@ -5,7 +5,7 @@ wide matrices the kernels of `nlicl.kernels.steps.words` leave out what is 0 or 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,56 +15,23 @@ from ...kernels.products import are_finite
 from ...kernels.steps import words
 from ...models.overflow import not_finite
 from ...models.transformer.prompts import Params
+from .prompts import CodedPrompts
+from .reference import Blocks
 
-if TYPE_CHECKING:
-    from .prompts import CodedPrompts
+__all__ = ["WordDescent", "apart", "descent"]
 
-__all__ = ["WordDescent", "WordParams", "apart", "descent"]
-
-_BLOCKS = ("W_Q", "W_K", "W_O")
-
-
-class WordParams(NamedTuple):
-    """What is neither 0 nor I in the parameters.
-
-    Attributes
-    ----------
-    W_Q, W_K : ndarray (d_x, d_x)
-        The word blocks.
-    W_O : ndarray (m, d_y)
-    r : ndarray (m,)
-        `Params.a`.
-    """
-
-    W_Q: np.ndarray
-    W_K: np.ndarray
-    W_O: np.ndarray
-    r: np.ndarray
+_BLOCKS = {"W_Q": "W_Qx", "W_K": "W_Kx", "W_O": "W_Oy"}  # what trains, in the parameters and in the blocks
 
 
-def apart(params: Params, d_x: int) -> WordParams | None:
-    """Copies of the word blocks, W_O and r; None unless W_Q = [W_Q^x 0], W_K = [W_K^x 0], W_V = [0 I] with d_x words."""
+def apart(params: Params, d_x: int) -> Blocks | None:
+    """Copies of the blocks, of which `reference.full` makes these parameters; None if it does not."""
     W_Q, W_K, W_V, W_O, r = params
     d_y = W_Q.shape[1] - d_x
     if len(W_Q) != d_x or W_V.shape[0] != d_y or W_Q[:, d_x:].any() or W_K[:, d_x:].any() or W_V[:, :d_x].any():
         return None
     if not np.array_equal(W_V[:, d_x:], np.eye(d_y)):
         return None
-    return WordParams(W_Q[:, :d_x].copy(), W_K[:, :d_x].copy(), W_O.copy(), r.copy())
-
-
-def descent(
-    params: Params, batch: "CodedPrompts", trained: Sequence[str], masks: Mapping[str, np.ndarray]
-) -> "WordDescent | None":
-    """SGD on the word blocks in place; None where matrices are narrow, or where something else would train."""
-    d_x = batch.d_x
-    if not words.pays(d_x) or not set(trained) <= set(_BLOCKS) or "W_O" in masks:
-        return None
-    only_words = np.arange(params.W_Q.shape[1]) < d_x
-    if not all(np.array_equal(masks.get(name, True), only_words) for name in ("W_Q", "W_K") if name in trained):
-        return None
-    mine = apart(params, d_x)
-    return None if mine is None else WordDescent(params, mine, d_x, trained)
+    return Blocks(W_Q[:, :d_x].copy(), W_K[:, :d_x].copy(), W_O.copy(), r.copy())
 
 
 class WordDescent:
@@ -74,14 +41,14 @@ class WordDescent:
     ----------
     start : Params
         Where it starts. They are not changed.
-    mine : WordParams
+    mine : Blocks
         The same, as `apart` gives them. They are.
     d_x : int
     trained : sequence of str
         Of "W_Q", "W_K", "W_O".
     """
 
-    def __init__(self, start: Params, mine: WordParams, d_x: int, trained: Sequence[str]) -> None:
+    def __init__(self, start: Params, mine: Blocks, d_x: int, trained: Sequence[str]) -> None:
         self._start, self._mine, self._d_x, self._trained = start, mine, d_x, tuple(trained)
 
     def step(self, batch: Any, loss: str, eta: float, weight_decay: float) -> float:
@@ -103,7 +70,7 @@ class WordDescent:
                     raise not_finite(f"the gradient of {name}", dtype)
             for name in self._trained:
                 A, B = getattr(factors, name)
-                words.descend(getattr(mine, name), A, B, eta, weight_decay)
+                words.descend(getattr(mine, _BLOCKS[name]), A, B, eta, weight_decay)
         return float(value)
 
     def params(self) -> Params:
@@ -111,7 +78,21 @@ class WordDescent:
         found = {}
         for name in self._trained:
             block = getattr(self._start, name).copy()
-            mine = getattr(self._mine, name)
+            mine = getattr(self._mine, _BLOCKS[name])
             block[:, : mine.shape[1]] = mine
             found[name] = block
         return self._start._replace(**found)
+
+
+def descent(
+    params: Params, batch: CodedPrompts, trained: Sequence[str], masks: Mapping[str, np.ndarray]
+) -> WordDescent | None:
+    """SGD on the word blocks in place; None where matrices are narrow, or where something else would train."""
+    d_x = batch.d_x
+    if not words.pays(d_x) or not set(trained) <= _BLOCKS.keys() or "W_O" in masks:
+        return None
+    only_words = np.arange(params.W_Q.shape[1]) < d_x
+    if not all(np.array_equal(masks.get(name, True), only_words) for name in ("W_Q", "W_K") if name in trained):
+        return None
+    mine = apart(params, d_x)
+    return None if mine is None else WordDescent(params, mine, d_x, trained)
