@@ -29,7 +29,7 @@ is ours. Its curves are not known.
 from ...models.regression.prompts import CodedPrompts, Params, Prompt, Prompts
 from ...models.regression.steps import Forward
 from ..paper import Paper, register
-from . import phases, population, reduced, reference, theory
+from . import adam, phases, population, reduced, reference, theory
 from .experiment import Experiment
 from .gradients import TITLE, formulas, population_subject, subject, task_averaged_subject
 from .law import Law
@@ -58,6 +58,7 @@ __all__ = [
     "Problem",
     "Prompt",
     "Prompts",
+    "adam",
     "formulas",
     "phases",
     "population",
