@@ -3,11 +3,11 @@
 The data model, linear functions of features in context; softmax attention that learns them; gradients and their audit; the
 dynamics of the population.
 
-Marks say where a fact comes from: [paper] seen in public text of or about the paper, [quoted] its words as a third party quotes
-them, [recalled] from memory, unverified, [derived] by us and checked numerically. Only [paper] is read by us as the paper's own
-statement, and no [recalled] or [derived] item is a quotation. The theory names no numbers: defaults of `Problem` are ours. Of the
-paper's experiment the number of prompts, the optimizer, its rate and the epochs are quoted: `Experiment` has them, and says what
-is ours. Its curves are not known.
+Marks say where a fact comes from: [paper] seen in public text of or about the paper, [quoted] its words as a third party
+quotes them, [recalled] from memory, unverified, [derived] by us and checked numerically. Only [paper] is read by us as the
+paper's own statement, and no [recalled] or [derived] item is a quotation. The theory names no numbers: defaults of `Problem`
+are ours. Of the paper's experiment the number of prompts, the optimizer, its rate and the epochs are quoted: `Experiment` has
+them, and says what is ours. Its curves are not known.
 
 | paper                             | here                                                                              |
 |-----------------------------------|-----------------------------------------------------------------------------------|

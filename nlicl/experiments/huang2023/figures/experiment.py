@@ -67,7 +67,9 @@ UNKNOWN = (
     "p_1 = 0.5, both kinds of features, seeds 0 to 9"
 )
 NOTES = [
-    "The paper's experiment as quoted by a third party, not read in the paper by us: " + KNOWN + ". An epoch of a full batch is "
+    "The paper's experiment as quoted by a third party, not read in the paper by us: "
+    + KNOWN
+    + ". An epoch of a full batch is "
     "one step.",
     "Not quoted, and ours: K, d, N, p, the kind of features and the seeds. No claim is about a value that depends on them alone; "
     "a claim says in brackets whether it is about the paper's figure or a derived prediction.",
@@ -111,8 +113,9 @@ def curves(case: str, way: str, seed: int) -> Curves:
     problem = replace(problem, prompts="population") if way == POPULATION else problem
     descent: dict[str, Any] = {} if way in (DENSE, ONE_HOT) else {"optimizer": SGD(), "learning_rate": ETA}
     run = train(problem, seed=seed, measure=EVERY, **descent)
-    measured = (run.history[name] for name in ("loss_k", "Attn_k", "A", "Attn_k1"))
-    return Curves(run.history.steps, *measured, run.history.loss, float(np.abs(run.params.Q).max()))
+    of = run.history
+    largest = float(np.abs(run.params.Q).max())
+    return Curves(of.steps, of["loss_k"], of["Attn_k"], of["A"], of["Attn_k1"], of.loss, largest)
 
 
 def measure(options: Options, seed: int, runs: Runs) -> Measured:

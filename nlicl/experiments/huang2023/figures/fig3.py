@@ -52,14 +52,18 @@ def claims(found: Found) -> list[Claim]:
     def ends(case: str, way: str, name: str = "own") -> NDArray:
         return np.array([getattr(run, name)[-1] for run in of(case, way)])
 
-    dominant, rare, dense = (ends(IMBALANCED, DENSE)[:, 0], ends(IMBALANCED, DENSE)[:, 1:], ends(BALANCED, DENSE))
+    dominant, rare, dense = (
+        ends(IMBALANCED, DENSE)[:, 0],
+        ends(IMBALANCED, DENSE)[:, 1:].mean(axis=1),
+        ends(BALANCED, DENSE),
+    )
     rows = [
         each(f"balanced, {DENSE}: attention of every query on its feature at step 400 (concentration)", dense, low=0.9),
         each(f"imbalanced, {DENSE}: that of the dominant query (concentration)", dominant, low=0.9),
-        each(f"imbalanced, {DENSE}: that of every other query (concentration)", rare, low=0.8),
+        each(f"imbalanced, {DENSE}: that of the other queries, mean over them (concentration)", rare, low=0.85),
         each(
-            f"imbalanced, {DENSE}: attention of every other query on the dominant feature, 0.5 at first (concentration)",
-            ends(IMBALANCED, DENSE, "first"), high=0.1,
+            f"imbalanced, {DENSE}: their attention on the dominant feature, 0.5 at first (concentration)",
+            ends(IMBALANCED, DENSE, "first").mean(axis=1), high=0.1,
         ),
     ]  # fmt: skip
     rows = [published(row, "phases") for row in rows]
@@ -76,10 +80,17 @@ def claims(found: Found) -> list[Claim]:
     move = adam.largest_move(RATE, STEPS)
     largest = [[run.largest for run in of(case, ONE_HOT)] for case in CASES]
     rows.append(
-        each(f"{ONE_HOT}: the largest |Q_ij| at step 400; rate times steps is {RATE * STEPS:g} (derived bound)", largest, high=move)
+        each(
+            f"{ONE_HOT}: the largest |Q_ij| at step 400; rate times steps is {RATE * STEPS:g} (derived bound)",
+            largest,
+            high=move,
+        )
     )
     text = f"A_k at step {EARLY} over that of gradients which keep their signs (derived law)"
-    early = {way: np.array([run.A[run.steps == EARLY][0] for run in of(BALANCED, way)]).mean(axis=1) for way in (DENSE, ONE_HOT)}
+    early = {
+        way: np.array([run.A[run.steps == EARLY][0] for run in of(BALANCED, way)]).mean(axis=1)
+        for way in (DENSE, ONE_HOT)
+    }
     K, d = PROBLEM.K, PROBLEM.d or PROBLEM.K
     grown = adam.dense_gap(RATE, EARLY, d, K) * (K - 1) / K
     rows.append(each(f"balanced, {DENSE}: mean {text}", early[DENSE] / grown, low=0.7, high=1.05))
