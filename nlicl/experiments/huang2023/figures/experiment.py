@@ -59,8 +59,8 @@ EVERY = 5
 DERIVED = "derived prediction"
 
 KNOWN = (
-    "w ~ N(0, I_d), inputs v_k with probability p_k, 300 fixed prompts, the empirical objective, Adam with full batch at 0.002 "
-    "for 400 epochs [quoted]"
+    "w ~ N(0, I_d), inputs v_k with probability p_k, 300 fixed prompts, the empirical objective, Adam with full batch at "
+    "0.002 for 400 epochs [quoted]"
 )
 UNKNOWN = (
     "its curves; K, d, N, p, the kind of features (one-hot or dense) and the seeds: in their place K = 10, d = 100, N = 100, "
@@ -69,10 +69,9 @@ UNKNOWN = (
 NOTES = [
     "The paper's experiment as quoted by a third party, not read in the paper by us: "
     + KNOWN
-    + ". An epoch of a full batch is "
-    "one step.",
-    "Not quoted, and ours: K, d, N, p, the kind of features and the seeds. No claim is about a value that depends on them alone; "
-    "a claim says in brackets whether it is about the paper's figure or a derived prediction.",
+    + ". An epoch of a full batch is one step.",
+    "Not quoted, and ours: K, d, N, p, the kind of features and the seeds. Claims are about order, stages and concentration, or "
+    "about our derived predictions: none of them is about a value of the paper's.",
     "Errors and attention are means over test prompts: 1000 count vectors that no run trains on, all tasks averaged exactly. "
     "Whether the paper draws training prompts, one test prompt or a mean is not quoted.",
     f"Gradient descent is the theory's optimizer, with eta = {ETA:g}, ours: on the same 300 prompts, and on the population "
