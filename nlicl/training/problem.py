@@ -83,7 +83,7 @@ class Extras:
         `observe`, or `measure=None`.
     prompts : {"fresh", "population"} or int
         What the problem trains on: new prompts every step, the population, or a fixed training set of so many prompts, drawn
-        once from the run's seed. Each step uses `batch` of a fixed set; all of them if `batch` is None or at least their number.
+        once from the run's seed. Each step uses `batch` of a fixed set; all of it if `batch` is None or at least its size.
     population : callable or None
         `population(seed=seed)` is a batch that stands for all prompts at once: its mean loss is the expected loss.
     check_descent : callable or None

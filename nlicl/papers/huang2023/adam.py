@@ -28,8 +28,8 @@ def largest_move(eta: float, steps: int) -> float:
     """A bound on |Q_ij| after `steps` steps of Adam from Q = 0, whatever the gradients are [derived].
 
     The Cauchy-Schwarz inequality on m_t = (1 - beta_1) sum_s beta_1^s g_{t-s} and v_t = (1 - beta_2) sum_s beta_2^s g_{t-s}^2
-    gives |m_t| <= (1 - beta_1) / sqrt(1 - beta_2) sqrt( sum_{s<t} (beta_1^2 / beta_2)^s ) sqrt(v_t). The bound is the sum over t.
-    It is 2.34 for the paper's 400 steps at 0.002. A gradient that stays constant moves an entry by eta steps = 0.8.
+    gives |m_t| <= (1 - beta_1) / sqrt(1 - beta_2) sqrt( sum_{s<t} (beta_1^2 / beta_2)^s ) sqrt(v_t). The bound is the sum over
+    t. It is 2.34 for the paper's 400 steps at 0.002. A gradient that stays constant moves an entry by eta steps = 0.8.
 
     Parameters
     ----------
@@ -85,8 +85,8 @@ def one_hot_gap(eta: float, steps: int) -> float:
 def dense_gap(eta: float, steps: int, d: int, K: int) -> float:
     """A_k - B_{k,n} of dense features while gradients keep their signs: eta steps d sqrt(2/pi) / sqrt(K - 1) [derived].
 
-    In the balanced case, d well above K. The gradient is -V D V^T with D proportional to I - 1 1^T / K, and its d^2 entries are
-    nearly normal. So a step Q = eta sign(V D V^T) has <V^T Q V, D> = eta |V D V^T|_1, about eta d sqrt(2/pi) ||D||.
+    In the balanced case, d well above K. The gradient is -V D V^T with D proportional to I - 1 1^T / K, and its d^2 entries
+    are nearly normal. So a step Q = eta sign(V D V^T) has <V^T Q V, D> = eta |V D V^T|_1, about eta d sqrt(2/pi) ||D||.
 
     Parameters
     ----------

@@ -131,7 +131,8 @@ class Problem:
             keep(self, "prompts", integer("prompts", self.prompts, 1))
         elif self.prompts not in _PROMPTS:
             raise InvalidValue(
-                f"prompts is {short(self.prompts)}; expected 'population', 'fresh', or a number of prompts that are drawn once."
+                f"prompts is {short(self.prompts)}; expected 'population', 'fresh', or a number of prompts that are drawn "
+                "once."
             )
         if self.batch is None and self.prompts == "fresh":
             raise InvalidValue(
@@ -194,9 +195,9 @@ class Problem:
         """Draw prompts.
 
         Inputs of contexts and query are independent, v_k with probability p_k; labels are <w, x> with w ~ N(0, I_d), one w a
-        prompt [inputs and labels paper; the law of w quoted, for the experiment; the theory's is recalled to have these moments].
-        Only
-        omega_k = <w, v_k> ~ N(0, 1) matter, and they are drawn: the same seed gives the same features and omega for every d.
+        prompt [inputs and labels paper; the law of w quoted for the experiment; that of the theory has these moments, recalled].
+        Only omega_k = <w, v_k> ~ N(0, 1) matter, and they are drawn: the same seed gives the same features and omega for every
+        d and either kind of features.
 
         Parameters
         ----------

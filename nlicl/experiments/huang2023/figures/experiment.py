@@ -70,8 +70,8 @@ NOTES = [
     "The paper's experiment as quoted by a third party, not read in the paper by us: "
     + KNOWN
     + ". An epoch of a full batch is one step.",
-    "Not quoted, and ours: K, d, N, p, the kind of features and the seeds. Claims are about order, stages and concentration, or "
-    "about our derived predictions: none of them is about a value of the paper's.",
+    "Not quoted, and ours: K, d, N, p, the kind of features and the seeds. Claims are about order, stages and concentration, "
+    "or about our derived predictions: none of them is about a value of the paper's.",
     "Errors and attention are means over test prompts: 1000 count vectors that no run trains on, all tasks averaged exactly. "
     "Whether the paper draws training prompts, one test prompt or a mean is not quoted.",
     f"Gradient descent is the theory's optimizer, with eta = {ETA:g}, ours: on the same 300 prompts, and on the population "

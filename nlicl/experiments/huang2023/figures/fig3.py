@@ -74,9 +74,17 @@ def claims(found: Found) -> list[Claim]:
     text = f"imbalanced, {DENSE}: steps from the dominant query's attention of 0.8 to the first other query's (order)"
     rows.append(published(each(text, waits, low=0), "order"))
     rows += [
-        each(f"balanced, {ONE_HOT}: attention of every query on its feature at step 400 ({DERIVED})", ends(BALANCED, ONE_HOT), high=0.5),
-        each(f"imbalanced, {ONE_HOT}: that of every query but the dominant one ({DERIVED})", ends(IMBALANCED, ONE_HOT)[:, 1:], high=0.3),
-    ]  # fmt: skip
+        each(
+            f"balanced, {ONE_HOT}: attention of every query on its feature at step 400 ({DERIVED})",
+            ends(BALANCED, ONE_HOT),
+            high=0.5,
+        ),
+        each(
+            f"imbalanced, {ONE_HOT}: that of every query but the dominant one ({DERIVED})",
+            ends(IMBALANCED, ONE_HOT)[:, 1:],
+            high=0.3,
+        ),
+    ]
     move = adam.largest_move(RATE, STEPS)
     largest = [[run.largest for run in of(case, ONE_HOT)] for case in CASES]
     rows.append(
@@ -119,12 +127,13 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     notes = [
         *NOTES,
         "'Other queries' and 'all queries' are means over features.",
-        "Why one-hot features do not concentrate [derived]: an entry of Q moves by about the rate a step under Adam, 0.8 in 400 "
-        "steps, and at most 2.34 whatever the gradients are. In one-hot features an entry is a weight A_k or B_{k,n}. In dense "
-        "ones a weight is a sum over d^2 entries that move together, and grows about d sqrt(2/pi) / (2 sqrt(K - 1)) times as fast. "
-        "Gradient descent takes both alike.",
-        "If the paper's figure shows attention near 1, its features are dense with d well above K, or K is very small: that is our "
-        "inference about the paper's setting, no statement of the paper. See huang2023-concentration.",
+        "Why one-hot features do not concentrate [derived]: an entry of Q moves by about the rate a step under Adam, 0.8 in "
+        "400 steps, and at most 2.34 whatever the gradients are. In one-hot features an entry is a weight A_k or B_{k,n}. In "
+        "dense ones a weight is a sum over d^2 entries that move together, and it grows about d sqrt(2/pi) / (2 sqrt(K - 1)) "
+        "times as fast. Gradient descent takes both alike.",
+        "If the paper's figure shows attention near 1, its features are dense with d well above K: that is our inference about "
+        "the paper's setting, given Q = 0 at first and Adam's usual decay rates, and no statement of the paper. See "
+        "huang2023-concentration.",
     ]
     title = "Attention score concentration, K = 10"
     return Figure(title, settings(), seeds, series, claims(found), notes=notes)
