@@ -195,7 +195,7 @@ class Problem:
         """Draw prompts.
 
         Inputs of contexts and query are independent, v_k with probability p_k; labels are <w, x> with w ~ N(0, I_d), one w a
-        prompt [inputs and labels paper; the law of w quoted for the experiment; that of the theory has these moments, recalled].
+        prompt [inputs and labels paper; the law of w quoted for the experiment; the theory's has these moments, recalled].
         Only omega_k = <w, v_k> ~ N(0, 1) matter, and they are drawn: the same seed gives the same features and omega for every
         d and either kind of features.
 

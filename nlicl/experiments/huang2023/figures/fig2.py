@@ -115,8 +115,8 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
                 series.append(drawn(f"{key}: feature {k + 1}", found, key, [one[key].error[:, k] for one in found]))
     notes = [
         *NOTES,
-        "The prediction error of feature k is L_k, the mean of (yhat - y_query)^2 / 2 over prompts whose query is v_k. A curve "
-        "is its mean over seeds. A thin curve is one of the features 2 to 10.",
+        "The prediction error of feature k is L_k, the mean of (yhat - y_query)^2 / 2 over prompts whose query is v_k. A "
+        "curve is its mean over seeds. A thin curve is one of the features 2 to 10.",
         "A feature that few of the 300 prompts ask for is learnt late, in single seeds much later than the others.",
         "One-hot features end far from convergence after 400 steps of Adam: see huang2023-fig3, whose claims have the reason.",
     ]
