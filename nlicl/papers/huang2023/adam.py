@@ -70,7 +70,7 @@ def one_hot_attention(p_k: float, move: float) -> float:
     float
         p_k e^{2 move} / (p_k e^{2 move} + 1 - p_k).
     """
-    p_k = real("p_k", p_k, "between 0 and 1, a probability", lambda p: 0 < p < 1)
+    p_k = real("p_k", p_k, "between 0 and 1, a probability of at least 1e-101", lambda p: 1e-101 <= p < 1)
     move = real("move", move, "from 0 to 300", lambda x: 0 <= x <= 300)
     return 1 / (1 + (1 - p_k) / p_k * math.exp(-2 * move))
 
