@@ -215,12 +215,16 @@ def test_attention_in_one_hot_features_is_below_its_bound(move, K, N, seed):
     source = huang2023.population.enumerated(np.full(K, 1 / K), min(N, 6))
     a = huang2023.population.attention(S, source)
     own = source.weights @ np.einsum("ikk->ik", a)
-    assert np.all(own <= adam.one_hot_attention(1 / K, move) + 1e-12)
+    bound = adam.one_hot_attention(1 / K, move)
+    assert np.all(own <= bound + 1e-12)
+    S = 2 * move * np.eye(K) - move  # where the bound is reached, for N infinite
+    a = huang2023.population.attention(S, huang2023.population.infinite(np.full(K, 1 / K)))
+    np.testing.assert_allclose(a[0, 0, 0], bound, rtol=1e-12)
 
 
 def test_growth_while_gradients_keep_their_signs():
     """One step of Adam on the population: 2 eta in one-hot features; about the law in dense ones."""
-    for K, d in ((10, 100), (10, 400), (20, 300)):
+    for K, d in ((4, 300), (10, 100), (10, 400), (20, 300)):
         for kind, law in (("one-hot", adam.one_hot_gap(0.002, 1)), ("dense", adam.dense_gap(0.002, 1, d, K))):
             problem = Experiment.balanced(K, d=d, features=kind, prompts="population", counts="infinite")
             S = weights(nlicl.train(problem, steps=1, measure=None), problem)
