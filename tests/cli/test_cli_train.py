@@ -108,7 +108,7 @@ HUANG_WRONG = [
     (["huang2023:experiment", "--set", "features=axes"], "features is 'axes'; expected one of 'one-hot', 'dense'"),
     (["huang2023:experiment", "--set", "d=4"], "d is 4 with K = 10: no 10 orthonormal features fit into 4 dimensions"),
     (["huang2023:experiment", "--set", "optimizer=adagrad"], "adagrad"),
-    (["huang2023:experiment", "--set", "p_1=None"], "is balanced; expected settings that leave it imbalanced"),
+    (["huang2023:experiment", "--set", "p_1=None"], "leave it imbalanced, or huang2023:experiment-balanced"),
     (["huang2023", "--set", "p_1=0.01"], "the first feature is not dominant. Expected at least 1/K = 0.05"),
     (
         ["huang2023:balanced", "--set", "p_1=0.5"],
