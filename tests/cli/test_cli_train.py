@@ -100,10 +100,19 @@ HUANG_WRONG = [
     ),
     (["huang2023", "--set", "learning_rate=50"], "learning_rate is 50 with max p = 0.5; expected at most"),
     (["huang2023", "--set", "batch=10"], "--set batch=10: training is on the population"),
-    (["huang2023:experiment", "--set", "batch=10", "--set", "prompts=population"], "--set batch=10: training is on the pop"),
-    (["huang2023:experiment", "--set", "prompts=None"], "prompts is None; expected 'population', 'fresh', or a number of"),
+    (
+        ["huang2023:experiment", "--set", "batch=10", "--set", "prompts=population"],
+        "--set batch=10: training is on the pop",
+    ),
+    (
+        ["huang2023:experiment", "--set", "prompts=None"],
+        "prompts is None; expected 'population', 'fresh', or a number of",
+    ),
     (["huang2023:experiment", "--set", "prompts=0"], "prompts is 0; expected at least 1"),
-    (["huang2023:experiment", "--set", "prompts=fresh"], "batch is None with prompts = 'fresh', of which there is no end"),
+    (
+        ["huang2023:experiment", "--set", "prompts=fresh"],
+        "batch is None with prompts = 'fresh', of which there is no end",
+    ),
     (["huang2023:experiment", "--set", "M=5"], "--set M: no such setting (M is called prompts)"),
     (["huang2023:experiment", "--set", "features=axes"], "features is 'axes'; expected one of 'one-hot', 'dense'"),
     (["huang2023:experiment", "--set", "d=4"], "d is 4 with K = 10: no 10 orthonormal features fit into 4 dimensions"),
