@@ -171,7 +171,11 @@ def _about(name: str, about: Mapping[str, Any]) -> Iterator[str]:
             yield f"    {entry['name']:12} {entry['title']}" + (f"; beside {original['name']}" if original else "")
     problems = about["problems"]
     usual = next(iter(problems.values()))["type"]
-    kinds = (which if each["type"] == usual else f"{which} (a {each['type']})" for which, each in problems.items())
+    articles = {each["type"]: "an" if each["type"][0] in "AEIOU" else "a" for each in problems.values()}
+    kinds = (
+        which if (kind := each["type"]) == usual else f"{which} ({articles[kind]} {kind})"
+        for which, each in problems.items()
+    )
     yield ""
     yield f"  Settings, by nlicl train {name}:NAME: {', '.join(kinds)}"
     for which, problem in problems.items():

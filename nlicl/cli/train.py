@@ -149,9 +149,11 @@ def _chosen(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         chosen["optimizer"] = _optimizer(chosen["optimizer"])
     problem = _with(named, given)
     if which is not None and offers(problem, "case") != offers(named, "case"):
+        alike = (key for key, one in paper.problems.items() if type(one) is type(problem) and one.case == problem.case)
+        instead = f"{name} alone" if type(problem) is paper.Problem else f"{name}:{next(alike, which)}"
         raise CannotRun(
             f"{options.paper} with --set {' '.join(options.set)} is {problem.case}; expected settings that leave it "
-            f"{named.case}, or {name} alone"
+            f"{named.case}, or {instead}"
         )
     prompts = chosen.get("prompts")
     if "batch" in given and (offers(problem, "prompts") if prompts is None else prompts) == "population":

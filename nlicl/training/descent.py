@@ -33,10 +33,10 @@ def _draws(plan: Plan) -> Callable[[int], Batch]:
     """The prompts of each step, t -> batch. They depend on the plan and on t alone."""
     problem, prompts, batch, seed = plan.problem, plan.prompts, plan.batch, plan.seed
     on_gpu = plan.device == "cuda"
-    if batch is None:
+    if isinstance(prompts, str) and prompts == "population":
         population = extra(problem, "population")(seed=(seed, Part.TRAINING_SET, 0))
         return lambda t: population
-    if isinstance(prompts, str):  # "fresh"
+    if isinstance(prompts, str) and batch is not None:  # "fresh", which has a batch
         if on_gpu and (make := extra(problem, "device_sampler")) is not None:
             sampler = make(batch, plan.dtype)
             return lambda t: sampler((seed, t))
@@ -44,7 +44,7 @@ def _draws(plan: Plan) -> Callable[[int], Batch]:
     given: Any = prompts
     if isinstance(prompts, int):
         given = _sample(problem, "prompts", prompts, (seed, Part.TRAINING_SET, 0))
-    if batch >= len(given):
+    if batch is None or batch >= len(given):
         return lambda t: given
     if devices.choose("auto", arrays=given.arrays).stays:
         given = devices.to_host(given)  # chosen from there; the chosen ones are brought back

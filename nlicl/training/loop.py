@@ -91,8 +91,8 @@ def train(
     prompts : {"fresh", "population"} or int or Prompts or CodedPrompts, optional
         "fresh": new ones every step. "population": all prompts at once, if the problem has a `population`; this is gradient
         descent, not SGD. Prompts, or a number of them to draw: a fixed training set. Each step uses `batch` of its prompts,
-        drawn without replacement; all of them if `batch` is at least their number. If not given: the problem's `prompts`, or
-        "fresh".
+        drawn without replacement; all of them if `batch` is at least their number, or the problem has none. If not
+        given: the problem's `prompts`, or "fresh".
     params : NamedTuple of ndarray, optional
         Where to start; the problem's initialisation if not given.
     model : Model or str, optional

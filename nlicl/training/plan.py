@@ -49,7 +49,7 @@ class Plan:
     prompts : {"fresh", "population"}, int or Batch
         What it trains on.
     batch : int or None
-        B; None on the population, which every step takes whole.
+        B; None: every step takes all there is, the population or a fixed training set.
     seed : int
     loss : str
     trained : tuple of str
@@ -252,7 +252,7 @@ def make_plan(
             f"batch is {short(batch)} with prompts = 'population', which every step takes whole; expected no batch. Leave it "
             "out, or train on prompts='fresh'."
         )
-    batch = None if whole else integer("batch", problem.batch if batch is None else batch, 1)
+    batch = None if whole else _checked_batch(problem.batch if batch is None else batch, prompts)
     checkpoint = integer("checkpoint", checkpoint, 1)
     measure = checked_measure(measure)
     times = steps // measure if isinstance(measure, int) else 0
@@ -294,6 +294,16 @@ def make_plan(
         measure=measure,
         checkpoint=checkpoint,
     )
+
+
+def _checked_batch(batch: int | None, prompts: Any) -> int | None:
+    """B; None, for every prompt in every step, goes with a fixed training set only."""
+    if batch is None and isinstance(prompts, str):
+        raise InvalidValue(
+            f"batch is None with prompts = {short(prompts)}; expected a number of prompts a step, at least 1. Give batch: "
+            "only a fixed training set can be taken whole."
+        )
+    return None if batch is None else integer("batch", batch, 1)
 
 
 def _usual_optimizer(problem: Problem) -> Any:

@@ -55,8 +55,8 @@ class Problem(Protocol):
         ...
 
     @property
-    def batch(self) -> int:
-        """B, the number of prompts in a step."""
+    def batch(self) -> int | None:
+        """B, the number of prompts in a step; None: all of a fixed training set."""
         ...
 
     @property
@@ -81,8 +81,9 @@ class Extras:
     observer : callable or None
         `observer(seed=seed)` is an `Observer`, whose measurements go into the history. Without one, `train` must be given
         `observe`, or `measure=None`.
-    prompts : {"fresh", "population"}
-        What the problem trains on: new prompts every step, or the population.
+    prompts : {"fresh", "population"} or int
+        What the problem trains on: new prompts every step, the population, or a fixed training set of so many prompts, drawn
+        once from the run's seed. Each step uses `batch` of a fixed set; all of it if `batch` is None or at least its size.
     population : callable or None
         `population(seed=seed)` is a batch that stands for all prompts at once: its mean loss is the expected loss.
     check_descent : callable or None
@@ -105,7 +106,7 @@ class Extras:
     """
 
     observer: Callable[..., Observer] | None = None
-    prompts: str = "fresh"
+    prompts: str | int = "fresh"
     population: Callable[..., Batch] | None = None
     check_descent: Callable[[float], None] | None = None
     optimizer: Any = "sgd"

@@ -100,7 +100,24 @@ HUANG_WRONG = [
     ),
     (["huang2023", "--set", "learning_rate=50"], "learning_rate is 50 with max p = 0.5; expected at most"),
     (["huang2023", "--set", "batch=10"], "--set batch=10: training is on the population"),
-    (["huang2023", "--set", "batch=10", "--set", "prompts=None"], "--set batch=10: training is on the population"),
+    (
+        ["huang2023:experiment", "--set", "batch=10", "--set", "prompts=population"],
+        "--set batch=10: training is on the pop",
+    ),
+    (
+        ["huang2023:experiment", "--set", "prompts=None"],
+        "prompts is None; expected 'population', 'fresh', or a number of",
+    ),
+    (["huang2023:experiment", "--set", "prompts=0"], "prompts is 0; expected at least 1"),
+    (
+        ["huang2023:experiment", "--set", "prompts=fresh"],
+        "batch is None with prompts = 'fresh', of which there is no end",
+    ),
+    (["huang2023:experiment", "--set", "M=5"], "--set M: no such setting (M is called prompts)"),
+    (["huang2023:experiment", "--set", "features=axes"], "features is 'axes'; expected one of 'one-hot', 'dense'"),
+    (["huang2023:experiment", "--set", "d=4"], "d is 4 with K = 10: no 10 orthonormal features fit into 4 dimensions"),
+    (["huang2023:experiment", "--set", "optimizer=adagrad"], "adagrad"),
+    (["huang2023:experiment", "--set", "p_1=None"], "leave it imbalanced, or huang2023:experiment-balanced"),
     (["huang2023", "--set", "p_1=0.01"], "the first feature is not dominant. Expected at least 1/K = 0.05"),
     (
         ["huang2023:balanced", "--set", "p_1=0.5"],
@@ -133,11 +150,11 @@ def test_the_table_of_the_second_paper(run, tmp_path):
     """What is one number: weights and attention of the dominant and of one under-represented query, or of any balanced one."""
     small = ("--set", "K=4", "--set", "length=9", "--steps", 3)
     _, out, _ = run("train", "huang2023", *small, "--out", tmp_path)
-    rows = ["step", "A_1", "Attn_1", "A_2", "B_21", "Attn_2", "Attn_21", "population_loss"]
+    rows = ["step", "A_1", "Attn_1", "loss_1", "A_2", "B_21", "Attn_2", "Attn_21", "loss_2", "population_loss"]
     assert [line.split()[0] for line in out.split("\n\n")[0].splitlines()] == rows
     assert (tmp_path / "history.csv").read_text().splitlines()[0] == ",".join(rows)
     _, out, _ = run("train", "huang2023:balanced", *small)
-    assert [line.split()[0] for line in out.splitlines()] == ["step", "A_1", "Attn_1", "population_loss"]
+    assert [line.split()[0] for line in out.splitlines()] == ["step", "A_1", "Attn_1", "loss_1", "population_loss"]
 
 
 def test_a_run_is_resumed_as_its_paper_s(run, tmp_path):

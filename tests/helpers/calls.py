@@ -467,7 +467,9 @@ _add(_HUANG_CODED.dense, dtype=np.float64)
 _add(huang2023.Prompt, tokens=np.array(_HUANG_DENSE.tokens[0]), z=0.5, query_attends=False)
 _add(huang2023.Law, V=_HUANG.V, p=_P, source=_SOURCE)
 _add(huang2023.Problem, K=4, length=6, d=5, p=(0.4, 0.3, 0.2, 0.1), p_1=0.5, V_seed=0, learning_rate=1.0, counts="sampled",
-     draws=20, batch=8, steps=3)  # fmt: skip
+     draws=20, batch=8, steps=3, features="dense", prompts="population")  # fmt: skip
+_add(huang2023.Experiment, K=4, length=6, d=5, features="one-hot", p=(0.4, 0.3, 0.2, 0.1), p_1=0.5, V_seed=0,
+     learning_rate=0.1, counts="sampled", draws=20, batch=8, steps=3, prompts=9)  # fmt: skip
 _add(huang2023.Problem.balanced, K=4)
 _add(huang2023.Problem.imbalanced, K=4, p_1=0.4)
 _add(_HUANG.sample, n=6, length=5, seed=0)
@@ -503,6 +505,11 @@ _add(queries.binomial, N=30, p=0.2)
 _add(reduced.descend, query=_QUERY, eta=1.0, steps=3, eps=0.1)
 _add(reduced.flow, query=queries.balanced(4), eps=0.2, end=50.0)
 _add(reduced.floor, query=_RARE)
+_adam = huang2023.adam
+_add(_adam.largest_move, eta=0.002, steps=40)
+_add(_adam.one_hot_attention, p_k=0.1, move=0.8)
+_add(_adam.one_hot_gap, eta=0.002, steps=40)
+_add(_adam.dense_gap, eta=0.002, steps=40, d=100, K=10)
 _theory = huang2023.theory
 _add(_theory.F, u=1.5)
 _add(_theory.F, u=np.array([0.5, 1.5]))

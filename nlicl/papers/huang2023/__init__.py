@@ -3,15 +3,18 @@
 The data model, linear functions of features in context; softmax attention that learns them; gradients and their audit; the
 dynamics of the population.
 
-Marks say where a fact comes from: [paper] seen in public text of or about the paper, [recalled] from memory, unverified,
-[derived] by us and checked numerically. Only [paper] is the paper's own statement, and no [recalled] or [derived] item is a
-quotation. No experiment of the paper is known: every default is ours.
+Marks say where a fact comes from: [paper] seen in public text of or about the paper, [quoted] its words as a third party
+quotes them, [recalled] from memory, unverified, [derived] by us and checked numerically. Only [paper] is read by us as the
+paper's own statement, and no [recalled] or [derived] item is a quotation. The theory names no numbers: defaults of `Problem`
+are ours. Of the paper's experiment the number of prompts, the optimizer, its rate and the epochs are quoted: `Experiment` has
+them, and says what is ours. Its curves are not known.
 
 | paper                             | here                                                                              |
 |-----------------------------------|-----------------------------------------------------------------------------------|
 | v_1 .. v_K in R^d                 | `V` (d, K), orthonormal columns [paper]; v_1, the dominant one, has index 0       |
 | p_k = P(x = v_k); N               | `frequencies` (K,); `length`                                                      |
 | w, y = <w, x>                     | `omega` (B, K), omega_k = <w, v_k> [w recalled]; labels are real numbers [paper]  |
+| M fixed prompts                   | `prompts` of `Experiment` [quoted]                                                |
 | E(P)                              | `Prompt.P` (d+1, N+1): columns (x_i, y_i), last (x_query, 0) [recalled]           |
 | M(.)                              | `Prompt.contexts`: the query's column is masked [recalled]                        |
 | W^{KQ} = [Q 0; 0 0]               | `Params(Q)` (d, d), all that is trained: score_i = x_i^T Q x_query                |
@@ -26,19 +29,28 @@ quotation. No experiment of the paper is known: every default is ours.
 from ...models.regression.prompts import CodedPrompts, Params, Prompt, Prompts
 from ...models.regression.steps import Forward
 from ..paper import Paper, register
-from . import phases, population, reduced, reference, theory
+from . import adam, phases, population, reduced, reference, theory
+from .experiment import Experiment
 from .gradients import TITLE, formulas, population_subject, subject, task_averaged_subject
 from .law import Law
 from .observer import Observer
 from .problem import Problem
 
-problems = {"imbalanced": Problem(), "balanced": Problem.balanced()}
-"""Named settings, the default first."""
+problems = {
+    "imbalanced": Problem(),
+    "balanced": Problem.balanced(),
+    "experiment": Experiment(),
+    "experiment-balanced": Experiment.balanced(),
+    "experiment-one-hot": Experiment(features="one-hot"),
+    "experiment-one-hot-balanced": Experiment.balanced(features="one-hot"),
+}
+"""Named settings, the default first: those of the theory, and the paper's experiment with dense and with one-hot features."""
 
 __all__ = [
     "PAPER",
     "TITLE",
     "CodedPrompts",
+    "Experiment",
     "Forward",
     "Law",
     "Observer",
@@ -46,6 +58,7 @@ __all__ = [
     "Problem",
     "Prompt",
     "Prompts",
+    "adam",
     "formulas",
     "phases",
     "population",
@@ -66,7 +79,7 @@ PAPER = register(
         Problem=Problem,
         Params=Params,
         problems=problems,
-        notation={"eta": "learning_rate", "T": "steps", "B": "batch", "N": "length"},
+        notation={"eta": "learning_rate", "T": "steps", "B": "batch", "N": "length", "M": "prompts"},
         figures="nlicl.experiments.huang2023.figures",
         theorems="nlicl.experiments.huang2023.theorems",
     )

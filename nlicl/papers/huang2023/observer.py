@@ -24,7 +24,7 @@ _WIDE = 300  # a spread of weights beyond which squared exponentials underflow
 
 
 class Observer:
-    """Measures parameters on counts that are drawn once, all tasks averaged over exactly.
+    """Measures parameters on prompts that no run trains on: counts that are drawn once, all tasks averaged over exactly.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ class Observer:
 
     | name              | what                                                                           |
     |-------------------|--------------------------------------------------------------------------------|
-    | A_1, Attn_1       | of the dominant feature; in the balanced case, of any                          |
-    | A_2, B_21, Attn_2, Attn_21 | of feature 2, an under-represented one; none in the balanced case     |
+    | A_1, Attn_1, loss_1 | of the dominant feature; in the balanced case, of any                        |
+    | A_2, B_21, Attn_2, Attn_21, loss_2 | of feature 2, an under-represented one; none if balanced      |
     | A (K,)            | A_k = v_k^T Q v_k                                                              |
     | B_k1 (K-1,)       | B_{k,1} = v_1^T Q v_k, k >= 2                                                  |
     | Attn_k (K,)       | mean attention on the query's own feature                                      |
     | Attn_k1 (K-1,)    | mean attention on feature 1, k >= 2                                            |
     | miss_k (K,)       | mean of (1 - Attn_k)^2, whose end at eps is the end of the last phase          |
-    | loss_k (K,)       | L_k, the mean of ||Attn - e_k||^2 / 2                                          |
+    | loss_k (K,)       | L_k, the prediction error: the mean of (yhat - y_query)^2 / 2, over all tasks  |
     | population_loss   | sum_k p_k L_k                                                                  |
     """
 
@@ -77,9 +77,10 @@ class Observer:
         own, first, rest, squares = measure(S, self.counts)
         A, B_k1, Attn_k, Attn_k1 = np.diag(S).copy(), S[0, 1:].copy(), own.mean(axis=0), first[:, 1:].mean(axis=0)
         loss_k = (rest**2 + squares).mean(axis=0) / 2
-        scalars = {"A_1": A[0], "Attn_1": Attn_k[0]}
+        scalars = {"A_1": A[0], "Attn_1": Attn_k[0], "loss_1": loss_k[0]}
         if self.case != "balanced":
             scalars |= {"A_2": A[1], "B_21": B_k1[0], "Attn_2": Attn_k[1], "Attn_21": Attn_k1[0]}
+            scalars["loss_2"] = loss_k[1]
         return {
             **scalars,
             "population_loss": self.p @ loss_k,

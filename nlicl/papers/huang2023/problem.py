@@ -1,12 +1,14 @@
 """Data model and initialisation of Huang et al. 2023. Marks and notation: see the package's docstring."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ...core.checks import choice, integer, numbers, real
+from ...core.describe import short
 from ...core.errors import InvalidValue
 from ...core.memory import check_draw, check_memory
 from ...core.seeds import Huang2023, Seed, checked, generator, key, orthonormal
@@ -18,14 +20,16 @@ from .law import Law
 from .observer import Observer
 from .theory import check_step_size
 
-__all__ = ["Problem"]
+__all__ = ["MARKS", "Problem"]
 
-# Where each default comes from: no number of the theory is the paper's.
+# Where each default comes from: no number of the theory is the paper's, which analyses descent on the population loss.
 MARKS = dict.fromkeys(
-    ("K", "length", "d", "p", "p_1", "V_seed", "learning_rate", "counts", "draws", "batch", "steps"), "ours"
-)
+    ("K", "length", "d", "features", "p", "p_1", "V_seed", "learning_rate", "counts", "draws", "batch", "steps"), "ours"
+) | {"prompts": "paper"}
 
 _COUNTS = ("sampled", "infinite", "enumerated")
+_FEATURES = ("one-hot", "dense")
+_PROMPTS = ("population", "fresh")
 _UNIT, _RANDOM = 16, 40  # bytes of a number of V, while it is made: unit vectors, or random ones
 _ARRAYS = 12  # of the size of Q, at once, in training [measured]
 _TOKEN = 20  # bytes at most of a token, while prompts are drawn
@@ -35,7 +39,7 @@ _TOKEN = 20  # bytes at most of a token, while prompts are drawn
 class Problem:
     """Features, their frequencies, sizes and training settings.
 
-    No experiment of the paper is known, so all defaults are ours.
+    The defaults are for the theory, which names no numbers: they are ours. The paper's experiment is `Experiment`.
 
     Attributes
     ----------
@@ -44,14 +48,18 @@ class Problem:
     length : int
         N, contexts in a prompt; 400 = K^2 is enough in practice, the theory asks for more than K^3 [derived].
     d : int or None
-        Dimension of the inputs, at least K; K if None. Results do not depend on it [derived].
+        Dimension of the inputs, at least K; K if None. Results of gradient descent do not depend on it [derived]; those of
+        Adam do where the features are dense.
+    features : {"one-hot", "dense"} or None
+        v_1, .., v_K: the first K unit vectors of R^d, or random orthonormal vectors. None: one-hot where d = K, or else dense.
+        Gradient descent takes both alike [derived]; Adam does not.
     p : tuple of float (K,), or None
         Frequency of each feature, positive, of sum 1; None: as p_1 says. `frequencies` has the numbers.
     p_1 : float in (0, 1), or None
         Frequency of the dominant feature, the first; the others have (1 - p_1)/(K - 1) each: the imbalanced case. At least
         1/K; that, and None, are the balanced case: 1/K each. Not looked at where p is given.
     V_seed : int
-        Of the random orthonormal features, where d > K.
+        Of dense features.
     learning_rate : float
         eta; the loss decreases for any below 6.49 / max p [derived], and `nlicl.train` refuses larger ones on the population.
     counts : {"sampled", "infinite", "enumerated"}
@@ -59,10 +67,12 @@ class Problem:
         there are, where they are few.
     draws : int
         Of sampled count vectors.
-    batch : int
-        Prompts a step of SGD, our extra: the paper analyses gradient descent on the population loss, which is what
-        `nlicl.train` does here unless `prompts="fresh"` is asked for.
+    batch : int or None
+        Prompts a step; not looked at on the population. None: every step takes the whole of a fixed set.
     steps : int
+    prompts : {"population", "fresh"} or int
+        What `nlicl.train` trains on: the population, as the paper's analysis does [paper]; new prompts every step, our extra;
+        or so many prompts that are drawn once.
 
     Raises
     ------
@@ -73,22 +83,30 @@ class Problem:
     K: int = 20
     length: int = 400
     d: int | None = None
+    features: str | None = None
     p: tuple[float, ...] | None = None
     p_1: float | None = 0.5
     V_seed: int = 0
     learning_rate: float = 5.0
     counts: str = "sampled"
     draws: int = 500
-    batch: int = 256
+    batch: int | None = 256
     steps: int = 1000
+    prompts: str | int = "population"
 
     loss: ClassVar[str] = "squared"
     trained: ClassVar[tuple[str, ...]] = ("Q",)
-    prompts: ClassVar[str] = "population"
+    optimizer: ClassVar[str] = "sgd"
+    marks: ClassVar[Mapping[str, str]] = MARKS
 
     def __post_init__(self) -> None:
-        for name, least in {"K": 2, "length": 1, "V_seed": 0, "draws": 1, "batch": 1, "steps": 0}.items():
+        for name, least in {"K": 2, "length": 1, "V_seed": 0, "draws": 1, "steps": 0}.items():
             keep(self, name, integer(name, getattr(self, name), least))
+        if self.batch is not None:
+            keep(self, "batch", integer("batch", self.batch, 1))
+        if self.features is not None:
+            keep(self, "features", choice("features", self.features, _FEATURES))
+        self._check_prompts()
         if self.d is not None:
             keep(self, "d", integer("d", self.d, 1))
             if self.d < self.K:
@@ -108,15 +126,29 @@ class Problem:
                 f"{1 / self.K:g}; or p_1 = None, the balanced case; or frequencies of your own in p."
             )
 
-    @classmethod
-    def balanced(cls, K: int = 20, **settings: Any) -> "Problem":
-        """The balanced case, p_k = 1/K for every feature [paper: Theta(1/K)]; other settings as in `Problem`."""
-        return cls(K=K, p_1=None, **settings)
+    def _check_prompts(self) -> None:
+        if self.prompts is not None and not isinstance(self.prompts, str):
+            keep(self, "prompts", integer("prompts", self.prompts, 1))
+        elif self.prompts not in _PROMPTS:
+            raise InvalidValue(
+                f"prompts is {short(self.prompts)}; expected 'population', 'fresh', or a number of prompts that are drawn "
+                "once."
+            )
+        if self.batch is None and self.prompts == "fresh":
+            raise InvalidValue(
+                "batch is None with prompts = 'fresh', of which there is no end; expected a number of prompts a step. Give "
+                "batch, or a number of prompts that are drawn once."
+            )
 
     @classmethod
-    def imbalanced(cls, K: int = 20, p_1: float = 0.5, **settings: Any) -> "Problem":
+    def balanced(cls, K: int | None = None, **settings: Any) -> Self:
+        """The balanced case, p_k = 1/K for every feature [paper: Theta(1/K)]; other settings as by default."""
+        return cls(K=cls.K if K is None else K, p_1=None, **settings)
+
+    @classmethod
+    def imbalanced(cls, K: int | None = None, p_1: float = 0.5, **settings: Any) -> Self:
         """The imbalanced case: one dominant feature of frequency p_1, the others alike [paper: Theta(1), Theta(1/K)]."""
-        return cls(K=K, p_1=p_1, **settings)
+        return cls(K=cls.K if K is None else K, p_1=p_1, **settings)
 
     @property
     def case(self) -> str:
@@ -145,27 +177,27 @@ class Problem:
 
     @property
     def V(self) -> np.ndarray:
-        """The features v_1 .. v_K as orthonormal columns (d, K): unit vectors, or random where d > K."""
+        """The features v_1 .. v_K as orthonormal columns (d, K), as `features` says."""
         return self._V.copy()
 
     @cached_property
     def _V(self) -> np.ndarray:
         d = self.d or self.K
+        dense = self.features == "dense" or (self.features is None and d > self.K)
         check_memory(
             f"K is {self.K}, d = {d}: the features are {d} by {self.K} numbers",
-            (_UNIT if d == self.K else _RANDOM) * d * self.K,
+            (_RANDOM if dense else _UNIT) * d * self.K,
             "Lower it.",
         )
-        if self.d in (None, self.K):
-            return np.eye(self.K)
-        return orthonormal(Huang2023.FEATURES, self.V_seed, self.d, self.K)
+        return orthonormal(Huang2023.FEATURES, self.V_seed, d, self.K) if dense else np.eye(d, self.K)
 
     def sample(self, n: int, length: int | None = None, seed: Seed = 0) -> CodedPrompts:
         """Draw prompts.
 
         Inputs of contexts and query are independent, v_k with probability p_k; labels are <w, x> with w ~ N(0, I_d), one w a
-        prompt [inputs and labels paper; w recalled: mean 0 and covariance I_d, of which the normal law is our choice]. Only
-        omega_k = <w, v_k> ~ N(0, 1) matter, and they are drawn: the same seed gives the same features and omega for every d.
+        prompt [inputs and labels paper; the law of w quoted for the experiment; the theory's has these moments, recalled].
+        Only omega_k = <w, v_k> ~ N(0, 1) matter, and they are drawn: the same seed gives the same features and omega for every
+        d and either kind of features.
 
         Parameters
         ----------
@@ -247,8 +279,8 @@ class Problem:
         )
 
     def settings(self) -> dict[str, list[Any]]:
-        """Every field with where its value comes from: name -> [value, mark], "ours" or, if not the default, "set here"."""
-        return marked_settings(self, MARKS)
+        """Every field with where its value comes from: name -> [value, mark], "set here" if it is not the default."""
+        return marked_settings(self, self.marks)
 
     def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""

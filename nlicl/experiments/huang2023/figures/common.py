@@ -41,8 +41,9 @@ BOUND = "recalled bound"
 EPS = 0.01
 
 NO_CURVE = (
-    "No curve of the paper is known: the figure and its settings are ours, and there is nothing of the paper's to compare "
-    "with. Its one figure is a schematic of the four phases [recalled]."
+    "The paper has no such figure, as far as is known: this one and its settings are ours, about its theory. The one figure "
+    "of arXiv v1 is a schematic of the four phases [recalled]. Figures 2 and 3 of the ICML version, whose curves are not "
+    "known, are those of an experiment [quoted]: huang2023-fig2 and huang2023-fig3."
 )
 MARKS = (
     "A claim says where its number comes from: 'our reference run', computed by us before this code and apart from it; "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ....papers.huang2023 import reduced, theory
 from ....papers.huang2023.trajectory import Point
 from ... import style
-from ...claims import Claim
+from ...claims import Claim, published
 from ...experiment import Found, Measured, Options, Runs, Seeds, no_runs
 from ...figure import Figure, Recipe
 from ...settings import set_here
@@ -111,7 +111,8 @@ def claims(found: Measured) -> list[Claim]:
         ):  # fmt: skip
             tolerance = {"slack": 0.005} if "log" in label else {"share": 0.01}
             rows.append(agree(f"{rare(p_1)}: {label} at T_1 .. T_4", values, expected, OURS, **tolerance))
-        rows.append(increasing(f"{rare(p_1)}: order of T_1, T_2, T_3, T_4", [T[name] for name in FOUR], OURS))
+        ordered = increasing(f"{rare(p_1)}: order of T_1, T_2, T_3, T_4", [T[name] for name in FOUR], OURS)
+        rows.append(published(ordered, "phases"))
     T = {name: moment.tau for name, moment in found[rare(0.8)]["times"].items()}
     order = [T[name] for name in ("T_1", "cross", "T_2")]
     rows.append(increasing("p_1 = 0.8, where alpha_k = |beta_{k,1}|: order of T_1, cross, T_2", order, OURS))
