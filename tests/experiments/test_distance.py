@@ -66,6 +66,7 @@ def test_marks_that_occur_are_explained():
         ([4], {"quick": True}, "a quick run; seed 4;"),
         ([0, 1, 2, 3], {"K": 5, "quick": True}, "a quick run; seeds 0 to 3; asked for: K = 5;"),
         ([0, 2, 4], {}, "seeds 0, 2, 4;"),
+        ([0, 1, 10**15], {}, "seeds 0, 1, 1000000000000000;"),
     ],
 )
 def test_what_was_run_is_said(seeds, options, said):
@@ -116,10 +117,10 @@ def test_the_recipe_says_what_is_known_today():
 
 
 def test_results_that_are_nobodys_or_there_twice():
-    with pytest.raises(InvalidValue, match="li2024-a is there twice"):
+    with pytest.raises(InvalidValue, match="'li2024-a' is there twice"):
         distances([figure(), figure()])
     for name in ("li2024-d", "nobody-a", "a", ""):
-        with pytest.raises(InvalidValue, match=f"{name} is a figure of no paper; nlicl papers lists"):
+        with pytest.raises(InvalidValue, match=f"'{name}' is a figure of no paper; nlicl papers lists"):
             distances([figure(), figure(name)])
 
 
@@ -130,6 +131,6 @@ def test_papers_of_others_are_on_the_page_with_results_only(monkeypatch):
     monkeypatch.setattr(distance, "recipes_of", lambda paper: asked.append(paper) or {})
     distances([])
     assert "toy" not in asked and "li2024" in asked
-    with pytest.raises(InvalidValue, match="toy-a is a figure of no paper"):
+    with pytest.raises(InvalidValue, match="'toy-a' is a figure of no paper"):
         distances([figure("toy-a")])
     assert "toy" in asked
