@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,7 +70,9 @@ def distances(figures: Iterable[Figure]) -> str:
             paper, recipes, {recipe.name: found.pop(f"{paper}-{recipe.name}", None) for recipe in recipes}
         )
     if found:
-        raise InvalidValue(f"{short(next(iter(found)))} is a figure of no paper; nlicl papers lists the figures there are.")
+        raise InvalidValue(
+            f"{short(next(iter(found)))} is a figure of no paper; nlicl papers lists the figures there are."
+        )
     marks = legend("\n".join(parts))
     return "\n".join([*parts, "## Marks", "", *marks, ""])
 
@@ -94,7 +97,13 @@ def _of_paper(paper: str, recipes: Sequence[Recipe], results: Mapping[str, Figur
     if beside:
         yield row("the paper's figure", "what is known of it", "what we ran", "how far apart", "unknown")
         yield "|---|---|---|---|---|"
-        yield from (_summary(paper, recipe, original, results[recipe.name]) for recipe, original in beside)
+        first: dict[str, str] = {}  # long text -> the figure where it stood first
+        for recipe, original in beside:
+            said = [
+                text if (where := first.setdefault(text, recipe.name)) == recipe.name else f"as for `{paper}:{where}`"
+                for text in (original.known, original.unknown)
+            ]
+            yield _summary(paper, recipe, replace(original, known=said[0], unknown=said[1]), results[recipe.name])
         yield ""
     alone = [f"`{recipe.name}`" for recipe in recipes if recipe.original is None]
     if alone:

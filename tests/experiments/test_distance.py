@@ -48,6 +48,15 @@ def test_what_was_not_run_and_what_is_ours_is_said():
     assert not any(line.startswith("### li2024-b") for line in lines)
 
 
+def test_what_is_known_of_one_figure_is_said_once(monkeypatch):
+    """Several of ours may stand beside one of the paper's."""
+    both = RECIPES | {"d": replace(RECIPES["a"], name="d")}
+    monkeypatch.setattr(distance, "recipes_of", lambda paper: both if paper == "li2024" else {})
+    lines = distances([]).splitlines()
+    assert "| Figure 2 (a), `li2024:d` | as for `li2024:a` | not run | - | as for `li2024:a` |" in lines
+    assert sum("its curve [digitised]" in line for line in lines) == 1
+
+
 def test_without_results_every_figure_is_not_run():
     assert distances([]).count("| not run |") == 2
 
