@@ -3,9 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from ..core.describe import short
 from ..core.errors import InvalidValue
 from ..core.files import plain
 from ..core.registry import PAPERS
@@ -59,7 +61,7 @@ def distances(figures: Iterable[Figure]) -> str:
     found: dict[str, Figure] = {}
     for figure in figures:
         if figure.name in found:
-            raise InvalidValue(f"{figure.name} is there twice; expected one result of each figure.")
+            raise InvalidValue(f"{short(figure.name)} is there twice; expected one result of each figure.")
         found[figure.name] = figure
     parts = [_INTRODUCTION, ""]
     for paper in _papers(found):
@@ -68,7 +70,9 @@ def distances(figures: Iterable[Figure]) -> str:
             paper, recipes, {recipe.name: found.pop(f"{paper}-{recipe.name}", None) for recipe in recipes}
         )
     if found:
-        raise InvalidValue(f"{next(iter(found))} is a figure of no paper; nlicl papers lists the figures there are.")
+        raise InvalidValue(
+            f"{short(next(iter(found)))} is a figure of no paper; nlicl papers lists the figures there are."
+        )
     marks = legend("\n".join(parts))
     return "\n".join([*parts, "## Marks", "", *marks, ""])
 
@@ -93,7 +97,13 @@ def _of_paper(paper: str, recipes: Sequence[Recipe], results: Mapping[str, Figur
     if beside:
         yield row("the paper's figure", "what is known of it", "what we ran", "how far apart", "unknown")
         yield "|---|---|---|---|---|"
-        yield from (_summary(paper, recipe, original, results[recipe.name]) for recipe, original in beside)
+        first: dict[str, str] = {}  # long text -> the figure where it stood first
+        for recipe, original in beside:
+            said = [
+                text if (where := first.setdefault(text, recipe.name)) == recipe.name else f"as for `{paper}:{where}`"
+                for text in (original.known, original.unknown)
+            ]
+            yield _summary(paper, recipe, replace(original, known=said[0], unknown=said[1]), results[recipe.name])
         yield ""
     alone = [f"`{recipe.name}`" for recipe in recipes if recipe.original is None]
     if alone:
@@ -121,7 +131,7 @@ def _anchor(result: Figure) -> str:
 def _ran(result: Figure) -> str:
     """Seeds, what was asked for, and how many settings come from where."""
     seeds = list(result.seeds)
-    whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
+    whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[0] + len(seeds)))
     named = f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
     asked = [f"{name} = {plain(value)}" for name, value in result.options.items() if name != "quick"]
     counts = Counter(_family(mark) for _, mark in result.settings.values())

@@ -107,8 +107,8 @@ def _claim(row: Mapping[str, Any]) -> Claim:
 
 def _comparison(row: Mapping[str, Any]) -> Comparison:
     points = _of(row, "points", list)
-    if not all(isinstance(point, list) and len(point) == 2 for point in points):
-        raise InvalidValue("points of a comparison are not pairs.")
+    if not points or not all(isinstance(point, list) and len(point) == 2 for point in points):
+        raise InvalidValue("points of a comparison are no pairs, or there are none.")
     numbers = {key: _number(key, row.get(key)) for key in ("factor", "at", "ours", "theirs", "median")}
     pairs = [(_number("points", x), _number("points", factor)) for x, factor in points]
     return Comparison(_of(row, "series", str), _of(row, "reference", str), **numbers, points=pairs)

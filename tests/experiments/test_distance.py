@@ -48,6 +48,15 @@ def test_what_was_not_run_and_what_is_ours_is_said():
     assert not any(line.startswith("### li2024-b") for line in lines)
 
 
+def test_what_is_known_of_one_figure_is_said_once(monkeypatch):
+    """Several of ours may stand beside one of the paper's."""
+    both = RECIPES | {"d": replace(RECIPES["a"], name="d")}
+    monkeypatch.setattr(distance, "recipes_of", lambda paper: both if paper == "li2024" else {})
+    lines = distances([]).splitlines()
+    assert "| Figure 2 (a), `li2024:d` | as for `li2024:a` | not run | - | as for `li2024:a` |" in lines
+    assert sum("its curve [digitised]" in line for line in lines) == 1
+
+
 def test_without_results_every_figure_is_not_run():
     assert distances([]).count("| not run |") == 2
 
@@ -66,6 +75,7 @@ def test_marks_that_occur_are_explained():
         ([4], {"quick": True}, "a quick run; seed 4;"),
         ([0, 1, 2, 3], {"K": 5, "quick": True}, "a quick run; seeds 0 to 3; asked for: K = 5;"),
         ([0, 2, 4], {}, "seeds 0, 2, 4;"),
+        ([0, 1, 10**15], {}, "seeds 0, 1, 1000000000000000;"),
     ],
 )
 def test_what_was_run_is_said(seeds, options, said):
@@ -116,10 +126,10 @@ def test_the_recipe_says_what_is_known_today():
 
 
 def test_results_that_are_nobodys_or_there_twice():
-    with pytest.raises(InvalidValue, match="li2024-a is there twice"):
+    with pytest.raises(InvalidValue, match="'li2024-a' is there twice"):
         distances([figure(), figure()])
     for name in ("li2024-d", "nobody-a", "a", ""):
-        with pytest.raises(InvalidValue, match=f"{name} is a figure of no paper; nlicl papers lists"):
+        with pytest.raises(InvalidValue, match=f"'{name}' is a figure of no paper; nlicl papers lists"):
             distances([figure(), figure(name)])
 
 
@@ -130,6 +140,6 @@ def test_papers_of_others_are_on_the_page_with_results_only(monkeypatch):
     monkeypatch.setattr(distance, "recipes_of", lambda paper: asked.append(paper) or {})
     distances([])
     assert "toy" not in asked and "li2024" in asked
-    with pytest.raises(InvalidValue, match="toy-a is a figure of no paper"):
+    with pytest.raises(InvalidValue, match="'toy-a' is a figure of no paper"):
         distances([figure("toy-a")])
     assert "toy" in asked

@@ -79,6 +79,7 @@ WRONG = [
     (("comparisons", 0, "median"), None),
     (("comparisons", 0, "points"), [[1, 2], [3]]),
     (("comparisons", 0, "points"), [[1, []]]),
+    (("comparisons", 0, "points"), []),
     (("comparisons", 0, "series"), 3),
     (("series", 0, "x"), [0]),
     (("series", 0, "y"), "012"),

@@ -144,6 +144,7 @@ def _words(rng: np.random.Generator) -> list[str]:
             "theorem",
             "theorem",
             "papers",
+            "compare",
             "any",
         )
     )
@@ -207,8 +208,10 @@ def _words(rng: np.random.Generator) -> list[str]:
         )
         return words + one(extra)
     if kind == "papers":
-        return ["papers", value]
-    words = [one(("train", "audit", "papers", "doctor", "theorem", "reproduce", value, "")), one(_VALUES), value]
+        return ["papers", *one(([value], [f"li2024:{value}"], ["bu2024:small", "--json", value]))]
+    if kind == "compare":
+        return ["compare", *one(([value], ["results", "--out", value], ["results", "--keep", value]))]
+    words = [one(("train", "audit", "papers", "doctor", "theorem", "reproduce", "compare", value, "")), one(_VALUES), value]
     return [*words, "--steps", "0"] if words[0] == "train" else words
 
 
