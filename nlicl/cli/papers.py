@@ -127,8 +127,9 @@ def _marked(where: str, problem: Any) -> dict[str, list[Any]] | None:
     """name -> [value, mark] as `problem.settings()` says; None if the problem, of another package, has no such method."""
     from ..core.describe import short
     from ..core.files import to_json
+    from ..training.problem import extra
 
-    if not callable(getattr(problem, "settings", None)):
+    if not callable(extra(problem, "settings")):
         return None
     found = problem.settings()
     marked = {}
