@@ -211,7 +211,11 @@ def _words(rng: np.random.Generator) -> list[str]:
         return ["papers", *one(([value], [f"li2024:{value}"], ["bu2024:small", "--json", value]))]
     if kind == "compare":
         return ["compare", *one(([value], ["results", "--out", value], ["results", "--keep", value]))]
-    words = [one(("train", "audit", "papers", "doctor", "theorem", "reproduce", "compare", value, "")), one(_VALUES), value]
+    words = [
+        one(("train", "audit", "papers", "doctor", "theorem", "reproduce", "compare", value, "")),
+        one(_VALUES),
+        value,
+    ]
     return [*words, "--steps", "0"] if words[0] == "train" else words
 
 
