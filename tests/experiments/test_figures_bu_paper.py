@@ -174,7 +174,7 @@ def test_a_quick_run_of_a_small_problem(monkeypatch, name):
     for module in (paper, paper_ood):
         monkeypatch.setattr(module, "PAPER", small)
     monkeypatch.setattr(paper, "PROMPTS_QUICK", 100)
-    monkeypatch.setattr(paper_ood, "TESTED", 60)
+    monkeypatch.setattr(paper_ood, "TESTED_QUICK", 60)
     ((_, figure),) = execute([FIGURES[name]], [0, 1], quick=True)
     assert len(figure.claims) > 5 and figure.seeds == [0, 1]
     assert render(FIGURES[name].draw, figure, "svg")

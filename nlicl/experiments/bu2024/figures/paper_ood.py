@@ -21,8 +21,9 @@ from .paper import PAPER
 __all__ = ["RECIPES"]
 
 RECORD = (0, 10, 20, 30, 40, 50, 60, 80, 100, 200, 400, 1000)
-WATCHED = 250  # test prompts of a distribution while training
-TESTED, TOKENS = 1000, 50_000  # at the end: prompts, and tokens at most
+WATCHED, WATCHED_QUICK = 250, 80  # test prompts of a distribution while training
+TESTED, TESTED_QUICK = 1000, 300  # at the end ...
+TOKENS = 50_000  # ... with so many tokens at most
 AT_ONCE = 5000  # tokens, 80 MB
 ASKED = ("L* = 1", "L* = 2", "L* = 8", "L* = 32", "skewed .9/.1", "skewed .99/.01", "switched")  # the paper's cases
 MOST = 0.01  # mean error where a shift succeeds
@@ -31,10 +32,10 @@ MOST = 0.01  # mean error where a shift succeeds
 class Watch:
     """Tests on prompts of the panels' distributions while the model is trained. The prompts are drawn once."""
 
-    def __init__(self, problem: bu2024.Problem, seed: int) -> None:
+    def __init__(self, problem: bu2024.Problem, seed: int, n: int = WATCHED) -> None:
         shifts = ood.named_shifts(problem)
         self.prompts = {
-            name: problem.sample(WATCHED, seed=(seed, Bu2024Part.WATCHED, i), **shifts[name].draw)
+            name: problem.sample(n, seed=(seed, Bu2024Part.WATCHED, i), **shifts[name].draw)
             for i, name in enumerate(ood.PANELS)
         }
 
@@ -42,10 +43,14 @@ class Watch:
         return {name: ood.tested(params, prompts) for name, prompts in self.prompts.items()}
 
 
-def final(params: bu2024.Params, seed: int, number: int, draw: Mapping[str, Any]) -> NDArray:
+def watch_quick(problem: bu2024.Problem, seed: int) -> Watch:
+    return Watch(problem, seed, WATCHED_QUICK)
+
+
+def final(params: bu2024.Params, seed: int, number: int, draw: Mapping[str, Any], n: int) -> NDArray:
     """0-1 error, mean attn_+ and mean loss of the trained model, (3,); prompts are drawn in chunks."""
     rows = draw.get("length", PAPER.length) + 1
-    n = min(TESTED, TOKENS // rows)
+    n = min(n, TOKENS // rows)
     sizes = [len(part) for part in np.array_split(np.arange(n), -(-n * rows // AT_ONCE))]
     parts = [
         ood.tested(params, PAPER.sample(size, seed=(seed, Bu2024Part.FINAL, number, i), **draw))
@@ -56,8 +61,9 @@ def final(params: bu2024.Params, seed: int, number: int, draw: Mapping[str, Any]
 
 def runs(options: Options) -> dict[str, Training]:
     times = tuple(step for step in RECORD if step <= (200 if options["quick"] else 1000))
+    observe = watch_quick if options["quick"] else Watch
     return {
-        "paper": Training(PAPER, steps=times[-1], measure=times, observe=Watch),
+        "paper": Training(PAPER, steps=times[-1], measure=times, observe=observe),
         "default": ood.runs(options)["run"],
     }
 
@@ -65,12 +71,12 @@ def runs(options: Options) -> dict[str, Training]:
 def measure(options: Options, seed: int, runs: Runs) -> Measured:
     run, default = runs["paper"], runs["default"]
     shifts = ood.named_shifts(PAPER)
-    chosen = ood.PANELS if options["quick"] else shifts
+    chosen, n = (ood.PANELS, TESTED_QUICK) if options["quick"] else (shifts, TESTED)
     return {
         "steps": run.history.steps,
         "watched": {name: run.history[name] for name in ood.PANELS},
         "final": {
-            name: final(run.params, seed, i, shifts[name].draw) for i, name in enumerate(shifts) if name in chosen
+            name: final(run.params, seed, i, shifts[name].draw, n) for i, name in enumerate(shifts) if name in chosen
         },
         "default": {"steps": default.history.steps} | {name: default.history[name] for name in ood.PANELS},
     }
@@ -109,6 +115,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
             for i, quantity in enumerate(ood.QUANTITIES)
         ]
     last = int(found[0]["steps"][-1])
+    watched, tested = (WATCHED_QUICK, TESTED_QUICK) if options["quick"] else (WATCHED, TESTED)
     series += [
         spread(f"{quantity} at the end, {name}", [last], [one["final"][name][[i]] for one in found])
         for name in found[0]["final"]
@@ -120,11 +127,11 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "numbers, all others, and every failing one are ours, as in the figure ood.",
         f"Solid: the paper's problem, {last} steps, 100 epochs if an epoch has {last / 100:g}. Dashed: the quick default"
         + (", the small setting." if options["quick"] else "."),
-        f"Curves: {WATCHED} test prompts a seed, bands from the lowest to the highest seed. Claims: the parameters at the "
-        f"end, {TESTED} test prompts a seed, fewer where they are longer than {TOKENS // TESTED} tokens.",
+        f"Curves: {watched} test prompts a seed, bands from the lowest to the highest seed. Claims: the parameters at the end, "
+        f"{tested} test prompts a seed, fewer where there would be more than {TOKENS} tokens.",
         MARKS,
     ]
-    settings = PAPER.settings() | {"steps": [last, "set here"]} | set_here({"test prompts a seed": TESTED})
+    settings = PAPER.settings() | {"steps": [last, "set here"]} | set_here({"test prompts a seed": tested})
     title = f"Out of distribution: the paper's problem, trained at L = {PAPER.length}"
     return Figure(title, settings, seeds, series, claims(found), notes=notes)
 
