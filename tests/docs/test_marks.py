@@ -44,8 +44,9 @@ def test_the_meaning_of_every_mark_is_given(name):
 @pytest.mark.skipif(not PAGES, reason="installed: there are no pages")
 @pytest.mark.parametrize("name", WITH_TABLE)
 def test_the_page_of_a_paper_says_what_a_quotation_is(name):
+    """In the words that the mark is defined by; more may follow."""
     table = given(PAGES[name].read_text(encoding="utf-8"))
-    assert table["quoted"] == MEANINGS["quoted"]
+    assert table["quoted"].startswith(MEANINGS["quoted"])
     assert set(table) <= set(MEANINGS)
 
 
