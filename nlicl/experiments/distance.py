@@ -187,26 +187,34 @@ def _details(recipe: Recipe, original: Original, result: Figure) -> Iterator[str
         for c in result.comparisons:
             numbers = (c.median, c.factor, c.at, c.ours, c.theirs)
             yield row(c.series, c.reference, str(len(c.points)), *map(_number, numbers))
-        yield from ("", "<details><summary>The factor at each point</summary>", "")
-        for c in result.comparisons:
-            each = ", ".join(f"{x:g}: {_number(factor)}" for x, factor in c.points)
-            yield one_line(f"- {c.series}, against {c.reference}: {each}")
-        yield from ("", "</details>", "")
-    if result.settings:
-        yield from ("<details><summary>Settings</summary>", "")
-        yield from _settings(result)
-        yield from ("", "</details>", "")
+        yield ""
+        yield from _folded("The factor at each point", map(_each_point, result.comparisons))
+    yield from _folded("Notes: what differs from the paper's figure, and why", result.notes)
+    yield from _folded("Settings", _settings(result))
+
+
+def _folded(title: str, entries: Iterable[str]) -> Iterator[str]:
+    """A list that a reader unfolds; nothing if it has no entries."""
+    lines = [one_line(f"- {entry}") for entry in entries]
+    if lines:
+        yield from (f"<details><summary>{title}</summary>", "", *lines, "", "</details>", "")
+
+
+def _each_point(comparison: Comparison) -> str:
+    """The factor at each point of two curves."""
+    each = ", ".join(f"{x:g}: {_number(factor)}" for x, factor in comparison.points)
+    return f"{comparison.series}, against {comparison.reference}: {each}"
 
 
 def _settings(result: Figure) -> Iterator[str]:
-    """The settings of a figure as a list, a line for each mark."""
+    """The settings of a figure, a text for each mark."""
     families = {name: _family(mark) for name, (_, mark) in result.settings.items()}
     for family in _ordered(families.values()):
         said = []
         for name, (value, mark) in result.settings.items():
             if families[name] == family:
                 said.append(f"{name} = {plain(value)}" + (f" ({mark})" if mark != family else ""))
-        yield one_line(f"- [{family}] {', '.join(said)}")
+        yield f"[{family}] {', '.join(said)}"
 
 
 def _family(mark: str) -> str:

@@ -9,7 +9,7 @@ from nlicl.experiments.page import legend
 from nlicl.papers.provenance import MEANINGS
 
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]}
-WITH_TABLE = ("docs/bu2024.md",)
+WITH_TABLE = ("docs/bu2024.md", "docs/huang2023.md")
 ROW = re.compile(r"^\| \[([\w ]+)\] \| (.+?) \|$", re.MULTILINE)
 
 
@@ -44,8 +44,9 @@ def test_the_meaning_of_every_mark_is_given(name):
 @pytest.mark.skipif(not PAGES, reason="installed: there are no pages")
 @pytest.mark.parametrize("name", WITH_TABLE)
 def test_the_page_of_a_paper_says_what_a_quotation_is(name):
+    """In the words that the mark is defined by; more may follow."""
     table = given(PAGES[name].read_text(encoding="utf-8"))
-    assert table["quoted"] == MEANINGS["quoted"]
+    assert table["quoted"].startswith(MEANINGS["quoted"])
     assert set(table) <= set(MEANINGS)
 
 

@@ -38,6 +38,10 @@ def test_a_figure_stands_on_the_page_with_its_numbers():
     assert "- ours, against theirs: 0: 2, 1: 1, 2: infinite" in lines
     assert "| **FAILS** | order | a above b | in every seed | in 9 of 10 |" in lines
     assert "- [derived] eta = 1.0 (derived: near 1)" in lines and "- [summary] l = 20" in lines
+    assert (
+        "<details><summary>Notes: what differs from the paper's figure, and why</summary>\n\n- a note\n"
+        in "\n".join(lines)
+    )
     assert not any("it is so" in line for line in lines)  # a claim of ours alone
 
 
@@ -83,9 +87,9 @@ def test_what_was_run_is_said(seeds, options, said):
 
 
 def test_a_result_with_nothing_to_compare():
-    page = distances([figure(claims=[every("ours", [1.0], 0)], comparisons=[], settings={})])
+    page = distances([figure(claims=[every("ours", [1.0], 0)], comparisons=[], settings={}, notes=[])])
     assert "| seeds 0 to 2; settings: none | nothing of it that could be compared |" in page
-    assert "Settings</summary>" not in page and "factor at each point" not in page
+    assert "<details>" not in page
     assert of_the_paper(figure()) == figure().claims[1:]
 
 
@@ -114,8 +118,8 @@ def test_texts_of_other_packages_hide_nothing(monkeypatch):
     monkeypatch.setattr(distance, "load", lambda paper: SimpleNamespace(title=NASTY))
     claims = [published(Claim(NASTY, NASTY, NASTY, False), "order")]
     compared = [compare(Series(NASTY, x, x), Series(NASTY, x, x))]
-    settings = {NASTY: [NASTY, NASTY]}
-    page = distances([figure(f"li2024-{NASTY}", claims=claims, comparisons=compared, settings=settings)])
+    more = {"settings": {NASTY: [NASTY, NASTY]}, "notes": [NASTY]}
+    page = distances([figure(f"li2024-{NASTY}", claims=claims, comparisons=compared, **more)])
     assert page.count("u202e") > 20 and not re.search(f"[{INVISIBLE}]|^(\\| forged|# forged)", page, re.MULTILINE)
 
 

@@ -127,8 +127,8 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "numbers, all others, and every failing one are ours, as in the figure ood.",
         f"Solid: the paper's problem, {last} steps, 100 epochs if an epoch has {last / 100:g}. Dashed: the quick default"
         + (", the small setting." if options["quick"] else "."),
-        f"Curves: {watched} test prompts a seed, bands from the lowest to the highest seed. Claims: the parameters at the end, "
-        f"{tested} test prompts a seed, fewer where there would be more than {TOKENS} tokens.",
+        f"Curves: {watched} test prompts a seed, bands from the lowest to the highest seed. Claims: the parameters at the "
+        f"end, {tested} test prompts a seed, fewer where there would be more than {TOKENS} tokens.",
         MARKS,
     ]
     settings = PAPER.settings() | {"steps": [last, "set here"]} | set_here({"test prompts a seed": tested})
