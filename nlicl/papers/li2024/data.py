@@ -23,7 +23,8 @@ __all__ = ["MARKS", "DataModel"]
 
 # Where each default comes from, as the docstring of `DataModel` says it.
 MARKS = {
-    **dict.fromkeys(("M1", "M2", "alpha", "length"), "summary"),
+    **dict.fromkeys(("M1", "M2"), "summary"),
+    **dict.fromkeys(("alpha", "length"), "quoted"),
     **dict.fromkeys(("d_X", "d_Y", "beta", "coefficients"), "derived"),
     "K": "recalled",
     "training_tasks": "recalled",
@@ -45,9 +46,9 @@ class DataModel:
     K : float
         Range of the irrelevant pattern's coefficient, kappa ~ U(-K, K) (1/2 [recalled]).
     alpha : float in (0, 1]
-        Share of contexts that carry one of the task's two patterns (0.8 [summary]).
+        Share of contexts that carry one of the task's two patterns (0.8 in training [quoted]).
     length : int
-        l, contexts in a prompt (20 [summary]).
+        l, contexts in a prompt (20 in training [quoted]).
     training_tasks : tuple of (int, int), or None
         T_tr, pairs (a, b) counted from 0; None: the cyclic M1 tasks [recalled].
     coefficients : tuple of tuple of float, or None

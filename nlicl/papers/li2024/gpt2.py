@@ -1,7 +1,7 @@
 """GPT-2 on the prompts of Li et al. 2024: the problem of their Figures 3, 6 and 7.
 
-The paper says "GPT-2 with 3 layers and 2 heads" and follows the training of Garg et al. 2022 [paper]. It leaves open how wide
-the model is, what a token is, where predictions are read, and how it is trained: those settings are ours.
+The paper says "GPT-2 with 3 layers and 2 heads" [paper] and follows the framework of Garg et al. 2022 [quoted]. How wide the
+model is, what a token is, where predictions are read and how it is trained is not known: those settings are ours.
 """
 
 import math
@@ -45,7 +45,7 @@ class GPT2(DataModel):
     Attributes
     ----------
     M1, M2, d_X, d_Y, beta, K, alpha, length, training_tasks, coefficients
-        The data model, as in `Problem`.
+        The data model, as in `Problem`; alpha = 0.8 and length = 20 in training [quoted].
     layers, heads : int
         3 and 2 [paper].
     width : int

@@ -29,6 +29,7 @@ from ...models.front import forward
 from ...models.gpt2.prompts import Params, checked_params
 from ...models.overflow import finite
 from ...models.transformer.prompts import CodedPrompts
+from .errors import wrong
 from .mechanism import Parts, parts
 from .observer import drawn_tests
 
@@ -187,7 +188,7 @@ class GPT2Observer:
             out = forward(params, prompts)
             margin = prompts.labels[:, -1] * out.score[:, -1]  # at the query
             measured[f"hinge_{name}"] = finite("the mean of a hinge loss", np.maximum(0, 1 - margin).mean())
-            measured[f"error_{name}"] = np.mean(margin <= 0)
+            measured[f"error_{name}"] = np.mean(wrong(margin))
             if name == "train":
                 mass = attention_mass(out.attention, self.codes[name])
                 for kind, by_layer in mass._asdict().items():

@@ -13,6 +13,7 @@ from ...models.front import forward
 from ...models.overflow import finite
 from ...models.transformer.prompts import CodedPrompts, Params
 from . import mechanism
+from .errors import wrong
 
 if TYPE_CHECKING:
     from .data import DataModel
@@ -44,7 +45,7 @@ class Observer:
 
     | name                                  | what                                                            |
     |---------------------------------------|-----------------------------------------------------------------|
-    | hinge_TEST, error_TEST                | mean hinge loss; Pr[sign F != z], where F = 0 is an error       |
+    | hinge_TEST, error_TEST                | mean hinge loss; Pr[sign F != z], where F = 0 is an error (`wrong`) |
     | attention_TEST                        | mean attention on contexts with the query's pattern             |
     | query_norm, query_component           | mean of ||W_Q p_query||, of its part along the query's pattern  |
     | key_norm, key_component               | mean of ||W_K p_i|| over contexts, of its part along p_i's pattern |
@@ -77,7 +78,7 @@ class Observer:
             out = forward(params, codes)
             margin = codes.labels * out.score
             measured[f"hinge_{name}"] = _mean("a hinge loss", np.maximum(0, 1 - margin))
-            measured[f"error_{name}"] = np.mean(margin <= 0)
+            measured[f"error_{name}"] = np.mean(wrong(margin))
             measured[f"attention_{name}"] = np.mean(mechanism.same_pattern_attention(out.attention, codes))
             if name == "train":
                 measured |= self._projections(params)

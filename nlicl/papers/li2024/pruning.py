@@ -20,6 +20,7 @@ from ...models.front import check_batch, forward
 from ...models.overflow import finite
 from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import CodedPrompts, Params, Prompts
+from .errors import wrong
 
 __all__ = ["ORDERS", "PruningCurve", "curve", "number_removed", "order", "prune", "scores", "small_neurons"]
 
@@ -183,7 +184,7 @@ class PruningCurve(NamedTuple):
     hinge : ndarray (k,)
         Mean of max(0, 1 - zF), what the theorems are about.
     error : ndarray (k,)
-        Pr[sign F != z]; a score of 0 is an error.
+        Pr[sign F != z]; a score of 0 is an error, other than as printed: see `nlicl.papers.li2024.wrong`.
     """
 
     removed: np.ndarray
@@ -204,4 +205,4 @@ def curve(params: Params, prompts: Prompts | CodedPrompts, neurons: ArrayLike, c
     counts = as_array(counts, "counts")
     margin = _scores(params, prompts, neurons, counts, 4) * prompts.labels  # zF
     hinge = np.maximum(0, np.subtract(1, margin, dtype=np.float64)).mean(axis=1)  # 1 - zF in float32 rounds zF away
-    return PruningCurve(np.array(counts), hinge, (margin <= 0).mean(axis=1))
+    return PruningCurve(np.array(counts), hinge, wrong(margin).mean(axis=1))

@@ -70,7 +70,7 @@ def methods(domain: str) -> tuple[str, ...]:
 def wrong(method: str, params: li2024.Params, problem: li2024.Problem, prompts: CodedPrompts) -> NDArray:
     """Whether a method errs (B,), for each prompt. An ICL score of 0 is an error."""
     if method == "ICL":
-        return forward(params, prompts).score * prompts.labels <= 0
+        return li2024.wrong(forward(params, prompts).score * prompts.labels)
     name, C = ("Logistic", 3.0) if method == WEAK else (method, 1.0)
     return baselines.predictions(name, prompts, problem.d_X, C=C) != prompts.labels
 

@@ -73,7 +73,7 @@ class Tested(NamedTuple):
     """What one set of test prompts shows: means over its prompts."""
 
     hinge: float
-    error: float  # Pr[sign F != z]; F = 0 is an error
+    error: float  # Pr[sign F != z], by `li2024.wrong`: F = 0 is an error
     no_match: float  # share of prompts without a match
     matched_error: float  # share of prompts with a match and an error
     vote: float  # share of prompts whose sign F is that of sum_i attn_i f(x_i)
@@ -83,7 +83,7 @@ def tested(params: li2024.Params, prompts: CodedPrompts) -> Tested:
     """One forward pass over `prompts`."""
     out = forward(params, prompts)
     margin = prompts.labels * out.score
-    wrong = margin <= 0
+    wrong = li2024.wrong(margin)
     contexts = slice(prompts.length)
     match = np.any(prompts.relevant[:, contexts] == prompts.relevant[:, -1:], axis=1)
     vote = np.sum(out.attention[:, contexts] * prompts.sign[:, contexts], axis=1)

@@ -81,7 +81,7 @@ def error(params: Params, problem: li2024.GPT2, codes: CodedPrompts, length: int
     """0-1 error of the predictions at the query, from so many contexts: Pr[sign F != z], where F = 0 is an error."""
     prompts = problem.prompts_of(codes, length).cast(params.W_in.dtype)
     score = forward(params, prompts).score[:, -1]
-    return float(np.mean(prompts.labels[:, -1] * score <= 0))
+    return float(np.mean(li2024.wrong(prompts.labels[:, -1] * score)))
 
 
 def _size(options: Options) -> int:

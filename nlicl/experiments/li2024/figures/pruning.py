@@ -52,7 +52,7 @@ WITHIN = {"smallest first": 0.05, "random": 0.05, "largest first": 0.1}
 def errors(params: li2024.Params, prompts: Prompts, order: NDArray) -> NDArray:
     """Hinge loss, 0-1 error, and 0-1 error at the cut 1/2, after every number of removals: (3, m+1)."""
     F, z = pruning.scores(params, prompts, order, COUNTS), prompts.labels
-    losses = [np.maximum(0, 1 - z * F), z * F <= 0, z * (F - CUT) <= 0]
+    losses = [np.maximum(0, 1 - z * F), li2024.wrong(z * F), li2024.wrong(z * (F - CUT))]
     return np.array([loss.mean(axis=1) for loss in losses])
 
 

@@ -267,7 +267,7 @@ def measure_4_4(options: Options, seed: int, runs: Runs) -> Measured:
             f"fires for the other label, {name}": max(mean(minus[:, W]), mean(plus[:, U])),
             f"label of the sum, {name}": mean((label > 0)[matched]),
             f"q of the sum, {name}": mean(label),
-            f"error, {name}": mean((z * out.score <= 0)[matched]),
+            f"error, {name}": mean(li2024.wrong(z * out.score)[matched]),
         }
     return found
 

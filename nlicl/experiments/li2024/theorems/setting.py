@@ -203,7 +203,7 @@ def unmeasured(problem: li2024.Problem, **more: Any) -> Training:
 def errors(params: li2024.Params, prompts: CodedPrompts) -> tuple[float, float]:
     """Hinge and 0-1 error on prompts: the theorems are about the first [paper]."""
     margin = prompts.labels * forward(params, prompts).score
-    return float(np.mean(np.maximum(0, 1 - margin))), float(np.mean(margin <= 0))
+    return float(np.mean(np.maximum(0, 1 - margin))), float(np.mean(li2024.wrong(margin)))
 
 
 # ---- Conditions
