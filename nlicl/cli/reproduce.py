@@ -54,6 +54,7 @@ def add(commands: Any) -> None:
         metavar="KIND[,KIND]",
         help="pictures: png, and pdf or svg for print (default %(default)s)",
     )
+    reproduce.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of that figure")
     _shared(reproduce)
     reproduce.set_defaults(run=run_figures)
 
@@ -113,7 +114,8 @@ def _execute(
     if name is not None and name not in known:
         raise CannotRun(f"{options.paper}: {paper} has no {name!r}; it has {', '.join(known)}")
     if given and name is None:
-        raise CannotRun(f"--set belongs to one theorem: say which, for example {paper}:{next(iter(known))}")
+        what = "figure" if options.command == "reproduce" else "theorem"
+        raise CannotRun(f"--set belongs to one {what}: say which, for example {paper}:{next(iter(known))}")
     chosen = list(known.values()) if name is None else [known[name]]
     for key in given or ():
         there = chosen[0].options
@@ -156,7 +158,7 @@ def run_figures(options: argparse.Namespace) -> int:
     name, _ = split_name(options.paper)
     title = load_paper(name).title
     figures = []
-    for recipe, figure in _execute(options, known_figures):
+    for recipe, figure in _execute(options, known_figures, settings(options.set)):
         figures.append(figure)
         try:
             options.out.mkdir(parents=True, exist_ok=True)

@@ -27,18 +27,19 @@ from ....papers import li2024
 from ....papers.li2024 import baselines
 from ....papers.li2024.theory import no_match_probability
 from ... import style
-from ...claims import Claim, every, fact
+from ...claims import Claim, every, fact, published
 from ...experiment import Found, Measured, Options, Runs, Seeds
-from ...figure import Figure, Recipe
+from ...figure import Figure
 from ...series import Series, compare, spread
 from ...summary import stacked
-from .published import published
-from .training import SIX, six_tasks
+from .published import published as their_curves
+from .starts import one_layer, problem_of, setting, titled
+from .training import six_tasks
 
 __all__ = ["RECIPES"]
 
 IN, OUT, WIDE = "in domain", "out of domain", "out of domain, wide kappa'"
-DOMAINS = {IN: SIX, OUT: SIX.out_of_domain(S_1=1.1), WIDE: SIX.out_of_domain(S_1=1.3, K=1.5)}
+DOMAINS: dict[str, dict[str, float]] = {IN: {}, OUT: {"S_1": 1.1, "K": 0.5}, WIDE: {"S_1": 1.3, "K": 1.5}}
 METHODS = ("ICL", *baselines.METHODS)
 WEAK = "Logistic, C = 3"  # a weaker penalty than scikit-learn's C = 1
 CHEAP = ("ICL", "1-NN", "3-NN")  # tested on every prompt; the others on the first ones of each seed
@@ -59,6 +60,12 @@ def sizes(options: Options) -> tuple[int, int]:
     return (1000, 250) if options["quick"] else (2000, 1000)
 
 
+def problem_in(domain: str, options: Options) -> li2024.Problem:
+    """The problem that the test prompts of a domain are drawn from."""
+    trained = problem_of(options)
+    return trained.out_of_domain(**DOMAINS[domain]) if DOMAINS[domain] else trained
+
+
 def methods(domain: str) -> tuple[str, ...]:
     """The methods that are tested in a domain, in order."""
     return (*METHODS, WEAK) if domain == WIDE else METHODS
@@ -77,7 +84,7 @@ def wrong(method: str, params: li2024.Params, problem: li2024.Problem, prompts: 
 
 def tested(options: Options, seed: int, params: li2024.Params, domain: str, alpha: float, length: int) -> list[float]:
     """Errors of all methods, then those of ICL and of 1-NN given a match."""
-    problem, (n, few) = DOMAINS[domain], sizes(options)
+    problem, (n, few) = problem_in(domain, options), sizes(options)
     draw: dict[str, Any] = {
         "seed": (seed, Li2024Part.TASKS, length, list(DOMAINS).index(domain)),
         "tasks": "unseen" if domain == IN else "all",
@@ -143,7 +150,12 @@ def claims(ls: Sequence[int], alpha: float, errors: Mapping[str, NDArray]) -> li
                 of("ICL").mean(axis=0) - 1.1 * no_match_probability(alpha, np.array(ls)),
                 high=0.003,
             ),
-            every(f"3-NN less ICL, any l <= {SHORT}, {domain}", (of("3-NN") - of("ICL"))[:, short].min(axis=1), low=0),
+            published(
+                every(
+                    f"3-NN less ICL, any l <= {SHORT}, {domain}", (of("3-NN") - of("ICL"))[:, short].min(axis=1), low=0
+                ),
+                "order",
+            ),
         ]
     return found
 
@@ -162,12 +174,16 @@ def assembled(
         for i, method in enumerate(methods(domain))
     ]
     series.append(Series("no match", np.array(ls, float), no_match_probability(alpha, np.array(ls))))
-    settings = SIX.settings() | {
-        "alpha'": [alpha, "paper"],
-        "S_1": [[DOMAINS[domain].S_1[0] for domain in (OUT, WIDE)], "set here"],
-        "K'": [[DOMAINS[domain].K for domain in (OUT, WIDE)], "set here"],
-        "classical methods": ["defaults of scikit-learn", "set here"],
-    }
+    settings = (
+        problem_of(options).settings()
+        | setting(options)
+        | {
+            "alpha'": [alpha, "paper"],
+            "S_1": [[DOMAINS[domain]["S_1"] for domain in (OUT, WIDE)], "set here"],
+            "K'": [[DOMAINS[domain]["K"] for domain in (OUT, WIDE)], "set here"],
+            "classical methods": ["defaults of scikit-learn", "set here"],
+        }
+    )
     comparisons = [
         compare(replace(ours, y=np.maximum(ours.y, HALF_STEP)), theirs)
         for ours in series
@@ -181,7 +197,7 @@ def assembled(
         "1e-4."
     )
     return Figure(
-        f"ICL against classical methods, alpha' = {alpha:g}",
+        titled(f"ICL against classical methods, alpha' = {alpha:g}", options),
         settings,
         seeds,
         series,
@@ -224,7 +240,7 @@ OOD_MISSED = (
 
 
 def assemble_4a(options: Options, seeds: Seeds, found: Found) -> Figure:
-    figure = assembled(0.8, options, seeds, found, published("fig4a"), WHY)
+    figure = assembled(0.8, options, seeds, found, their_curves("fig4a"), WHY)
     return replace(figure, notes=[*figure.notes, factors(figure)])
 
 
@@ -235,21 +251,21 @@ def assemble_4b(options: Options, seeds: Seeds, found: Found) -> Figure:
         harder = np.mean([one[domain] for one in found], axis=0)[: len(METHODS), short]
         easier = np.mean([one[f"{domain}, alpha' = 0.8"] for one in found], axis=0)[: len(METHODS)]
         name = f"error at alpha' = .6 less that at .8, any method, any l <= {SHORT}, {domain}"
-        figure.claims.append(means(name, (harder - easier).ravel(), low=0))
+        figure.claims.append(published(means(name, (harder - easier).ravel(), low=0), "order"))
     return figure
 
 
 def draw(figure: Figure) -> style.Canvas:
     canvas, panels = style.new(columns=len(DOMAINS), width=2.45, height=3.0, sharey=True)
     no_match = figure["no match"]
-    for axes, (domain, problem) in zip(panels, DOMAINS.items(), strict=True):
+    for axes, (domain, of) in zip(panels, DOMAINS.items(), strict=True):
         axes.plot(
             no_match.x, no_match.y, color="#dddddd", linewidth=5, solid_capstyle="butt", zorder=0, label="no match"
         )
         for i, method in enumerate(METHODS):
             series = figure[f"{method}, {domain}"].without_ends()
             style.curve(axes, series, i, floor=FLOOR, label=method)
-        where = IN if domain == IN else f"{OUT}, $S_1$ = {problem.S_1[0]:g}, $K'$ = {problem.K:g}"
+        where = IN if domain == IN else f"{OUT}, $S_1$ = {of['S_1']:g}, $K'$ = {of['K']:g}"
         axes.set(xlabel="contexts $l$", yscale="log", ylim=(FLOOR / 1.25, 0.5), title=where, xticks=no_match.x)
     for series in figure.reference:
         style.theirs(
@@ -267,6 +283,6 @@ def draw(figure: Figure) -> style.Canvas:
 
 
 RECIPES = [
-    Recipe("fig4a", "ICL and classical methods, alpha' = .8", six_tasks, measure_4a, assemble_4a, draw=draw),
-    Recipe("fig4b", "ICL and classical methods, alpha' = .6", six_tasks, measure_4b, assemble_4b, draw=draw),
+    one_layer("fig4a", "ICL and classical methods, alpha' = .8", six_tasks, measure_4a, assemble_4a, draw),
+    one_layer("fig4b", "ICL and classical methods, alpha' = .6", six_tasks, measure_4b, assemble_4b, draw),
 ]

@@ -18,13 +18,14 @@ from ....models.transformer.prompts import CodedPrompts
 from ....papers import li2024
 from ....papers.li2024.theory import no_match_probability
 from ... import style
-from ...claims import Claim, every, fact, if_promised
+from ...claims import Claim, every, fact, if_promised, published
 from ...experiment import Found, Measured, Options, Runs, Seeds, Training
 from ...figure import Figure, Recipe
 from ...series import Comparison, Series, compare, spread
 from ...summary import stacked
 from . import generalization as one_layer
-from .published import published
+from .originals import ORIGINALS
+from .published import published as their_curves
 
 __all__ = ["OPTIONS", "OURS", "RECIPES", "S_1_OOD", "problem_of", "settings_of", "trained", "undetermined"]
 
@@ -69,7 +70,7 @@ def trained(options: Options) -> dict[str, Training]:
 
 
 def with_one_layer(options: Options) -> dict[str, Training]:
-    return trained(options) | one_layer.trained(options)
+    return trained(options) | {"sibling": Training(one_layer.PROBLEM)}
 
 
 def settings_of(options: Options) -> dict[str, Any]:
@@ -90,8 +91,8 @@ def _size(options: Options) -> int:
 
 OURS = (
     "GPT-2, 3 layers, 2 heads and the values of S_1 and alpha' are the paper's [paper]; l = 20 and alpha = 0.8 in "
-    "training are quoted by a third party. Ours: width 64 (that of the smallest configuration in the code of Garg et al. "
-    "2022, whose framework the paper follows), tokens (x; y) with y = 0 for the query, a causal mask, learned positions, "
+    "training, and the framework of Garg et al. 2022 [quoted]. Ours: width 64 (that of the configuration with 3 layers and 2 "
+    "heads in the code of Garg et al. [source]), tokens (x; y) with y = 0 for the query, a causal mask, learned positions, "
     "read at the query alone, hinge loss, Adam at rate 1e-3, batches of fresh prompts, each batch with a number of "
     "contexts from 1 to 20."
 )
@@ -154,7 +155,7 @@ def assemble_3a(options: Options, seeds: Seeds, found: Found) -> Figure:
         for i, S in enumerate(S_1)
     ]
     series.append(Series("no match", x.astype(float), no_match_probability(1.0, x)))
-    reference = published("fig3a")
+    reference = their_curves("fig3a")
     return Figure(
         "Error of GPT-2 out of domain, by the sum S_1 of coefficients",
         settings_of(options) | {
@@ -244,7 +245,7 @@ def assemble_3b(options: Options, seeds: Seeds, found: Found) -> Figure:
         for keep in [x > 0 if model == "one layer" else x >= 0]
     ]
     series += [Series(f"no match, alpha'={a:.1f}", x.astype(float), no_match_probability(a, x)) for a in ALPHAS]
-    reference = published("fig3b")
+    reference = their_curves("fig3b")
     return Figure(
         "Error of GPT-2 against length, by alpha'",
         settings_of(options) | {
@@ -317,16 +318,18 @@ def _claims_3b(options: Options, x: NDArray, gpt2: NDArray) -> list[Claim]:
     ratio = mean[..., x == 20] / mean[..., x == 2]
     most = 1.0 if quick else 0.5
     return [
-        every("without contexts a prediction is a coin: error at l = 0, either domain",
-              gpt2[:, :, 0, 0].ravel(), 0.44, 0.56),
-        fact(f"error falls as alpha' grows, mean over l = 2 to 20, either domain, {of}: its least step",
-             bool(steps.min() > 0), f"{steps.min():.3g} to {steps.max():.3g}", "above 0", steps),
-        fact("error at l = 20 over that at l = 2, any alpha' and domain, means over seeds",
-             bool(ratio.max() <= most), f"at most {ratio.max():.3g}", f"at most {most:g}", ratio),
+        published(every("without contexts a prediction is a coin: error at l = 0, either domain",
+                        gpt2[:, :, 0, 0].ravel(), 0.44, 0.56), "value"),
+        published(fact(f"error falls as alpha' grows, mean over l = 2 to 20, either domain, {of}: its least step",
+                       bool(steps.min() > 0), f"{steps.min():.3g} to {steps.max():.3g}", "above 0", steps), "order"),
+        published(fact("error at l = 20 over that at l = 2, any alpha' and domain, means over seeds",
+                       bool(ratio.max() <= most), f"at most {ratio.max():.3g}", f"at most {most:g}", ratio), "order"),
     ]  # fmt: skip
 
 
 RECIPES = [
-    Recipe("fig3a", "errors by S_1 and length, GPT-2", with_one_layer, measure_3a, assemble_3a, OPTIONS, draw=draw_3a),
-    Recipe("fig3b", "errors by alpha' and length, GPT-2", with_one_layer, measure_3b, assemble_3b, OPTIONS, draw=draw_3b),
+    Recipe("fig3a", "errors by S_1 and length, GPT-2", with_one_layer, measure_3a, assemble_3a, OPTIONS, draw=draw_3a,
+           original=ORIGINALS["fig3a"]),
+    Recipe("fig3b", "errors by alpha' and length, GPT-2", with_one_layer, measure_3b, assemble_3b, OPTIONS, draw=draw_3b,
+           original=ORIGINALS["fig3b"]),
 ]  # fmt: skip

@@ -11,12 +11,13 @@ from ....core.seeds import Li2024Part
 from ....models.front import forward
 from ....papers.li2024.gpt2_observer import attention_mass
 from ... import style
-from ...claims import every, fact
+from ...claims import every, fact, published
 from ...experiment import Found, Measured, Options, Runs, Seeds
 from ...figure import Figure, Recipe
 from ...series import Series, spread
 from ...summary import listed, stacked
 from .gpt2 import OPTIONS, OURS, S_1_OOD, problem_of, settings_of, trained, undetermined
+from .originals import ORIGINALS
 
 __all__ = ["RECIPES"]
 
@@ -70,7 +71,7 @@ def assemble_6(options: Options, seeds: Seeds, found: Found) -> Figure:
         for d, name in enumerate(DOMAINS):
             mean = largest[:, d].mean()
             what = f"the same at the end in the layer where it is largest, {name}, mean over seeds"
-            claims.append(fact(what, mean >= 0.5, f"{mean:.3g}", "at least 0.5", largest[:, d]))
+            claims.append(published(fact(what, mean >= 0.5, f"{mean:.3g}", "at least 0.5", largest[:, d]), "order"))
         claims.append(every("the same, out-of-domain: above that of even attention", largest[:, 1], low=even))
     series = [
         spread(f"{kind}, layer {layer}", found[0]["steps"], values[kind][:, i])
@@ -158,14 +159,17 @@ def assemble_7(options: Options, seeds: Seeds, found: Found) -> Figure:
                 for one in found[:1]
                 for n in _large(one, part, i)[:5].tolist()
             ]
-        claims.append(
-            every(f"share of neurons whose {part} part is more than {GROWN:g} times that at the start, any layer",
-                  grown[part].min(axis=1), low=0.5)
-        )  # fmt: skip
+        grew = every(
+            f"share of neurons whose {part} part is more than {GROWN:g} times that at the start, any layer",
+            grown[part].min(axis=1),
+            low=0.5,
+        )
+        claims.append(published(grew, "phases"))
         end, what = turned[:, :, -1], f"mean angle of the {LARGE} largest {part} parts to +-{direction} at the end, rad"
         if part == "label":  # Figure 2D's picture
             most = 1.0 if options["quick"] else 0.6
-            claims.append(every(f"{what}, in the layer where it is smallest", end.min(axis=1), high=most))
+            least = every(f"{what}, in the layer where it is smallest", end.min(axis=1), high=most)
+            claims.append(published(least, "order"))
         else:  # not Figure 2C's
             claims.append(every(f"{what}, in any layer", end.ravel(), low=0.9))
     return Figure(
@@ -213,6 +217,8 @@ def draw_7(figure: Figure) -> style.Canvas:
 
 
 RECIPES = [
-    Recipe("fig6", "attention by layer, GPT-2", trained, measure_6, assemble_6, OPTIONS, draw=draw_6),
-    Recipe("fig7", "magnitudes and angles of neurons by layer, GPT-2", trained, measure_7, assemble_7, OPTIONS, draw=draw_7),
+    Recipe("fig6", "attention by layer, GPT-2", trained, measure_6, assemble_6, OPTIONS, draw=draw_6,
+           original=ORIGINALS["fig6"]),
+    Recipe("fig7", "magnitudes and angles of neurons by layer, GPT-2", trained, measure_7, assemble_7, OPTIONS, draw=draw_7,
+           original=ORIGINALS["fig7"]),
 ]  # fmt: skip

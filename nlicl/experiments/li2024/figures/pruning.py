@@ -19,12 +19,13 @@ from ....models.transformer.prompts import Prompts
 from ....papers import li2024
 from ....papers.li2024 import pruning
 from ... import style
-from ...claims import Claim, every, fact
+from ...claims import Claim, every, fact, published
 from ...experiment import Found, Measured, Options, Runs, Seeds
-from ...figure import Figure, Recipe
+from ...figure import Figure
 from ...series import Comparison, Series, compare, spread
 from ...settings import Settings
-from .published import published
+from .published import published as their_curves
+from .starts import one_layer, problem_of, setting, titled
 from .training import six_tasks
 
 __all__ = ["RECIPES"]
@@ -41,10 +42,23 @@ SHOWN = 27  # removals up to 26, as published
 # Hinge loss at alpha' = 0.8: mean of 40 seeds after 400 steps, five random orders a seed [measured]. Single seeds have
 # standard deviations of up to .034, .017 and .057.
 REMOVED = (0, 3, 6, 10, 13, 16, 19, 26, 40)
-TABLE = {
-    "smallest first": (0.010, 0.010, 0.011, 0.014, 0.024, 0.048, 0.088, 0.203, 0.460),
-    "random": (0.010, 0.019, 0.037, 0.079, 0.123, 0.171, 0.223, 0.346, 0.590),
-    "largest first": (0.010, 0.037, 0.105, 0.198, 0.265, 0.330, 0.387, 0.495, 0.755),
+TABLES = {
+    "calibrated": {
+        "smallest first": (0.010, 0.010, 0.011, 0.014, 0.024, 0.048, 0.088, 0.203, 0.460),
+        "random": (0.010, 0.019, 0.037, 0.079, 0.123, 0.171, 0.223, 0.346, 0.590),
+        "largest first": (0.010, 0.037, 0.105, 0.198, 0.265, 0.330, 0.387, 0.495, 0.755),
+    },
+    "stated": {
+        "smallest first": (0.009, 0.009, 0.009, 0.012, 0.016, 0.025, 0.043, 0.134, 0.419),
+        "random": (0.009, 0.012, 0.019, 0.036, 0.060, 0.093, 0.137, 0.262, 0.536),
+        "largest first": (0.009, 0.018, 0.058, 0.134, 0.194, 0.242, 0.293, 0.404, 0.696),
+    },
+}
+# What single seeds keep to [measured, 40 seeds]. Once the largest are gone the stated start's hinge loss is lower, since its zF is
+# larger; in 7 of 40 seeds it has a neuron that is active and yet below half the median.
+BOUNDS = {
+    "calibrated": {"gap": 1.2, "lost": -0.05, "least cost": 0.05, "most cost": 0.4},
+    "stated": {"gap": 1.15, "lost": -0.2, "least cost": 0.01, "most cost": 0.3},
 }
 WITHIN = {"smallest first": 0.05, "random": 0.05, "largest first": 0.1}
 
@@ -66,19 +80,25 @@ def test_prompts(quick: bool) -> int:
     return 1000 if quick else 4000
 
 
-def prompts_at(alpha: float, seed: int, quick: bool) -> Prompts:
+def prompts_at(alpha: float, seed: int, options: Options) -> Prompts:
     """Test prompts out of domain. Both figures have the same ones for a seed."""
-    problem = TRAINED.out_of_domain(S_1=S_1)
-    return problem.sample(test_prompts(quick), alpha=alpha, seed=(seed, Li2024Part.PRUNED, round(10 * alpha))).dense()
+    problem = problem_of(options).out_of_domain(S_1=S_1)
+    return problem.sample(
+        test_prompts(options["quick"]), alpha=alpha, seed=(seed, Li2024Part.PRUNED, round(10 * alpha))
+    ).dense()
 
 
-def settings(alphas: Sequence[float], quick: bool) -> Settings:
-    return TRAINED.settings() | {
-        "S_1": [S_1, "set here"],
-        "alpha'": [alphas, "derived"],
-        "test length": [TRAINED.length, "set here"],
-        "test prompts per seed": [test_prompts(quick), "set here"],
-    }
+def settings(alphas: Sequence[float], options: Options) -> Settings:
+    return (
+        problem_of(options).settings()
+        | setting(options)
+        | {
+            "S_1": [S_1, "set here"],
+            "alpha'": [alphas, "derived"],
+            "test length": [TRAINED.length, "set here"],
+            "test prompts per seed": [test_prompts(options["quick"]), "set here"],
+        }
+    )
 
 
 STEPS = (
@@ -95,7 +115,7 @@ def measure_5a(options: Options, seed: int, runs: Runs) -> Measured:
     small = pruning.small_neurons(params)
     found = {"norms": np.sort(np.linalg.norm(params.W_O, axis=1)), "small": small.sum()}
     for alpha in (PUBLISHED, CLAIMED):
-        prompts = prompts_at(alpha, seed, quick)
+        prompts = prompts_at(alpha, seed, options)
         for name, how in ORDERS.items():
             curves = [errors(params, prompts, order) for order in orders(params, seed, how, quick)]
             found[f"{name}, {alpha}"] = np.mean(curves, axis=0)
@@ -121,7 +141,7 @@ def assemble_5a(options: Options, seeds: Seeds, found: Found) -> Figure:
         spread("||W_O(i,.)||, ascending", COUNTS[:-1], norms),
     ]
     ours = {one.name: one for one in series}
-    reference = published("fig5a")
+    reference = their_curves("fig5a")
     theirs = {one.name: one for one in reference}
     pairs = [
         (f"{measure}, {name}, alpha' = {PUBLISHED}", f"{how} pruning (neurons removed of 64)")
@@ -131,45 +151,64 @@ def assemble_5a(options: Options, seeds: Seeds, found: Found) -> Figure:
     pairs.append(("||W_O(i,.)||, ascending", "neuron magnitude, ascending rank"))
     comparisons = [c for one, other in pairs if (c := compare(ours[one], theirs[other]))]
     return Figure(
-        "Small neurons can go, large ones cannot",
-        settings([PUBLISHED, CLAIMED], options["quick"]),
+        titled("Small neurons can go, large ones cannot", options),
+        settings([PUBLISHED, CLAIMED], options),
         seeds,
         series,
-        claims_5a(values, found),
+        claims_5a(values, found, options["start"]),
         reference,
         comparisons,
         [STEPS, *notes_5a(comparisons, [one["small"] for one in found])],
     )
 
 
-def claims_5a(values: Callable[[str, str], NDArray], found: Found) -> list[Claim]:
+def claims_5a(values: Callable[[str, str], NDArray], found: Found, start: str) -> list[Claim]:
     """Theorem 3.7 in numbers, at alpha' = 0.8."""
+    bounds = BOUNDS[start]
     smallest, random, largest = (values("hinge", name) for name in ORDERS)
     rows, small = np.arange(len(found)), np.array([one["small"] for one in found])
     norms = np.array([one["norms"] for one in found])
     of = lambda key: [one[key] for one in found]  # noqa: E731
     gap, cost = norms[rows, small] / norms[rows, small - 1], smallest[rows, small] - smallest[:, 0]
     claims = [
-        every("neurons below half the median ||W_O(i,.)||, of 64: the small ones", small, 1, 21),
-        every("across the gap: the least norm of the others over the largest of these", gap, 1.2),
-        every("share of prompts on which a small neuron is active, highest", of("small active"), 0, 0.05),
+        published(every("neurons below half the median ||W_O(i,.)||, of 64: the small ones", small, 1, 21), "value"),
+        every("across the gap: the least norm of the others over the largest of these", gap, bounds["gap"]),
+        _inactive(of("small active"), start),
         every("share of prompts on which another neuron is active, lowest", of("large active"), 0.4, 1),
         every("hinge loss without the small neurons, minus hinge loss with all", cost, -0.003, 0.003),
     ]
     for k in (13, 26):
         claims += [
-            every(f"hinge loss with {k} removed at random, minus the {k} smallest", random[:, k] - smallest[:, k], 0),
+            published(
+                every(
+                    f"hinge loss with {k} removed at random, minus the {k} smallest", random[:, k] - smallest[:, k], 0
+                ),
+                "order",
+            ),
             every(f"hinge loss with the {k} largest removed, minus {k} at random", largest[:, k] - random[:, k], 0),
         ]
     lost = largest - COUNTS / TRAINED.m
-    claims.append(every("hinge loss with the k largest removed, minus k/64, least over k", lost.min(axis=1), -0.05))
-    for name, expected in TABLE.items():
+    claims.append(
+        every("hinge loss with the k largest removed, minus k/64, least over k", lost.min(axis=1), bounds["lost"])
+    )
+    for name, expected in TABLES[start].items():
         off = np.abs(values("hinge", name)[:, REMOVED].mean(axis=0) - expected).max()
         claim = f"hinge loss, {name}, mean over seeds: farthest from that of 40 seeds, 0 to 40 removed"
         claims.append(fact(claim, off <= WITHIN[name], f"{off:.4g}", f"at most {WITHIN[name]}", off))
     highest = np.max([values("0-1 error", name)[:, :SHOWN] for name in ("smallest first", "random")], axis=(0, 2))
     claims.append(every("0-1 error, smallest first or random, up to 26 removed: highest", highest, 0, 0.005))
     return claims
+
+
+def _inactive(active: Sequence[float], start: str) -> Claim:
+    """The claim that small neurons are off, from the largest share of prompts on which one is active, a seed after the other."""
+    claim = "share of prompts on which a small neuron is active, highest"
+    if start == "calibrated":
+        return every(claim, active, 0, 0.05)
+    share = float(np.mean(np.array(active) <= 0.05))
+    return fact(
+        f"{claim}: seeds in which it is at most 0.05", share >= 0.6, f"{share:.2g}", "a share of at least 0.6", active
+    )
 
 
 def notes_5a(comparisons: Iterable[Comparison], small: Sequence[int]) -> list[str]:
@@ -220,8 +259,8 @@ def draw_5a(figure: Figure) -> style.Canvas:
     bars = left.twinx()
     heights = next(series for series in figure.series if "ascending, seed" in series.name)
     bars.bar(heights.x + 0.5, heights.y, width=0.8, color="#d9d9d9", zorder=0)
-    published = next(series for series in figure.reference if "ascending rank" in series.name)
-    ticks = bars.plot(published.x + 0.5, published.y, color="#5f5f5f", linestyle="none", marker="_", markersize=3.6,
+    norms = next(series for series in figure.reference if "ascending rank" in series.name)
+    ticks = bars.plot(norms.x + 0.5, norms.y, color="#5f5f5f", linestyle="none", marker="_", markersize=3.6,
                       markeredgewidth=0.9, label=r"paper: $\|W_O(i,\cdot)\|$")  # fmt: skip
     bars.set(ylim=(0, 1.25), yticks=[0, 0.25, 0.5])
     bars.set_ylabel(r"bars: $\|W_O(i,\cdot)\|$, ascending", loc="bottom")
@@ -244,8 +283,8 @@ def draw_5a(figure: Figure) -> style.Canvas:
         of = f"{name}, alpha' = {PUBLISHED}"
         style.curve(right, _shown(figure[f"0-1 error, cut 1/2, {of}"]), i, label=f"{name}, $+1$ if $F > 1/2$", every=3)
     for i, (name, how) in enumerate((("smallest first", "magnitude"), ("random", "random"))):
-        published = next(series for series in figure.reference if series.name.startswith(f"{how} pruning"))
-        style.theirs(right, published, i, label=f"paper: {name}")
+        theirs = next(series for series in figure.reference if series.name.startswith(f"{how} pruning"))
+        style.theirs(right, theirs, i, label=f"paper: {name}")
     for i, name in enumerate(("smallest first", "random")):
         _thin(right, _shown(figure[f"0-1 error, {name}, alpha' = {PUBLISHED}"]), i)
     right.set(xlabel="neurons removed, of 64", ylabel="0-1 error", xlim=(-0.5, 26.5), ylim=(5e-4, 0.5), yscale="log",
@@ -261,9 +300,9 @@ LOWEST = 1e-5  # where a log axis draws an error of 0
 
 
 def measure_5b(options: Options, seed: int, runs: Runs) -> Measured:
-    params, quick = runs["6 tasks"].params, options["quick"]
+    params = runs["6 tasks"].params
     order = pruning.order(params)
-    return {f"{alpha}": errors(params, prompts_at(alpha, seed, quick), order) for alpha in ALPHAS}
+    return {f"{alpha}": errors(params, prompts_at(alpha, seed, options), order) for alpha in ALPHAS}
 
 
 def assemble_5b(options: Options, seeds: Seeds, found: Found) -> Figure:
@@ -272,21 +311,27 @@ def assemble_5b(options: Options, seeds: Seeds, found: Found) -> Figure:
         for i, measure in enumerate(MEASURES)
         for alpha in ALPHAS
     }
-    claims = []
+    claims, bounds = [], BOUNDS[options["start"]]
     for low, high in ((0.6, 0.8), (0.8, 1.0)):
         hinge, error = (values[measure, low] - values[measure, high] for measure in MEASURES[:2])
         claim = f"hinge loss at alpha' = {low} minus that at {high}, least over 0 to 26 removed"
-        claims.append(every(claim, hinge.min(axis=1), 0))
+        claims.append(published(every(claim, hinge.min(axis=1), 0), "order"))
         claim = f"0-1 error at alpha' = {low} minus that at {high}, mean over seeds and 0 to 26 removed"
-        claims.append(fact(claim, error.mean() >= 0, f"{error.mean():.4g}", "at least 0", error.mean(axis=1)))
+        less = fact(claim, error.mean() >= 0, f"{error.mean():.4g}", "at least 0", error.mean(axis=1))
+        claims.append(published(less, "order"))
     for alpha in ALPHAS:
         cost = values["hinge", alpha][:, 26] - values["hinge", alpha][:, 0]
         claims.append(
-            every(f"hinge loss with 26 removed minus hinge loss with none, alpha' = {alpha}", cost, 0.05, 0.4)
+            every(
+                f"hinge loss with 26 removed minus hinge loss with none, alpha' = {alpha}",
+                cost,
+                bounds["least cost"],
+                bounds["most cost"],
+            )
         )
     return Figure(
-        "With more relevant contexts pruning costs less",
-        settings(list(ALPHAS), options["quick"]),
+        titled("With more relevant contexts pruning costs less", options),
+        settings(list(ALPHAS), options),
         seeds,
         [spread(f"{measure}, alpha' = {alpha}", COUNTS[:SHOWN], values[measure, alpha]) for measure, alpha in values],
         claims,
@@ -321,6 +366,6 @@ def draw_5b(figure: Figure) -> style.Canvas:
 
 
 RECIPES = [
-    Recipe("fig5a", "errors against pruned neurons: smallest first, random", six_tasks, measure_5a, assemble_5a, draw=draw_5a),
-    Recipe("fig5b", "magnitude pruning at three values of alpha'", six_tasks, measure_5b, assemble_5b, draw=draw_5b),
+    one_layer("fig5a", "errors against pruned neurons: smallest first, random", six_tasks, measure_5a, assemble_5a, draw_5a),
+    one_layer("fig5b", "magnitude pruning at three values of alpha'", six_tasks, measure_5b, assemble_5b, draw_5b),
 ]  # fmt: skip

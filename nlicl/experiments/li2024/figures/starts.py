@@ -1,45 +1,60 @@
 """The starts from which the one-layer model of Li et al. 2024 is trained for the figures: an option of each of them.
 
-| start        | what                                                                                             |
-|--------------|--------------------------------------------------------------------------------------------------|
-| `calibrated` | |a_i| = 2/m: departs from the paper's start, fits the published magnitudes [derived]             |
-| `stated`     | |a_i| = 1/sqrt(m), the start that the paper states [quoted]                                      |
-| `sibling`    | the same |a_i|, patterns of norm 3 as in the authors' later paper [recalled]: Figure 3's analogues |
+| start        | what                                                                                               |
+|--------------|----------------------------------------------------------------------------------------------------|
+| `calibrated` | |a_i| = 2/m: departs from the paper's start, fits the published magnitudes [derived]               |
+| `stated`     | |a_i| = 1/sqrt(m), the start that the paper states [quoted]                                        |
+| `sibling`    | the same |a_i|, patterns of norm 3 as in the authors' later paper [recalled]: for Figure 3 alone   |
 
-Claims of orders and phases are the same for every start. Claims about magnitudes have the values of their start.
+Claims about orders and phases are the same for every start. Those about magnitudes have the values of their start.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ....core.checks import choice
 from ....papers import li2024
-from ...experiment import Options
+from ...experiment import Found, Measured, Options, Runs, Seeds, Training
+from ...figure import Figure, Recipe
+from ...style import Canvas
+from .originals import ORIGINALS
 
-__all__ = ["FROM", "FROM_SIBLING", "check", "check_any", "problem_of", "setting", "titled"]
+__all__ = ["ANY", "one_layer", "problem_of", "setting", "titled"]
 
-FROM: dict[str, Any] = {"start": "calibrated"}
-"""The option of Figures 2, 4 and 5."""
-FROM_SIBLING: dict[str, Any] = {"start": "sibling"}
-"""The option of the one-layer analogues of Figure 3."""
-_KNOWN = ("calibrated", "stated")
+TWO = ("calibrated", "stated")
+ANY = ("sibling", *TWO)
 _MARKS = {"calibrated": "derived", "stated": "quoted", "sibling": "recalled"}
 
 
-def check(options: Options) -> None:
-    """InvalidValue or InvalidType for a start other than `calibrated` and `stated`."""
-    choice("start", options["start"], _KNOWN)
+def one_layer(
+    name: str,
+    title: str,
+    runs: Callable[[Options], Mapping[str, Training]],
+    measure: Callable[[Options, int, Runs], Measured],
+    assemble: Callable[[Options, Seeds, Found], Figure],
+    draw: Callable[[Figure], Canvas],
+    starts: tuple[str, ...] = TWO,
+) -> Recipe:
+    """The recipe of a figure of the one-layer model, with the option `start`; the first of `starts` is its default."""
+    check = _check_any if starts == ANY else _check
+    return Recipe(
+        name, title, runs, measure, assemble, {"start": starts[0]}, check, draw=draw, original=ORIGINALS[name]
+    )
 
 
-def check_any(options: Options) -> None:
-    """InvalidValue or InvalidType for a start other than `calibrated`, `stated` and `sibling`."""
-    choice("start", options["start"], (*_KNOWN, "sibling"))
+def _check(options: Options) -> None:
+    """InvalidValue or InvalidType for another start."""
+    choice("start", options["start"], TWO)
+
+
+def _check_any(options: Options) -> None:
+    """The same, where `sibling` is a start as well."""
+    choice("start", options["start"], ANY)
 
 
 def problem_of(options: Options) -> li2024.Problem:
     """The problem that is trained."""
-    problem = li2024.problems[options["start"]]
-    assert isinstance(problem, li2024.Problem)
-    return problem
+    return {"calibrated": li2024.Problem(), "stated": li2024.stated, "sibling": li2024.sibling}[options["start"]]
 
 
 def setting(options: Options) -> dict[str, list[Any]]:
@@ -47,6 +62,6 @@ def setting(options: Options) -> dict[str, list[Any]]:
     return {"start": [options["start"], _MARKS[options["start"]]]}
 
 
-def titled(title: str, options: Options, usual: Options = FROM) -> str:
-    """A figure's title, which names the start where that is not the usual one."""
-    return title if options["start"] == usual["start"] else f"{title}, {options['start']} start"
+def titled(title: str, options: Options) -> str:
+    """A figure's title, with the start that the paper states where that is the one."""
+    return f"{title}, from the start that the paper states" if options["start"] == "stated" else title
