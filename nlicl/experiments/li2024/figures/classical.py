@@ -62,8 +62,8 @@ def sizes(options: Options) -> tuple[int, int]:
 
 def problem_in(domain: str, options: Options) -> li2024.Problem:
     """The problem that the test prompts of a domain are drawn from."""
-    trained = problem_of(options)
-    return trained.out_of_domain(**DOMAINS[domain]) if DOMAINS[domain] else trained
+    trained, of = problem_of(options), DOMAINS[domain]
+    return trained.out_of_domain(S_1=of["S_1"], K=of["K"]) if of else trained
 
 
 def methods(domain: str) -> tuple[str, ...]:

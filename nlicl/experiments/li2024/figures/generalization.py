@@ -54,8 +54,8 @@ LONG = 40
 ALPHAS = (1.0, 0.9, 0.8)  # alpha' of Figure 3b [paper]
 OOD = 1.2  # S_1 of 3b, ours
 DOMAINS = ("in-domain", "out-of-domain")
-# What is expected of each start [measured, 20 seeds]: of hinge at l = 40 by S_1, of perfect attention at S_1 = -0.5, of the vote, of
-# the 0-1 error beyond 1.1 times no match, and of prompts with a match and yet an error, in domain and out of domain.
+# What is expected of each start [measured, 20 seeds]: of hinge at l = 40 by S_1, of perfect attention at S_1 = -0.5, of the
+# vote, of the 0-1 error beyond 1.1 times no match, and of prompts with a match and yet an error, in domain and out of domain.
 LEVELS = {
     "sibling": {"-0.5": 0.4, "0": 0.15, "to 1.1": 0.01, "1.3": 0.02, "perfect": 0.3, "vote": 0.995,
                 "excess": 0.005, "in": 0.002, "out": 0.01},
@@ -304,7 +304,8 @@ def assemble_3b(options: Options, seeds: Seeds, found: Found) -> Figure:
               excess[..., short].max(axis=(1, 2, 3)), high=levels["excess"]),
         fact("the same at any l drawn, mean over seeds", worst <= 0.005, f"largest {worst:.4g}", "at most 0.005", mean_excess),
         every("in-domain prompts with a match and yet an error: share, any l and alpha'", matched[:, 0], high=levels["in"]),
-        every("out-of-domain prompts with a match and yet an error: share, any l and alpha'", matched[:, 1], high=levels["out"]),
+        every("out-of-domain prompts with a match and yet an error: share, any l and alpha'", matched[:, 1],
+              high=levels["out"]),
         published(_falls("0-1 error falls with l, l = 2 to 8", error[..., short]), "order"),
         _falls("hinge falls with l, l = 2 to 20", hinge),
         published(

@@ -19,8 +19,8 @@ _ANOTHER = "How the GPT-2 is fed and trained. Ours is the one-layer model of the
 ORIGINALS = {
     "fig2a": Original(
         "Figure 2 (a)",
-        f"{_TRAINED} Norms and pattern components of W_Q p_query and W_K p_i at epochs 0 to 400 [digitised], but for the norm of "
-        "W_Q p_query.",
+        f"{_TRAINED} Norms and pattern components of W_Q p_query and W_K p_i at epochs 0 to 400 [digitised], but for the norm "
+        "of W_Q p_query.",
         _ONE_LAYER,
     ),
     "fig2b": Original(
@@ -58,8 +58,8 @@ ORIGINALS = {
     ),
     "fig4a": Original(
         "Figure 4 (a)",
-        "The one-layer model, alpha' = 0.8, five classical methods [paper]; errors at l = 6 to 20 [digitised], of 2000 prompts "
-        "a point [derived].",
+        "The one-layer model, alpha' = 0.8, five classical methods [paper]; errors at l = 6 to 20 [digitised], of 2000 "
+        "prompts a point [derived].",
         "The domain of the prompts, S_1, K', the settings of the methods: in domain and two settings out of domain here, "
         "scikit-learn's defaults.",
     ),
@@ -71,19 +71,20 @@ ORIGINALS = {
     ),
     "fig5a": Original(
         "Figure 5 (a)",
-        "The one-layer model, out of domain; random and magnitude pruning of neurons, ||W_O(i,.)|| in ascending order [paper]; "
-        "errors at 0 to 26 of 64 neurons removed, and the norms [digitised].",
+        "The one-layer model, out of domain; random and magnitude pruning of neurons, ||W_O(i,.)|| in ascending order "
+        "[paper]; errors at 0 to 26 of 64 neurons removed, and the norms [digitised].",
         "S_1 and the test length: 1.1 and 20 here. Which error is plotted: the hinge loss and the 0-1 error at two cuts here.",
     ),
     "fig5b": Original(
         "Figure 5 (b)",
-        "The one-layer model, out of domain, magnitude pruning at alpha' = 0.6, 0.8, 1; larger alpha' tolerates it better [paper].",
+        "The one-layer model, out of domain, magnitude pruning at alpha' = 0.6, 0.8, 1; larger alpha' tolerates it better "
+        "[paper].",
         "The curves; S_1 and the test length: 1.1 and 20 here. Which error is plotted.",
     ),
     "fig6": Original(
         "Figure 6",
-        f"{_GPT2} Attention on contexts with the query's pattern and on others, by layer, at epochs 0 to 1600 [digitised]; each "
-        "layer comes to select contexts with the query's pattern [paper]. The number of the figure is inferred [derived].",
+        f"{_GPT2} Attention on contexts with the query's pattern and on others, by layer, at epochs 0 to 1600 [digitised]; "
+        "each layer comes to select those with the query's pattern [paper]. The number of the figure is inferred [derived].",
         f"The curves. {_GPT2_OPEN} Whether the query's attention on itself counts.",
     ),
     "fig7": Original(

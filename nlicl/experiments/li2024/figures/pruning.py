@@ -54,8 +54,8 @@ TABLES = {
         "largest first": (0.009, 0.018, 0.058, 0.134, 0.194, 0.242, 0.293, 0.404, 0.696),
     },
 }
-# What single seeds keep to [measured, 40 seeds]. Once the largest are gone the stated start's hinge loss is lower, since its zF is
-# larger; in 7 of 40 seeds it has a neuron that is active and yet below half the median.
+# What single seeds keep to [measured, 40 seeds]. Once the largest are gone the stated start's hinge loss is lower, since its
+# zF is larger; in 7 of 40 seeds it has a neuron that is active and yet below half the median.
 BOUNDS = {
     "calibrated": {"gap": 1.2, "lost": -0.05, "least cost": 0.05, "most cost": 0.4},
     "stated": {"gap": 1.15, "lost": -0.2, "least cost": 0.01, "most cost": 0.3},
@@ -201,7 +201,7 @@ def claims_5a(values: Callable[[str, str], NDArray], found: Found, start: str) -
 
 
 def _inactive(active: Sequence[float], start: str) -> Claim:
-    """The claim that small neurons are off, from the largest share of prompts on which one is active, a seed after the other."""
+    """The claim that small neurons are off, from the largest share of prompts on which one is active, of each seed."""
     claim = "share of prompts on which a small neuron is active, highest"
     if start == "calibrated":
         return every(claim, active, 0, 0.05)

@@ -197,8 +197,8 @@ def assemble_2b(options: Options, seeds: Seeds, found: Found) -> Figure:
         [c for s in series for r in reference if s.name.startswith(r.name) and (c := compare(s, r))],
         [
             EPOCHS,
-            f"The paper's curve ends at .997. Out of domain ours is at {at('18 tasks', 300).mean():.3f} with 18 training tasks "
-            f"and at {at('6 tasks', 300).mean():.2f} with 6, means over seeds at step 300; with 6 tasks the in-domain "
+            f"The paper's curve ends at .997. Out of domain ours is at {at('18 tasks', 300).mean():.3f} with 18 training "
+            f"tasks and at {at('6 tasks', 300).mean():.2f} with 6, means over seeds at step 300; with 6 tasks the in-domain "
             f"attention is at {at('in-domain', 300).mean():.2f} [measured]. How many tasks the figure was trained on is not "
             "known.",
             "It starts at .422, where delta beta = .4, as Figure 2A has it, predicts .439.",
