@@ -222,7 +222,7 @@ def test_wrong_settings_are_one_line_and_status_2(run, arguments, message, tmp_p
 @pytest.mark.parametrize(
     ("paper", "message"),
     [("huang", "paper is 'huang'; expected one of 'bu2024', 'gpt2', 'huang2023', 'li2024'"),
-     ("li2024:best", "has no settings 'best'; it has calibrated, sibling"),
+     ("li2024:best", "has no settings 'best'; it has calibrated, stated, sibling"),
      ("li2024:", "expected PAPER or PAPER:NAME")],
 )  # fmt: skip
 def test_unknown_papers_and_settings(run, paper, message):
@@ -449,7 +449,7 @@ def test_theorem_prints_and_writes(run, monkeypatch, tmp_path):
 
 def test_papers_lists_what_there_is(run):
     status, out, _ = run("papers")
-    assert status == 0 and "nlicl reproduce li2024:NAME" in out and "fig2a" in out and "calibrated, sibling" in out
+    assert status == 0 and "nlicl reproduce li2024:NAME" in out and "fig2a" in out and "calibrated, stated, sibling" in out
 
 
 def test_a_run_of_a_gpu_is_not_resumed_without_one(run, tmp_path, monkeypatch):

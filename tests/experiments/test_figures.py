@@ -20,6 +20,7 @@ from nlicl.experiments.series import Series, compare, read_curves, spread
 from nlicl.papers.provenance import MEANINGS
 
 FIGURES = load("li2024")
+FULL = {"quick": False, "start": "calibrated"}
 
 
 def example(**changes):
@@ -231,7 +232,7 @@ def found_neurons(sign=1.0, label=1.02):
 
 
 def FIGURE_2C():
-    return training.assemble_2c({}, [0], [found_neurons()])
+    return training.assemble_2c(FULL, [0], [found_neurons()])
 
 
 CASES = [
@@ -246,11 +247,11 @@ CASES = [
 @pytest.mark.parametrize(("name", "found", "wrong", "claim"), CASES)
 def test_claims_hold_on_what_is_known_and_fail_on_what_is_wrong(name, found, wrong, claim):
     recipe = FIGURES[name]
-    figure = recipe.result({"quick": False}, [0, 1], [found(), found()])
+    figure = recipe.result(FULL, [0, 1], [found(), found()])
     assert figure.ok, [c for c in figure.claims if not c.holds]
     assert figure.reference and figure.notes and figure.name == f"li2024-{name}"
     if wrong is not None:
-        broken = recipe.result({"quick": False}, [0, 1], [found(), found(**wrong)])
+        broken = recipe.result(FULL, [0, 1], [found(), found(**wrong)])
         failing = [c.claim for c in broken.claims if not c.holds]
         assert failing and all(claim in text for text in failing), failing
 
@@ -262,7 +263,7 @@ def test_figure_2_is_drawn(name):
 
     found = {"fig2a": found_2a, "fig2b": found_2b}.get(name, found_neurons)
     recipe = FIGURES[name]
-    picture = render(recipe.draw, recipe.result({"quick": False}, [0, 1], [found(), found()]), "png")
+    picture = render(recipe.draw, recipe.result(FULL, [0, 1], [found(), found()]), "png")
     assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
 
 
@@ -272,14 +273,14 @@ def test_what_is_measured_is_the_history():
 
     problem = li2024.Problem(M1=6, M2=3, d_X=9, d_Y=3, m=7, length=5, batch=6, steps=4)
     runs = {"6 tasks": Training(problem, measure=2).run(0), "18 tasks": Training(problem, measure=2).run(1)}
-    found = training.measure_2a({}, 0, runs)
+    found = training.measure_2a(FULL, 0, runs)
     assert found["steps"].tolist() == [0, 2, 4]
     np.testing.assert_array_equal(found["W_K p_i"], runs["6 tasks"].history["key_norm"])
-    found = training.measure_2b({}, 0, runs)
+    found = training.measure_2b(FULL, 0, runs)
     np.testing.assert_array_equal(found["18 tasks"], runs["18 tasks"].history["attention_ood"])
-    found = training.measure_neurons({}, 0, runs)
+    found = training.measure_neurons(FULL, 0, runs)
     np.testing.assert_array_equal(found["label_angle"], runs["6 tasks"].history["label_angle"])
-    assert [recipe.runs({}).keys() for recipe in training.RECIPES][1] == {"6 tasks", "18 tasks"}
+    assert [recipe.runs(FULL).keys() for recipe in training.RECIPES][1] == {"6 tasks", "18 tasks"}
 
 
 def test_other_papers_have_no_figures():

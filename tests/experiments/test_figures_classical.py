@@ -11,7 +11,7 @@ from nlicl.models.front import forward
 from nlicl.papers import li2024
 from nlicl.papers.li2024 import baselines
 
-QUICK = {"quick": True}
+QUICK = {"quick": True, "start": "calibrated"}
 RECIPES = {recipe.name: load("li2024")[recipe.name] for recipe in classical.RECIPES}
 LENGTHS = np.array(classical.lengths({"quick": False}))
 
@@ -34,7 +34,7 @@ def found(name, where=None, **wrong):
 
 
 def assemble(name, *each):
-    return RECIPES[name].result({"quick": False}, list(range(len(each))), list(each))
+    return RECIPES[name].result({"quick": False, "start": "calibrated"}, list(range(len(each))), list(each))
 
 
 @pytest.mark.parametrize("name", RECIPES)

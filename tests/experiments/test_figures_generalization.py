@@ -20,7 +20,7 @@ from nlicl.experiments.li2024.figures import scaling
 from nlicl.experiments.style import render
 from nlicl.papers import li2024
 
-QUICK, FULL = {"quick": True}, {"quick": False}
+QUICK, FULL = ({"quick": quick, "start": "sibling"} for quick in (True, False))
 SEEDS = [0, 1, 2]
 
 
@@ -65,7 +65,7 @@ def test_attention_and_the_mlp_are_measured_apart():
 @pytest.mark.parametrize("measure", [fig3.measure_3a, fig3.measure_3b])
 def test_measurements_depend_on_the_seed_alone(measure, monkeypatch):
     monkeypatch.setattr(fig3, "_size", lambda options: 20)
-    runs = {"sibling": SimpleNamespace(params=li2024.sibling.initialize(seed=1))}
+    runs = {"trained": SimpleNamespace(params=li2024.sibling.initialize(seed=1))}
     one, again, other = (measure(QUICK, seed, runs) for seed in (1, 1, 2))
     assert set(one) == set(again) == set(other)
     for name in one:
@@ -76,7 +76,7 @@ def test_measurements_depend_on_the_seed_alone(measure, monkeypatch):
 def test_s_1_and_alpha_are_compared_on_the_same_draws(monkeypatch):
     """Which contexts match the query does not depend on S_1; raising alpha' only turns other patterns into a or b."""
     monkeypatch.setattr(fig3, "_size", lambda options: 200)
-    runs = {"sibling": SimpleNamespace(params=copier(li2024.sibling))}
+    runs = {"trained": SimpleNamespace(params=copier(li2024.sibling))}
     no_match = fig3.measure_3a(QUICK, 0, runs)["no_match"]
     assert np.all(no_match == no_match[0]) and no_match[0, 0] > 0
     lengths = fig3.lengths_3b(QUICK)

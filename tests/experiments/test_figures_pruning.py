@@ -8,20 +8,20 @@ import pytest
 from nlicl import forward
 from nlicl.experiments.experiment import Training
 from nlicl.experiments.li2024.figures import pruning
-from nlicl.experiments.li2024.figures.pruning import COUNTS, MEASURES, ORDERS, REMOVED, TABLE
+from nlicl.experiments.li2024.figures.pruning import COUNTS, MEASURES, ORDERS, REMOVED, TABLES
 from nlicl.experiments.li2024.figures.published import published
 from nlicl.experiments.registry import figures as load
 from nlicl.papers import li2024
 from nlicl.papers.li2024 import pruning as library
 
-QUICK = {"quick": True}
+QUICK = {"quick": True, "start": "calibrated"}
 RECIPES = {recipe.name: load("li2024")[recipe.name] for recipe in pruning.RECIPES}
 SHARES = COUNTS / 64
 
 
 def known(name="smallest first", alpha=0.8):
     """Hinge loss, error by the sign of F and at the cut 1/2, as they are on average; a little more for smaller alpha'."""
-    hinge = np.interp(COUNTS, [*REMOVED, 64], [*TABLE[name], 1.0]) + (1 - alpha) / 10 - 0.02
+    hinge = np.interp(COUNTS, [*REMOVED, 64], [*TABLES["calibrated"][name], 1.0]) + (1 - alpha) / 10 - 0.02
     if name == "smallest first":
         hinge[:10] = hinge[0]  # the nine small neurons add nothing
     error = np.full(65, 0.005 * (1 - alpha))
@@ -44,7 +44,7 @@ FOUND = {"fig5a": found_5a, "fig5b": found_5b}
 
 def assemble(name, *each):
     each = each or [FOUND[name](), FOUND[name]()]
-    return RECIPES[name].result({"quick": False}, list(range(len(each))), list(each))
+    return RECIPES[name].result({"quick": False, "start": "calibrated"}, list(range(len(each))), list(each))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -178,13 +178,13 @@ def test_prompts_are_out_of_domain_at_their_alpha():
     problem = li2024.Problem().out_of_domain(S_1=1.1)
     for alpha, which in ((0.6, 6), (0.8, 8), (1.0, 10)):
         expected = problem.sample(1000, length=20, alpha=alpha, seed=(7, 4, which)).dense()
-        assert np.array_equal(pruning.prompts_at(alpha, 7, quick=True).tokens, expected.tokens)
-    assert len(pruning.prompts_at(1.0, 0, quick=False)) == 4000
+        assert np.array_equal(pruning.prompts_at(alpha, 7, QUICK).tokens, expected.tokens)
+    assert len(pruning.prompts_at(1.0, 0, QUICK | {"quick": False})) == 4000
 
 
 def test_activity_is_a_share_of_prompts(runs):
     """Five neurons made small by scaling, which leaves them as active as they were: the least active ones."""
-    params, prompts = runs["6 tasks"].params, pruning.prompts_at(0.8, 1, quick=True)
+    params, prompts = runs["6 tasks"].params, pruning.prompts_at(0.8, 1, QUICK)
     on = (forward(params, prompts).preactivation > 0).mean(axis=0)
     small = np.argsort(on)[:5]
     W_O = params.W_O.copy()
@@ -199,7 +199,7 @@ def test_activity_is_a_share_of_prompts(runs):
 def test_what_is_measured_is_the_error_of_pruned_parameters(runs):
     """At three numbers of removals, through the library's forward pass, by the definition of each error."""
     params = runs["6 tasks"].params
-    prompts = pruning.prompts_at(0.6, 5, quick=True)
+    prompts = pruning.prompts_at(0.6, 5, QUICK)
     assert len(prompts) == 1000
     order = library.order(params, "random", seed=(5, 0))
     got = pruning.errors(params, prompts, order)
@@ -216,7 +216,7 @@ def test_what_is_measured_is_the_error_of_pruned_parameters(runs):
 
 def test_random_curves_are_means_over_orders(runs):
     found = RECIPES["fig5a"].measure(QUICK, 2, runs)
-    params, prompts = runs["6 tasks"].params, pruning.prompts_at(0.8, 2, quick=True)
+    params, prompts = runs["6 tasks"].params, pruning.prompts_at(0.8, 2, QUICK)
     each = [pruning.errors(params, prompts, library.order(params, "random", seed=(2, j))) for j in range(2)]
     np.testing.assert_allclose(found["random, 0.8"], np.mean(each, axis=0), rtol=1e-14)
     assert not np.array_equal(each[0], each[1])

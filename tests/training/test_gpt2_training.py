@@ -269,4 +269,4 @@ def test_a_field_of_gpt2_is_none_of_the_one_layer_problem(run):
 
 def test_papers_lists_it(run):
     status, out, _ = run("papers", "li2024")
-    assert status == 0 and "Settings, by nlicl train li2024:NAME: calibrated, sibling, gpt2 (a GPT2)" in out
+    assert status == 0 and "Settings, by nlicl train li2024:NAME: calibrated, stated, sibling, gpt2 (a GPT2)" in out
