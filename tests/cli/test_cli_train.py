@@ -379,6 +379,34 @@ def test_a_claim_that_fails_is_status_1_and_still_written(run, one_figure, tmp_p
     assert (tmp_path / "li2024-figx.json").exists()
 
 
+def test_a_setting_of_a_figure(run, one_figure, tmp_path):
+    one_figure()
+    arguments = ("reproduce", "li2024:figx", "--out", tmp_path, "--seeds", 1, "--jobs", 1)
+    assert run(*arguments, "--set", "bound=2")[0] == 0
+    status, out, _ = run(*arguments, "--set", "bound=-1")
+    assert status == 1 and "FAILS  it is small\n         expected 0 to -1" in out
+    for key, said in (("length", "; it has bound"), ("bond", " (did you mean bound?); it has bound")):
+        status, _, err = run(*arguments, "--set", f"{key}=1")
+        assert status == 2 and err == f"nlicl: figx has no setting {key!r}{said}.\n"
+
+
+@pytest.mark.parametrize(
+    ("figure", "given", "message"),
+    [
+        ("fig2b", "start=sibling", "start is 'sibling'; expected one of 'calibrated', 'stated'"),
+        ("fig2b", "start=1", "start is 1; expected one of 'calibrated', 'stated'"),
+        ("fig3a-one-layer", "start=gpt2", "start is 'gpt2'; expected one of 'sibling', 'calibrated', 'stated'"),
+        ("scaling", "start=stated", "scaling has no setting 'start'; it has none"),
+        ("fig6", "shifts=9", "shifts is 9; expected at most M1 - 1 = 5"),
+    ],
+)
+def test_wrong_settings_of_figures(run, tmp_path, figure, given, message):
+    pytest.importorskip("matplotlib")
+    status, _, err = run("reproduce", f"li2024:{figure}", "--set", given, "--out", tmp_path)
+    assert status == 2 and message in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_undetermined_claim_is_printed_as_one(capsys):
     unknown = replace(every("so", [1], 2), holds=None)
     print_claims([every("yes", [1], 1), unknown])
@@ -398,6 +426,9 @@ def test_a_missing_extra_says_which(run, one_figure, tmp_path):
     ("arguments", "message"),
     [(["--seeds", "0"], "'0'; expected an integer, at least 1"),
      (["--format", "gif"], "--format gif: expected png, pdf or svg"),
+     (["--set", "bound=1"], "--set belongs to one figure: say which, for example li2024:figx"),
+     (["--set", "bound"], "--set bound: expected KEY=VALUE"),
+     (["--set", "bound=1", "--set", "bound=2"], "--set bound is given twice"),
      (["--jobs", "x"], "'x'; expected an integer")],
 )  # fmt: skip
 def test_wrong_arguments_of_reproduce(run, one_figure, arguments, message, tmp_path):

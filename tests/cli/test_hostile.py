@@ -17,6 +17,7 @@ import nlicl
 from nlicl.cli import main
 from nlicl.cli.train import OPTIONS
 from nlicl.experiments import registry
+from nlicl.experiments.figure import Figure
 from nlicl.experiments.theorem import Theorem
 from nlicl.papers import li2024, load
 
@@ -156,6 +157,41 @@ def test_settings_of_theorems(theorem, key, monkeypatch, capsys):
         no_bug(capsys, "theorem", theorem, "--set", f"{key}={value}", "--seeds", "1", "--jobs", "1") for value in VALUES
     }
     assert 2 in statuses
+
+
+# ---- Figures
+
+
+def figures():
+    """One figure for each set of settings."""
+    for name in ("li2024", "huang2023", "bu2024"):
+        seen = []
+        for number, recipe in registry.figures(name).items():
+            if set(recipe.options) not in seen:
+                seen.append(set(recipe.options))
+                yield from (pytest.param(name, number, key, marks=pytest.mark.slow) for key in recipe.options)
+
+
+def no_figure(options, seeds, found):
+    return Figure("nothing", {}, seeds, [], [])
+
+
+@pytest.mark.parametrize(("paper", "number", "key"), list(figures()), ids=lambda value: value)
+def test_settings_of_figures(paper, number, key, monkeypatch, capsys, tmp_path):
+    """They pass the checks of the experiment and make its training runs, of which none is done."""
+    pytest.importorskip("matplotlib")
+    recipe = registry.figures(paper)[number]
+
+    def runs(options):
+        recipe.runs(options)
+        return {}
+
+    idle = {number: replace(recipe, runs=runs, measure=nothing, assemble=no_figure)}
+    monkeypatch.setattr("nlicl.experiments.registry.figures", lambda paper: idle)
+    monkeypatch.setattr("nlicl.core.memory._memory", lambda: 2**25)
+    monkeypatch.setattr(Figure, "write", lambda *arguments: [])
+    arguments = ("reproduce", f"{paper}:{number}", "--seeds", "1", "--jobs", "1", "--out", str(tmp_path))
+    assert 2 in {no_bug(capsys, *arguments, "--set", f"{key}={value}") for value in VALUES}
 
 
 # ---- Checkpoints, which may be damaged, or made up

@@ -41,6 +41,11 @@ def test_defaults():
     assert not p.query_attends and p.coefficients is None
     s = li2024.sibling
     assert (s.beta, s.xi, s.a_scale, s.learning_rate, s.steps) == (3, 0.01, "1/sqrt(m)", 0.1, 1000)
+    s = li2024.stated
+    assert (s.m_a, s.m_b, s.alpha, s.length, s.a_scale) == (60, 60, 0.8, 20, "1/sqrt(m)")
+    assert (s.beta, s.delta, s.xi, s.learning_rate, s.steps) == (4, 0.1, 0.01, 0.4, 400)
+    assert s.delta * s.beta == p.delta * p.beta  # what Figure 2 (a) shows at epoch 0
+    assert li2024.problems["stated"] is s and next(iter(li2024.problems.values())) == p
     with pytest.raises(dataclasses.FrozenInstanceError):
         p.M1 = 7
 
@@ -399,8 +404,12 @@ def test_initial_scales():
     assert params.W_O.std() == pytest.approx(0.02, rel=5 / math.sqrt(2 * params.W_O.size))
     assert abs(params.W_O.mean()) < 5 * 0.02 / math.sqrt(params.W_O.size)
     assert within((params.a > 0).sum(), 4000, 0.5)
-    sibling = li2024.sibling.initialize(m=25)
-    np.testing.assert_allclose(abs(sibling.a), 0.2)
+    for problem in (li2024.sibling, li2024.stated):
+        np.testing.assert_allclose(abs(problem.initialize(m=25).a), 0.2)
+    stated = li2024.stated.initialize(seed=2)
+    assert [w.shape for w in stated] == [(60, 60), (60, 60), (60, 60), (64, 60), (64,)]
+    assert set(stated.a) == {-0.125, 0.125} and stated.W_O.std() == pytest.approx(0.01, rel=0.05)
+    assert 0 < li2024.stated.delta <= 0.2
     assert default.initialize(seed=(1, 2)).W_O.shape == (64, 60)
     for arguments, error in (({"m": 0}, ValueError), ({"m_a": 1.5}, TypeError), ({"seed": -1}, ValueError)):
         with pytest.raises(error):

@@ -83,6 +83,28 @@ def test_li2024_has_a_reason_for_every_default():
     assert "ours" not in {mark for _, mark in li2024.Problem().settings().values()}
 
 
+QUOTED = {"alpha", "length", "m_a", "m_b", "delta"}
+
+
+@pytest.mark.parametrize("which", ["calibrated", "stated", "sibling", "gpt2"])
+def test_what_a_third_party_quotes_of_li2024_is_marked(which):
+    found = {name for name, (_, mark) in li2024.problems[which].settings().items() if mark == "quoted"}
+    assert found == {
+        "calibrated": QUOTED,
+        "stated": QUOTED | {"a_scale"},
+        "sibling": QUOTED | {"a_scale"},
+        "gpt2": {"alpha", "length"},
+    }[which]
+
+
+def test_a_value_that_is_not_quoted_loses_the_mark():
+    found = dataclasses.replace(li2024.stated, a_scale="2/m", m_a=20, d_X=40, delta=0.15, alpha=0.7).settings()
+    assert found["a_scale"] == ["2/m", "derived"]
+    assert {found[name][1] for name in ("m_a", "delta", "alpha", "d_X")} == {"set here"}
+    assert found["m_b"] == [60, "quoted"]
+    assert li2024.Problem(d_X=40).settings()["m_a"] == [None, "set here"]  # it stands for d = 70
+
+
 def test_training_tasks_are_recalled_only_if_they_are_the_cyclic_ones():
     four = li2024.Problem(M1=4)
     assert four.settings()["training_tasks"] == [li2024.cyclic_tasks(4), "recalled"]
