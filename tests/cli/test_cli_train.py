@@ -387,7 +387,7 @@ def test_a_setting_of_a_figure(run, one_figure, tmp_path):
     assert status == 1 and "FAILS  it is small\n         expected 0 to -1" in out
     for key, said in (("length", "; it has bound"), ("bond", " (did you mean bound?); it has bound")):
         status, _, err = run(*arguments, "--set", f"{key}=1")
-        assert status == 2 and err == f"nlicl: figx has no setting {key!r}{said}.\n"
+        assert status == 2 and err == f"nlicl: figx has no setting {key!r}{said}\n"
 
 
 @pytest.mark.parametrize(
@@ -480,7 +480,9 @@ def test_theorem_prints_and_writes(run, monkeypatch, tmp_path):
 
 def test_papers_lists_what_there_is(run):
     status, out, _ = run("papers")
-    assert status == 0 and "nlicl reproduce li2024:NAME" in out and "fig2a" in out and "calibrated, stated, sibling" in out
+    assert (
+        status == 0 and "nlicl reproduce li2024:NAME" in out and "fig2a" in out and "calibrated, stated, sibling" in out
+    )
 
 
 def test_a_run_of_a_gpu_is_not_resumed_without_one(run, tmp_path, monkeypatch):

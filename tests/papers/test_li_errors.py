@@ -1,4 +1,4 @@
-"""The classification error of Li et al.: a tie is an error here and none as printed, which matters where all neurons are off."""
+"""The classification error of Li et al.: a tie is an error here and none as printed. It matters where all neurons are off."""
 
 import numpy as np
 import pytest

@@ -33,7 +33,7 @@ from ...figure import Figure
 from ...series import Series, compare, spread
 from ...summary import stacked
 from .published import published as their_curves
-from .starts import one_layer, problem_of, setting, titled
+from .starts import one_layer, others_notes, problem_of, setting, titled
 from .training import six_tasks
 
 __all__ = ["RECIPES"]
@@ -204,7 +204,7 @@ def assembled(
         claims(ls, alpha, errors),
         reference,
         [comparison for comparison in comparisons if comparison is not None],
-        [about, *notes],
+        [about, *others_notes(options, "calibrated"), *notes],
     )
 
 

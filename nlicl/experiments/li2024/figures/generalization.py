@@ -30,7 +30,7 @@ from ...figure import Figure
 from ...series import Series, compare, spread
 from ...summary import stacked
 from .published import published as their_curves
-from .starts import ANY, one_layer, problem_of, setting, titled
+from .starts import ANY, one_layer, others_notes, problem_of, setting, titled
 
 __all__ = [
     "ALPHAS",
@@ -209,6 +209,7 @@ def assemble_3a(options: Options, seeds: Seeds, found: Found) -> Figure:
         reference,
         [c for s in series for r in reference if s.name == f"0-1 error, {r.name}" and (c := compare(s, r))],
         [
+            *others_notes(options, "sibling"),
             ANOTHER.format(problem_of(options).steps),
             "Up to l = 8 our 0-1 error is the no-match probability at every S_1 [measured]: .0625, .0156, .0039 at l = 4, 6, "
             "8. The published errors are .8 to 1.3 times that at l = 4 and .9 to 2.4 times at l = 6 [digitised].",
@@ -341,6 +342,7 @@ def assemble_3b(options: Options, seeds: Seeds, found: Found) -> Figure:
         reference,
         [c for s in series for r in reference if s.name == r.name and (c := compare(s, r))],
         [
+            *others_notes(options, "sibling"),
             ANOTHER.format(problem_of(options).steps),
             "At l = 2 and 4 the published errors are within a factor of 2 of ours [digitised]: most of both is the share of "
             "prompts without a match, (1 - alpha'/2)^l [derived]; ours fails on .83 to 1 of those [measured]. The paper's "

@@ -25,7 +25,7 @@ from ...figure import Figure
 from ...series import Comparison, Series, compare, spread
 from ...settings import Settings
 from .published import published as their_curves
-from .starts import one_layer, problem_of, setting, titled
+from .starts import one_layer, others_notes, problem_of, setting, titled
 from .training import six_tasks
 
 __all__ = ["RECIPES"]
@@ -158,7 +158,7 @@ def assemble_5a(options: Options, seeds: Seeds, found: Found) -> Figure:
         claims_5a(values, found, options["start"]),
         reference,
         comparisons,
-        [STEPS, *notes_5a(comparisons, [one["small"] for one in found])],
+        [*others_notes(options, "calibrated"), STEPS, *notes_5a(comparisons, [one["small"] for one in found])],
     )
 
 
@@ -338,6 +338,7 @@ def assemble_5b(options: Options, seeds: Seeds, found: Found) -> Figure:
         [],
         [],
         [
+            *others_notes(options, "calibrated"),
             STEPS,
             "The smallest ||W_O(i,.)|| go first. Of the published figure only the order of its curves is known to us.",
             "The 0-1 error by the sign of F hardly moves, whatever alpha'; why, and what the published error may be, is said "

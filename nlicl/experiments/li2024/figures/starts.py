@@ -19,7 +19,7 @@ from ...figure import Figure, Recipe
 from ...style import Canvas
 from .originals import ORIGINALS
 
-__all__ = ["ANY", "one_layer", "problem_of", "setting", "titled"]
+__all__ = ["ANY", "one_layer", "others_notes", "problem_of", "setting", "titled"]
 
 TWO = ("calibrated", "stated")
 ANY = ("sibling", *TWO)
@@ -60,6 +60,15 @@ def problem_of(options: Options) -> li2024.Problem:
 def setting(options: Options) -> dict[str, list[Any]]:
     """The start, as a figure's settings list it."""
     return {"start": [options["start"], _MARKS[options["start"]]]}
+
+
+def others_notes(options: Options, usual: str) -> list[str]:
+    """What the notes of a figure say first, where its start is not the one that they were written for."""
+    if options["start"] == usual:
+        return []
+    return [
+        f"Numbers in the notes below, but for those of these seeds, were measured from the {usual} start [measured]."
+    ]
 
 
 def titled(title: str, options: Options) -> str:
