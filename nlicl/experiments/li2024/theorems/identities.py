@@ -105,7 +105,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
     conditions = [
         Condition("1, 3: prompts in domain, patterns orthogonal [derived]", "so drawn", True),
         Condition(
-            "2: W_Q, W_K start with delta on the first d_X diagonal entries, 0 elsewhere; m_a = d [recalled]",
+            "2: W_Q, W_K start with delta on the first d_X diagonal entries, 0 elsewhere; m_a = d [quoted]",
             f"delta = {few.delta:g}, m_a = d = {few.d}", few.m_a in (None, few.d),
         ),
     ]  # fmt: skip
