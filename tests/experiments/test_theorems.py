@@ -273,7 +273,7 @@ def test_conditions_say_what_they_come_to_and_leave_constants_undecided():
 def test_statements_and_conditions_carry_marks(number):
     """Nothing passes for the paper's that is not: every statement and condition says where it is from."""
     theorem = assembled(number)
-    marks = ("[paper]", "[recalled]", "[derived]", "[summary]", "[paper:")
+    marks = ("[paper]", "[quoted]", "[recalled]", "[derived]", "[summary]", "[paper:")
     assert any(mark in theorem.statement for mark in marks)
     for condition in theorem.conditions:
         assert any(mark in condition.condition for mark in marks), condition.condition
