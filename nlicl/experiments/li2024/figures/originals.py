@@ -10,7 +10,7 @@ _TRAINED = (
 )
 _ONE_LAYER = (
     "beta, xi, m, which are taken from the published curves [derived]; step size, batch and what an epoch is: 400 steps on "
-    "fresh batches of 256 here."
+    "fresh batches of 256 here. The calibrated start departs from the paper's in |a_i|."
 )
 _GPT2 = "GPT-2 with 3 layers and 2 heads [paper], in the framework of Garg et al. 2022 [quoted]."
 _GPT2_OPEN = "Width, tokens, where it is read, loss, optimizer, batch and steps; what was taken is in the notes."
@@ -85,7 +85,7 @@ ORIGINALS = {
         "Figure 6",
         f"{_GPT2} Attention on contexts with the query's pattern and on others, by layer, at epochs 0 to 1600 [digitised]; "
         "each layer comes to select those with the query's pattern [paper]. The number of the figure is inferred [derived].",
-        f"The curves. {_GPT2_OPEN} Whether the query's attention on itself counts.",
+        f"The curves. {_GPT2_OPEN} Whether the query's attention on itself counts. Here one layer does as a rule, not each.",
     ),
     "fig7": Original(
         "Figure 7",
