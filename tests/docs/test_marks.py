@@ -9,7 +9,7 @@ from nlicl.experiments.page import legend
 from nlicl.papers.provenance import MEANINGS
 
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]}
-WITH_TABLE = ("docs/bu2024.md", "docs/huang2023.md")
+WITH_TABLE = ("docs/bu2024.md", "docs/huang2023.md", "docs/li2024.md")
 ROW = re.compile(r"^\| \[([\w ]+)\] \| (.+?) \|$", re.MULTILINE)
 
 
