@@ -87,7 +87,7 @@ def dense_gap(eta: float, steps: int, d: int, K: int) -> float:
 
     In the balanced case, d well above K. The gradient is -V D V^T with D proportional to I - 1 1^T / K, and its d^2 entries
     are nearly normal. So a step Q = eta sign(V D V^T) has <V^T Q V, D> = eta |V D V^T|_1, about eta d sqrt(2/pi) ||D||. The
-    first step has 0.97 of it at K = 10, and 0.92 at K = 4. An entry whose gradient shrinks moves less.
+    first step has 0.96 to 0.97 of it at K = 10, and 0.92 to 0.93 at K = 4. An entry whose gradient shrinks moves less.
 
     Parameters
     ----------
