@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
         help="how close stored figures are to the papers' own, as a page",
         description="Reads every PAPER-FIGURE.json in the folders, and writes a page of Markdown: what is known of each "
         "paper's figure, what was run, how far the two are apart, and what is not known. Exit status 1 if a claim about a "
-        "paper's figure does not hold.",
+        "paper's figure or text does not hold.",
     )
     compare.add_argument(
         "folders", nargs="+", type=folder_name, metavar="DIR", help="what nlicl reproduce --out was given"
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read results, and write the page. Returns 0 if every claim about a paper's figure holds, otherwise 1."""
+    """Read results, and write the page. Returns 0 if every claim about a paper's figure or text holds, otherwise 1."""
     from ..core.files import to_json, write_whole
     from ..experiments.distance import distances, of_the_paper
     from ..experiments.stored import figure_of, without_curves
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         except OSError as error:
             raise CannotRun(f"--out {options.out}: {error.strerror or error}") from None
         count = f"{len(figures)} figure{'s' * (len(figures) != 1)}"
-        print(f"{options.out}: {count}; {held} of {len(claims)} claims about the papers' own hold.")
+        print(f"{options.out}: {count}; {held} of {len(claims)} claims about the papers' own figures and texts hold.")
     return 0 if held == len(claims) else 1
 
 

@@ -167,9 +167,10 @@ def _about(name: str, about: Mapping[str, Any]) -> Iterator[str]:
         if about[what]:
             yield ""
             yield f"  {what.capitalize()}, by nlicl {verb} {name}:NAME, all by nlicl {verb} {name}"
+        width = _width(entry["name"] for entry in about[what])
         for entry in about[what]:
             original = entry.get("original")
-            yield f"    {entry['name']:12} {entry['title']}" + (f"; beside {original['name']}" if original else "")
+            yield f"    {entry['name']:{width}} {entry['title']}" + (f"; beside {original['name']}" if original else "")
     problems = about["problems"]
     usual = next(iter(problems.values()))["type"]
     articles = {each["type"]: "an" if each["type"][0] in "AEIOU" else "a" for each in problems.values()}
@@ -179,9 +180,15 @@ def _about(name: str, about: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield f"  Settings, by nlicl train {name}:NAME: {', '.join(kinds)}"
+    width = _width(problems)
     for which, problem in problems.items():
-        yield f"    {which:12} {_counted(problem['settings'])}"
+        yield f"    {which:{width}} {_counted(problem['settings'])}"
     yield f"  Their values, and what the marks mean: nlicl papers {name}:NAME"
+
+
+def _width(names: Iterable[str]) -> int:
+    """Of the column in which these names stand: 12, or as wide as the longest of usual length."""
+    return max([12, *(len(name) for name in names if len(name) < 40)])
 
 
 def _counted(settings: Mapping[str, list[Any]] | None) -> str:

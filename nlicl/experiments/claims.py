@@ -27,7 +27,8 @@ class Claim:
     values : list of float
         What was measured. In a claim about seeds it is one value a seed.
     about : {"", "order", "phases", "value"}
-        What of the paper's own figure or text it tests: an order of curves, phases, a number; nothing, if it is empty.
+        What of the paper's own figure or text it tests: an order of curves; phases; a value, which may be that something is
+        small or large. Nothing, if it is empty.
     """
 
     claim: str

@@ -26,13 +26,14 @@ _INTRODUCTION = """\
 # How close are we?
 
 For each figure of each paper: what is known of it, what we ran, how far the two are apart, and what is not known.
-`nlicl compare` made this page from the results that `nlicl reproduce` stored. Nothing here is typed.
+`nlicl compare` made this page from the results that `nlicl reproduce` stored. No result on it is typed by hand.
 
 **How to read the numbers.** Where points of the paper's curve are known, the *factor* at a point is the larger of
 ours / theirs and theirs / ours: 1 where the two are equal, 2 where one is twice the other, infinite where one of them is 0.
 Ours is the mean over seeds. Claims about the paper's figure stand beside the factors, or alone where no point is known. They
-are about an *order* (which curve lies above which), about *phases* (what happens first), or about a *value* that the paper
-states. A claim holds, fails, or is undetermined (?).
+are about an *order* (which curve lies above which), about *phases* (what happens, and what happens first), or about a *value*
+(a number that the paper states, or that something is small or large). The bounds in them are ours unless a mark says
+otherwise. A claim holds, fails, or is undetermined (?).
 
 **A factor is not an error bar.** The settings of a published figure are known in part only, and its axis may count something
 else than ours: epochs of unknown length, not steps. The column *unknown* says what was taken in their place. A factor near 1
@@ -108,10 +109,10 @@ def _of_paper(paper: str, recipes: Sequence[Recipe], results: Mapping[str, Figur
     alone = [f"`{recipe.name}`" for recipe in recipes if recipe.original is None]
     if alone:
         yield from (one_line(f"Figures of ours that stand beside none of the paper's: {', '.join(alone)}."), "")
-    for recipe, original in beside:
+    for recipe in recipes:
         result = results[recipe.name]
-        if result is not None:
-            yield from _details(recipe, original, result)
+        if result is not None and (recipe.original is not None or of_the_paper(result)):
+            yield from _details(recipe, result)
 
 
 def _summary(paper: str, recipe: Recipe, original: Original, result: Figure | None) -> str:
@@ -147,9 +148,11 @@ def _ran(result: Figure) -> str:
 def _apart(result: Figure) -> str:
     """The factor between the curves, and what became of the claims about the paper's figure."""
     parts = []
+    claims = of_the_paper(result)
     if result.comparisons:
         parts.append(_factors(result.comparisons))
-    claims = of_the_paper(result)
+    elif claims:
+        parts.append("no factor: there are no points of it to compare with")
     for about in ABOUT:
         those = [claim for claim in claims if claim.about == about]
         if those:
@@ -172,9 +175,12 @@ def _factors(comparisons: Sequence[Comparison]) -> str:
     return ", ".join(texts)
 
 
-def _details(recipe: Recipe, original: Original, result: Figure) -> Iterator[str]:
+def _details(recipe: Recipe, result: Figure) -> Iterator[str]:
     """The numbers of one figure: claims about the paper's, factors, settings."""
-    yield from (one_line(f"### {result.name}"), "", one_line(f"Beside {original.name}: {recipe.title}."), "")
+    beside = "A figure of ours, with claims about the paper's text"
+    if recipe.original is not None:
+        beside = f"Beside {recipe.original.name}"
+    yield from (one_line(f"### {result.name}"), "", one_line(f"{beside}: {recipe.title}."), "")
     claims = of_the_paper(result)
     if claims:
         yield row("", "about", "claim", "expected", "measured")

@@ -90,7 +90,7 @@ class Descent(Protocol):
     """
 
     def step(self, batch: Any, loss: str, eta: float, weight_decay: float) -> float:
-        """One step of SGD. The mean loss before it; `NotFinite` where that, or a gradient, is not finite."""
+        """One step of SGD. The mean loss before it; `NotFinite`, before anything is changed, if that or a gradient is not."""
         ...
 
     def params(self) -> Any:

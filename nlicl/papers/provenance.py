@@ -19,7 +19,7 @@ MEANINGS = {
     "recalled": "from memory of the paper: plausible; wording and constants not verified",
     "derived": "derived by us and checked numerically",
     "measured": "seen in our own runs",
-    "ours": "our choice: nothing is known of the paper's",
+    "ours": "our choice: the paper's value is unknown, or it is another one",
     "set here": "chosen for this problem, this run or this figure",
 }
 """What each mark means. Only "paper" is read by us as the paper's own statement."""
@@ -53,9 +53,9 @@ def marked_settings(problem: Any, marks: Mapping[str, str | Mapping[Any, str]]) 
         if name not in marks:
             raise InvalidValue(f"marks does not say where {name} comes from; expected one of {', '.join(MEANINGS)}.")
         value, mark = getattr(problem, name), marks[name]
-        known = mark if isinstance(mark, Mapping) else {getattr(usual, name): mark}
-        unknown = [each for each in known.values() if each not in MEANINGS]
+        known = list(mark.items()) if isinstance(mark, Mapping) else [(getattr(usual, name), mark)]
+        unknown = [each for _, each in known if each not in MEANINGS]
         if unknown:
             raise InvalidValue(f"marks says {short(unknown[0])} of {name}; expected one of {', '.join(MEANINGS)}.")
-        found[name] = [value, next((each for given, each in known.items() if given == value), "set here")]
+        found[name] = [value, next((each for given, each in known if given == value), "set here")]
     return found

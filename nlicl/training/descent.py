@@ -70,7 +70,8 @@ class OnCpu:
         self._masks = {name: mask for name, mask in plan.masks.items() if name in plan.trained}
         self._checked = False  # what the first step takes and returns: others come from where it came from
         self._own: Descent | None = None  # the model's own descent
-        self._reached = state.t
+        self._owner: Step | None = None  # whose it is
+        self._reached, self._whole = state.t, True  # steps of the own descent; whether the last was finished
 
     def step(self, t: int) -> None:
         """Step t: its loss into the history, new parameters and what the optimizer remembers into the state."""
@@ -83,7 +84,10 @@ class OnCpu:
             devices.choose("cpu", arrays=prompts.arrays)
         step = step_of(plan.model, prompts, "cpu")
         if not self._checked:
-            self._own = self._descent_of(step, prompts)
+            self._own, self._owner = self._descent_of(step, prompts), step
+        if self._own is not None and step is not self._owner:  # prompts of another kind
+            self.catch_up()
+            self._own, self.every = None, 1
         if self._own is not None:
             self._step_of_its_own(self._own, t, prompts)
             return
@@ -131,20 +135,22 @@ class OnCpu:
     def _step_of_its_own(self, own: Descent, t: int, prompts: Batch) -> None:
         """Step t by the model's own descent: its loss into the history; parameters stay there until the state catches up."""
         plan, state = self.plan, self.state
+        self._whole = False  # a second Ctrl-C may break the step off, between two matrices or within one
         try:
             state.loss[t] = own.step(prompts, plan.loss, float(state.eta[t]), plan.weight_decay)
-        except NotFinite:
+        except NotFinite:  # before anything was changed
+            self._whole = True
             self.catch_up()
             raise
-        self._checked, self._reached = True, t + 1
+        self._checked, self._reached, self._whole = True, t + 1, True
         if (t + 1) % self.every == 0 or _has_exploded(state, t):
             self.catch_up()
         if _has_exploded(state, t):
             raise _exploded(state)
 
     def catch_up(self) -> None:
-        """Bring `state` up to what was reached. `Diverged` if it did not get this far."""
-        if self._own is None or self.state.t == self._reached:
+        """Bring `state` up to what was reached, unless a step was broken off. `Diverged` if it did not get this far."""
+        if self._own is None or not self._whole or self.state.t == self._reached:
             return
         params = self._own.params()
         if not are_finite(*(getattr(params, name) for name in self.plan.trained)):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 
 import pytest
@@ -20,7 +21,9 @@ def test_a_paper_counts_the_marks_of_its_settings(run, name):
     for which, problem in papers.load(name).problems.items():
         marks = [mark for _, mark in problem.settings().values()]
         counts = ", ".join(f"{marks.count(mark)} [{mark}]" for mark in MEANINGS if mark in marks)
-        assert f"\n    {which:12} {counts}\n" in out
+        assert re.search(rf"^    {re.escape(which)} +{re.escape(counts)}$", out, re.MULTILINE)
+    table = out.split("  Settings, by")[1].splitlines()[1:-1]
+    assert len({len(re.match(r" +[^ ]+ +", line)[0]) for line in table}) == 1  # they start in one column
 
 
 @pytest.mark.parametrize(("name", "which"), SETTINGS)

@@ -52,6 +52,21 @@ def test_what_was_not_run_and_what_is_ours_is_said():
     assert not any(line.startswith("### li2024-b") for line in lines)
 
 
+def test_claims_about_the_papers_text_in_a_figure_of_ours_are_shown():
+    """They count for the status of nlicl compare, so that the page must have them."""
+    lines = distances([figure("li2024-c", comparisons=[])]).splitlines()
+    assert f"A figure of ours, with claims about the paper's text: {RECIPES['c'].title}." in lines
+    assert "| **FAILS** | order | a above b | in every seed | in 9 of 10 |" in lines
+    alone = distances([figure("li2024-c", claims=[every("ours", [1.0], 0)])])
+    assert "### li2024-c" not in alone
+
+
+def test_that_there_is_nothing_to_divide_is_said():
+    assert "| no factor: there are no points of it to compare with. order: 1 of 2" in distances(
+        [figure(comparisons=[])]
+    )
+
+
 def test_what_is_known_of_one_figure_is_said_once(monkeypatch):
     """Several of ours may stand beside one of the paper's."""
     both = RECIPES | {"d": replace(RECIPES["a"], name="d")}

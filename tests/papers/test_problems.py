@@ -7,7 +7,7 @@ import pytest
 
 from nlicl import papers
 from nlicl.core.errors import InvalidValue
-from nlicl.papers import li2024
+from nlicl.papers import bu2024, li2024
 from nlicl.papers.provenance import MEANINGS, marked_settings
 
 SETTINGS = [(name, which) for name in papers.names() for which in papers.load(name).problems]
@@ -124,6 +124,29 @@ def test_a_mark_belongs_to_a_value():
     assert marked_settings(Toy(), marks) == {"size": [3, "paper"], "scale": [0.5, "ours"]}
     assert marked_settings(Toy(size=4, scale=2.0), marks) == {"size": [4, "set here"], "scale": [2.0, "quoted"]}
     assert marked_settings(Toy(scale=1.0), marks)["scale"] == [1.0, "set here"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A default of another package need not be hashable."""
+
+    sizes: list = dataclasses.field(default_factory=lambda: [1, 2])
+
+
+def test_a_default_may_be_a_list():
+    assert marked_settings(Listed(), {"sizes": "paper"}) == {"sizes": [[1, 2], "paper"]}
+    assert marked_settings(Listed([3]), {"sizes": "paper"}) == {"sizes": [[3], "set here"]}
+
+
+def test_the_rate_that_weight_decay_gives_is_derived():
+    """At whatever lambda and gamma; a rate that is given is not, be it the default's."""
+    for problem, mark in (
+        (bu2024.small, "derived"),
+        (bu2024.Problem(weight_decay=0.01), "derived"),
+        (bu2024.Problem(learning_rate=0.1, weight_decay=0.01), "set here"),
+        (bu2024.Problem(learning_rate=0.2, weight_decay=0.0), "set here"),
+    ):
+        assert problem.settings()["learning_rate"] == [problem.learning_rate, mark]
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,41 @@ def test_ctrl_c_keeps_the_step_that_was_made(wide, tmp_path, at):
     assert_the_same_bits(train(out=tmp_path, resume=True), train())
 
 
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_second_ctrl_c_keeps_no_half_a_step(wide, monkeypatch, tmp_path, call):
+    """It comes within step 25, when some matrices have taken the step and others have not: what is kept is from step 20."""
+    calls = []
+
+    def descend(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3 * 25 + call:
+            raise KeyboardInterrupt
+        original(*arguments)
+
+    with monkeypatch.context() as broken:
+        original = words.descend
+        broken.setattr(words, "descend", descend)
+        with pytest.raises(KeyboardInterrupt):
+            train(out=tmp_path)
+    assert load_run(tmp_path).step == 20
+    assert_the_same_bits(train(out=tmp_path, resume=True), train())
+
+
+def test_prompts_of_another_kind_go_the_usual_way(wide):
+    """A sampler of one's own may give codes at one step and tokens at the next."""
+    problem = dataclasses.replace(PROBLEM)
+
+    def draw(n, *, seed):
+        prompts = PROBLEM.sample(n, seed=seed)
+        return prompts.dense() if seed[1] == 7 else prompts
+
+    object.__setattr__(problem, "sample", draw)
+    got, want = nlicl.train(problem, seed=3, measure=None), train(measure=None)
+    for one, other in zip((*got.params, got.history.loss), (*want.params, want.history.loss), strict=True):
+        assert_close(one, other, 3000 * np.finfo(float).eps)
+    assert len(wide) == 2
+
+
 LABELS = np.arange(33) >= 24
 
 

@@ -1,7 +1,7 @@
 """The transformer's table of steps: for each kind of prompts and each device, the kernels that take them.
 
 A step checks what it is given, calls one kernel, and explains what overflows. A paper with prompts of its own adds a step for
-them: a subclass of `OnCpu` that says which kernel takes them and what it takes (`nlicl/papers/bu2024/prompts.py`).
+them: a subclass of `OnCpu` that says which kernel takes them and what it takes (`nlicl/papers/bu2024/steps.py`).
 """
 
 from types import ModuleType

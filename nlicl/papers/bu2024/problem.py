@@ -17,7 +17,7 @@ from . import dictionaries, sampling, theory
 from .marks import MARKS
 from .observer import Observer
 from .prompts import CodedPrompts
-from .rates import settled_rate
+from .rates import marks_of_rates, settled_rate
 from .semantics import Semantics
 
 __all__ = ["Problem"]
@@ -359,7 +359,8 @@ class Problem:
 
     def settings(self) -> dict[str, list[Any]]:
         """Every field with where its value comes from: name -> [value, mark], see `MARKS`."""
-        return marked_settings(self, MARKS)
+        rates = marks_of_rates(self.weight_decay, self.step_offset)
+        return marked_settings(self, {**MARKS, "learning_rate": rates})
 
     def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""

@@ -6,7 +6,7 @@ from typing import Any
 from ...core.checks import real
 from ...core.errors import InvalidValue
 
-__all__ = ["settled_rate"]
+__all__ = ["marks_of_rates", "settled_rate"]
 
 
 class _Derived(float):
@@ -31,10 +31,20 @@ def settled_rate(learning_rate: Any, weight_decay: float, step_offset: float) ->
     return eta
 
 
+def marks_of_rates(weight_decay: float, step_offset: float) -> dict[float, str]:
+    """The rate that lambda and gamma give is derived; any other is chosen. For `marked_settings`."""
+    return {_usual(weight_decay, step_offset): "derived"}
+
+
+def _usual(weight_decay: float, step_offset: float) -> float:
+    """2/(lambda gamma), infinite where there is no such number."""
+    product = weight_decay * step_offset
+    return 2 / product if product > 0 else math.inf  # it may underflow
+
+
 def _derived(weight_decay: float, step_offset: float) -> _Derived:
     """eta_0 = 2/(lambda gamma), so that lambda eta_0 = 2/gamma."""
-    product = weight_decay * step_offset
-    eta = 2 / product if product > 0 else math.inf  # it may underflow
+    eta = _usual(weight_decay, step_offset)
     if not 0 < eta < math.inf:
         raise InvalidValue(
             f"weight_decay is {weight_decay:g} and step_offset {step_offset:g}: learning_rate = "

@@ -284,8 +284,9 @@ def assemble_epochs(options: Options, seeds: Seeds, found: Found) -> Figure:
         "steps goes through 16, 160 or 1600 prompts. A step takes 16 of them, drawn anew. "
         + ("A quick run stops at step 200." if options["quick"] else ""),
         "; ".join(said) + ".",
-        "So one step an epoch fits the paper's figure only with fresh prompts: a set of 16 is learnt by heart in most seeds. "
-        "With 10 or 100 steps an epoch, all happens in the first seventh of a plot of 100 epochs [measured; an inference].",
+        "A set of 16 is learnt by heart in most seeds. So if the paper's runs learn, and an epoch is one step, it does not go "
+        "through the same 16 prompts each time. With 10 or 100 steps an epoch, all happens in the first seventh of a plot of "
+        "100 epochs [measured; an inference].",
         MARKS,
     ]
     settings = PAPER.settings() | set_here(

@@ -63,8 +63,10 @@ KNOWN = (
     "0.002 for 400 epochs [quoted]"
 )
 UNKNOWN = (
-    "its curves; K, d, N, p, the kind of features (one-hot or dense) and the seeds: in their place K = 10, d = 100, N = 100, "
-    "p_1 = 0.5, both kinds of features, seeds 0 to 9"
+    "its curves; K, d, N, p, the kind of features (one-hot or dense) and the seeds: in their place K = 10, N = 100, p_1 = "
+    "0.5, dense features with d = 100, and one-hot ones. Dense ones with d well above K were taken since attention "
+    "concentrates there, and not in one-hot features [derived]: that claims of concentration hold says nothing about the "
+    "paper's choice"
 )
 NOTES = [
     "The paper's experiment as quoted by a third party, not read in the paper by us: "

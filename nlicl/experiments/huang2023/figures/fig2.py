@@ -38,7 +38,7 @@ ORIGINAL = Original(
     "Figure 2",
     "the title 'stage-wise convergence', and that it shows the prediction error of each feature through training; "
     + KNOWN,
-    UNKNOWN + "; whether it is balanced or imbalanced: both",
+    "whether it is balanced or imbalanced: both were run; " + UNKNOWN,
 )
 
 
