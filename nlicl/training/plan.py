@@ -5,7 +5,7 @@ A plan is stored in every checkpoint as `settings`, plain values. A run resumes 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,7 @@ class Plan:
                 "module, and start the run with it."
             )
         stored = {"model": usual_model(self.start), **stored}  # what runs went through before they had a choice
+        stored["problem"] = self._with_newer_fields(stored.get("problem"))
         for name, here in json.loads(json.dumps(self.settings())).items():
             if here != stored.get(name) and name not in _MAY_DIFFER:
                 name, there, here = _difference(name, stored.get(name), here)
@@ -185,6 +186,20 @@ class Plan:
                 )
         if step > self.steps:
             raise InvalidValue(f"{path} is at step {step} already; expected steps of at least that, got {self.steps}.")
+
+    def _with_newer_fields(self, stored: Any) -> Any:
+        """The problem of a checkpoint, with the defaults of fields that it did not have when the checkpoint was written."""
+        here = describe(self.problem)
+        if not isinstance(stored, Mapping) or stored.get("type") != here["type"] or "fields" not in here:
+            return stored
+        given = stored.get("fields")
+        if not isinstance(given, Mapping) or not given:
+            return stored
+        newer = {
+            each.name: numbers_plain(each.default) for each in fields(type(self.problem)) if each.name not in given
+        }
+        known = {name: usual for name, usual in newer.items() if usual is not MISSING and not not_stored(name, usual)}
+        return {**stored, "fields": {**given, **json.loads(json.dumps(known))}}
 
 
 def _difference(name: str, there: Any, here: Any) -> tuple[str, Any, Any]:

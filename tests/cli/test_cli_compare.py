@@ -26,7 +26,11 @@ def test_the_page_goes_to_standard_output_or_to_a_file(run, results, tmp_path):
     expected = distances([figure("li2024-b"), figure(claims=[claim for claim in figure().claims if claim.holds])])
     assert run("compare", *results) == (1, expected, "")  # claims of the second do not hold
     status, out, err = run("compare", *results, "--out", "page.md")
-    assert (status, out, err) == (1, "page.md: 2 figures; 2 of 4 claims about the papers' own figures and texts hold.\n", "")
+    assert (status, out, err) == (
+        1,
+        "page.md: 2 figures; 2 of 4 claims about the papers' own figures and texts hold.\n",
+        "",
+    )
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == expected
     status, out, err = run("compare", results[0], "--out", "page.md")
     assert (status, out) == (0, "page.md: 1 figure; 1 of 1 claims about the papers' own figures and texts hold.\n")

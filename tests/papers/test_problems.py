@@ -89,12 +89,15 @@ QUOTED = {"alpha", "length", "m_a", "m_b", "delta"}
 @pytest.mark.parametrize("which", ["calibrated", "stated", "sibling", "gpt2"])
 def test_what_a_third_party_quotes_of_li2024_is_marked(which):
     found = {name for name, (_, mark) in li2024.problems[which].settings().items() if mark == "quoted"}
-    assert found == {
-        "calibrated": QUOTED,
-        "stated": QUOTED | {"a_scale"},
-        "sibling": QUOTED | {"a_scale"},
-        "gpt2": {"alpha", "length"},
-    }[which]
+    assert (
+        found
+        == {
+            "calibrated": QUOTED,
+            "stated": QUOTED | {"a_scale"},
+            "sibling": QUOTED | {"a_scale"},
+            "gpt2": {"alpha", "length"},
+        }[which]
+    )
 
 
 def test_a_value_that_is_not_quoted_loses_the_mark():

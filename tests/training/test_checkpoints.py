@@ -218,6 +218,19 @@ def test_a_problem_without_its_fields_is_another_run(whole, tmp_path):
         resume(tmp_path)
 
 
+def test_a_field_that_a_problem_did_not_have_yet_has_its_default(whole, tmp_path):
+    """`query_attends` is False in this run, as it is by default; M1 is not what it is by default."""
+
+    def without(name):
+        return rewritten(whole, lambda _, about: about["settings"]["problem"]["fields"].pop(name), True)
+
+    (tmp_path / CHECKPOINT).write_bytes(without("query_attends"))
+    resume(tmp_path)
+    (tmp_path / CHECKPOINT).write_bytes(without("M1"))
+    with pytest.raises(InvalidValue, match="is of a run with other settings: M1 is 6 there and 4 here"):
+        resume(tmp_path)
+
+
 def test_another_format_is_refused(whole, tmp_path):
     for odd in (7, "1", True, None):
         (tmp_path / CHECKPOINT).write_bytes(
