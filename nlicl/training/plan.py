@@ -189,15 +189,14 @@ class Plan:
 
     def _with_newer_fields(self, stored: Any) -> Any:
         """The problem of a checkpoint, with the defaults of fields that it did not have when the checkpoint was written."""
-        here = describe(self.problem)
+        here: dict[str, Any] = describe(self.problem)
+        kind: Any = type(self.problem)
         if not isinstance(stored, Mapping) or stored.get("type") != here["type"] or "fields" not in here:
             return stored
         given = stored.get("fields")
         if not isinstance(given, Mapping) or not given:
             return stored
-        newer = {
-            each.name: numbers_plain(each.default) for each in fields(type(self.problem)) if each.name not in given
-        }
+        newer = {each.name: numbers_plain(each.default) for each in fields(kind) if each.name not in given}
         known = {name: usual for name, usual in newer.items() if usual is not MISSING and not not_stored(name, usual)}
         return {**stored, "fields": {**given, **json.loads(json.dumps(known))}}
 
