@@ -53,7 +53,7 @@ def every(claim: str, values: ArrayLike, low: float = -np.inf, high: float = np.
     """A claim about every seed: each value lies from `low` to `high`."""
     found = np.asarray(values, float)
     holds = bool(np.all((found >= low) & (found <= high)))
-    return Claim(claim, f"{_range(low, high)} for every seed", _spread(found), holds, found.tolist())
+    return Claim(claim, f"{_range(low, high)} for every seed", _spread(found), holds, found.ravel().tolist())
 
 
 def mean_within(claim: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Claim:

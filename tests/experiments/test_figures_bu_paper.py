@@ -1,13 +1,16 @@
 """Figures of Bu et al.'s own problem: claims hold on what is known and fail on what is wrong; predictions, epochs, drawing."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from nlicl.core.files import to_json
 from nlicl.experiments.bu2024.figures import common, dynamics, ood, paper, paper_ood
 from nlicl.experiments.experiment import execute
 from nlicl.experiments.registry import figures as load
+from nlicl.experiments.stored import figure_of
 from nlicl.experiments.style import render
 from nlicl.papers import bu2024
 
@@ -178,3 +181,10 @@ def test_a_quick_run_of_a_small_problem(monkeypatch, name):
     ((_, figure),) = execute([FIGURES[name]], [0, 1], quick=True)
     assert len(figure.claims) > 5 and figure.seeds == [0, 1]
     assert render(FIGURES[name].draw, figure, "svg")
+
+
+def test_a_figure_is_read_back_from_its_json():
+    """Values of two concepts a seed are one list."""
+    for name in FOUND:
+        data = json.loads(to_json(assemble(name).to_dict()))
+        assert figure_of(data).to_dict()["claims"] == data["claims"]
