@@ -185,6 +185,8 @@ def test_a_formula_may_import_its_neighbours_and_leaves_the_path_alone(run, appe
         ([], ["required", "COMMAND"]),
         (["adit"], ["invalid choice: 'adit'"]),
         (["audit", "li2042"], ["paper is 'li2042'", "'li2024'"]),
+        (["audit", "bu2024:paper"], ["not at named settings: nlicl audit bu2024.", "nlicl audit FILE.py:LOSS"]),
+        (["audit", "bu2024:papr"], ["paper is 'bu2024:papr'"]),
         (["audit", "--wrt", "W_X"], ["wrt is 'W_X'", "'W_Q', 'W_K', 'W_V', 'W_O', 'a'"]),
         (["audit", "--draws", "1"], ["draws is 1; expected at least 2"]),
         (["audit", "--draws", "0"], ["draws is 0; expected at least 2"]),
