@@ -194,8 +194,8 @@ def _audited(options: argparse.Namespace) -> "AuditReport":
     paper, colon, settings_of = options.paper.partition(":")
     if colon and settings_of in load_paper(paper).problems:
         raise CannotRun(
-            f"{options.paper}: a paper's formulas are judged at places of all sizes, not at named settings: nlicl audit {paper}. "
-            "At a place of your own, such as a trained one: nlicl audit FILE.py:LOSS --gradient GRADIENT --at POINT"
+            f"{options.paper}: a paper's formulas are judged at places of all sizes, not at named settings: nlicl audit "
+            f"{paper}. At a place of your own, such as a trained one: nlicl audit FILE.py:LOSS --gradient GRADIENT --at POINT"
         )
     if options.formula and options.wrt is None:
         known = ", ".join(load_paper(options.paper).subject.parameters)
