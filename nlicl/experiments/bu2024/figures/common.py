@@ -51,7 +51,8 @@ FIGURE_3 = Original(
 )
 NO_CURVE = (
     "No number and no curve of the paper's figures is known. Its settings are, as a third party quotes them; here those that "
-    "are not marked [quoted] are ours, and quicker. The figures of the paper's own problem are paper-dynamics, paper-epochs and paper-ood."
+    "are not marked [quoted] are ours, and quicker. The figures of the paper's own problem are paper-dynamics, paper-epochs "
+    "and paper-ood."
 )
 PAPER_CURVE = (
     "The settings are the paper's as a third party quotes them [quoted]: L, K1, K, d_X, d_Y, m, norms, cosines, sigma_0, "
