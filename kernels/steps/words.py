@@ -25,7 +25,7 @@ from ..layers import attention, mlp
 from ..products import add_large_product, add_product, add_rows, row_products, transposed
 from .unmerged import losses_of
 
-__all__ = ["Factors", "descend", "factors", "forward", "pays"]
+__all__ = ["Factors", "descend", "factors", "forward", "forward_pays", "pays"]
 
 _WIDE = 128  # d_x from which on a step is 1.5 times as fast [measured]: below, it takes some hundred microseconds either way
 _TILE = 8  # rows that a product takes at a time
@@ -49,9 +49,14 @@ class Factors(NamedTuple):
     W_O: tuple[NDArray, NDArray]
 
 
-def pays(d_x: int) -> bool:
-    """Whether matrices are so wide that leaving out zero and unit blocks is worth a path of its own."""
-    return d_x >= _WIDE
+def pays(d_x: int, B: int) -> bool:
+    """Whether matrices are so wide, and prompts of a step so few, that `factors` and `descend` are faster [measured]."""
+    return d_x >= _WIDE and d_x >= B
+
+
+def forward_pays(d_x: int, d_y: int, B: int) -> bool:
+    """Whether `forward` is worth it: 2 d_x^2 operations a prompt, in place of (d_x + d_y)^2 after matrices are merged."""
+    return d_x >= _WIDE and (d_x >= B or 2 * d_y >= d_x)
 
 
 def forward(tokens: NDArray, d_x: int, W_Q: NDArray, W_K: NDArray, W_O: NDArray, r: NDArray) -> tuple[NDArray, ...]:

@@ -152,7 +152,7 @@ def _apart(result: Figure) -> str:
     if result.comparisons:
         parts.append(_factors(result.comparisons))
     elif claims:
-        parts.append("no factor: there are no points of it to compare with")
+        parts.append("no factor: no curve of it can be compared point by point")
     for about in ABOUT:
         those = [claim for claim in claims if claim.about == about]
         if those:

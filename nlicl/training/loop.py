@@ -134,7 +134,8 @@ def train(
     FileExistsError
         `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
     KeyboardInterrupt
-        Ctrl-C, once the step is made and what was done is kept in `out`. A second Ctrl-C does not wait for the step.
+        Ctrl-C, once the step is made and what was done is kept in `out`. A second Ctrl-C does not wait for the step: this one
+        is not kept, nor are up to 19 before it where a model descends itself.
     nlicl.devices.Unavailable
         backend="cuda" without a GPU, or without the package numba-cuda.
     """

@@ -62,7 +62,7 @@ def test_claims_about_the_papers_text_in_a_figure_of_ours_are_shown():
 
 
 def test_that_there_is_nothing_to_divide_is_said():
-    assert "| no factor: there are no points of it to compare with. order: 1 of 2" in distances(
+    assert "| no factor: no curve of it can be compared point by point. order: 1 of 2" in distances(
         [figure(comparisons=[])]
     )
 

@@ -203,4 +203,6 @@ def test_without_active_neurons_there_is_no_gradient():
 
 
 def test_wide_matrices_alone_take_this_path():
-    assert words.pays(200) and not words.pays(60)
+    assert words.pays(200, 16) and words.pays(1000, 1000) and not words.pays(60, 16) and not words.pays(200, 500)
+    assert words.forward_pays(200, 60, 16) and words.forward_pays(1000, 1000, 5000)
+    assert not words.forward_pays(200, 60, 2000) and not words.forward_pays(60, 60, 16)

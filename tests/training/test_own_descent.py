@@ -158,11 +158,30 @@ LABELS = np.arange(33) >= 24
         {"params": PROBLEM.initialize()._replace(W_K=PROBLEM.initialize().W_K + LABELS)},
         {"params": PROBLEM.initialize(m_b=4)},
         {"params": PROBLEM.initialize(m_a=30)},
+        {"prompts": dataclasses.replace(PROBLEM, sigma_xi=0.0).sample(12), "batch": 12},  # by codes
+        {"batch": 25},  # more than d_x
     ],
 )
 def test_anything_else_goes_the_usual_way(wide, options):
     train(steps=2, measure=None, **options)
     assert not wide
+
+
+def test_prompts_without_noise_take_it_where_they_are_few(wide, monkeypatch):
+    quiet = dataclasses.replace(PROBLEM, sigma_xi=0.0).sample(12)
+    got = train(measure=None, prompts=quiet, batch=7)
+    assert len(wide) == 1
+    want = usual(monkeypatch, measure=None, prompts=quiet, batch=7)
+    for one, other in zip((*got.params, got.history.loss), (*want.params, want.history.loss), strict=True):
+        assert_close(one, other, 3000 * np.finfo(float).eps)
+
+
+def test_prompts_without_noise_are_not_made_into_tokens(monkeypatch):
+    """They are many where they stand for a population: codes are small, tokens are not."""
+    problem = bu2024.Problem(sigma_xi=0.0, p_z=0.0, match="iid", length=5)
+    monkeypatch.setattr(bu2024.CodedPrompts, "dense", None)
+    nlicl.train(problem, prompts="population", steps=1, measure=None)
+    nlicl.forward(problem.initialize(), problem.population())
 
 
 def test_an_optimizer_of_ones_own_is_asked(wide):

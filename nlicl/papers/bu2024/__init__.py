@@ -7,7 +7,7 @@ learn them; gradients and their audit; the mechanism; the exact reduced recursio
 Marks say where a fact comes from: [paper] seen in public text of or about the paper, [quoted] words of the paper as a third
 party quotes them, [recalled] from memory, unverified, [derived] by us and checked numerically. Only [paper] is the paper's own
 statement as we read it, and no [recalled] or [derived] item is a quotation. `paper` has the settings of the paper's experiment
-[quoted]; the defaults are ours, and quicker.
+[quoted]; the defaults have widths, norms and noise of ours, and are quicker.
 
 | paper                                | here                                                                          |
 |--------------------------------------|-------------------------------------------------------------------------------|

@@ -29,20 +29,22 @@ class _OnCpu(OnCpu):
     def operands(self, params: Params, batch: Any) -> tuple[ModuleType, tuple[np.ndarray, ...], np.ndarray]:
         dtype = params.W_Q.dtype
         labels = batch.signs[:, -1].astype(dtype)
-        if batch.tokens is None and len(batch) >= batch.dictionary.shape[1]:
+        if words.by_codes(batch):
             return multihot, batch.codes(dtype), labels
         m_a, d = params.W_Q.shape
         few = unmerged.pays(len(batch), d, m_a, len(params.W_V), len(params.a))
         return unmerged if few else dense, (packed(batch.dense(dtype).tokens),), labels
 
     def forward(self, params: Any, batch: Any) -> Forward:
-        """Where matrices are wide, and words and labels go apart, by the kernels for that."""
+        """Where matrices are wide, and words and labels go apart, by the kernels for that; not where codes are faster."""
         arrays = self._checked(params, batch)
-        mine = words.apart(arrays, batch.d_x) if wide.pays(batch.d_x) else None
+        d_x, d = batch.d_x, len(batch.dictionary)
+        pays = wide.forward_pays(d_x, d - d_x, len(batch)) and not words.by_codes(batch)
+        mine = words.apart(arrays, d_x) if pays else None
         if mine is None:
             return super().forward(arrays, batch)
         with np.errstate(all="ignore"):  # overflow is looked for below
-            out = Forward(*wide.forward(batch.dense(mine.r.dtype).tokens, batch.d_x, *mine))
+            out = Forward(*wide.forward(batch.dense(mine.r.dtype).tokens, d_x, *mine))
         for what, array in (("a score", out.score), ("a context", out.context)):
             if not are_finite(array):
                 raise not_finite(what, mine.r.dtype)

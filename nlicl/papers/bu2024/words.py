@@ -18,9 +18,15 @@ from ...models.transformer.prompts import Params
 from .prompts import CodedPrompts
 from .reference import Blocks
 
-__all__ = ["WordDescent", "apart", "descent"]
+__all__ = ["WordDescent", "apart", "by_codes", "descent"]
 
+_CODES = 3  # times the prompts of a step: from d_x on the kernels for codes are faster [measured]
 _BLOCKS = {"W_Q": "W_Qx", "W_K": "W_Kx", "W_O": "W_Oy"}  # what trains, in the parameters and in the blocks
+
+
+def by_codes(batch: CodedPrompts) -> bool:
+    """Whether the kernels for codes take these prompts: there is no noise, and they are enough to sum up."""
+    return batch.tokens is None and len(batch) >= batch.dictionary.shape[1]
 
 
 def apart(params: Params, d_x: int) -> Blocks | None:
@@ -87,9 +93,11 @@ class WordDescent:
 def descent(
     params: Params, batch: CodedPrompts, trained: Sequence[str], masks: Mapping[str, np.ndarray]
 ) -> WordDescent | None:
-    """SGD on the word blocks in place; None where matrices are narrow, or where something else would train."""
+    """SGD on the word blocks in place; None where that is no faster, or where something else would train."""
     d_x = batch.d_x
-    if not words.pays(d_x) or not set(trained) <= _BLOCKS.keys() or "W_O" in masks:
+    if not words.pays(d_x, len(batch)) or (by_codes(batch) and _CODES * len(batch) >= d_x):
+        return None
+    if not set(trained) <= _BLOCKS.keys() or "W_O" in masks:
         return None
     only_words = np.arange(params.W_Q.shape[1]) < d_x
     if not all(np.array_equal(masks.get(name, True), only_words) for name in ("W_Q", "W_K") if name in trained):

@@ -50,8 +50,9 @@ FIGURE_3 = Original(
     f"which lengths, how skewed, what is switched; {_UNKNOWN}",
 )
 NO_CURVE = (
-    "No number and no curve of the paper's figures is known. Its settings are, as a third party quotes them; those here are "
-    "ours, and quicker. The figures of the paper's own problem are paper-dynamics, paper-epochs and paper-ood."
+    "No number and no curve of the paper's figures is known. Its settings are, as a third party quotes them; here those that "
+    "are not marked [quoted] are ours, and quicker. The figures of the paper's own problem are paper-dynamics, paper-epochs "
+    "and paper-ood."
 )
 PAPER_CURVE = (
     "The settings are the paper's as a third party quotes them [quoted]: L, K1, K, d_X, d_Y, m, norms, cosines, sigma_0, "
