@@ -16,6 +16,7 @@ import pytest
 from child import ROOT
 
 from nlicl.cli import main
+from nlicl.core.registry import MODELS, PAPERS
 
 # Pages that train for seconds.
 TRAIN = ("docs/bu2024.md", "docs/huang2023.md", "docs/theorems-huang2023.md", "docs/training.md")
@@ -28,6 +29,18 @@ FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```[ ]*$", re.MULTILIN
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|\b(?:nan|inf)\b")
 NOISE = 1e-12  # a printed number below it is rounding, and stands for "below it"
 ROUNDING = 1e-6  # relative, of the others
+
+
+@pytest.fixture(autouse=True)
+def registers_as_they_were():
+    """A page that registers a paper of its own leaves none to other tests."""
+    for register in (PAPERS, MODELS):
+        register.load_own()  # once out of a register, what is imported already does not come back
+    before = [(register, dict(register._things)) for register in (PAPERS, MODELS)]
+    yield
+    for register, things in before:
+        register._things.clear()
+        register._things.update(things)
 
 
 class Block(NamedTuple):
