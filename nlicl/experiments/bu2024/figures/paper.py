@@ -126,7 +126,7 @@ def claims_dynamics(found: Found) -> list[Claim]:
         mean_near("0-1 error at t = 0: chance", at(0, "error"), 0.5, 0.08, DERIVED),
         mean_near("attn_+ at t = 0: its law without noise", at(0, "attention"), start, 0.008, DERIVED),
         published(every("step of the first 0-1 error of at most 1%", learnt, high=200), "phases"),
-        published(every("loss at that step: the 0-1 error falls first, the loss later", losses, low=0.4), "phases"),
+        every("loss at that step: the 0-1 error falls first, the loss later (measured)", losses, low=0.4),
         published(every("attn_+ at t = 100", at(100, "attention"), low=0.95), "phases"),
         published(
             every("b_k^T W b_k over the largest other product of attention, from t = 100 on", largest, low=1), "order"

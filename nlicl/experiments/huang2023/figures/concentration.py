@@ -94,7 +94,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "Attention of a query on its own feature after 400 steps of Adam at 0.002, balanced: the mean over test prompts and "
         "queries. The first point of a curve against d/K is d = K.",
         "Why [derived]: see huang2023-fig3. A step of Adam moves A_k - B_{k,n} by 2 eta in one-hot features and by about "
-        "eta d sqrt(2/pi) / sqrt(K - 1) in dense ones, while gradients keep their signs.",
+        "eta d sqrt(2/pi) / sqrt(K - 1) in dense ones, while gradients stay constant.",
         "What it says about the paper's setting is our inference: an attention near 1 after these 400 steps needs dense "
         "features with d of several times K.",
     ]

@@ -94,7 +94,7 @@ def claims(found: Found) -> list[Claim]:
             high=move,
         )
     )
-    text = f"A_k at step {EARLY} over that of gradients which keep their signs (derived law)"
+    text = f"A_k at step {EARLY} over that of gradients that stay constant (derived law)"
     early = {
         way: np.array([run.A[run.steps == EARLY][0] for run in of(BALANCED, way)]).mean(axis=1)
         for way in (DENSE, ONE_HOT)
