@@ -28,6 +28,8 @@ MEANINGS = {
 def marked_settings(problem: Any, marks: Mapping[str, str | Mapping[Any, str]]) -> dict[str, list[Any]]:
     """Every field of a problem with where its value comes from, for figures, theorems and `nlicl papers`.
 
+    What `marks` names besides, such as the optimizer that a class of problems has, is listed after the fields.
+
     Parameters
     ----------
     problem : a paper's Problem
@@ -49,7 +51,9 @@ def marked_settings(problem: Any, marks: Mapping[str, str | Mapping[Any, str]]) 
     marks = instance("marks", marks, Mapping)
     usual = type(problem)()
     found = {}
-    for name in (field.name for field in fields(problem)):
+    names = [field.name for field in fields(problem)]
+    names += [name for name in marks if name not in names and hasattr(type(problem), name)]
+    for name in names:
         if name not in marks:
             raise InvalidValue(f"marks does not say where {name} comes from; expected one of {', '.join(MEANINGS)}.")
         value, mark = getattr(problem, name), marks[name]

@@ -34,7 +34,8 @@ def test_settings_are_listed_with_their_marks(run, name, which):
     head, table, legend = out.strip("\n").split("\n\n")
     assert head.startswith(f"{name}:{which}, {type(problem).__name__}: ")
     found = [line.split(maxsplit=1) for line in table.splitlines()]
-    assert {key for key, _ in found} == {field.name for field in dataclasses.fields(problem)}
+    optimizer = {"optimizer"} if hasattr(problem, "optimizer") else set()
+    assert {key for key, _ in found} == {field.name for field in dataclasses.fields(problem)} | optimizer
     settings = problem.settings()
     for key, rest in found:
         value, mark = settings[key]

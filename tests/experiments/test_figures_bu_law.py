@@ -84,7 +84,7 @@ def test_claims_hold_on_what_is_expected(name):
     assert len({series.name for series in figure.series}) == len(figure.series)
     assert all("(our r" in claim.claim or "three standard errors" in claim.claim for claim in figure.claims)
     assert RECIPES[name].runs(FULL) == {}
-    assert {mark for _, mark in figure.settings.values()} <= {"quoted", "ours", "set here"}
+    assert {mark for _, mark in figure.settings.values()} <= {"quoted", "derived", "ours", "set here"}
 
 
 SLOW = [0.5 * np.exp(-T / 80)] * 3

@@ -261,9 +261,9 @@ def test_defaults():
     assert Problem(K=3, p=P3).p == P3 == Problem(K=3, p=np.array(P3)).p
     with pytest.raises(dataclasses.FrozenInstanceError):
         p.K = 3
-    assert set(p.settings()) == {field.name for field in dataclasses.fields(p)}
+    assert set(p.settings()) == {field.name for field in dataclasses.fields(p)} | {"optimizer"}
     marks = {name: mark for name, (_, mark) in p.settings().items()}
-    assert marks.pop("prompts") == "paper" and set(marks.values()) == {"ours"}
+    assert marks.pop("prompts") == marks.pop("optimizer") == "paper" and set(marks.values()) == {"ours"}
     assert dataclasses.replace(p, K=10).settings()["K"] == [10, "set here"]
 
 

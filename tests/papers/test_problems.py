@@ -22,7 +22,8 @@ KINDS = {
 def check_marks(problem):
     """Every field of a problem has its value and a mark, and only what is not its default is set here."""
     found = problem.settings()
-    fields = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
+    names = [field.name for field in dataclasses.fields(problem)] + ["optimizer"] * hasattr(problem, "optimizer")
+    fields = {name: getattr(problem, name) for name in names}
     assert found.keys() == fields.keys()
     usual = type(problem)()
     for name, pair in found.items():

@@ -31,7 +31,7 @@ def test_what_is_quoted_of_the_experiment_is_its_default_and_the_rest_is_ours():
     assert problem.optimizer == "adam" and type(problem).initialize is Problem.initialize
     marks = {name: mark for name, (_, mark) in problem.settings().items()}
     quoted = {name for name, mark in marks.items() if mark == "quoted"}
-    assert quoted == {"prompts", "batch", "learning_rate", "steps"}
+    assert quoted == {"prompts", "batch", "learning_rate", "steps", "optimizer"}
     assert {mark for name, mark in marks.items() if name not in quoted} == {"ours"}
     assert dataclasses.replace(problem, prompts=100).settings()["prompts"] == [100, "set here"]
 

@@ -53,4 +53,6 @@ class Experiment(Problem):
     prompts: str | int = 300
 
     optimizer: ClassVar[str] = "adam"
-    marks: ClassVar[Mapping[str, str]] = MARKS | dict.fromkeys(("learning_rate", "batch", "steps", "prompts"), "quoted")
+    marks: ClassVar[Mapping[str, str]] = MARKS | dict.fromkeys(
+        ("learning_rate", "batch", "steps", "prompts", "optimizer"), "quoted"
+    )

@@ -22,10 +22,11 @@ from .theory import check_step_size
 
 __all__ = ["MARKS", "Problem"]
 
-# Where each default comes from: no number of the theory is the paper's, which analyses descent on the population loss.
+# Where each default comes from: no number of the theory is the paper's, which analyses gradient descent on the population
+# loss.
 MARKS = dict.fromkeys(
     ("K", "length", "d", "features", "p", "p_1", "V_seed", "learning_rate", "counts", "draws", "batch", "steps"), "ours"
-) | {"prompts": "paper"}
+) | {"prompts": "paper", "optimizer": "paper"}
 
 _COUNTS = ("sampled", "infinite", "enumerated")
 _FEATURES = ("one-hot", "dense")

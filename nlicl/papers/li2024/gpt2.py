@@ -27,7 +27,7 @@ from .tasks import Task
 __all__ = ["GPT2"]
 
 # Where each default comes from, as the docstring below says it.
-_OURS = ("width", "positions", "layout", "read", "loss", "shortest", "learning_rate", "batch", "steps")
+_OURS = ("optimizer", "width", "positions", "layout", "read", "loss", "shortest", "learning_rate", "batch", "steps")
 MARKS = {
     **DATA_MARKS,
     **dict.fromkeys(("layers", "heads"), "paper"),
