@@ -128,7 +128,8 @@ def fitting(
     Returns
     -------
     list of ndarray
-        In native byte order, copied only if needed.
+        In native byte order and row by row in memory, as products of the same numbers in another order round otherwise.
+        Copied only if needed.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def fitting(
         if array.size == 0:
             raise InvalidValue(f"{name} has shape {array.shape}; expected {shape} with every size at least 1.")
         check_finite(array, name)
-        found.append(array)
+        found.append(np.require(array, requirements=["C", "A"]))
     return found
 
 

@@ -99,7 +99,7 @@ class Part:
                 return failed("crash", said)
             if number == signal.SIGINT and ended.status == 130 and ended.err.count("\n") > 1:
                 return failed("within", said)
-            outcome = self._trained(name, folder) if train else self._many(name, folder, case)
+            outcome = self._trained(name, folder, number) if train else self._many(name, folder, case)
             return outcome or Outcome(ACCEPTED)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -112,12 +112,13 @@ class Part:
         assert ended.status in (0, 1), ended.err
         return _Whole(ended.seconds, _contents(name, folder / "second"))
 
-    def _trained(self, name: str, folder: Path) -> Outcome | None:
-        """None if what there is can be read, goes on, and ends at the same bits."""
+    def _trained(self, name: str, folder: Path, number: signal.Signals) -> Outcome | None:
+        """None if what there is can be read, goes on, and ends at the same bits.
+
+        SIGKILL may leave a file that was on its way. The run that goes on removes it.
+        """
         run_folder = folder / "run"
-        left = set(listing(run_folder)) - {"checkpoint.npz", "history.csv"} if run_folder.exists() else set()
-        left = {path for path in left if "lock" not in path}
-        if left:
+        if number != signal.SIGKILL and (left := _left(run_folder)):
             return failed("files", f"left in the run's folder: {left}")
         words = _TRAIN[name].split()
         if (run_folder / "checkpoint.npz").exists():
@@ -133,6 +134,8 @@ class Part:
             status = main(["train", *words])
         if status:
             return failed("bug", f"it does not go on: status {status}\n{said.getvalue()[-1500:]}")
+        if left := _left(run_folder):
+            return failed("files", f"left in the run's folder by a run that went on: {left}")
         if not _same(_contents(name, folder), self.whole[name].wrote):
             return failed("silent", "it goes on to other bits")
         return None
@@ -157,6 +160,12 @@ class Part:
             if not _same(_contents(name, folder), self.whole[name].wrote):
                 return failed("silent", "it runs again to another result")
         return None
+
+
+def _left(folder: Path) -> set[str]:
+    """What is in a run's folder besides its files and its lock."""
+    there = set(listing(folder)) if folder.exists() else set()
+    return {path for path in there - {"checkpoint.npz", "history.csv"} if "lock" not in path}
 
 
 def _words(name: str) -> list[str]:

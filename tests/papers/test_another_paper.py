@@ -79,7 +79,7 @@ def test_the_papers_page_is_a_paper(tmp_path, command):
         "| Figure 1, [`toy:loss`](#toy-loss) | the loss falls to a hundredth [recalled] | a quick run; seeds 0, 1;"
         in page
     )
-    assert "| value: 1 of 1 claims hold |" in page
+    assert "value: 1 of 1 claims hold |" in page
     assert "toy has no theorems" in command("theorem", "toy", status=2)
 
 

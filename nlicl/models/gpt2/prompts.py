@@ -108,7 +108,7 @@ def checked_params(params: Any, *, complex_too: bool = False) -> Params:
     shapes = {f"params.{name}": shape for name, shape in _SHAPES.items()}
     arrays = {f"params.{name}": array for name, array in params._asdict().items()}
     sizes: dict[str, tuple[int, str]] = {"three": (3, "queries, keys and values"), "one": (1, "one read-out")}
-    found = Params(*map(np.ascontiguousarray, fitting(arrays, shapes, sizes, complex_too=complex_too)))
+    found = Params(*fitting(arrays, shapes, sizes, complex_too=complex_too))
     (H, _), (D, _), (C, _) = (sizes[name] for name in "HDC")
     if H * D != C:
         raise InvalidValue(

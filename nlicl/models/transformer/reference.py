@@ -86,8 +86,7 @@ def _fitting(params: Params, prompt: Prompt) -> Params:
     given = {f"params.{name}": array for name, array in params._asdict().items()}
     check_finite(prompt.tokens, "prompt.tokens")
     named = dict(zip(given, shapes.values(), strict=True))
-    found = fitting(given, named, {"d": (d, "prompt.tokens")}, complex_too=True)
-    return Params(*map(np.ascontiguousarray, found))  # products of the same numbers in another order round otherwise
+    return Params(*fitting(given, named, {"d": (d, "prompt.tokens")}, complex_too=True))
 
 
 def relu(u: Any) -> Any:

@@ -143,5 +143,4 @@ def _fitting(
     name: str, record: Any, shapes: tuple[str, ...], sizes: dict[str, tuple[int, str]]
 ) -> tuple[np.ndarray, ...]:
     named = {f"{name}.{field}": array for field, array in record._asdict().items()}
-    found = fitting(named, dict(zip(named, shapes, strict=True)), sizes, complex_too=True)
-    return tuple(map(np.ascontiguousarray, found))  # products of the same numbers in another order round otherwise
+    return tuple(fitting(named, dict(zip(named, shapes, strict=True)), sizes, complex_too=True))
