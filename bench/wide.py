@@ -19,7 +19,7 @@ import nlicl
 from nlicl.papers import bu2024
 from nlicl.training import SGD
 
-STEPS, ROUNDS, LONGEST = 30, 5, 60
+STEPS, ROUNDS, LONGEST = 100, 5, 60
 TOLERANCE = {"float64": 1e-10, "float32": 1e-3}
 BLOCKS = ("W_Q", "W_K", "W_O")
 

@@ -24,8 +24,7 @@ from .runs import Diverged, State, diverged
 
 __all__ = ["OnCpu", "OnGpu"]
 
-_LOOK = 100  # steps after which a run on a GPU looks whether all is well
-_CATCH_UP = 20  # steps after which a model that descends itself says what it reached
+_LOOK = 100  # steps after which a run on a GPU, or one that its model takes itself, looks whether all is well
 _EXPLODED = 1e6  # times the first loss, or 1: beyond that a run only waits for the overflow
 
 
@@ -129,7 +128,7 @@ class OnCpu:
         if make is None or type(plan.optimizer) is not SGD:
             return None
         own = make(self.state.params, prompts, plan.trained, self._masks)
-        self.every = 1 if own is None else _CATCH_UP
+        self.every = 1 if own is None else _LOOK
         return own
 
     def _step_of_its_own(self, own: Descent, t: int, prompts: Batch) -> None:

@@ -117,7 +117,7 @@ def train(
     resume : bool
         Go on from the checkpoint in `out`, if there is one. Settings must be the same; `steps` may be larger.
     progress : callable, optional
-        (t, T, loss) -> None, called after every step; every 20 where a model descends itself, on a GPU whenever losses come
+        (t, T, loss) -> None, called after every step; every 100 where a model descends itself, on a GPU whenever losses come
         to the host.
 
     Returns
@@ -135,7 +135,7 @@ def train(
         `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
     KeyboardInterrupt
         Ctrl-C, once the step is made and what was done is kept in `out`. A second Ctrl-C does not wait for the step: this one
-        is not kept, nor are up to 19 before it where a model descends itself.
+        is not kept, nor are up to 99 before it where a model descends itself.
     nlicl.devices.Unavailable
         backend="cuda" without a GPU, or without the package numba-cuda.
     """

@@ -32,6 +32,7 @@ def wide(monkeypatch):
             made.append(self)
 
     monkeypatch.setattr(words, "_WIDE", 2)
+    monkeypatch.setattr(descent, "_LOOK", 20)
     monkeypatch.setattr(bu2024.words, "WordDescent", Descent)
     return made
 
