@@ -146,45 +146,66 @@ IMPLEMENTATIONS = {
 
 
 def time_training(dtype, names, threads, steps, problem=None, rounds=ROUNDS):
-    """A row for each implementation in `names`: those that end where the NumPy loop does in float64 are timed, in turns.
+    """Rows as `time_runs` gives them.
 
     Compared are the loss on 2000 prompts of unseen tasks, where the run ends; the mean of the batches' losses, how it got
-    there; and the parameters. The run that is compared is not timed: it compiles.
+    there; and the parameters.
     """
     problem = problem or Problem()
     start = problem.initialize(seed=0)
     test = problem.sample(2000, seed=(0, 0, 1), tasks="unseen").dense()
 
-    def end(losses, params):
-        params = nlicl.Params(*(np.asarray(array, np.float64) for array in params))
-        return transformer.numpy_step(params, test.tokens, test.labels)[0], np.mean(losses), *params
-
     def run(name, train, dtype=dtype):
         drawn = Drawn(problem, dtype, tokens=name != "nlicl-coded")
         params = nlicl.Params(*(array.astype(dtype) for array in start))
         begin = time.perf_counter()
-        losses, params = train(drawn, params, steps)
-        return time.perf_counter() - begin, drawn.seconds, (losses, params)
+        result = train(drawn, params, steps)
+        return time.perf_counter() - begin, drawn.seconds, result
 
-    truth = end(*run("numpy", numpy_train(threads), "float64")[2])
+    def end(losses, params):
+        params = nlicl.Params(*(np.asarray(array, np.float64) for array in params))
+        return transformer.numpy_step(params, test.tokens, test.labels)[0], np.mean(losses), *params
 
+    case = f"training-{steps}"
+    return time_runs(
+        case,
+        dtype,
+        names,
+        threads,
+        IMPLEMENTATIONS,
+        run,
+        end,
+        TOLERANCE[dtype],
+        steps * problem.batch,
+        "nlicl-coded",
+        rounds,
+    )
+
+
+def time_runs(case, dtype, names, threads, implementations, run, end, tolerance, prompts, ours, rounds):
+    """A row for each implementation in `names`: those that end where the NumPy loop does in float64 are timed, in turns.
+
+    `run(name, train, dtype)` gives seconds, seconds of drawing in them, and what `train` returned; `end` of that is what is
+    compared, first of all the final loss, or all losses. The run that is compared is not timed: it compiles.
+    """
+    truth = end(*run("numpy", implementations["numpy"][1](threads), "float64")[2])
     rows, timed = [], {}
     for name in names:
         measured = (*timing.MEASURED, "sampling_seconds", "steps_seconds", "final_loss")
-        row = timing.blank(f"training-{steps}", name, dtype, threads, measured)
+        row = timing.blank(case, name, dtype, threads, measured)
         rows.append(row)
         try:
-            train = IMPLEMENTATIONS[name][1](threads)
+            train = implementations[name][1](threads)
             result = end(*run(name, train)[2])
         except Exception as failure:  # as in timing.time_case
             row["note"] = timing.not_available(failure)
             continue
-        row["final_loss"] = float(result[0])
+        row["final_loss"] = float(np.ravel(result[0])[-1])
         row["max_relative_error"] = error = timing.relative_error(result, truth)
-        if error <= TOLERANCE[dtype]:
+        if error <= tolerance:
             timed[name] = train
         else:
-            row["note"] = timing.disagrees(error, TOLERANCE[dtype])
+            row["note"] = timing.disagrees(error, tolerance)
     found = {name: [] for name in timed}
     begin = time.perf_counter()
     for done in range(rounds):
@@ -194,7 +215,7 @@ def time_training(dtype, names, threads, steps, problem=None, rounds=ROUNDS):
             time.sleep(timing.PAUSE)
             found[name].append(run(name, train)[:2])
     seconds = {name: [whole for whole, _ in pairs] for name, pairs in found.items()}
-    timing.fill(rows, seconds, prompts=steps * problem.batch, ours="nlicl-coded")
+    timing.fill(rows, seconds, prompts=prompts, ours=ours)
     for row in rows:
         if row["seconds"] is not None:
             pairs = found[row["implementation"]]

@@ -6,22 +6,19 @@ attention sees words alone: the word blocks and W_O are the leaves, gradients co
 the framework can. The clock runs over the whole, drawing included; the column `steps` is without it.
 """
 
-import statistics
 import time
 from functools import partial
 
 import numpy as np
 import peers
-import timing
 import training
 
 import nlicl
 from nlicl.papers import bu2024
 from nlicl.training import SGD
 
-STEPS, ROUNDS, LONGEST = 100, 5, 60
+STEPS = 100
 TOLERANCE = {"float64": 1e-10, "float32": 1e-3}
-BLOCKS = ("W_Q", "W_K", "W_O")
 
 
 class ByGradients(SGD):
@@ -161,52 +158,21 @@ IMPLEMENTATIONS = {
 }
 
 
-def time_wide(dtype, names, threads, steps=STEPS, problem=None, rounds=ROUNDS):
-    """A row for each implementation in `names`: those that end where the NumPy loop does in float64 are timed, in turns.
-
-    Compared are the losses of all steps, and the blocks at the end. The run that is compared is not timed: it compiles.
-    """
+def time_wide(dtype, names, threads, steps=STEPS, problem=None, rounds=training.ROUNDS):
+    """Rows as `training.time_runs` gives them. Compared are the losses of all steps, and the blocks at the end."""
     problem = problem or bu2024.paper
     start = bu2024.words.apart(problem.initialize(seed=0), problem.d_x)
 
     def run(name, train, dtype=dtype):
         drawn = training.Drawn(problem, dtype, tokens=name != "nlicl")
         begin = time.perf_counter()
-        losses, blocks = train(drawn, [array.astype(dtype) for array in start], steps)
-        seconds = time.perf_counter() - begin
-        return seconds, drawn.seconds, [np.asarray(losses, float), *(np.asarray(block, float) for block in blocks)]
+        result = train(drawn, [array.astype(dtype) for array in start], steps)
+        return time.perf_counter() - begin, drawn.seconds, result
 
-    truth = run("numpy", numpy_train(threads), "float64")[2]
-    rows, timed = [], {}
-    for name in names:
-        measured = (*timing.MEASURED, "sampling_seconds", "steps_seconds", "final_loss")
-        row = timing.blank(f"training-wide-{steps}", name, dtype, threads, measured)
-        rows.append(row)
-        try:
-            train = IMPLEMENTATIONS[name][1](threads)
-            result = run(name, train)[2]
-        except Exception as failure:  # as in timing.time_case
-            row["note"] = timing.not_available(failure)
-            continue
-        row["final_loss"] = float(result[0][-1])
-        row["max_relative_error"] = error = timing.relative_error(result, truth)
-        if error <= TOLERANCE[dtype]:
-            timed[name] = train
-        else:
-            row["note"] = timing.disagrees(error, TOLERANCE[dtype])
-    found = {name: [] for name in timed}
-    begin = time.perf_counter()
-    for done in range(rounds):
-        if done >= 3 and time.perf_counter() - begin > LONGEST:
-            break
-        for name, train in timed.items():
-            time.sleep(timing.PAUSE)
-            found[name].append(run(name, train)[:2])
-    seconds = {name: [whole for whole, _ in pairs] for name, pairs in found.items()}
-    timing.fill(rows, seconds, prompts=steps * problem.batch, ours="nlicl")
-    for row in rows:
-        if row["seconds"] is not None:
-            pairs = found[row["implementation"]]
-            row["sampling_seconds"] = statistics.median(drawing for _, drawing in pairs)
-            row["steps_seconds"] = statistics.median(whole - drawing for whole, drawing in pairs)
-    return rows
+    def end(losses, blocks):
+        return [np.asarray(losses, float), *(np.asarray(block, float) for block in blocks)]
+
+    case = f"training-wide-{steps}"
+    return training.time_runs(
+        case, dtype, names, threads, IMPLEMENTATIONS, run, end, TOLERANCE[dtype], steps * problem.batch, "nlicl", rounds
+    )

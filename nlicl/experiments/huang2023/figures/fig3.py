@@ -41,7 +41,7 @@ ORIGINAL = Original(
 )
 PROBLEM = Experiment()
 RATE, STEPS = PROBLEM.learning_rate, PROBLEM.steps
-EARLY = 20  # steps: gradients have kept their signs
+EARLY = 20  # steps: gradients have hardly changed yet
 OWN_1, OWN, OTHER = "Attn_1, query 1", "Attn_k, other queries", "Attn_1, other queries"
 
 
