@@ -43,6 +43,15 @@ def _no_gpu():
     return found and found[0]
 
 
+@pytest.fixture(autouse=True)
+def no_search_by_surprise(request, monkeypatch):
+    """A report that is printed searches for mends, for seconds: in tests only where `mend=` or the mark `mends` asks."""
+    if not request.node.get_closest_marker("mends"):
+        from nlicl.audit.mend import found
+
+        monkeypatch.setattr(found, "DEFAULT_SECONDS", 0.0)
+
+
 @pytest.fixture
 def run(capsys):
     """run(*arguments) -> (exit status, standard output, standard error), without a new process."""

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,11 @@ from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
 from ..core.registry import PAPERS
 from .bench import Bench
+from .mend.found import Mending
+from .mends import formula_search
 from .process import Named
 from .report import AuditReport, FormulaReport
+from .report.search import Progress, Search, limit
 from .subject import Formula, Subject
 
 __all__ = ["audit_formula", "audit_paper"]
@@ -32,6 +35,7 @@ def audit_formula(
     seed: int = 0,
     query_attends: bool | None = None,
     timeout: float | None = None,
+    mend: float | None = None,
 ) -> AuditReport:
     """Hold one gradient formula against independent witnesses.
 
@@ -55,6 +59,9 @@ def audit_formula(
     timeout : float, optional
         Seconds that the formula may take on all draws together. It then runs in a forked child, so that neither an
         endless loop nor a crash harms the caller (not on Windows, which cannot fork); no limit if not given.
+    mend : float, optional
+        Seconds that the search for a mend of a formula that disagrees may take; 5 if not given, 0: no search. It begins
+        when the report is printed or written, or asked for `mended()`.
 
     Returns
     -------
@@ -64,8 +71,8 @@ def audit_formula(
     Raises
     ------
     ValueError, TypeError
-        An unknown paper or parameter, another number of draws, a time limit that is not positive, a formula that is not
-        callable.
+        An unknown paper or parameter, another number of draws, a time limit that is not positive, a limit of the search that
+        is negative, a formula that is not callable.
     """
     subject = _subject(paper)
     if query_attends is not None:
@@ -73,8 +80,13 @@ def audit_formula(
     judged = _formula(formula, wrt, subject)
     if timeout is not None:
         seconds("timeout", timeout, ", or None for no limit")
+    most = limit(mend)
     bench = Bench(_part(judged, subject), draws, seed, subject)
-    return AuditReport(subject.name, seed, draws, [bench.audit(judged, query_attends, timeout)])
+    found = bench.audit(judged, query_attends, timeout)
+    report = AuditReport(subject.name, seed, draws, [found])
+    if found.verdict == "disagree" and most:
+        report.searches = [Search((0,), formula_search(judged, bench, query_attends, timeout, most, found))]
+    return report
 
 
 def audit_paper(
@@ -86,6 +98,7 @@ def audit_paper(
     query_attends: bool | None = None,
     backend: str = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
+    mend: float | None = None,
 ) -> AuditReport:
     """Audit every formula of a paper, the library's batched gradients and a negative control.
 
@@ -100,6 +113,8 @@ def audit_paper(
         CPU in either case.
     progress : callable, optional
         progress(done, total, name), called before each formula.
+    mend : float, optional
+        As in `audit_formula`, for each formula that disagrees and is not expected to.
 
     Returns
     -------
@@ -124,36 +139,50 @@ def audit_paper(
         raise InvalidValue(f"backend is 'cuda', and there are no GPU kernels for {subject.name}; expected 'cpu'.")
     if backend == "cuda":
         devices.kernels()  # or an error, before the work
-    jobs: list[tuple[str, Callable[[], FormulaReport]]] = []
+    most = limit(mend)
+    jobs: list[_Job] = []
     for part in subject.every:
         chosen = [formula for formula in part.formulas.values() if wrt in (None, formula.wrt)]
-        controlled = any(name == _CONTROL for name, _ in jobs)
+        controlled = any(job.name == _CONTROL for job in jobs)
         jobs += _jobs(Bench(part, draws, seed, subject, backend), chosen, query_attends, control=not controlled)
-    reports = []
-    for done, (name, job) in enumerate(jobs):
+    report = AuditReport(subject.name, seed, draws, [])
+    for done, job in enumerate(jobs):
         if progress is not None:
-            progress(done, len(jobs), name)
-        reports.append(job())
-    return AuditReport(subject.name, seed, draws, reports)
+            progress(done, len(jobs), job.name)
+        found = job.audit()
+        report.formulas.append(found)
+        if job.search is not None and found.verdict == "disagree" and not found.ok and most:
+            report.searches.append(Search((done,), job.search(most, found)))
+    return report
 
 
-def _jobs(
-    bench: Bench, formulas: list[Formula], query_attends: bool | None, control: bool
-) -> list[tuple[str, Callable[[], FormulaReport]]]:
-    """(name, call) of all audits that a list of a subject's formulas asks for, in the order of the report."""
+class _Job(NamedTuple):
+    """One audit of many: its name, the call, and, of a formula, the search for a mend: search(seconds, report)."""
+
+    name: str
+    audit: Callable[[], FormulaReport]
+    search: Callable[[float, FormulaReport], Callable[[Progress | None], Mending]] | None = None
+
+
+def _jobs(bench: Bench, formulas: list[Formula], query_attends: bool | None, control: bool) -> list[_Job]:
+    """All audits that a list of a subject's formulas asks for, in the order of the report."""
     right = [formula for formula in formulas if formula.expected == "agree"]
     own = [formula for formula in right if query_attends is None or formula.query_attends in (None, query_attends)]
-    jobs: list[tuple[str, Callable[[], FormulaReport]]]
-    jobs = [(f.name, partial(bench.audit, f if f in own else _foreign(f), query_attends)) for f in right]
+
+    def judged(formula: Formula) -> _Job:
+        search = partial(formula_search, formula, bench, query_attends, None)
+        return _Job(formula.name, partial(bench.audit, formula, query_attends), search)
+
+    jobs = [judged(f if f in own else _foreign(f)) for f in right]
     models = dict.fromkeys((f.wrt, f.query_attends if query_attends is None else query_attends) for f in right)
     for wrt, attends in models:
         for through in bench.through:
             remarks = [through] * bool(through) + ["query attends"] * bool(attends and query_attends is None)
             name = f"library {wrt}" + (f" ({', '.join(remarks)})" if remarks else "")
-            jobs.append((name, partial(bench.audit_library, wrt, attends, name, through)))
-    jobs += [(f.name, partial(bench.audit, f, query_attends)) for f in formulas if f.expected != "agree"]
+            jobs.append(_Job(name, partial(bench.audit_library, wrt, attends, name, through)))
+    jobs += [judged(f) for f in formulas if f.expected != "agree"]
     if control and own:
-        jobs.append((_CONTROL, lambda: bench.audit(_broken(own[0]), query_attends)))
+        jobs.append(_Job(_CONTROL, lambda: bench.audit(_broken(own[0]), query_attends)))
     return jobs
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,12 @@ def add(commands: Any) -> None:
         default=60.0,
         metavar="SECONDS",
         help="for a formula or a function of your own, on all places together (default %(default)g)",
+    )
+    audit.add_argument(
+        "--mend",
+        type=float,
+        metavar="SECONDS",
+        help="that the search for a mend of what disagrees may take, after the table (default 5; 0: no search)",
     )
     audit.add_argument("--only-wrong", action="store_true", help="show only what is wrong, with the wrong entries")
     audit.add_argument(
@@ -137,6 +144,8 @@ def run(options: argparse.Namespace) -> int:
     from ..core.checks import seconds
 
     seconds("--timeout", options.timeout)
+    if options.mend is not None:
+        seconds("--mend", options.mend, zero=True)
     files = {"--json": options.json, "--html": options.html}
     piped = [option for option in files if files[option] == Path("-")]  # to standard output, without the table
     if len(piped) == 2:
@@ -209,7 +218,7 @@ def _audited(options: argparse.Namespace) -> "AuditReport":
             "--backend is whose gradients are the library's, and --formula judges yours; give one of the two"
         )
     draws = DRAWS if options.draws is None else options.draws
-    settings = {"draws": draws, "seed": options.seed, "query_attends": options.query_attends}
+    settings = {"draws": draws, "seed": options.seed, "query_attends": options.query_attends, "mend": options.mend}
     with progress_bar() as bar:
         from ..audit import audit_formula, audit_paper
         from ..audit.process import find
@@ -227,15 +236,33 @@ def _audited(options: argparse.Namespace) -> "AuditReport":
 
 
 def _write(report: "AuditReport", files: Mapping[str, Path | None], piped: list[str], only_wrong: bool) -> None:
-    """The table, or what takes its place on standard output; then the files."""
-    from ..audit.report.html import page
+    """The table, then the mends, which are searched for now; then the files, and what stands on standard output instead."""
+    from ..audit.report.mends import mends
     from ..audit.report.table import table
+
+    if not piped:
+        print(table(report, only_wrong=only_wrong))
+    try:
+        sys.stdout.flush()
+        with progress_bar() as bar:
+            report.search(bar)
+    except BaseException:  # Ctrl-C above all: the verdict stands, and is written
+        report.searches = [search for search in report.searches if search.done]
+        _write_files(report, files, piped)
+        raise
+    found = mends(report)
+    if found and not piped:
+        print(f"\n{found}")
+    _write_files(report, files, piped)
+
+
+def _write_files(report: "AuditReport", files: Mapping[str, Path | None], piped: list[str]) -> None:
+    """The files, one of them to standard output where that is asked for."""
+    from ..audit.report.html import page
     from ..core.files import to_json
 
     if piped:
         print(to_json(report.to_dict()) if piped == ["--json"] else page(report), end="")
-    else:
-        print(table(report, only_wrong=only_wrong))
     for option, path in files.items():
         if path is not None and option not in piped:
             try:

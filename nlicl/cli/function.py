@@ -69,6 +69,7 @@ def audited(options: argparse.Namespace) -> "GradientReport":
                 tolerance=options.tolerance,
                 progress=bar,
                 seed=options.seed,
+                mend=options.mend,
                 begun=partial(_say_cost, settings.get("entries", 500), options.timeout, bar),
                 **settings,
             )

@@ -105,15 +105,18 @@ def magnitude(name: str, value: object, *, zero: bool = False) -> float:
     return real(name, value, wanted, lambda x: 1e-150 <= x <= 1e300 or (zero and x == 0))
 
 
-def seconds(name: str, value: object, instead: str = "") -> float:
+def seconds(name: str, value: object, instead: str = "", *, zero: bool = False) -> float:
     """A time limit: a number of seconds greater than 0 that the system can wait for; `instead` says what else would do.
+
+    0 is one where `zero` says so.
 
     Raises
     ------
     TypeError, ValueError
         Anything else.
     """
-    return real(name, value, f"of seconds greater than 0, at most 10**9{instead}", lambda x: 0 < x <= 1e9)
+    wanted = f"of seconds {'at least 0' if zero else 'greater than 0'}, at most 10**9{instead}"
+    return real(name, value, wanted, lambda x: 0 < x <= 1e9 or (zero and x == 0))
 
 
 def boolean(name: str, value: object) -> bool:

@@ -16,9 +16,12 @@ from ...core.describe import short
 from ...core.errors import InvalidInput, InvalidType, InvalidValue
 from ..answer import describe
 from ..forms import Arguments
+from ..mend.found import Mending
 from ..process import CannotLoad, available
 from ..report.gradient import GradientReport
+from ..report.search import Progress, Search, limit
 from .function import Function
+from .mends import files_search, gradient_search
 from .remote import Broken, Failed, Files, Opened, Remote, opened
 from .run import Audit
 from .sight import CEILING
@@ -45,6 +48,7 @@ def audit_gradient(
     timeout: float | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     seed: int = 0,
+    mend: float | None = None,
 ) -> GradientReport:
     """Hold a gradient of any function against independent witnesses.
 
@@ -88,6 +92,9 @@ def audit_gradient(
         progress(done, total, argument), called before each argument at each point.
     seed : int
         Of directions, samples and neighbours, at least 0.
+    mend : float, optional
+        Seconds that the search for a mend may take, where the gradient disagrees; 5 if not given, 0: no search. It begins
+        when the report is printed or written, or asked for `mended()`.
 
     Returns
     -------
@@ -111,11 +118,23 @@ def audit_gradient(
     entries, seed, tolerance = _settings(entries, seed, tolerance)
     if timeout is not None:
         seconds("timeout", timeout, ", or None for no limit")
+    most = limit(mend)
     arguments = Arguments(x, names, wrt, loss=loss)
     function = Function(arguments, loss, gradient, timeout, hessian_vector, hessian)
     audit = Audit(function, tolerance, entries, seed, progress)
     audit.projections = _projections(arguments, tangent, symmetric)
-    return audit.whole(None if points is None else _points(points, names, wrt, loss, arguments))
+    places = None if points is None else _points(points, names, wrt, loss, arguments)
+    return _with_search(audit.whole(places), most, lambda: gradient_search(audit, places, most))
+
+
+def _with_search(
+    report: GradientReport, most: float, search: Callable[[], Callable[[Progress | None], Mending]]
+) -> GradientReport:
+    """The report with the one search for a mend of all that is wrong: one function returns it."""
+    wrong = tuple(k for k, argument in enumerate(report.arguments) if argument.verdict == "disagree")
+    if report.verdict == "disagree" and wrong and most:
+        report.searches = [Search(wrong, search())]
+    return report
 
 
 def audit_files(
@@ -129,6 +148,7 @@ def audit_files(
     progress: Callable[[int, int, str], None] | None = None,
     seed: int = 0,
     begun: Callable[[Function], None] = lambda function: None,
+    mend: float | None = None,
 ) -> GradientReport:
     """The same for functions in the reader's files, which run in a process of their own; here, where there is no fork.
 
@@ -137,7 +157,7 @@ def audit_files(
     files : Files
     timeout : float
         Seconds; also of the files' import, and of each call.
-    names, wrt, tolerance, entries, progress, seed
+    names, wrt, tolerance, entries, progress, seed, mend
         As in `audit_gradient`.
     begun : callable, optional
         begun(function), called when the files are loaded.
@@ -148,6 +168,7 @@ def audit_files(
         As `audit_gradient`; a file or a name that cannot be had, functions that end the process or never end.
     """
     entries, seed, tolerance = _settings(entries, seed, tolerance)
+    most = limit(mend)
 
     def places(points: Any, arguments: Arguments, loss: Callable[..., Any]) -> list[list[np.ndarray]]:
         return _points(points, names, wrt, loss, arguments)
@@ -162,7 +183,8 @@ def audit_files(
         except CannotLoad as error:
             raise InvalidValue(f"{error}.") from None
         begun(function)
-        return Audit(function, tolerance, entries, seed, progress).whole(points)
+        audit = Audit(function, tolerance, entries, seed, progress)
+        return _with_search(audit.whole(points), most, lambda: gradient_search(audit, points, most))
     try:
         process, remote = Remote.started(files, timeout, make)
         with process:
@@ -185,7 +207,7 @@ def audit_files(
         report.remarks.append(
             f"loss or gradient calls nlicl's own {', '.join(dict.fromkeys(remote.own))}: that is no derivation"
         )
-    return report
+    return _with_search(report, most, lambda: files_search(files, audit, make, timeout, most))
 
 
 def _settings(entries: int, seed: int, tolerance: float | None) -> tuple[int, int, float | None]:

@@ -5,13 +5,14 @@ import os
 from ...core.files import to_json, write_whole
 from .findings import Findings, FormulaReport
 from .html import page
+from .mends import mends
 from .table import table
 
 __all__ = ["AuditReport", "FormulaReport"]
 
 
 class AuditReport(Findings):
-    """The audit of one or more formulas of one paper. `print` it for the table.
+    """The audit of one or more formulas of one paper. `print` it for the table, and the mends of what disagrees.
 
     Attributes
     ----------
@@ -22,6 +23,9 @@ class AuditReport(Findings):
         Whether every verdict is the expected one.
     verdict : {"agree", "disagree", "undetermined"}
         The worst of the formulas' verdicts.
+    mending : Mending
+    repairs : list of Repair
+        Edits that make a formula that disagrees agree. They are searched for when they are asked for, or shown.
     """
 
     def check(self) -> "AuditReport":
@@ -39,7 +43,8 @@ class AuditReport(Findings):
         write_whole(path, page(self))
 
     def __str__(self) -> str:
-        return table(self)
+        """The table, and below it the mends, which it searches if that is yet to be done."""
+        return "\n\n".join(filter(None, (table(self), mends(self))))
 
     def __repr__(self) -> str:
         verdicts = ", ".join(f"{report.name}: {report.verdict}" for report in self.formulas)

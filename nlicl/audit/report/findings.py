@@ -1,10 +1,14 @@
 """What an audit found, as data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ...core.checks import integer
 from ...core.files import plain
+from ..mend.found import Mending, Repair
 from ..subject import Formula
+from .search import Progress, Search
 
 __all__ = ["Column", "Findings", "FormulaReport", "both_values"]
 
@@ -138,12 +142,15 @@ class Findings:
         Or the function's name.
     seed, draws : int
     formulas : list of FormulaReport
+    searches : list of Search
+        For mends of what disagrees. They run when their result is asked for, by `str`, `to_dict` and `repairs` for example.
     """
 
     paper: str
     seed: int
     draws: int
     formulas: list[FormulaReport]
+    searches: list[Search] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -159,11 +166,66 @@ class Findings:
         verdicts = {report.verdict for report in self.formulas}
         return next(verdict for verdict in ("disagree", "undetermined", "agree") if verdict in verdicts)
 
+    def search(self, progress: Progress | None = None) -> None:
+        """Run the searches for mends that have not run.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            progress(done, total, text), called now and then.
+        """
+        for search in self.searches:
+            search.mending(progress)
+
+    @property
+    def mending(self) -> Mending:
+        """What the first search found; an empty `Mending` where nothing was searched."""
+        return self.searches[0].mending() if self.searches else Mending()
+
+    @property
+    def repairs(self) -> list[Repair]:
+        """The mends of all searches, of each the best first."""
+        return [repair for search in self.searches for repair in search.mending().repairs]
+
+    def mended(self, formula: int | None = None) -> Callable[..., Any] | None:
+        """The repaired function of the best mend, to be called as the one that was judged.
+
+        Parameters
+        ----------
+        formula : int, optional
+            The number of the formula, or of the argument, in `formulas`; the first that was searched if not given. One
+            function returns the gradient by all arguments.
+
+        Returns
+        -------
+        callable or None
+            None if there is no mend: `mending.note` says why. None as well where the code ran in another process, and in
+            a report that was pickled: `repairs[0].text` is the text of the repaired file.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `formula` is no number of a formula.
+        """
+        if formula is not None:
+            formula = integer("formula", formula, 0, len(self.formulas) - 1)
+        for search in self.searches:
+            if formula is None or formula in search.of:
+                repairs = search.mending().repairs
+                return repairs[0].function if repairs else None
+        return None
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `nlicl audit --json`."""
         from ... import __version__
 
-        formulas = [report.to_dict() for report in self.formulas]
+        formulas = [{**report.to_dict(), "repairs": [], "mend": None} for report in self.formulas]
+        for search in self.searches:
+            mending = search.mending()
+            repairs = [plain(repair.to_dict()) for repair in mending.repairs]
+            mend = {"others": mending.others, "tried": mending.tried, "seconds": mending.seconds, "note": mending.note}
+            for number in search.of:
+                formulas[number] |= {"repairs": repairs, "mend": plain(mend)}
         return {"nlicl": __version__, "paper": self.paper, "seed": self.seed, "draws": self.draws, "formulas": formulas}
 
     judged, counted = "formula", "wrong"  # what a table's lines are about, and the head of its last column

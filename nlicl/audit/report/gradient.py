@@ -122,6 +122,9 @@ class GradientReport(AuditReport):
         Where it was judged.
     calls : dict
         How often loss and gradient were called.
+    mending : Mending
+    repairs : list of Repair
+        Edits of the gradient's code that make it agree. They are searched for when they are asked for, or shown.
     """
 
     def __init__(

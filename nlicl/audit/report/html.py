@@ -1,12 +1,12 @@
 """The audit report as one self-contained HTML page: no network, no scripts; fit to attach to a referee's report."""
 
-import html
 import math
 from typing import Any
 
 from ...core.text import visible
 from .findings import Findings, FormulaReport, both_values
 from .mathml import mathml
+from .sides import STYLE, as_html, sides
 
 __all__ = ["page"]
 
@@ -34,11 +34,6 @@ a { color: inherit; } @media print { section { break-inside: avoid; } body { max
 """
 
 
-def _text(text: str) -> str:
-    """A text as HTML: it is no markup, and what cannot be seen, or turns other text round, is shown as its escape."""
-    return html.escape(visible(text))
-
-
 def page(report: Findings) -> str:
     """The page as text.
 
@@ -51,6 +46,8 @@ def page(report: Findings) -> str:
     str
         HTML.
     """
+    from ... import __version__
+
     title = f"Gradient audit: {report.paper}"
     activity = next((formula.activity for formula in report.formulas if formula.activity), {})
     shares = [
@@ -60,18 +57,19 @@ def page(report: Findings) -> str:
     ]
     before = ["", *(formula.code for formula in report.formulas)]  # one gradient of several arguments is shown once
     codes = [formula.code * (formula.code != last) for formula, last in zip(report.formulas, before, strict=False)]
-    setting = f"nlicl {report.to_dict()['nlicl']}; {report.setting}" + (f"; {', '.join(shares)}" if shares else "")
+    setting = f"nlicl {__version__}; {report.setting}" + (f"; {', '.join(shares)}" if shares else "")
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body>",
-            f"<h1>{_text(title)}</h1>",
-            f"<p>{_text(report.conclusion)}</p>",
-            f'<p class="soft">{_text(setting)}. {_text(report.legend)}</p>',
+            f"<title>{as_html(title)}</title><style>{_STYLE}{STYLE}</style></head><body>",
+            f"<h1>{as_html(title)}</h1>",
+            f"<p>{as_html(report.conclusion)}</p>",
+            f'<p class="soft">{as_html(setting)}. {as_html(report.legend)}</p>',
             _summary(report),
-            *(f"<p>{_text(text)}</p>" for text in report.further),
+            *(f"<p>{as_html(text)}</p>" for text in report.further),
             *(_section(n, formula, code) for n, (formula, code) in enumerate(zip(report.formulas, codes, strict=True))),
+            *(sides(n, report, search) for n, search in enumerate(report.searches)),
             "</body></html>\n",
         ]
     )
@@ -79,11 +77,11 @@ def page(report: Findings) -> str:
 
 def _summary(report: Findings) -> str:
     names = (report.judged, "verdict", "digits", *(column.long for column in report.columns), report.counted)
-    head = "".join(f"<th>{_text(name)}</th>" for name in names)
+    head = "".join(f"<th>{as_html(name)}</th>" for name in names)
     rows = []
     for n, f in enumerate(report.formulas):
         keys = ("digits", *(column.key for column in report.columns))
-        cells = [f'<a href="#f{n}">{_text(f.name)}</a>', _verdict(f), *(_cell(f, key) for key in keys)]
+        cells = [f'<a href="#f{n}">{as_html(f.name)}</a>', _verdict(f), *(_cell(f, key) for key in keys)]
         cells.append(f"{len(f.wrong_draws)} of {f.draws}")
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
@@ -102,19 +100,21 @@ def _cell(formula: FormulaReport, key: str) -> str:
 
 
 def _section(n: int, f: FormulaReport, code: str) -> str:
-    parts = [f'<section id="f{n}"><h2>{_text(f.name)}: ∂ loss / ∂ {_text(f.wrt)} — {_verdict(f)}</h2>']
+    parts = [f'<section id="f{n}"><h2>{as_html(f.name)}: ∂ loss / ∂ {as_html(f.wrt)} — {_verdict(f)}</h2>']
     parts.append(f'<div class="math">{mathml(visible(f.equation))}</div>')
     if code:
-        parts.append(f'<pre class="scroll">{_text(code)}</pre>')
-    parts.append(f'<p class="soft">{_text(f.about)}</p>')
+        parts.append(f'<pre class="scroll">{as_html(code)}</pre>')
+    parts.append(f'<p class="soft">{as_html(f.about)}</p>')
     if f.erratum:
-        parts.append(f"<p>Known erratum: {_text(f.erratum)}.</p>")
-    items = [f'<span class="kind">{_text(d["kind"])}</span>: {_text(d["detail"])}' for d in f.diagnosis]
+        parts.append(f"<p>Known erratum: {as_html(f.erratum)}.</p>")
+    items = [f'<span class="kind">{as_html(d["kind"])}</span>: {as_html(d["detail"])}' for d in f.diagnosis]
     if f.verdict == "disagree" and f.worst:
         w = f.worst
-        items.append(f"worst entry {_text(f.entry(w))} {_text(f.where(w['draw']))}: {both_values(w)}{_text(f.by)}")
+        items.append(
+            f"worst entry {as_html(f.entry(w))} {as_html(f.where(w['draw']))}: {both_values(w)}{as_html(f.by)}"
+        )
     said = any(d["kind"] in ("shape", "transpose") for d in f.diagnosis)  # then the error says the same again
-    items += [_text(text) for text in (None if said else f.error, f.reason, f.note) if text]
+    items += [as_html(text) for text in (None if said else f.error, f.reason, f.note) if text]
     if items:
         parts.append("<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>")
     plots = [_taylor_plot(f.taylor) if f.taylor else "", _heat_map(f, f.heat_map) if f.heat_map else ""]
@@ -177,4 +177,4 @@ def _figure(width: int, height: int, label: str, parts: list[str], caption: str)
     drawing = (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
     )
-    return f"<figure>{drawing}<figcaption>{_text(caption)}</figcaption></figure>"
+    return f"<figure>{drawing}<figcaption>{as_html(caption)}</figcaption></figure>"
