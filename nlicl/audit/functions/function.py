@@ -136,6 +136,50 @@ class Function:
                     found.update({f"{name}.shape[{axis}]": size for axis, size in enumerate(value.shape) if size > 1})
         return found
 
+    @property
+    def returns_both(self) -> bool:
+        """Whether one function returns (loss, gradient)."""
+        return self._gradient is True
+
+    @property
+    def gradient_function(self) -> Callable[..., Any]:
+        """The reader's function that returns the gradient."""
+        return self._functions[-1]
+
+    @property
+    def held_fixed(self) -> tuple[Callable[..., Any], ...]:
+        """What a mend of the gradient leaves as it is: the loss, where it is another function."""
+        return () if self._gradient is True else (self._loss,)
+
+    def with_gradient(self, gradient: Callable[..., Any]) -> "Function":
+        """The same loss with another gradient."""
+        return Function(self._arguments, self._loss, gradient, None)
+
+    def with_loss(self, loss: Callable[..., Any]) -> "Function":
+        """Another function that returns (loss, gradient)."""
+        return Function(self._arguments, loss, True, None)
+
+    def at_sizes(self, leaves: Sequence[np.ndarray]) -> "Function":
+        """The same functions at arrays of other sizes; whatever the loss raises there.
+
+        Raises
+        ------
+        ValueError
+            The loss, or the gradient, has no finite value of that form.
+        """
+        handed, _ = self._arguments.call(lambda *x: x, leaves)
+        x = list(handed) if self._arguments.several else handed[0]
+        other = Function(Arguments(x, self.names, None, loss=self._loss), self._loss, self._gradient, None)
+        if [array.shape for array in other.arrays] != [array.shape for array in leaves]:
+            raise InvalidValue("the loss takes other arrays at other sizes.")
+        other.at(other.arrays)
+        return other
+
+    def both(self, leaves: Sequence[np.ndarray]) -> tuple[Any, list[np.ndarray]]:
+        """Loss and gradient of a function that returns both."""
+        value, gradient = self._arguments.split_pair(self._call("loss", self._loss, leaves))
+        return self._arguments.number(value), self._arguments.gradient(gradient)
+
     def value(self, leaves: Sequence[Any]) -> Any:
         """The loss at these arrays; whatever it raises."""
         return self._value(leaves)

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-__all__ = ["by_chance", "like", "neighbours", "special", "unit"]
+__all__ = ["by_chance", "kind_of", "like", "neighbours", "special", "unit"]
 
 REACH = (0.1, 0.01, 1e-3, 1e-4)  # relative to an entry; shorter where the loss ends before
 
@@ -28,7 +28,7 @@ def neighbours(
     numbers are `kept` keep it everywhere.
     """
     found: list[tuple[list[np.ndarray], str]] = []
-    kinds = [_kind(array) for array in x]
+    kinds = [kind_of(array) for array in x]
     left = [name if k not in kept else "" for k, (name, _) in enumerate(kinds)]
     for number in range(count):
         leave = any(left) and number == count - 1
@@ -44,7 +44,7 @@ def neighbours(
     return found
 
 
-def _kind(array: np.ndarray) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+def kind_of(array: np.ndarray) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
     """(what makes an array one of its kind, in words; what makes another array one of it). Empty if nothing does."""
     if is_symmetric(array):
         return "symmetric", lambda moved: np.tril(moved) + np.tril(moved, -1).T

@@ -1,6 +1,7 @@
 """What a mend has to do: give these arrays at these places."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ class Task:
         What the reader's function gave.
     names : list of str
         Of the parts.
+    limited : callable
+        limited() -> a context in which a call that takes too long is ended.
     """
 
     call: Callable[[Callable[..., Any], int], list[np.ndarray]]
@@ -34,6 +37,7 @@ class Task:
     allowed: list[list[np.ndarray]]
     given: list[list[np.ndarray]]
     names: list[str]
+    limited: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __post_init__(self) -> None:
         self.known = [[~np.isnan(e) for e in place] for place in self.expected]
@@ -57,10 +61,19 @@ class Task:
             off = abs(value - expected)
         return bool((off[known] <= self.allowed[place][part][known]).all())
 
+    def same(self, place: int, part: int, value: np.ndarray) -> bool:
+        """Whether a part is what the reader's function gave, to rounding."""
+        given = self.given[place][part]
+        if value.shape != given.shape:
+            return False
+        size = float(np.max(abs(given), initial=0.0, where=np.isfinite(given)))
+        return bool(np.allclose(value, given, rtol=1e-9, atol=1e-12 * size, equal_nan=True))
+
     def value(self, function: Callable[..., Any], place: int) -> Value:
         """What a function gives at a place, as floating arrays of the right shapes, or None."""
         try:
-            parts = self.call(function, place)
+            with self.limited():
+                parts = self.call(function, place)
         except Stopped:
             raise
         except BaseException:  # an edit may do anything: SystemExit, KeyboardInterrupt of a timer

@@ -1,0 +1,161 @@
+"""Points that an audit has not seen: near x, far from it, with other signs, and of other sizes where the loss takes them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..forms import Arguments
+from .function import Function
+from .points import kind_of, like, neighbours, unit
+from .slopes import Differences, Witness, chosen, only, tried
+
+__all__ = ["Fresh", "far", "other_sizes"]
+
+POINTS = 200
+LEAST = 8  # points at which something was told: fewer prove little
+FIT = 1e-7  # of a direction's terms: a right gradient agrees to that where nothing is known of rounding
+_SIZED = 3  # points of each other size
+
+
+def far(x: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """A place whose entries have other sizes, and of half of all places other signs; x's kind is kept."""
+    place = []
+    signs = rng.random() < 0.5
+    for array in x:
+        name, alike = kind_of(array)
+        factor = np.exp(0.5 * rng.standard_normal(array.shape))
+        if signs and name != "of sum 1":
+            factor = factor * rng.choice([-1.0, 1.0], array.shape)
+        moved = unit(array) * np.where(array == 0, rng.standard_normal(array.shape), np.sign(array) * factor)
+        place.append(like(array, alike(moved)))
+    return place
+
+
+def other_sizes(function: Function, x: list[np.ndarray], rng: np.random.Generator) -> Iterator[Function]:
+    """The same functions on arrays of other sizes: every axis of one length is one longer. Those of which the loss has a value."""
+    lengths = sorted({size for array in x for size in array.shape if size > 1})
+    for length in lengths[:4]:
+        larger = [_longer(array, length, rng) for array in x]
+        try:
+            yield function.at_sizes(larger)
+        except Exception:  # the loss's data have one size
+            continue
+
+
+def _longer(array: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
+    for axis, size in enumerate(array.shape):
+        if size == length:
+            more = np.take(array, [int(rng.integers(size))], axis) * rng.uniform(0.5, 1.5)
+            array = np.concatenate([array, more], axis)
+    return np.ascontiguousarray(array)
+
+
+class Fresh:
+    """Tries a gradient at fresh points, along directions.
+
+    Parameters
+    ----------
+    function : Function
+        With the reader's own gradient.
+    rng : Generator
+    kept : collection of int
+        Arguments whose kind is kept everywhere.
+    projections : mapping
+        Of the arguments that may move in some directions only.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        rng: np.random.Generator,
+        projections: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]],
+    ) -> None:
+        self.function, self.rng, self.projections = function, rng, projections
+
+    def tried(self, mended: Callable[[Function], Function], late: Callable[[], bool]) -> tuple[int, int] | None:
+        """(points, points of other sizes) at which a mended gradient agrees; None if it does not at one of them.
+
+        `mended` makes of a Function the same with the mended gradient. `late` says when to stop.
+        """
+        points = self._points(self.function, mended, self._places(), late, POINTS)
+        if points is None:
+            return None
+        sized = 0
+        for other in other_sizes(self.function, self.function.arrays, self.rng) if not self.projections else ():
+            there = ([*other.arrays] if n == 0 else far(other.arrays, self.rng) for n in range(_SIZED))
+            found = self._points(other, mended, there, late, _SIZED)
+            if found is None:
+                return None
+            sized += found
+        return points, sized
+
+    def _places(self) -> Iterator[list[np.ndarray]]:
+        x = self.function.arrays
+        while True:
+            yield from (place for place, lacks in neighbours(x, self._defined, 2, self.rng, range(len(x))) if not lacks)
+            if not self.projections:
+                yield far(x, self.rng)
+                yield far(x, self.rng)
+
+    def _defined(self, place: list[np.ndarray]) -> bool:
+        return bool(np.isfinite(self.function.real(place)))
+
+    def _points(
+        self,
+        function: Function,
+        mended: Callable[[Function], Function],
+        places: Iterator[list[np.ndarray]],
+        late: Callable[[], bool],
+        most: int,
+    ) -> int | None:
+        """At how many places a mended gradient agrees; None if it does not at one."""
+        other = mended(function)
+        told = 0
+        witnesses: list[Witness] = []
+        for number, place in enumerate(places):
+            if told >= most or number > 3 * most or late():
+                break
+            value = function.real(place)
+            if not np.isfinite(value):
+                continue
+            if not witnesses:
+                differences = Differences(function, "", 0.0, float(np.finfo(place[0].dtype).eps))
+                witnesses = chosen(function, [place], differences, self.rng)
+            agrees = self._agrees(function, other, witnesses, place, value)
+            if agrees is False:
+                return None
+            told += bool(agrees)
+        return told
+
+    def _agrees(
+        self, function: Function, other: Function, witnesses: list[Witness], place: list[np.ndarray], value: float
+    ) -> bool | None:
+        """Whether the mended gradient is right along a direction in each argument; None if nothing was told."""
+        given = other.gradient_or_none(place)
+        if given is None or not all(np.isfinite(array).all() for array in given):
+            theirs = function.gradient_or_none(place)
+            if theirs is None or not all(np.isfinite(array).all() for array in theirs):
+                return None  # the reader's own has no value there, either
+            return False
+        if other.returns_both and not abs(other.real(place) - value) <= 1e-12 * abs(value):
+            return False
+        told = None
+        for k, array in enumerate(given):
+            step = unit(place[k]) * self.rng.standard_normal(array.shape)
+            if k in self.projections:
+                step = self.projections[k](place[k], step)
+            slope, _ = tried(witnesses[k], place, only(place, k, step))
+            terms = np.asarray(array, float) * step
+            size = float(np.sqrt(np.sum(terms**2)))
+            if slope is None or slope.has_kink(max(size, abs(slope.middle))):
+                continue
+            single = place[k].dtype == np.float32 or array.dtype == np.float32
+            fit = 1e-2 if single else FIT
+            allowed = fit * max(size, abs(slope.middle)) + 5 * slope.error + 1e-13 * abs(value)
+            if not witnesses[k].exact and slope.error > 1e-4 * max(size, abs(slope.middle)):
+                continue
+            if not abs(float(np.sum(terms)) - slope.middle) <= allowed:
+                return False
+            told = True
+        return told

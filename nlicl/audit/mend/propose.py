@@ -1,0 +1,103 @@
+"""From the edits that do the task to the mends that are shown: tried on fresh places, one for each statement, the best first."""
+
+import difflib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .program import Program, Unread
+from .search import Candidate, Search
+from .task import Stopped, Task
+
+__all__ = ["propose"]
+
+SHOWN = 3
+_SHARE = 0.8  # of the budget for the search itself, the rest for trying what it finds on fresh places
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+def propose(
+    function: Callable[..., Any],
+    fixed: tuple[Callable[..., Any], ...],
+    task: Task,
+    verify: Callable[[Callable[..., Any], float], str],
+    seconds: float,
+    tell: Tell,
+) -> dict[str, Any]:
+    """Search, verify, and hand over what is found.
+
+    Parameters
+    ----------
+    function : callable
+        The reader's.
+    fixed : tuple of callable
+        What no edit may change: the loss.
+    task : Task
+    verify : callable
+        verify(function, deadline) -> where a mended function agrees, in words; empty if it does not.
+    seconds : float
+        The budget.
+    tell : callable
+        Takes {"tried": n} and {"repair": ...}.
+
+    Returns
+    -------
+    dict
+        others, note.
+    """
+    end = time.monotonic() + seconds
+    try:
+        program = Program(function, fixed)
+    except Unread as error:
+        return {"note": str(error)}
+    except RecursionError:
+        return {"note": "its source is nested too deeply"}
+    name = getattr(program.units[0].original, "__name__", "the function")
+    for place in task.places:
+        value = task.value(program.root, place)
+        if value is None or not all(
+            task.same(place, k, part) for k, part in enumerate(value)
+        ):  # a file that was edited since, a random function
+            return {"note": f"the source of {name} does not give what {name} gave"}
+    search = Search(program, task, time.monotonic() + _SHARE * (end - time.monotonic()), lambda n: tell({"tried": n}))
+    found = search.run()
+    tell({"tried": search.tried})
+    shown, left = 0, _one_each(found)
+    refused = 0
+    while left and shown < SHOWN:
+        one = left.pop(0)
+        try:
+            agrees = verify(program.edited(one.text).root, end)
+        except Unread:
+            agrees = ""
+        except Stopped:
+            break
+        if agrees:
+            tell({"repair": _described(one, program, agrees)})
+            shown += 1
+        else:
+            refused += 1
+    if shown:
+        return {"others": len(left)}
+    if refused:
+        return {"note": f"{refused} of {search.tried} edits agree where it was judged, and not on fresh points"}
+    if time.monotonic() > search.deadline:
+        return {"note": f"none was found within {seconds:g} s, among {search.tried} edits"}
+    return {"note": f"none of {search.tried} edits makes it agree"}
+
+
+def _one_each(found: list[Candidate]) -> list[Candidate]:
+    """The cheapest of each statement."""
+    kept: dict[Any, Candidate] = {}
+    for one in found:
+        kept.setdefault(one.where, one)
+    return list(kept.values())
+
+
+def _described(one: Candidate, program: Program, agrees: str) -> dict[str, Any]:
+    before, after = program.text.splitlines(keepends=True), one.text.splitlines(keepends=True)
+    file = program.file or program.path.strip("<>")
+    diff = "".join(difflib.unified_diff(before, after, file, file, n=2))
+    changes = sorted([edit.line, edit.before, edit.after] for edit in one.edits)
+    return {"changes": changes, "diff": diff, "text": one.text, "agrees": agrees, "file": program.file}
