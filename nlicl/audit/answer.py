@@ -19,7 +19,7 @@ from .process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, ava
 from .subject import Formula
 from .witnesses import Case
 
-__all__ = ["Answer", "attributes", "describe", "first_line"]
+__all__ = ["Answer", "attributes", "describe", "first_line", "read"]
 
 LONGEST = 1 << 20  # bytes of an answer, beside the array's
 LONGEST_TEXT = 1000  # characters
@@ -180,12 +180,12 @@ def _value(
     """What the formula returns, as a floating array; a text if it returns something else, or raises."""
     try:
         with np.errstate(all="ignore"):
-            return _read(call(case), shape)
+            return read(call(case), shape)
     except (Exception, SystemExit) as error:
         return f"raises {describe(error)}{_advice(error, case, elsewhere)}"
 
 
-def _read(found: Any, shape: tuple[int, ...]) -> np.ndarray | str:
+def read(found: Any, shape: tuple[int, ...]) -> np.ndarray | str:
     """A copy of an array, floating; a text that says what it is instead. The shape is only what the text expects."""
     expected = f"expected a floating array of shape {shape}"
     if found is None:

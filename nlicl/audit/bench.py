@@ -82,8 +82,22 @@ class Bench:
     def audit(self, formula: Formula, query_attends: bool | None = None, timeout: float | None = None) -> FormulaReport:
         """The report on one per-prompt formula."""
         attends = formula.query_attends if query_attends is None else query_attends
-        cases = self.single(bool(attends))
-        note = ""
+        cases, note = self.cases(formula, query_attends)
+        report = verdict.reach(
+            formula, cases, lambda case: formula(*_copies(case)), self.subject, note, timeout, self._elsewhere
+        )
+        report.query_attends = bool(attends)
+        return report
+
+    def cases(self, formula: Formula, query_attends: bool | None = None) -> tuple[list[Case], str]:
+        """The cases at which a formula is judged, and what is to be said of those that are left out.
+
+        Raises
+        ------
+        ValueError
+            There are none.
+        """
+        cases, note = self.single(bool(formula.query_attends if query_attends is None else query_attends)), ""
         if formula.defined is not None or formula.domain:
             inside = [case for case in cases if _inside(formula, case)]
             note = f"judged where it is defined, {formula.domain}: {len(inside)} of {len(cases)} draws"
@@ -92,11 +106,7 @@ class Bench:
             raise InvalidValue(
                 f"formula {formula.name} is defined on none of {self.draws} draws ({formula.domain}); use more draws."
             )
-        report = verdict.reach(
-            formula, cases, lambda case: formula(*_copies(case)), self.subject, note, timeout, self._elsewhere
-        )
-        report.query_attends = bool(attends)
-        return report
+        return cases, note
 
     def audit_library(
         self, wrt: str, query_attends: bool | None = None, name: str | None = None, through: str = ""

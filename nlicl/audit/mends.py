@@ -1,14 +1,32 @@
 """The search for a mend of a paper's formula."""
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
+
+from . import kinks
+from .answer import read
 from .bench import Bench
+from .mend.child import Slow, Tell, limited, searched
 from .mend.found import Mending
+from .mend.program import Program, Unread
+from .mend.propose import propose
+from .mend.task import Stopped, Task
+from .process import CannotLoad, Named
 from .report import FormulaReport
 from .report.search import Progress
 from .subject import Formula
+from .verdict import ROUNDING
+from .witnesses import EPS, STEP, Case
 
 __all__ = ["formula_search"]
+
+FRESH = 200  # draws that the audit has not seen
+_FIT = 1e-9  # of the largest entry: an edit that is right may round otherwise
+_ALONG = 1e-7  # of a direction's terms, on fresh draws
 
 
 def formula_search(
@@ -20,4 +38,127 @@ def formula_search(
     report: FormulaReport,
 ) -> Callable[[Progress | None], Mending]:
     """The search for a mend of a formula that disagrees on the draws of `bench`; `report` is the audit of it."""
-    return lambda progress: Mending(note="there is no search yet")
+
+    def search(progress: Progress | None) -> Mending:
+        if report.error is not None and report.verdict == "undetermined":
+            return Mending()
+        named = formula.function if isinstance(formula.function, Named) else None
+
+        def work(tell: Tell) -> dict[str, Any]:
+            try:
+                function = formula.function if named is None else named.function()
+            except CannotLoad as error:
+                return {"note": str(error)}
+            return _work(formula, function, bench, query_attends, seconds, tell)
+
+        mending = searched(work, seconds + (min(timeout or 0.0, 10.0) if named else 0.0), progress)
+        return mending if named else _with_functions(mending, formula)
+
+    return search
+
+
+def _with_functions(mending: Mending, formula: Formula) -> Mending:
+    """The same, each repair with the function that it gives."""
+    if not mending.repairs:
+        return mending
+    try:
+        program = Program(formula.function)
+        repairs = [replace(one, function=program.edited(one.text).root) for one in mending.repairs]
+    except Unread:
+        return mending
+    return replace(mending, repairs=tuple(repairs))
+
+
+def _work(
+    formula: Formula,
+    function: Callable[..., Any],
+    bench: Bench,
+    query_attends: bool | None,
+    seconds: float,
+    tell: Tell,
+) -> dict[str, Any]:
+    """The search itself, in the child."""
+    end = time.monotonic() + seconds
+    cases, _ = bench.cases(formula, query_attends)
+    wrt = formula.wrt
+
+    def call(mended: Callable[..., Any], place: int) -> list[np.ndarray]:
+        case = cases[place]
+        return [_array(mended, case, wrt)]
+
+    expected, allowed, given = [], [], []
+    sizes = [float(abs(case.complex_step(wrt)[0]).max()) for case in cases]
+    typical = float(np.median([size for size in sizes if size > 0] or [1.0]))
+    began = time.monotonic()
+    for number, case in enumerate(cases):
+        wanted, slopes = case.complex_step(wrt)
+        wanted = np.where(kinks.on_kink(case.margins, slopes), np.nan, wanted)
+        try:
+            with np.errstate(all="ignore"):
+                (mine,) = call(function, number)
+        except Exception:
+            mine = np.full(wanted.shape, np.nan)
+        off = _FIT * (sizes[number] or 1e-3 * typical)
+        if abs(case.kernel_step(wrt) - case.complex_step(wrt)[0]).max() > 1e-13 * (sizes[number] or typical):
+            off += ROUNDING * max(case.precise(wrt)[1], EPS * typical)
+        expected.append([wanted])
+        allowed.append([np.full(wanted.shape, off)])
+        given.append([mine])
+    once = (time.monotonic() - began) / len(cases)
+    task = Task(call, expected, allowed, given, [wrt], lambda: limited(0.05 + 20 * once))
+    fresh: list[Case] = []
+
+    def verify(mended: Callable[..., Any], until: float) -> str:
+        if time.monotonic() > until:
+            raise Stopped
+        try:
+            with limited(max(until - time.monotonic(), 0.01)):
+                other = replace(formula, function=mended, expected="agree")
+                if bench.audit(other, query_attends).verdict != "agree":
+                    return ""
+                if not fresh:
+                    more = Bench(bench.subject, FRESH, bench.seed + 1, bench.paper)
+                    fresh.extend(more.cases(formula, query_attends)[0])
+                told = 0
+                for case in fresh:
+                    agrees = _agrees(mended, case, wrt)
+                    if agrees is False:
+                        return ""
+                    told += bool(agrees)
+        except Slow:
+            raise Stopped from None
+        except Exception:
+            return ""
+        return f"on all {len(cases)} draws, and on {told} fresh ones" if told >= FRESH // 4 else ""
+
+    return propose(function, (), task, verify, end - time.monotonic(), tell)
+
+
+def _agrees(mended: Callable[..., Any], case: Case, wrt: str) -> bool | None:
+    """Whether a formula is right along a direction on a fresh draw; None where a kink or rounding leaves it open."""
+    if not case.margins.all():
+        return None
+    given = _array(mended, case, wrt)
+    rng = np.random.default_rng(given.size)
+    v = rng.standard_normal(given.shape)
+    slope = float(case.subject.kernel(case.moved(wrt, 1j * STEP * v), case.prompts).imag) / STEP
+    terms = given * v
+    size = max(float(np.sqrt(np.sum(terms**2))), abs(slope))
+    off = abs(float(np.sum(terms)) - slope)
+    if off <= _ALONG * size:
+        return True
+    return None if off <= 1e-11 * max(1.0, abs(case.loss)) else False
+
+
+def _array(function: Callable[..., Any], case: Case, wrt: str) -> np.ndarray:
+    """What a formula gives on a draw, in float64.
+
+    Raises
+    ------
+    ValueError
+        No array; whatever the formula raises.
+    """
+    found = read(function(case.params, case.each[0]), getattr(case.params, wrt).shape)
+    if isinstance(found, str):
+        raise ValueError(found)
+    return np.asarray(found, float)

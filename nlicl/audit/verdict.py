@@ -13,7 +13,7 @@ from .report import FormulaReport
 from .subject import Formula, Subject
 from .witnesses import EPS, Case, taylor_slope
 
-__all__ = ["reach"]
+__all__ = ["ROUNDING", "reach"]
 
 # Tolerances on |given - expected|, entry by entry, relative to the larger of |expected| and a thousandth of the largest
 # entry: rounding in a right formula reaches 1e-13 of the largest entry; a relative error of 1e-9 must be caught.

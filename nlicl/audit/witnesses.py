@@ -17,7 +17,7 @@ import numpy as np
 from . import kinks
 from .subject import Subject
 
-__all__ = ["EPS", "Case", "taylor_slope"]
+__all__ = ["EPS", "STEP", "Case", "taylor_slope"]
 
 LEAST_STEP = 1e-7  # of central differences, relative to the parameter: below it rounding hides the derivative
 STEP = 1e-40  # of the complex step: its square vanishes beside 1, its products do not underflow
