@@ -144,19 +144,19 @@ def logistic_no_label(params, prompt):
 
 def bu_W_O_label(params, prompt):
     """The label inside the sigmoid is missing (in the helper)."""
-    attn, h, u, g = logistic_no_label(params, prompt)
+    _, h, u, g = logistic_no_label(params, prompt)
     return g * np.outer(params.a * (u > 0), params.W_V @ h)
 
 
 def bu_W_O_gate(params, prompt):
     """The gate is reversed."""
-    attn, h, u, g = logistic(params, prompt)
+    _, h, u, g = logistic(params, prompt)
     return g * np.outer(params.a * (u < 0), params.W_V @ h)
 
 
 def bu_W_V_tail(params, prompt):
     """sigmoid(y F) for sigmoid(-y F)."""
-    attn, h, u, g = logistic(params, prompt)
+    _, h, u, g = logistic(params, prompt)
     g = -prompt.z - g
     return g * np.outer(params.W_O.T @ (params.a * (u > 0)), h)
 
@@ -164,7 +164,7 @@ def bu_W_V_tail(params, prompt):
 def bu_W_Q_uncentred(params, prompt):
     """phibar is not subtracted."""
     P = prompt.contexts
-    attn, h, u, g = logistic(params, prompt)
+    attn, _, u, g = logistic(params, prompt)
     phi = (params.a * (u > 0)) @ params.W_O @ params.W_V @ P
     chi = P @ (attn * phi)
     return g * np.outer(params.W_K @ chi, prompt.query)
@@ -173,7 +173,7 @@ def bu_W_Q_uncentred(params, prompt):
 def bu_W_K_slope(params, prompt):
     """The loss is differentiated once more: sigmoid (1 - sigmoid)."""
     P = prompt.contexts
-    attn, h, u, g = logistic(params, prompt)
+    attn, _, u, g = logistic(params, prompt)
     phi = (params.a * (u > 0)) @ params.W_O @ params.W_V @ P
     chi = P @ (attn * (phi - attn @ phi))
     return g * (1 - abs(g)) * np.outer(params.W_Q @ prompt.query, chi)
@@ -181,14 +181,14 @@ def bu_W_K_slope(params, prompt):
 
 def bu_a_two(params, prompt):
     """No relu, and the label is missing in front."""
-    attn, h, u, g = logistic(params, prompt)
+    _, _, u, g = logistic(params, prompt)
     return -abs(g) * u
 
 
 def bu_W_Q_two(params, prompt):
     """No gate of the neurons, and W_Q for W_K, which fits as they have one shape."""
     P = prompt.contexts
-    attn, h, u, g = logistic(params, prompt)
+    attn, _, _, g = logistic(params, prompt)
     phi = params.a @ params.W_O @ params.W_V @ P
     chi = P @ (attn * (phi - attn @ phi))
     return g * np.outer(params.W_Q @ chi, prompt.query)
