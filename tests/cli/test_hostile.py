@@ -265,7 +265,7 @@ def test_made_up_arrays_of_checkpoints(checkpoint, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("value", [*NUMBERS, *TEXTS])
-@pytest.mark.parametrize("option", ["--timeout", "--draws", "--seed"])
+@pytest.mark.parametrize("option", ["--timeout", "--mend", "--draws", "--seed"])
 def test_options_of_the_audit(option, value, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("nlicl.audit.judge", lambda *_, **__: pytest.fail("it began"), raising=False)
     (tmp_path / "a.py").write_text("def f(params, prompt): return None\n")

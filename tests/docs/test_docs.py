@@ -9,6 +9,7 @@
 
 import contextlib
 import io
+import linecache
 import re
 from typing import NamedTuple
 
@@ -61,9 +62,13 @@ def blocks(page):
 def run(page, name):
     """Run the blocks of a page; `name` is what tracebacks and messages call it, with the page's own line numbers."""
     names, printed = {"__name__": "page"}, None
+    source = page.count("\n") * ["\n"]
+    linecache.cache[name] = (len(page), None, source, name)  # as a notebook does: the audit reads functions' sources
     for block in blocks(page):
         if block.info == "python":
             code = compile("\n" * (block.line - 1) + block.text, name, "exec")
+            lines = [f"{line}\n" for line in block.text.split("\n")[:-1]]
+            source[block.line - 1 : block.line - 1 + len(lines)] = lines
             with contextlib.redirect_stdout(io.StringIO()) as output:
                 exec(code, names)
             printed = output.getvalue()
@@ -107,6 +112,7 @@ def misquoted(block, name):
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_runs_and_prints_what_it_shows(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a page may write files
+    monkeypatch.setattr(linecache, "cache", dict(linecache.cache))
     run(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
 
 
@@ -160,10 +166,24 @@ raise ValueError
 """
 
 
-def test_this_machinery_reads_pages():
+SOURCE = """\
+```python
+import inspect
+
+def f():  # of two lines
+    return 1
+
+assert inspect.getsource(f) == "def f():  # of two lines\\n    return 1\\n"
+```
+"""
+
+
+def test_this_machinery_reads_pages(monkeypatch):
+    monkeypatch.setattr(linecache, "cache", {})
     assert [block.info for block in blocks(PAGE)] == ["python", "text checked", "python no-run"]
     run(PAGE, "PAGE")
     run("", "an empty page")
+    run(f"{PAGE}{SOURCE}", "a page with a function")
     run("```sh\nfalse\n```\n```text\nanything\n```\n", "a page without Python")
 
 

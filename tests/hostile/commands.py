@@ -170,6 +170,7 @@ def _words(rng: np.random.Generator) -> list[str]:
                 "--seed",
                 "--wrt",
                 "--timeout",
+                "--mend",
                 "--json",
                 "--html",
                 "--formula",
@@ -185,8 +186,8 @@ def _words(rng: np.random.Generator) -> list[str]:
         return [*words, option, value]
     if kind == "function":
         words = ["audit", "f.py:loss", "--gradient", "grad", "--at", "x0"]
-        option = one(("--seed", "--wrt", "--timeout", "--json", "--html", "--gradient", "--at", "--points", "--names",
-                      "--entries",
+        option = one(("--seed", "--wrt", "--timeout", "--mend", "--json", "--html", "--gradient", "--at", "--points",
+                      "--names", "--entries",
                       "--tolerance", "--hessian-vector", "--hessian", "--only-wrong"))  # fmt: skip
         if option == "--only-wrong":
             words[1] = value

@@ -1,7 +1,8 @@
 """Hostile formula files, each with a right gradient and with a wrong one, judged by `nlicl audit` in a process of its own.
 
 A wrong gradient is never called right. A right one is called right, or the file is refused in one line. The audit ends within
-the time that was given, two seconds more, and the start of Python. It leaves no process and no temporary file behind.
+the time that was given to it and to its search for a mend, two seconds more, and the start of Python. It leaves no process and
+no temporary file behind.
 
 Left out, because no audit of the same user can be safe from it: a formula that stops or kills the process that judges. It
 may end without a verdict, as a killed process does; `corpus.processes` allows that, and a wrong verdict never. A formula
@@ -29,7 +30,8 @@ __all__ = ["Part"]
 _FORMS = {"paper": paper_source, "function": function_source}
 _WRONG = (1.5, -1.0, 1.0001)
 _KINDS = [(entry, form, right) for entry in ENTRIES for form in _FORMS for right in (True, False)]
-_SLACK = 2.0  # seconds beyond the time limit
+_MEND = 1.0  # seconds of the search for a mend, where the gradient is found wrong
+_SLACK = 2.0  # seconds beyond both time limits
 _HANGS = 40.0  # beyond which it is ended
 
 
@@ -39,7 +41,7 @@ class Part:
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed, self.folder = seed, folder
         self.order = np.random.default_rng(seed).permutation(len(_KINDS))
-        self.limit = max(entry.timeout for entry in ENTRIES) + _HANGS + 30
+        self.limit = max(entry.timeout for entry in ENTRIES) + _MEND + _HANGS + 30
         self.script = folder / "nlicl"
         self.script.write_text("import sys\nfrom nlicl.cli import main\nsys.exit(main())\n")
         ordinary = Entry("ordinary")
@@ -77,7 +79,7 @@ class Part:
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         (folder / "precious.txt").write_text("precious")
         report = folder / "report.json"
-        words = ["audit", "--timeout", str(entry.timeout), "--json", str(report)]
+        words = ["audit", "--timeout", str(entry.timeout), "--mend", str(_MEND), "--json", str(report)]
         if form == "paper":
             words += ["--formula", "formula.py:f", "--wrt", "W_V", "--draws", "4"]
         else:
@@ -86,7 +88,9 @@ class Part:
         temporary.mkdir()
         environment = {"TMPDIR": str(temporary), "NLICL_HOSTILE": "1"}
         command = [sys.executable, self.script, *words]
-        ended = run(command, entry.timeout + _HANGS, cwd=folder, environment=environment, memory=4, guarded=True)
+        ended = run(
+            command, entry.timeout + _MEND + _HANGS, cwd=folder, environment=environment, memory=4, guarded=True
+        )
         verdict, harmed = "nothing", []
         if report.exists():
             try:
@@ -106,8 +110,10 @@ class Part:
         failures = [("files", f"{what}\n{said}") for what in harmed]
         if ended.left:
             failures.append(("processes", f"{ended.left}\n{said}"))
-        if not ended.in_time or ended.seconds > entry.timeout + _SLACK + 2 * self.started:
-            failures.append(("hang", f"{entry.timeout:g} s were given, Python starts in {self.started:.1f} s\n{said}"))
+        if not ended.in_time or ended.seconds > entry.timeout + _MEND + _SLACK + 2 * self.started:
+            failures.append(
+                ("hang", f"{entry.timeout + _MEND:g} s were given, Python starts in {self.started:.1f} s\n{said}")
+            )
         if not ended.in_time or ended.status in entry.statuses:
             return Outcome(REFUSED if not failures else "", tuple(failures))
         # What the file itself writes to standard error is its own.
