@@ -175,6 +175,10 @@ class Function:
         other.at(other.arrays)
         return other
 
+    def returned(self, function: Callable[..., Any], leaves: Sequence[np.ndarray]) -> Any:
+        """What another function of the loss's form returns."""
+        return self._arguments.call(function, leaves)[0]
+
     def both(self, leaves: Sequence[np.ndarray]) -> tuple[Any, list[np.ndarray]]:
         """Loss and gradient of a function that returns both."""
         value, gradient = self._arguments.split_pair(self._call("loss", self._loss, leaves))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Atom", "Coefficient", "arrays", "coefficients", "scalars"]
+__all__ = ["Atom", "Coefficient", "arrays", "coefficients", "numbers", "scalars"]
 
 _MOST = 16  # arrays
 _ENTRIES = 4000
@@ -71,6 +71,23 @@ def _fields(value: Any) -> Iterator[tuple[str, Any]]:
             yield name, getattr(value, name)
         except Exception:
             continue
+
+
+def numbers(scope: Mapping[str, Any]) -> list[Atom]:
+    """Single numbers that have a name in a scope, signs among them."""
+    found: list[Atom] = []
+
+    def add(text: str, value: Any) -> None:
+        single = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        if (single or (isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "fi")) and value:
+            if np.isfinite(value) and len(found) < _MOST:
+                found.append(Atom(text, np.asarray(float(value)), 0.0))
+
+    for name, value in scope.items():
+        add(name, value)
+        for field, inner in _fields(value):
+            add(f"{name}.{field}", inner)
+    return found
 
 
 def scalars(scope: Mapping[str, Any], sized: list[Atom]) -> list[tuple[str, float, float]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Function", "Program", "Unit", "Unread", "segment"]
+__all__ = ["Function", "Program", "Unit", "Unread"]
 
 Function = ast.FunctionDef | ast.Lambda
 _MOST_HELPERS = 12
@@ -52,20 +52,18 @@ class Program:
         A function, a method, a partial, or an object that wraps one.
     fixed : iterable of callable
         Functions that no edit may change, such as the loss; nor what they call.
-    text : str, optional
-        The file's text, where it is another one than the file's own.
 
     Raises
     ------
     Unread
     """
 
-    def __init__(self, function: Callable[..., Any], fixed: Iterable[Callable[..., Any]] = (), text: str = "") -> None:
-        self._given, self._fixed = function, tuple(fixed)
+    def __init__(self, function: Callable[..., Any], fixed: Iterable[Callable[..., Any]] = ()) -> None:
+        self.fixed = tuple(fixed)
         root, self._bind, self._owner = _unwrapped(function)
         code = root.__code__
         self.path = code.co_filename
-        self.text = text or _text_of(root)
+        self.text = _text_of(root)
         try:
             self.tree = ast.parse(self.text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -74,7 +72,6 @@ class Program:
         self.globals = dict(root.__globals__)
         self._cells: dict[int, types.CellType] = {}
         self.units: list[Unit] = []
-        self._first_text = self.text
         node = _node_of(root, self.functions, self.text)
         self.units.append(Unit(node, root, None, root.__name__, self._order(node)))
         self._add_helpers(root)
@@ -157,18 +154,12 @@ class Program:
     def _compiled(self, unit: Unit, node: Function) -> types.FunctionType:
         original = unit.original
         free = original.__code__.co_freevars
-        inner: ast.stmt
-        if isinstance(node, ast.Lambda):
-            inner = ast.Expr(node)
-        else:
-            inner = ast.FunctionDef(
-                name=node.name, args=node.args, body=node.body, decorator_list=[], returns=None, type_params=[]
-            )
-        arguments = ast.arguments([], [ast.arg(name) for name in free], None, [], [], None, [])
-        outer = ast.FunctionDef(
-            name="nlicl_closure", args=arguments, body=[inner], decorator_list=[], returns=None, type_params=[]
-        )
-        module = ast.fix_missing_locations(ast.copy_location(ast.Module([outer], []), node))
+        body: list[ast.stmt] = [ast.Expr(node)] if isinstance(node, ast.Lambda) else [_def(node.name, node.args, node.body)]
+        taken = [ast.arg(name) for name in free]
+        outer = _def("nlicl_closure", ast.arguments([], taken, None, [], [], None, []), body)
+        for made in (*body, *taken, outer):
+            ast.copy_location(made, node)
+        module = ast.Module([outer], [])
         code = compile(module, self.path, "exec", dont_inherit=True)
         enclosing = next(c for c in code.co_consts if isinstance(c, types.CodeType))
         name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
@@ -183,7 +174,7 @@ class Program:
     # -- helpers of the same file
 
     def _add_helpers(self, root: types.FunctionType) -> None:
-        held = {id(function.__code__) for one in self._fixed for function in self._reached(one)}
+        held = {id(function.__code__) for one in self.fixed for function in self._reached(one)}
         held.discard(id(root.__code__))
         found = {id(root.__code__)}
         queue = [root]
@@ -251,15 +242,14 @@ class Program:
     def data_names(self) -> list[str]:
         """Names of arrays and numbers around the functions, which they or the loss use."""
         functions = [unit.original for unit in self.units]
-        for one in self._fixed:
+        for one in self.fixed:
             functions += self._reached(one)
         names = {name for function in functions for part in _codes(function.__code__) for name in part.co_names}
         return sorted(name for name in names if name in self.globals and not callable(self.globals[name]))
 
 
-def segment(text: str, node: ast.AST) -> str:
-    """The text of a node as it stands."""
-    return ast.get_source_segment(text, node) or ""
+def _def(name: str, args: ast.arguments, body: list[ast.stmt]) -> ast.FunctionDef:
+    return ast.FunctionDef(name=name, args=args, body=body, decorator_list=[], returns=None, type_params=[])
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:

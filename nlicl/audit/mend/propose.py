@@ -5,13 +5,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from .level import Candidate
 from .program import Program, Unread
-from .search import Candidate, Search
+from .search import Search
 from .task import Stopped, Task
 
 __all__ = ["propose"]
 
 SHOWN = 3
+_SPELLINGS = 5  # edits of one statement that are tried on fresh places, one after the other
 _SHARE = 0.8  # of the budget for the search itself, the rest for trying what it finds on fresh places
 
 Tell = Callable[[dict[str, Any]], None]
@@ -56,17 +60,19 @@ def propose(
     name = getattr(program.units[0].original, "__name__", "the function")
     for place in task.places:
         value = task.value(program.root, place)
-        if value is None or not all(
-            task.same(place, k, part) for k, part in enumerate(value)
-        ):  # a file that was edited since, a random function
+        given = task.given[place]
+        if value is None and all(np.isnan(part).all() for part in given):
+            continue  # it raises there, and did
+        if value is None or not all(task.same(place, k, part) for k, part in enumerate(value)):
+            # the file was edited since, or the function is random
             return {"note": f"the source of {name} does not give what {name} gave"}
     search = Search(program, task, time.monotonic() + _SHARE * (end - time.monotonic()), lambda n: tell({"tried": n}))
     found = search.run()
     tell({"tried": search.tried})
-    shown, left = 0, _one_each(found)
-    refused = 0
+    shown, refused = 0, 0
+    left = _by_statement(found)
     while left and shown < SHOWN:
-        one = left.pop(0)
+        where, one = next((where, ones[0]) for where, ones in left.items())
         try:
             agrees = verify(program.edited(one.text).root, end)
         except Unread:
@@ -76,8 +82,12 @@ def propose(
         if agrees:
             tell({"repair": _described(one, program, agrees)})
             shown += 1
-        else:
-            refused += 1
+            del left[where]
+            continue
+        refused += 1
+        left[where].pop(0)
+        if not left[where]:
+            del left[where]
     if shown:
         return {"others": len(left)}
     if refused:
@@ -87,12 +97,14 @@ def propose(
     return {"note": f"none of {search.tried} edits makes it agree"}
 
 
-def _one_each(found: list[Candidate]) -> list[Candidate]:
-    """The cheapest of each statement."""
-    kept: dict[Any, Candidate] = {}
+def _by_statement(found: list[Candidate]) -> dict[Any, list[Candidate]]:
+    """The candidates by the statements that they change, the cheapest first; of each a few."""
+    kept: dict[Any, list[Candidate]] = {}
     for one in found:
-        kept.setdefault(one.where, one)
-    return list(kept.values())
+        ones = kept.setdefault(one.where, [])
+        if len(ones) < _SPELLINGS:
+            ones.append(one)
+    return kept
 
 
 def _described(one: Candidate, program: Program, agrees: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .templates import HERE
 
-__all__ = ["Spelled", "filled", "spelled", "without_places"]
+__all__ = ["Spelled", "filled", "left_out", "spelled"]
 
 _LOOSE = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Lambda, ast.Tuple, ast.Starred)
 
@@ -28,7 +28,7 @@ def filled(template: str, node: ast.expr, numpy: str) -> ast.expr:
     ValueError
         The file has no name for NumPy, and the template needs one.
     """
-    tree = without_places(ast.parse(template, mode="eval").body)
+    tree = _without_places(ast.parse(template, mode="eval").body)
 
     class Fill(ast.NodeTransformer):
         def visit_Name(self, name: ast.Name) -> ast.AST:
@@ -43,7 +43,7 @@ def filled(template: str, node: ast.expr, numpy: str) -> ast.expr:
     return Fill().visit(tree)  # type: ignore[no-any-return]
 
 
-def without_places(tree: ast.expr) -> ast.expr:
+def _without_places(tree: ast.expr) -> ast.expr:
     """The same tree, whose nodes are marked as new: they stand at no line of the reader's text."""
     for node in ast.walk(tree):
         for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
@@ -52,16 +52,20 @@ def without_places(tree: ast.expr) -> ast.expr:
     return tree
 
 
-def spelled(text: str, node: ast.expr | ast.stmt, replacement: ast.AST) -> Spelled | None:
-    """The text with a node replaced; parts of the replacement that are the reader's stay as they are written.
+def spelled(text: str, tree: ast.Module, node: ast.expr | ast.stmt, replacement: ast.AST) -> Spelled | None:
+    """The text, whose tree is given, with a node replaced; parts of the replacement that are the reader's stay as they are written.
 
     None if no spelling parses to what is meant.
     """
-    lines = text.encode().split(b"\n")
+    every = text.split("\n")
+    top = next(one for one in tree.body if one.lineno <= node.lineno <= (one.end_lineno or one.lineno))
+    begin = min([top.lineno, *(one.lineno for one in getattr(top, "decorator_list", []))]) - 1
+    end = top.end_lineno or top.lineno
+    lines = [line.encode() for line in every]
     before = _segment(lines, node)
     inner: dict[str, ast.AST] = {}
     shape = _with_names(replacement, inner)
-    meant = _dump_replaced(text, node, replacement)
+    meant = _dump_replaced(top, node, replacement)
     for brackets_inside in (False, True):
         after = ast.unparse(shape)
         for name, part in inner.items():
@@ -72,13 +76,29 @@ def spelled(text: str, node: ast.expr | ast.stmt, replacement: ast.AST) -> Spell
             whole = f"({after})" if brackets else after
             if brackets and isinstance(node, ast.stmt):
                 continue
-            made = _spliced(lines, node, whole)
+            if "--" in whole and "--" not in before:
+                return None
+            made = _spliced(lines, node, whole).split("\n")
+            there = made[begin : end + len(made) - len(every)]
             try:
-                if ast.dump(ast.parse(made)) == meant:
-                    return Spelled(made, node.lineno, _one_line(before), _one_line(whole))
-            except (SyntaxError, ValueError, RecursionError):
+                if ast.dump(ast.parse("\n".join(there)).body[0]) == meant:
+                    return Spelled("\n".join(made), node.lineno, _one_line(before), _one_line(whole))
+            except (SyntaxError, ValueError, RecursionError, IndexError):
                 continue
     return None
+
+
+def left_out(text: str, node: ast.expr | ast.stmt) -> Spelled | None:
+    """The text without a statement that has its lines for itself; None if that is no program."""
+    lines = text.split("\n")
+    first, last = node.lineno, node.end_lineno or node.lineno
+    before = _one_line(" ".join(lines[first - 1 : last]))
+    made = "\n".join([*lines[: first - 1], *lines[last:]])
+    try:
+        ast.parse(made)
+    except SyntaxError:
+        return None
+    return Spelled(made, node.lineno, before, "")
 
 
 def _with_names(tree: ast.AST, inner: dict[str, ast.AST]) -> ast.AST:
@@ -96,20 +116,21 @@ def _with_names(tree: ast.AST, inner: dict[str, ast.AST]) -> ast.AST:
     return ast.fix_missing_locations(new)
 
 
-def _dump_replaced(text: str, node: ast.AST, replacement: ast.AST) -> str:
-    """What the text's tree is to be after the edit."""
-    place = _place(node)
+def _dump_replaced(top: ast.AST, node: ast.AST, replacement: ast.AST) -> str:
+    """What the tree of the statement around a node is to be after the edit."""
+    return ast.dump(_with(top, node, replacement))
 
-    class Put(ast.NodeTransformer):
-        done = False
 
-        def generic_visit(self, one: ast.AST) -> ast.AST:
-            if not self.done and type(one) is type(node) and hasattr(one, "lineno") and _place(one) == place:
-                self.done = True
-                return replacement
-            return super().generic_visit(one)
-
-    return ast.dump(Put().visit(ast.parse(text)))
+def _with(tree: ast.AST, node: ast.AST, replacement: ast.AST) -> ast.AST:
+    if tree is node:
+        return replacement
+    new = copy.copy(tree)
+    for key, value in ast.iter_fields(tree):
+        if isinstance(value, list):
+            setattr(new, key, [_with(one, node, replacement) if isinstance(one, ast.AST) else one for one in value])
+        elif isinstance(value, ast.AST):
+            setattr(new, key, _with(value, node, replacement))
+    return new
 
 
 def _place(node: ast.AST) -> tuple[int, int, int | None, int | None]:

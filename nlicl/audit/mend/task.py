@@ -30,6 +30,8 @@ class Task:
         Of the parts.
     limited : callable
         limited() -> a context in which a call that takes too long is ended.
+    call_loss : callable or None
+        call_loss(loss, place) -> the loss there, of a function of the form of the reader's loss.
     """
 
     call: Callable[[Callable[..., Any], int], list[np.ndarray]]
@@ -38,6 +40,7 @@ class Task:
     given: list[list[np.ndarray]]
     names: list[str]
     limited: Callable[[], AbstractContextManager[None]] = nullcontext
+    call_loss: Callable[[Callable[..., Any], int], Any] | None = None
 
     def __post_init__(self) -> None:
         self.known = [[~np.isnan(e) for e in place] for place in self.expected]
@@ -83,20 +86,30 @@ class Task:
                 return None
         return parts
 
-    def rightness(self, function: Callable[..., Any], first: int = 0) -> np.ndarray | None:
-        """Which parts are right at which places; None if it gives nothing somewhere, or if `first` gets worse."""
+    def rightness(
+        self, function: Callable[..., Any], first: int = 0, before: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """Which parts are right at which places; None if it gives nothing somewhere, or is worse than `before`."""
         right = np.zeros((len(self.expected), self.parts), bool)
         for place in sorted(self.places, key=lambda p: p != first):
             value = self.value(function, place)
             if value is None:
                 return None
             right[place] = [self.fits(place, k, part) for k, part in enumerate(value)]
-            if place == first and not (right[place] >= self.right[place]).all():
+            if before is not None and not (right[place] >= before[place]).all():
                 return None
         return right
 
+    def all_zero(self, place: int) -> bool:
+        """Whether zero is expected of every part of a place."""
+        return all(not np.nan_to_num(part, nan=1.0).any() for part in self.expected[place])
+
+    def alive(self, place: int) -> int:
+        """How many entries are known and not zero at a place."""
+        return sum(int(((part != 0) & ~np.isnan(part)).sum()) for part in self.expected[place])
+
     def closeness(self, place: int, value: list[np.ndarray]) -> list[float]:
-        """How far each part is from right, in kinds: 0 right, 1 parallel to it, 2 parallel by row or column ... 5 no relation."""
+        """How far each part is from right: 0 right, 1 parallel to it, 2 parallel by row or column ... 5 no relation."""
         return [self._closeness(place, k, part) for k, part in enumerate(value)]
 
     def _closeness(self, place: int, k: int, part: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .atoms import Atom
 
-__all__ = ["HERE", "Made", "changes", "terms"]
+__all__ = ["HERE", "Made", "beside", "changes", "scaled", "softmaxes", "terms"]
 
 HERE = "nlicl_here"
 
@@ -125,6 +125,57 @@ def _spread(atom: Atom, e: np.ndarray) -> Iterator[Atom]:
         yield atom
     if atom.value.ndim == 1 and e.ndim == 2 and atom.value.shape[0] == e.shape[0]:
         yield Atom(f"{atom.text}[:, None]", atom.value[:, None], atom.cost + 0.1)
+
+
+_SCALED: tuple[tuple[str, float, Callable[[np.ndarray, np.ndarray], np.ndarray]], ...] = (
+    ("E * V", 1.2, lambda e, v: e * v),
+    ("E / V", 1.25, lambda e, v: e / v),
+    ("E + V", 1.4, lambda e, v: e + v),
+    ("E - V", 1.4, lambda e, v: e - v),
+    ("V - E", 1.5, lambda e, v: v - e),
+    ("V", 1.5, lambda e, v: v + 0 * e),
+    ("E * V ** 2", 1.6, lambda e, v: e * v**2),
+    ("E / V ** 2", 1.5, lambda e, v: e / v**2),
+    ("E * np.sqrt(V)", 1.7, lambda e, v: e * np.sqrt(v)),
+    ("E / np.sqrt(V)", 1.5, lambda e, v: e / np.sqrt(v)),
+)
+
+
+def scaled(e: np.ndarray, single: list[Atom]) -> Iterator[Made]:
+    """Other values for E by one number that has a name."""
+    for atom in single:
+        for text, cost, way in _SCALED:
+            if text != "V" or e.ndim == 0:
+                yield Made(_filled(text, atom.text), way(e, atom.value), cost + atom.cost)
+
+
+def beside(e: np.ndarray, given: list[Atom]) -> Iterator[Made]:
+    """Other values for E by expressions of the loss: one of them in its place, as a factor or as a summand."""
+    for atom in given:
+        if atom.value.shape == e.shape:
+            yield Made(atom.text, atom.value, 1.6 + atom.cost)
+        if _like(atom.value, e) is None:
+            continue
+        for text, cost, way in (
+            ("E * (V)", 1.5, lambda e, v: e * v),
+            ("E / (V)", 1.6, lambda e, v: e / v),
+            ("E * ((V) > 0)", 1.5, lambda e, v: e * (v > 0)),
+            ("E + (V)", 1.7, lambda e, v: e + v),
+            ("E - (V)", 1.7, lambda e, v: e - v),
+        ):
+            yield Made(_filled(text, atom.text), way(e, atom.value), cost + atom.cost)
+
+
+def softmaxes(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
+    """The softmax's backward pass V (W - sum V W) of two names that have E's shape, or of one and E."""
+    same = [atom for atom in atoms if atom.value.shape == e.shape] if e.size > 1 else []
+    for v in same:
+        for w in [*(one for one in same if one is not v), Atom(HERE, e, -0.1)]:
+            product = v.value * w.value
+            for reduced, _, total in _reductions(f"({v.text} * {w.text})", product):
+                if ".mean" in reduced or (e.ndim > 1 and total.ndim == 0):
+                    continue
+                yield Made(f"{v.text} * ({w.text} - {reduced})", v.value * (w.value - total), 1.6 + v.cost + w.cost)
 
 
 def changes(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:

@@ -13,6 +13,7 @@ from .program import Function, Program
 __all__ = ["Hole", "holes", "numeric", "with_call"]
 
 _LARGEST = 100_000  # entries of an array that is kept as it was
+_VISITS = 48  # of one expression that are kept
 
 
 @dataclass
@@ -28,8 +29,8 @@ class Hole:
         The statement it stands in.
     values : list
         What it gave, visit by visit, arrays as copies; the first ones.
-    scope : dict
-        The names there at the first visit, with copies of their values.
+    scopes : list of dict
+        The names there at these visits, with copies of their values.
     visits : int
     """
 
@@ -37,13 +38,23 @@ class Hole:
     node: ast.expr
     statement: ast.stmt | None
     values: list[Any] = field(default_factory=list)
-    scope: dict[str, Any] = field(default_factory=dict)
+    scopes: list[dict[str, Any]] = field(default_factory=list)
     visits: int = 0
 
     @property
     def value(self) -> Any:
         """What it gave at the first visit."""
         return self.values[0]
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """The names there at the first visit."""
+        return self.scopes[0]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all visits are kept, and gave numbers."""
+        return self.visits == len(self.values) and all(map(numeric, self.values))
 
 
 def numeric(value: Any) -> bool:
@@ -96,10 +107,9 @@ def holes(program: Program, run: Callable[[Callable[..., Any]], Any]) -> list[Ho
     def see(number: int, value: Any, scope: dict[str, Any]) -> Any:
         hole = found[number]
         hole.visits += 1
-        if hole.visits <= 2:
+        if hole.visits <= _VISITS:
             hole.values.append(_kept(value))
-        if hole.visits == 1:
-            hole.scope = {name: _kept(one) for name, one in scope.items()}
+            hole.scopes.append({name: _kept(one) for name, one in scope.items() if not name.startswith("nlicl_")})
         return value
 
     program.globals["nlicl_see"] = see

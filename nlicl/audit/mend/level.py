@@ -1,0 +1,415 @@
+"""One more edit of one program: all that is tried, and what each leads to."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .atoms import Atom, Coefficient, arrays, coefficients, scalars
+from .gates import gated
+from .pairs import Pairs
+from .program import Function, Program, Unread
+from .spelling import Spelled, filled, left_out, spelled
+from .spots import Code, Spot, replaced
+from .statements import statements
+from .templates import HERE
+from .watch import Hole, holes
+
+if TYPE_CHECKING:
+    import ast
+
+    from .search import Search
+
+__all__ = ["Candidate", "Enough", "Level", "Seed"]
+
+_SLACK = 0.6  # edits that cost so much more than the cheapest are no longer of interest
+_REFINE = 0.4  # seconds for alternatives after the first
+_USUAL = 1.15  # cost of an edit that everybody's slips explain: nothing better is to be expected
+_BANDS = (1.25, 1.65, 9.0)  # of costs, one after the other
+_QUICK = 1.25  # the band of a level that is one of many
+_MOST_RESULTS = 4_000_000  # numbers of results that are kept for pairs
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Edits and what they lead to.
+
+    Attributes
+    ----------
+    edits : tuple of Spelled
+    text : str
+        The file's text after them.
+    cost : float
+    right : ndarray (places, parts) of bool
+    closeness : float
+        Of all parts at the first place: 0 is right.
+    where : tuple
+        Unit and line of every edit.
+    """
+
+    edits: tuple[Spelled, ...]
+    text: str
+    cost: float
+    right: np.ndarray
+    closeness: float
+    where: tuple[Any, ...] = ()
+
+    @property
+    def solves(self) -> bool:
+        return bool(self.right.all())
+
+
+@dataclass(frozen=True)
+class Seed:
+    """An edit that makes nothing right, and after which another one may: the better, the smaller `rank`."""
+
+    rank: tuple[float, ...]
+    cost: float
+    hole: Hole
+    code: Code
+
+
+class Enough(Exception):
+    """Nothing better is to be expected of this level."""
+
+
+class Level:
+    """One more edit of one program.
+
+    Parameters
+    ----------
+    search : Search
+    state : Candidate
+        The edits so far.
+    program : Program
+        After them.
+
+    Attributes
+    ----------
+    found : list of Candidate
+        Edits that make something right.
+    seeds : list of Seed
+    """
+
+    def __init__(self, search: "Search", state: Candidate, program: Program) -> None:
+        self.search, self.state, self.program, self.task = search, state, program, search.task
+        self.found: list[Candidate] = []
+        self.seeds: list[Seed] = []
+        self.cheapest = np.inf
+        self.solved_at: float | None = None
+        self.base_right = state.right
+        self.first, self.base = self._first_place()
+        self.base_close = self.task.closeness(self.first, self.base)
+        self.vector = self._joined(self.base)
+        expected = self.task.expected[self.first]
+        self.wanted = self._joined(expected)
+        self.known = ~np.isnan(self.wanted)
+        self.wanted = np.where(self.known, self.wanted, 0.0)
+        sizes = self.task.scale[self.first]
+        self.scale = np.concatenate([np.full(part.size, size) for part, size in zip(expected, sizes, strict=True)])
+        self.numpy = next((name for name, value in program.globals.items() if value is np), "")
+        self.data = {name: program.globals[name] for name in program.data_names()}
+        self._tables: dict[tuple[Any, ...], tuple[np.ndarray, list[Coefficient]]] = {}
+        self.pairs = Pairs(self.vector, self.wanted, self.scale, self.known)
+
+    def _first_place(self) -> tuple[int, list[np.ndarray]]:
+        """A place where something is wrong, of those one where most is, and what the program gives there."""
+        wrong = [p for p in self.task.places if not self.base_right[p].all()] or list(self.task.places)
+        order = sorted(wrong, key=lambda p: (-int((~self.base_right[p]).sum()), -self.task.alive(p)))
+        for place in order:
+            value = self.task.value(self.program.root, place)
+            if value is not None and all(np.isfinite(part).all() for part in value):
+                return place, value
+        raise Unread("the function gives no finite numbers where it is wrong")
+
+    @staticmethod
+    def _joined(parts: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.ravel(part).astype(float) for part in parts])
+
+    def _parts(self, vector: np.ndarray) -> list[np.ndarray]:
+        parts, start = [], 0
+        for part in self.base:
+            parts.append(vector[start : start + part.size].reshape(part.shape))
+            start += part.size
+        return parts
+
+    def _result(self, root: Callable[..., Any]) -> np.ndarray | None:
+        self.search.tick()
+        parts = self.task.value(root, self.first)
+        return None if parts is None else self._joined(parts)
+
+    # -- the order of things
+
+    def run(self, quick: bool = False) -> None:
+        """Try everything; `quick` leaves out what costs much or is odd."""
+        found = holes(self.program, lambda f: self.task.call(f, self.first))
+        loss = self.search.loss_expressions(self.first)
+        spots, rest = [], []
+        for hole in found:
+            if not hole.whole:
+                rest.append(hole)
+                continue
+            spot = Spot(self.program, hole, self.data, loss, self._result, self.vector, self.search.rng)
+            spots.append(spot)
+            if spot.linear and spot.response.answers:
+                self._linear(spot)
+        self._refine(_USUAL)
+        if not quick and gated_places(self):
+            self._gates(found)
+            self._refine(_USUAL)
+        below = 0.0
+        for limit in _BANDS[:1] if quick else _BANDS:
+            for spot in spots:
+                if not spot.linear:
+                    self._nonlinear(spot, below, limit)
+            for spot in spots:
+                for cost, code in spot.others():
+                    if below < cost <= min(limit, self.cheapest + _SLACK):
+                        self._try(spot.hole, code, cost)
+            for hole in rest:
+                self._rest(hole, below, limit)
+            if below == 0.0:
+                self._statements()
+            self._refine()
+            below = limit
+        self._pair_up(spots)
+
+    def _refine(self, cheap: float = np.inf) -> None:
+        """End the level if it is solved by an edit so cheap."""
+        if self.cheapest <= cheap and self.solved_at is not None:
+            raise Enough
+
+    # -- expressions
+
+    def _linear(self, spot: Spot) -> None:
+        """All that may stand for an expression to which the result answers linearly."""
+        response = spot.response
+        options = list(spot.options())
+        self.search.tried += len(options)
+        if options:
+            results = response.results(np.array([value for _, _, value in options]))
+            off = abs(results - self.wanted)[:, self.known] / self.scale[self.known]
+            fits = off.max(axis=1, initial=0.0) <= 1e-7
+            steps = self._steps(results)
+            for (cost, code, _), fit, step in zip(options, fits, steps, strict=True):
+                if fit or step:
+                    self._try(spot.hole, code, cost)
+            self.pairs.add(spot, [(cost, code) for cost, code, _ in options], results)
+        table, named = self.coefficients(spot.hole)
+        terms = spot.terms()
+        self.search.tried += len(terms)
+        factor = response.factors(spot.value[None], self.wanted, self.scale, self.known)[0]
+        if np.isfinite(factor):
+            for code, cost in scalings(1 + factor, table, named):
+                self._try(spot.hole, code, cost)
+        if terms:
+            values = np.array([value for _, _, value in terms])
+            factors = response.factors(values, self.wanted, self.scale, self.known)
+            for n in np.flatnonzero(np.isfinite(factors)):
+                cost, text, _ = terms[n]
+                for code, more in additions(str(text), float(factors[n]), table, named):
+                    self._try(spot.hole, code, cost + more)
+            self.pairs.add_terms(spot, [(cost, str(text)) for cost, text, _ in terms], values)
+
+    def coefficients(self, hole: Hole) -> tuple[np.ndarray, list[Coefficient]]:
+        """Numbers with a name in an expression's scope, by size."""
+        names = {**self.data, **hole.scope}
+        key = tuple(scalars(names, arrays(names)))
+        if key not in self._tables:
+            made = sorted(coefficients(list(key)), key=lambda one: one.value)
+            self._tables[key] = (np.array([one.value for one in made]), made)
+        return self._tables[key]
+
+    def _steps(self, results: np.ndarray) -> np.ndarray:
+        """Which of many results are nearer to what is wanted, in kind."""
+        better, worse = np.zeros(len(results), bool), np.zeros(len(results), bool)
+        start = 0
+        for k, part in enumerate(self.base):
+            span = slice(start, start + part.size)
+            start += part.size
+            if not part.size:
+                continue
+            known, scale, wanted = self.known[span], self.scale[span][0], self.wanted[span]
+            block = results[:, span]
+            off = abs(block - wanted) / scale > 1e-8
+            off[:, ~known] = False
+            right = ~off.any(axis=1)
+            if self.base_close[k] == 0:
+                worse |= ~right
+                continue
+            better |= right
+            if self.base_close[k] > 1 and part.size > 1 and known.all():
+                with np.errstate(all="ignore"):
+                    norms = np.sqrt((block * block).sum(axis=1) * (wanted @ wanted))
+                    better |= (abs(block @ wanted) >= (1 - 1e-11) * norms) & (norms > 0)
+            if self.base_close[k] > 2.5:
+                before = (abs(self.vector[span] - wanted) / scale > 1e-8)[known].sum()
+                better |= off.sum(axis=1) <= 0.5 * before
+        return better & ~worse
+
+    def _nonlinear(self, spot: Spot, below: float, limit: float) -> None:
+        """What may stand for an expression to which the result answers in another way: each is run."""
+        made: list[tuple[float, Code]] = []
+        results: list[np.ndarray] = []
+        for cost, code, value in spot.options():
+            if not below < cost <= min(limit, self.cheapest + _SLACK):
+                continue
+            result = spot.run(value)
+            if result is None or not np.isfinite(result).all():
+                continue
+            if nearer(self.task.closeness(self.first, self._parts(result)), self.base_close):
+                self._try(spot.hole, code, cost)
+            made.append((cost, code))
+            results.append(result)
+        if results:
+            self.pairs.add(spot, made, np.array(results))
+
+    def _rest(self, hole: Hole, below: float, limit: float) -> None:
+        """An expression that gives no number, or is visited very often: alternatives of the code alone, each run."""
+        from .alternatives import alternatives
+
+        for cost, node in alternatives(hole, {**self.data, **hole.scope}):
+            if below < cost <= limit:
+                self._try(hole, node, cost)
+
+    def _gates(self, found: list[Hole]) -> None:
+        """A condition under which all is zero, where it is zero that is expected."""
+        wanted = [self.task.all_zero(place) for place in self.task.places]
+        for hole, code, cost in gated(self.program, self.task, wanted, found, self.data):
+            self._try(hole, code, cost)
+
+    def _statements(self) -> None:
+        for number, unit in enumerate(self.program.units):
+            for edit in statements(unit.node, self.numpy):
+                if edit.cost > self.cheapest + _SLACK:
+                    continue
+                function = replaced(unit.node, edit.node, edit.replacement)
+                self._judge(number, function, edit.node, edit.replacement, edit.cost, edit.node.lineno)
+
+    def _pair_up(self, spots: list[Spot]) -> None:
+        """Edits after which a factor, somewhere, would do the rest; and those that bring the result's direction nearer."""
+        for spot in spots:
+            if spot.linear and spot.response.answers:
+                self.pairs.add_direction(spot, *self.coefficients(spot.hole))
+        self.seeds += [Seed(rank, cost, hole, code) for rank, cost, hole, code in self.pairs.promising()]
+
+    # -- what is tried in full
+
+    def _try(self, hole: Hole, code: Code, cost: float) -> None:
+        """Run the program with one expression replaced, at all places."""
+        if cost > self.cheapest + _SLACK:
+            return
+        node = self.tree(hole, code)
+        if node is None:
+            return
+        unit = self.program.units[hole.unit].node
+        line = getattr(hole.statement, "lineno", hole.node.lineno)
+        self._judge(hole.unit, replaced(unit, hole.node, node), hole.node, node, cost, line)
+
+    def tree(self, hole: Hole, code: Code) -> "ast.expr | None":
+        """What stands for an expression, as a tree; None if it cannot."""
+        if not isinstance(code, str):
+            return code
+        try:
+            return filled(code, hole.node, self.numpy)
+        except (ValueError, SyntaxError):
+            return None
+
+    def _judge(
+        self, number: int, function: Function, old: "ast.expr | ast.stmt", new: "ast.AST | None", cost: float, line: int
+    ) -> None:
+        self.search.tick()
+        if self.solved_at is not None and time.monotonic() > self.solved_at + _REFINE:
+            raise Enough
+        try:
+            built = self.program.build(number, function)
+        except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, StopIteration):
+            return
+        root = self.program.having(number, built)
+        try:
+            value = self.task.value(root, self.first)
+            if value is None:
+                return
+            close = self.task.closeness(self.first, value)
+            if not nearer(close, self.base_close):
+                return
+            right = self.task.rightness(root, self.first, self.base_right)
+        finally:
+            self.program.restore(number)
+        if right is None or not (right >= self.base_right).all():
+            return
+        made = left_out(self.program.text, old) if new is None else spelled(self.program.text, self.program.tree, old, new)
+        if made is None:
+            return
+        total = self.state.cost + cost + 0.004 * abs(len(made.after) - len(made.before))
+        where = (*self.state.where, (number, line))
+        candidate = Candidate((*self.state.edits, made), made.text, total, right, float(sum(close)), where)
+        self.found.append(candidate)
+        if candidate.solves:
+            self.cheapest = min(self.cheapest, cost)
+            if self.solved_at is None:
+                self.solved_at = time.monotonic()
+
+    def seeded(self, seed: Seed) -> Candidate | None:
+        """The state after a seed's edit; None if it cannot be written, or makes something worse."""
+        node = self.tree(seed.hole, seed.code)
+        if node is None:
+            return None
+        made = spelled(self.program.text, self.program.tree, seed.hole.node, node)
+        if made is None:
+            return None
+        try:
+            root = self.program.edited(made.text).root
+        except Unread:
+            return None
+        right = self.task.rightness(root)
+        if right is None:
+            return None
+        line = getattr(seed.hole.statement, "lineno", seed.hole.node.lineno)
+        where = (*self.state.where, (seed.hole.unit, line))
+        total = self.state.cost + seed.cost + 0.004 * abs(len(made.after) - len(made.before))
+        return Candidate((*self.state.edits, made), made.text, total, right, np.inf, where)
+
+
+def gated_places(level: Level) -> bool:
+    """Whether the gradient is zero wherever it is wrong, or some places are so: a condition may be missing."""
+    zero = [p for p in level.task.places if level.task.all_zero(p)]
+    return any(not level.base_right[p].all() for p in zero)
+
+
+def nearer(close: list[float], before: list[float]) -> bool:
+    """Whether some part is nearer to right, and none is further."""
+    return all(a <= b + 1e-9 for a, b in zip(close, before, strict=True)) and any(
+        a < b - 1e-9 for a, b in zip(close, before, strict=True)
+    )
+
+
+def _near(value: float, table: np.ndarray, named: list[Coefficient]) -> list[Coefficient]:
+    """The numbers with a name that are this one, to seven digits."""
+    low, high = np.searchsorted(table, [value * (1 - 1e-7), value * (1 + 1e-7)])
+    return sorted(named[low:high], key=lambda one: one.cost)[:4]
+
+
+def scalings(factor: float, table: np.ndarray, named: list[Coefficient]) -> Iterator[tuple[str, float]]:
+    """An expression times a number, as one writes it: (template, cost)."""
+    if abs(factor) < 1e-9:
+        yield f"0 * {HERE}", 2.5
+    for number in _near(abs(factor), table, named):
+        text = f"{number.above} * {HERE}" if number.above else HERE
+        text = f"{text} / {number.below}" if number.below else text
+        if text != HERE or factor < 0:
+            yield (f"-{text}" if factor < 0 else text), 1.0 + number.cost
+
+
+def additions(text: str, factor: float, table: np.ndarray, named: list[Coefficient]) -> Iterator[tuple[str, float]]:
+    """An expression plus a number times a term, as one writes it: (template, further cost)."""
+    sign = "-" if factor < 0 else "+"
+    for number in _near(abs(factor), table, named):
+        if text == "1":
+            inner = number.above or "1"
+        else:
+            inner = f"{number.above} * {text}" if number.above else text
+        inner = f"{inner} / {number.below}" if number.below else inner
+        yield f"{HERE} {sign} {inner}", number.cost

@@ -1,0 +1,240 @@
+"""An expression of a program, with all that may stand for it, and how the result answers."""
+
+import ast
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .alternatives import alternatives
+from .atoms import Atom, arrays, numbers
+from .program import Program
+from .response import Response
+from .templates import HERE, Made, beside, changes, scaled, softmaxes, terms
+from .watch import Hole, numeric
+
+__all__ = ["Option", "Spot", "evaluated", "replaced"]
+
+Code = str | ast.expr  # a template in which HERE is the expression; or an expression
+Option = tuple[float, Code, np.ndarray]  # cost, what stands there, its values at all visits, one after the other
+
+_LOOP_TERMS = 12  # visits beyond which fewer alternatives are made
+_MOST_ROWS = 20_000
+
+
+class Spot:
+    """An expression that gave a number or an array at each visit, and how the result answers to its values.
+
+    Parameters
+    ----------
+    program : Program
+    hole : Hole
+    data : dict
+        Names around the functions, with their values.
+    loss : list of Atom
+        Expressions of the loss that could stand here.
+    result : callable
+        result(root) -> the result at the place, one vector, or None.
+    vector : ndarray
+        The result as it is.
+    rng : Generator
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        hole: Hole,
+        data: dict[str, Any],
+        loss: list[Atom],
+        result: Callable[[Callable[..., Any]], np.ndarray | None],
+        vector: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:
+        self.program, self.hole, self._data, self._loss, self._result = program, hole, data, loss, result
+        self.values = [np.asarray(value, float) for value in hole.values]
+        self._kinds = [type(value) for value in hole.values]
+        self.value = np.concatenate([np.ravel(value) for value in self.values])
+        call = ast.Call(ast.Name("nlicl_put", ast.Load()), [], [])
+        self._function = program.build(hole.unit, replaced(program.units[hole.unit].node, hole.node, call))
+        self.response = Response(self.run, self.value, vector, rng)
+
+    @property
+    def linear(self) -> bool:
+        """Whether the result is affine in the expression's values."""
+        return self.response.matrix is not None
+
+    def run(self, flat: np.ndarray) -> np.ndarray | None:
+        """The result with other values for the expression, visit by visit."""
+        parts, start = [], 0
+        for value, given in zip(self.values, self._kinds, strict=True):
+            part = flat[start : start + value.size].reshape(value.shape)
+            parts.append(_like_given(np.array(part), given))
+            start += value.size
+        left = iter(parts)
+
+        def put() -> Any:
+            return next(left)
+
+        self.program.globals["nlicl_put"] = put
+        root = self.program.having(self.hole.unit, self._function)
+        try:
+            return self._result(root)
+        finally:
+            self.program.restore(self.hole.unit)
+            del self.program.globals["nlicl_put"]
+
+    def names(self, visit: int = 0) -> dict[str, Any]:
+        """The names that the expression could use at a visit, with their values."""
+        return {**self._data, **self.hole.scopes[visit]}
+
+    def options(self) -> Iterator[Option]:
+        """What may stand for the expression without another shape: the reader's own code a little changed, then templates."""
+        seen = {self.value.tobytes()}
+        for cost, code, value in (*self._own(), *self._made(self._changes)):
+            key = value.tobytes()
+            if key not in seen and np.isfinite(value).all():
+                seen.add(key)
+                yield cost, code, value
+
+    def terms(self) -> list[Option]:
+        """What may be added to the expression, with a factor."""
+        if len(self.values) > _LOOP_TERMS or len(self.value) * 400 > _MOST_ROWS * 40:
+            return []
+        return list(self._made(lambda e, atoms, visit: terms(e, atoms)))
+
+    def others(self) -> Iterator[tuple[float, Code]]:
+        """What may stand for the expression that has another shape, or other numbers of visits."""
+        e = self.values[0]
+        names = self.names()
+        around = {**self.program.globals, **names}
+        single = len(self.values) == 1
+        for cost, node in alternatives(self.hole, names):
+            value = evaluated(node, around)
+            if value is None or value.shape != e.shape:
+                if not single or value is not None:
+                    yield cost, node
+        if not single:
+            return
+        with np.errstate(all="ignore"):
+            for made in changes(e, arrays(names)):
+                if made.value.shape != e.shape:
+                    yield made.cost, made.text
+
+    def _changes(self, e: np.ndarray, atoms: list[Atom], visit: int) -> Iterator[Made]:
+        yield from changes(e, atoms)
+        yield from scaled(e, numbers(self.names(visit)))
+        if visit == 0 and len(self.values) == 1:
+            yield from beside(e, self._loss)
+            yield from softmaxes(e, atoms)
+
+    def _own(self) -> Iterator[Option]:
+        """Alternatives of the reader's code, evaluated where it stands."""
+        arounds = [{**self.program.globals, **self.names(visit)} for visit in range(len(self.values))]
+        for cost, node in alternatives(self.hole, self.names()):
+            code = compiled(node)
+            if code is None:
+                continue
+            parts = []
+            for around, e in zip(arounds, self.values, strict=True):
+                value = _value(code, around)
+                if value is None or value.shape != e.shape:
+                    break
+                parts.append(value.ravel())
+            else:
+                yield cost, node, np.concatenate(parts)
+
+    def _made(self, make: Callable[[np.ndarray, list[Atom], int], Iterator[Made]]) -> Iterator[Option]:
+        """Templates that have the expression's shape at every visit."""
+        with np.errstate(all="ignore"):
+            e = self.values[0]
+            first = [
+                made for made in make(e, arrays(self.names()), 0) if made.value.shape == e.shape
+            ]
+            if len(self.values) == 1:
+                for made in first:
+                    yield made.cost, made.text, np.ravel(made.value)
+                return
+            found = {made.text: (made.cost, [np.ravel(made.value)]) for made in first}
+            for visit in range(1, len(self.values)):
+                e = self.values[visit]
+                for made in make(e, arrays(self.names(visit)), visit):
+                    if made.text in found and made.value.shape == e.shape:
+                        found[made.text][1].append(np.ravel(made.value))
+            for text, (cost, parts) in found.items():
+                if len(parts) == len(self.values):
+                    yield cost, text, np.concatenate(parts)
+
+
+def _like_given(value: np.ndarray, kind: type) -> Any:
+    """A value of the type that the code expects: an array, a number, a whole number where it is one."""
+    if kind is np.ndarray:
+        return value
+    number = value[()]
+    return int(number) if issubclass(kind, (int, np.integer)) and float(number).is_integer() else number
+
+
+def compiled(node: ast.expr) -> Any:
+    """An expression as code; None if it is none."""
+    try:
+        return compile(ast.fix_missing_locations(ast.Expression(copy.deepcopy(node))), "<edit>", "eval")
+    except (SyntaxError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def _value(code: Any, around: dict[str, Any]) -> np.ndarray | None:
+    try:
+        with np.errstate(all="ignore"):
+            value = eval(code, dict(around))
+    except Exception:
+        return None
+    return np.asarray(value, float) if numeric(value) else None
+
+
+def evaluated(node: ast.expr, around: dict[str, Any]) -> np.ndarray | None:
+    """An expression's value as an array; None if it has none."""
+    code = compiled(node)
+    return None if code is None else _value(code, around)
+
+
+def replaced(function: Any, old: ast.AST, new: ast.AST | None) -> Any:
+    """A copy of a function in which one node is another one; a statement that nothing stands for is passed over.
+
+    Only the nodes above it are copied.
+    """
+    # what is new keeps no place of its own: the text is made from it later
+    node = ast.Pass() if new is None else copy.deepcopy(new)
+    for one in ast.walk(node):
+        if not hasattr(one, "lineno"):
+            ast.copy_location(one, old)
+    child: ast.AST = node
+    for parent, field, index in _above(function, old):
+        made = copy.copy(parent)
+        if index is None:
+            setattr(made, field, child)
+        else:
+            items = list(getattr(parent, field))
+            items[index] = child
+            setattr(made, field, items)
+        child = made
+    return child
+
+
+def _above(function: Any, node: ast.AST) -> list[tuple[ast.AST, str, int | None]]:
+    """The nodes above one, the nearest first: (parent, its field, the index there)."""
+    parents = getattr(function, "nlicl_parents", None)
+    if parents is None:
+        parents = {}
+        for parent in ast.walk(function):
+            for field, value in ast.iter_fields(parent):
+                if isinstance(value, ast.AST):
+                    parents[id(value)] = (parent, field, None)
+                elif isinstance(value, list):
+                    for index, one in enumerate(value):
+                        parents[id(one)] = (parent, field, index)
+        function.nlicl_parents = parents
+    found = []
+    while node is not function:
+        found.append(parents[id(node)])
+        node = found[-1][0]
+    return found
