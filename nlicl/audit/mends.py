@@ -25,6 +25,7 @@ from .witnesses import EPS, STEP, Case
 __all__ = ["formula_search"]
 
 FRESH = 200  # draws that the audit has not seen
+LEAST_CALL = 0.05  # seconds that a call of an edited formula has
 _FIT = 1e-9  # of the largest entry: an edit that is right may round otherwise
 _ALONG = 1e-7  # of a direction's terms, on fresh draws
 
@@ -79,43 +80,49 @@ def _work(
 ) -> dict[str, Any]:
     """The search itself, in the child."""
     end = time.monotonic() + seconds
-    cases, _ = bench.cases(formula, query_attends)
+    audited, _ = bench.cases(formula, query_attends)
+    cases: list[Case] = []
     wrt = formula.wrt
+    sizes = [float(abs(case.complex_step(wrt)[0]).max()) for case in audited]
+    typical = float(np.median([size for size in sizes if size > 0] or [1.0]))
 
     def call(mended: Callable[..., Any], place: int) -> list[np.ndarray]:
-        case = cases[place]
-        return [_array(mended, case, wrt)]
+        return [_array(mended, cases[place], wrt)]
 
-    expected, allowed, given = [], [], []
-    sizes = [float(abs(case.complex_step(wrt)[0]).max()) for case in cases]
-    typical = float(np.median([size for size in sizes if size > 0] or [1.0]))
-    began = time.monotonic()
-    for number, case in enumerate(cases):
+    task = Task(call, [], [], [], [wrt])
+
+    def add(case: Case) -> None:
+        """A draw, with what belongs there."""
         wanted, slopes = case.complex_step(wrt)
-        wanted = np.where(kinks.on_kink(case.margins, slopes), np.nan, wanted)
-        try:
-            with np.errstate(all="ignore"):
-                (mine,) = call(function, number)
-        except Exception:
-            mine = np.full(wanted.shape, np.nan)
-        off = _FIT * (sizes[number] or 1e-3 * typical)
-        if abs(case.kernel_step(wrt) - case.complex_step(wrt)[0]).max() > 1e-13 * (sizes[number] or typical):
+        size = float(abs(wanted).max())
+        off = _FIT * (size or 1e-3 * typical)
+        if abs(case.kernel_step(wrt) - wanted).max() > 1e-13 * (size or typical):
             off += ROUNDING * max(case.precise(wrt)[1], EPS * typical)
-        expected.append([wanted])
-        allowed.append([np.full(wanted.shape, off)])
-        given.append([mine])
+        try:
+            given = _array(function, case, wrt)
+        except Exception:
+            given = np.full(wanted.shape, np.nan)
+        cases.append(case)
+        task.expected.append([np.where(kinks.on_kink(case.margins, slopes), np.nan, wanted)])
+        task.allowed.append([np.full(wanted.shape, off)])
+        task.given.append([given])
+
+    for case in audited:
+        add(case)
+    task.refresh()
+    began = time.monotonic()
+    for number in range(len(cases)):
+        task.value(function, number)
     once = (time.monotonic() - began) / len(cases)
-    task = Task(call, expected, allowed, given, [wrt], lambda: limited(0.05 + 20 * once))
+    task.limited = lambda: limited(LEAST_CALL + 20 * once)
     fresh: list[Case] = []
 
     def verify(mended: Callable[..., Any], until: float) -> str:
-        if time.monotonic() > until:
+        """Where a mended formula agrees; empty if it does not."""
+        if time.monotonic() > until - 0.05:
             raise Stopped
         try:
             with limited(max(until - time.monotonic(), 0.01)):
-                other = replace(formula, function=mended, expected="agree")
-                if bench.audit(other, query_attends).verdict != "agree":
-                    return ""
                 if not fresh:
                     more = Bench(bench.subject, FRESH, bench.seed + 1, bench.paper)
                     fresh.extend(more.cases(formula, query_attends)[0])
@@ -123,13 +130,18 @@ def _work(
                 for case in fresh:
                     agrees = _agrees(mended, case, wrt)
                     if agrees is False:
+                        add(case)
+                        task.refresh()
                         return ""
                     told += bool(agrees)
+                other = replace(formula, function=mended, expected="agree")
+                if told < FRESH // 4 or bench.audit(other, query_attends).verdict != "agree":
+                    return ""
         except Slow:
             raise Stopped from None
         except Exception:
             return ""
-        return f"on all {len(cases)} draws, and on {told} fresh ones" if told >= FRESH // 4 else ""
+        return f"on all {len(audited)} draws, and on {told} fresh ones"
 
     return propose(function, (), task, verify, end - time.monotonic(), tell)
 

@@ -1,7 +1,6 @@
 """Points that an audit has not seen: near x, far from it, with other signs, and of other sizes where the loss takes them."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -59,10 +58,13 @@ class Fresh:
     function : Function
         With the reader's own gradient.
     rng : Generator
-    kept : collection of int
-        Arguments whose kind is kept everywhere.
     projections : mapping
         Of the arguments that may move in some directions only.
+
+    Attributes
+    ----------
+    failed : (Function, list of ndarray) or None
+        Where the last gradient that was tried is wrong.
     """
 
     def __init__(
@@ -72,23 +74,25 @@ class Fresh:
         projections: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]],
     ) -> None:
         self.function, self.rng, self.projections = function, rng, projections
+        self.failed: tuple[Function, list[np.ndarray]] | None = None
 
-    def tried(self, mended: Callable[[Function], Function], late: Callable[[], bool]) -> tuple[int, int] | None:
-        """(points, points of other sizes) at which a mended gradient agrees; None if it does not at one of them.
+    def tried(
+        self, mended: Callable[[Function], Function], sizes: Iterable[Function], late: Callable[[], bool]
+    ) -> tuple[int, int] | None:
+        """(points, points of other sizes) at which a mended gradient agrees; None if it does not at one, which is `failed`.
 
-        `mended` makes of a Function the same with the mended gradient. `late` says when to stop.
+        `mended` makes of a Function the same with the mended gradient; `sizes` are the reader's functions at other sizes.
+        `late` says when to stop.
         """
-        points = self._points(self.function, mended, self._places(), late, POINTS)
-        if points is None:
-            return None
         sized = 0
-        for other in other_sizes(self.function, self.function.arrays, self.rng) if not self.projections else ():
+        for other in sizes:
             there = ([*other.arrays] if n == 0 else far(other.arrays, self.rng) for n in range(_SIZED))
             found = self._points(other, mended, there, late, _SIZED)
             if found is None:
                 return None
             sized += found
-        return points, sized
+        points = self._points(self.function, mended, self._places(), late, POINTS)
+        return None if points is None else (points, sized)
 
     def _places(self) -> Iterator[list[np.ndarray]]:
         x = self.function.arrays
@@ -124,6 +128,7 @@ class Fresh:
                 witnesses = chosen(function, [place], differences, self.rng)
             agrees = self._agrees(function, other, witnesses, place, value)
             if agrees is False:
+                self.failed = function, place
                 return None
             told += bool(agrees)
         return told

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from ..mend.program import Program, Unread
 from ..mend.propose import propose
 from ..mend.task import Stopped, Task
 from ..report.search import Progress
-from .fresh import LEAST, Fresh, far
-from .function import Function, OutOfTime
-from .slopes import Differences, chosen, only, tried
+from .fresh import LEAST, Fresh, far, other_sizes
+from .function import Function
+from .slopes import Differences, Witness, chosen, only, tried
 
 if TYPE_CHECKING:
     from .remote import Files, Opened
@@ -24,6 +25,8 @@ __all__ = ["files_search", "gradient_search"]
 
 FAR = 2  # places far from x at which every entry is known to the search
 MOST_ENTRIES = 300  # for that
+LEAST_CALL = 0.05  # seconds that a call of an edited function has
+_SHARE = 0.15  # of the time for that
 _ROUNDING = 1e-9  # of the largest entry: an edit that is right may round otherwise
 
 
@@ -64,8 +67,6 @@ def files_search(
 
 def _with_functions(mending: Mending, function: Function) -> Mending:
     """The same, each repair with the function that it gives."""
-    from dataclasses import replace
-
     if not mending.repairs:
         return mending
     try:
@@ -85,141 +86,139 @@ def _work(
     function: Function, audit: "Audit", points: list[list[np.ndarray]] | None, seconds: float, tell: Tell
 ) -> dict[str, Any]:
     """The search itself, in the child."""
-    from .run import Audit
+    return _Search(function, audit, points, time.monotonic() + seconds).run(tell)
 
-    end = time.monotonic() + seconds
-    function.deadline = None
-    rng = np.random.default_rng(audit.seed + 1)
-    both = function.returns_both
-    calls: dict[int, Function] = {}
 
-    def with_gradient(base: Function, mended: Callable[..., Any]) -> Function:
-        return base.with_loss(mended) if both else base.with_gradient(mended)
+class _Search:
+    """One search for a mend of a gradient: what is known at which places, and how a mend is tried on others."""
 
-    task = _task(function, audit, rng, end)
-    places = task.leaves
+    def __init__(
+        self, function: Function, audit: "Audit", points: list[list[np.ndarray]] | None, end: float
+    ) -> None:
+        function.deadline = None
+        self.function, self.audit, self.points, self.end = function, audit, points, end
+        self.rng = np.random.default_rng(audit.seed + 1)
+        self.both, self.stores = function.returns_both, False
+        self.bases: list[Function] = []  # the reader's functions at each place: of its sizes
+        self.leaves: list[list[np.ndarray]] = []
+        self.calls: dict[tuple[int, int], Function] = {}
+        names = [*function.names, *(["loss"] if self.both else [])]
+        self.task = Task(self.call, [], [], [], names)
+        self.witnesses: dict[int, list[Witness]] = {}
+        self.sizes: list[Function] = []
 
-    def call(mended: Callable[..., Any], place: int) -> list[np.ndarray]:
-        other = calls.get(id(mended))
+    def run(self, tell: Tell) -> dict[str, Any]:
+        """Search, and tell what is found."""
+        self.add_audited()
+        self.stores = not self.both and self.depends_on_loss()
+        if not self.audit.projections and self.function.arrays[0].dtype == np.float64:
+            self.add_others()
+        self.task.refresh()
+        began = time.monotonic()
+        self.task.value(self.function.gradient_function, 0)
+        once = time.monotonic() - began
+        self.task.limited = lambda: limited(LEAST_CALL + 20 * once)
+        if not self.both:
+            self.task.call_loss = lambda loss, place: self.bases[place].returned(loss, self.leaves[place])
+        left = self.end - time.monotonic()
+        return propose(self.function.gradient_function, self.function.held_fixed, self.task, self.verify, left, tell)
+
+    def mended(self, base: Function, gradient: Callable[..., Any]) -> Function:
+        """Functions with another gradient."""
+        return base.with_loss(gradient) if self.both else base.with_gradient(gradient)
+
+    def call(self, gradient: Callable[..., Any], place: int) -> list[np.ndarray]:
+        """The parts that a gradient gives at a place."""
+        base, x = self.bases[place], self.leaves[place]
+        key = (id(gradient), id(base))
+        other = self.calls.get(key)
         if other is None:
-            calls.clear()
-            other = calls[id(mended)] = with_gradient(function, mended)
-        x = places[place]
-        if both:
+            if len(self.calls) > 8:
+                self.calls.clear()
+            other = self.calls[key] = self.mended(base, gradient)
+        if self.both:
             value, parts = other.both(x)
         else:
-            parts = other.gradient(x, loss_first=task.stores)
-        parts = [
-            audit.projections[k](x[k], part) if k in audit.projections else part for k, part in enumerate(parts)
-        ]
-        parts = [np.asarray(part, float) for part in parts]
-        return [*parts, np.asarray(value, float)] if both else parts
+            parts = other.gradient(x, loss_first=self.stores)
+        projections = self.audit.projections
+        parts = [projections[k](x[k], part) if k in projections else part for k, part in enumerate(parts)]
+        wide = [np.asarray(part, float) for part in parts]
+        return [*wide, np.asarray(value, float)] if self.both else wide
 
-    made = Task(call, task.expected, task.allowed, task.given, task.names)
-    began = time.monotonic()
-    made.value(function.gradient_function, 0)
-    once = time.monotonic() - began
-    made.limited = lambda: limited(0.05 + 20 * once)
-    if not both:
-        made.call_loss = lambda loss, place: function.returned(loss, places[place])
-
-    def verify(mended: Callable[..., Any], until: float) -> str:
-        if time.monotonic() > until:
-            raise Stopped
-        try:
-            with limited(max(until - time.monotonic(), 0.01)):
-                judge = Audit(with_gradient(function, mended), audit.tolerance, audit.entries, audit.seed, None)
-                judge.projections = audit.projections
-                report = judge.run(points)
-                if report.verdict != "agree":
-                    return ""
-                fresh = Fresh(function, rng, audit.projections)
-                found = fresh.tried(lambda base: with_gradient(base, mended), lambda: time.monotonic() > until - 0.1)
-        except Slow:
-            raise Stopped from None
-        except (OutOfTime, Exception):
-            return ""
-        if found is None or found[0] < LEAST:
-            return ""
-        count, sized = found
-        more = f", {sized} of them of other sizes" if sized else ""
-        where = "at x" if len(report.points) == 1 else f"at all {len(report.points)} points"
-        return f"{where}, and at {count + sized} fresh ones{more}"
-
-    return propose(function.gradient_function, function.held_fixed, made, verify, end - time.monotonic(), tell)
-
-
-class _Known:
-    """What the audit and the witnesses know, place by place."""
-
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
-        self.leaves: list[list[np.ndarray]] = []
-        self.expected: list[list[np.ndarray]] = []
-        self.allowed: list[list[np.ndarray]] = []
-        self.given: list[list[np.ndarray]] = []
-        self.stores = False
-
-    def add(self, x: list[np.ndarray], given: list[np.ndarray], expected: list[np.ndarray], allowed: list[np.ndarray]) -> None:
+    def add(
+        self,
+        base: Function,
+        x: list[np.ndarray],
+        given: list[np.ndarray],
+        expected: list[np.ndarray],
+        allowed: list[np.ndarray],
+    ) -> None:
+        """A place where it is known what belongs there."""
+        given = [np.asarray(array, float) for array in given]
+        if self.both:  # the loss is to stay as it is
+            value = np.asarray(float(base.real(x)))
+            given, expected = [*given, value], [*expected, value]
+            allowed = [*allowed, 1e-12 * abs(value)]
+        self.bases.append(base)
         self.leaves.append(x)
-        self.given.append([np.asarray(array, float) for array in given])
-        self.expected.append(expected)
-        self.allowed.append(allowed)
+        self.task.given.append(given)
+        self.task.expected.append(expected)
+        self.task.allowed.append(allowed)
 
+    def add_audited(self) -> None:
+        """The places of the audit that are like x."""
+        audit, summary = self.audit, self.audit.summary
+        wrong = [summary.is_wrong(k) for k in range(len(self.function.names))]
+        for number, (x, given) in enumerate(audit.places):
+            if audit.lacks[number] or any(len(sights) <= number for sights in summary.sights):
+                continue
+            sights = [sights[number] for sights in summary.sights]
+            parts = [np.asarray(array, float) for array in given]
+            expected, allowed = [], []
+            for sight, mine, bad in zip(sights, parts, wrong, strict=True):
+                wanted = sight.expected.copy() if bad else mine.copy()
+                for index in sight.kinks:
+                    wanted[index] = np.nan
+                off = np.where(np.isnan(sight.allowed), 0.0, sight.allowed) if bad else np.zeros(mine.shape)
+                expected.append(wanted)
+                allowed.append(off + _ROUNDING * _largest(wanted))
+            shown = [sight.given for sight in sights] if audit.projections else parts
+            self.add(self.function, x, shown, expected, allowed)
 
-def _task(function: Function, audit: "Audit", rng: np.random.Generator, end: float) -> _Known:
-    """The places of the audit that are like x, and some far from it."""
-    summary, known = audit.summary, _Known([*function.names, *(["loss"] if function.returns_both else [])])
-    wrong = [summary.is_wrong(k) for k in range(len(function.names))]
-    for number, (x, given) in enumerate(audit.places):
-        if audit.lacks[number] or any(len(sights) <= number for sights in summary.sights):
-            continue
-        sights = [sights[number] for sights in summary.sights]
-        parts = [np.asarray(array, float) for array in given]
-        expected, allowed = [], []
-        for sight, mine, bad in zip(sights, parts, wrong, strict=True):
-            mine = sight.given if bad else mine
-            wanted = sight.expected.copy() if bad else mine.copy()
-            for index in sight.kinks:
-                wanted[index] = np.nan
-            off = np.where(np.isnan(sight.allowed), 0.0, sight.allowed) if bad else np.zeros(mine.shape)
-            expected.append(wanted)
-            allowed.append(off + _ROUNDING * _largest(wanted))
-        known.add(x, [sight.given for sight in sights] if audit.projections else given, expected, allowed)
-    known.stores = _depends_on_loss(function, known)
-    if not audit.projections and sum(array.size for array in function.arrays) <= MOST_ENTRIES:
-        _add_far(function, known, rng, end)
-    if function.returns_both:
-        for x, given, expected, allowed in zip(known.leaves, known.given, known.expected, known.allowed, strict=True):
-            value = np.asarray(float(function.real(x)))
-            given.append(value)
-            expected.append(value)
-            allowed.append(1e-12 * abs(value))
-    return known
+    def depends_on_loss(self) -> bool:
+        """Whether the gradient needs the loss to be called before it."""
+        last = self.leaves[-1]
+        self.function.real(self.leaves[0])
+        try:
+            alone = self.function.gradient(last, loss_first=False)
+            after = self.function.gradient(last)
+        except Exception:
+            return True
+        return not all(np.array_equal(one, other, equal_nan=True) for one, other in zip(alone, after, strict=True))
 
+    def add_others(self) -> None:
+        """Places far from x, and of other sizes."""
+        room = time.monotonic() + _SHARE * (self.end - time.monotonic())
+        for base in other_sizes(self.function, self.function.arrays, self.rng):
+            self.sizes.append(base)
+        for base in self.sizes[:2]:
+            self.add_known(base, [*base.arrays], room)
+        added = 0
+        for _ in range(8):
+            added += self.add_known(self.function, far(self.function.arrays, self.rng), room)
+            if added == FAR:
+                break
 
-def _add_far(function: Function, known: _Known, rng: np.random.Generator, end: float) -> None:
-    """Places far from x, with every entry of the gradient, where an exact witness gives it quickly."""
-    x = [array.astype(float) if array.dtype != np.float64 else array for array in function.arrays]
-    if any(array.dtype != np.float64 for array in function.arrays):
-        return
-    differences = Differences(function, "", 0.0, float(np.finfo(float).eps))
-    try:
-        witnesses = chosen(function, [x], differences, rng)
-    except Exception:
-        return
-    if not all(witness.exact for witness in witnesses):
-        return
-    began, room = time.monotonic(), 0.15 * (end - time.monotonic())
-    tries = 0
-    added = 0
-    while added < FAR and tries < 8 and time.monotonic() < began + room:
-        tries += 1
-        place = far(x, rng)
-        given = function.gradient_or_none(place)
-        value = function.real(place)
+    def add_known(self, base: Function, place: list[np.ndarray], room: float) -> bool:
+        """A place with every entry of the gradient, where an exact witness gives it by a time."""
+        if sum(array.size for array in place) > MOST_ENTRIES or time.monotonic() > room:
+            return False
+        given, value = base.gradient_or_none(place), base.real(place)
         if given is None or not np.isfinite(value) or not all(np.isfinite(array).all() for array in given):
-            continue
+            return False
+        witnesses = self.witnesses_of(base)
+        if not witnesses:
+            return False
         expected = []
         for k, array in enumerate(place):
             wanted = np.full(array.shape, np.nan)
@@ -229,28 +228,64 @@ def _add_far(function: Function, known: _Known, rng: np.random.Generator, end: f
                 slope, _ = tried(witnesses[k], place, only(place, k, step))
                 if slope is not None and not slope.has_kink(abs(slope.middle)):
                     wanted[index] = slope.middle
+                if time.monotonic() > room:
+                    return False
             expected.append(wanted)
-            if time.monotonic() > began + room:
-                return
         rounding = 1e-13 * abs(value)
         allowed = [1e-8 * _largest(array) + rounding + np.zeros(array.shape) for array in expected]
-        known.add(place, given, expected, allowed)
-        added += 1
-
-
-def _depends_on_loss(function: Function, known: _Known) -> bool:
-    """Whether the gradient needs the loss to be called before it."""
-    if function.returns_both or not known.leaves:
-        return False
-    last = known.leaves[-1]
-    function.real(known.leaves[0])
-    try:
-        alone = function.gradient(last, loss_first=False)
-    except Exception:
+        self.add(base, place, given, expected, allowed)
         return True
-    return not all(
-        np.array_equal(one, other, equal_nan=True) for one, other in zip(alone, function.gradient(last), strict=True)
-    )
+
+    def witnesses_of(self, base: Function) -> list[Witness]:
+        """Exact witnesses; none if there are no such."""
+        if id(base) not in self.witnesses:
+            differences = Differences(base, "", 0.0, float(np.finfo(float).eps))
+            try:
+                found = chosen(base, [base.arrays], differences, self.rng)
+            except Exception:
+                found = []
+            self.witnesses[id(base)] = found if all(witness.exact for witness in found) else []
+        return self.witnesses[id(base)]
+
+    def verify(self, gradient: Callable[..., Any], until: float) -> str:
+        """Where a mended gradient agrees: on fresh points, and by an audit of its own; empty if it does not."""
+        from .run import Audit
+
+        def late() -> bool:
+            return time.monotonic() > until - 0.05
+
+        if late():
+            raise Stopped
+        audit = self.audit
+        fresh = Fresh(self.function, self.rng, audit.projections)
+        try:
+            with limited(max(until - time.monotonic(), 0.01)):
+                found = fresh.tried(lambda base: self.mended(base, gradient), self.sizes, late)
+                if found is None:
+                    self.learn(fresh.failed)
+                    return ""
+                if found[0] < LEAST:
+                    if late():
+                        raise Stopped
+                    return ""
+                judge = Audit(self.mended(self.function, gradient), audit.tolerance, audit.entries, audit.seed, None)
+                judge.projections = audit.projections
+                report = judge.run(self.points)
+                if report.verdict != "agree":
+                    return ""
+        except Slow:
+            raise Stopped from None
+        except Exception:
+            return ""
+        count, sized = found
+        more = f", {sized} of them of other sizes" if sized else ""
+        where = "at x" if len(report.points) == 1 else f"at all {len(report.points)} points"
+        return f"{where}, and at {count + sized} fresh ones{more}"
+
+    def learn(self, failed: tuple[Function, list[np.ndarray]] | None) -> None:
+        """A place at which an edit failed that did the task: from now on it is part of the task."""
+        if failed is not None and self.add_known(*failed, self.end):
+            self.task.refresh()
 
 
 def _largest(array: np.ndarray) -> float:

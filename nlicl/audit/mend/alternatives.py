@@ -92,9 +92,14 @@ def alternatives(hole: Hole, names: dict[str, Any]) -> Iterator[Alternative]:
                 values = list(node.values)
                 values[i], values[j] = values[j], values[i]
                 yield 1.0, ast.Dict(node.keys, values)
-    if isinstance(node, ast.Name) and isinstance(hole.value, int) and not isinstance(hole.value, bool):
-        for shift in (-1, 1):
-            yield 1.3, _shifted(node, shift)
+    if isinstance(hole.value, (int, np.integer)) and not isinstance(hole.value, (bool, np.bool_)):
+        if isinstance(node, ast.Name):
+            for shift in (-1, 1):
+                yield 1.3, _shifted(node, shift)
+        else:
+            for name, value in names.items():
+                if isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_)):
+                    yield 1.4, ast.Name(name, ast.Load())
 
 
 def _names(node: ast.Name, hole: Hole, names: dict[str, Any]) -> Iterator[Alternative]:
@@ -248,12 +253,17 @@ def _calls(node: ast.Call, hole: Hole) -> Iterator[Alternative]:
     for n, keyword in enumerate(keywords):
         rest = keywords[:n] + keywords[n + 1 :]
         if keyword.arg in ("axis", "axes"):
+            before, behind = keywords[:n], keywords[n + 1 :]
             for other in (0, 1, -1, -2, 2):
-                yield 1.0, ast.Call(function, args, [*rest, ast.keyword("axis", _number(other))])
+                moved = [*before, ast.keyword("axis", _number(other)), *behind]
+                yield 1.0, ast.Call(function, args, moved)
+                if not any(one.arg == "keepdims" for one in keywords) and name in _REDUCING:
+                    kept = [*moved, ast.keyword("keepdims", ast.Constant(True))]
+                    yield 1.15, ast.Call(function, args, kept)
             yield 1.2, ast.Call(function, args, rest)
             for axes in ((0, 1), (1, 2), (0, 2)):
                 both = ast.Tuple([_number(axes[0]), _number(axes[1])], ast.Load())
-                yield 1.4, ast.Call(function, args, [*rest, ast.keyword("axis", both)])
+                yield 1.4, ast.Call(function, args, [*before, ast.keyword("axis", both), *behind])
         elif keyword.arg == "keepdims":
             yield 1.1, ast.Call(function, args, rest)
         elif keyword.arg == "ddof":
@@ -271,6 +281,8 @@ def _calls(node: ast.Call, hole: Hole) -> Iterator[Alternative]:
         yield 1.5, args[0]
     if isinstance(function, ast.Attribute) and not (isinstance(function.value, ast.Name) and function.value.id == "np"):
         yield 1.5, function.value
+    if name == "range" and not keywords:
+        yield from _ranges(function, args)
     if name in ("maximum", "clip", "relu") and args:
         yield 1.2, ast.Compare(args[0], [ast.Gt()], [ast.Constant(0)])
     if name in ("solve", "inv", "lstsq") and args:
@@ -283,6 +295,20 @@ def _calls(node: ast.Call, hole: Hole) -> Iterator[Alternative]:
     if name == "transpose" and args and isinstance(args[-1], ast.Tuple):
         for order in permutations(args[-1].elts):
             yield 1.2, ast.Call(function, [*args[:-1], ast.Tuple(list(order), ast.Load())], keywords)
+
+
+def _ranges(function: ast.expr, args: list[ast.expr]) -> Iterator[Alternative]:
+    if len(args) == 1:
+        yield 1.1, ast.Call(function, [_number(1), args[0]], [])
+        yield 1.3, ast.Call(function, [_number(1), _shifted(args[0], 1)], [])
+        yield 1.1, ast.Call(function, [_shifted(args[0], -1)], [])
+        yield 1.1, ast.Call(function, [_shifted(args[0], 1)], [])
+        last = _shifted(args[0], -1)
+        yield 1.4, ast.Call(function, [last, _number(-1), _number(-1)], [])
+    elif len(args) >= 2:
+        yield 1.2, ast.Call(function, [args[1]], [])
+        for n, shift in ((0, 1), (0, -1), (1, 1), (1, -1)):
+            yield 1.1, ast.Call(function, [*args[:n], _shifted(args[n], shift), *args[n + 1 :]], [])
 
 
 def _einsums(text: str) -> Iterator[tuple[float, str]]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Atom", "Coefficient", "arrays", "coefficients", "numbers", "scalars"]
+__all__ = ["Atom", "Coefficient", "arrays", "coefficients", "indexed", "numbers", "scalars"]
 
 _MOST = 16  # arrays
 _ENTRIES = 4000
+_SAME = 6  # names of one number that are kept
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,31 @@ def numbers(scope: Mapping[str, Any]) -> list[Atom]:
     return found
 
 
+def indexed(scope: Mapping[str, Any], e: np.ndarray, loop: bool) -> list[Atom]:
+    """In a loop: arrays at the index that the loop counts, of E's shape or single numbers."""
+    if not loop:
+        return []
+    counters = [(name, int(value)) for name, value in scope.items() if isinstance(value, (int, np.integer))]
+    found = []
+    for array in arrays(scope):
+        for name, index in counters[:4]:
+            if not isinstance(index, bool) and 0 <= index < len(array.value):
+                value = array.value[index]
+                if value.shape in ((), e.shape):
+                    found.append(Atom(f"{array.text}[{name}]", value, 0.1))
+    return found[: 2 * _MOST]
+
+
 def scalars(scope: Mapping[str, Any], sized: list[Atom]) -> list[tuple[str, float, float]]:
-    """(text, value, cost) of numbers that have a name there, and of sizes of arrays; each value once."""
-    found: dict[float, tuple[str, float, float]] = {}
+    """(text, value, cost) of numbers that have a name there, and of sizes of arrays."""
+    found: list[tuple[str, float, float]] = []
+    counted: dict[float, int] = {}
 
     def add(text: str, value: Any, cost: float) -> None:
         number = float(value)
-        if math.isfinite(number) and abs(number) not in (0.0, 1.0) and number not in found:
-            found[number] = (text, number, cost)
+        if math.isfinite(number) and abs(number) not in (0.0, 1.0) and counted.get(number, 0) < 3 and len(found) < 40:
+            counted[number] = counted.get(number, 0) + 1
+            found.append((text, number, cost))
 
     for name, value in scope.items():
         if (isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)) or (isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "fi"):
@@ -113,7 +131,7 @@ def scalars(scope: Mapping[str, Any], sized: list[Atom]) -> list[tuple[str, floa
             add(f"len({atom.text})" if axis == 0 else f"{atom.text}.shape[{axis}]", size, 0.2 + 0.1 * axis)
         if atom.value.ndim > 1:
             add(f"{atom.text}.size", atom.value.size, 0.4)
-    return list(found.values())
+    return found
 
 
 @dataclass(frozen=True)
@@ -127,14 +145,13 @@ class Coefficient:
 
 
 def coefficients(named: list[tuple[str, float, float]]) -> list[Coefficient]:
-    """Positive numbers that a factor may be, the cheapest of each value."""
+    """Positive numbers that a factor may be, of each value the cheapest."""
     plain = [(1.0, "", 0.0), (2.0, "2", 0.1), (3.0, "3", 0.4), (4.0, "4", 0.4)]
-    found: dict[float, Coefficient] = {}
+    found: dict[float, list[Coefficient]] = {}
 
     def add(value: float, above: str, below: str, cost: float) -> None:
-        key = float(f"{abs(value):.10g}")
-        if value != 0 and math.isfinite(value) and (key not in found or found[key].cost > cost):
-            found[key] = Coefficient(abs(value), above, below, cost)
+        if value != 0 and math.isfinite(value):
+            found.setdefault(float(f"{abs(value):.10g}"), []).append(Coefficient(abs(value), above, below, cost))
 
     for a, above, cost_a in plain:
         for b, below, cost_b in plain:
@@ -169,4 +186,5 @@ def coefficients(named: list[tuple[str, float, float]]) -> list[Coefficient]:
                 if other < text:
                     add(value * abs(second), f"{text} * {other}", "", cost + cost_o + 0.5)
                     add(1 / (value * abs(second)), "", f"({text} * {other})", cost + cost_o + 0.6)
-    return sorted(found.values(), key=lambda one: one.cost)
+    kept = [one for same in found.values() for one in sorted(same, key=lambda one: one.cost)[:_SAME]]
+    return sorted(kept, key=lambda one: one.cost)

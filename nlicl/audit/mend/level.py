@@ -1,25 +1,26 @@
 """One more edit of one program: all that is tried, and what each leads to."""
 
+import ast
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .alternatives import alternatives
 from .atoms import Atom, Coefficient, arrays, coefficients, scalars
 from .gates import gated
 from .pairs import Pairs
 from .program import Function, Program, Unread
-from .spelling import Spelled, filled, left_out, spelled
-from .spots import Code, Spot, replaced
+from .spelling import Piece, Spelled, filled, inserted, left_out, spelled
+from .spots import Code, Option, Spot, replaced
 from .statements import statements
 from .templates import HERE
 from .watch import Hole, holes
 
 if TYPE_CHECKING:
-    import ast
-
     from .search import Search
 
 __all__ = ["Candidate", "Enough", "Level", "Seed"]
@@ -28,8 +29,11 @@ _SLACK = 0.6  # edits that cost so much more than the cheapest are no longer of 
 _REFINE = 0.4  # seconds for alternatives after the first
 _USUAL = 1.15  # cost of an edit that everybody's slips explain: nothing better is to be expected
 _BANDS = (1.25, 1.65, 9.0)  # of costs, one after the other
-_QUICK = 1.25  # the band of a level that is one of many
-_MOST_RESULTS = 4_000_000  # numbers of results that are kept for pairs
+_WHOLE = 0.04  # of the cost, off for an edit of all that a statement sets or returns
+_TELLING = 12  # numbers that are not zero: more of them tell no more
+_NAMES = 6  # of one number that are tried
+_SIBLINGS = 8  # expressions of the function that others may use
+_LONGEST = 36  # characters of one
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Candidate:
 
     Attributes
     ----------
-    edits : tuple of Spelled
+    edits : tuple of tuple of Piece
+        Each edit's pieces, of the text before it.
     text : str
         The file's text after them.
     cost : float
@@ -49,7 +54,7 @@ class Candidate:
         Unit and line of every edit.
     """
 
-    edits: tuple[Spelled, ...]
+    edits: tuple[tuple[Piece, ...], ...]
     text: str
     cost: float
     right: np.ndarray
@@ -67,7 +72,7 @@ class Seed:
 
     rank: tuple[float, ...]
     cost: float
-    hole: Hole
+    spot: Spot
     code: Code
 
 
@@ -113,12 +118,21 @@ class Level:
         self.data = {name: program.globals[name] for name in program.data_names()}
         self._tables: dict[tuple[Any, ...], tuple[np.ndarray, list[Coefficient]]] = {}
         self.pairs = Pairs(self.vector, self.wanted, self.scale, self.known)
+        self.literals = _literals(program)
+        self._statement_values = _statement_values(program)
 
     def _first_place(self) -> tuple[int, list[np.ndarray]]:
-        """A place where something is wrong, of those one where most is, and what the program gives there."""
+        """A place where something is wrong, and what the program gives there.
+
+        Of the places where most is wrong, the smallest at which enough numbers are not zero to tell one edit from another.
+        """
         wrong = [p for p in self.task.places if not self.base_right[p].all()] or list(self.task.places)
-        order = sorted(wrong, key=lambda p: (-int((~self.base_right[p]).sum()), -self.task.alive(p)))
-        for place in order:
+
+        def rank(place: int) -> tuple[float, ...]:
+            alive = self.task.alive(place)
+            return -int((~self.base_right[place]).sum()), -min(alive, _TELLING), self.task.size(place)
+
+        for place in sorted(wrong, key=rank):
             value = self.task.value(self.program.root, place)
             if value is not None and all(np.isfinite(part).all() for part in value):
                 return place, value
@@ -145,13 +159,12 @@ class Level:
     def run(self, quick: bool = False) -> None:
         """Try everything; `quick` leaves out what costs much or is odd."""
         found = holes(self.program, lambda f: self.task.call(f, self.first))
-        loss = self.search.loss_expressions(self.first)
-        spots, rest = [], []
-        for hole in found:
-            if not hole.whole:
-                rest.append(hole)
-                continue
-            spot = Spot(self.program, hole, self.data, loss, self._result, self.vector, self.search.rng)
+        loss = self.search.forward(self.first)
+        spots, rest = [], [hole for hole in found if not hole.whole]
+        siblings = self._siblings(found)
+        for group in (*([hole] for hole in found if hole.whole), *_same_names(found)):
+            spot = Spot(self.program, group, self.data, loss, self._result, self.vector, self.search.rng)
+            spot.siblings = [atom for hole, atom in siblings if not any(_inside(hole.node, one.node) for one in group)]
             spots.append(spot)
             if spot.linear and spot.response.answers:
                 self._linear(spot)
@@ -167,7 +180,7 @@ class Level:
             for spot in spots:
                 for cost, code in spot.others():
                     if below < cost <= min(limit, self.cheapest + _SLACK):
-                        self._try(spot.hole, code, cost)
+                        self._try([spot.hole], code, cost)
             for hole in rest:
                 self._rest(hole, below, limit)
             if below == 0.0:
@@ -175,6 +188,22 @@ class Level:
             self._refine()
             below = limit
         self._pair_up(spots)
+
+    def _siblings(self, found: list[Hole]) -> list[tuple[Hole, Atom]]:
+        """Expressions of the root that are arrays and no names, the shortest first: each value once."""
+        atoms: dict[bytes, tuple[Hole, Atom]] = {}
+        for hole in found:
+            if hole.unit or hole.visits != 1 or isinstance(hole.node, (ast.Name, ast.Constant)):
+                continue
+            value = hole.value
+            if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not 0 < value.size <= 2000 or value.ndim > 2:
+                continue
+            text = ast.unparse(hole.node)
+            key = repr(value.shape).encode() + value.tobytes()
+            named = any(isinstance(one, np.ndarray) and np.array_equal(one, value) for one in hole.scope.values())
+            if len(text) <= _LONGEST and not named and (key not in atoms or len(atoms[key][1].text) > len(text) + 2):
+                atoms[key] = (hole, Atom(f"({text})", value, 0.2))
+        return sorted(atoms.values(), key=lambda pair: len(pair[1].text))[:_SIBLINGS]
 
     def _refine(self, cheap: float = np.inf) -> None:
         """End the level if it is solved by an edit so cheap."""
@@ -186,37 +215,38 @@ class Level:
     def _linear(self, spot: Spot) -> None:
         """All that may stand for an expression to which the result answers linearly."""
         response = spot.response
-        options = list(spot.options())
-        self.search.tried += len(options)
+        options = spot.options()
+        self.search.tried += sum(len(option.codes) for option in options)
         if options:
-            results = response.results(np.array([value for _, _, value in options]))
+            results = response.results(np.array([option.value for option in options]))
             off = abs(results - self.wanted)[:, self.known] / self.scale[self.known]
             fits = off.max(axis=1, initial=0.0) <= 1e-7
             steps = self._steps(results)
-            for (cost, code, _), fit, step in zip(options, fits, steps, strict=True):
+            for option, fit, step in zip(options, fits, steps, strict=True):
                 if fit or step:
-                    self._try(spot.hole, code, cost)
-            self.pairs.add(spot, [(cost, code) for cost, code, _ in options], results)
+                    for cost, code in option.codes:
+                        self._try(spot.holes, code, cost)
+            self.pairs.add(spot, options, results)
         table, named = self.coefficients(spot.hole)
         terms = spot.terms()
         self.search.tried += len(terms)
         factor = response.factors(spot.value[None], self.wanted, self.scale, self.known)[0]
         if np.isfinite(factor):
             for code, cost in scalings(1 + factor, table, named):
-                self._try(spot.hole, code, cost)
+                self._try(spot.holes, code, cost)
         if terms:
             values = np.array([value for _, _, value in terms])
             factors = response.factors(values, self.wanted, self.scale, self.known)
             for n in np.flatnonzero(np.isfinite(factors)):
                 cost, text, _ = terms[n]
                 for code, more in additions(str(text), float(factors[n]), table, named):
-                    self._try(spot.hole, code, cost + more)
+                    self._try(spot.holes, code, cost + more)
             self.pairs.add_terms(spot, [(cost, str(text)) for cost, text, _ in terms], values)
 
     def coefficients(self, hole: Hole) -> tuple[np.ndarray, list[Coefficient]]:
         """Numbers with a name in an expression's scope, by size."""
         names = {**self.data, **hole.scope}
-        key = tuple(scalars(names, arrays(names)))
+        key = (*scalars(names, arrays(names)), *self.literals)
         if key not in self._tables:
             made = sorted(coefficients(list(key)), key=lambda one: one.value)
             self._tables[key] = (np.array([one.value for one in made]), made)
@@ -251,74 +281,85 @@ class Level:
 
     def _nonlinear(self, spot: Spot, below: float, limit: float) -> None:
         """What may stand for an expression to which the result answers in another way: each is run."""
-        made: list[tuple[float, Code]] = []
+        made: list[Option] = []
         results: list[np.ndarray] = []
-        for cost, code, value in spot.options():
-            if not below < cost <= min(limit, self.cheapest + _SLACK):
+        for option in spot.options():
+            if not below < option.cost <= min(limit, self.cheapest + _SLACK):
                 continue
-            result = spot.run(value)
+            result = spot.run(option.value)
             if result is None or not np.isfinite(result).all():
                 continue
             if nearer(self.task.closeness(self.first, self._parts(result)), self.base_close):
-                self._try(spot.hole, code, cost)
-            made.append((cost, code))
+                for cost, code in option.codes:
+                    self._try(spot.holes, code, cost)
+            made.append(option)
             results.append(result)
         if results:
             self.pairs.add(spot, made, np.array(results))
 
     def _rest(self, hole: Hole, below: float, limit: float) -> None:
         """An expression that gives no number, or is visited very often: alternatives of the code alone, each run."""
-        from .alternatives import alternatives
-
         for cost, node in alternatives(hole, {**self.data, **hole.scope}):
             if below < cost <= limit:
-                self._try(hole, node, cost)
+                self._try([hole], node, cost)
 
     def _gates(self, found: list[Hole]) -> None:
         """A condition under which all is zero, where it is zero that is expected."""
         wanted = [self.task.all_zero(place) for place in self.task.places]
         for hole, code, cost in gated(self.program, self.task, wanted, found, self.data):
-            self._try(hole, code, cost)
+            self._try([hole], code, cost)
 
     def _statements(self) -> None:
         for number, unit in enumerate(self.program.units):
             for edit in statements(unit.node, self.numpy):
                 if edit.cost > self.cheapest + _SLACK:
                     continue
+                if edit.after is not None:
+                    both = ast.If(ast.Constant(True), [edit.node, edit.after], [])
+                    made = partial(inserted, self.program.text, edit.node, edit.after)
+                    self._judge(number, replaced(unit.node, edit.node, both), made, edit.cost, edit.node.lineno)
+                    continue
+                made = partial(left_out, self.program.text, edit.node)
+                if edit.replacement is not None:
+                    made = partial(spelled, self.program.text, self.program.tree, [(edit.node, edit.replacement)])
                 function = replaced(unit.node, edit.node, edit.replacement)
-                self._judge(number, function, edit.node, edit.replacement, edit.cost, edit.node.lineno)
+                self._judge(number, function, made, edit.cost, edit.node.lineno)
 
     def _pair_up(self, spots: list[Spot]) -> None:
         """Edits after which a factor, somewhere, would do the rest; and those that bring the result's direction nearer."""
         for spot in spots:
             if spot.linear and spot.response.answers:
                 self.pairs.add_direction(spot, *self.coefficients(spot.hole))
-        self.seeds += [Seed(rank, cost, hole, code) for rank, cost, hole, code in self.pairs.promising()]
+        self.seeds += [Seed(rank, cost, spot, code) for rank, cost, spot, code in self.pairs.promising()]
 
     # -- what is tried in full
 
-    def _try(self, hole: Hole, code: Code, cost: float) -> None:
-        """Run the program with one expression replaced, at all places."""
+    def _try(self, group: list[Hole], code: Code, cost: float) -> None:
+        """Run the program with an expression, or all places of a name, replaced, at all places."""
         if cost > self.cheapest + _SLACK:
             return
-        node = self.tree(hole, code)
-        if node is None:
+        edits = self._trees(group, code)
+        if edits is None:
             return
-        unit = self.program.units[hole.unit].node
-        line = getattr(hole.statement, "lineno", hole.node.lineno)
-        self._judge(hole.unit, replaced(unit, hole.node, node), hole.node, node, cost, line)
+        number = group[0].unit
+        function = self.program.units[number].node
+        for old, new in edits:
+            function = replaced(function, old, new)
+        line = getattr(group[0].statement, "lineno", group[0].node.lineno)
+        made = partial(spelled, self.program.text, self.program.tree, edits)
+        self._judge(number, function, made, cost, line)
 
-    def tree(self, hole: Hole, code: Code) -> "ast.expr | None":
-        """What stands for an expression, as a tree; None if it cannot."""
+    def _trees(self, group: list[Hole], code: Code) -> list[tuple[ast.expr | ast.stmt, ast.AST]] | None:
+        """What stands for each expression, as trees; None if it cannot."""
         if not isinstance(code, str):
-            return code
+            return [(hole.node, code) for hole in group]
         try:
-            return filled(code, hole.node, self.numpy)
+            return [(hole.node, filled(code, hole.node, self.numpy)) for hole in group]
         except (ValueError, SyntaxError):
             return None
 
     def _judge(
-        self, number: int, function: Function, old: "ast.expr | ast.stmt", new: "ast.AST | None", cost: float, line: int
+        self, number: int, function: Function, spell: Callable[[], Spelled | None], cost: float, line: int
     ) -> None:
         self.search.tick()
         if self.solved_at is not None and time.monotonic() > self.solved_at + _REFINE:
@@ -340,37 +381,80 @@ class Level:
             self.program.restore(number)
         if right is None or not (right >= self.base_right).all():
             return
-        made = left_out(self.program.text, old) if new is None else spelled(self.program.text, self.program.tree, old, new)
+        made = spell()
         if made is None:
             return
-        total = self.state.cost + cost + 0.004 * abs(len(made.after) - len(made.before))
-        where = (*self.state.where, (number, line))
-        candidate = Candidate((*self.state.edits, made), made.text, total, right, float(sum(close)), where)
+        whole = _WHOLE if any(piece.before in self._statement_values for piece in made.pieces) else 0.0
+        candidate = self._candidate(made, cost - whole, right, float(sum(close)), (number, line))
         self.found.append(candidate)
         if candidate.solves:
             self.cheapest = min(self.cheapest, cost)
             if self.solved_at is None:
                 self.solved_at = time.monotonic()
 
+    def _candidate(
+        self, made: Spelled, cost: float, right: np.ndarray, closeness: float, where: tuple[int, int]
+    ) -> Candidate:
+        total = self.state.cost + cost + 0.004 * made.longer
+        edits, places = (*self.state.edits, made.pieces), (*self.state.where, where)
+        return Candidate(edits, made.text, total, right, closeness, places)
+
     def seeded(self, seed: Seed) -> Candidate | None:
-        """The state after a seed's edit; None if it cannot be written, or makes something worse."""
-        node = self.tree(seed.hole, seed.code)
-        if node is None:
-            return None
-        made = spelled(self.program.text, self.program.tree, seed.hole.node, node)
+        """The state after a seed's edit; None if it cannot be written, or gives nothing."""
+        edits = self._trees(seed.spot.holes, seed.code)
+        made = None if edits is None else spelled(self.program.text, self.program.tree, edits)
         if made is None:
             return None
         try:
-            root = self.program.edited(made.text).root
+            right = self.task.rightness(self.program.edited(made.text).root)
         except Unread:
             return None
-        right = self.task.rightness(root)
         if right is None:
             return None
-        line = getattr(seed.hole.statement, "lineno", seed.hole.node.lineno)
-        where = (*self.state.where, (seed.hole.unit, line))
-        total = self.state.cost + seed.cost + 0.004 * abs(len(made.after) - len(made.before))
-        return Candidate((*self.state.edits, made), made.text, total, right, np.inf, where)
+        hole = seed.spot.hole
+        line = getattr(hole.statement, "lineno", hole.node.lineno)
+        return self._candidate(made, seed.cost, right, np.inf, (hole.unit, line))
+
+
+def _same_names(found: list[Hole]) -> list[list[Hole]]:
+    """All places of a name in a function, and all in one statement, where there are several."""
+    groups: dict[tuple[Any, ...], list[Hole]] = {}
+    for hole in found:
+        if isinstance(hole.node, ast.Name) and hole.whole:
+            groups.setdefault((hole.unit, hole.node.id), []).append(hole)
+            groups.setdefault((hole.unit, hole.node.id, id(hole.statement)), []).append(hole)
+    kept: list[list[Hole]] = []
+    for group in groups.values():
+        nodes = [id(hole.node) for hole in group]
+        if 2 <= len(group) <= 6 and nodes not in [[id(hole.node) for hole in other] for other in kept]:
+            kept.append(group)
+    return kept
+
+
+def _inside(inner: ast.AST, outer: ast.AST) -> bool:
+    """Whether one expression holds the other, or is it."""
+    return any(node is inner for node in ast.walk(outer)) or any(node is outer for node in ast.walk(inner))
+
+
+def _statement_values(program: Program) -> set[str]:
+    """What statements set or return, as text: an edit of the whole of it is read most easily."""
+    found = set()
+    for unit in program.units:
+        for node in ast.walk(unit.node):
+            value = getattr(node, "value", None)
+            if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return)) and isinstance(value, ast.expr):
+                found.add(" ".join((ast.get_source_segment(program.text, value) or "").split()))
+    return found
+
+
+def _literals(program: Program) -> list[tuple[str, float, float]]:
+    """Numbers that stand in the code, other than small whole ones."""
+    found: dict[float, tuple[str, float, float]] = {}
+    for unit in program.units:
+        for node in ast.walk(unit.node):
+            if isinstance(node, ast.Constant) and isinstance(node.value, float) and node.value not in (0.0, 1.0, 2.0, 0.5):
+                found.setdefault(node.value, (repr(node.value), node.value, 0.1))
+    return list(found.values())[:6]
 
 
 def gated_places(level: Level) -> bool:
@@ -389,7 +473,7 @@ def nearer(close: list[float], before: list[float]) -> bool:
 def _near(value: float, table: np.ndarray, named: list[Coefficient]) -> list[Coefficient]:
     """The numbers with a name that are this one, to seven digits."""
     low, high = np.searchsorted(table, [value * (1 - 1e-7), value * (1 + 1e-7)])
-    return sorted(named[low:high], key=lambda one: one.cost)[:4]
+    return sorted(named[low:high], key=lambda one: one.cost)[:_NAMES]
 
 
 def scalings(factor: float, table: np.ndarray, named: list[Coefficient]) -> Iterator[tuple[str, float]]:

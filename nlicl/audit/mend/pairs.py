@@ -11,8 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from .atoms import Coefficient
-from .spots import Code, Spot
-from .watch import Hole
+from .spots import Code, Option, Spot
 
 __all__ = ["Pairs"]
 
@@ -20,6 +19,7 @@ _MOST = 3_000_000  # numbers of results that are kept
 _MOST_SEEDS = 60
 _MOST_DIRECTIONS = 16
 _FIT = 1e-8
+_TWO = 260  # of them, in pairs
 _TERMS = 800  # of one expression, beside a factor elsewhere
 
 
@@ -36,12 +36,12 @@ class Pairs:
     def __init__(self, vector: np.ndarray, wanted: np.ndarray, scale: np.ndarray, known: np.ndarray) -> None:
         self._known, self._scale = known, scale
         self._vector, self._wanted = (vector / scale)[known], (wanted / scale)[known]
-        self._made: list[tuple[Spot, list[tuple[float, Code]], np.ndarray]] = []
+        self._made: list[tuple[Spot, list[Option], np.ndarray]] = []
         self._terms: list[tuple[Spot, list[tuple[float, str]], np.ndarray]] = []
         self._directions: list[tuple[Spot, np.ndarray, np.ndarray, list[Coefficient]]] = []
         self._kept = 0
 
-    def add(self, spot: Spot, made: list[tuple[float, Code]], results: np.ndarray) -> None:
+    def add(self, spot: Spot, made: list[Option], results: np.ndarray) -> None:
         """Edits of an expression with their results."""
         results = (results / self._scale)[:, self._known]
         if self._kept < _MOST:
@@ -68,9 +68,9 @@ class Pairs:
                 return
         self._directions.append((spot, share, table, named))
 
-    def promising(self) -> list[tuple[tuple[float, ...], float, Hole, Code]]:
-        """(rank, cost, expression, what stands there), the best first."""
-        found = [*self._factors(), *self._after_edits(), *self._terms_and_factors()]
+    def promising(self) -> list[tuple[tuple[float, ...], float, Spot, Code]]:
+        """(rank, cost, spot, what stands there), the best first."""
+        found = [*self._factors(), *self._after_edits(), *self._terms_and_factors(), *self._two_terms()]
         found += self._turned()
         found.sort(key=lambda one: (one[0], one[1]))
         return found[:_MOST_SEEDS]
@@ -84,7 +84,7 @@ class Pairs:
         nearest = np.minimum(abs(table[at] - size), abs(table[at - 1] - size))
         return np.asarray((nearest <= 1e-7 * size) & (size > 1e-9))
 
-    def _factors(self) -> Iterator[tuple[tuple[float, ...], float, Hole, Code]]:
+    def _factors(self) -> Iterator[tuple[tuple[float, ...], float, Spot, Code]]:
         """Two or three factors at different expressions."""
         from .level import scalings
 
@@ -104,11 +104,14 @@ class Pairs:
                     continue
                 spot, _, table, named = chosen[0]
                 for code, cost in scalings(1 + float(solution[0]), table, named):
-                    yield (1.0 + 0.1 * count, cost), cost, spot.hole, code
+                    yield (1.0 + 0.1 * count, cost), cost, spot, code
                     break
 
-    def _after_edits(self) -> Iterator[tuple[tuple[float, ...], float, Hole, Code]]:
+    def _after_edits(self) -> Iterator[tuple[tuple[float, ...], float, Spot, Code]]:
         """An edit, and a factor somewhere."""
+        missing = self._wanted - self._vector
+        if any(abs(missing @ s) >= (1 - 1e-9) * np.sqrt((missing @ missing) * (s @ s)) for _, s, _, _ in self._directions):
+            return  # one factor would do here as it is, whatever else is edited: nothing is told
         with np.errstate(all="ignore"):
             for spot, made, results in self._made:
                 hopeful = np.zeros(len(made), bool)
@@ -120,8 +123,8 @@ class Pairs:
                     zero = self._vector - share
                     hopeful |= self._parallel((self._wanted - zero)[None], results - zero, table, shift=0.0)
                 for n in np.flatnonzero(hopeful):
-                    cost, code = made[n]
-                    yield (1.0, cost), cost, spot.hole, code
+                    for cost, code in made[n].codes[:2]:
+                        yield (1.0, cost), cost, spot, code
 
     def _parallel(self, a: np.ndarray, b: np.ndarray, table: np.ndarray, shift: float) -> np.ndarray:
         """Where a = c b with a number shift + c that has a name."""
@@ -131,7 +134,7 @@ class Pairs:
         fits[fits] &= self._named(shift + c[fits], table)
         return np.asarray(fits)
 
-    def _terms_and_factors(self) -> Iterator[tuple[tuple[float, ...], float, Hole, Code]]:
+    def _terms_and_factors(self) -> Iterator[tuple[tuple[float, ...], float, Spot, Code]]:
         """A term, and a factor somewhere."""
         from .level import additions
 
@@ -154,19 +157,50 @@ class Pairs:
                             continue
                         cost, text = made[n]
                         for code, more in additions(text, float(c[n]), table, named):
-                            yield (1.0, cost + more), cost + more, spot.hole, code
+                            yield (1.0, cost + more), cost + more, spot, code
                             break
 
-    def _turned(self) -> list[tuple[tuple[float, ...], float, Hole, Code]]:
+    def _two_terms(self) -> Iterator[tuple[tuple[float, ...], float, Spot, Code]]:
+        """Two terms at one expression."""
+        from .level import additions
+
+        missing = self._wanted - self._vector
+        if len(missing) < 6:
+            return
+        size = float(abs(missing).max())
+        with np.errstate(all="ignore"):
+            for spot, made, answers in self._terms:
+                norms = np.sqrt((answers * answers).sum(axis=1))
+                live = np.flatnonzero((norms > 1e-12) & (np.array([cost for cost, _ in made]) < 1.95))[:_TWO]
+                if not len(live) or not self._directions:
+                    continue
+                units = answers[live] / norms[live, None]
+                gram, along = units @ units.T, units @ missing
+                apart = 1 - gram**2
+                first = (along[:, None] - gram * along) / apart  # of i, beside j
+                left = missing @ missing - first * along[:, None] - first.T * along
+                rows, columns = np.nonzero((left <= 1e-13 * (missing @ missing)) & (apart > 1e-6))
+                _, _, table, named = self._directions[0]
+                for i, j in zip(rows, columns, strict=True):
+                    c, d = first[i, j] / norms[live[i]], first[j, i] / norms[live[j]]
+                    off = abs(missing - c * answers[live[i]] - d * answers[live[j]]).max()
+                    if i >= j or off > 1e-7 * size or not self._named(np.array([c, d]), table).all():
+                        continue
+                    cost, text = made[live[i]]
+                    for code, more in additions(text, float(c), table, named):
+                        yield (1.2, cost + more), cost + more, spot, code
+                        break
+
+    def _turned(self) -> list[tuple[tuple[float, ...], float, Spot, Code]]:
         """Edits that turn the result towards what is wanted."""
         base = self._cosine(self._vector[None])[0]
-        found: list[tuple[tuple[float, ...], float, Hole, Code]] = []
+        found: list[tuple[tuple[float, ...], float, Spot, Code]] = []
         for spot, made, results in self._made:
             gains = self._cosine(results) - base
             for n in np.argsort(-gains)[:6]:
-                cost, code = made[n]
+                cost, code = made[n].codes[0]
                 if gains[n] > 1e-3 and cost <= 1.7:
-                    found.append(((2.0, 0.3 * cost - float(gains[n])), cost, spot.hole, code))
+                    found.append(((2.0, 0.3 * cost - float(gains[n])), cost, spot, code))
         return found
 
     def _cosine(self, results: np.ndarray) -> np.ndarray:

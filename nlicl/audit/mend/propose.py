@@ -15,6 +15,7 @@ from .task import Stopped, Task
 __all__ = ["propose"]
 
 SHOWN = 3
+_ROUNDS = 4  # searches, each with the places at which what the last one found was wrong
 _SPELLINGS = 5  # edits of one statement that are tried on fresh places, one after the other
 _SHARE = 0.8  # of the budget for the search itself, the rest for trying what it finds on fresh places
 
@@ -66,35 +67,50 @@ def propose(
         if value is None or not all(task.same(place, k, part) for k, part in enumerate(value)):
             # the file was edited since, or the function is random
             return {"note": f"the source of {name} does not give what {name} gave"}
-    search = Search(program, task, time.monotonic() + _SHARE * (end - time.monotonic()), lambda n: tell({"tried": n}))
-    found = search.run()
-    tell({"tried": search.tried})
-    shown, refused = 0, 0
-    left = _by_statement(found)
-    while left and shown < SHOWN:
-        where, one = next((where, ones[0]) for where, ones in left.items())
-        try:
-            agrees = verify(program.edited(one.text).root, end)
-        except Unread:
-            agrees = ""
-        except Stopped:
-            break
-        if agrees:
-            tell({"repair": _described(one, program, agrees)})
-            shown += 1
-            del left[where]
-            continue
-        refused += 1
-        left[where].pop(0)
-        if not left[where]:
-            del left[where]
+    shown, refused, tried, others = 0, 0, 0, 0
+    deadline = time.monotonic() + _SHARE * (end - time.monotonic())
+    for _ in range(_ROUNDS):
+        before, places = tried, len(task.expected)
+        search = Search(program, task, deadline, lambda n, t=before: tell({"tried": t + n}))  # type: ignore[misc]
+        left = _by_statement(search.run())
+        tried += search.tried
+        tell({"tried": tried})
+        while left and shown < SHOWN:
+            where, one = next((where, ones[0]) for where, ones in left.items())
+            try:
+                agrees = verify(program.edited(one.text).root, end)
+            except Unread:
+                agrees = ""
+            except Stopped:
+                break
+            if agrees:
+                tell({"repair": _described(one, program, agrees)})
+                shown += 1
+                del left[where]
+                continue
+            refused += 1
+            left[where] = [other for other in left[where][1:] if _still_right(other, program, task)]
+            if not left[where]:
+                del left[where]
+        others = len(left)
+        if shown or len(task.expected) == places or time.monotonic() > deadline:
+            break  # else a place was learnt at which what was found is wrong: search again
     if shown:
-        return {"others": len(left)}
+        return {"others": others}
     if refused:
-        return {"note": f"{refused} of {search.tried} edits agree where it was judged, and not on fresh points"}
-    if time.monotonic() > search.deadline:
-        return {"note": f"none was found within {seconds:g} s, among {search.tried} edits"}
-    return {"note": f"none of {search.tried} edits makes it agree"}
+        return {"note": f"{refused} of {tried} edits agree where it was judged, and not on fresh points"}
+    if time.monotonic() > deadline:
+        return {"note": f"none was found within {round(seconds, 2):g} s, among {tried} edits"}
+    return {"note": f"none of {tried} edits makes it agree"}
+
+
+def _still_right(one: Candidate, program: Program, task: Task) -> bool:
+    """Whether a candidate does the task with the places that were learnt since."""
+    try:
+        right = task.rightness(program.edited(one.text).root, len(task.expected) - 1)
+    except Unread:
+        return False
+    return right is not None and bool(right.all())
 
 
 def _by_statement(found: list[Candidate]) -> dict[Any, list[Candidate]]:
@@ -111,5 +127,5 @@ def _described(one: Candidate, program: Program, agrees: str) -> dict[str, Any]:
     before, after = program.text.splitlines(keepends=True), one.text.splitlines(keepends=True)
     file = program.file or program.path.strip("<>")
     diff = "".join(difflib.unified_diff(before, after, file, file, n=2))
-    changes = sorted([edit.line, edit.before, edit.after] for edit in one.edits)
+    changes = sorted([piece.place[0], piece.before, piece.after] for edit in one.edits for piece in edit)
     return {"changes": changes, "diff": diff, "text": one.text, "agrees": agrees, "file": program.file}

@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["MOST", "Response"]
 
-MOST = 400  # entries of an expression whose response is taken
+MOST = 160  # entries of an expression whose response is taken
 _LINEAR = 1e-7
 _EQUAL = 1e-7
 

@@ -14,10 +14,10 @@ from itertools import count, islice
 
 import numpy as np
 
-from .atoms import Atom
-from .forward import loss_atoms
+from .forward import Forward, forward
 from .level import Candidate, Enough, Level
 from .program import Program, Unread
+from .spelling import put_together
 from .task import Stopped, Task
 
 __all__ = ["Search"]
@@ -49,7 +49,7 @@ class Search:
         self.found: list[Candidate] = []
         self._order = count()
         self._ticks = 0
-        self._loss: dict[int, list[Atom]] = {}
+        self._forward: dict[int, Forward | None] = {}
 
     def run(self) -> list[Candidate]:
         """The solutions, the cheapest first."""
@@ -58,11 +58,11 @@ class Search:
         solutions = [one for one in self.found if one.solves]
         return sorted(solutions, key=lambda one: (len(one.edits), one.cost))
 
-    def loss_expressions(self, place: int) -> list[Atom]:
-        """Expressions of the loss, written with its arguments and with names of the file, with their values at a place."""
-        if place not in self._loss:
-            self._loss[place] = loss_atoms(self.start, self.task, place)
-        return self._loss[place]
+    def forward(self, place: int) -> Forward | None:
+        """The loss at a place, whose expressions a gradient may have left out."""
+        if place not in self._forward:
+            self._forward[place] = forward(self.start, self.task, place)
+        return self._forward[place]
 
     def _run(self) -> None:
         """The best first: steps before seeds, fewer edits before more."""
@@ -70,7 +70,6 @@ class Search:
         queue: list[tuple[tuple[float, ...], int, Callable[[], Candidate | None], bool]] = []
         heapq.heappush(queue, ((0.0,), next(self._order), lambda: empty, False))
         seen: set[str] = set()
-        steps_by_part: list[Candidate] = []
         while queue:
             _, _, make, quick = heapq.heappop(queue)
             self.tick()
@@ -92,11 +91,9 @@ class Search:
             if any(one.solves for one in level.found):
                 return
             steps = _best([one for one in level.found if one.text not in seen])
-            steps_by_part += [one for one in level.found if not one.solves and len(one.edits) == 1]
-            if not state.edits:
-                self._together(steps_by_part)
-                if any(one.solves for one in self.found):
-                    return
+            self._together(state, [one for one in level.found if not one.solves])
+            if any(one.solves for one in self.found):
+                return
             for one in steps:
                 rank = (1.0, -float(one.right.sum()), one.closeness, one.cost)
                 heapq.heappush(queue, (rank, next(self._order), partial(_itself, one), False))
@@ -104,21 +101,23 @@ class Search:
                 rank = (1.0 + seed.rank[0] + 0.5 * len(state.edits), *seed.rank[1:])
                 heapq.heappush(queue, (rank, next(self._order), partial(level.seeded, seed), seed.rank[0] >= 2))
 
-    def _together(self, steps: list[Candidate]) -> None:
+    def _together(self, state: Candidate, steps: list[Candidate]) -> None:
         """Single edits that each make another part right everywhere, put together in one text."""
-        task, needed = self.task, ~self.task.right.all(axis=0)
+        task = self.task
+        needed = [int(k) for k in np.flatnonzero(~state.right.all(axis=0))]
         whole: dict[int, list[Candidate]] = {}
         for one in sorted(steps, key=lambda one: one.cost):
-            mended = tuple(k for k in np.flatnonzero(needed) if one.right[:, k].all())
-            for k in mended:
-                whole.setdefault(int(k), []).append(one)
-        if set(whole) != set(map(int, np.flatnonzero(needed))) or len(whole) < 2:
+            for k in needed:
+                if one.right[:, k].all():
+                    whole.setdefault(k, []).append(one)
+        if len(whole) < max(len(needed), 2):
             return
-        for chosen in islice(_choices([whole[k][:_PARTS] for k in sorted(whole)]), 40):
+        for chosen in islice(_choices([whole[k][:_PARTS] for k in sorted(whole)]), 60):
             self.tick()
-            if not 2 <= len(chosen) <= MOST_EDITS:
+            if not 2 <= len(chosen) or len(state.edits) + len(chosen) > MOST_EDITS:
                 continue
-            text = _merged(self.start.text, [one.text for one in chosen])
+            pieces = [piece for one in chosen for piece in one.edits[-1]]
+            text = put_together(state.text, pieces)
             if text is None:
                 continue
             try:
@@ -126,9 +125,10 @@ class Search:
             except Unread:
                 continue
             if right is not None and right.all():
-                edits = tuple(edit for one in chosen for edit in one.edits)
-                where = tuple(place for one in chosen for place in one.where)
-                self.found.append(Candidate(edits, text, sum(one.cost for one in chosen), right, 0.0, where))
+                edits = (*state.edits, *(one.edits[-1] for one in chosen))
+                where = (*state.where, *(one.where[-1] for one in chosen))
+                cost = state.cost + sum(one.cost - state.cost for one in chosen)
+                self.found.append(Candidate(edits, text, cost, right, 0.0, where))
 
     def tick(self) -> None:
         """Count one edit; stop where the budget is over."""
@@ -155,24 +155,6 @@ def _choices(lists: list[list[Candidate]]) -> Iterable[list[Candidate]]:
             if all(one is not other for other in unique):
                 unique.append(one)
         yield unique
-
-
-def _merged(text: str, texts: list[str]) -> str | None:
-    """One text with the edits of several; None if they are of the same lines."""
-    lines = text.split("\n")
-    merged = list(lines)
-    changed: set[int] = set()
-    for other in texts:
-        theirs = other.split("\n")
-        if len(theirs) != len(lines):
-            return None
-        for n, (mine, new) in enumerate(zip(lines, theirs, strict=True)):
-            if mine != new:
-                if n in changed:
-                    return None
-                changed.add(n)
-                merged[n] = new
-    return "\n".join(merged)
 
 
 def _best(steps: list[Candidate]) -> list[Candidate]:

@@ -2,22 +2,35 @@
 
 import ast
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .templates import HERE
 
-__all__ = ["Spelled", "filled", "left_out", "spelled"]
+__all__ = ["Piece", "Spelled", "filled", "inserted", "left_out", "put_together", "spelled"]
 
 _LOOSE = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Lambda, ast.Tuple, ast.Starred)
 
 
-class Spelled(NamedTuple):
-    """A text after an edit; the line of the edit, and what stood and stands there."""
+class Piece(NamedTuple):
+    """Words for a stretch of the text: first line, column, last line, column of bytes, lines from 1; and the words."""
 
-    text: str
-    line: int
+    place: tuple[int, int, int, int]
+    words: str
     before: str
     after: str
+
+
+class Spelled(NamedTuple):
+    """A text after an edit, and the pieces that are new in it."""
+
+    text: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def longer(self) -> int:
+        """By how many characters it is longer or shorter."""
+        return sum(abs(len(piece.after) - len(piece.before)) for piece in self.pieces)
 
 
 def filled(template: str, node: ast.expr, numpy: str) -> ast.expr:
@@ -28,7 +41,11 @@ def filled(template: str, node: ast.expr, numpy: str) -> ast.expr:
     ValueError
         The file has no name for NumPy, and the template needs one.
     """
-    tree = _without_places(ast.parse(template, mode="eval").body)
+    tree = ast.parse(template, mode="eval").body
+    for one in ast.walk(tree):  # what is new stands at no line of the reader's text
+        for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
+            if hasattr(one, name):
+                delattr(one, name)
 
     class Fill(ast.NodeTransformer):
         def visit_Name(self, name: ast.Name) -> ast.AST:
@@ -43,62 +60,101 @@ def filled(template: str, node: ast.expr, numpy: str) -> ast.expr:
     return Fill().visit(tree)  # type: ignore[no-any-return]
 
 
-def _without_places(tree: ast.expr) -> ast.expr:
-    """The same tree, whose nodes are marked as new: they stand at no line of the reader's text."""
-    for node in ast.walk(tree):
-        for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
-            if hasattr(node, name):
-                delattr(node, name)
-    return tree
-
-
-def spelled(text: str, tree: ast.Module, node: ast.expr | ast.stmt, replacement: ast.AST) -> Spelled | None:
-    """The text, whose tree is given, with a node replaced; parts of the replacement that are the reader's stay as they are written.
+def spelled(
+    text: str, tree: ast.Module, edits: Sequence[tuple[ast.expr | ast.stmt, ast.AST]]
+) -> Spelled | None:
+    """The text, whose tree is given, with nodes replaced; what is the reader's in them stays as it is written.
 
     None if no spelling parses to what is meant.
     """
-    every = text.split("\n")
-    top = next(one for one in tree.body if one.lineno <= node.lineno <= (one.end_lineno or one.lineno))
+    first = edits[0][0]
+    top = next(one for one in tree.body if one.lineno <= first.lineno <= (one.end_lineno or one.lineno))
     begin = min([top.lineno, *(one.lineno for one in getattr(top, "decorator_list", []))]) - 1
     end = top.end_lineno or top.lineno
-    lines = [line.encode() for line in every]
-    before = _segment(lines, node)
-    inner: dict[str, ast.AST] = {}
-    shape = _with_names(replacement, inner)
-    meant = _dump_replaced(top, node, replacement)
-    for brackets_inside in (False, True):
-        after = ast.unparse(shape)
-        for name, part in inner.items():
-            words = _segment(lines, part)
-            bracketed = f"({words})" if brackets_inside and isinstance(part, _LOOSE) else words
-            after = after.replace(name, bracketed)
-        for brackets in (False, True):
-            whole = f"({after})" if brackets else after
-            if brackets and isinstance(node, ast.stmt):
-                continue
-            if "--" in whole and "--" not in before:
+    lines = [line.encode() for line in text.split("\n")]
+    meant = ast.dump(_with(top, {id(node): new for node, new in edits}))
+    for inside in (False, True):
+        for outside in (False, True):
+            pieces = []
+            for node, new in edits:
+                words = _words(lines, new, inside)
+                if outside and not isinstance(node, ast.stmt):
+                    words = f"({words})"
+                before = _segment(lines, node)
+                if "--" in words and "--" not in before:
+                    return None
+                pieces.append(Piece(_place(node), words, _one_line(before), _one_line(words)))
+            made = put_together(text, pieces)
+            if made is None:
                 return None
-            made = _spliced(lines, node, whole).split("\n")
-            there = made[begin : end + len(made) - len(every)]
+            there = made.split("\n")[begin : end + made.count("\n") - text.count("\n")]
             try:
                 if ast.dump(ast.parse("\n".join(there)).body[0]) == meant:
-                    return Spelled("\n".join(made), node.lineno, _one_line(before), _one_line(whole))
+                    return Spelled(made, tuple(pieces))
             except (SyntaxError, ValueError, RecursionError, IndexError):
                 continue
     return None
 
 
-def left_out(text: str, node: ast.expr | ast.stmt) -> Spelled | None:
+def put_together(text: str, pieces: Sequence[Piece]) -> str | None:
+    """The text with all pieces in it; None if two of them are of the same stretch, or one puts a double minus there."""
+    lines = [line.encode() for line in text.split("\n")]
+    order = sorted(pieces, key=lambda piece: piece.place, reverse=True)
+    for later, earlier in zip(order, order[1:], strict=False):
+        if earlier.place[2:] > later.place[:2]:
+            return None
+    for (first, start, last, end), words, _, _ in order:
+        head = lines[first - 1][:start]
+        tail = lines[last - 1][end:] if last <= len(lines) else b""
+        if words.startswith("-") and head.rstrip().endswith(b"-"):
+            return None
+        lines[first - 1 : last] = (head + words.encode() + tail).split(b"\n")
+    return b"\n".join(lines).decode()
+
+
+def left_out(text: str, node: ast.stmt) -> Spelled | None:
     """The text without a statement that has its lines for itself; None if that is no program."""
     lines = text.split("\n")
     first, last = node.lineno, node.end_lineno or node.lineno
-    before = _one_line(" ".join(lines[first - 1 : last]))
-    made = "\n".join([*lines[: first - 1], *lines[last:]])
-    try:
-        ast.parse(made)
-    except SyntaxError:
+    if last >= len(lines):
         return None
-    return Spelled(made, node.lineno, before, "")
+    before = _one_line(" ".join(lines[first - 1 : last]))
+    pieces = (Piece((first, 0, last + 1, 0), "", before, ""),)
+    return _parsed(text, pieces)
+
+
+def inserted(text: str, node: ast.stmt, new: ast.stmt) -> Spelled | None:
+    """The text with a statement after one that ends its line."""
+    lines = [line.encode() for line in text.split("\n")]
+    last, end = node.end_lineno or node.lineno, node.end_col_offset or 0
+    if lines[last - 1][end:].split(b"#")[0].strip():
+        return None
+    words = _words(lines, new, False)
+    end = len(lines[last - 1])
+    indent = lines[node.lineno - 1][: node.col_offset].decode()
+    if indent.strip():
+        return None
+    return _parsed(text, (Piece((last, end, last, end), f"\n{indent}{words}", "", words),))
+
+
+def _parsed(text: str, pieces: tuple[Piece, ...]) -> Spelled | None:
+    made = put_together(text, pieces)
+    try:
+        ast.parse(made or "(")
+    except (SyntaxError, ValueError):
+        return None
+    return Spelled(made or "", pieces)
+
+
+def _words(lines: list[bytes], new: ast.AST, brackets: bool) -> str:
+    """A new node as text; the reader's own parts in brackets where they need them, if asked."""
+    inner: dict[str, ast.AST] = {}
+    shape = _with_names(new, inner)
+    words = ast.unparse(shape)
+    for name, part in inner.items():
+        own = _segment(lines, part)
+        words = words.replace(name, f"({own})" if brackets and isinstance(part, _LOOSE) else own)
+    return words
 
 
 def _with_names(tree: ast.AST, inner: dict[str, ast.AST]) -> ast.AST:
@@ -116,40 +172,28 @@ def _with_names(tree: ast.AST, inner: dict[str, ast.AST]) -> ast.AST:
     return ast.fix_missing_locations(new)
 
 
-def _dump_replaced(top: ast.AST, node: ast.AST, replacement: ast.AST) -> str:
-    """What the tree of the statement around a node is to be after the edit."""
-    return ast.dump(_with(top, node, replacement))
-
-
-def _with(tree: ast.AST, node: ast.AST, replacement: ast.AST) -> ast.AST:
-    if tree is node:
-        return replacement
-    new = copy.copy(tree)
+def _with(tree: ast.AST, new: dict[int, ast.AST]) -> ast.AST:
+    """A copy of a tree with nodes replaced, by their id."""
+    if id(tree) in new:
+        return new[id(tree)]
+    made = copy.copy(tree)
     for key, value in ast.iter_fields(tree):
         if isinstance(value, list):
-            setattr(new, key, [_with(one, node, replacement) if isinstance(one, ast.AST) else one for one in value])
+            setattr(made, key, [_with(one, new) if isinstance(one, ast.AST) else one for one in value])
         elif isinstance(value, ast.AST):
-            setattr(new, key, _with(value, node, replacement))
-    return new
+            setattr(made, key, _with(value, new))
+    return made
 
 
-def _place(node: ast.AST) -> tuple[int, int, int | None, int | None]:
+def _place(node: ast.AST) -> tuple[int, int, int, int]:
     return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset  # type: ignore[attr-defined]
 
 
 def _segment(lines: list[bytes], node: ast.AST) -> str:
     first, start, last, end = _place(node)
-    assert last is not None and end is not None
     if first == last:
         return lines[first - 1][start:end].decode()
     return b"\n".join([lines[first - 1][start:], *lines[first : last - 1], lines[last - 1][:end]]).decode()
-
-
-def _spliced(lines: list[bytes], node: ast.AST, words: str) -> str:
-    first, start, last, end = _place(node)
-    assert last is not None and end is not None
-    head, tail = lines[first - 1][:start], lines[last - 1][end:]
-    return b"\n".join([*lines[: first - 1], head + words.encode() + tail, *lines[last:]]).decode()
 
 
 def _one_line(text: str) -> str:

@@ -3,37 +3,54 @@
 import ast
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .alternatives import alternatives
-from .atoms import Atom, arrays, numbers
+from .atoms import Atom, arrays, indexed, numbers
+from .forward import Forward
 from .program import Program
 from .response import Response
-from .templates import HERE, Made, beside, changes, scaled, softmaxes, terms
+from .templates import Made as Template
+from .templates import beside, changes, softmaxes, terms
 from .watch import Hole, numeric
 
-__all__ = ["Option", "Spot", "evaluated", "replaced"]
+__all__ = ["Code", "Option", "Spot", "replaced"]
 
 Code = str | ast.expr  # a template in which HERE is the expression; or an expression
-Option = tuple[float, Code, np.ndarray]  # cost, what stands there, its values at all visits, one after the other
+Made = tuple[float, Code, np.ndarray]  # cost, what stands there, its values at all visits, one after the other
 
+
+class Option(NamedTuple):
+    """A value for an expression, at all visits one after the other, and the codes that give it here, the cheapest first."""
+
+    value: np.ndarray
+    codes: list[tuple[float, Code]]
+
+    @property
+    def cost(self) -> float:
+        """Of the cheapest code."""
+        return self.codes[0][0]
+
+
+_SPELLINGS = 6  # codes of one value that are kept: elsewhere their values may differ
 _LOOP_TERMS = 12  # visits beyond which fewer alternatives are made
 _MOST_ROWS = 20_000
 
 
 class Spot:
-    """An expression that gave a number or an array at each visit, and how the result answers to its values.
+    """An expression, or the same name in several places, that gave numbers; and how the result answers to their values.
 
     Parameters
     ----------
     program : Program
-    hole : Hole
+    holes : list of Hole
+        One expression; or all places of one name, for which the same stands everywhere.
     data : dict
         Names around the functions, with their values.
-    loss : list of Atom
-        Expressions of the loss that could stand here.
+    loss : Forward or None
+        Whose expressions could stand here.
     result : callable
         result(root) -> the result at the place, one vector, or None.
     vector : ndarray
@@ -44,19 +61,26 @@ class Spot:
     def __init__(
         self,
         program: Program,
-        hole: Hole,
+        holes: list[Hole],
         data: dict[str, Any],
-        loss: list[Atom],
+        loss: Forward | None,
         result: Callable[[Callable[..., Any]], np.ndarray | None],
         vector: np.ndarray,
         rng: np.random.Generator,
     ) -> None:
-        self.program, self.hole, self._data, self._loss, self._result = program, hole, data, loss, result
-        self.values = [np.asarray(value, float) for value in hole.values]
-        self._kinds = [type(value) for value in hole.values]
+        self.program, self.holes, self._data, self._loss, self._result = program, holes, data, loss, result
+        self.hole = holes[0]
+        given = [(n, value) for n, hole in enumerate(holes) for value in hole.values]
+        self.values = [np.asarray(value, float) for _, value in given]
+        self._scopes = [scope for hole in holes for scope in hole.scopes]
+        self._kinds = [(n, type(value)) for n, value in given]
         self.value = np.concatenate([np.ravel(value) for value in self.values])
-        call = ast.Call(ast.Name("nlicl_put", ast.Load()), [], [])
-        self._function = program.build(hole.unit, replaced(program.units[hole.unit].node, hole.node, call))
+        function = program.units[self.hole.unit].node
+        for n, hole in enumerate(holes):
+            call = ast.Call(ast.Name("nlicl_put", ast.Load()), [ast.Constant(n)], [])
+            function = replaced(function, hole.node, call)
+        self._function = program.build(self.hole.unit, function)
+        self.siblings: list[Atom] = []
         self.response = Response(self.run, self.value, vector, rng)
 
     @property
@@ -66,15 +90,16 @@ class Spot:
 
     def run(self, flat: np.ndarray) -> np.ndarray | None:
         """The result with other values for the expression, visit by visit."""
-        parts, start = [], 0
-        for value, given in zip(self.values, self._kinds, strict=True):
+        parts: list[list[Any]] = [[] for _ in self.holes]
+        start = 0
+        for value, (n, kind) in zip(self.values, self._kinds, strict=True):
             part = flat[start : start + value.size].reshape(value.shape)
-            parts.append(_like_given(np.array(part), given))
+            parts[n].append(_like_given(np.array(part), kind))
             start += value.size
-        left = iter(parts)
+        left = [iter(part) for part in parts]
 
-        def put() -> Any:
-            return next(left)
+        def put(number: int) -> Any:
+            return next(left[number])
 
         self.program.globals["nlicl_put"] = put
         root = self.program.having(self.hole.unit, self._function)
@@ -86,25 +111,41 @@ class Spot:
 
     def names(self, visit: int = 0) -> dict[str, Any]:
         """The names that the expression could use at a visit, with their values."""
-        return {**self._data, **self.hole.scopes[visit]}
+        return {**self._data, **self._scopes[visit]}
 
-    def options(self) -> Iterator[Option]:
-        """What may stand for the expression without another shape: the reader's own code a little changed, then templates."""
-        seen = {self.value.tobytes()}
+    def options(self) -> list[Option]:
+        """What may stand for the expression without another shape: the reader's own code a little changed, and templates."""
+        dearer = 0.15 * (len(self.holes) - 1)
+        found: dict[bytes, list[tuple[float, Code]]] = {self.value.tobytes(): []}
+        values: dict[bytes, np.ndarray] = {}
         for cost, code, value in (*self._own(), *self._made(self._changes)):
             key = value.tobytes()
-            if key not in seen and np.isfinite(value).all():
-                seen.add(key)
-                yield cost, code, value
+            if key not in found:
+                if not np.isfinite(value).all():
+                    continue
+                found[key], values[key] = [], value
+            found[key].append((cost + dearer, code))
+        for codes in found.values():
+            codes.sort(key=lambda one: one[0])
+        return [Option(value, found[key][:_SPELLINGS]) for key, value in values.items()]
 
-    def terms(self) -> list[Option]:
+    def terms(self) -> list[Made]:
         """What may be added to the expression, with a factor."""
-        if len(self.values) > _LOOP_TERMS or len(self.value) * 400 > _MOST_ROWS * 40:
+        if len(self.holes) > 1 or len(self.values) > _LOOP_TERMS or len(self.value) * 400 > _MOST_ROWS * 40:
             return []
-        return list(self._made(lambda e, atoms, visit: terms(e, atoms)))
+        if len(self.values) > 1:
+            return list(self._made(lambda e, atoms, visit: terms(e, [*atoms, *numbers(self.names(visit))])))
+        loss = self._loss.atoms(self.names()) if self._loss is not None else []
+        return list(self._made(lambda e, atoms, visit: terms(e, [*atoms, *self._parts()], loss)))
+
+    def _parts(self) -> list[Atom]:
+        """Expressions of the same function that are no names, as others could use them."""
+        return self.siblings
 
     def others(self) -> Iterator[tuple[float, Code]]:
         """What may stand for the expression that has another shape, or other numbers of visits."""
+        if len(self.holes) > 1:
+            return
         e = self.values[0]
         names = self.names()
         around = {**self.program.globals, **names}
@@ -117,21 +158,23 @@ class Spot:
         if not single:
             return
         with np.errstate(all="ignore"):
-            for made in changes(e, arrays(names)):
+            for made in changes(e, [*arrays(names), *numbers(names)]):
                 if made.value.shape != e.shape:
                     yield made.cost, made.text
 
-    def _changes(self, e: np.ndarray, atoms: list[Atom], visit: int) -> Iterator[Made]:
-        yield from changes(e, atoms)
-        yield from scaled(e, numbers(self.names(visit)))
-        if visit == 0 and len(self.values) == 1:
-            yield from beside(e, self._loss)
-            yield from softmaxes(e, atoms)
+    def _changes(self, e: np.ndarray, atoms: list[Atom], visit: int) -> Iterator[Template]:
+        names = self.names(visit)
+        yield from changes(e, [*atoms, *numbers(names), *indexed(names, e, len(self.values) > len(self.holes))])
+        if len(self.values) == 1:
+            yield from beside(e, self._loss.atoms(names) if self._loss is not None else [])
+            yield from softmaxes(e, [*atoms, *self._parts()])
 
-    def _own(self) -> Iterator[Option]:
+    def _own(self) -> Iterator[Made]:
         """Alternatives of the reader's code, evaluated where it stands."""
         arounds = [{**self.program.globals, **self.names(visit)} for visit in range(len(self.values))]
         for cost, node in alternatives(self.hole, self.names()):
+            if len(self.holes) > 1 and not isinstance(node, (ast.Name, ast.Attribute)):
+                continue
             code = compiled(node)
             if code is None:
                 continue
@@ -144,7 +187,7 @@ class Spot:
             else:
                 yield cost, node, np.concatenate(parts)
 
-    def _made(self, make: Callable[[np.ndarray, list[Atom], int], Iterator[Made]]) -> Iterator[Option]:
+    def _made(self, make: Callable[[np.ndarray, list[Atom], int], Iterator[Template]]) -> Iterator[Made]:
         """Templates that have the expression's shape at every visit."""
         with np.errstate(all="ignore"):
             e = self.values[0]
@@ -210,6 +253,7 @@ def replaced(function: Any, old: ast.AST, new: ast.AST | None) -> Any:
     child: ast.AST = node
     for parent, field, index in _above(function, old):
         made = copy.copy(parent)
+        made.__dict__.pop("nlicl_parents", None)
         if index is None:
             setattr(made, field, child)
         else:

@@ -43,6 +43,10 @@ class Task:
     call_loss: Callable[[Callable[..., Any], int], Any] | None = None
 
     def __post_init__(self) -> None:
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the places anew, after one was added."""
         self.known = [[~np.isnan(e) for e in place] for place in self.expected]
         self.right = np.array([[self.fits(p, k, self.given[p][k]) for k in range(self.parts)] for p in self.places])
         self.scale = [[_largest(e) for e in place] for place in self.expected]
@@ -99,6 +103,10 @@ class Task:
             if before is not None and not (right[place] >= before[place]).all():
                 return None
         return right
+
+    def size(self, place: int) -> int:
+        """How many numbers are expected at a place."""
+        return sum(part.size for part in self.expected[place])
 
     def all_zero(self, place: int) -> bool:
         """Whether zero is expected of every part of a place."""

@@ -5,14 +5,14 @@ In the finished text the expression is `HERE`, a name that no reader uses.
 A *change* gives another value; a *term* is something that is added with a factor, which is found from the numbers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from .atoms import Atom
 
-__all__ = ["HERE", "Made", "beside", "changes", "scaled", "softmaxes", "terms"]
+__all__ = ["HERE", "Made", "beside", "changes", "softmaxes", "terms"]
 
 HERE = "nlicl_here"
 
@@ -42,6 +42,12 @@ _UNARY: tuple[tuple[str, float, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("np.abs(E)", 1.6, abs),
     ("np.sign(E)", 1.5, np.sign),
     ("np.maximum(E, 0)", 1.5, lambda e: np.maximum(e, 0)),
+    ("2 * E", 1.1, lambda e: 2 * e),
+    ("E / 2", 1.1, lambda e: e / 2),
+    ("E + 1", 1.4, lambda e: e + 1),
+    ("E - 1", 1.4, lambda e: e - 1),
+    ("np.cos(E)", 1.8, np.cos),
+    ("np.sin(E)", 1.8, np.sin),
 )
 _MATRIX: tuple[tuple[str, float, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("E.T", 1.0, lambda e: e.T),
@@ -52,6 +58,7 @@ _MATRIX: tuple[tuple[str, float, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("(E + E.T) / 2", 1.5, lambda e: (e + e.T) / 2),
     ("E + E.T", 1.4, lambda e: e + e.T),
     ("np.diag(np.diag(E))", 1.6, lambda e: np.diag(np.diag(e))),
+    ("np.linalg.inv(E)", 1.6, lambda e: np.linalg.inv(e)),
 )
 _BINARY: tuple[tuple[str, float, Callable[[np.ndarray, np.ndarray], np.ndarray]], ...] = (
     ("E * V", 1.2, lambda e, v: e * v),
@@ -86,6 +93,8 @@ _PRODUCTS: tuple[tuple[str, float, Callable[[np.ndarray, np.ndarray], np.ndarray
     ("V.T @ E", 1.5, lambda e, v: v.T @ e),
     ("np.outer(E, V)", 1.6, np.outer),
     ("np.outer(V, E)", 1.6, lambda e, v: np.outer(v, e)),
+    ("np.linalg.solve(V, E)", 1.7, lambda e, v: np.linalg.solve(v, e)),
+    ("np.linalg.solve(V.T, E)", 1.8, lambda e, v: np.linalg.solve(v.T, e)),
 )
 
 
@@ -127,43 +136,20 @@ def _spread(atom: Atom, e: np.ndarray) -> Iterator[Atom]:
         yield Atom(f"{atom.text}[:, None]", atom.value[:, None], atom.cost + 0.1)
 
 
-_SCALED: tuple[tuple[str, float, Callable[[np.ndarray, np.ndarray], np.ndarray]], ...] = (
-    ("E * V", 1.2, lambda e, v: e * v),
-    ("E / V", 1.25, lambda e, v: e / v),
-    ("E + V", 1.4, lambda e, v: e + v),
-    ("E - V", 1.4, lambda e, v: e - v),
-    ("V - E", 1.5, lambda e, v: v - e),
-    ("V", 1.5, lambda e, v: v + 0 * e),
-    ("E * V ** 2", 1.6, lambda e, v: e * v**2),
-    ("E / V ** 2", 1.5, lambda e, v: e / v**2),
-    ("E * np.sqrt(V)", 1.7, lambda e, v: e * np.sqrt(v)),
-    ("E / np.sqrt(V)", 1.5, lambda e, v: e / np.sqrt(v)),
-)
-
-
-def scaled(e: np.ndarray, single: list[Atom]) -> Iterator[Made]:
-    """Other values for E by one number that has a name."""
-    for atom in single:
-        for text, cost, way in _SCALED:
-            if text != "V" or e.ndim == 0:
-                yield Made(_filled(text, atom.text), way(e, atom.value), cost + atom.cost)
-
-
 def beside(e: np.ndarray, given: list[Atom]) -> Iterator[Made]:
     """Other values for E by expressions of the loss: one of them in its place, as a factor or as a summand."""
     for atom in given:
         if atom.value.shape == e.shape:
             yield Made(atom.text, atom.value, 1.6 + atom.cost)
-        if _like(atom.value, e) is None:
-            continue
-        for text, cost, way in (
-            ("E * (V)", 1.5, lambda e, v: e * v),
-            ("E / (V)", 1.6, lambda e, v: e / v),
-            ("E * ((V) > 0)", 1.5, lambda e, v: e * (v > 0)),
-            ("E + (V)", 1.7, lambda e, v: e + v),
-            ("E - (V)", 1.7, lambda e, v: e - v),
-        ):
-            yield Made(_filled(text, atom.text), way(e, atom.value), cost + atom.cost)
+        for one in _spread(Atom(f"({atom.text})", atom.value, atom.cost), e):
+            for text, cost, way in (
+                ("E * V", 1.5, lambda e, v: e * v),
+                ("E / V", 1.6, lambda e, v: e / v),
+                ("E * (V > 0)", 1.5, lambda e, v: e * (v > 0)),
+                ("E + V", 1.7, lambda e, v: e + v),
+                ("E - V", 1.7, lambda e, v: e - v),
+            ):
+                yield Made(_filled(text, one.text), way(e, one.value), cost + one.cost)
 
 
 def softmaxes(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
@@ -182,24 +168,27 @@ def changes(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
     """Other values for E; of another shape, too."""
     square = e.ndim == 2 and e.shape[0] == e.shape[1]
     for text, cost, way in (*_UNARY, *(_MATRIX if square else _MATRIX[:1] if e.ndim == 2 else ())):
-        yield Made(_filled(text), np.asarray(way(e)), cost)
+        try:
+            yield Made(_filled(text), np.asarray(way(e)), cost)
+        except np.linalg.LinAlgError:
+            continue
     if e.ndim >= 1 and e.size > 1:
         for text, _, value in _reductions(HERE, e):
             yield Made(text, value, 1.3)
             if _like(value, e) is not None:
                 yield Made(f"{HERE} - {text}", e - value, 1.3)
     for atom in atoms:
-        for beside in _spread(atom, e) if e.ndim else [atom]:
+        for one in _spread(atom, e) if e.ndim else [atom]:
             for text, cost, both in _BINARY:
-                if not (text == "V" and beside.value.shape != e.shape):
-                    yield Made(_filled(text, beside.text), both(e, beside.value), cost + beside.cost)
-        if e.ndim and atom.value.ndim <= 2 and e.ndim <= 2:
+                if text[0] != "V" or one.value.shape == e.shape:
+                    yield Made(_filled(text, one.text), both(e, one.value), cost + one.cost)
+        if e.ndim and atom.value.ndim and atom.value.ndim <= 2 and e.ndim <= 2:
             for text, cost, both in _PRODUCTS:
                 if "outer" in text and (e.ndim != 1 or atom.value.ndim != 1):
                     continue
                 try:
                     yield Made(_filled(text, atom.text), both(e, atom.value), cost + atom.cost)
-                except ValueError:
+                except (ValueError, np.linalg.LinAlgError):
                     continue
 
 
@@ -208,12 +197,18 @@ def _filled(template: str, v: str = "") -> str:
     return template.replace("E", HERE).replace("V", v)
 
 
-def terms(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
+def terms(e: np.ndarray, atoms: list[Atom], loss: Iterable[Atom] = ()) -> Iterator[Made]:
     """What may be added to E, times a number; each of E's shape, or one that broadcasts to it."""
-    for made in _all_terms(e, atoms):
+    for made in (*_all_terms(e, atoms), *_of_loss(e, loss)):
         value = _like(made.value, e)
         if value is not None and np.isfinite(value).all() and value.any():
             yield Made(made.text, value, made.cost)
+
+
+def _of_loss(e: np.ndarray, loss: Iterable[Atom]) -> Iterator[Made]:
+    for atom in loss:
+        yield Made(f"({atom.text})", atom.value, 1.8 + atom.cost)
+        yield Made(f"np.exp({atom.text})", np.exp(atom.value), 2.0 + atom.cost)
 
 
 def _all_terms(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
@@ -236,6 +231,13 @@ def _all_terms(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
     for n, v in enumerate(beside):
         for w in beside[n:]:
             yield Made(f"{v.text} * {w.text}", v.value * w.value, 1.7 + v.cost + w.cost)
+    for atom in atoms:
+        if atom.value.ndim == e.ndim + 1 <= 3:
+            for axis in range(atom.value.ndim):
+                for way, name in ((np.sum, "sum"), (np.mean, "mean")):
+                    value = way(atom.value, axis=axis)  # type: ignore[operator]
+                    if value.shape == e.shape:
+                        yield Made(f"{atom.text}.{name}(axis={axis})", value, 1.6)
     flat = [atom for atom in atoms if atom.value.ndim in (1, 2)]
     for v in flat:
         for w in flat:
