@@ -92,9 +92,7 @@ def _work(
 class _Search:
     """One search for a mend of a gradient: what is known at which places, and how a mend is tried on others."""
 
-    def __init__(
-        self, function: Function, audit: "Audit", points: list[list[np.ndarray]] | None, end: float
-    ) -> None:
+    def __init__(self, function: Function, audit: "Audit", points: list[list[np.ndarray]] | None, end: float) -> None:
         function.deadline = None
         self.function, self.audit, self.points, self.end = function, audit, points, end
         self.rng = np.random.default_rng(audit.seed + 1)

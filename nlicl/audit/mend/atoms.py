@@ -59,7 +59,11 @@ def arrays(scope: Mapping[str, Any]) -> list[Atom]:
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:
     """Names and values of what an object holds, if it is plain data of the reader's or a prompt."""
-    if isinstance(value, (np.ndarray, np.generic, type)) or callable(value) or isinstance(value, (str, int, float, list)):
+    if (
+        isinstance(value, (np.ndarray, np.generic, type))
+        or callable(value)
+        or isinstance(value, (str, int, float, list))
+    ):
         return
     names = getattr(value, "_fields", None)
     if names is None and type(value) not in (tuple, dict, list):
@@ -118,7 +122,9 @@ def scalars(scope: Mapping[str, Any], sized: list[Atom]) -> list[tuple[str, floa
             found.append((text, number, cost))
 
     for name, value in scope.items():
-        if (isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)) or (isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "fi"):
+        if (isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)) or (
+            isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "fi"
+        ):
             add(name, value, 0.1)
         else:
             for field, inner in _fields(value):
@@ -131,6 +137,11 @@ def scalars(scope: Mapping[str, Any], sized: list[Atom]) -> list[tuple[str, floa
             add(f"len({atom.text})" if axis == 0 else f"{atom.text}.shape[{axis}]", size, 0.2 + 0.1 * axis)
         if atom.value.ndim > 1:
             add(f"{atom.text}.size", atom.value.size, 0.4)
+    flat = [atom for atom in sized if atom.value.ndim == 1 and atom.text.isidentifier()][:3]
+    for n, one in enumerate(flat):
+        for other in flat[n:]:
+            if one.value.shape == other.value.shape:
+                add(f"({one.text} @ {other.text})", one.value @ other.value, 0.5)
     return found
 
 

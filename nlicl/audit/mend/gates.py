@@ -30,17 +30,15 @@ def gated(
     hole = _returned(program, found)
     if hole is None or all(zero) or not any(zero):
         return
-    number = next(n for n, one in enumerate(found) if one is hole)
     margins: dict[str, list[float]] = {}
     for place in task.places:
         try:
-            there = holes(program, lambda f, p=place: task.call(f, p))  # type: ignore[misc]
+            there = holes(program, lambda f, p=place: task.call(f, p), hole.node)  # type: ignore[misc]
         except Exception:
             return
-        mine = next((one for one in there if one.node is hole.node), None)
-        if mine is None or number < 0:
+        if not there:
             return
-        for text, value in _margins({**data, **mine.scope}):
+        for text, value in _margins({**data, **there[0].scope}):
             margins.setdefault(text, []).append(value)
     active = ~np.array(zero)
     given = 0

@@ -160,14 +160,19 @@ class Level:
         """Try everything; `quick` leaves out what costs much or is odd."""
         found = holes(self.program, lambda f: self.task.call(f, self.first))
         loss = self.search.forward(self.first)
-        spots, rest = [], [hole for hole in found if not hole.whole]
+        spots: list[Spot] = []
+        rest = [hole for hole in found if not hole.whole]
         siblings = self._siblings(found)
-        for group in (*([hole] for hole in found if hole.whole), *_same_names(found)):
-            spot = Spot(self.program, group, self.data, loss, self._result, self.vector, self.search.rng)
-            spot.siblings = [atom for hole, atom in siblings if not any(_inside(hole.node, one.node) for one in group)]
-            spots.append(spot)
-            if spot.linear and spot.response.answers:
-                self._linear(spot)
+
+        def looked_at(groups: list[list[Hole]]) -> None:
+            for group in groups:
+                spot = Spot(self.program, group, self.data, loss, self._result, self.vector, self.search.rng)
+                spot.siblings = [one for hole, one in siblings if not any(_inside(hole.node, h.node) for h in group)]
+                spots.append(spot)
+                if spot.linear and spot.response.answers:
+                    self._linear(spot)
+
+        looked_at([[hole] for hole in found if hole.whole])
         self._refine(_USUAL)
         if not quick and gated_places(self):
             self._gates(found)
@@ -186,6 +191,9 @@ class Level:
             if below == 0.0:
                 self._statements()
             self._refine()
+            if below == 0.0:
+                looked_at(_same_names(found))
+                self._refine()
             below = limit
         self._pair_up(spots)
 
@@ -196,7 +204,12 @@ class Level:
             if hole.unit or hole.visits != 1 or isinstance(hole.node, (ast.Name, ast.Constant)):
                 continue
             value = hole.value
-            if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not 0 < value.size <= 2000 or value.ndim > 2:
+            if (
+                not isinstance(value, np.ndarray)
+                or value.dtype.kind != "f"
+                or not 0 < value.size <= 2000
+                or value.ndim > 2
+            ):
                 continue
             text = ast.unparse(hole.node)
             key = repr(value.shape).encode() + value.tobytes()
@@ -452,7 +465,11 @@ def _literals(program: Program) -> list[tuple[str, float, float]]:
     found: dict[float, tuple[str, float, float]] = {}
     for unit in program.units:
         for node in ast.walk(unit.node):
-            if isinstance(node, ast.Constant) and isinstance(node.value, float) and node.value not in (0.0, 1.0, 2.0, 0.5):
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, float)
+                and node.value not in (0.0, 1.0, 2.0, 0.5)
+            ):
                 found.setdefault(node.value, (repr(node.value), node.value, 0.1))
     return list(found.values())[:6]
 

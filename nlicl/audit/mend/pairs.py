@@ -71,6 +71,7 @@ class Pairs:
     def promising(self) -> list[tuple[tuple[float, ...], float, Spot, Code]]:
         """(rank, cost, spot, what stands there), the best first."""
         found = [*self._factors(), *self._after_edits(), *self._terms_and_factors(), *self._two_terms()]
+        found += self._two_edits()
         found += self._turned()
         found.sort(key=lambda one: (one[0], one[1]))
         return found[:_MOST_SEEDS]
@@ -110,7 +111,9 @@ class Pairs:
     def _after_edits(self) -> Iterator[tuple[tuple[float, ...], float, Spot, Code]]:
         """An edit, and a factor somewhere."""
         missing = self._wanted - self._vector
-        if any(abs(missing @ s) >= (1 - 1e-9) * np.sqrt((missing @ missing) * (s @ s)) for _, s, _, _ in self._directions):
+        if any(
+            abs(missing @ s) >= (1 - 1e-9) * np.sqrt((missing @ missing) * (s @ s)) for _, s, _, _ in self._directions
+        ):
             return  # one factor would do here as it is, whatever else is edited: nothing is told
         with np.errstate(all="ignore"):
             for spot, made, results in self._made:
@@ -125,6 +128,42 @@ class Pairs:
                 for n in np.flatnonzero(hopeful):
                     for cost, code in made[n].codes[:2]:
                         yield (1.0, cost), cost, spot, code
+
+    def _two_edits(self) -> Iterator[tuple[tuple[float, ...], float, Spot, Code]]:
+        """Two edits in different summands: their changes add up to what is missing."""
+        missing = self._wanted - self._vector
+        if len(missing) < 4 or not self._made:
+            return
+        rng = np.random.default_rng(0)
+        probe = rng.standard_normal((len(missing), 2))
+        every = [(spot, option, result) for spot, made, results in self._made for option, result in zip(made, results, strict=True)
+                 if option.cost <= 1.7]  # fmt: skip
+        if not every:
+            return
+        changes = np.array([result for _, _, result in every]) - self._vector
+        changes = np.where(np.isfinite(changes), changes, 0.0)
+        seen, wanted = changes @ probe, missing @ probe
+        size = float(abs(missing).max())
+        order = np.argsort(seen[:, 0])
+        line = seen[order, 0]
+        slack = 1e-8 * size * np.sqrt(len(missing))
+        low = np.searchsorted(line, wanted[0] - seen[:, 0] - slack)
+        high = np.searchsorted(line, wanted[0] - seen[:, 0] + slack)
+        given = 0
+        for i in np.flatnonzero(high > low):
+            for j in order[low[i] : min(high[i], low[i] + 20)]:
+                if i >= j or abs(seen[i, 1] + seen[j, 1] - wanted[1]) > slack:
+                    continue
+                (one, first, _), (other, second, _) = every[i], every[j]
+                if one is other or abs(changes[i] + changes[j] - missing).max() > 1e-7 * size:
+                    continue
+                if not changes[i].any() or not changes[j].any():
+                    continue
+                for cost, code in first.codes[:2]:
+                    yield (0.9, cost + second.cost), cost, one, code
+                given += 1
+                if given > 30:
+                    return
 
     def _parallel(self, a: np.ndarray, b: np.ndarray, table: np.ndarray, shift: float) -> np.ndarray:
         """Where a = c b with a number shift + c that has a name."""

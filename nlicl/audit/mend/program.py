@@ -154,7 +154,9 @@ class Program:
     def _compiled(self, unit: Unit, node: Function) -> types.FunctionType:
         original = unit.original
         free = original.__code__.co_freevars
-        body: list[ast.stmt] = [ast.Expr(node)] if isinstance(node, ast.Lambda) else [_def(node.name, node.args, node.body)]
+        body: list[ast.stmt] = (
+            [ast.Expr(node)] if isinstance(node, ast.Lambda) else [_def(node.name, node.args, node.body)]
+        )
         taken = [ast.arg(name) for name in free]
         outer = _def("nlicl_closure", ast.arguments([], taken, None, [], [], None, []), body)
         for made in (*body, *taken, outer):
@@ -206,9 +208,7 @@ class Program:
                     found.add(id(other.__code__))
                     queue.append(other)
 
-    def _called(
-        self, function: types.FunctionType, owner: Any = None
-    ) -> Iterator[tuple[types.FunctionType, Any, str]]:
+    def _called(self, function: types.FunctionType, owner: Any = None) -> Iterator[tuple[types.FunctionType, Any, str]]:
         """Functions of the file that a function names: (function, where it finds it, by which name)."""
         code, owner = function.__code__, self._owner if owner is None else owner
         names = {name for part in _codes(code) for name in (*part.co_names, *part.co_freevars)}

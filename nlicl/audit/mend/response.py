@@ -34,7 +34,11 @@ class Response:
     """
 
     def __init__(
-        self, run: Callable[[np.ndarray], np.ndarray | None], value: np.ndarray, result: np.ndarray, rng: np.random.Generator
+        self,
+        run: Callable[[np.ndarray], np.ndarray | None],
+        value: np.ndarray,
+        result: np.ndarray,
+        rng: np.random.Generator,
     ) -> None:
         self.value, self.result, self.matrix = value, result, None
         if not 0 < value.size <= MOST or not np.isfinite(value).all() or not np.isfinite(result).all():

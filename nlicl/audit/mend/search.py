@@ -158,7 +158,9 @@ def _choices(lists: list[list[Candidate]]) -> Iterable[list[Candidate]]:
 
 
 def _best(steps: list[Candidate]) -> list[Candidate]:
-    order = sorted((one for one in steps if not one.solves), key=lambda one: (-int(one.right.sum()), one.closeness, one.cost))
+    order = sorted(
+        (one for one in steps if not one.solves), key=lambda one: (-int(one.right.sum()), one.closeness, one.cost)
+    )
     kept: list[Candidate] = []
     for one in order:
         if sum(one.where == other.where for other in kept) < 2:

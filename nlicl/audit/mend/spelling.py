@@ -60,9 +60,7 @@ def filled(template: str, node: ast.expr, numpy: str) -> ast.expr:
     return Fill().visit(tree)  # type: ignore[no-any-return]
 
 
-def spelled(
-    text: str, tree: ast.Module, edits: Sequence[tuple[ast.expr | ast.stmt, ast.AST]]
-) -> Spelled | None:
+def spelled(text: str, tree: ast.Module, edits: Sequence[tuple[ast.expr | ast.stmt, ast.AST]]) -> Spelled | None:
     """The text, whose tree is given, with nodes replaced; what is the reader's in them stays as it is written.
 
     None if no spelling parses to what is meant.

@@ -36,6 +36,7 @@ class Option(NamedTuple):
 
 _SPELLINGS = 6  # codes of one value that are kept: elsewhere their values may differ
 _LOOP_TERMS = 12  # visits beyond which fewer alternatives are made
+_LOOP_DEAREST = 1.45  # there
 _MOST_ROWS = 20_000
 
 
@@ -164,7 +165,9 @@ class Spot:
 
     def _changes(self, e: np.ndarray, atoms: list[Atom], visit: int) -> Iterator[Template]:
         names = self.names(visit)
-        yield from changes(e, [*atoms, *numbers(names), *indexed(names, e, len(self.values) > len(self.holes))])
+        dearest = 9.0 if len(self.values) <= _LOOP_TERMS else _LOOP_DEAREST
+        loop = len(self.values) > len(self.holes)
+        yield from changes(e, [*atoms, *numbers(names), *indexed(names, e, loop)], dearest)
         if len(self.values) == 1:
             yield from beside(e, self._loss.atoms(names) if self._loss is not None else [])
             yield from softmaxes(e, [*atoms, *self._parts()])
@@ -191,9 +194,7 @@ class Spot:
         """Templates that have the expression's shape at every visit."""
         with np.errstate(all="ignore"):
             e = self.values[0]
-            first = [
-                made for made in make(e, arrays(self.names()), 0) if made.value.shape == e.shape
-            ]
+            first = [made for made in make(e, arrays(self.names()), 0) if made.value.shape == e.shape]
             if len(self.values) == 1:
                 for made in first:
                     yield made.cost, made.text, np.ravel(made.value)

@@ -164,10 +164,12 @@ def softmaxes(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
                 yield Made(f"{v.text} * ({w.text} - {reduced})", v.value * (w.value - total), 1.6 + v.cost + w.cost)
 
 
-def changes(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
-    """Other values for E; of another shape, too."""
+def changes(e: np.ndarray, atoms: list[Atom], dearest: float = 9.0) -> Iterator[Made]:
+    """Other values for E; of another shape, too. Templates that cost more than `dearest` are left out."""
     square = e.ndim == 2 and e.shape[0] == e.shape[1]
     for text, cost, way in (*_UNARY, *(_MATRIX if square else _MATRIX[:1] if e.ndim == 2 else ())):
+        if cost > dearest:
+            continue
         try:
             yield Made(_filled(text), np.asarray(way(e)), cost)
         except np.linalg.LinAlgError:
@@ -180,10 +182,14 @@ def changes(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
     for atom in atoms:
         for one in _spread(atom, e) if e.ndim else [atom]:
             for text, cost, both in _BINARY:
+                if cost > dearest:
+                    continue
                 if text[0] != "V" or one.value.shape == e.shape:
                     yield Made(_filled(text, one.text), both(e, one.value), cost + one.cost)
         if e.ndim and atom.value.ndim and atom.value.ndim <= 2 and e.ndim <= 2:
             for text, cost, both in _PRODUCTS:
+                if cost > dearest:
+                    continue
                 if "outer" in text and (e.ndim != 1 or atom.value.ndim != 1):
                     continue
                 try:

@@ -90,17 +90,21 @@ def with_call(function: Function, targets: dict[int, ast.expr], name: str) -> Fu
     return ast.fix_missing_locations(made)  # type: ignore[no-any-return]
 
 
-def holes(program: Program, run: Callable[[Callable[..., Any]], Any]) -> list[Hole]:
-    """Every expression of the program that was evaluated and gave a number or an array, in the order of the text.
+def holes(program: Program, run: Callable[[Callable[..., Any]], Any], only: ast.expr | None = None) -> list[Hole]:
+    """Every expression of the program that was evaluated, in the order of the text, with what it gave.
 
     Parameters
     ----------
     program : Program
     run : callable
         run(function) calls the root at a place.
+    only : ast.expr, optional
+        The one expression of the root that is looked at.
     """
     found: list[Hole] = []
-    for number, unit in enumerate(program.units):
+    if only is not None:
+        found.append(Hole(0, only, None))
+    for number, unit in enumerate(program.units if only is None else ()):
         for node, statement in _expressions(unit.node):
             found.append(Hole(number, node, statement))
 
@@ -114,7 +118,7 @@ def holes(program: Program, run: Callable[[Callable[..., Any]], Any]) -> list[Ho
 
     program.globals["nlicl_see"] = see
     try:
-        for number, unit in enumerate(program.units):
+        for number, unit in enumerate(program.units if only is None else program.units[:1]):
             targets = {n: hole.node for n, hole in enumerate(found) if hole.unit == number}
             watching = program.build(number, with_call(unit.node, targets, "nlicl_see"))
             root = program.having(number, watching)
