@@ -167,7 +167,7 @@ class Level:
         def looked_at(groups: list[list[Hole]]) -> None:
             for group in groups:
                 spot = Spot(self.program, group, self.data, loss, self._result, self.vector, self.search.rng)
-                spot.siblings = [one for hole, one in siblings if not any(_inside(hole.node, h.node) for h in group)]
+                spot.siblings = [one for hole, one in siblings if not any(_holds(hole.node, h.node) for h in group)]
                 spots.append(spot)
                 if spot.linear and spot.response.answers:
                     self._linear(spot)
@@ -231,7 +231,8 @@ class Level:
         options = spot.options()
         self.search.tried += sum(len(option.codes) for option in options)
         if options:
-            results = response.results(np.array([option.value for option in options]))
+            values = np.array([option.value for option in options])
+            results = response.results(values)
             off = abs(results - self.wanted)[:, self.known] / self.scale[self.known]
             fits = off.max(axis=1, initial=0.0) <= 1e-7
             steps = self._steps(results)
@@ -239,22 +240,66 @@ class Level:
                 if fit or step:
                     for cost, code in option.codes:
                         self._try(spot.holes, code, cost)
+            if len(spot.holes) > 1:
+                self._some_places(spot, options, values)
+                return
             self.pairs.add(spot, options, results)
+        if len(spot.holes) > 1:
+            return
         table, named = self.coefficients(spot.hole)
         terms = spot.terms()
         self.search.tried += len(terms)
-        factor = response.factors(spot.value[None], self.wanted, self.scale, self.known)[0]
-        if np.isfinite(factor):
-            for code, cost in scalings(1 + factor, table, named):
-                self._try(spot.holes, code, cost)
-        if terms:
-            values = np.array([value for _, _, value in terms])
-            factors = response.factors(values, self.wanted, self.scale, self.known)
+        added = np.array([value for _, _, value in terms]) if terms else np.zeros((0, spot.value.size))
+        for among in self._targets():
+            factor = response.factors(spot.value[None], self.wanted, self.scale, among)[0]
+            if np.isfinite(factor):
+                for code, cost in scalings(1 + factor, table, named):
+                    self._try(spot.holes, code, cost)
+            if not terms:
+                continue
+            factors = response.factors(added, self.wanted, self.scale, among)
             for n in np.flatnonzero(np.isfinite(factors)):
                 cost, text, _ = terms[n]
                 for code, more in additions(str(text), float(factors[n]), table, named):
                     self._try(spot.holes, code, cost + more)
-            self.pairs.add_terms(spot, [(cost, str(text)) for cost, text, _ in terms], values)
+        if terms:
+            self.pairs.add_terms(spot, [(cost, str(text)) for cost, text, _ in terms], added)
+
+    def _targets(self) -> list[np.ndarray]:
+        """Entries that are to become right: of all parts, and of each part that is wrong beside those that are right."""
+        wrong = [k for k, close in enumerate(self.base_close) if close > 0]
+        found = [self.known]
+        starts = np.cumsum([0, *(part.size for part in self.base)])
+        for k in wrong if len(wrong) > 1 else ():
+            among = self.known.copy()
+            for other in wrong:
+                if other != k:
+                    among[starts[other] : starts[other + 1]] = False
+            if among[starts[k] : starts[k + 1]].sum() > 1:
+                found.append(among)
+        return found
+
+    def _some_places(self, spot: Spot, options: list[Option], values: np.ndarray) -> None:
+        """A name that is another one in some of its places: in which, least squares tell."""
+        matrix = spot.response.matrix
+        assert matrix is not None
+        missing = ((self.wanted - self.vector) / self.scale)[self.known]
+        blocks = spot.blocks()
+        if len(missing) <= len(blocks) or not missing.any():
+            return
+        size = float(abs(missing).max())
+        for option, value in zip(options, values, strict=True):
+            change = value - spot.value
+            columns = [(matrix[:, block] @ change[block] / self.scale)[self.known] for block in blocks]
+            shares = np.array(columns).T
+            solution, _, _, _ = np.linalg.lstsq(shares, missing, rcond=None)
+            chosen = np.round(solution)
+            if not ((chosen == 0) | (chosen == 1)).all() or not 0 < chosen.sum() < len(blocks):
+                continue
+            if abs(shares @ chosen - missing).max() <= 1e-7 * size:
+                group = [hole for hole, here in zip(spot.holes, chosen, strict=True) if here]
+                for cost, code in option.codes[:2]:
+                    self._try(group, code, cost)
 
     def coefficients(self, hole: Hole) -> tuple[np.ndarray, list[Coefficient]]:
         """Numbers with a name in an expression's scope, by size."""
@@ -444,9 +489,9 @@ def _same_names(found: list[Hole]) -> list[list[Hole]]:
     return kept
 
 
-def _inside(inner: ast.AST, outer: ast.AST) -> bool:
-    """Whether one expression holds the other, or is it."""
-    return any(node is inner for node in ast.walk(outer)) or any(node is outer for node in ast.walk(inner))
+def _holds(outer: ast.AST, inner: ast.AST) -> bool:
+    """Whether one expression is part of the other, or is it."""
+    return any(node is inner for node in ast.walk(outer))
 
 
 def _statement_values(program: Program) -> set[str]:

@@ -5,6 +5,7 @@ Another factor at h gives R + c S where the edit is outside of h, and Z + c (R -
 are tried for all edits and all h at once, from numbers that are there already.
 """
 
+import ast
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from .atoms import Coefficient
 from .spots import Code, Option, Spot
+from .templates import HERE
 
 __all__ = ["Pairs"]
 
@@ -19,6 +21,7 @@ _MOST = 3_000_000  # numbers of results that are kept
 _MOST_SEEDS = 60
 _MOST_DIRECTIONS = 16
 _FIT = 1e-8
+_USUAL, _PLAIN = 1.85, 200  # terms that are also edits by themselves, added or subtracted as they are
 _TWO = 260  # of them, in pairs
 _TERMS = 800  # of one expression, beside a factor elsewhere
 
@@ -55,6 +58,11 @@ class Pairs:
         if self._kept < _MOST:
             self._kept += answers.size
             self._terms.append((spot, made[:_TERMS], answers))
+            usual = [n for n, (cost, _) in enumerate(made[:_TERMS]) if cost <= _USUAL][:_PLAIN]
+            for sign, mark in ((1.0, "+"), (-1.0, "-")):
+                options = [Option(values[n], [(made[n][0], f"{HERE} {mark} {made[n][1]}")]) for n in usual]
+                if options:
+                    self._made.append((spot, options, self._vector + sign * answers[usual]))
 
     def add_direction(self, spot: Spot, table: np.ndarray, named: list[Coefficient]) -> None:
         """The share that an expression has in the result."""
@@ -74,7 +82,14 @@ class Pairs:
         found += self._two_edits()
         found += self._turned()
         found.sort(key=lambda one: (one[0], one[1]))
-        return found[:_MOST_SEEDS]
+        kept: list[tuple[tuple[float, ...], float, Spot, Code]] = []
+        seen: set[tuple[int, str]] = set()
+        for one in found:
+            key = (id(one[2]), one[3] if isinstance(one[3], str) else ast.dump(one[3]))
+            if key not in seen:
+                seen.add(key)
+                kept.append(one)
+        return kept[:_MOST_SEEDS]
 
     def _named(self, factor: np.ndarray, table: np.ndarray) -> np.ndarray:
         """Which numbers have a name."""
@@ -149,7 +164,7 @@ class Pairs:
         slack = 1e-8 * size * np.sqrt(len(missing))
         low = np.searchsorted(line, wanted[0] - seen[:, 0] - slack)
         high = np.searchsorted(line, wanted[0] - seen[:, 0] + slack)
-        given = 0
+        given, told = 0, dict[bytes, int]()
         for i in np.flatnonzero(high > low):
             for j in order[low[i] : min(high[i], low[i] + 20)]:
                 if i >= j or abs(seen[i, 1] + seen[j, 1] - wanted[1]) > slack:
@@ -159,6 +174,10 @@ class Pairs:
                     continue
                 if not changes[i].any() or not changes[j].any():
                     continue
+                key = np.round(changes[i] / size, 9).tobytes()
+                if told.get(key, 0) >= 2:
+                    continue
+                told[key] = told.get(key, 0) + 1
                 for cost, code in first.codes[:2]:
                     yield (0.9, cost + second.cost), cost, one, code
                 given += 1

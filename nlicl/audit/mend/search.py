@@ -24,6 +24,7 @@ __all__ = ["Search"]
 
 MOST_EDITS = 3
 _STEPS = 5  # of a level that are followed
+_STEP, _WEAK = 1.0, 2.4  # ranks: of a step that makes something right or leaves a factor; of any other. Seeds have 1.9 and more
 _PARTS = 6  # steps of one part that are put together with those of others
 
 
@@ -95,7 +96,9 @@ class Search:
             if any(one.solves for one in self.found):
                 return
             for one in steps:
-                rank = (1.0, -float(one.right.sum()), one.closeness, one.cost)
+                better = one.right.sum() > state.right.sum()
+                rank = (_STEP if better or one.closeness <= 1.0 * self.task.parts else _WEAK, -float(one.right.sum()), one.closeness, one.cost)
+                rank = (rank[0] + 0.5 * len(state.edits), *rank[1:])
                 heapq.heappush(queue, (rank, next(self._order), partial(_itself, one), False))
             for seed in level.seeds:
                 rank = (1.0 + seed.rank[0] + 0.5 * len(state.edits), *seed.rank[1:])

@@ -114,6 +114,11 @@ class Spot:
         """The names that the expression could use at a visit, with their values."""
         return {**self._data, **self._scopes[visit]}
 
+    def blocks(self) -> list[slice]:
+        """Which of the values are of which place of the name."""
+        ends = np.cumsum([0, *(sum(np.size(value) for value in hole.values) for hole in self.holes)])
+        return [slice(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False)]
+
     def options(self) -> list[Option]:
         """What may stand for the expression without another shape: the reader's own code a little changed, and templates."""
         dearer = 0.15 * (len(self.holes) - 1)
