@@ -29,6 +29,7 @@ _SLACK = 0.6  # edits that cost so much more than the cheapest are no longer of 
 _REFINE = 0.4  # seconds for alternatives after the first
 _USUAL = 1.15  # cost of an edit that everybody's slips explain: nothing better is to be expected
 _BANDS = (1.25, 1.65, 9.0)  # of costs, one after the other
+_STEPS = 12  # edits that bring progress of one kind and do not mend all: more of them lead no further
 _WHOLE = 0.04  # of the cost, off for an edit of all that a statement sets or returns
 _TELLING = 12  # numbers that are not zero: more of them tell no more
 _NAMES = 6  # of one number that are tried
@@ -119,6 +120,7 @@ class Level:
         self._tables: dict[tuple[Any, ...], tuple[np.ndarray, list[Coefficient]]] = {}
         self.pairs = Pairs(self.vector, self.wanted, self.scale, self.known)
         self.literals = _literals(program)
+        self._steps_seen: dict[int, int] = {}
         self._statement_values = _statement_values(program)
 
     def _first_place(self) -> tuple[int, list[np.ndarray]]:
@@ -236,9 +238,10 @@ class Level:
             off = abs(results - self.wanted)[:, self.known] / self.scale[self.known]
             fits = off.max(axis=1, initial=0.0) <= 1e-7
             steps = self._steps(results)
-            for option, fit, step in zip(options, fits, steps, strict=True):
-                if fit or step:
-                    for cost, code in option.codes:
+            for n in np.argsort([option.cost for option in options], kind="stable"):
+                self._steps_seen[int(steps[n])] = seen = self._steps_seen.get(int(steps[n]), 0) + bool(steps[n])
+                if fits[n] or (steps[n] and seen <= _STEPS):
+                    for cost, code in options[n].codes[: None if fits[n] else 2]:
                         self._try(spot.holes, code, cost)
             if len(spot.holes) > 1:
                 self._some_places(spot, options, values)
@@ -311,8 +314,8 @@ class Level:
         return self._tables[key]
 
     def _steps(self, results: np.ndarray) -> np.ndarray:
-        """Which of many results are nearer to what is wanted, in kind."""
-        better, worse = np.zeros(len(results), bool), np.zeros(len(results), bool)
+        """Which of many results are nearer to what is wanted, and how: 0 not, else a number for each kind of progress."""
+        kinds, worse = np.zeros(len(results), int), np.zeros(len(results), bool)
         start = 0
         for k, part in enumerate(self.base):
             span = slice(start, start + part.size)
@@ -327,15 +330,17 @@ class Level:
             if self.base_close[k] == 0:
                 worse |= ~right
                 continue
-            better |= right
+            here = np.where(right, 3, 0)
             if self.base_close[k] > 1 and part.size > 1 and known.all():
                 with np.errstate(all="ignore"):
                     norms = np.sqrt((block * block).sum(axis=1) * (wanted @ wanted))
-                    better |= (abs(block @ wanted) >= (1 - 1e-11) * norms) & (norms > 0)
+                    parallel = (abs(block @ wanted) >= (1 - 1e-11) * norms) & (norms > 0)
+                here = np.where(parallel & (here == 0), 2, here)
             if self.base_close[k] > 2.5:
                 before = (abs(self.vector[span] - wanted) / scale > 1e-8)[known].sum()
-                better |= off.sum(axis=1) <= 0.5 * before
-        return better & ~worse
+                here = np.where((off.sum(axis=1) <= 0.5 * before) & (here == 0), 1, here)
+            kinds = 4 * kinds + here
+        return np.where(worse, 0, kinds)
 
     def _nonlinear(self, spot: Spot, below: float, limit: float) -> None:
         """What may stand for an expression to which the result answers in another way: each is run."""

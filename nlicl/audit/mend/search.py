@@ -96,9 +96,11 @@ class Search:
             if any(one.solves for one in self.found):
                 return
             for one in steps:
-                better = one.right.sum() > state.right.sum()
-                rank = (_STEP if better or one.closeness <= 1.0 * self.task.parts else _WEAK, -float(one.right.sum()), one.closeness, one.cost)
-                rank = (rank[0] + 0.5 * len(state.edits), *rank[1:])
+                gained = float(one.right.sum() - state.right.sum())
+                step = gained > 0 or one.closeness <= self.task.parts
+                gained /= max(float((~state.right).sum()), 1.0)
+                hope = one.closeness + one.cost - state.cost - 2 * gained
+                rank = ((_STEP if step else _WEAK) + 0.5 * len(state.edits), hope)
                 heapq.heappush(queue, (rank, next(self._order), partial(_itself, one), False))
             for seed in level.seeds:
                 rank = (1.0 + seed.rank[0] + 0.5 * len(state.edits), *seed.rank[1:])
@@ -162,7 +164,7 @@ def _choices(lists: list[list[Candidate]]) -> Iterable[list[Candidate]]:
 
 def _best(steps: list[Candidate]) -> list[Candidate]:
     order = sorted(
-        (one for one in steps if not one.solves), key=lambda one: (-int(one.right.sum()), one.closeness, one.cost)
+        (one for one in steps if not one.solves), key=lambda one: one.closeness + one.cost - 2 * one.right.mean()
     )
     kept: list[Candidate] = []
     for one in order:
