@@ -327,7 +327,7 @@ CASES = [
     ]),
     Case("associative memory", memory, memory_gradient, (q0, np.array(0.7)), [
         Wrong(memory_second_moment, CENTRED),
-        Wrong(memory_no_temperature, TERM),
+        Wrong(memory_no_temperature, (*TERM, "scale")),
         Wrong(memory_softmax, TERM),
         Wrong(memory_two, CENTRED, 2),
     ]),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-import nlicl
+from nlicl.papers import bu2024, huang2023, li2024
 
 from .case import WrongFormula
 from .li2024 import FORMULAS as OF_LI2024
@@ -236,9 +236,12 @@ def of(paper, wrt, *cases):
     return [WrongFormula(function, kinds, *more, paper=paper, wrt=wrt) for function, kinds, *more in cases]
 
 
+PAPERS = {"li2024": li2024, "huang2023": huang2023, "bu2024": bu2024}
+
+
 def printed(paper):
     """The paper's own formulas that are known to be wrong, as registered."""
-    formulas = getattr(nlicl.papers, paper).formulas.values()
+    formulas = PAPERS[paper].formulas.values()
     kinds = (*CENTRED, *GATE, "transpose", "shape")
     return [WrongFormula(formula, kinds, 2 if "; " in (formula.erratum or "") else 1, name=formula.name,
                          says=formula.erratum or "", paper=paper, wrt=formula.wrt)
@@ -247,7 +250,7 @@ def printed(paper):
 
 FORMULAS = [
     *OF_LI2024,
-    *printed("li2024"),
+    *(wrong for paper in PAPERS for wrong in printed(paper)),
     *of("huang2023", "Q", (Q_uncentred, CENTRED), (Q_query_label, CENTRED), (Q_transposed, ("transpose",)),
         (Q_two, FACTOR), (Q_scores, FACTOR), (Q_mean_label, (*CENTRED, "sign"), 2), (Q_no_attention, FACTOR, 2)),
     *of("huang2023", "S", (S_no_square, FACTOR), (S_row, ("transpose",)), (S_no_counts, FACTOR),

@@ -315,7 +315,7 @@ CASES = [
         Wrong(coulomb_square, TERM),
         Wrong(coulomb_direction, TERM),
         Wrong(coulomb_one_charge, TERM),
-        Wrong(coulomb_no_mass, TERM),
+        Wrong(coulomb_no_mass, (*TERM, "normal")),
         Wrong(coulomb_two, (*TERM, "sign"), 2),
     ]),
     Case("chain of springs", chain, chain_gradient, np.cumsum(rng.uniform(0.5, 2, 6)), [

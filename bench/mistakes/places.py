@@ -1,11 +1,12 @@
 """Places at which a gradient is held against the right one, and how."""
 
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from .case import Case
+from .case import Case, WrongFormula
 
 __all__ = ["call", "differs", "formula_places", "leaves", "like", "places"]
 
@@ -74,14 +75,19 @@ def differs(given: Any, right: Any, tolerance: float = 1e-6) -> bool:
         return any(not (abs(a - b) <= tolerance * np.max(abs(b), initial=0) + 1e-9).all() for a, b in pairs)
 
 
-def formula_places(subject: Any, formula: Any, seed: int, draws: int) -> Iterator[tuple[Any, Any, np.ndarray]]:
-    """(params, prompt, right gradient) of a paper's formula, by the complex step through the definition, kinks left out."""
-    wrt, attends = formula.wrt, bool(getattr(formula, "query_attends", False))
-    defined, domain = getattr(formula, "defined", None), getattr(formula, "domain", "")
+def formula_places(wrong: WrongFormula, seed: int, draws: int) -> Iterator[tuple[Any, Any, np.ndarray]]:
+    """(params, prompt, right gradient) of a paper's formula, by the complex step through the definition.
+
+    Draws on a kink are left out, and those on which a registered formula is not judged.
+    """
+    paper = importlib.import_module(f"nlicl.papers.{wrong.paper}")
+    subject = next(part for part in paper.subject.every if wrong.wrt in {f.wrt for f in part.formulas.values()})
+    attends = bool(getattr(wrong.function, "query_attends", False))
+    defined, domain = getattr(wrong.function, "defined", None), getattr(wrong.function, "domain", "")
     for point in subject.points(draws, seed, attends):
         inside = defined(point.params) if defined else not domain or domain in point.holds
         for n in range(len(point.prompts) if inside else 0):
-            prompt, array = point.prompts[n], getattr(point.params, wrt)
+            prompt, array = point.prompts[n], getattr(point.params, wrong.wrt)
             _, margins = subject.definition(point.params, prompt)
             if np.min(abs(np.asarray(margins)), initial=np.inf) < 1e-9:
                 continue
@@ -89,6 +95,6 @@ def formula_places(subject: Any, formula: Any, seed: int, draws: int) -> Iterato
             for index in np.ndindex(*array.shape):
                 moved = array.astype(complex)
                 moved[index] += 1j * STEP
-                loss, _ = subject.definition(point.params._replace(**{wrt: moved}), prompt)
+                loss, _ = subject.definition(point.params._replace(**{wrong.wrt: moved}), prompt)
                 right[index] = np.imag(loss) / STEP
             yield point.params, prompt, right
