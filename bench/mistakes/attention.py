@@ -303,7 +303,7 @@ def any_linear(rng):
     return rng.standard_normal((n, 3)), rng.standard_normal((n, 2))
 
 
-Q0, K0, V0 = rng.standard_normal((3, 4)), rng.standard_normal((5, 4)), rng.standard_normal((5, 2))
+Q0, K0, V0 = rng.standard_normal((3, 4)), rng.standard_normal((5, 4)), rng.standard_normal((5, 3))
 W0 = tuple(rng.standard_normal((4, 4)) / 2 for _ in range(3))
 
 CASES = [
