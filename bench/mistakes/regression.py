@@ -178,7 +178,7 @@ def huber_twice_wrong(w):
 
 # ---- Quantile regression, smoothed by a log-cosh
 
-tau, h = 0.8, 0.5
+tau, h = 0.8, 0.4
 
 
 def quantile(w):
