@@ -4,10 +4,12 @@
 
 The wrong gradients stand in bench/mistakes/, written by hand. Each is audited at one point. A repaired function is then
 held against the right gradient at points that the audit never saw: near, far, with signs flipped, of other sizes. One
-that differs anywhere is a wrong mend. Exit status 0 if every wrong gradient is detected and no mend is wrong, else 1.
+that differs anywhere is a wrong mend. The repaired text is also run with other data. Exit status 0 if every wrong
+gradient is detected and no mend is wrong, else 1.
 """
 
 import argparse
+import inspect
 import json
 import re
 import statistics
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from mistakes import FAMILIES
+from mistakes.data import with_other_data
 from mistakes.papers import FORMULAS
 from mistakes.places import call, differs, formula_places, leaves, places
 
@@ -32,7 +35,7 @@ def gradients(quick):
     for family, cases in FAMILIES.items():
         for case in cases:
             for wrong in case.wrong[:1] if quick else case.wrong:
-                yield family, case.name, wrong, of_case(case, wrong), trial_of_case(case, wrong)
+                yield family, case.name, wrong, of_case(case, wrong), trial_of_case(family, case, wrong)
     formulas = {}
     for wrong in FORMULAS:
         formulas.setdefault((wrong.paper, wrong.wrt), []).append(wrong)
@@ -49,34 +52,52 @@ def of_formula(wrong):
     return lambda seconds: nlicl.audit_formula(wrong.function, paper=wrong.paper, wrt=wrong.wrt, mend=seconds)
 
 
-def trial_of_case(case, wrong):
-    """A function of a repaired gradient: where it differs from the right one, or "" if nowhere."""
+def trial_of_case(family, case, wrong):
+    """A function of a repair: where it differs from the right gradient, then where with other data; "" if nowhere."""
 
-    def trial(mended):
-        for x in places(case, np.random.default_rng(SEED), PLACES):
-            try:
-                given = call(mended, x)
-            except Exception as error:
-                return f"raises {type(error).__name__} at {shown(x)}"
-            # What the reader's own way of computing cannot do, as exp(1000), is no fault of the mend.
-            lost = not finite(given) and not finite(call(wrong.function, x))
-            if not lost and differs(given, call(case.right, x)):
-                return f"differs at {shown(x)}"
-        return ""
+    def trial(repair):
+        fault = off(case, repair.function, wrong)
+        return fault, "" if fault else off(*renewed(repair.text), wrong)
+
+    def renewed(text):
+        """The case with other data, and the function of the repaired text with these."""
+        before = Path(sys.modules[f"mistakes.{family}"].__file__).read_text(encoding="utf-8")
+        other, repaired = (named(with_other_data(source, family), case.name) for source in (before, text))
+        return other, named(repaired.wrong, wrong.name).function
 
     return trial, case.right.__name__
 
 
+def named(items, name):
+    return next(item for item in items if item.name == name)
+
+
+def off(case, mended, wrong):
+    """Where it differs from the case's right gradient, in words."""
+    for x in places(case, np.random.default_rng(SEED), PLACES):
+        try:
+            given = call(mended, x)
+        except Exception as error:
+            return f"raises {type(error).__name__} at {shown(x)}"
+        # What the reader's own way of computing cannot do, as exp(1000), is no fault of the mend.
+        lost = not finite(given) and not finite(call(wrong.function, x))
+        if not lost and differs(given, call(case.right, x)):
+            return f"differs at {shown(x)}"
+    return ""
+
+
 def trial_of_formula(wrong):
-    def trial(mended):
+    """The same; a formula has no data but its prompts."""
+
+    def trial(repair):
         for params, prompt, right in formula_places(wrong, SEED, PLACES):
             try:
-                given = mended(params, prompt)
+                given = repair.function(params, prompt)
             except Exception as error:
-                return f"raises {type(error).__name__} at {shown(tuple(params))}"
+                return f"raises {type(error).__name__} at {shown(tuple(params))}", ""
             if differs(given, right):
-                return f"differs at {shown(tuple(params))}"
-        return ""
+                return f"differs at {shown(tuple(params))}", ""
+        return "", ""
 
     return trial, ""
 
@@ -98,7 +119,7 @@ def judge(family, loss, wrong, audit, trial, seconds):
     parts = [part for part in report.formulas if part.verdict != "agree"]
     named = [[item["kind"] for item in part.diagnosis] for part in parts]
     repairs = list(report.repairs)
-    faults = [tried(repair.function) if repair.function else "no function" for repair in repairs]
+    faults = [tried(repair) if repair.function else ("no function", "") for repair in repairs]
     copied = [bool(answer) and uses(repair, answer) for repair in repairs]
     return {
         "family": family,
@@ -112,15 +133,24 @@ def judge(family, loss, wrong, audit, trial, seconds):
         "helpful": bool(named) and all(kinds and kinds[0] != "unknown" for kinds in named),
         "right": bool(named) and all(set(kinds) & set(wrong.kinds) for kinds in named),
         "other": any(kinds and kinds[0] != "unknown" and not set(kinds) & set(wrong.kinds) for kinds in named),
-        "mended": bool(repairs) and not faults[0] and not copied[0],
+        "mended": bool(repairs) and not any(faults[0]) and not copied[0],
         "copied": any(copied),
-        "wrong_mends": [fault for fault in faults if fault],
+        "wrong_mends": [fault for fault, _ in faults if fault],
+        "data_alone": [fault for _, fault in faults if fault],
+        "helper": [change.line for repair in repairs[:1] for change in repair.changes if not within(change, wrong)],
         "changes": [[f"{c.before} -> {c.after}" for c in repair.changes] for repair in repairs],
         "note": report.mending.note,
         "tried": report.mending.tried,
         "verdict_seconds": took,
         "search_seconds": report.mending.seconds,
     }
+
+
+def within(change, wrong):
+    """Whether a change lies in the wrong gradient's own text, and not in a function that it calls."""
+    code = getattr(wrong.function, "__func__", getattr(wrong.function, "function", wrong.function))
+    lines, first = inspect.getsourcelines(code)
+    return first <= change.line < first + len(lines)
 
 
 def uses(repair, answer):
@@ -189,6 +219,10 @@ def lists(rows):
             yield f"NOT DETECTED: {title(row)}: {row['verdict']}"
         for fault in row["wrong_mends"]:
             yield f"WRONG MEND: {title(row)}: {row['changes']}: {fault}"
+        for fault in row["data_alone"]:
+            yield f"right with these data alone: {title(row)}: {row['changes']}: {fault}"
+        if row["helper"]:
+            yield f"in a helper: {title(row)}: {row['says']} {row['changes'][0]}"
         if row["copied"]:
             yield f"the right gradient itself: {title(row)}: {row['changes']}"
     for row in rows:
@@ -197,7 +231,7 @@ def lists(rows):
         elif row["other"]:
             yield f"named something else: {title(row)}: {row['says']} {row['diagnosis']}"
     for row in rows:
-        if not row["mended"] and not row["wrong_mends"]:
+        if not row["changes"]:
             yield f"not mended{', as expected' if row['hard'] else ''}: {title(row)}: {row['says']} {row['note']}"
 
 

@@ -164,9 +164,15 @@ def test_differs(bench):
 class Audit:
     """A report of what is asked for, in place of an audit."""
 
-    def __init__(self, repaired, change):
+    def __init__(self, repaired, change, result):
         part = SimpleNamespace(verdict="disagree", diagnosis=[{"kind": "scale", "detail": "given = 9 times expected"}])
-        repair = SimpleNamespace(function=repaired, changes=[SimpleNamespace(before="x", after=change)])
+        text = (
+            (BENCH / "mistakes" / "regression.py")
+            .read_text(encoding="utf-8")
+            .replace("    return X.T @ residual", result)
+        )
+        changes = [SimpleNamespace(before="x", after=change, line=1)]
+        repair = SimpleNamespace(function=repaired, changes=changes, text=text)
         self.formulas, self.verdict, self.repairs = [part], "disagree", [repair] if repaired else []
         self.mending = SimpleNamespace(note="", tried=3, seconds=0.5)
 
@@ -180,8 +186,9 @@ def judged(bench):
     case = ridge.CASES[0]
     wrong = next(wrong for wrong in case.wrong if wrong.name == "ridge_sum")
 
-    def row(repaired, change="x"):
-        return mends.judge("regression", "ridge", wrong, Audit(repaired, change), mends.trial_of_case(case, wrong), 1.0)
+    def row(repaired, change="x", result="    return X.T @ residual / n"):
+        trial = mends.trial_of_case("regression", case, wrong)
+        return mends.judge("regression", "ridge", wrong, Audit(repaired, change, result), trial, 1.0)
 
     return row
 
@@ -198,6 +205,23 @@ def test_a_mend_that_holds_near_the_point_alone_is_wrong(judged, bench):
     row = judged(lambda w: ridge.ridge_gradient(w) * (1 if abs(w).max() < 3 else 1.01))
     assert row["wrong_mends"] and not row["mended"]
     assert not judged(lambda w: 1 / 0)["mended"]
+
+
+def test_a_mend_that_holds_with_these_data_alone_is_none(judged, bench):
+    """A number fitted to the data, say. The repaired text is what is run with others."""
+    ridge = bench("mistakes.regression")
+    row = judged(ridge.ridge_gradient, result=f"    return X.T @ residual * {(ridge.X[0, 0] / ridge.n)!r} / X[0, 0]")
+    assert row["data_alone"] and not row["wrong_mends"] and not row["mended"]
+
+
+def test_right_gradients_are_right_with_other_data(bench):
+    families, data, places = bench("mistakes").FAMILIES, bench("mistakes.data"), bench("mistakes.places")
+    for family, cases in families.items():
+        text = (BENCH / "mistakes" / f"{family}.py").read_text(encoding="utf-8")
+        for case, other in zip(cases, data.with_other_data(text, family), strict=True):
+            assert case.name == other.name
+            for x in [other.point, *places.places(other, np.random.default_rng(5), 3)]:
+                assert agrees(places, other, x), case.name
 
 
 def test_the_right_gradient_itself_is_no_mend(judged, bench):
