@@ -1,5 +1,7 @@
 """Wrong formulas of Huang et al. 2023 and Bu et al. 2024, and those that papers print: errata, as they are registered."""
 
+# ruff: noqa: RUF059 (a forward pass returns more than a formula uses)
+
 import numpy as np
 
 from nlicl.papers import bu2024, huang2023, li2024
@@ -144,19 +146,19 @@ def logistic_no_label(params, prompt):
 
 def bu_W_O_label(params, prompt):
     """The label inside the sigmoid is missing (in the helper)."""
-    _, h, u, g = logistic_no_label(params, prompt)
+    attn, h, u, g = logistic_no_label(params, prompt)
     return g * np.outer(params.a * (u > 0), params.W_V @ h)
 
 
 def bu_W_O_gate(params, prompt):
     """The gate is reversed."""
-    _, h, u, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     return g * np.outer(params.a * (u < 0), params.W_V @ h)
 
 
 def bu_W_V_tail(params, prompt):
     """sigmoid(y F) for sigmoid(-y F)."""
-    _, h, u, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     g = -prompt.z - g
     return g * np.outer(params.W_O.T @ (params.a * (u > 0)), h)
 
@@ -164,7 +166,7 @@ def bu_W_V_tail(params, prompt):
 def bu_W_Q_uncentred(params, prompt):
     """phibar is not subtracted."""
     P = prompt.contexts
-    attn, _, u, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     phi = (params.a * (u > 0)) @ params.W_O @ params.W_V @ P
     chi = P @ (attn * phi)
     return g * np.outer(params.W_K @ chi, prompt.query)
@@ -173,7 +175,7 @@ def bu_W_Q_uncentred(params, prompt):
 def bu_W_K_slope(params, prompt):
     """The loss is differentiated once more: sigmoid (1 - sigmoid)."""
     P = prompt.contexts
-    attn, _, u, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     phi = (params.a * (u > 0)) @ params.W_O @ params.W_V @ P
     chi = P @ (attn * (phi - attn @ phi))
     return g * (1 - abs(g)) * np.outer(params.W_Q @ prompt.query, chi)
@@ -181,14 +183,14 @@ def bu_W_K_slope(params, prompt):
 
 def bu_a_two(params, prompt):
     """No relu, and the label is missing in front."""
-    _, _, u, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     return -abs(g) * u
 
 
 def bu_W_Q_two(params, prompt):
     """No gate of the neurons, and W_Q for W_K, which fits as they have one shape."""
     P = prompt.contexts
-    attn, _, _, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     phi = params.a @ params.W_O @ params.W_V @ P
     chi = P @ (attn * (phi - attn @ phi))
     return g * np.outer(params.W_Q @ chi, prompt.query)
