@@ -1,6 +1,7 @@
 """The bench of wrong gradients itself: right ones are right, wrong ones are wrong, and as many as are said."""
 
 import importlib
+import json
 import sys
 from collections import Counter
 from types import SimpleNamespace
@@ -244,3 +245,11 @@ def test_the_audit_runs(bench, monkeypatch, capsys, tmp_path):
     assert bench("mends").main() == 0
     assert "2 (100%)" in capsys.readouterr().out
     assert (tmp_path / "a.json").exists() and (tmp_path / "a.md").read_text().startswith("| mistakes |")
+
+
+@pytest.mark.slow
+def test_no_mend_of_a_family_is_wrong(bench, monkeypatch, tmp_path):
+    rows = tmp_path / "rows.json"
+    monkeypatch.setattr(sys, "argv", ["mends.py", "--case", "regression", "--json", str(rows)])
+    assert bench("mends").main() == 0
+    assert any(row["mended"] for row in json.loads(rows.read_text(encoding="utf-8")))
