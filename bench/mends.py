@@ -22,12 +22,13 @@ import numpy as np
 from mistakes import FAMILIES
 from mistakes.data import with_other_data
 from mistakes.papers import FORMULAS
-from mistakes.places import call, differs, formula_places, leaves, places
+from mistakes.places import call, differs, formula_places, leaves, loses_digits, places
 
 import nlicl
 
 PLACES = 60  # at which a repaired function is tried; at least 50 of them have a finite loss
 SEED = 2024  # of these places, which no audit draws
+LOST = "right but for rounding, which is large"
 
 
 def gradients(quick):
@@ -73,17 +74,21 @@ def named(items, name):
 
 
 def off(case, mended, wrong):
-    """Where it differs from the case's right gradient, in words."""
+    """Where it differs from the case's right gradient, in words; if nowhere, where it has lost its digits."""
+    lost = ""
     for x in places(case, np.random.default_rng(SEED), PLACES):
         try:
             given = call(mended, x)
         except Exception as error:
             return f"raises {type(error).__name__} at {shown(x)}"
         # What the reader's own way of computing cannot do, as exp(1000), is no fault of the mend.
-        lost = not finite(given) and not finite(call(wrong.function, x))
-        if not lost and differs(given, call(case.right, x)):
+        same = not finite(given) and not finite(call(wrong.function, x))
+        if same or not differs(given, call(case.right, x)):
+            continue
+        if not loses_digits(mended, case, x):
             return f"differs at {shown(x)}"
-    return ""
+        lost = lost or f"{LOST} at {shown(x)}"
+    return lost
 
 
 def trial_of_formula(wrong):
@@ -135,8 +140,9 @@ def judge(family, loss, wrong, audit, trial, seconds):
         "other": any(kinds and kinds[0] != "unknown" and not set(kinds) & set(wrong.kinds) for kinds in named),
         "mended": bool(repairs) and not any(faults[0]) and not copied[0],
         "copied": any(copied),
-        "wrong_mends": [fault for fault, _ in faults if fault],
-        "data_alone": [fault for _, fault in faults if fault],
+        "wrong_mends": [fault for fault, _ in faults if fault and not fault.startswith(LOST)],
+        "lost": [fault for pair in faults for fault in pair if fault.startswith(LOST)],
+        "data_alone": [fault for _, fault in faults if fault and not fault.startswith(LOST)],
         "helper": [change.line for repair in repairs[:1] for change in repair.changes if not within(change, wrong)],
         "changes": [[f"{c.before} -> {c.after}" for c in repair.changes] for repair in repairs],
         "note": report.mending.note,
@@ -219,6 +225,8 @@ def lists(rows):
             yield f"NOT DETECTED: {title(row)}: {row['verdict']}"
         for fault in row["wrong_mends"]:
             yield f"WRONG MEND: {title(row)}: {row['changes']}: {fault}"
+        for fault in row["lost"]:
+            yield f"{title(row)}: {row['changes']}: {fault}"
         for fault in row["data_alone"]:
             yield f"right with these data alone: {title(row)}: {row['changes']}: {fault}"
         if row["helper"]:

@@ -225,6 +225,14 @@ def test_right_gradients_are_right_with_other_data(bench):
                 assert agrees(places, other, x), case.name
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps == np.finfo(float).eps, reason="long double is float64 here")
+def test_a_mend_that_rounds_is_neither_right_nor_wrong(judged, bench):
+    right = bench("mistakes.regression").ridge_gradient
+    row = judged(lambda w: (right(w) + 1e12 * w) - 1e12 * w)
+    assert row["lost"] and not row["wrong_mends"] and not row["mended"]
+    assert judged(lambda w: right(w) + 1e-4 * w)["wrong_mends"]
+
+
 def test_the_right_gradient_itself_is_no_mend(judged, bench):
     row = judged(bench("mistakes.regression").ridge_gradient, "return ridge_gradient(w)")
     assert row["copied"] and not row["mended"]
