@@ -1,7 +1,7 @@
 """Wrong gradients, written by hand in the way people write them, beside their losses and right gradients.
 
 A module is a family. Each wrong gradient is a function of its own, whose docstring says the mistake. `FAMILIES` has the
-cases by family; `formulas` has wrong formulas of the papers.
+cases by family. `papers.FORMULAS` has wrong formulas f(params, prompt) of the papers.
 """
 
 from . import (

@@ -176,7 +176,7 @@ def triplet_two(a, p, n):
 # ---- Distillation at temperature T: T^2 KL(teacher, student), over a batch
 
 teacher = rng.standard_normal((4, 3))
-T = 3.0
+T = 2.5
 
 
 def distillation(z):
@@ -286,7 +286,7 @@ CASES = [
         Wrong(normalised_with_x, (*TERM, "normal")),
         Wrong(normalised_two, (*TERM, "normal"), 2),
     ]),
-    Case("triplets", triplet, triplet_gradient, tuple(0.7 * rng.standard_normal((3, 6, 2))), [
+    Case("triplets", triplet, triplet_gradient, tuple(0.5 * rng.standard_normal((3, 6, 4))), [
         Wrong(triplet_ungated, (*TERM, "hinge-gate", "relu-gate", "entries")),
         Wrong(triplet_margin, (*TERM, "hinge-gate", "relu-gate", "entries")),
         Wrong(triplet_value, (*TERM, "hinge-gate", "relu-gate", "entries")),

@@ -3,6 +3,8 @@
 P holds the contexts p_1 .. p_l, q is p_query, z the label.
 """
 
+# ruff: noqa: RUF059 (a forward pass returns more than a formula uses)
+
 import numpy as np
 
 from .case import WrongFormula
@@ -13,6 +15,12 @@ def attention(params, prompt):
     scores = (params.W_K @ P).T @ (params.W_Q @ q)
     e = np.exp(scores - np.max(scores))
     return e / e.sum()
+
+
+def forward(params, prompt):
+    attn = attention(params, prompt)
+    h = prompt.contexts @ attn
+    return attn, h, params.W_O @ params.W_V @ h
 
 
 def hinge(params, prompt):
@@ -46,25 +54,25 @@ def attention_of_values(params, prompt):
 
 def a_no_relu(params, prompt):
     """u for relu(u)."""
-    _, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     return g * u
 
 
 def a_indicator(params, prompt):
     """The indicator for relu(u)."""
-    _, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     return g * (u > 0) * np.ones_like(u)
 
 
 def a_no_hinge(params, prompt):
     """The hinge's indicator is missing."""
-    _, _, u, _ = hinge(params, prompt)
+    attn, h, u = forward(params, prompt)
     return -prompt.z * np.maximum(u, 0)
 
 
 def a_with_a(params, prompt):
     """a stands as a factor, and the sign is z."""
-    _, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     return -g * params.a * np.maximum(u, 0)
 
 
@@ -73,20 +81,20 @@ def a_with_a(params, prompt):
 
 def W_O_no_a(params, prompt):
     """a_i is missing."""
-    _, h, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     return g * np.outer(u > 0, params.W_V @ h)
 
 
 def W_O_relu(params, prompt):
     """relu(u_i) for its indicator."""
-    _, h, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     return g * np.outer(params.a * np.maximum(u, 0), params.W_V @ h)
 
 
 def W_O_last_token(params, prompt):
     """The sum over contexts ends one early."""
     P = prompt.contexts
-    attn, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     rows = np.zeros_like(params.W_O)
     for i in range(len(params.a)):
         for s in range(P.shape[1] - 1):
@@ -97,25 +105,25 @@ def W_O_last_token(params, prompt):
 def W_O_mean(params, prompt):
     """The mean over contexts for the attention."""
     P = prompt.contexts
-    _, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     return g * np.outer(params.a * (u > 0), params.W_V @ P.mean(axis=1))
 
 
 def W_O_margin(params, prompt):
     """The hinge is taken as active where z F > 0 (in the helper)."""
-    _, h, u, g = hinge_at_zero(params, prompt)
+    attn, h, u, g = hinge_at_zero(params, prompt)
     return g * np.outer(params.a * (u > 0), params.W_V @ h)
 
 
 def W_O_two(params, prompt):
     """No label, and no gate of the neurons."""
-    _, h, _, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     return -abs(g) * np.outer(params.a, params.W_V @ h)
 
 
 def W_O_query(params, prompt):
     """The query's value instead of the contexts'."""
-    _, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     return g * np.outer(params.a * (u > 0), params.W_V @ prompt.query)
 
 
@@ -124,27 +132,27 @@ def W_O_query(params, prompt):
 
 def W_V_no_gate(params, prompt):
     """The neurons' gate is missing."""
-    _, h, _, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     return g * np.outer(params.W_O.T @ params.a, h)
 
 
 def W_V_no_attention(params, prompt):
     """The attention is left out: contexts are summed."""
-    _, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     b = params.a * (u > 0)
     return g * np.outer(params.W_O.T @ b, np.sum(prompt.contexts, axis=1))
 
 
 def W_V_scores_of_tokens(params, prompt):
     """The attention is of the tokens themselves: W_K and W_Q are left out."""
-    _, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     attn = attention_of_values(params, prompt)
     return g * np.outer(params.W_O.T @ (params.a * (u > 0)), prompt.contexts @ attn)
 
 
 def W_V_mean_neurons(params, prompt):
     """A mean over neurons for the sum."""
-    _, h, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     m = len(params.a)
     total = np.zeros_like(params.W_V)
     for i in range(m):
@@ -154,13 +162,13 @@ def W_V_mean_neurons(params, prompt):
 
 def W_V_squared_attention(params, prompt):
     """attn_s^2 for attn_s."""
-    attn, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     return g * np.outer(params.W_O.T @ (params.a * (u > 0)), prompt.contexts @ attn**2)
 
 
 def W_V_two(params, prompt):
     """No a_i, and the hinge is always active."""
-    _, h, u, _ = hinge(params, prompt)
+    attn, h, u = forward(params, prompt)
     return -prompt.z * np.outer(params.W_O.T @ (u > 0), h)
 
 
@@ -170,7 +178,7 @@ def W_V_two(params, prompt):
 def W_Q_uncentred(params, prompt):
     """The mean of the keys is not subtracted."""
     P, q = prompt.contexts, prompt.query
-    attn, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     e = params.W_V.T @ params.W_O.T @ (params.a * (u > 0))
     C = (P * attn) @ P.T
     return g * np.outer(params.W_K @ C @ e, q)
@@ -179,7 +187,7 @@ def W_Q_uncentred(params, prompt):
 def W_Q_plain_mean(params, prompt):
     """The plain mean of the keys is subtracted."""
     P, q = prompt.contexts, prompt.query
-    attn, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     e = params.W_V.T @ params.W_O.T @ (params.a * (u > 0))
     weights = attn * (P.T @ e)
     keys = params.W_K @ P
@@ -190,7 +198,7 @@ def W_Q_plain_mean(params, prompt):
 def W_Q_no_values(params, prompt):
     """W_V is left out of the values' weights, where m_b = d; elsewhere the weights are those of h."""
     P, q = prompt.contexts, prompt.query
-    attn, h, _, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     e = params.W_V.T @ params.W_V @ h
     C = (P * attn) @ P.T - np.outer(h, h)
     return g * np.outer(params.W_K @ C @ e, q)
@@ -226,7 +234,7 @@ def W_Q_plus(params, prompt):
 def W_Q_diagonal(params, prompt):
     """The softmax's Jacobian as its diagonal."""
     P, q = prompt.contexts, prompt.query
-    attn, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     b = params.a * (u > 0)
     dattn = (params.W_V @ P).T @ (params.W_O.T @ b)
     dscores = attn * (1 - attn) * dattn
@@ -236,7 +244,7 @@ def W_Q_diagonal(params, prompt):
 def W_Q_two(params, prompt):
     """No hinge, and the mean of the keys is not subtracted."""
     P, q = prompt.contexts, prompt.query
-    attn, _, u, _ = hinge(params, prompt)
+    attn, h, u = forward(params, prompt)
     b = params.a * (u > 0)
     total = np.zeros_like(params.W_Q)
     for s in range(P.shape[1]):
@@ -278,7 +286,7 @@ def W_K_own_matrix(params, prompt):
 def W_K_minus_query(params, prompt):
     """The query is subtracted, not the mean of the contexts."""
     P, q = prompt.contexts, prompt.query
-    attn, _, u, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     b = params.a * (u > 0)
     weights = attn * (b @ params.W_O @ params.W_V @ P)
     centred = P - q[:, None]
@@ -297,7 +305,7 @@ def W_K_no_label(params, prompt):
 def W_K_gate_of_a(params, prompt):
     """The gate asks for a_i > 0."""
     P, q = prompt.contexts, prompt.query
-    attn, h, _, g = hinge(params, prompt)
+    attn, h, u, g = hinge(params, prompt)
     e = params.W_V.T @ params.W_O.T @ (params.a * (params.a > 0))
     C = (P * attn) @ P.T - np.outer(h, h)
     return g * np.outer(params.W_Q @ q, C @ e)

@@ -328,12 +328,12 @@ CASES = [
     ], any_quadratic),
     Case("trace of W' B W D", trace, trace_gradient, rng.standard_normal((4, 3)), [
         Wrong(trace_einsum, TERM),
-        Wrong(trace_no_weights, TERM),
+        Wrong(trace_no_weights, (*TERM, "entries")),
         Wrong(trace_letters, TERM),
         Wrong(trace_two, TERM, 2),
     ]),
     Case("matrix factorisation", factorisation, factorisation_gradient, (U0, V0), [
-        Wrong(factorisation_unmasked, TERM),
+        Wrong(factorisation_unmasked, (*TERM, "entries")),
         Wrong(factorisation_decay_of_u, TERM),
         Wrong(factorisation_half_decay, TERM),
         Wrong(factorisation_sgd, (*TERM, "stale")),

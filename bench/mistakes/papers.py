@@ -1,8 +1,10 @@
 """Wrong formulas of Huang et al. 2023 and Bu et al. 2024, and those that papers print: errata, as they are registered."""
 
+# ruff: noqa: RUF059 (a forward pass returns more than a formula uses)
+
 import numpy as np
 
-import nlicl
+from nlicl.papers import bu2024, huang2023, li2024
 
 from .case import WrongFormula
 from .li2024 import FORMULAS as OF_LI2024
@@ -144,19 +146,19 @@ def logistic_no_label(params, prompt):
 
 def bu_W_O_label(params, prompt):
     """The label inside the sigmoid is missing (in the helper)."""
-    _, h, u, g = logistic_no_label(params, prompt)
+    attn, h, u, g = logistic_no_label(params, prompt)
     return g * np.outer(params.a * (u > 0), params.W_V @ h)
 
 
 def bu_W_O_gate(params, prompt):
     """The gate is reversed."""
-    _, h, u, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     return g * np.outer(params.a * (u < 0), params.W_V @ h)
 
 
 def bu_W_V_tail(params, prompt):
     """sigmoid(y F) for sigmoid(-y F)."""
-    _, h, u, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     g = -prompt.z - g
     return g * np.outer(params.W_O.T @ (params.a * (u > 0)), h)
 
@@ -164,7 +166,7 @@ def bu_W_V_tail(params, prompt):
 def bu_W_Q_uncentred(params, prompt):
     """phibar is not subtracted."""
     P = prompt.contexts
-    attn, _, u, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     phi = (params.a * (u > 0)) @ params.W_O @ params.W_V @ P
     chi = P @ (attn * phi)
     return g * np.outer(params.W_K @ chi, prompt.query)
@@ -173,7 +175,7 @@ def bu_W_Q_uncentred(params, prompt):
 def bu_W_K_slope(params, prompt):
     """The loss is differentiated once more: sigmoid (1 - sigmoid)."""
     P = prompt.contexts
-    attn, _, u, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     phi = (params.a * (u > 0)) @ params.W_O @ params.W_V @ P
     chi = P @ (attn * (phi - attn @ phi))
     return g * (1 - abs(g)) * np.outer(params.W_Q @ prompt.query, chi)
@@ -181,14 +183,14 @@ def bu_W_K_slope(params, prompt):
 
 def bu_a_two(params, prompt):
     """No relu, and the label is missing in front."""
-    _, _, u, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     return -abs(g) * u
 
 
 def bu_W_Q_two(params, prompt):
     """No gate of the neurons, and W_Q for W_K, which fits as they have one shape."""
     P = prompt.contexts
-    attn, _, _, g = logistic(params, prompt)
+    attn, h, u, g = logistic(params, prompt)
     phi = params.a @ params.W_O @ params.W_V @ P
     chi = P @ (attn * (phi - attn @ phi))
     return g * np.outer(params.W_Q @ chi, prompt.query)
@@ -236,9 +238,12 @@ def of(paper, wrt, *cases):
     return [WrongFormula(function, kinds, *more, paper=paper, wrt=wrt) for function, kinds, *more in cases]
 
 
+PAPERS = {"li2024": li2024, "huang2023": huang2023, "bu2024": bu2024}
+
+
 def printed(paper):
     """The paper's own formulas that are known to be wrong, as registered."""
-    formulas = getattr(nlicl.papers, paper).formulas.values()
+    formulas = PAPERS[paper].formulas.values()
     kinds = (*CENTRED, *GATE, "transpose", "shape")
     return [WrongFormula(formula, kinds, 2 if "; " in (formula.erratum or "") else 1, name=formula.name,
                          says=formula.erratum or "", paper=paper, wrt=formula.wrt)
@@ -247,7 +252,7 @@ def printed(paper):
 
 FORMULAS = [
     *OF_LI2024,
-    *printed("li2024"),
+    *(wrong for paper in PAPERS for wrong in printed(paper)),
     *of("huang2023", "Q", (Q_uncentred, CENTRED), (Q_query_label, CENTRED), (Q_transposed, ("transpose",)),
         (Q_two, FACTOR), (Q_scores, FACTOR), (Q_mean_label, (*CENTRED, "sign"), 2), (Q_no_attention, FACTOR, 2)),
     *of("huang2023", "S", (S_no_square, FACTOR), (S_row, ("transpose",)), (S_no_counts, FACTOR),

@@ -299,9 +299,8 @@ def any_chain(rng):
 
 
 def any_particles(rng):
-    return np.array([[0.0, 0], [1.3, 0.2], [0.1, 1.2], [1.4, 1.5], [2.7, 0.6]])[: rng.integers(2, 6)] + rng.uniform(
-        -0.1, 0.1, 2
-    ) * rng.standard_normal((1, 2))
+    apart = np.array([[0.0, 0], [1.3, 0.2], [0.1, 1.2], [1.4, 1.5], [2.7, 0.6]]) + rng.uniform(-0.1, 0.1, (5, 2))
+    return apart[: rng.integers(2, 6)]
 
 
 CASES = [
@@ -315,7 +314,7 @@ CASES = [
         Wrong(coulomb_square, TERM),
         Wrong(coulomb_direction, TERM),
         Wrong(coulomb_one_charge, TERM),
-        Wrong(coulomb_no_mass, TERM),
+        Wrong(coulomb_no_mass, (*TERM, "normal")),
         Wrong(coulomb_two, (*TERM, "sign"), 2),
     ]),
     Case("chain of springs", chain, chain_gradient, np.cumsum(rng.uniform(0.5, 2, 6)), [

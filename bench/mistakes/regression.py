@@ -178,7 +178,7 @@ def huber_twice_wrong(w):
 
 # ---- Quantile regression, smoothed by a log-cosh
 
-tau, h = 0.8, 0.5
+tau, h = 0.8, 0.4
 
 
 def quantile(w):
@@ -264,7 +264,7 @@ def polynomial_shifted(c):
     return g
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "scale")
 w0 = np.array([0.7, -1.1, 0.4, 0.9])
 
 CASES = [

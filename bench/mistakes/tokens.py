@@ -317,7 +317,7 @@ CASES = [
          (rng.standard_normal(3), rng.standard_normal(3), rng.standard_normal((4, 3))), [
         Wrong(skip_gram_no_negatives, TERM),
         Wrong(skip_gram_negative_sign, (*TERM, "sign")),
-        Wrong(skip_gram_positive, TERM),
+        Wrong(skip_gram_positive, (*TERM, "scale")),
         Wrong(skip_gram_mean, (*TERM, "scale")),
         Wrong(skip_gram_two, (*TERM, "wrong-parameter"), 2),
     ], any_skip_gram),
