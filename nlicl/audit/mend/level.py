@@ -29,7 +29,9 @@ _SLACK = 0.6  # edits that cost so much more than the cheapest are no longer of 
 _REFINE = 0.4  # seconds for alternatives after the first
 _USUAL = 1.15  # cost of an edit that everybody's slips explain: nothing better is to be expected
 _BANDS = (1.25, 1.65, 9.0)  # of costs, one after the other
+_HELPER = 0.3  # of the cost, on top for an edit of a function that others may call as well
 _STEPS = 12  # edits that bring progress of one kind and do not mend all: more of them lead no further
+_PARTIAL = 30  # terms that mend one part of several
 _WHOLE = 0.04  # of the cost, off for an edit of all that a statement sets or returns
 _TELLING = 12  # numbers that are not zero: more of them tell no more
 _NAMES = 6  # of one number that are tried
@@ -120,6 +122,7 @@ class Level:
         self._tables: dict[tuple[Any, ...], tuple[np.ndarray, list[Coefficient]]] = {}
         self.pairs = Pairs(self.vector, self.wanted, self.scale, self.known)
         self.literals = _literals(program)
+        self._partial: dict[int, int] = {}
         self._steps_seen: dict[int, int] = {}
         self._statement_values = _statement_values(program)
 
@@ -253,16 +256,22 @@ class Level:
         terms = spot.terms()
         self.search.tried += len(terms)
         added = np.array([value for _, _, value in terms]) if terms else np.zeros((0, spot.value.size))
-        for among in self._targets():
+        for number, among in enumerate(self._targets()):
+            if number and self._partial.get(number, 0) > _PARTIAL:
+                continue
             factor = response.factors(spot.value[None], self.wanted, self.scale, among)[0]
             if np.isfinite(factor):
                 for code, cost in scalings(1 + factor, table, named):
                     self._try(spot.holes, code, cost)
+                continue  # a term would be a longer way to say it
             if not terms:
                 continue
             factors = response.factors(added, self.wanted, self.scale, among)
             for n in np.flatnonzero(np.isfinite(factors)):
                 cost, text, _ = terms[n]
+                self._partial[number] = self._partial.get(number, 0) + 1
+                if number and self._partial[number] > _PARTIAL:
+                    break
                 for code, more in additions(str(text), float(factors[n]), table, named):
                     self._try(spot.holes, code, cost + more)
         if terms:
@@ -448,6 +457,7 @@ class Level:
         if made is None:
             return
         whole = _WHOLE if any(piece.before in self._statement_values for piece in made.pieces) else 0.0
+        whole -= _HELPER if number else 0.0
         candidate = self._candidate(made, cost - whole, right, float(sum(close)), (number, line))
         self.found.append(candidate)
         if candidate.solves:
