@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from ..forms import Arguments
 from .function import Function
 from .points import kind_of, like, neighbours, unit
 from .slopes import Differences, Witness, chosen, only, tried
@@ -32,7 +31,7 @@ def far(x: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def other_sizes(function: Function, x: list[np.ndarray], rng: np.random.Generator) -> Iterator[Function]:
-    """The same functions on arrays of other sizes: every axis of one length is one longer. Those of which the loss has a value."""
+    """The same functions on arrays of other sizes: every axis of one length is one longer. Those that have a value there."""
     lengths = sorted({size for array in x for size in array.shape if size > 1})
     for length in lengths[:4]:
         larger = [_longer(array, length, rng) for array in x]

@@ -65,7 +65,8 @@ def alternatives(hole: Hole, names: dict[str, Any]) -> Iterator[Alternative]:
     elif isinstance(node, ast.Attribute):
         yield from _attributes(node, names)
     elif isinstance(node, ast.Constant):
-        yield from _constants(node.value)
+        if isinstance(node.value, (int, float)):
+            yield from _constants(node.value)
     elif isinstance(node, ast.BinOp):
         yield from _binary(node)
     elif isinstance(node, ast.UnaryOp):
@@ -213,8 +214,7 @@ def _binary(node: ast.BinOp) -> Iterator[Alternative]:
         yield 1.6, made(b, ast.Pow, a)
     elif op in (ast.FloorDiv, ast.Mod):
         yield 1.5, made(a, ast.Div, b)
-    for way in _distributed(node):
-        yield way
+    yield from _distributed(node)
 
 
 def _distributed(node: ast.BinOp) -> Iterator[Alternative]:
@@ -254,8 +254,8 @@ def _calls(node: ast.Call, hole: Hole) -> Iterator[Alternative]:
         rest = keywords[:n] + keywords[n + 1 :]
         if keyword.arg in ("axis", "axes"):
             before, behind = keywords[:n], keywords[n + 1 :]
-            for other in (0, 1, -1, -2, 2):
-                moved = [*before, ast.keyword("axis", _number(other)), *behind]
+            for axis in (0, 1, -1, -2, 2):
+                moved = [*before, ast.keyword("axis", _number(axis)), *behind]
                 yield 1.0, ast.Call(function, args, moved)
                 if not any(one.arg == "keepdims" for one in keywords) and name in _REDUCING:
                     kept = [*moved, ast.keyword("keepdims", ast.Constant(True))]
@@ -271,9 +271,9 @@ def _calls(node: ast.Call, hole: Hole) -> Iterator[Alternative]:
     given = {keyword.arg for keyword in keywords}
     if name in _REDUCING:
         if "axis" not in given:
-            for other in (0, 1, -1, 2):
-                yield 1.2, ast.Call(function, args, [*keywords, ast.keyword("axis", _number(other))])
-                kept = [ast.keyword("axis", _number(other)), ast.keyword("keepdims", ast.Constant(True))]
+            for axis in (0, 1, -1, 2):
+                yield 1.2, ast.Call(function, args, [*keywords, ast.keyword("axis", _number(axis))])
+                kept = [ast.keyword("axis", _number(axis)), ast.keyword("keepdims", ast.Constant(True))]
                 yield 1.4, ast.Call(function, args, [*keywords, *kept])
         if "keepdims" not in given:
             yield 1.1, ast.Call(function, args, [*keywords, ast.keyword("keepdims", ast.Constant(True))])
@@ -371,9 +371,9 @@ def _indices(index: ast.expr, names: dict[str, Any]) -> Iterator[Alternative]:
     if isinstance(index, ast.Constant) and isinstance(index.value, int):
         yield 1.2, _number(-1 if index.value == 0 else 0)
     for name, value in names.items():
-        if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-            if not (isinstance(index, ast.Name) and index.id == name):
-                yield 1.2, ast.Name(name, ast.Load())
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if whole and not (isinstance(index, ast.Name) and index.id == name):
+            yield 1.2, ast.Name(name, ast.Load())
 
 
 def _slices(index: ast.Slice) -> Iterator[tuple[ast.expr | None, ast.expr | None]]:

@@ -84,9 +84,9 @@ def numbers(scope: Mapping[str, Any]) -> list[Atom]:
 
     def add(text: str, value: Any) -> None:
         single = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        if (single or (isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "fi")) and value:
-            if np.isfinite(value) and len(found) < _MOST:
-                found.append(Atom(text, np.asarray(float(value)), 0.0))
+        single = single or (isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "fi")
+        if single and value and np.isfinite(value) and len(found) < _MOST:
+            found.append(Atom(text, np.asarray(float(value)), 0.0))
 
     for name, value in scope.items():
         add(name, value)

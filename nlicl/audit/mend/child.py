@@ -1,7 +1,8 @@
 """The search in a process of its own: it reads the reader's code, runs edits of it, and can write nothing.
 
-An edit may do what no reader would write: loop for ever, fill the memory, open a file under another name. The process has a limit
-for each call, for its memory and for its time, and Python refuses in it what would change a file, a process or a connection.
+An edit may do what no reader would write: loop for ever, fill the memory, open a file under another name. The process has a
+limit for each call, for its memory and for its time, and Python refuses in it what would change a file, a process or a
+connection.
 """
 
 import os

@@ -1,6 +1,7 @@
 """A condition that is missing: the gradient is zero where a margin is on the other side, and the code does not look.
 
-The margin is made of names of the code: a number, a product of two vectors, or of one with the positive part of another, times a sign.
+The margin is made of names of the code: a number, a product of two vectors, or of one with the positive part of another, times
+a sign.
 """
 
 from collections.abc import Iterator
@@ -24,8 +25,8 @@ def gated(
 ) -> Iterator[tuple[Hole, str, float]]:
     """(expression, template, cost) with a condition that is false at just the places where all is to be zero.
 
-    `zero` says of each place whether all is zero there; `found` are the program's expressions at one place. The condition is set
-    at what the root returns.
+    `zero` says of each place whether all is zero there; `found` are the program's expressions at one place. The condition is
+    set at what the root returns.
     """
     hole = _returned(program, found)
     if hole is None or all(zero) or not any(zero):

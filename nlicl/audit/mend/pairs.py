@@ -1,8 +1,8 @@
 """Which single edits leave a difference that one factor somewhere would mend: the first edit of two.
 
-After an edit the result is R, wanted is W. An expression h to which the result answers linearly has the share S of the result.
-Another factor at h gives R + c S where the edit is outside of h, and Z + c (R - Z) where it is inside, with Z = result - S. Both
-are tried for all edits and all h at once, from numbers that are there already.
+After an edit the result is R, wanted is W. An expression h to which the result answers linearly has the share S of the
+result. Another factor at h gives R + c S where the edit is outside of h, and Z + c (R - Z) where it is inside, with
+Z = result - S. Both are tried for all edits and all h at once, from numbers that are there already.
 """
 
 import ast
@@ -14,6 +14,7 @@ import numpy as np
 from .atoms import Coefficient
 from .spots import Code, Option, Spot
 from .templates import HERE
+from .wording import additions, scalings
 
 __all__ = ["Pairs"]
 
@@ -102,8 +103,6 @@ class Pairs:
 
     def _factors(self) -> Iterator[tuple[tuple[float, ...], float, Spot, Code]]:
         """Two or three factors at different expressions."""
-        from .level import scalings
-
         missing = self._wanted - self._vector
         for count in (2, 3):
             for chosen in combinations(self._directions, count):
@@ -151,8 +150,12 @@ class Pairs:
             return
         rng = np.random.default_rng(0)
         probe = rng.standard_normal((len(missing), 2))
-        every = [(spot, option, result) for spot, made, results in self._made for option, result in zip(made, results, strict=True)
-                 if option.cost <= 1.7]  # fmt: skip
+        every = [
+            (spot, option, result)
+            for spot, made, results in self._made
+            for option, result in zip(made, results, strict=True)
+            if option.cost <= 1.7
+        ]
         if not every:
             return
         changes = np.array([result for _, _, result in every]) - self._vector
@@ -194,8 +197,6 @@ class Pairs:
 
     def _terms_and_factors(self) -> Iterator[tuple[tuple[float, ...], float, Spot, Code]]:
         """A term, and a factor somewhere."""
-        from .level import additions
-
         missing = self._wanted - self._vector
         if len(missing) < 4:
             return
@@ -220,8 +221,6 @@ class Pairs:
 
     def _two_terms(self) -> Iterator[tuple[tuple[float, ...], float, Spot, Code]]:
         """Two terms at one expression."""
-        from .level import additions
-
         missing = self._wanted - self._vector
         if len(missing) < 6:
             return

@@ -214,7 +214,8 @@ class Program:
         names = {name for part in _codes(code) for name in (*part.co_names, *part.co_freevars)}
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         for name in sorted(names):
-            value, place = None, None
+            value: Any = None
+            place: Any = None
             if name in cells:
                 place = cells[name]
                 try:
@@ -249,7 +250,9 @@ class Program:
 
 
 def _def(name: str, args: ast.arguments, body: list[ast.stmt]) -> ast.FunctionDef:
-    return ast.FunctionDef(name=name, args=args, body=body, decorator_list=[], returns=None, type_params=[])
+    made = ast.FunctionDef(name=name, args=args, body=body, decorator_list=[], returns=None)
+    vars(made)["type_params"] = []  # which Python 3.12 asks for
+    return made
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -335,7 +338,7 @@ def _at_position(code: types.CodeType, nodes: list[Function]) -> list[Function]:
         body = node.body
         assert isinstance(body, ast.expr)
         first, last = (body.lineno, body.col_offset), (body.end_lineno, body.end_col_offset)
-        if places and all(first <= place <= last for place in places):  # type: ignore[operator]
+        if places and all(first <= place <= last for place in places):
             held.append((last, first, node))
     held.sort(key=lambda one: (one[0][0] - one[1][0], one[0][1] - one[1][1]))  # type: ignore[operator]
     return [held[0][2]] if held else []

@@ -1,4 +1,4 @@
-"""From the edits that do the task to the mends that are shown: tried on fresh places, one for each statement, the best first."""
+"""From the edits that do the task to the mends that are shown: tried on fresh places, one for each statement."""
 
 import difflib
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .level import Candidate
+from .ground import Candidate
 from .program import Program, Unread
 from .search import Search
 from .task import Stopped, Task

@@ -1,7 +1,8 @@
 """How the result answers to one expression. Where it does so linearly, what the expression would have to be is known at once.
 
-In a backward pass nearly every expression is a factor of the result: the result is affine in its value. Then one matrix, found
-by as many runs as the value has entries, tells of thousands of alternatives whether they mend the result, without running them.
+In a backward pass nearly every expression is a factor of the result: the result is affine in its value. Then one matrix,
+found by as many runs as the value has entries, tells of thousands of alternatives whether they mend the result, without
+running them.
 """
 
 from collections.abc import Callable

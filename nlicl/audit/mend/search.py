@@ -1,8 +1,8 @@
 """The search: edits of the reader's text, one at a time, and after each that makes something better, another one.
 
-Every part (an argument's gradient) and every place is judged by itself: an edit that makes one of them right, and none wrong, is
-a step, and so is one that leaves a simpler difference. Where no edit is a step by itself, those are first after which one factor
-would do the rest, and those that turn the result towards the truth.
+Every part (an argument's gradient) and every place is judged by itself: an edit that makes one of them right, and none wrong,
+is a step, and so is one that leaves a simpler difference. Where no edit is a step by itself, those are first after which one
+factor, or one other edit, would do the rest, and then those that turn the result towards the truth.
 """
 
 import contextlib
@@ -15,7 +15,8 @@ from itertools import count, islice
 import numpy as np
 
 from .forward import Forward, forward
-from .level import Candidate, Enough, Level
+from .ground import Candidate, Enough
+from .level import Level
 from .program import Program, Unread
 from .spelling import put_together
 from .task import Stopped, Task
@@ -24,8 +25,14 @@ __all__ = ["Search"]
 
 MOST_EDITS = 3
 _STEPS = 5  # of a level that are followed
-_STEP, _WEAK = 1.0, 2.4  # ranks: of a step that makes something right or leaves a factor; of any other. Seeds have 1.9 and more
+_STEP, _WEAK = (
+    1.0,
+    2.4,
+)  # ranks: of a step that makes something right or leaves a factor; of any other. Seeds have 1.9 and more
 _PARTS = 6  # steps of one part that are put together with those of others
+
+
+_Job = tuple[tuple[float, ...], int, Callable[[], Candidate | None], bool]  # rank, order, what makes the state, quick
 
 
 class Search:
@@ -68,8 +75,8 @@ class Search:
     def _run(self) -> None:
         """The best first: steps before seeds, fewer edits before more."""
         empty = Candidate((), self.start.text, 0.0, self.task.right, np.inf)
-        queue: list[tuple[tuple[float, ...], int, Callable[[], Candidate | None], bool]] = []
-        heapq.heappush(queue, ((0.0,), next(self._order), lambda: empty, False))
+        queue: list[_Job] = []
+        self._put(queue, (0.0,), partial(_itself, empty), False)
         seen: set[str] = set()
         while queue:
             _, _, make, quick = heapq.heappop(queue)
@@ -100,11 +107,16 @@ class Search:
                 step = gained > 0 or one.closeness <= self.task.parts
                 gained /= max(float((~state.right).sum()), 1.0)
                 hope = one.closeness + one.cost - state.cost - 2 * gained
-                rank = ((_STEP if step else _WEAK) + 0.5 * len(state.edits), hope)
-                heapq.heappush(queue, (rank, next(self._order), partial(_itself, one), False))
+                rank: tuple[float, ...] = ((_STEP if step else _WEAK) + 0.5 * len(state.edits), hope)
+                self._put(queue, rank, partial(_itself, one), False)
             for seed in level.seeds:
                 rank = (1.0 + seed.rank[0] + 0.5 * len(state.edits), *seed.rank[1:])
-                heapq.heappush(queue, (rank, next(self._order), partial(level.seeded, seed), seed.rank[0] >= 2))
+                self._put(queue, rank, partial(level.seeded, seed), seed.rank[0] >= 2)
+
+    def _put(
+        self, queue: list[_Job], rank: tuple[float, ...], make: Callable[[], Candidate | None], quick: bool
+    ) -> None:
+        heapq.heappush(queue, (rank, next(self._order), make, quick))
 
     def _together(self, state: Candidate, steps: list[Candidate]) -> None:
         """Single edits that each make another part right everywhere, put together in one text."""
@@ -119,7 +131,7 @@ class Search:
             return
         for chosen in islice(_choices([whole[k][:_PARTS] for k in sorted(whole)]), 60):
             self.tick()
-            if not 2 <= len(chosen) or len(state.edits) + len(chosen) > MOST_EDITS:
+            if not len(chosen) >= 2 or len(state.edits) + len(chosen) > MOST_EDITS:
                 continue
             pieces = [piece for one in chosen for piece in one.edits[-1]]
             text = put_together(state.text, pieces)

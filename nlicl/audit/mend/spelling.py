@@ -3,6 +3,7 @@
 import ast
 import copy
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from .templates import HERE
@@ -57,7 +58,7 @@ def filled(template: str, node: ast.expr, numpy: str) -> ast.expr:
                 return ast.Name(numpy, ast.Load())
             return name
 
-    return Fill().visit(tree)  # type: ignore[no-any-return]
+    return Fill().visit(tree)
 
 
 def spelled(text: str, tree: ast.Module, edits: Sequence[tuple[ast.expr | ast.stmt, ast.AST]]) -> Spelled | None:
@@ -98,7 +99,7 @@ def put_together(text: str, pieces: Sequence[Piece]) -> str | None:
     """The text with all pieces in it; None if two of them are of the same stretch, or one puts a double minus there."""
     lines = [line.encode() for line in text.split("\n")]
     order = sorted(pieces, key=lambda piece: piece.place, reverse=True)
-    for later, earlier in zip(order, order[1:], strict=False):
+    for later, earlier in pairwise(order):
         if earlier.place[2:] > later.place[:2]:
             return None
     for (first, start, last, end), words, _, _ in order:

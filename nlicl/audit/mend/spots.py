@@ -3,6 +3,7 @@
 import ast
 import copy
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,7 +118,7 @@ class Spot:
     def blocks(self) -> list[slice]:
         """Which of the values are of which place of the name."""
         ends = np.cumsum([0, *(sum(np.size(value) for value in hole.values) for hole in self.holes)])
-        return [slice(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False)]
+        return [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
     def options(self) -> list[Option]:
         """What may stand for the expression without another shape: the reader's own code a little changed, and templates."""
@@ -158,9 +159,8 @@ class Spot:
         single = len(self.values) == 1
         for cost, node in alternatives(self.hole, names):
             value = evaluated(node, around)
-            if value is None or value.shape != e.shape:
-                if not single or value is not None:
-                    yield cost, node
+            if (value is None or value.shape != e.shape) and (not single or value is not None):
+                yield cost, node
         if not single:
             return
         with np.errstate(all="ignore"):

@@ -68,9 +68,9 @@ def _of(node: ast.stmt, numpy: str, can_go: bool) -> Iterator[StatementEdit]:
             ufunc = ast.Attribute(ast.Name(numpy, ast.Load()), "add", ast.Load())
             call = ast.Call(ast.Attribute(ufunc, "at", ast.Load()), [_read(place.value), place.slice, node.value], [])
             yield StatementEdit(node, ast.Expr(call), 1.1)
-    if can_go and isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr, ast.If)):
-        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-            yield StatementEdit(node, None, 1.6)
+    docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    if can_go and not docstring and isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr, ast.If)):
+        yield StatementEdit(node, None, 1.6)
 
 
 def _counterparts(node: ast.stmt, loops: list[str]) -> Iterator[StatementEdit]:

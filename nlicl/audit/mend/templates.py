@@ -15,6 +15,7 @@ from .atoms import Atom
 __all__ = ["HERE", "Made", "beside", "changes", "softmaxes", "terms"]
 
 HERE = "nlicl_here"
+_BACK = 12  # products that come back to one layer
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _reductions(text: str, array: np.ndarray) -> Iterator[tuple[str, float, np.n
         yield f"{text}.{name}()", 0.0, np.asarray(way(array))
         if array.ndim > 1:
             for axis in range(array.ndim):
-                value = way(array, axis=axis, keepdims=True)  # type: ignore[operator]
+                value = way(array, axis=axis, keepdims=True)
                 if axis == 0 and array.ndim == 2:
                     yield f"{text}.{name}(axis=0)", 0.0, value
                 else:
@@ -241,13 +242,14 @@ def _all_terms(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
         if atom.value.ndim == e.ndim + 1 <= 3:
             for axis in range(atom.value.ndim):
                 for way, name in ((np.sum, "sum"), (np.mean, "mean")):
-                    value = way(atom.value, axis=axis)  # type: ignore[operator]
+                    value = way(atom.value, axis=axis)
                     if value.shape == e.shape:
                         yield Made(f"{atom.text}.{name}(axis={axis})", value, 1.6)
     flat = [atom for atom in atoms if atom.value.ndim in (1, 2)]
     for v in flat:
         for w in flat:
             yield from _multiplied(v, w, e)
+    yield from _paths(e, flat)
     for v in same:
         for w in same:
             for u in same:
@@ -268,6 +270,32 @@ def _weighted(v: Atom, text: str, w: np.ndarray, cost: float) -> Iterator[Made]:
 def _centred(v: Atom, w: Atom, u: Atom) -> Iterator[Made]:
     for reduced, _, value in _reductions(f"({w.text} * {u.text})", w.value * u.value):
         yield Made(f"{v.text} * {reduced}", v.value * value, 2.0)
+
+
+def _paths(e: np.ndarray, flat: list[Atom]) -> Iterator[Made]:
+    """What comes back through a layer of values U: X^T (B h'), with a product B, and h' = U (1 - U), 1 - U^2 or [U > 0]."""
+    if e.ndim != 2:
+        return
+    layers = [atom for atom in flat if atom.value.ndim == 2][:6]
+    for u in layers:
+        back: list[tuple[str, np.ndarray]] = [
+            (one.text, one.value) for one in layers if one.value.shape == u.value.shape
+        ]
+        for v in layers:
+            for w in layers:
+                for right, y in ((w.text, w.value), (f"{w.text}.T", w.value.T)):
+                    if v.value.shape[1] == y.shape[0] and (v.value.shape[0], y.shape[1]) == u.value.shape:
+                        back.append((f"({v.text} @ {right})", v.value @ y))
+        slopes = (
+            (f"{u.text} * (1 - {u.text})", u.value * (1 - u.value)),
+            (f"(1 - {u.text} ** 2)", 1 - u.value**2),
+            (f"({u.text} > 0)", (u.value > 0) + 0.0),
+        )
+        for text, value in back[:_BACK]:
+            for slope, gate in slopes:
+                for x in layers:
+                    if x.value.shape[0] == u.value.shape[0] and (x.value.shape[1], u.value.shape[1]) == e.shape:
+                        yield Made(f"{x.text}.T @ ({text} * {slope})", x.value.T @ (value * gate), 2.2)
 
 
 def _multiplied(v: Atom, w: Atom, e: np.ndarray) -> Iterator[Made]:

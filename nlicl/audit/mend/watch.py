@@ -87,7 +87,7 @@ def with_call(function: Function, targets: dict[int, ast.expr], name: str) -> Fu
         return new
 
     made = Wrap().visit(function)
-    return ast.fix_missing_locations(made)  # type: ignore[no-any-return]
+    return ast.fix_missing_locations(made)
 
 
 def holes(program: Program, run: Callable[[Callable[..., Any]], Any], only: ast.expr | None = None) -> list[Hole]:
