@@ -166,16 +166,16 @@ def _binary(node: ast.BinOp) -> Iterator[Alternative]:
         return ast.BinOp(left, kind(), right)
 
     if op is ast.MatMult:
-        for left, right in (
-            (_transposed(a), b),
-            (a, _transposed(b)),
-            (b, a),
-            (_transposed(b), a),
-            (b, _transposed(a)),
-            (_transposed(b), _transposed(a)),
-            (_transposed(a), _transposed(b)),
+        for cost, left, right in (
+            (1.0, _transposed(a), b),
+            (1.0, a, _transposed(b)),
+            (1.1, b, a),
+            (1.2, _transposed(b), a),
+            (1.2, b, _transposed(a)),
+            (1.3, _transposed(b), _transposed(a)),
+            (1.3, _transposed(a), _transposed(b)),
         ):
-            yield (1.0 if left is not b else 1.2), made(left, op, right)
+            yield cost, made(left, op, right)
         yield 1.2, _transposed(node)
         yield 1.5, made(a, ast.Mult, b)
         outer = ast.Attribute(ast.Name("np", ast.Load()), "outer", ast.Load())

@@ -204,7 +204,7 @@ class Ground:
         made = spell()
         if made is None:
             return
-        whole = _WHOLE if any(piece.before in self._statement_values for piece in made.pieces) else 0.0
+        whole = _WHOLE if any(piece.place in self._statement_values for piece in made.pieces) else 0.0
         whole -= _HELPER if number else 0.0
         candidate = self._candidate(made, cost - whole, right, float(sum(close)), (number, line))
         self.found.append(candidate)

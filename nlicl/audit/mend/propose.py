@@ -10,6 +10,7 @@ import numpy as np
 from .ground import Candidate
 from .program import Program, Unread
 from .search import Search
+from .spelling import changes
 from .task import Stopped, Task
 
 __all__ = ["propose"]
@@ -127,5 +128,5 @@ def _described(one: Candidate, program: Program, agrees: str) -> dict[str, Any]:
     before, after = program.text.splitlines(keepends=True), one.text.splitlines(keepends=True)
     file = program.file or program.path.strip("<>")
     diff = "".join(difflib.unified_diff(before, after, file, file, n=2))
-    changes = sorted([piece.place[0], piece.before, piece.after] for edit in one.edits for piece in edit)
-    return {"changes": changes, "diff": diff, "text": one.text, "agrees": agrees, "file": program.file}
+    shown = [list(change) for change in changes(program.text, one.text)]
+    return {"changes": shown, "diff": diff, "text": one.text, "agrees": agrees, "file": program.file}

@@ -66,12 +66,12 @@ def literals(program: Program) -> list[tuple[str, float, float]]:
     return list(found.values())[:6]
 
 
-def statement_values(program: Program) -> set[str]:
-    """What statements set or return, as text: an edit of the whole of it is read most easily."""
-    found = set()
+def statement_values(program: Program) -> set[tuple[int, ...]]:
+    """Where what statements set or return stands: an edit of the whole of it is read most easily."""
+    found: set[tuple[int, ...]] = set()
     for unit in program.units:
         for node in ast.walk(unit.node):
             value = getattr(node, "value", None)
             if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return)) and isinstance(value, ast.expr):
-                found.add(" ".join((ast.get_source_segment(program.text, value) or "").split()))
+                found.add((value.lineno, value.col_offset, value.end_lineno or 0, value.end_col_offset or 0))
     return found

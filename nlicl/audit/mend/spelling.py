@@ -2,24 +2,28 @@
 
 import ast
 import copy
+import difflib
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from .templates import HERE
 
-__all__ = ["Piece", "Spelled", "filled", "inserted", "left_out", "put_together", "spelled"]
+__all__ = ["Piece", "Spelled", "changes", "filled", "inserted", "left_out", "put_together", "spelled"]
 
+_READABLE = 8, 72  # characters of an expression that says enough by itself, and not too much
 _LOOSE = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Lambda, ast.Tuple, ast.Starred)
 
 
 class Piece(NamedTuple):
-    """Words for a stretch of the text: first line, column, last line, column of bytes, lines from 1; and the words."""
+    """Words for a stretch of the text: first line, column, last line, column, in bytes, lines from 1; and the words.
+
+    `longer` is by how many characters the text becomes longer or shorter.
+    """
 
     place: tuple[int, int, int, int]
     words: str
-    before: str
-    after: str
+    longer: int
 
 
 class Spelled(NamedTuple):
@@ -31,7 +35,7 @@ class Spelled(NamedTuple):
     @property
     def longer(self) -> int:
         """By how many characters it is longer or shorter."""
-        return sum(abs(len(piece.after) - len(piece.before)) for piece in self.pieces)
+        return sum(piece.longer for piece in self.pieces)
 
 
 def filled(template: str, node: ast.expr, numpy: str) -> ast.expr:
@@ -82,7 +86,7 @@ def spelled(text: str, tree: ast.Module, edits: Sequence[tuple[ast.expr | ast.st
                 before = _segment(lines, node)
                 if "--" in words and "--" not in before:
                     return None
-                pieces.append(Piece(_place(node), words, _one_line(before), _one_line(words)))
+                pieces.append(Piece(_place(node), words, abs(len(_one_line(words)) - len(_one_line(before)))))
             made = put_together(text, pieces)
             if made is None:
                 return None
@@ -102,7 +106,7 @@ def put_together(text: str, pieces: Sequence[Piece]) -> str | None:
     for later, earlier in pairwise(order):
         if earlier.place[2:] > later.place[:2]:
             return None
-    for (first, start, last, end), words, _, _ in order:
+    for (first, start, last, end), words, _ in order:
         head = lines[first - 1][:start]
         tail = lines[last - 1][end:] if last <= len(lines) else b""
         if words.startswith("-") and head.rstrip().endswith(b"-"):
@@ -117,9 +121,7 @@ def left_out(text: str, node: ast.stmt) -> Spelled | None:
     first, last = node.lineno, node.end_lineno or node.lineno
     if last >= len(lines):
         return None
-    before = _one_line(" ".join(lines[first - 1 : last]))
-    pieces = (Piece((first, 0, last + 1, 0), "", before, ""),)
-    return _parsed(text, pieces)
+    return _parsed(text, (Piece((first, 0, last + 1, 0), "", len("".join(lines[first - 1 : last]))),))
 
 
 def inserted(text: str, node: ast.stmt, new: ast.stmt) -> Spelled | None:
@@ -133,7 +135,53 @@ def inserted(text: str, node: ast.stmt, new: ast.stmt) -> Spelled | None:
     indent = lines[node.lineno - 1][: node.col_offset].decode()
     if indent.strip():
         return None
-    return _parsed(text, (Piece((last, end, last, end), f"\n{indent}{words}", "", words),))
+    return _parsed(text, (Piece((last, end, last, end), f"\n{indent}{words}", len(words)),))
+
+
+def changes(text: str, other: str) -> list[tuple[int, str, str]]:
+    """(line, what stands there, what is to stand there) of each stretch in which two texts differ.
+
+    A stretch of one line is widened to the expression around it, so that it can be read by itself.
+    """
+    before, after = text.split("\n"), other.split("\n")
+    tree = ast.parse(text)
+    found = []
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    for tag, a, b, c, d in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        if b - a != d - c:
+            found.append((a + 1, _one_line(" ".join(before[a:b])), _one_line(" ".join(after[c:d]))))
+            continue
+        for n, (old, new) in enumerate(zip(before[a:b], after[c:d], strict=True), start=a + 1):
+            found.append((n, *_widened(tree, n, old, new)))
+    return found
+
+
+def _widened(tree: ast.Module, line: int, old: str, new: str) -> tuple[str, str]:
+    """What differs in a line, and the expression around it if that is short."""
+    start = _alike(old, new)
+    tail = _alike(old[start:][::-1], new[start:][::-1])
+    first, last = len(old[:start].encode()), len(old[: len(old) - tail].encode())
+    best: tuple[int, int] | None = None
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.expr) or not node.lineno == node.end_lineno == line:
+            continue
+        begin, end = node.col_offset, node.end_col_offset or 0
+        around = begin <= first and last <= end and _READABLE[0] <= end - begin <= _READABLE[1]
+        if around and (best is None or end - begin < best[1] - best[0]):
+            best = begin, end
+    if best is None:
+        return old.strip(), new.strip()
+    behind = len(old.encode()) - best[1]
+    rest = new.encode()
+    return old.encode()[best[0] : best[1]].decode(), rest[best[0] : len(rest) - behind].decode()
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in same)
 
 
 def _parsed(text: str, pieces: tuple[Piece, ...]) -> Spelled | None:

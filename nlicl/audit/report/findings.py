@@ -226,7 +226,9 @@ class Findings:
             mend = {"others": mending.others, "tried": mending.tried, "seconds": mending.seconds, "note": mending.note}
             for number in search.of:
                 formulas[number] |= {"repairs": repairs, "mend": plain(mend)}
-        return {"nlicl": __version__, "paper": self.paper, "seed": self.seed, "draws": self.draws, "formulas": formulas}
+        every = [plain(repair.to_dict()) for repair in self.repairs]
+        about = {"nlicl": __version__, "paper": self.paper, "seed": self.seed, "draws": self.draws}
+        return {**about, "formulas": formulas, "repairs": every}
 
     judged, counted = "formula", "wrong"  # what a table's lines are about, and the head of its last column
 
