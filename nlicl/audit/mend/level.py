@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .alternatives import alternatives
+from .atoms import Atom
 from .gates import gated
 from .ground import Candidate, Enough, Ground, Seed, nearer
 from .pairs import Pairs
@@ -25,6 +26,7 @@ __all__ = ["Level"]
 
 _SLACK = 0.6  # edits that cost so much more than the cheapest are no longer of interest
 _USUAL = 1.15  # cost of an edit that everybody's slips explain: nothing better is to be expected
+_CHEAP = 1.5  # of one after which no dearer kind is tried
 _BANDS = (1.25, 1.65, 9.0)  # of costs, one after the other
 _STEPS = 12  # edits that bring progress of one kind and do not mend all: more of them lead no further
 _PARTIAL = 30  # terms that mend one part of several
@@ -38,89 +40,113 @@ class Level(Ground):
         self.pairs = Pairs(self.vector, self.wanted, self.scale, self.known)
         self._partial: dict[int, int] = {}
         self._steps_seen: dict[int, int] = {}
+        self._parts_of_code: list[tuple[Hole, Atom]] = []
 
     def run(self, quick: bool = False) -> None:
-        """Try everything; `quick` leaves out what costs much or is odd."""
+        """Try everything, the usual slips first; `quick` leaves out what costs much or is odd."""
         found = holes(self.program, lambda f: self.task.call(f, self.first))
-        loss = self.search.forward(self.first)
-        spots: list[Spot] = []
+        whole = [hole for hole in found if hole.whole]
+        self._parts_of_code = siblings(found)
+        spots = [self._spot([hole]) for hole in whole]
+        linear = [spot for spot in spots if spot.linear and spot.response.answers]
+        nonlinear = [spot for spot in spots if not spot.linear]
         rest = [hole for hole in found if not hole.whole]
-        others = siblings(found)
-
-        def looked_at(groups: list[list[Hole]]) -> None:
-            for group in groups:
-                spot = Spot(self.program, group, self.data, loss, self.result, self.vector, self.search.rng)
-                spot.siblings = [one for hole, one in others if not any(holds(hole.node, h.node) for h in group)]
-                spots.append(spot)
-                if spot.linear and spot.response.answers:
-                    self._linear(spot)
-
-        looked_at([[hole] for hole in found if hole.whole])
+        for spot in linear:
+            self._fitting(spot, spot.slips())
         self._refine(_USUAL)
+        slips = [(spot, spot.slips()) for spot in nonlinear]
+        self._others(spots, rest, 0.0, _BANDS[0])
+        self._statements()
+        for spot, options in slips:
+            self._run_each(spot, options, 0.0, _BANDS[0])
+        self._refine(_USUAL)
+        for spot in linear:
+            self._scaled(spot)
+        for spot in linear:
+            self._fitting(spot, spot.templates())
+        self._refine(_CHEAP)
         if not quick and _gated_places(self):
             self._gates(found)
-            self._refine(_USUAL)
-        below = 0.0
-        for limit in _BANDS[:1] if quick else _BANDS:
-            for spot in spots:
-                if not spot.linear:
-                    self._nonlinear(spot, below, limit)
-            for spot in spots:
-                for cost, code in spot.others():
-                    if below < cost <= min(limit, self.cheapest + _SLACK):
-                        self.try_([spot.hole], code, cost)
-            for hole in rest:
-                self._rest(hole, below, limit)
-            if below == 0.0:
-                self._statements()
+            self._refine(_CHEAP)
+        for group in same_names(found):
+            spot = self._spot(group)
+            if not spot.linear:
+                nonlinear.append(spot)
+                slips.append((spot, spot.slips()))
+                self._run_each(spot, slips[-1][1], 0.0, _BANDS[0])
+            elif spot.response.answers:
+                self._in_some_places(spot)
+        self._refine(_CHEAP)
+        templates = [(spot, spot.templates()) for spot in nonlinear]
+        for spot, options in templates:
+            self._run_each(spot, options, 0.0, _BANDS[0])
+        self._refine(_CHEAP)
+        for spot in linear:
+            self._terms(spot)
+        self._refine()
+        for below, limit in zip(_BANDS, _BANDS[1:] if not quick else (), strict=False):
+            for spot, options in (*slips, *templates):
+                self._run_each(spot, options, below, limit)
+            self._others(spots, rest, below, limit)
             self._refine()
-            if below == 0.0:
-                looked_at(same_names(found))
-                self._refine()
-            below = limit
-        self._pair_up(spots)
+        self._pair_up(linear)
+
+    def _spot(self, group: list[Hole]) -> Spot:
+        loss = self.search.forward(self.first)
+        spot = Spot(self.program, group, self.data, loss, self.result, self.vector, self.search.rng)
+        outer = [one for hole, one in self._parts_of_code if not any(holds(hole.node, h.node) for h in group)]
+        spot.siblings = outer
+        return spot
 
     def _refine(self, cheap: float = np.inf) -> None:
         """End the level if it is solved by an edit so cheap."""
         if self.cheapest <= cheap and self.solved_at is not None:
             raise Enough
 
-    def _linear(self, spot: Spot) -> None:
-        """All that may stand for an expression to which the result answers linearly."""
-        response = spot.response
-        options = spot.options()
+    def _fitting(self, spot: Spot, options: list[Option]) -> None:
+        """Of what may stand for an expression to which the result answers linearly, what mends it or brings it nearer."""
         self.search.tried += sum(len(option.codes) for option in options)
-        if options:
-            values = np.array([option.value for option in options])
-            results = response.results(values)
-            off = abs(results - self.wanted)[:, self.known] / self.scale[self.known]
-            fits = off.max(axis=1, initial=0.0) <= 1e-7
-            steps = self._steps(results)
-            for n in np.argsort([option.cost for option in options], kind="stable"):
-                self._steps_seen[int(steps[n])] = seen = self._steps_seen.get(int(steps[n]), 0) + bool(steps[n])
-                if fits[n] or (steps[n] and seen <= _STEPS):
-                    for cost, code in options[n].codes[: None if fits[n] else 2]:
-                        self.try_(spot.holes, code, cost)
-            if len(spot.holes) > 1:
-                self._some_places(spot, options, values)
-                return
-            self.pairs.add(spot, options, results)
-        if len(spot.holes) > 1:
+        if not options:
             return
+        results = spot.response.results(np.array([option.value for option in options]))
+        off = abs(results - self.wanted)[:, self.known] / self.scale[self.known]
+        fits = off.max(axis=1, initial=0.0) <= 1e-7
+        steps = self._steps(results)
+        for n in np.argsort([option.cost for option in options], kind="stable"):
+            self._steps_seen[int(steps[n])] = seen = self._steps_seen.get(int(steps[n]), 0) + bool(steps[n])
+            if fits[n] or (steps[n] and seen <= _STEPS):
+                for cost, code in options[n].codes[: None if fits[n] else 2]:
+                    self.try_(spot.holes, code, cost)
+        self.pairs.add(spot, options, results)
+        self.search.look()
+
+    def _in_some_places(self, spot: Spot) -> None:
+        """A name that is another one, in all its places or in some."""
+        options = [*spot.slips(), *spot.templates()]
+        if options:
+            self._fitting(spot, options)
+            self._some_places(spot, options, np.array([option.value for option in options]))
+
+    def _scaled(self, spot: Spot) -> None:
+        """A factor at an expression."""
         table, named = self.coefficients(spot.hole)
-        terms = spot.terms()
-        self.search.tried += len(terms)
-        added = np.array([value for _, _, value in terms]) if terms else np.zeros((0, spot.value.size))
-        for number, among in enumerate(self._targets()):
-            if number and self._partial.get(number, 0) > _PARTIAL:
-                continue
-            factor = response.factors(spot.value[None], self.wanted, self.scale, among)[0]
+        for among in self._targets():
+            factor = spot.response.factors(spot.value[None], self.wanted, self.scale, among)[0]
             if np.isfinite(factor):
                 for code, cost in scalings(1 + factor, table, named):
                     self.try_(spot.holes, code, cost)
-                continue  # a term would be a longer way to say it
-            if not terms:
-                continue
+
+    def _terms(self, spot: Spot) -> None:
+        """A term that is added to an expression, with a factor."""
+        terms = spot.terms()
+        self.search.tried += len(terms)
+        if not terms:
+            return
+        response, (table, named) = spot.response, self.coefficients(spot.hole)
+        added = np.array([value for _, _, value in terms])
+        for number, among in enumerate(self._targets()):
+            if np.isfinite(response.factors(spot.value[None], self.wanted, self.scale, among)[0]):
+                continue  # a factor alone does it: a term would be a longer way to say so
             factors = response.factors(added, self.wanted, self.scale, among)
             for n in np.flatnonzero(np.isfinite(factors)):
                 cost, text, _ = terms[n]
@@ -129,8 +155,8 @@ class Level(Ground):
                     break
                 for code, more in additions(str(text), float(factors[n]), table, named):
                     self.try_(spot.holes, code, cost + more)
-        if terms:
-            self.pairs.add_terms(spot, [(cost, str(text)) for cost, text, _ in terms], added)
+        self.pairs.add_terms(spot, [(cost, str(text)) for cost, text, _ in terms], added)
+        self.search.look()
 
     def _targets(self) -> list[np.ndarray]:
         """Entries that are to become right: of all parts, and of each part that is wrong beside those that are right."""
@@ -197,11 +223,11 @@ class Level(Ground):
             kinds = 4 * kinds + here
         return np.where(worse, 0, kinds)
 
-    def _nonlinear(self, spot: Spot, below: float, limit: float) -> None:
+    def _run_each(self, spot: Spot, options: list[Option], below: float, limit: float) -> None:
         """What may stand for an expression to which the result answers in another way: each is run."""
         made: list[Option] = []
         results: list[np.ndarray] = []
-        for option in spot.options():
+        for option in options:
             if not below < option.cost <= min(limit, self.cheapest + _SLACK):
                 continue
             result = spot.run(option.value)
@@ -214,6 +240,15 @@ class Level(Ground):
             results.append(result)
         if results:
             self.pairs.add(spot, made, np.array(results))
+
+    def _others(self, spots: list[Spot], rest: list[Hole], below: float, limit: float) -> None:
+        """What changes shapes, or stands where no number is: each is run."""
+        for spot in spots:
+            for cost, code in spot.others:
+                if below < cost <= min(limit, self.cheapest + _SLACK):
+                    self.try_([spot.hole], code, cost)
+        for hole in rest:
+            self._rest(hole, below, limit)
 
     def _rest(self, hole: Hole, below: float, limit: float) -> None:
         """An expression that gives no number, or is visited very often: alternatives of the code alone, each run."""
@@ -243,11 +278,10 @@ class Level(Ground):
                 function = replaced(unit.node, edit.node, edit.replacement)
                 self.judge(number, function, made, edit.cost, edit.node.lineno)
 
-    def _pair_up(self, spots: list[Spot]) -> None:
+    def _pair_up(self, linear: list[Spot]) -> None:
         """Edits after which a factor, somewhere, would do the rest; and those that bring the result's direction nearer."""
-        for spot in spots:
-            if spot.linear and spot.response.answers:
-                self.pairs.add_direction(spot, *self.coefficients(spot.hole))
+        for spot in linear:
+            self.pairs.add_direction(spot, *self.coefficients(spot.hole))
         self.seeds += [Seed(rank, cost, spot, code) for rank, cost, spot, code in self.pairs.promising()]
 
 

@@ -147,6 +147,12 @@ class Search:
                 cost = state.cost + sum(one.cost - state.cost for one in chosen)
                 self.found.append(Candidate(edits, text, cost, right, 0.0, where))
 
+    def look(self) -> None:
+        """Stop where the budget is over."""
+        self.told(self.tried)
+        if time.monotonic() > self.deadline:
+            raise Stopped
+
     def tick(self) -> None:
         """Count one edit; stop where the budget is over."""
         self.tried += 1

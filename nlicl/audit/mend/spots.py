@@ -3,6 +3,7 @@
 import ast
 import copy
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -120,12 +121,20 @@ class Spot:
         ends = np.cumsum([0, *(sum(np.size(value) for value in hole.values) for hole in self.holes)])
         return [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
-    def options(self) -> list[Option]:
-        """What may stand for the expression without another shape: the reader's own code a little changed, and templates."""
+    def slips(self) -> list[Option]:
+        """The reader's own code a little changed, where it keeps its shape."""
+        return self._options(self._own())
+
+    def templates(self) -> list[Option]:
+        """What may be done to the expression, where it keeps its shape."""
+        return self._options(self._made(self._changes))
+
+    def _options(self, made: Iterator[Made]) -> list[Option]:
+        """The same by value: the cheapest codes of each that is not the expression's own."""
         dearer = 0.15 * (len(self.holes) - 1)
         found: dict[bytes, list[tuple[float, Code]]] = {self.value.tobytes(): []}
         values: dict[bytes, np.ndarray] = {}
-        for cost, code, value in (*self._own(), *self._made(self._changes)):
+        for cost, code, value in made:
             key = value.tobytes()
             if key not in found:
                 if not np.isfinite(value).all():
@@ -143,30 +152,26 @@ class Spot:
         if len(self.values) > 1:
             return list(self._made(lambda e, atoms, visit: terms(e, [*atoms, *numbers(self.names(visit))])))
         loss = self._loss.atoms(self.names()) if self._loss is not None else []
-        return list(self._made(lambda e, atoms, visit: terms(e, [*atoms, *self._parts()], loss)))
+        return list(self._made(lambda e, atoms, visit: terms(e, [*atoms, *self.siblings], loss)))
 
-    def _parts(self) -> list[Atom]:
-        """Expressions of the same function that are no names, as others could use them."""
-        return self.siblings
-
-    def others(self) -> Iterator[tuple[float, Code]]:
+    @cached_property
+    def others(self) -> list[tuple[float, Code]]:
         """What may stand for the expression that has another shape, or other numbers of visits."""
         if len(self.holes) > 1:
-            return
-        e = self.values[0]
-        names = self.names()
+            return []
+        found: list[tuple[float, Code]] = []
+        e, names = self.values[0], self.names()
         around = {**self.program.globals, **names}
         single = len(self.values) == 1
         for cost, node in alternatives(self.hole, names):
             value = evaluated(node, around)
             if (value is None or value.shape != e.shape) and (not single or value is not None):
-                yield cost, node
-        if not single:
-            return
-        with np.errstate(all="ignore"):
-            for made in changes(e, [*arrays(names), *numbers(names)]):
-                if made.value.shape != e.shape:
-                    yield made.cost, made.text
+                found.append((cost, node))
+        if single:
+            with np.errstate(all="ignore"):
+                made = changes(e, [*arrays(names), *numbers(names)])
+                found += [(one.cost, one.text) for one in made if one.value.shape != e.shape]
+        return found
 
     def _changes(self, e: np.ndarray, atoms: list[Atom], visit: int) -> Iterator[Template]:
         names = self.names(visit)
@@ -175,7 +180,7 @@ class Spot:
         yield from changes(e, [*atoms, *numbers(names), *indexed(names, e, loop)], dearest)
         if len(self.values) == 1:
             yield from beside(e, self._loss.atoms(names) if self._loss is not None else [])
-            yield from softmaxes(e, [*atoms, *self._parts()])
+            yield from softmaxes(e, [*atoms, *self.siblings])
 
     def _own(self) -> Iterator[Made]:
         """Alternatives of the reader's code, evaluated where it stands."""

@@ -15,6 +15,7 @@ from .atoms import Atom
 __all__ = ["HERE", "Made", "beside", "changes", "softmaxes", "terms"]
 
 HERE = "nlicl_here"
+_SAME, _BESIDE = 7, 16  # names of E's shape, and names beside E, that are multiplied with each other
 _BACK = 12  # products that come back to one layer
 
 
@@ -230,13 +231,13 @@ def _all_terms(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
     if e.ndim == 2 and e.shape[0] == e.shape[1] > 1:
         yield Made(_filled("np.eye(len(E))"), np.eye(len(e)), 1.7)
     yield Made("1", np.ones(()), 1.6)
-    same = [v for v in beside if v.value.shape == e.shape]
+    same = [v for v in beside if v.value.shape == e.shape][:_SAME]
     for v in same if e.size > 1 else []:
         yield from _weighted(v, HERE, e, 1.4)
         for w in same:
             yield from _weighted(v, w.text, w.value, 1.8)
-    for n, v in enumerate(beside):
-        for w in beside[n:]:
+    for n, v in enumerate(beside[:_BESIDE]):
+        for w in beside[n:_BESIDE]:
             yield Made(f"{v.text} * {w.text}", v.value * w.value, 1.7 + v.cost + w.cost)
     for atom in atoms:
         if atom.value.ndim == e.ndim + 1 <= 3:
