@@ -80,10 +80,11 @@ def spelled(text: str, tree: ast.Module, edits: Sequence[tuple[ast.expr | ast.st
         for outside in (False, True):
             pieces = []
             for node, new in edits:
-                words = _words(lines, new, inside)
-                if outside and not isinstance(node, ast.stmt):
+                words, before = _words(lines, new, inside), _segment(lines, node)
+                if isinstance(new, ast.Tuple) and new.elts and not outside and not before.startswith("("):
+                    words = words[1:-1].rstrip(",") + "," * (len(new.elts) == 1)
+                elif outside and not isinstance(node, ast.stmt | ast.Tuple):
                     words = f"({words})"
-                before = _segment(lines, node)
                 if "--" in words and "--" not in before:
                     return None
                 pieces.append(Piece(_place(node), words, abs(len(_one_line(words)) - len(_one_line(before)))))
