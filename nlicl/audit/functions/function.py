@@ -12,6 +12,7 @@ from ...core.errors import InvalidInput, InvalidType, InvalidValue
 from ..answer import describe
 from ..dual import lift, parts, recording
 from ..forms import Arguments
+from .scope import Scope, around, bounded
 
 __all__ = ["DualValue", "Function", "OutOfTime", "quiet"]
 
@@ -125,16 +126,21 @@ class Function:
     @property
     def closure_sizes(self) -> dict[str, int]:
         """Lengths of arrays that loss and gradient know from around them: the number of samples, say."""
-        found: dict[str, int] = {}
-        for one in self._functions:
-            try:
-                around = inspect.getclosurevars(inspect.unwrap(one))
-            except Exception:  # no function of Python's, or attributes that raise
-                continue
-            for name, value in {**around.nonlocals, **around.globals}.items():
-                if isinstance(value, np.ndarray):
-                    found.update({f"{name}.shape[{axis}]": size for axis, size in enumerate(value.shape) if size > 1})
-        return found
+        known = around(self._functions).items()
+        return {f"{name}.shape[{axis}]": size for name, a in known for axis, size in enumerate(a.shape) if size > 1}
+
+    def held(self, leaves: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+        """Arrays and numbers (without an axis) that the gradient and the loss have at a place, by name; [] if they raise.
+
+        First their variables when they return, those of the gradient before the loss's, then what they know from around
+        them, then the variables of functions that they call.
+        """
+        functions = self._functions[::-1]
+        scope = Scope(functions)
+        with scope.watching():
+            if self.gradient_or_none(leaves) is None:
+                return []
+        return list(bounded(scope.own() | around(functions) | scope.called()).items())
 
     @property
     def returns_both(self) -> bool:

@@ -42,6 +42,7 @@ class Audit:
         self.names = function.names
         self.rng = np.random.default_rng(seed)
         self.remarks: list[str] = []
+        self.known: dict[int, dict[str, np.ndarray]] = {}  # arrays of the function, by place
         self.projections: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
 
     def whole(self, points: list[list[np.ndarray]] | None) -> GradientReport:
@@ -190,12 +191,21 @@ class Audit:
             low, high = sorted((slope.up, slope.down))
             expected[index] = min(max(float(sight.given[index]), low), high)
             allowed[index] = 1e-9 * max(abs(slope.up), abs(slope.down)) + 3 * slope.error
-        return Seen(sight.x, sight.given, expected, allowed, others)
+        return Seen(sight.x, sight.given, expected, allowed, others, self.held(number))
 
-    def sizes(self) -> dict[str, int]:
+    def held(self, number: int) -> dict[str, np.ndarray]:
+        """The arrays that loss and gradient have at one place; none if the time is over."""
+        if number not in self.known:
+            try:
+                self.known[number] = dict(self.function.held(self.places[number][0]))
+            except OutOfTime:
+                self.known[number] = {}
+        return self.known[number]
+
+    def sizes(self) -> dict[str, float]:
         """Sizes by which a gradient may be off."""
         shapes = [(name, array.shape) for name, array in zip(self.names, self.places[0][0], strict=True)]
-        found = {f"{name}.shape[{axis}]": size for name, shape in shapes for axis, size in enumerate(shape)}
+        found: dict[str, float] = {f"{name}.shape[{axis}]": n for name, shape in shapes for axis, n in enumerate(shape)}
         return {**found, **self.function.closure_sizes}
 
     def without_verdict(self, reason: str) -> GradientReport:

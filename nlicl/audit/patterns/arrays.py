@@ -5,7 +5,7 @@ import numpy as np
 from ..comparison import item
 from .fit import ENOUGH, Points, number
 
-__all__ = ["antisymmetric", "cut", "imprecise", "outer", "reordered", "two_terms"]
+__all__ = ["antisymmetric", "cut", "imprecise", "outer", "reordered", "two_numbers", "two_terms"]
 
 _DISTINCT = 4  # pairs of values that two numbers must fit
 _MANY = 1000
@@ -147,7 +147,7 @@ def _along(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(norm > 0 and abs(one @ other) > (1 - 1e-9) * norm and one.size > 1)
 
 
-def two_terms(p: Points, name: str, sizes: dict[str, int]) -> list[dict[str, str]]:
+def two_terms(p: Points, name: str, sizes: dict[str, float]) -> list[dict[str, str]]:
     """given = c expected + d another array, with two numbers for all entries and points."""
     others: list[tuple[str, list[np.ndarray]]] = [(name, p.x), ("", [np.ones(p.shape)] * len(p))]
     if len(p.shape) == 2 and p.shape[0] == p.shape[1]:
@@ -158,7 +158,7 @@ def two_terms(p: Points, name: str, sizes: dict[str, int]) -> list[dict[str, str
             others.append((f"the gradient with respect to {other}", gradients))
     found = []
     for text, arrays in others:
-        numbers = _two_numbers(p, arrays)
+        numbers = two_numbers(p, arrays)
         if numbers is not None:
             (c, c_width), (d, d_width) = numbers
             first = number(c - c_width, c + c_width, sizes)
@@ -169,8 +169,13 @@ def two_terms(p: Points, name: str, sizes: dict[str, int]) -> list[dict[str, str
     return found
 
 
-def _two_numbers(p: Points, arrays: list[np.ndarray]) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    """The numbers c and d of given = c expected + d array, each with its uncertainty; None if none fit."""
+def two_numbers(
+    p: Points, arrays: list[np.ndarray], spent: float = 0.0
+) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """The numbers c and d of given = c expected + d array, each with its uncertainty; None if none fit.
+
+    `spent` are the digits that went into the choice of the array.
+    """
     masks = [known & np.isfinite(array) for known, array in zip(p.known, arrays, strict=True)]
     given, e, other, error, noise = (
         np.concatenate([array[m] for array, m in zip(parts, masks, strict=True)])
@@ -191,7 +196,7 @@ def _two_numbers(p: Points, arrays: list[np.ndarray]) -> tuple[tuple[float, floa
     rest, fits = abs(given - c * e), abs(d * other)
     digits = np.sort(np.clip(np.log10(np.maximum(np.minimum(rest, fits) / allowed, 1.0)), 0.0, 15.0))
     own = np.sort(np.clip(np.log10(np.maximum(abs(c * e) / allowed, 1.0)), 0.0, 15.0))
-    if min(digits[:-2].sum(), own[:-2].sum()) < ENOUGH:
+    if min(digits[:-2].sum(), own[:-2].sum()) < ENOUGH + spent:
         return None
     width = 4 * max(1.0, abs(c)) * np.sqrt(np.diag(np.linalg.inv(gram)))
     return (float(c), float(width[0])), (float(d), float(width[1]))

@@ -20,12 +20,15 @@ The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-p
 ==================  ===================================================================================
 """
 
+from functools import cached_property
+
 import numpy as np
 
 from ..comparison import item
-from . import arrays, form, places
+from . import arrays, built, form, places
 from .fit import ENOUGH, Fit, Points, Seen, number
 from .form import Form, best
+from .pool import Pool
 from .product import explain_product
 from .values import conditions
 from .where import where_wrong
@@ -36,7 +39,7 @@ _VAGUE = "such as"  # in words that name no pattern
 _SHOWN = 6  # factors named one by one
 
 
-def explain(name: str, seen: list[Seen], sizes: dict[str, int]) -> list[dict[str, str]]:
+def explain(name: str, seen: list[Seen], sizes: dict[str, float]) -> list[dict[str, str]]:
     """What is wrong with the gradient by one argument.
 
     Parameters
@@ -62,7 +65,7 @@ def explain(name: str, seen: list[Seen], sizes: dict[str, int]) -> list[dict[str
 class _Search(Points):
     """The hypotheses, from the simplest."""
 
-    def __init__(self, name: str, seen: list[Seen], sizes: dict[str, int]) -> None:
+    def __init__(self, name: str, seen: list[Seen], sizes: dict[str, float]) -> None:
         super().__init__(seen)
         self.name, self.sizes = name, sizes
 
@@ -79,6 +82,7 @@ class _Search(Points):
             lambda: arrays.imprecise(self),
             self._some_by_rule,
             lambda: arrays.two_terms(self, self.name, self.sizes),
+            self._held,
             self._by_line,
             self._rearranged,
             lambda: arrays.outer(self),
@@ -143,6 +147,17 @@ class _Search(Points):
         ]
         tried = [*form.times(self, self.name), *form.instead(self, self.name)]
         return self._best([form for form, hope in zip(tried, hopes, strict=True) if hope] + list(form.of_values(self)))
+
+    @cached_property
+    def _pool(self) -> Pool:
+        return Pool(self, self.name)
+
+    def _held(self) -> list[dict[str, str]]:
+        """What the arrays that the function has tell."""
+        if not any(self.held):
+            return []
+        sizes = self._pool.constants | self.sizes
+        return built.factors_held(self._pool, sizes) or built.terms_held(self._pool, sizes)
 
     def _rearranged(self) -> list[dict[str, str]]:
         if not all(known.all() for known in self.known):  # what an unknown entry was exchanged for is not known either

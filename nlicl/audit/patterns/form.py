@@ -58,7 +58,7 @@ class Form:
         return p.fit(self.direction, self.base, slack=self.slack, points=self.points, partial=self.partial)
 
 
-def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = "") -> list[dict[str, str]]:
+def best(p: Points, tried: list[Form], sizes: dict[str, float], everywhere: str = "") -> list[dict[str, str]]:
     """The items of the forms that fit, those of the least complexity; `everywhere` stands behind a constant factor."""
     found: list[tuple[float, dict[str, str]]] = []
     for form in tried:

@@ -1,0 +1,140 @@
+"""The arrays and numbers that loss and gradient have: what they know from around them, and their variables when they return."""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Scope", "around", "bounded"]
+
+MOST = 60  # arrays and numbers
+LARGEST = 1 << 15  # entries of an array
+ALTOGETHER = 1 << 17  # entries
+_NESTED = 12  # parts of a list, dict or object that are looked at
+
+
+class Scope:
+    """What the variables of some functions, and of those of their file that they call, hold when they return.
+
+    Parameters
+    ----------
+    functions : sequence of callable
+        Of the same name, those of the earlier ones count.
+    """
+
+    def __init__(self, functions: Sequence[Callable[..., Any]]) -> None:
+        self._own = [code for code in map(_code, functions) if code is not None]
+        self._files = {code.co_filename for code in self._own}
+        self._found: dict[CodeType, dict[str, np.ndarray]] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within it, functions that return are looked at; not where a profiler runs already."""
+        if sys.getprofile() is not None:
+            yield
+            return
+        sys.setprofile(self._event)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    def _event(self, frame: FrameType, event: str, argument: Any) -> None:
+        code = frame.f_code
+        if event != "return" or not (code in self._own or (code.co_filename in self._files and code.co_name[0] != "<")):
+            return
+        if code in self._found or len(self._found) < MOST:
+            self._found[code] = dict(_named(frame.f_locals))
+
+    def own(self) -> dict[str, np.ndarray]:
+        """The functions' own variables by name."""
+        found: dict[str, np.ndarray] = {}
+        for code in self._own:
+            found = {**found, **{k: v for k, v in self._found.get(code, {}).items() if k not in found}}
+        return found
+
+    def called(self) -> dict[str, np.ndarray]:
+        """Those of the functions that they call, as "h of forward"."""
+        others = [(code, arrays) for code, arrays in self._found.items() if code not in self._own]
+        return {f"{name} of {code.co_name}": array for code, arrays in others for name, array in arrays.items()}
+
+
+def around(functions: Sequence[Callable[..., Any]]) -> dict[str, np.ndarray]:
+    """Arrays and numbers that functions know from around them, by name."""
+    found: dict[str, np.ndarray] = {}
+    for one in functions:
+        try:
+            known = inspect.getclosurevars(inspect.unwrap(one))
+        except Exception:  # no function of Python's, or attributes that raise
+            continue
+        found = {**dict(_named({**known.globals, **known.nonlocals})), **found}
+    return found
+
+
+def bounded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The first of the arrays, as many as are compared."""
+    kept: dict[str, np.ndarray] = {}
+    left = ALTOGETHER
+    for name, array in arrays.items():
+        if array.size <= min(left, LARGEST) and len(kept) < MOST:
+            kept[name] = array
+            left -= array.size
+    return kept
+
+
+def _code(function: Any) -> CodeType | None:
+    """The code of a function, of a method, of a partial function or of an object that is called."""
+    for _ in range(8):
+        if isinstance(function, MethodType):
+            function = function.__func__
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif hasattr(function, "func") and callable(function.func):
+            function = function.func
+    if not isinstance(function, FunctionType):
+        function = getattr(type(function), "__call__", None)
+    return function.__code__ if isinstance(function, FunctionType) else None
+
+
+def _named(values: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays and numbers among values, those within lists, dicts and plain objects too."""
+    for name, value in list(values.items()):
+        if name.startswith("__"):
+            continue
+        array = _array(value)
+        if array is not None:
+            yield name, array
+        elif depth:
+            yield from _named(dict(_parts(name, value)), depth - 1)
+
+
+def _parts(name: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, (list, tuple)):
+        fields = getattr(value, "_fields", None)
+        names = [f"{name}.{field}" for field in fields] if fields else [f"{name}[{i}]" for i in range(len(value))]
+        return list(zip(names, value, strict=False))[:_NESTED]
+    if isinstance(value, dict):
+        return [(f"{name}[{key!r}]", part) for key, part in list(value.items())[:_NESTED] if isinstance(key, str)]
+    if isinstance(value, (type, ModuleType, FunctionType, MethodType)):
+        return []
+    try:
+        return [(f"{name}.{key}", part) for key, part in list(vars(value).items())[:_NESTED]]
+    except Exception:  # no attributes, or they raise
+        return []
+
+
+def _array(value: Any) -> np.ndarray | None:
+    """A copy as an array of real numbers; None if the value is none. Integers stay integers."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (np.ndarray, np.number, int, float)):
+        return None
+    try:
+        array = np.array(value)
+        if array.dtype.kind not in "fiub" or array.size > LARGEST or not array.size or not np.isfinite(array).all():
+            return None
+        return array.astype(np.int64 if array.dtype.kind in "iu" else float)
+    except Exception:  # objects that pass for numbers
+        return None

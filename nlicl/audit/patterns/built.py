@@ -1,0 +1,224 @@
+"""What is wrong, told by arrays that the function has: a term made of them, a factor, or what the gradient should be.
+
+Thousands of arrays are compared. A few entries decide which may fit; those are held against all entries of all points.
+How many were tried counts against what fits.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from math import log10
+
+import numpy as np
+
+from ..comparison import item
+from .arrays import two_numbers
+from .fit import ENOUGH, Arrays, Fit, Points, Seen, number
+from .pool import Made, Pool, spread
+
+__all__ = ["factors_held", "gates", "terms_held"]
+
+_PROBES = 24  # entries of a point
+_LEAST = 8  # entries that decide which may fit
+_CHUNK = 512
+_ROUNDING = 1e-13  # of the largest entry of an array that is made
+_MOST = 40  # that are held against all entries
+_FAR = 3.0  # complexity of a number without a name
+_ALIKE = 0.3  # complexities that differ by less are reported together
+_TERM = "a term that one of loss and gradient has and the other has not"
+_GATE = "an indicator that one of loss and gradient has and the other has not"
+
+
+def factors_held(pool: Pool, sizes: dict[str, float]) -> list[dict[str, str]]:
+    """Given is expected times an array of the function, or expected is given times one."""
+    p = pool.p
+    turned = _turned(p)
+    candidates = list(pool.of_shape())
+    found: list[tuple[float, dict[str, str]]] = []
+    spent = log10(2 * len(candidates) + 1)
+    for points, names in ((p, ("given", "expected")), (turned, ("expected", "given"))):
+        rows = _Rows(points, lambda made, points=points: lambda k: made.at(k) * points.expected[k])  # type: ignore[misc]
+        for made in rows.parallel(candidates, points.given):
+            fit = points.fit(
+                _times(points, made), slack=lambda k, points=points, made=made: points.noise[k] * abs(made.at(k))
+            )
+            if fit is None or fit.digits - spent < ENOUGH:
+                continue
+            c = number(float(fit.low[0]), float(fit.high[0]), sizes)
+            if c.value == 0:
+                continue
+            factor = "" if c.text == "1" else f"{c.text} x "
+            text = f"{names[0]} = {factor}{names[1]} times {made.text}{c.remark()}"
+            found.append((made.cost + _cost(c.cost), item("gate" if made.gate else "wrong-factor", text)))
+    return _cheapest(found, 2)
+
+
+def terms_held(pool: Pool, sizes: dict[str, float]) -> list[dict[str, str]]:
+    """Given is expected and a term made of arrays of the function; or expected is a product of them, and given is not."""
+    p = pool.p
+    rows = _Rows(p, lambda made: made.at)
+    hopeful = rows.telling(pool.terms())
+    spent = log10(3 * pool.tried + 1)
+    differ, whole = [], []
+    turned = _turned(p)
+    for made in hopeful[:_MOST]:
+        slack = _rounding(made)
+        if _fits_one(p, made, slack):  # it is given itself: what the code computes explains nothing
+            continue
+        fit = p.fit(made.at, lambda k: p.expected[k], slack=slack)
+        if fit is not None and fit.digits - spent >= ENOUGH:
+            c = number(float(fit.low[0]), float(fit.high[0]), sizes)
+            if c.value:
+                text = f"given - expected = {_written(c.text, made)}: {_GATE if made.gate else _TERM}{c.remark()}"
+                differ.append((made.cost + _cost(c.cost), item("gate" if made.gate else "term", text)))
+                continue
+        fit = turned.fit(made.at, slack=slack)
+        if fit is not None and fit.digits - spent >= ENOUGH:
+            c = number(float(fit.low[0]), float(fit.high[0]), sizes)
+            if c.value:
+                text = f"expected = {_written(c.text, made)}; given is no multiple of it{c.remark()}"
+                whole.append((made.cost + _cost(c.cost), item("formula", text)))
+            continue
+        two = two_numbers(p, [np.broadcast_to(made.at(k), p.shape) for k in range(len(p))], spent)
+        if two is not None:
+            (c_, c_width), (d_, d_width) = two
+            first, second = number(c_ - c_width, c_ + c_width, sizes), number(d_ - d_width, d_ + d_width, sizes)
+            if first.value and second.value and first.cost <= 1.5:
+                text = f"given = {first.text} times expected + {_written(second.text, made)}"
+                differ.append((made.cost + first.cost + 1 + _cost(second.cost), item("gate" if made.gate else "term", text)))
+    return _cheapest(differ, 2) + _cheapest(whole, 1)
+
+
+def gates(p: Points, bases: Iterable[Made], tried: int) -> str:
+    """A condition on an array of the function that holds in the wrong entries and in no other; "" if there is none."""
+    alive, wrong = (np.concatenate([mask.ravel() for mask in masks]) for masks in (p.alive, p.wrong))
+    wrong = wrong[alive]
+    bad, count = int(wrong.sum()), wrong.size
+    if not 0 < bad < count or _log_binomial(count, bad) < log10(4 * tried + 1) + 2:
+        return ""
+    found = []
+    for made in bases:
+        for one in spread(made, p.shape):
+            values = np.concatenate([np.broadcast_to(one.at(k), p.shape).ravel() for k in range(len(p))])[alive]
+            for text, mask in (("> 0", values > 0), ("<= 0", values <= 0), ("= 0", values == 0), ("not 0", values != 0)):
+                if (mask == wrong).all():
+                    found.append(f"{one.text} {text}")
+    return f"{bad} of {count} entries: those with {' and also '.join(found[:2])}" if found else ""
+
+
+class _Rows:
+    """Arrays at a few entries, one in each row, beside the given and expected ones there."""
+
+    def __init__(self, p: Points, array: Callable[[Made], Arrays]) -> None:
+        self.p, self._array = p, array
+        self._places: list[tuple[int, tuple[np.ndarray, ...]]] = []
+        count = 0
+        for k in sorted(range(len(p)), key=lambda k: -int(p.wrong[k].sum())):
+            if count < _LEAST:
+                chosen = _some(p, k)
+                self._places.append((k, chosen))
+                count += len(chosen[0])
+        self.error = self._taken(p.error)
+
+    def _taken(self, arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([arrays[k][places] for k, places in self._places])
+
+    def _chunks(self, candidates: Iterable[Made]) -> Iterator[tuple[list[Made], np.ndarray, np.ndarray]]:
+        made: list[Made] = []
+        rows: list[np.ndarray] = []
+        for one in candidates:
+            row = [np.broadcast_to(self._array(one)(k), self.p.shape)[places] for k, places in self._places]
+            made.append(one)
+            rows.append(np.concatenate(row))
+            if len(rows) == _CHUNK:
+                yield self._chunk(made, rows)
+                made, rows = [], []
+        if rows:
+            yield self._chunk(made, rows)
+
+    def _chunk(self, made: list[Made], rows: list[np.ndarray]) -> tuple[list[Made], np.ndarray, np.ndarray]:
+        array = np.array(rows)
+        good = np.isfinite(array).all(1) & array.any(1)
+        array = array[good]
+        rounding = _ROUNDING * abs(array).max(1, keepdims=True, initial=0.0) / self.error
+        return [one for one, ok in zip(made, good, strict=True) if ok], array / self.error, rounding
+
+    def parallel(self, candidates: Iterable[Made], to: list[np.ndarray]) -> list[Made]:
+        """Those that are a multiple of the array `to`."""
+        aim = self._taken(to) / self.error
+        found = []
+        for made, rows, rounding in self._chunks(candidates):
+            found += [one for one, ok in zip(made, _along(rows, aim, rounding), strict=True) if ok]
+        return sorted(found, key=lambda made: made.cost)
+
+    def telling(self, candidates: Iterable[Made]) -> list[Made]:
+        """Those of which expected, the difference, or given together with expected is made; the simplest first."""
+        given, expected = self._taken(self.p.given) / self.error, self._taken(self.p.expected) / self.error
+        size = np.sqrt(expected @ expected)
+        unit = expected / size if size > 0 else expected
+        rest = given - (given @ unit) * unit
+        found = []
+        for made, rows, rounding in self._chunks(candidates):
+            across = rows - (rows @ unit)[:, None] * unit
+            fits = _along(rows, expected, rounding) | _along(rows, given - expected, rounding)
+            square = (across * across).sum(1)
+            free = (square > 1e-12 * (rows * rows).sum(1)) & (len(rest) > 2)
+            fits |= free & _along(across, rest, rounding * (1 + abs(given @ unit) / max(size, 1e-300)))
+            found += [one for one, ok in zip(made, fits, strict=True) if ok]
+        return sorted(found, key=lambda made: made.cost)
+
+
+def _along(rows: np.ndarray, aim: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    """Which rows are multiples of an array, in units of the allowed error."""
+    square = (rows * rows).sum(1)
+    c = (rows @ aim) / np.where(square > 0, square, 1.0)
+    off = abs(aim - c[:, None] * rows) - abs(c)[:, None] * rounding
+    return np.asarray((off.max(1, initial=0.0) <= 4.0) & (c != 0))
+
+
+def _some(p: Points, k: int) -> tuple[np.ndarray, ...]:
+    """A few known entries of a point, wrong ones among them."""
+    known, wrong = np.flatnonzero(p.known[k]), np.flatnonzero(p.wrong[k])
+    chosen = [places[:: max(1, places.size // (_PROBES // 2))][:_PROBES] for places in (known, wrong)]
+    return np.unravel_index(np.unique(np.concatenate(chosen)), p.shape)
+
+
+def _turned(p: Points) -> Points:
+    """Given and expected exchanged."""
+    seen = zip(p.x, p.expected, p.given, p.error, strict=True)
+    return Points([Seen(x, expected, given, error, {}) for x, expected, given, error in seen])
+
+
+def _times(p: Points, made: Made) -> Arrays:
+    return lambda k: p.expected[k] * made.at(k)
+
+
+def _rounding(made: Made) -> Arrays:
+    def slack(k: int) -> np.ndarray:
+        array = made.at(k)
+        return np.full(array.shape, _ROUNDING * abs(array).max(initial=0.0))
+
+    return slack
+
+
+def _fits_one(p: Points, made: Made, slack: Arrays) -> Fit | None:
+    return p.fit(made.at, slack=slack)
+
+
+def _written(number_: str, made: Made) -> str:
+    if number_ in ("1", "-1"):
+        return number_.removesuffix("1") + (made.bracketed if number_ == "-1" else made.text)
+    return f"{number_} x {made.bracketed}"
+
+
+def _cost(cost: float) -> float:
+    return cost if cost <= 2 else _FAR
+
+
+def _cheapest(found: list[tuple[float, dict[str, str]]], most: int) -> list[dict[str, str]]:
+    found = sorted(found, key=lambda pair: pair[0])
+    return [one for cost, one in found if cost <= found[0][0] + _ALIKE][:most]
+
+
+def _log_binomial(n: int, k: int) -> float:
+    from math import lgamma, log
+
+    return (lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)) / log(10)
