@@ -12,7 +12,8 @@ import numpy as np
 from ..comparison import item
 from .arrays import two_numbers
 from .fit import ENOUGH, Arrays, Fit, Points, Seen, number
-from .pool import Made, Pool, spread
+from .made import Made
+from .pool import Pool, spread
 
 __all__ = ["factors_held", "gates", "terms_held"]
 

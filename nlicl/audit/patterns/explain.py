@@ -25,7 +25,7 @@ from functools import cached_property
 import numpy as np
 
 from ..comparison import item
-from . import arrays, built, form, places
+from . import arrays, built, form, places, structure
 from .fit import ENOUGH, Fit, Points, Seen, number
 from .form import Form, best
 from .pool import Pool
@@ -82,12 +82,15 @@ class _Search(Points):
             lambda: arrays.imprecise(self),
             self._some_by_rule,
             lambda: arrays.two_terms(self, self.name, self.sizes),
+            lambda: structure.same_everywhere(self),
             self._held,
             self._by_line,
             self._rearranged,
             lambda: arrays.outer(self),
+            lambda: structure.low_rank(self),
             self._some,
             self._where_zero,
+            lambda: structure.structure(self, self.name),
         )
         for stage in stages:
             items = stage()

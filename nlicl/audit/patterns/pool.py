@@ -4,15 +4,16 @@ They are made in order of complexity, at one point after the other, and only up 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import chain, combinations, product
 from math import prod
 
 import numpy as np
 
 from .fit import Points
+from .made import Made, fixed
+from .rules import rules
 
-__all__ = ["Made", "Pool", "spread"]
+__all__ = ["Pool", "spread"]
 
 Arrays = Callable[[int], np.ndarray]
 Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -23,36 +24,6 @@ _DIFFERENCES = 30
 _CLASSES = 64  # of labels
 _WORK = 6e7  # multiplications at one point
 _STEP = 4000  # what making an array costs besides, in multiplications
-
-
-@dataclass(frozen=True)
-class Made:
-    """An array at every point.
-
-    Attributes
-    ----------
-    text : str
-        What it is made of.
-    at : callable
-        The array by number of the point.
-    shape : tuple of int
-    cost : float
-        Complexity.
-    gate : bool
-        Whether an indicator is a factor of it.
-    """
-
-    text: str
-    at: Arrays
-    shape: tuple[int, ...]
-    cost: float
-    gate: bool = False
-
-    @property
-    def bracketed(self) -> str:
-        """Its text as a factor of a product."""
-        bare = " " not in self.text or (self.text[0] + self.text[-1] in ("()", "[]") and self.text.count(self.text[0]) == 1)
-        return self.text if bare else f"({self.text})"
 
 
 Finish = Callable[[Made], Made]
@@ -114,7 +85,8 @@ class Pool:
         self._keys: set[tuple[bytes, ...]] = set()
         self._plans: dict[tuple[int, ...], list[Finish]] = {}
         self.bases = [made for made in self._given(name) if self._new(made)][:_BASES]
-        self.bases += [made for made in chain(self._labels(), self._products()) if self._new(made)][:_DERIVED]
+        self.bases += [made for made in chain(self._labels(), rules(self.bases, len(p))) if self._new(made)][:_DERIVED]
+        self.bases += [made for made in self._products() if self._new(made)][:_DERIVED]
         self.simple = list(self.bases)
         for made in self.bases:
             for text, function, cost in _FUNCTIONS:
@@ -129,9 +101,9 @@ class Pool:
     def _given(self, name: str) -> Iterator[Made]:
         """The arguments and what else the function has; numbers that are the same everywhere are kept apart."""
         p = self.p
-        yield _fixed(name, p.x, 0.0)
+        yield fixed(name, p.x, 0.0)
         for other in p.others[0]:
-            yield _fixed(other, [np.asarray(others[other][1], float) for others in p.others], 0.0)
+            yield fixed(other, [np.asarray(others[other][1], float) for others in p.others], 0.0)
         for held in p.held[0]:
             arrays = [np.asarray(one[held], float) for one in p.held if held in one]
             if len(arrays) < len(p) or any(array.shape != arrays[0].shape for array in arrays):
@@ -139,7 +111,11 @@ class Pool:
             if arrays[0].size == 1 and all(array.item() == arrays[0].item() for array in arrays):
                 self.constants.setdefault(held, float(arrays[0].item()))
             elif not self._is_given(arrays):
-                yield _fixed(held, arrays, 0.1)
+                yield fixed(held, arrays, 0.1)
+                if arrays[0].ndim == 3 and p.given[0].ndim < 3:  # batches of sequences, say
+                    wide = arrays[0].shape[-1]
+                    flat = [array.reshape(-1, wide) for array in arrays]
+                    yield fixed(f"{held}.reshape(-1, {wide})", flat, 0.2)
 
     def _is_given(self, arrays: list[np.ndarray]) -> bool:
         """Whether it is the gradient itself, up to a factor: that explains nothing."""
@@ -174,7 +150,7 @@ class Pool:
                 for classes in {n for made in self.bases for n in made.shape if first.max() < n <= _CLASSES}:
                     eye = np.eye(classes)
                     arrays = [eye[one[held]] for one in self.p.held]
-                    yield _fixed(f"onehot({held})", arrays, 0.3)
+                    yield fixed(f"onehot({held})", arrays, 0.3)
 
     def _products(self) -> Iterator[Made]:
         """Matrices of the function times arguments and others: X @ w."""
@@ -183,18 +159,18 @@ class Pool:
                 for text, function in (("{} @ {}", _matmul), ("{} @ {}^T", _matmul_transposed)):
                     if _shape(function, one.shape, other.shape) is not None:
                         arrays = [function(one.at(k), other.at(k)) for k in range(len(self.p))]
-                        yield _fixed(text.format(one.bracketed, other.bracketed), arrays, one.cost + other.cost + 0.6)
+                        yield fixed(text.format(one.bracketed, other.bracketed), arrays, one.cost + other.cost + 0.6)
 
     def _differences(self) -> Iterator[Made]:
         for one, other in combinations([made for made in self.bases if made.shape], 2):
             if one.shape == other.shape:
                 arrays = [one.at(k) - other.at(k) for k in range(len(self.p))]
-                yield _fixed(f"({one.text} - {other.text})", arrays, one.cost + other.cost + 0.8)
+                yield fixed(f"({one.text} - {other.text})", arrays, one.cost + other.cost + 0.8)
 
     def _of(self, made: Made, text: str, function: Callable[[np.ndarray], np.ndarray], cost: float) -> Made:
         arrays = [np.asarray(function(made.at(k)), float) for k in range(len(self.p))]
         gate = "> 0" in text or "<= 0" in text
-        return _fixed(text.format(*[made.bracketed] * 2), arrays, made.cost + cost, gate)
+        return fixed(text.format(*[made.bracketed] * 2), arrays, made.cost + cost, gate)
 
     # -- what is made of it
 
@@ -232,7 +208,7 @@ class Pool:
         if shape == target:
             yield lambda made: made
         elif prod(shape) == prod(target) == 1 or (len(shape) == 1 and len(target) == 2):
-            for n in range(len(list(spread(_fixed("", [np.zeros(shape)], 0.0), target)))):
+            for n in range(len(list(spread(fixed("", [np.zeros(shape)], 0.0), target)))):
                 yield lambda made, n=n: list(spread(made, target))[n]  # type: ignore[misc]
         if len(shape) == 2 and shape[::-1] == target:
             yield lambda made: _changed(made, f"{made.bracketed}^T", np.transpose, target)
@@ -262,10 +238,6 @@ def spread(made: Made, target: tuple[int, ...]) -> Iterator[Made]:
                 yield Made(text, _reshaped(made, full), target, made.cost + 0.2, made.gate)
 
 
-def _fixed(text: str, arrays: list[np.ndarray], cost: float, gate: bool = False) -> Made:
-    return Made(text, lambda k: arrays[k], arrays[0].shape, cost, gate)
-
-
 def _changed(made: Made, text: str, function: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]) -> Made:
     return Made(text, lambda k: np.asarray(function(made.at(k))), shape, made.cost + 0.4, made.gate)
 
@@ -292,7 +264,7 @@ _MATMULS = (("{} @ {}", _matmul), ("{}^T @ {}", _transposed_matmul), ("{} @ {}^T
 def _shape(function: Product, rows: tuple[int, ...], columns: tuple[int, ...]) -> tuple[int, ...] | None:
     """The shape of a matrix product; None if there is none. A vector has no transpose."""
     turned = rows if function is _transposed_matmul else columns if function is _matmul_transposed else (1, 1)
-    if not rows or not columns or len(turned) < 2:
+    if not rows or not columns or len(turned) < 2 or len(rows) < len(columns):  # v @ X is X^T @ v
         return None
     rows = rows[::-1] if function is _transposed_matmul else rows
     columns = columns[::-1] if function is _matmul_transposed else columns
