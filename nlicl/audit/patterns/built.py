@@ -5,13 +5,13 @@ How many were tried counts against what fits.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from math import log10
+from math import lgamma, log, log10
 
 import numpy as np
 
 from ..comparison import item
 from .arrays import two_numbers
-from .fit import ENOUGH, Arrays, Fit, Points, Seen, number
+from .fit import ENOUGH, Arrays, Fit, Number, Points, Seen, number
 from .made import Made
 from .pool import Pool, spread
 
@@ -22,6 +22,8 @@ _LEAST = 8  # entries that decide which may fit
 _CHUNK = 512
 _ROUNDING = 1e-13  # of the largest entry of an array that is made
 _MOST = 40  # that are held against all entries
+_BESIDE = 6  # arrays of the gradient's shape that may be a term besides
+_SIMPLE = 1.5  # complexity of a number with a name
 _FAR = 3.0  # complexity of a number without a name
 _ALIKE = 0.3  # complexities that differ by less are reported together
 _TERM = "a term that one of loss and gradient has and the other has not"
@@ -53,39 +55,77 @@ def factors_held(pool: Pool, sizes: dict[str, float]) -> list[dict[str, str]]:
 
 
 def terms_held(pool: Pool, sizes: dict[str, float]) -> list[dict[str, str]]:
-    """Given is expected and a term made of arrays of the function; or expected is a product of them, and given is not."""
+    """Given is expected and a term made of arrays of the function; or what expected is made of, and given is not."""
     p = pool.p
+    beside = [made for made in pool.bases if made.shape == p.shape][:_BESIDE]
     rows = _Rows(p, lambda made: made.at)
-    hopeful = rows.telling(pool.terms())
-    spent = log10(3 * pool.tried + 1)
-    differ, whole = [], []
-    turned = _turned(p)
+    hopeful = rows.telling(pool.terms(), beside)
+    search = _Terms(p, beside, sizes, log10((3 + 2 * len(beside)) * pool.tried + 1))
     for made in hopeful[:_MOST]:
-        slack = _rounding(made)
-        if _fits_one(p, made, slack):  # it is given itself: what the code computes explains nothing
-            continue
-        fit = p.fit(made.at, lambda k: p.expected[k], slack=slack)
-        if fit is not None and fit.digits - spent >= ENOUGH:
-            c = number(float(fit.low[0]), float(fit.high[0]), sizes)
-            if c.value:
-                text = f"given - expected = {_written(c.text, made)}: {_GATE if made.gate else _TERM}{c.remark()}"
-                differ.append((made.cost + _cost(c.cost), item("gate" if made.gate else "term", text)))
-                continue
-        fit = turned.fit(made.at, slack=slack)
-        if fit is not None and fit.digits - spent >= ENOUGH:
-            c = number(float(fit.low[0]), float(fit.high[0]), sizes)
-            if c.value:
-                text = f"expected = {_written(c.text, made)}; given is no multiple of it{c.remark()}"
-                whole.append((made.cost + _cost(c.cost), item("formula", text)))
-            continue
-        two = two_numbers(p, [np.broadcast_to(made.at(k), p.shape) for k in range(len(p))], spent)
-        if two is not None:
-            (c_, c_width), (d_, d_width) = two
-            first, second = number(c_ - c_width, c_ + c_width, sizes), number(d_ - d_width, d_ + d_width, sizes)
-            if first.value and second.value and first.cost <= 1.5:
-                text = f"given = {first.text} times expected + {_written(second.text, made)}"
-                differ.append((made.cost + first.cost + 1 + _cost(second.cost), item("gate" if made.gate else "term", text)))
-    return _cheapest(differ, 2) + _cheapest(whole, 1)
+        search.hold(made)
+    return _cheapest(search.differ, 2) + _cheapest(search.whole, 1)
+
+
+class _Terms:
+    """Arrays that may be a term, held against all entries of all points."""
+
+    def __init__(self, p: Points, beside: list[Made], sizes: dict[str, float], spent: float) -> None:
+        self.p, self.turned, self.beside, self.sizes, self.spent = p, _turned(p), beside, sizes, spent
+        self.differ: list[tuple[float, dict[str, str]]] = []
+        self.whole: list[tuple[float, dict[str, str]]] = []
+
+    def hold(self, made: Made) -> None:
+        """All ways in which it may be a term, the simplest first; the first that fits is kept."""
+        p, slack = self.p, _rounding(made)
+        if p.fit(made.at, slack=slack) is not None:  # it is given itself: what the code computes explains nothing
+            return
+        kind = "gate" if made.gate else "term"
+        meaning = _GATE if made.gate else _TERM
+        c = self._number(p.fit(made.at, lambda k: p.expected[k], slack=slack))
+        if c is not None:
+            text = f"given - expected = {_written(c.text, made)}: {meaning}{c.remark()}"
+            self.differ.append((made.cost + _cost(c.cost), item(kind, text)))
+            return
+        c = self._number(self.turned.fit(made.at, slack=slack))
+        if c is not None:
+            text = f"expected = {_written(c.text, made)}; given is no multiple of it{c.remark()}"
+            self.whole.append((made.cost + _cost(c.cost), item("formula", text)))
+            return
+        pair = self._pair(p.given, Made("expected", lambda k: p.expected[k], p.shape, 0.0), made)
+        if pair is not None and pair[0].cost <= _SIMPLE:
+            text = f"given = {pair[2]}"
+            self.differ.append((made.cost + 1 + _cost(pair[0].cost) + _cost(pair[1].cost), item(kind, text)))
+            return
+        for other in self.beside:
+            for found, aim, words in (
+                (self.whole, p.expected, "expected"),
+                (self.differ, [g - e for g, e in zip(p.given, p.expected, strict=True)], "given - expected"),
+            ):
+                pair = self._pair(aim, other, made)
+                if pair is not None:
+                    cost = made.cost + other.cost + 0.5 + _cost(pair[0].cost) + _cost(pair[1].cost)
+                    found.append((cost, item("formula" if found is self.whole else kind, f"{words} = {pair[2]}")))
+
+    def _number(self, fit: Fit | None) -> Number | None:
+        if fit is None or fit.digits - self.spent < ENOUGH:
+            return None
+        c = number(float(fit.low[0]), float(fit.high[0]), self.sizes)
+        return c if c.value else None
+
+    def _pair(self, aim: list[np.ndarray], one: Made, other: Made) -> tuple[Number, Number, str] | None:
+        """The numbers of aim = c one + d other, and that in words; None if there are none."""
+        p = self.p
+        seen = [Seen(p.x[k], aim[k], np.broadcast_to(one.at(k), p.shape), p.error[k], {}) for k in range(len(p))]
+        arrays = [np.broadcast_to(other.at(k), p.shape) for k in range(len(p))]
+        two = two_numbers(Points(seen), arrays, self.spent)
+        if two is None:
+            return None
+        c, d = (number(middle - width, middle + width, self.sizes) for middle, width in two)
+        if not c.value or not d.value:
+            return None
+        first = f"{c.text} times expected" if one.text == "expected" else _written(c.text, one)
+        second = _written(d.text.removeprefix("-"), other)
+        return c, d, f"{first} {'-' if d.value < 0 else '+'} {second}"
 
 
 def gates(p: Points, bases: Iterable[Made], tried: int) -> str:
@@ -150,21 +190,35 @@ class _Rows:
             found += [one for one, ok in zip(made, _along(rows, aim, rounding), strict=True) if ok]
         return sorted(found, key=lambda made: made.cost)
 
-    def telling(self, candidates: Iterable[Made]) -> list[Made]:
-        """Those of which expected, the difference, or given together with expected is made; the simplest first."""
+    def telling(self, candidates: Iterable[Made], beside: list[Made]) -> list[Made]:
+        """Those of which expected or the difference is made, alone or with one `beside` it; or given, with expected.
+
+        The simplest come first.
+        """
         given, expected = self._taken(self.p.given) / self.error, self._taken(self.p.expected) / self.error
-        size = np.sqrt(expected @ expected)
-        unit = expected / size if size > 0 else expected
-        rest = given - (given @ unit) * unit
+        aims = [(None, expected), (None, given - expected), (expected, given)]
+        for one in beside:
+            other = self._taken([np.broadcast_to(one.at(k), self.p.shape) for k in range(len(self.p))]) / self.error
+            aims += [(other, expected), (other, given - expected)]
         found = []
         for made, rows, rounding in self._chunks(candidates):
-            across = rows - (rows @ unit)[:, None] * unit
-            fits = _along(rows, expected, rounding) | _along(rows, given - expected, rounding)
-            square = (across * across).sum(1)
-            free = (square > 1e-12 * (rows * rows).sum(1)) & (len(rest) > 2)
-            fits |= free & _along(across, rest, rounding * (1 + abs(given @ unit) / max(size, 1e-300)))
+            fits = np.zeros(len(rows), bool)
+            for other, aim in aims:
+                fits |= _along(rows, aim, rounding) if other is None else _along_two(rows, aim, other, rounding)
             found += [one for one, ok in zip(made, fits, strict=True) if ok]
         return sorted(found, key=lambda made: made.cost)
+
+
+def _along_two(rows: np.ndarray, aim: np.ndarray, other: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    """Which rows make an array together with another one."""
+    size = np.sqrt(other @ other)
+    if len(aim) < 3 or not size:
+        return np.zeros(len(rows), bool)
+    unit = other / size
+    across = rows - (rows @ unit)[:, None] * unit
+    free = (across * across).sum(1) > 1e-12 * (rows * rows).sum(1)
+    slack = rounding * (1 + abs(aim @ unit) / size)
+    return np.asarray(free & _along(across, aim - (aim @ unit) * unit, slack))
 
 
 def _along(rows: np.ndarray, aim: np.ndarray, rounding: np.ndarray) -> np.ndarray:
@@ -200,10 +254,6 @@ def _rounding(made: Made) -> Arrays:
     return slack
 
 
-def _fits_one(p: Points, made: Made, slack: Arrays) -> Fit | None:
-    return p.fit(made.at, slack=slack)
-
-
 def _written(number_: str, made: Made) -> str:
     if number_ in ("1", "-1"):
         return number_.removesuffix("1") + (made.bracketed if number_ == "-1" else made.text)
@@ -220,6 +270,4 @@ def _cheapest(found: list[tuple[float, dict[str, str]]], most: int) -> list[dict
 
 
 def _log_binomial(n: int, k: int) -> float:
-    from math import lgamma, log
-
     return (lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)) / log(10)

@@ -3,70 +3,32 @@
 They are made in order of complexity, at one point after the other, and only up to a number of operations.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from itertools import chain, combinations, product
+from itertools import chain, islice
 from math import prod
 
 import numpy as np
 
 from .fit import Points
-from .made import Made, fixed
+from .grown import biased, differences, labels, margins, predictions, products, signals
+from .made import FUNCTIONS, Made, Product, fixed, made_of, matmul, matmul_transposed, product_shape, transposed_matmul
 from .rules import rules
 
 __all__ = ["Pool", "spread"]
 
 Arrays = Callable[[int], np.ndarray]
-Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _BASES = 24  # arrays of the function
-_DERIVED = 24  # products of two of them, such as X @ w
-_DIFFERENCES = 30
-_CLASSES = 64  # of labels
+_FEW = 24  # arrays of one kind that are made of them
+_NAMED = 0.3  # complexity of what has a name
+_CHANGE, _PRODUCT = 0.4, 0.6  # complexity of a transposition or sum, of a matrix product
+_LEVELS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)  # of complexity
 _WORK = 6e7  # multiplications at one point
 _STEP = 4000  # what making an array costs besides, in multiplications
 
 
 Finish = Callable[[Made], Made]
-
-
-def _positive(a: np.ndarray) -> np.ndarray:
-    return np.asarray(a > 0, float)
-
-
-def _closed(a: np.ndarray) -> np.ndarray:
-    return np.asarray(a <= 0, float)
-
-
-def _sigmoid(a: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-a)))
-
-
-def _softmax(a: np.ndarray) -> np.ndarray:
-    e = np.exp(a - a.max(-1, keepdims=True))
-    return np.asarray(e / e.sum(-1, keepdims=True))
-
-
-_FUNCTIONS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray], float], ...] = (
-    ("[{} > 0]", _positive, 0.5),
-    ("[{} <= 0]", _closed, 0.6),
-    ("(1 - {})", lambda a: 1 - a, 0.6),
-    ("(1 - {}^2)", lambda a: 1 - a * a, 0.7),
-    ("{} (1 - {})", lambda a: a * (1 - a), 0.7),
-    ("{}^2", lambda a: a * a, 0.6),
-    ("1/{}", lambda a: 1 / a, 0.6),
-    ("exp({})", np.exp, 0.7),
-    ("sigmoid({})", _sigmoid, 0.8),
-    ("sigmoid(-{})", lambda a: _sigmoid(-a), 0.8),
-    ("tanh({})", np.tanh, 0.8),
-    ("(1 - tanh({})^2)", lambda a: 1 - np.tanh(a) ** 2, 0.9),
-    ("sign({})", np.sign, 0.7),
-    ("|{}|", abs, 0.7),
-    ("max({}, 0)", lambda a: np.maximum(a, 0), 0.7),
-    ("1/{}^2", lambda a: 1 / (a * a), 0.9),
-    ("sqrt({})", np.sqrt, 0.9),
-    ("log({})", np.log, 0.9),
-    ("softmax({})", _softmax, 0.8),
-)
 
 
 class Pool:
@@ -83,20 +45,44 @@ class Pool:
         self.p, self.target = p, p.shape
         self.constants: dict[str, float] = {}
         self._keys: set[tuple[bytes, ...]] = set()
-        self._plans: dict[tuple[int, ...], list[Finish]] = {}
-        self.bases = [made for made in self._given(name) if self._new(made)][:_BASES]
-        self.bases += [made for made in chain(self._labels(), rules(self.bases, len(p))) if self._new(made)][:_DERIVED]
-        self.bases += [made for made in self._products() if self._new(made)][:_DERIVED]
-        self.simple = list(self.bases)
+        self._plans: dict[tuple[int, ...], tuple[list[float], list[Finish]]] = {}
+        self.bases = self._grown(name)
+        simple = list(self.bases)
         for made in self.bases:
-            for text, function, cost in _FUNCTIONS:
+            for text, function, cost in FUNCTIONS:
                 if made.shape or "softmax" not in text:
-                    self.simple += filter(self._new, [self._of(made, text, function, cost)])
-        differences = [made for made in self._differences() if self._new(made)]
-        self.simple += differences[:_DIFFERENCES]
+                    simple += filter(self._new, [made_of(made, text, function, cost, len(p))])
+        named = [made for made in self.bases if made.cost <= _NAMED]
+        simple += self._first(differences(self.bases, named, len(p)), _FEW)
+        self.simple = sorted(simple, key=lambda made: made.cost)
+        self._costs = [made.cost for made in self.simple]
+        self._numbers = {id(made): n for n, made in enumerate(self.bases)}
         self.tried = 0
 
     # -- what there is
+
+    def _grown(self, name: str) -> list[Made]:
+        """What the function has, and what it may have computed on the way: the simplest first."""
+        points = len(self.p)
+        given = self._first(self._given(name), _BASES)
+        given += self._first(labels(self.p.held, given), _FEW)
+        arguments = given[: 1 + len(self.p.others[0])]
+        given += self._first(rules(given, points), _FEW)
+        scores = self._first(products(given, given, points), _FEW)
+        scores += self._first(biased(scores, arguments, points), _FEW)
+        own = [made for made in scores if made.cost <= _NAMED + 0.8]
+        values = self._first(predictions(own, points), _FEW)
+        second = self._first(products(values, arguments, points), _FEW)
+        rest = self._first(differences(values + scores + second, given, points), _FEW)
+        rest += self._first(margins(own, given, points), _FEW)
+        layers = {made.shape for made in given + scores if len(made.shape) == 2}
+        back = self._first(signals(given + rest, layers, points, self._new), _FEW, known=True)
+        back += self._first(rules([*given, *scores, *values], points), _FEW)
+        return sorted([*given, *scores, *values, *second, *rest, *back], key=lambda made: made.cost)
+
+    def _first(self, made: Iterator[Made], most: int, known: bool = False) -> list[Made]:
+        """The first new ones."""
+        return list(islice(made if known else filter(self._new, made), most))
 
     def _given(self, name: str) -> Iterator[Made]:
         """The arguments and what else the function has; numbers that are the same everywhere are kept apart."""
@@ -143,35 +129,6 @@ class Pool:
         self._keys.add(key)
         return True
 
-    def _labels(self) -> Iterator[Made]:
-        """Labels of classes as indicators."""
-        for held, first in self.p.held[0].items():
-            if first.dtype.kind == "i" and first.ndim == 1 and 0 <= first.min() and 1 <= first.max() < _CLASSES:
-                for classes in {n for made in self.bases for n in made.shape if first.max() < n <= _CLASSES}:
-                    eye = np.eye(classes)
-                    arrays = [eye[one[held]] for one in self.p.held]
-                    yield fixed(f"onehot({held})", arrays, 0.3)
-
-    def _products(self) -> Iterator[Made]:
-        """Matrices of the function times arguments and others: X @ w."""
-        for one, other in product(self.bases, repeat=2):
-            if len(one.shape) == 2 and len(other.shape) in (1, 2) and one is not other:
-                for text, function in (("{} @ {}", _matmul), ("{} @ {}^T", _matmul_transposed)):
-                    if _shape(function, one.shape, other.shape) is not None:
-                        arrays = [function(one.at(k), other.at(k)) for k in range(len(self.p))]
-                        yield fixed(text.format(one.bracketed, other.bracketed), arrays, one.cost + other.cost + 0.6)
-
-    def _differences(self) -> Iterator[Made]:
-        for one, other in combinations([made for made in self.bases if made.shape], 2):
-            if one.shape == other.shape:
-                arrays = [one.at(k) - other.at(k) for k in range(len(self.p))]
-                yield fixed(f"({one.text} - {other.text})", arrays, one.cost + other.cost + 0.8)
-
-    def _of(self, made: Made, text: str, function: Callable[[np.ndarray], np.ndarray], cost: float) -> Made:
-        arrays = [np.asarray(function(made.at(k)), float) for k in range(len(self.p))]
-        gate = "> 0" in text or "<= 0" in text
-        return fixed(text.format(*[made.bracketed] * 2), arrays, made.cost + cost, gate)
-
     # -- what is made of it
 
     def of_shape(self) -> Iterator[Made]:
@@ -180,45 +137,50 @@ class Pool:
             yield from spread(made, self.target)
 
     def terms(self) -> Iterator[Made]:
-        """Arrays of the gradient's shape: a product of up to three, summed where the shapes ask for it."""
-        work = 0.0
-        for made in chain(self.simple, self._pairs()):
-            for finish in self._ways(made.shape):
-                work += _STEP + prod(made.shape) + prod(self.target) * max([1, *made.shape]) / 4
-                if work > _WORK:
-                    return
-                self.tried += 1
-                yield finish(made)
+        """Arrays of the gradient's shape, the simplest first: a product of up to three, summed where the shapes ask for it."""
+        work, low = 0.0, -1.0
+        for high in _LEVELS:
+            for made in chain(self.simple, self._pairs(high)):
+                costs, finishes = self._ways(made.shape)
+                start, end = (bisect_right(costs, bound - made.cost) for bound in (low, high))
+                for finish in finishes[start:end]:
+                    work += _STEP + prod(made.shape) + prod(self.target) * max([1, *made.shape]) / 4
+                    if work > _WORK:
+                        return
+                    self.tried += 1
+                    yield finish(made)
+            low = high
 
-    def _pairs(self) -> Iterator[Made]:
+    def _pairs(self, most: float) -> Iterator[Made]:
         """Products entry by entry of an array and another, or a function of it, of which a gradient can be made."""
         for n, one in enumerate(self.bases):
-            for m, other in enumerate(self.simple):
-                if m > n or m >= len(self.bases):
-                    yield from _entrywise(one, other, lambda shape: bool(self._ways(shape)))
+            for other in self.simple[: bisect_right(self._costs, most - one.cost)]:
+                if self._numbers.get(id(other), n) >= n:
+                    yield from _entrywise(one, other, lambda shape: bool(self._ways(shape)[0]))
 
-    def _ways(self, shape: tuple[int, ...]) -> list[Finish]:
-        """How an array of the gradient's shape is made of one of this shape."""
+    def _ways(self, shape: tuple[int, ...]) -> tuple[list[float], list[Finish]]:
+        """How an array of the gradient's shape is made of one of this shape, with what that costs, the simplest first."""
         if shape not in self._plans:
-            self._plans[shape] = list(self._finishes(shape))
+            ways = sorted(self._finishes(shape), key=lambda way: way[0])
+            self._plans[shape] = [cost for cost, _ in ways], [finish for _, finish in ways]
         return self._plans[shape]
 
-    def _finishes(self, shape: tuple[int, ...]) -> Iterator[Finish]:
+    def _finishes(self, shape: tuple[int, ...]) -> Iterator[tuple[float, Finish]]:
         target = self.target
         if shape == target:
-            yield lambda made: made
+            yield 0.0, lambda made: made
         elif prod(shape) == prod(target) == 1 or (len(shape) == 1 and len(target) == 2):
             for n in range(len(list(spread(fixed("", [np.zeros(shape)], 0.0), target)))):
-                yield lambda made, n=n: list(spread(made, target))[n]  # type: ignore[misc]
+                yield 0.2, lambda made, n=n: list(spread(made, target))[n]  # type: ignore[misc]
         if len(shape) == 2 and shape[::-1] == target:
-            yield lambda made: _changed(made, f"{made.bracketed}^T", np.transpose, target)
+            yield _CHANGE, lambda made: _changed(made, f"{made.bracketed}^T", np.transpose, target)
         for axis in range(len(shape)):
             if len(shape) > 1 and shape[:axis] + shape[axis + 1 :] == target:
-                yield lambda made, axis=axis: _changed(  # type: ignore[misc]
+                yield _CHANGE, lambda made, axis=axis: _changed(  # type: ignore[misc]
                     made, f"the sum of {made.text} over axis {axis}", lambda a: a.sum(axis), target
                 )
         if prod(target) == 1 and prod(shape) > 1:
-            yield lambda made: _changed(made, f"the sum of {made.text}", lambda a: a.sum().reshape(target), target)
+            yield _CHANGE, lambda made: _changed(made, f"the sum of {made.text}", lambda a: a.sum().reshape(target), target)
         if len(shape) in (1, 2) and len(target) in (1, 2):
             for other in self.bases:
                 yield from _contractions(other, shape, target)
@@ -239,55 +201,33 @@ def spread(made: Made, target: tuple[int, ...]) -> Iterator[Made]:
 
 
 def _changed(made: Made, text: str, function: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]) -> Made:
-    return Made(text, lambda k: np.asarray(function(made.at(k))), shape, made.cost + 0.4, made.gate)
-
-
-def _matmul(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.asarray(one @ other)
-
-
-def _matmul_transposed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.asarray(one @ other.T)
-
-
-def _transposed_matmul(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.asarray(one.T @ other)
+    return Made(text, lambda k: np.asarray(function(made.at(k))), shape, made.cost + _CHANGE, made.gate)
 
 
 def _outer(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.multiply.outer(one, other)
 
 
-_MATMULS = (("{} @ {}", _matmul), ("{}^T @ {}", _transposed_matmul), ("{} @ {}^T", _matmul_transposed))
+_MATMULS = (("{} @ {}", matmul), ("{}^T @ {}", transposed_matmul), ("{} @ {}^T", matmul_transposed))
 
 
-def _shape(function: Product, rows: tuple[int, ...], columns: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The shape of a matrix product; None if there is none. A vector has no transpose."""
-    turned = rows if function is _transposed_matmul else columns if function is _matmul_transposed else (1, 1)
-    if not rows or not columns or len(turned) < 2 or len(rows) < len(columns):  # v @ X is X^T @ v
-        return None
-    rows = rows[::-1] if function is _transposed_matmul else rows
-    columns = columns[::-1] if function is _matmul_transposed else columns
-    return rows[:-1] + columns[1:] if rows[-1] == columns[0] else None
-
-
-def _contractions(one: Made, shape: tuple[int, ...], target: tuple[int, ...]) -> Iterator[Finish]:
+def _contractions(one: Made, shape: tuple[int, ...], target: tuple[int, ...]) -> Iterator[tuple[float, Finish]]:
     """Products with one array, in either order, that have the shape `target`."""
     for first in (True, False):
         pair = (one.shape, shape) if first else (shape, one.shape)
         if len(one.shape) == len(shape) == 1 and one.shape + shape == target:
-            yield _multiplying("outer({}, {})", _outer, one, first, target)
+            yield one.cost + _PRODUCT, _multiplying("outer({}, {})", _outer, one, first, target)
         for text, function in _MATMULS:
-            found = _shape(function, *pair)
+            found = product_shape(function, *pair)
             if found == target or (found == () and prod(target) == 1 and first):
-                yield _multiplying(text, function, one, first, target)
+                yield one.cost + _PRODUCT, _multiplying(text, function, one, first, target)
 
 
 def _multiplying(text: str, function: Product, one: Made, first: bool, target: tuple[int, ...]) -> Finish:
     def finish(other: Made) -> Made:
         a, b = (one, other) if first else (other, one)
         words = text.format(a.text, b.text) if function is _outer else text.format(a.bracketed, b.bracketed)
-        cost = a.cost + b.cost + 0.6
+        cost = a.cost + b.cost + _PRODUCT
         return Made(words, lambda k: function(a.at(k), b.at(k)).reshape(target), target, cost, a.gate or b.gate)
 
     return finish
