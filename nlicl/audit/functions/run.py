@@ -11,6 +11,7 @@ from ..report.gradient import GradientReport, ProductReport
 from .conduct import conduct
 from .curvature import judge_hessian
 from .examine import Examiner
+from .field import described
 from .function import Function, OutOfTime
 from .points import neighbours, special
 from .reports import argument_report, report_on
@@ -176,7 +177,11 @@ class Audit:
         for k in wrong:
             where = [n for n, sight in enumerate(self.summary.sights[k]) if sight.is_wrong and not sight.lacks]
             seen = [self.seen(k, number) for number in where]
-            self.summary.diagnoses[k] = explain(self.names[k], seen, self.sizes())
+            found = explain(self.names[k], seen, self.sizes())
+            if found[-1]["kind"] == "unknown":
+                at = [array.astype(float) for array in self.places[where[0]][0]]
+                found = found[:-1] + (described(self.function, at, k, self.rng) if self.precision.eps < 1e-10 else []) + found[-1:]
+            self.summary.diagnoses[k] = found
 
     def seen(self, k: int, number: int) -> Seen:
         """One argument at one place, with the gradients by the others."""
