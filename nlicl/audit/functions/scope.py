@@ -103,7 +103,7 @@ def _code(function: Any) -> CodeType | None:
 def _named(values: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, np.ndarray]]:
     """The arrays and numbers among values, those within lists, dicts and plain objects too."""
     for name, value in list(values.items()):
-        if name.startswith("__"):
+        if name == "_" or name.startswith("__"):
             continue
         array = _array(value)
         if array is not None:

@@ -4,6 +4,7 @@ Thousands of arrays are compared. A few entries decide which may fit; those are 
 How many were tried counts against what fits.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from math import lgamma, log, log10
 
@@ -20,14 +21,16 @@ __all__ = ["factors_held", "gates", "terms_held"]
 _PROBES = 24  # entries of a point
 _LEAST = 8  # entries that decide which may fit
 _CHUNK = 512
+_FILL = re.compile(r"\[:, None\]|the sum of|over axis|times expected")
+_WORDS = re.compile(r"[A-Za-z_]\w*")
 _ROUNDING = 1e-13  # of the largest entry of an array that is made
 _MOST = 40  # that are held against all entries
 _BESIDE = 6  # arrays of the gradient's shape that may be a term besides
 _SIMPLE = 1.5  # complexity of a number with a name
 _FAR = 3.0  # complexity of a number without a name
 _ALIKE = 0.3  # complexities that differ by less are reported together
-_TERM = "a term that one of loss and gradient has and the other has not"
-_GATE = "an indicator that one of loss and gradient has and the other has not"
+_TERM = "a term that one of the two has, or more of it, and the other has not"
+_GATE = "what differs stands where the indicator is 1"
 
 
 def factors_held(pool: Pool, sizes: dict[str, float]) -> list[dict[str, str]]:
@@ -48,7 +51,7 @@ def factors_held(pool: Pool, sizes: dict[str, float]) -> list[dict[str, str]]:
             c = number(float(fit.low[0]), float(fit.high[0]), sizes)
             if c.value == 0:
                 continue
-            factor = "" if c.text == "1" else f"{c.text} x "
+            factor = "" if c.text == "1" else f"{c.text} * "
             text = f"{names[0]} = {factor}{names[1]} times {made.text}{c.remark()}"
             found.append((made.cost + _cost(c.cost), item("gate" if made.gate else "wrong-factor", text)))
     return _cheapest(found, 2)
@@ -59,18 +62,23 @@ def terms_held(pool: Pool, sizes: dict[str, float]) -> list[dict[str, str]]:
     p = pool.p
     beside = [made for made in pool.bases if made.shape == p.shape][:_BESIDE]
     rows = _Rows(p, lambda made: made.at)
-    hopeful = rows.telling(pool.terms(), beside)
-    search = _Terms(p, beside, sizes, log10((3 + 2 * len(beside)) * pool.tried + 1))
-    for made in hopeful[:_MOST]:
-        search.hold(made)
+    search = _Terms(p, beside, sizes)
+    for level in pool.levels():
+        hopeful = rows.telling(level, beside)
+        search.spent = log10((3 + 2 * len(beside)) * pool.tried + 1)
+        for made in hopeful[:_MOST]:
+            search.hold(made)
+        if search.differ or search.whole:
+            break
     return _cheapest(search.differ, 2) + _cheapest(search.whole, 1)
 
 
 class _Terms:
     """Arrays that may be a term, held against all entries of all points."""
 
-    def __init__(self, p: Points, beside: list[Made], sizes: dict[str, float], spent: float) -> None:
-        self.p, self.turned, self.beside, self.sizes, self.spent = p, _turned(p), beside, sizes, spent
+    def __init__(self, p: Points, beside: list[Made], sizes: dict[str, float]) -> None:
+        self.p, self.turned, self.beside, self.sizes = p, _turned(p), beside, sizes
+        self.spent = 0.0  # digits that went into the choice
         self.differ: list[tuple[float, dict[str, str]]] = []
         self.whole: list[tuple[float, dict[str, str]]] = []
 
@@ -257,7 +265,7 @@ def _rounding(made: Made) -> Arrays:
 def _written(number_: str, made: Made) -> str:
     if number_ in ("1", "-1"):
         return number_.removesuffix("1") + (made.bracketed if number_ == "-1" else made.text)
-    return f"{number_} x {made.bracketed}"
+    return f"{number_} * {made.bracketed}"
 
 
 def _cost(cost: float) -> float:
@@ -265,8 +273,14 @@ def _cost(cost: float) -> float:
 
 
 def _cheapest(found: list[tuple[float, dict[str, str]]], most: int) -> list[dict[str, str]]:
+    """Those of the least complexity; of several that are made of the same, the first."""
     found = sorted(found, key=lambda pair: pair[0])
-    return [one for cost, one in found if cost <= found[0][0] + _ALIKE][:most]
+    kept: dict[tuple[str, ...], dict[str, str]] = {}
+    for cost, one in found:
+        if cost <= found[0][0] + _ALIKE:
+            formula = _FILL.sub("", one["detail"].partition(" = ")[2]).partition(":")[0].partition(";")[0]
+            kept.setdefault(tuple(sorted({*_WORDS.findall(formula)})), one)
+    return list(kept.values())[:most]
 
 
 def _log_binomial(n: int, k: int) -> float:

@@ -82,7 +82,6 @@ class _Search(Points):
             lambda: arrays.imprecise(self),
             self._some_by_rule,
             lambda: arrays.two_terms(self, self.name, self.sizes),
-            lambda: structure.same_everywhere(self),
             self._held,
             self._by_line,
             self._rearranged,
@@ -157,10 +156,11 @@ class _Search(Points):
 
     def _held(self) -> list[dict[str, str]]:
         """What the arrays that the function has tell."""
+        steady = structure.same_everywhere(self)
         if not any(self.held):
-            return []
+            return steady
         sizes = self._pool.constants | self.sizes
-        return built.factors_held(self._pool, sizes) or built.terms_held(self._pool, sizes)
+        return built.factors_held(self._pool, sizes) or built.terms_held(self._pool, sizes) + steady
 
     def _rearranged(self) -> list[dict[str, str]]:
         if not all(known.all() for known in self.known):  # what an unknown entry was exchanged for is not known either

@@ -47,8 +47,17 @@ class Made:
     @property
     def bracketed(self) -> str:
         """Its text as a factor of a product."""
-        bare = " " not in self.text or (self.text[0] + self.text[-1] in ("()", "[]") and self.text.count(self.text[0]) == 1)
-        return self.text if bare else f"({self.text})"
+        return self.text if _is_one(self.text) else f"({self.text})"
+
+
+def _is_one(text: str) -> bool:
+    """Whether no space stands outside of brackets."""
+    depth = 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == " " and not depth:
+            return False
+    return True
 
 
 def fixed(text: str, arrays: list[np.ndarray], cost: float, gate: bool = False) -> Made:
@@ -100,7 +109,8 @@ FUNCTIONS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray], float], ...] = (
 def made_of(made: Made, text: str, function: Callable[[np.ndarray], np.ndarray], cost: float, points: int) -> Made:
     """One of `FUNCTIONS` of an array."""
     arrays = [np.asarray(function(made.at(k)), float) for k in range(points)]
-    return fixed(text.format(*[made.bracketed] * 2), arrays, made.cost + cost, made.gate or text[0] == "[")
+    inner = made.text if text.endswith(("({})", "({})^2)")) else made.bracketed  # a function's brackets are there
+    return fixed(text.format(*[inner] * 2), arrays, made.cost + cost, made.gate or text[0] == "[")
 
 
 def matmul(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ They are made in order of complexity, at one point after the other, and only up 
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from math import prod
 
 import numpy as np
@@ -58,6 +58,7 @@ class Pool:
         self._costs = [made.cost for made in self.simple]
         self._numbers = {id(made): n for n, made in enumerate(self.bases)}
         self.tried = 0
+        self._work = 0.0
 
     # -- what there is
 
@@ -136,20 +137,25 @@ class Pool:
         for made in self.simple:
             yield from spread(made, self.target)
 
-    def terms(self) -> Iterator[Made]:
-        """Arrays of the gradient's shape, the simplest first: a product of up to three, summed where the shapes ask for it."""
-        work, low = 0.0, -1.0
-        for high in _LEVELS:
-            for made in chain(self.simple, self._pairs(high)):
-                costs, finishes = self._ways(made.shape)
-                start, end = (bisect_right(costs, bound - made.cost) for bound in (low, high))
-                for finish in finishes[start:end]:
-                    work += _STEP + prod(made.shape) + prod(self.target) * max([1, *made.shape]) / 4
-                    if work > _WORK:
-                        return
-                    self.tried += 1
-                    yield finish(made)
-            low = high
+    def levels(self) -> Iterator[Iterator[Made]]:
+        """Arrays of the gradient's shape, level by level of complexity.
+
+        They are products of up to three arrays, summed where the shapes ask for it.
+        """
+        for low, high in pairwise((-1.0, *_LEVELS)):
+            if self._work <= _WORK:
+                yield self._terms(low, high)
+
+    def _terms(self, low: float, high: float) -> Iterator[Made]:
+        for made in chain(self.simple, self._pairs(high)):
+            costs, finishes = self._ways(made.shape)
+            start, end = (bisect_right(costs, bound - made.cost) for bound in (low, high))
+            for finish in finishes[start:end]:
+                self._work += _STEP + prod(made.shape) + prod(self.target) * max([1, *made.shape]) / 4
+                if self._work > _WORK:
+                    return
+                self.tried += 1
+                yield finish(made)
 
     def _pairs(self, most: float) -> Iterator[Made]:
         """Products entry by entry of an array and another, or a function of it, of which a gradient can be made."""

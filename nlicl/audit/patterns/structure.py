@@ -35,8 +35,8 @@ def same_everywhere(p: Points) -> list[dict[str, str]]:
     return [
         item(
             "constant-term",
-            "given - expected is the same array at every point: a summand that does not depend on the argument, such as one "
-            "of the data alone, that one of loss and gradient has and the other has not",
+            "given - expected is the same array at every point: what differs does not depend on the argument there, such as a "
+            "summand of the data alone, or a sign",
         )
     ]
 
@@ -66,25 +66,32 @@ def structure(p: Points, name: str) -> list[dict[str, str]]:
 
 def _lost(p: Points, name: str) -> Iterator[str]:
     """The properties that one of the two has and the other has not; those that the difference has."""
-    for text, part in _properties(p, name):
+    said: set[str] = set()
+    for text, along, part in _properties(p, name):
+        if text in said and not along:
+            continue
         values = [
             [_kept(part(array, k), part(t, k, True)) for array in (g, e, g - e)]
             for k, (g, e, t) in enumerate(zip(p.given, p.expected, p.error, strict=True))
         ]
         given, expected, both = ({one[n] for one in values} for n in range(3))
+        words = ""
         if expected == {True} and given == {False}:
-            yield f"expected has {text}, and given has not"
+            words = f"expected has {text}{along}, and given has not"
         elif given == {True} and expected == {False}:
-            yield f"given has {text}, and expected has not"
+            words = f"given has {text}{along}, and expected has not"
         elif both == {True} and given == expected == {False}:
-            yield f"given - expected has {text}: of the two alone neither has"
+            words = f"given - expected has {text}{along}: of the two alone neither has"
+        if words:
+            said.add(text)
+            yield words
 
 
-def _properties(p: Points, name: str) -> Iterator[tuple[str, Callable[..., np.ndarray]]]:
-    """Words, and the array that is zero where the property holds: part(array, k), part(error, k, True) its error."""
+def _properties(p: Points, name: str) -> Iterator[tuple[str, str, Callable[..., np.ndarray]]]:
+    """Words, along which axis, and the array that is zero where the property holds: part(array, k), part(error, k, True) its error."""
     whole = tuple(range(len(p.shape)))
-    axes: list[tuple[str, tuple[int, ...]]] = [("", whole)] if prod(p.shape) > 1 else []
-    axes += [(f" along axis {a}", (a,)) for a in whole if len(whole) > 1 and p.shape[a] > 1]
+    axes = [(f" along axis {a}", (a,)) for a in whole if len(whole) > 1 and p.shape[a] > 1]
+    axes += [("", whole)] if prod(p.shape) > 1 else []
     for along, axis in axes:
 
         def total(array: np.ndarray, k: int, error: bool = False, axis: tuple[int, ...] = axis) -> np.ndarray:
@@ -93,13 +100,13 @@ def _properties(p: Points, name: str) -> Iterator[tuple[str, Callable[..., np.nd
         def inner(array: np.ndarray, k: int, error: bool = False, axis: tuple[int, ...] = axis) -> np.ndarray:
             return np.asarray((array * (abs(p.x[k]) if error else p.x[k])).sum(axis))
 
-        yield f"the sum 0{along}", total
-        yield f"<., {name}> = 0{along}", inner
+        yield "the sum 0", along, total
+        yield f"<., {name}> = 0", along, inner
     if len(p.shape) == 2 and p.shape[0] == p.shape[1] > 1:
-        yield "a symmetric matrix", lambda array, k, error=False: array + array.T if error else array - array.T
-        yield "an antisymmetric matrix", lambda array, k, error=False: array + array.T
-        yield "zeros above the diagonal", lambda array, k, error=False: np.triu(array, 1)
-        yield "zeros below the diagonal", lambda array, k, error=False: np.tril(array, -1)
+        yield "a symmetric matrix", "", lambda array, k, error=False: array + array.T if error else array - array.T
+        yield "an antisymmetric matrix", "", lambda array, k, error=False: array + array.T
+        yield "zeros above the diagonal", "", lambda array, k, error=False: np.triu(array, 1)
+        yield "zeros below the diagonal", "", lambda array, k, error=False: np.tril(array, -1)
 
 
 def _kept(value: np.ndarray, error: np.ndarray) -> bool | None:
@@ -143,6 +150,6 @@ def _range(p: Points) -> list[dict[str, str]]:
         item(
             "scale",
             f"given has {sign} in every entry of every point and is {low:.4g} to {high:.4g} times it, another factor in "
-            "each entry: a factor within a sum, or a small term",
+            "each entry, as of a factor within a sum or a small term",
         )
     ]
