@@ -179,9 +179,15 @@ class Audit:
             seen = [self.seen(k, number) for number in where]
             found = explain(self.names[k], seen, self.sizes())
             if found[-1]["kind"] == "unknown":
-                at = [array.astype(float) for array in self.places[where[0]][0]]
-                found = found[:-1] + (described(self.function, at, k, self.rng) if self.precision.eps < 1e-10 else []) + found[-1:]
+                found = found[:-1] + (self.described(k, where[0]) or found[-1:])
             self.summary.diagnoses[k] = found
+
+    def described(self, k: int, number: int) -> list[dict[str, str]]:
+        """What can be said of the gradient as a function, where it computes in float64."""
+        if self.precision.eps > 1e-10:
+            return []
+        rng = np.random.default_rng(self.seed)
+        return described(self.function, self.summary.witnesses[k], self.places[number][0], k, rng)
 
     def seen(self, k: int, number: int) -> Seen:
         """One argument at one place, with the gradients by the others."""

@@ -298,8 +298,11 @@ class _Search(Points):
         steady = not any((union & live & ~wrong).any() for live, wrong in zip(self.alive, self.wrong, strict=True))
         where = where_wrong(union, free) if steady else ""
         if not where or _VAGUE in where:
-            where = conditions(self, self.name) or where
+            where = conditions(self, self.name) or self._gates() or where
         return where or f"{self.bad} of {self.count} entries, others at each point"
+
+    def _gates(self) -> str:
+        return built.gates(self, self._pool.bases, len(self._pool.bases)) if any(self.held) else ""
 
     def _only(self, words: str) -> str:
         return f"only in {words}" if 2 * self.bad <= self.count else f"in {words}"
