@@ -126,7 +126,7 @@ _ANOTHER = "the given array is the gradient with respect to {}"
 _ONE = ((1, False), (1, True))
 _TWO = ((2, False), (2, True))
 _THREE = ((3, False),)
-_MOST = 13_000  # combinations to try
+_MOST = 20_000  # combinations to try
 
 
 class _Search(Comparison):

@@ -12,7 +12,7 @@ from ...core.errors import InvalidInput, InvalidType, InvalidValue
 from ..answer import describe
 from ..dual import lift, parts, recording
 from ..forms import Arguments
-from .scope import Scope, around, bounded
+from ..scope import Scope, around, bounded
 
 __all__ = ["DualValue", "Function", "OutOfTime", "quiet"]
 

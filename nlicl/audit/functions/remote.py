@@ -17,7 +17,7 @@ from ..answer import describe, first_line
 from ..forms import Arguments
 from ..process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, own_calls
 from .function import DualValue, Function, OutOfTime
-from .scope import bounded
+from ..scope import bounded
 
 __all__ = ["Broken", "Failed", "Files", "Opened", "Remote", "opened"]
 
