@@ -14,6 +14,7 @@ import numpy as np
 
 from .answer import Answer
 from .comparison import FITS, Comparison, item, with_factor
+from .fallback import patterns
 from .mistakes import MISFITS, Edit, Mark, edits
 from .subject import Formula, Subject
 from .witnesses import Case
@@ -147,7 +148,7 @@ class _Search(Comparison):
             found = found or self._decay(expected)
             found = found or self._mistakes(_ONE) or self._assumption(expected)
             found = found or self._mistakes(_TWO) or self._some_entries(expected)
-            found = found or self._mistakes(_THREE) or self._parallel(expected)
+            found = found or self._mistakes(_THREE) or self._parallel(expected) or patterns(self, expected)
         return found or [item("unknown", self._summary(expected))]
 
     # -- the same numbers in other places

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Scope", "around", "bounded"]
+__all__ = ["Scope", "around", "bounded", "named"]
 
 MOST = 60  # arrays and numbers
 LARGEST = 1 << 15  # entries of an array
@@ -18,17 +18,20 @@ _NESTED = 12  # parts of a list, dict or object that are looked at
 
 
 class Scope:
-    """What the variables of some functions, and of those of their file that they call, hold when they return.
+    """What the variables of some functions hold when they return, and those of functions that they call.
 
     Parameters
     ----------
     functions : sequence of callable
-        Of the same name, those of the earlier ones count.
+        Of the same name, variables of the earlier ones count.
+    folders : sequence of str
+        Functions that they call are looked at if they stand in the same file, or below one of these.
     """
 
-    def __init__(self, functions: Sequence[Callable[..., Any]]) -> None:
+    def __init__(self, functions: Sequence[Callable[..., Any]], folders: Sequence[str] = ()) -> None:
         self._own = [code for code in map(_code, functions) if code is not None]
         self._files = {code.co_filename for code in self._own}
+        self._folders = tuple(folders)
         self._found: dict[CodeType, dict[str, np.ndarray]] = {}
 
     @contextmanager
@@ -44,11 +47,17 @@ class Scope:
             sys.setprofile(None)
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
-        code = frame.f_code
-        if event != "return" or not (code in self._own or (code.co_filename in self._files and code.co_name[0] != "<")):
+        if event != "return" or not self._wanted(frame.f_code):
             return
+        code = frame.f_code
         if code in self._found or len(self._found) < MOST:
-            self._found[code] = dict(_named(frame.f_locals))
+            returned = {} if code in self._own else {f"{code.co_name}()": argument}
+            self._found[code] = dict(named({**frame.f_locals, **returned}))
+
+    def _wanted(self, code: CodeType) -> bool:
+        file = code.co_filename
+        near = file in self._files or (self._folders and file.startswith(self._folders))
+        return code in self._own or bool(near and code.co_name[0] != "<")
 
     def own(self) -> dict[str, np.ndarray]:
         """The functions' own variables by name."""
@@ -58,9 +67,13 @@ class Scope:
         return found
 
     def called(self) -> dict[str, np.ndarray]:
-        """Those of the functions that they call, as "h of forward"."""
+        """Those of the functions that they call, as "h of forward", and what these return, as "forward()"."""
         others = [(code, arrays) for code, arrays in self._found.items() if code not in self._own]
-        return {f"{name} of {code.co_name}": array for code, arrays in others for name, array in arrays.items()}
+        found = {}
+        for code, arrays in others:
+            for name, array in arrays.items():
+                found[name if "()" in name else f"{name} of {code.co_name}"] = array
+        return found
 
 
 def around(functions: Sequence[Callable[..., Any]]) -> dict[str, np.ndarray]:
@@ -71,7 +84,7 @@ def around(functions: Sequence[Callable[..., Any]]) -> dict[str, np.ndarray]:
             known = inspect.getclosurevars(inspect.unwrap(one))
         except Exception:  # no function of Python's, or attributes that raise
             continue
-        found = {**dict(_named({**known.globals, **known.nonlocals})), **found}
+        found = {**dict(named({**known.globals, **known.nonlocals})), **found}
     return found
 
 
@@ -100,7 +113,7 @@ def _code(function: Any) -> CodeType | None:
     return function.__code__ if isinstance(function, FunctionType) else None
 
 
-def _named(values: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, np.ndarray]]:
+def named(values: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, np.ndarray]]:
     """The arrays and numbers among values, those within lists, dicts and plain objects too."""
     for name, value in list(values.items()):
         if name == "_" or name.startswith("__"):
@@ -109,7 +122,7 @@ def _named(values: Mapping[str, Any], depth: int = 2) -> Iterator[tuple[str, np.
         if array is not None:
             yield name, array
         elif depth:
-            yield from _named(dict(_parts(name, value)), depth - 1)
+            yield from named(dict(_parts(name, value)), depth - 1)
 
 
 def _parts(name: str, value: Any) -> list[tuple[str, Any]]:
