@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .comparison import Comparison
+from .mistakes import PLAIN
 from .patterns import Seen, explain
 from .scope import Scope, bounded, named
 
@@ -46,7 +47,9 @@ def _groups(c: Comparison, expected: list[np.ndarray]) -> list[list[int]]:
     for k, case in enumerate(c.cases):
         if len(case.each) == 1 and not c.close(k, expected[k]):
             shapes = [array.shape for array in case.params]
-            found.setdefault((*shapes, len(case.each[0])) if hasattr(case.each[0], "__len__") else (*shapes,), []).append(k)
+            found.setdefault(
+                (*shapes, len(case.each[0])) if hasattr(case.each[0], "__len__") else (*shapes,), []
+            ).append(k)
     groups = sorted(found.values(), key=len, reverse=True)
     return [numbers[:_DRAWS] for numbers in groups[:_SIZES]]
 
@@ -72,7 +75,7 @@ def _held(c: Comparison, k: int) -> dict[str, np.ndarray]:
     with np.errstate(all="ignore"), scope.watching():
         c.subject.definition(case.params, prompt)
         if marked is not None:
-            marked(case.params, prompt)
+            marked(case.params, prompt, PLAIN)
     known = dict(named({**case.params._asdict(), "prompt": prompt}))
     return bounded(_unlike(known | scope.own() | scope.called(), c.wrt))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Scope", "around", "bounded", "named"]
+__all__ = ["Scope", "around", "bounded", "held", "lengths", "named"]
 
 MOST = 60  # arrays and numbers
 LARGEST = 1 << 15  # entries of an array
@@ -76,6 +76,22 @@ class Scope:
         return found
 
 
+def held(functions: Sequence[Callable[..., Any]], run: Callable[[], bool]) -> list[tuple[str, np.ndarray]]:
+    """Arrays and numbers that functions have while `run` calls them, by name; [] if it returns False.
+
+    First their variables when they return, those of earlier functions before those of later ones, then what they know from
+    around them, then the variables of functions that they call.
+    """
+    scope = Scope(functions)
+    with scope.watching():
+        if not run():
+            return []
+    found: dict[str, np.ndarray] = {}
+    for arrays in (scope.own(), around(functions), scope.called()):
+        found |= {name: array for name, array in arrays.items() if name not in found}
+    return list(bounded(found).items())
+
+
 def around(functions: Sequence[Callable[..., Any]]) -> dict[str, np.ndarray]:
     """Arrays and numbers that functions know from around them, by name."""
     found: dict[str, np.ndarray] = {}
@@ -86,6 +102,11 @@ def around(functions: Sequence[Callable[..., Any]]) -> dict[str, np.ndarray]:
             continue
         found = {**dict(named({**known.globals, **known.nonlocals})), **found}
     return found
+
+
+def lengths(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """The lengths of the axes of arrays, by what to call them."""
+    return {f"{name}.shape[{axis}]": n for name, array in arrays.items() for axis, n in enumerate(array.shape) if n > 1}
 
 
 def bounded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -109,7 +130,7 @@ def _code(function: Any) -> CodeType | None:
         elif hasattr(function, "func") and callable(function.func):
             function = function.func
     if not isinstance(function, FunctionType):
-        function = getattr(type(function), "__call__", None)
+        function = type(function).__dict__.get("__call__")
     return function.__code__ if isinstance(function, FunctionType) else None
 
 

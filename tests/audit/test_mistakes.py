@@ -170,7 +170,8 @@ def test_a_matrix():
             return mark.matrix(name, W, "p", {"V": V})
 
         turned = agrees.format(transposed, name) + f"; invisible where {name} is symmetric"
-        assert listed(use) == [turned, agrees.format("V", name)]
+        absent = f"a factor is absent: p for {name} p"
+        assert listed(use) == [turned, agrees.format("V", name), absent]
         np.testing.assert_array_equal(only("wrong-factor", turned, use), W.T)
         assert only("wrong-factor", agrees.format("V", name), use) is V
         with pytest.raises(ValueError, match=r"shape \(2, 3\)"):

@@ -1,6 +1,6 @@
 """What can be said of a wrong gradient as a function: on which arguments it depends, and whether it is a gradient at all."""
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -18,8 +18,6 @@ _SAME = 1e-6  # relative: symmetric
 _CLOSE = 1e-5  # how well differences at two steps have to agree
 _APART = 1e-4  # not symmetric
 _MOST = 4000  # entries of an argument
-
-Field = Callable[[list[np.ndarray]], np.ndarray]
 
 
 def described(
@@ -42,8 +40,8 @@ def described(
         return []
     alone = [[k]] if x[k].size > 1 else []
     together = [list(range(len(x)))] if len(x) > 1 else []
-    tried = [lambda: _dependence(function, witness, x, k, rng)]
-    tried += [lambda moving=moving: _symmetry(function, x, k, moving, rng) for moving in alone + together]
+    tried = [partial(_dependence, function, witness, x, k, rng)]
+    tried += [partial(_symmetry, function, x, k, moving, rng) for moving in alone + together]
     for one in tried:
         try:
             found = one()

@@ -12,7 +12,7 @@ from ...core.errors import InvalidInput, InvalidType, InvalidValue
 from ..answer import describe
 from ..dual import lift, parts, recording
 from ..forms import Arguments
-from ..scope import Scope, around, bounded
+from ..scope import around, held, lengths
 
 __all__ = ["DualValue", "Function", "OutOfTime", "quiet"]
 
@@ -126,21 +126,11 @@ class Function:
     @property
     def closure_sizes(self) -> dict[str, int]:
         """Lengths of arrays that loss and gradient know from around them: the number of samples, say."""
-        known = around(self._functions).items()
-        return {f"{name}.shape[{axis}]": size for name, a in known for axis, size in enumerate(a.shape) if size > 1}
+        return lengths(around(self._functions))
 
     def held(self, leaves: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
-        """Arrays and numbers (without an axis) that the gradient and the loss have at a place, by name; [] if they raise.
-
-        First their variables when they return, those of the gradient before the loss's, then what they know from around
-        them, then the variables of functions that they call.
-        """
-        functions = self._functions[::-1]
-        scope = Scope(functions)
-        with scope.watching():
-            if self.gradient_or_none(leaves) is None:
-                return []
-        return list(bounded(scope.own() | around(functions) | scope.called()).items())
+        """Arrays and numbers that the gradient and the loss have at a place, by name; see `scope.held`."""
+        return held(self._functions[::-1], lambda: self.gradient_or_none(leaves) is not None)
 
     @property
     def returns_both(self) -> bool:
@@ -261,8 +251,7 @@ class Function:
             return self._arguments.gradient(self._arguments.split_pair(self._call("loss", self._loss, leaves))[1])
         if loss_first:
             self._call("loss", self._loss, leaves)
-        assert callable(self._gradient)
-        return self._arguments.gradient(self._call("gradient", self._gradient, leaves))
+        return self._arguments.gradient(self._call("gradient", self.gradient_function, leaves))
 
     def gradient_or_none(self, leaves: Sequence[np.ndarray]) -> list[np.ndarray] | None:
         """The gradient at a place where it may be undefined: None there."""

@@ -16,8 +16,8 @@ from ...core.text import one_line
 from ..answer import describe, first_line
 from ..forms import Arguments
 from ..process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, own_calls
-from .function import DualValue, Function, OutOfTime
 from ..scope import bounded
+from .function import DualValue, Function, OutOfTime
 
 __all__ = ["Broken", "Failed", "Files", "Opened", "Remote", "opened"]
 

@@ -6,6 +6,7 @@ How many were tried counts against what fits.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from math import lgamma, log, log10
 
 import numpy as np
@@ -41,11 +42,9 @@ def factors_held(pool: Pool, sizes: dict[str, float]) -> list[dict[str, str]]:
     found: list[tuple[float, dict[str, str]]] = []
     spent = log10(2 * len(candidates) + 1)
     for points, names in ((p, ("given", "expected")), (turned, ("expected", "given"))):
-        rows = _Rows(points, lambda made, points=points: lambda k: made.at(k) * points.expected[k])  # type: ignore[misc]
+        rows = _Rows(points, partial(_times, points))
         for made in rows.parallel(candidates, points.given):
-            fit = points.fit(
-                _times(points, made), slack=lambda k, points=points, made=made: points.noise[k] * abs(made.at(k))
-            )
+            fit = points.fit(_times(points, made), slack=_noise_times(points, made))
             if fit is None or fit.digits - spent < ENOUGH:
                 continue
             c = number(float(fit.low[0]), float(fit.high[0]), sizes)
@@ -147,7 +146,12 @@ def gates(p: Points, bases: Iterable[Made], tried: int) -> str:
     for made in bases:
         for one in spread(made, p.shape):
             values = np.concatenate([np.broadcast_to(one.at(k), p.shape).ravel() for k in range(len(p))])[alive]
-            for text, mask in (("> 0", values > 0), ("<= 0", values <= 0), ("= 0", values == 0), ("not 0", values != 0)):
+            for text, mask in (
+                ("> 0", values > 0),
+                ("<= 0", values <= 0),
+                ("= 0", values == 0),
+                ("not 0", values != 0),
+            ):
                 if (mask == wrong).all():
                     found.append(f"{one.text} {text}")
     return f"{bad} of {count} entries: those with {' and also '.join(found[:2])}" if found else ""
@@ -252,6 +256,10 @@ def _turned(p: Points) -> Points:
 
 def _times(p: Points, made: Made) -> Arrays:
     return lambda k: p.expected[k] * made.at(k)
+
+
+def _noise_times(p: Points, made: Made) -> Arrays:
+    return lambda k: p.noise[k] * abs(made.at(k))
 
 
 def _rounding(made: Made) -> Arrays:

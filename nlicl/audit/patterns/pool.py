@@ -76,7 +76,7 @@ class Pool:
         second = self._first(products(values, arguments, points), _FEW)
         rest = self._first(differences(values + scores + second, given, points), _FEW)
         rest += self._first(margins(own, given, points), _FEW)
-        layers = {made.shape for made in given + scores if len(made.shape) == 2}
+        layers: set[tuple[int, ...]] = {made.shape for made in given + scores if len(made.shape) == 2}
         back = self._first(signals(given + rest, layers, points, self._new), _FEW, known=True)
         back += self._first(rules([*given, *scores, *values], points), _FEW)
         return sorted([*given, *scores, *values, *second, *rest, *back], key=lambda made: made.cost)
@@ -182,11 +182,17 @@ class Pool:
             yield _CHANGE, lambda made: _changed(made, f"{made.bracketed}^T", np.transpose, target)
         for axis in range(len(shape)):
             if len(shape) > 1 and shape[:axis] + shape[axis + 1 :] == target:
-                yield _CHANGE, lambda made, axis=axis: _changed(  # type: ignore[misc]
-                    made, f"the sum of {made.text} over axis {axis}", lambda a: a.sum(axis), target
+                yield (
+                    _CHANGE,
+                    lambda made, axis=axis: _changed(  # type: ignore[misc]
+                        made, f"the sum of {made.text} over axis {axis}", lambda a: a.sum(axis), target
+                    ),
                 )
         if prod(target) == 1 and prod(shape) > 1:
-            yield _CHANGE, lambda made: _changed(made, f"the sum of {made.text}", lambda a: a.sum().reshape(target), target)
+            yield (
+                _CHANGE,
+                lambda made: _changed(made, f"the sum of {made.text}", lambda a: a.sum().reshape(target), target),
+            )
         if len(shape) in (1, 2) and len(target) in (1, 2):
             for other in self.bases:
                 yield from _contractions(other, shape, target)

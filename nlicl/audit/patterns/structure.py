@@ -90,7 +90,9 @@ def _lost(p: Points, name: str) -> Iterator[str]:
 def _properties(p: Points, name: str) -> Iterator[tuple[str, str, Callable[..., np.ndarray]]]:
     """Words, along which axis, and the array that is zero where the property holds: part(array, k), part(error, k, True) its error."""
     whole = tuple(range(len(p.shape)))
-    axes = [(f" along axis {a}", (a,)) for a in whole if len(whole) > 1 and p.shape[a] > 1]
+    axes: list[tuple[str, tuple[int, ...]]] = [
+        (f" along axis {a}", (a,)) for a in whole if len(whole) > 1 and p.shape[a] > 1
+    ]
     axes += [("", whole)] if prod(p.shape) > 1 else []
     for along, axis in axes:
 
