@@ -32,7 +32,7 @@ def patterns(c: Comparison, expected: list[np.ndarray]) -> list[dict[str, str]]:
     said: list[list[dict[str, str]]] = []
     for numbers in groups:
         found = explain(c.wrt, [_seen(c, k, expected[k]) for k in numbers], _sizes(c, numbers))
-        found = [one for one in found if one["kind"] not in ("unknown", "entries")]
+        found = [one for one in found if one["kind"] not in ("unknown", "entries", "formula")]
         said.append(found)
         if not _common(said):
             return []

@@ -15,6 +15,7 @@ __all__ = ["low_rank", "same_everywhere", "structure"]
 
 _FAR = 1e3  # allowed errors by which what does not hold is off
 _LISTED = 3
+_WIDEST = 100  # rows or columns of a matrix whose rank is found
 _WIDE = 20.0  # a ratio of the largest factor to the smallest beyond which a range says nothing
 _CHANCE = 8.0  # unrelated factors lie within so many powers of e, half of them of the other sign
 _HALF = 2  # times the rank of a difference of low rank is at most the smaller side
@@ -43,7 +44,7 @@ def same_everywhere(p: Points) -> list[dict[str, str]]:
 
 def low_rank(p: Points) -> list[dict[str, str]]:
     """The difference is a matrix of low rank at every point."""
-    if len(p.shape) != 2 or not all(known.all() for known in p.known):
+    if len(p.shape) != 2 or min(p.shape) > _WIDEST or not all(known.all() for known in p.known):
         return []
     ranks = [_rank(g - e, t) for g, e, t in zip(p.given, p.expected, p.error, strict=True)]
     least = min(p.shape)
@@ -119,7 +120,7 @@ def _kept(value: np.ndarray, error: np.ndarray) -> bool | None:
 
 
 def _ranks(p: Points) -> Iterator[str]:
-    if len(p.shape) != 2 or min(p.shape) < 2:
+    if len(p.shape) != 2 or not 2 <= min(p.shape) <= _WIDEST:
         return
     given, expected = (
         {_rank(array, t) for array, t in zip(arrays, p.error, strict=True)} for arrays in (p.given, p.expected)
