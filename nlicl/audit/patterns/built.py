@@ -98,7 +98,7 @@ class _Terms:
             text = f"expected = {_written(c.text, made)}; given is no multiple of it{c.remark()}"
             self.whole.append((made.cost + _cost(c.cost), item("formula", text)))
             return
-        pair = self._pair(p.given, Made("expected", lambda k: p.expected[k], p.shape, 0.0), made)
+        pair = self._pair(p.given, Made(lambda: "expected", lambda k: p.expected[k], p.shape, 0.0), made)
         if pair is not None and pair[0].cost <= _SIMPLE:
             text = f"given = {pair[2]}"
             self.differ.append((made.cost + 1 + _cost(pair[0].cost) + _cost(pair[1].cost), item(kind, text)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -27,8 +28,8 @@ class Made:
 
     Attributes
     ----------
-    text : str
-        What it is made of.
+    write : callable
+        What it is made of, in words: of thousands, few are asked.
     at : callable
         The array by number of the point.
     shape : tuple of int
@@ -38,11 +39,16 @@ class Made:
         Whether an indicator is a factor of it.
     """
 
-    text: str
+    write: Callable[[], str]
     at: Arrays
     shape: tuple[int, ...]
     cost: float
     gate: bool = False
+
+    @cached_property
+    def text(self) -> str:
+        """What it is made of."""
+        return self.write()
 
     @property
     def bracketed(self) -> str:
@@ -61,7 +67,7 @@ def _is_one(text: str) -> bool:
 
 
 def fixed(text: str, arrays: list[np.ndarray], cost: float, gate: bool = False) -> Made:
-    return Made(text, lambda k: arrays[k], arrays[0].shape, cost, gate)
+    return Made(lambda: text, lambda k: arrays[k], arrays[0].shape, cost, gate)
 
 
 def _positive(a: np.ndarray) -> np.ndarray:

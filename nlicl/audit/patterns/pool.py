@@ -5,6 +5,7 @@ They are made in order of complexity, at one point after the other, and only up 
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, islice, pairwise
 from math import prod
 
@@ -22,13 +23,15 @@ Arrays = Callable[[int], np.ndarray]
 _BASES = 24  # arrays of the function
 _FEW = 24  # arrays of one kind that are made of them
 _NAMED = 0.3  # complexity of what has a name
-_CHANGE, _PRODUCT = 0.4, 0.6  # complexity of a transposition or sum, of a matrix product
+_CHANGE, _PRODUCT, _ENTRYWISE = 0.4, 0.6, 0.5  # complexity of a transposition or sum, and of products
 _LEVELS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)  # of complexity
-_WORK = 6e7  # multiplications at one point
+_WORK = 3e7  # multiplications at one point
 _STEP = 4000  # what making an array costs besides, in multiplications
+_LOOK = 200  # and what it costs to find that none is made
 
 
 Finish = Callable[[Made], Made]
+Pair = tuple[float, tuple[int, ...], Callable[[], Made]]  # complexity, shape, and what makes it
 
 
 class Pool:
@@ -55,7 +58,11 @@ class Pool:
         named = [made for made in self.bases if made.cost <= _NAMED]
         simple += self._first(differences(self.bases, named, len(p)), _FEW)
         self.simple = sorted(simple, key=lambda made: made.cost)
-        self._costs = [made.cost for made in self.simple]
+        self._by_shape: dict[tuple[int, ...], tuple[list[float], list[Made]]] = {}
+        for made in self.simple:
+            costs, alike = self._by_shape.setdefault(made.shape, ([], []))
+            costs.append(made.cost)
+            alike.append(made)
         self._numbers = {id(made): n for n, made in enumerate(self.bases)}
         self.tried = 0
         self._work = 0.0
@@ -147,22 +154,29 @@ class Pool:
                 yield self._terms(low, high)
 
     def _terms(self, low: float, high: float) -> Iterator[Made]:
-        for made in chain(self.simple, self._pairs(high)):
-            costs, finishes = self._ways(made.shape)
-            start, end = (bisect_right(costs, bound - made.cost) for bound in (low, high))
-            for finish in finishes[start:end]:
-                self._work += _STEP + prod(made.shape) + prod(self.target) * max([1, *made.shape]) / 4
+        singles = ((made.cost, made.shape, lambda made=made: made) for made in self.simple)
+        for cost, shape, make in chain(singles, self._pairs(high)):
+            costs, finishes = self._ways(shape)
+            chosen = finishes[bisect_right(costs, low - cost) : bisect_right(costs, high - cost)]
+            self._work += _LOOK
+            made = make() if chosen else None
+            for finish in chosen:
+                self._work += _STEP + prod(shape) + prod(self.target) * max([1, *shape]) / 4
                 if self._work > _WORK:
                     return
                 self.tried += 1
+                assert made is not None
                 yield finish(made)
 
-    def _pairs(self, most: float) -> Iterator[Made]:
+    def _pairs(self, most: float) -> Iterator[Pair]:
         """Products entry by entry of an array and another, or a function of it, of which a gradient can be made."""
         for n, one in enumerate(self.bases):
-            for other in self.simple[: bisect_right(self._costs, most - one.cost)]:
-                if self._numbers.get(id(other), n) >= n:
-                    yield from _entrywise(one, other, lambda shape: bool(self._ways(shape)[0]))
+            for shape, (costs, others) in self._by_shape.items():
+                found = [(full, way) for full, way in _entrywise(one.shape, shape) if self._ways(full)[0]]
+                for other in others[: bisect_right(costs, most - one.cost - _ENTRYWISE)] if found else ():
+                    if self._numbers.get(id(other), n) >= n:
+                        for full, way in found:
+                            yield one.cost + other.cost + _ENTRYWISE, full, partial(_paired, one, other, full, way)
 
     def _ways(self, shape: tuple[int, ...]) -> tuple[list[float], list[Finish]]:
         """How an array of the gradient's shape is made of one of this shape, with what that costs, the simplest first."""
@@ -179,19 +193,21 @@ class Pool:
             for n in range(len(list(spread(fixed("", [np.zeros(shape)], 0.0), target)))):
                 yield 0.2, lambda made, n=n: list(spread(made, target))[n]  # type: ignore[misc]
         if len(shape) == 2 and shape[::-1] == target:
-            yield _CHANGE, lambda made: _changed(made, f"{made.bracketed}^T", np.transpose, target)
+            yield _CHANGE, lambda made: _changed(made, lambda: f"{made.bracketed}^T", np.transpose, target)
         for axis in range(len(shape)):
             if len(shape) > 1 and shape[:axis] + shape[axis + 1 :] == target:
                 yield (
                     _CHANGE,
                     lambda made, axis=axis: _changed(  # type: ignore[misc]
-                        made, f"the sum of {made.text} over axis {axis}", lambda a: a.sum(axis), target
+                        made, lambda: f"the sum of {made.text} over axis {axis}", lambda a: a.sum(axis), target
                     ),
                 )
         if prod(target) == 1 and prod(shape) > 1:
             yield (
                 _CHANGE,
-                lambda made: _changed(made, f"the sum of {made.text}", lambda a: a.sum().reshape(target), target),
+                lambda made: _changed(
+                    made, lambda: f"the sum of {made.text}", lambda a: a.sum().reshape(target), target
+                ),
             )
         if len(shape) in (1, 2) and len(target) in (1, 2):
             for other in self.bases:
@@ -202,18 +218,23 @@ def spread(made: Made, target: tuple[int, ...]) -> Iterator[Made]:
     """An array as it may stand beside every entry of an array of shape `target`."""
     if made.shape == target or prod(made.shape) == 1:
         full = target if made.shape == target else (1,) * len(target)
-        yield Made(made.text, lambda k: made.at(k).reshape(full), full, made.cost, made.gate)
+        yield Made(made.write, lambda k: made.at(k).reshape(full), full, made.cost, made.gate)
     elif len(made.shape) == 1:
         for axis in range(len(target)):
             if target[axis] == made.shape[0]:
                 full = tuple(-1 if a == axis else 1 for a in range(len(target)))
                 where = f" by {('row', 'column')[axis]}" if len(target) == 2 else f" along axis {axis}"
-                text = made.text + where
-                yield Made(text, _reshaped(made, full), target, made.cost + 0.2, made.gate)
+                yield Made(_behind(made, where), _reshaped(made, full), target, made.cost + 0.2, made.gate)
 
 
-def _changed(made: Made, text: str, function: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]) -> Made:
-    return Made(text, lambda k: np.asarray(function(made.at(k))), shape, made.cost + _CHANGE, made.gate)
+def _behind(made: Made, text: str) -> Callable[[], str]:
+    return lambda: made.text + text
+
+
+def _changed(
+    made: Made, write: Callable[[], str], function: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]
+) -> Made:
+    return Made(write, lambda k: np.asarray(function(made.at(k))), shape, made.cost + _CHANGE, made.gate)
 
 
 def _outer(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -238,37 +259,42 @@ def _contractions(one: Made, shape: tuple[int, ...], target: tuple[int, ...]) ->
 def _multiplying(text: str, function: Product, one: Made, first: bool, target: tuple[int, ...]) -> Finish:
     def finish(other: Made) -> Made:
         a, b = (one, other) if first else (other, one)
-        words = text.format(a.text, b.text) if function is _outer else text.format(a.bracketed, b.bracketed)
+
+        def write() -> str:
+            return text.format(a.text, b.text) if function is _outer else text.format(a.bracketed, b.bracketed)
+
         cost = a.cost + b.cost + _PRODUCT
-        return Made(words, lambda k: function(a.at(k), b.at(k)).reshape(target), target, cost, a.gate or b.gate)
+        return Made(write, lambda k: function(a.at(k), b.at(k)).reshape(target), target, cost, a.gate or b.gate)
 
     return finish
 
 
-def _entrywise(one: Made, other: Made, useful: Callable[[tuple[int, ...]], bool]) -> Iterator[Made]:
-    """Products entry by entry, of a useful shape, along rows or columns too."""
-    cost, gate = one.cost + other.cost + 0.5, one.gate or other.gate
-    if one.shape == other.shape or not one.shape or not other.shape:
-        shape = one.shape or other.shape
-        if shape and useful(shape):
-            text = f"{one.bracketed} * {other.bracketed}"
-            yield Made(text, lambda k: one.at(k) * other.at(k), shape, cost, gate)
-        return
-    for wide, narrow in ((one, other), (other, one)):
-        if len(wide.shape) == 2 and len(narrow.shape) == 1 and useful(wide.shape):
-            text = f"{wide.bracketed} * {narrow.bracketed}"
-            if wide.shape[0] == narrow.shape[0]:
-                yield Made(f"{text}[:, None]", _by_rows(wide, narrow), wide.shape, cost, gate)
-            if wide.shape[1] == narrow.shape[0]:
-                yield Made(text, _by_columns(wide, narrow), wide.shape, cost, gate)
+def _entrywise(one: tuple[int, ...], other: tuple[int, ...]) -> list[tuple[tuple[int, ...], str]]:
+    """The shapes of products entry by entry, and whether one of the two stands by rows."""
+    if one == other or not one or not other:
+        return [(one or other, "")] if one or other else []
+    wide, narrow = (one, other) if len(one) > len(other) else (other, one)
+    if len(wide) != 2 or len(narrow) != 1:
+        return []
+    ways = ["rows"] * (wide[0] == narrow[0]) + [""] * (wide[1] == narrow[0])
+    return [(wide, way) for way in ways]
 
 
-def _by_rows(wide: Made, narrow: Made) -> Arrays:
-    return lambda k: wide.at(k) * narrow.at(k)[:, None]
-
-
-def _by_columns(wide: Made, narrow: Made) -> Arrays:
-    return lambda k: wide.at(k) * narrow.at(k)
+def _paired(one: Made, other: Made, shape: tuple[int, ...], way: str) -> Made:
+    cost, gate = one.cost + other.cost + _ENTRYWISE, one.gate or other.gate
+    if not way:
+        return Made(
+            lambda: f"{one.bracketed} * {other.bracketed}", lambda k: one.at(k) * other.at(k), shape, cost, gate
+        )
+    wide, narrow = (one, other) if len(one.shape) == 2 else (other, one)
+    text = "{} * {}[:, None]"
+    return Made(
+        lambda: text.format(wide.bracketed, narrow.bracketed),
+        lambda k: wide.at(k) * narrow.at(k)[:, None],
+        shape,
+        cost,
+        gate,
+    )
 
 
 def _reshaped(made: Made, full: tuple[int, ...]) -> Arrays:
