@@ -77,11 +77,19 @@ def _held(c: Comparison, k: int) -> dict[str, np.ndarray]:
         if marked is not None:
             marked(case.params, prompt, PLAIN)
     known = dict(named({**case.params._asdict(), "prompt": prompt}))
-    return bounded(_unlike(known | scope.own() | scope.called(), c.wrt))
+    return bounded(_once(known | scope.own() | scope.called(), c.wrt))
 
 
-def _unlike(arrays: dict[str, np.ndarray], wrt: str) -> dict[str, np.ndarray]:
-    return {name: array for name, array in arrays.items() if name != wrt}
+def _once(arrays: dict[str, np.ndarray], wrt: str) -> dict[str, np.ndarray]:
+    """Each array under its first name, without the parameter itself."""
+    found: dict[tuple[bytes, tuple[int, ...]], tuple[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        key = np.asarray(array, float).tobytes(), array.shape
+        found.setdefault(key, (name.replace("self.x.", "").replace("self.", "").partition(" of ")[0], array))
+    named_once: dict[str, np.ndarray] = {}
+    for name, array in found.values():
+        named_once.setdefault(name, array)
+    return {name: array for name, array in named_once.items() if name != wrt}
 
 
 def _sizes(c: Comparison, numbers: list[int]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
@@ -67,12 +68,16 @@ class Scope:
         return found
 
     def called(self) -> dict[str, np.ndarray]:
-        """Those of the functions that they call, as "h of forward", and what these return, as "forward()"."""
-        others = [(code, arrays) for code, arrays in self._found.items() if code not in self._own]
+        """Those of the functions that they call, the last to return first, and what these return, as "forward()".
+
+        A name that several functions have is written "h of forward".
+        """
+        others = [(code, arrays) for code, arrays in reversed(self._found.items()) if code not in self._own]
+        often = Counter(name for arrays in self._found.values() for name in arrays)
         found = {}
         for code, arrays in others:
             for name, array in arrays.items():
-                found[name if "()" in name else f"{name} of {code.co_name}"] = array
+                found[name if often[name] == 1 else f"{name} of {code.co_name}"] = array
         return found
 
 

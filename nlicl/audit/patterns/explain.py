@@ -67,7 +67,7 @@ class _Search(Points):
 
     def __init__(self, name: str, seen: list[Seen], sizes: dict[str, float]) -> None:
         super().__init__(seen)
-        self.name, self.sizes = name, sizes
+        self.name, self.sizes = name, _constants(self) | sizes
 
     def run(self) -> list[dict[str, str]]:
         found = self._not_finite()
@@ -159,8 +159,7 @@ class _Search(Points):
         steady = structure.same_everywhere(self)
         if not any(self.held):
             return steady
-        sizes = self._pool.constants | self.sizes
-        return built.factors_held(self._pool, sizes) or built.terms_held(self._pool, sizes) + steady
+        return built.factors_held(self._pool, self.sizes) or built.terms_held(self._pool, self.sizes) + steady
 
     def _rearranged(self) -> list[dict[str, str]]:
         if not all(known.all() for known in self.known):  # what an unknown entry was exchanged for is not known either
@@ -345,6 +344,16 @@ class _Search(Points):
         return (
             f"{text}; the cosine of given and expected is {_range(cosines)}, the ratio of their norms {_range(ratios)}"
         )
+
+
+def _constants(p: Points) -> dict[str, float]:
+    """Numbers that the function has, the same at every point."""
+    first = {name: array.item() for name, array in p.held[0].items() if array.size == 1}
+    return {
+        name: float(value)
+        for name, value in first.items()
+        if all(name in one and one[name].size == 1 and one[name].item() == value for one in p.held)
+    }
 
 
 def _range(values: list[float]) -> str:

@@ -46,7 +46,6 @@ class Pool:
 
     def __init__(self, p: Points, name: str) -> None:
         self.p, self.target = p, p.shape
-        self.constants: dict[str, float] = {}
         self._keys: set[tuple[bytes, ...]] = set()
         self._plans: dict[tuple[int, ...], tuple[list[float], list[Finish]]] = {}
         self.bases = self._grown(name)
@@ -93,7 +92,7 @@ class Pool:
         return list(islice(made if known else filter(self._new, made), most))
 
     def _given(self, name: str) -> Iterator[Made]:
-        """The arguments and what else the function has; numbers that are the same everywhere are kept apart."""
+        """The arguments and what else the function has, but numbers that are the same everywhere."""
         p = self.p
         yield fixed(name, p.x, 0.0)
         for other in p.others[0]:
@@ -102,9 +101,8 @@ class Pool:
             arrays = [np.asarray(one[held], float) for one in p.held if held in one]
             if len(arrays) < len(p) or any(array.shape != arrays[0].shape for array in arrays):
                 continue
-            if arrays[0].size == 1 and all(array.item() == arrays[0].item() for array in arrays):
-                self.constants.setdefault(held, float(arrays[0].item()))
-            elif not self._is_given(arrays):
+            steady = arrays[0].size == 1 and all(array.item() == arrays[0].item() for array in arrays)
+            if not steady and not self._is_given(arrays):
                 yield fixed(held, arrays, 0.1)
                 if arrays[0].ndim == 3 and p.given[0].ndim < 3:  # batches of sequences, say
                     wide = arrays[0].shape[-1]
