@@ -105,7 +105,8 @@ def around(functions: Sequence[Callable[..., Any]]) -> dict[str, np.ndarray]:
             known = inspect.getclosurevars(inspect.unwrap(one))
         except Exception:  # no function of Python's, or attributes that raise
             continue
-        found = {**dict(named({**known.globals, **known.nonlocals})), **found}
+        for name, array in named({**known.nonlocals, **known.globals}):
+            found.setdefault(name, array)
     return found
 
 

@@ -10,13 +10,18 @@ The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-p
 ==================  ===================================================================================
 ``zero``            given is zero everywhere
 ``permutation``     the right numbers at other places: reversed, shifted, flattened in the other order, exchanged
-``constant-term``   given - expected is one number, or constant along an axis: a mean
+``constant-term``   given - expected is one number, constant along an axis (a mean), or the same at every point
 ``normal``          given - expected is a multiple of x, another at each point: a gradient on a sphere
 ``symmetric``       given and expected agree along symmetric directions, or differ as conventions for symmetric matrices do
 ``stale``           the gradient at another point
 ``precision``       right to some digits only
 ``clipped``         expected, cut at a bound
 ``rank-one``        given - expected is an outer product
+``low-rank``        given - expected is a few outer products
+``term``            given - expected, or given - c expected, is made of arrays that the function has
+``gate``            the same, or a factor, with an indicator of such an array
+``formula``         expected is made of arrays that the function has, and given is not
+``structure``       one of the two has a property that the other has not
 ==================  ===================================================================================
 """
 
