@@ -1,4 +1,4 @@
-"""The arrays and numbers that loss and gradient have: what they know from around them, and their variables when they return."""
+"""The arrays and numbers that a function has: its variables when it returns, and what it knows from around it."""
 
 import inspect
 import sys

@@ -250,7 +250,7 @@ def test_what_is_computed_of_given_itself_explains_nothing():
 
 
 def outer_function(x):
-    scale = {"half": x / 2}
+    scale = 0.6
 
     def inner(z):
         twice = 2 * z
@@ -305,3 +305,24 @@ def test_a_formula_without_a_wrong_form_is_compared_with_what_the_gradient_compu
     found = audit_formula(wrong, paper="li2024", wrt=wrt, draws=8, mend=0).formulas[0].diagnosis
     assert found[0]["kind"] == "wrong-factor" and "given = expected times u^2" in found[0]["detail"], found
     assert found[0]["detail"].endswith("sizes)")
+
+
+def test_what_fits_near_x_alone_is_not_said():
+    scale = 0.6
+    target = np.array([3.0, -3.0, 3.0, -3.0, 0.1, -0.1])
+    A = np.vstack([X[:5], X[5:6] * 0.1])
+
+    def huber(w):
+        r = A @ w - target
+        return np.sum(np.where(abs(r) <= 1, r**2 / 2, abs(r) - 0.5))
+
+    def gradient(w):  # without the sign
+        r = A @ w - target
+        return A.T @ np.where(abs(r) <= 1, r, 1.0)
+
+    def details(**more):
+        found = audit_gradient(huber, gradient, scale * w0, mend=0, **more).formulas[0].diagnosis
+        return " ".join(one["detail"] for one in found)
+
+    assert "given - expected is the same array at every point" not in details()
+    assert "given - expected is the same array at every point" in details(points=[1.02 * scale * w0, 0.98 * scale * w0])

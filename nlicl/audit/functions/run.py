@@ -12,6 +12,7 @@ from .conduct import conduct
 from .curvature import judge_hessian
 from .examine import Examiner
 from .field import described
+from .fresh import far
 from .function import Function, OutOfTime
 from .points import neighbours, special
 from .reports import argument_report, report_on
@@ -25,6 +26,16 @@ __all__ = ["Audit"]
 NEIGHBOURS = 2
 MOST_LOOKS = 2000  # entries looked at one by one in all; beyond, fewer of each argument
 FEWEST_LOOKS = 20
+_LASTING = {
+    "term",
+    "gate",
+    "formula",
+    "wrong-factor",
+    "structure",
+    "low-rank",
+    "constant-term",
+}  # looked at far from x, too
+_TRIED = 4  # places far from x, to find one where all is finite
 
 
 class Audit:
@@ -178,9 +189,35 @@ class Audit:
             where = [n for n, sight in enumerate(self.summary.sights[k]) if sight.is_wrong and not sight.lacks]
             seen = [self.seen(k, number) for number in where]
             found = explain(self.names[k], seen, self.sizes())
+            if not _LASTING.isdisjoint(one["kind"] for one in found):
+                found = explain(self.names[k], seen + self.far(k), self.sizes())
             if found[-1]["kind"] == "unknown":
                 found = found[:-1] + (self.described(k, where[0]) or found[-1:])
             self.summary.diagnoses[k] = found
+
+    def far(self, k: int) -> list[Seen]:
+        """One argument at a place far from x, so that what is made of many arrays does not fit near x alone; or none."""
+        x = self.places[0][0]
+        if self.chosen_by_user or self.projections:
+            return []
+        rng = np.random.default_rng(self.seed)
+        try:
+            for _ in range(_TRIED):
+                own = far(x, rng)
+                given = self.function.gradient_or_none(own) if np.isfinite(self.function.real(own)) else None
+                if given is not None and all(np.isfinite(array).all() for array in given):
+                    sight = self.examiner.entries(
+                        self.examiner.place("far", own, self.witnessed(own), given), k, self.most
+                    )
+                    unknown = {
+                        name: (np.full(array.shape, np.nan), array.astype(float))
+                        for j, (name, array) in enumerate(zip(self.names, own, strict=True))
+                        if j != k
+                    }
+                    return [self.seen_there(sight, unknown, dict(self.function.held(own)))]
+        except OutOfTime:
+            pass
+        return []
 
     def described(self, k: int, number: int) -> list[dict[str, str]]:
         """What can be said of the gradient as a function, where it computes in float64."""
@@ -197,12 +234,18 @@ class Audit:
             for j, name in enumerate(self.names)
             if j != k
         }
+        return self.seen_there(sight, others, self.held(number))
+
+    def seen_there(
+        self, sight: Sight, others: dict[str, tuple[np.ndarray, np.ndarray]], held: dict[str, np.ndarray]
+    ) -> Seen:
+        """A sight as a diagnosis takes it."""
         expected, allowed = sight.expected.copy(), sight.allowed.copy()
         for index, slope in sight.kinks.items():  # what is between both derivatives is right
             low, high = sorted((slope.up, slope.down))
             expected[index] = min(max(float(sight.given[index]), low), high)
             allowed[index] = 1e-9 * max(abs(slope.up), abs(slope.down)) + 3 * slope.error
-        return Seen(sight.x, sight.given, expected, allowed, others, self.held(number))
+        return Seen(sight.x, sight.given, expected, allowed, others, held)
 
     def held(self, number: int) -> dict[str, np.ndarray]:
         """The arrays that loss and gradient have at one place; none if the time is over."""

@@ -19,7 +19,7 @@ def labels(held: Sequence[dict[str, np.ndarray]], bases: Pairs) -> Iterator[Made
     """Labels of classes as indicators, for the numbers of classes that occur as sizes."""
     sizes = {n for made in bases for n in made.shape}
     for name, first in held[0].items():
-        if first.dtype.kind == "i" and first.ndim == 1 and 0 <= first.min() and 1 <= first.max() < _CLASSES:
+        if first.dtype.kind == "i" and first.ndim == 1 and first.min() >= 0 and 1 <= first.max() < _CLASSES:
             for classes in sorted(n for n in sizes if first.max() < n <= _CLASSES):
                 if all(name in one and one[name].max() < classes for one in held):
                     yield fixed(f"onehot({name})", [np.eye(classes)[one[name]] for one in held], 0.3)

@@ -48,7 +48,7 @@ def low_rank(p: Points) -> list[dict[str, str]]:
         return []
     ranks = [_rank(g - e, t) for g, e, t in zip(p.given, p.expected, p.error, strict=True)]
     least = min(p.shape)
-    if 1 < max(ranks) and _HALF * max(ranks) <= least:
+    if max(ranks) > 1 and _HALF * max(ranks) <= least:
         rank = " or ".join(map(str, sorted({*ranks})))
         return [item("low-rank", f"given - expected has rank {rank} of {least}: a few outer products")]
     return []
@@ -58,8 +58,7 @@ def structure(p: Points, name: str) -> list[dict[str, str]]:
     """Which properties of the expected gradient the given one has lost, or which it has and the expected one has not."""
     if not all(known.all() for known in p.known):
         return []
-    found = [text for text in _lost(p, name)]
-    found = found or list(_ranks(p))
+    found = list(_lost(p, name)) or list(_ranks(p))
     if found:
         return [item("structure", "; ".join(found[:_LISTED]))]
     return _range(p)
@@ -89,7 +88,7 @@ def _lost(p: Points, name: str) -> Iterator[str]:
 
 
 def _properties(p: Points, name: str) -> Iterator[tuple[str, str, Callable[..., np.ndarray]]]:
-    """Words, along which axis, and the array that is zero where the property holds: part(array, k), part(error, k, True) its error."""
+    """Words, along which axis, and what is zero where the property holds: part(array, k); part(error, k, True) is its error."""
     whole = tuple(range(len(p.shape)))
     axes: list[tuple[str, tuple[int, ...]]] = [
         (f" along axis {a}", (a,)) for a in whole if len(whole) > 1 and p.shape[a] > 1
