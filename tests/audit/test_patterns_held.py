@@ -250,7 +250,7 @@ def test_what_is_computed_of_given_itself_explains_nothing():
 
 
 def outer_function(x):
-    scale = 0.6
+    scale = {"half": x / 2}
 
     def inner(z):
         twice = 2 * z
@@ -326,3 +326,30 @@ def test_what_fits_near_x_alone_is_not_said():
 
     assert "given - expected is the same array at every point" not in details()
     assert "given - expected is the same array at every point" in details(points=[1.02 * scale * w0, 0.98 * scale * w0])
+
+
+def test_one_sample_is_named():
+    def gradient(w):  # of all samples but the third
+        r = 2 * (X @ w - y)
+        r[2] = 0
+        return X.T @ np.sin(r)
+
+    def loss(w):
+        return -np.sum(np.cos(2 * (X @ w - y))) / 2
+
+    (found, *_) = audit_gradient(loss, gradient, w0, mend=0).formulas[0].diagnosis
+    assert found["kind"] == "term" and "row 2 of X" in found["detail"], found
+    A = rng.standard_normal((7, 4))
+
+    def rank_one(x):
+        return np.sin(x) + np.outer(np.exp(x[:, 0]), A[3]) * x[0, 1], np.sin(x)
+
+    (found,) = said(rank_one, own={"A": A})
+    assert found["kind"] == "rank-one" and "the right factor is a multiple of row 3 of A" in found["detail"], found
+
+
+def test_a_mean_in_every_entry():
+    (found, *_) = said(lambda x: (0 * x + np.sin(x).mean(), np.sin(x)))
+    assert found == {"kind": "constant-term", "detail": "given is mean(expected), the same in every entry"}
+    (found, *_) = said(lambda x: (0 * x + np.sin(x).mean(axis=1, keepdims=True), np.sin(x)))
+    assert found["detail"] == "given is mean(expected) along axis 1, the same in every entry"

@@ -5,7 +5,7 @@ import numpy as np
 from ..comparison import item
 from .fit import ENOUGH, Points, number
 
-__all__ = ["antisymmetric", "cut", "imprecise", "outer", "reordered", "two_numbers", "two_terms"]
+__all__ = ["antisymmetric", "cut", "imprecise", "of_row", "outer", "reordered", "two_numbers", "two_terms"]
 
 _DISTINCT = 4  # pairs of values that two numbers must fit
 _MANY = 1000
@@ -139,6 +139,35 @@ def _parallel(p: Points, vectors: list[tuple[int, np.ndarray]]) -> str:
                 for array, (_, vector) in zip(arrays, vectors, strict=True)
             ):
                 return text
+    return _row(p, vectors)
+
+
+def of_row(p: Points) -> list[dict[str, str]]:
+    """The difference is a multiple of one row of a matrix that the function has: one sample, say."""
+    if len(p.shape) != 1 or p.shape[0] < 3 or not all(known.all() for known in p.known):
+        return []
+    rests = [(k, g - e) for k, (g, e) in enumerate(zip(p.given, p.expected, strict=True)) if p.wrong[k].any()]
+    found = _row(p, rests)
+    if not found:
+        return []
+    text = f"given - expected is a multiple of {found} at every point, another one at each: that row counts too often, or not"
+    return [item("term", text)]
+
+
+def _row(p: Points, vectors: list[tuple[int, np.ndarray]]) -> str:
+    """The row of an array of the function to which a vector is parallel at every point; "" if there is none."""
+    for name, first in p.held[0].items():
+        if first.ndim != 2 or first.shape[1] != vectors[0][1].size or first.shape[1] < 3:
+            continue
+        if any(name not in one or one[name].shape != first.shape for one in p.held):
+            continue
+        fits = np.ones(len(first), bool)
+        for k, vector in vectors:
+            rows = np.asarray(p.held[k][name], float)
+            norms = np.sqrt((rows * rows).sum(1) * (vector @ vector))
+            fits &= (norms > 0) & (abs(rows @ vector) > (1 - 1e-9) * norms)
+        if fits.sum() == 1:
+            return f"row {int(np.flatnonzero(fits)[0])} of {name}"
     return ""
 
 

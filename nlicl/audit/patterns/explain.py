@@ -88,6 +88,7 @@ class _Search(Points):
             self._some_by_rule,
             lambda: arrays.two_terms(self, self.name, self.sizes),
             self._held,
+            lambda: arrays.of_row(self),
             self._by_line,
             self._rearranged,
             lambda: arrays.outer(self),

@@ -175,6 +175,20 @@ def _means(p: Points) -> Iterator[Form]:
         )
 
 
+        def mean(k: int, centred: Arrays = centred) -> np.ndarray:
+            return -centred(k)
+
+        yield Form(
+            "constant-term",
+            f"given = {{c}} x mean(expected){along}, the same in every entry",
+            mean,
+            None,
+            slack,
+            f"given is mean(expected){along}, the same in every entry",
+            1.0 + _AXIS * bool(along),
+        )
+
+
 def _projected(p: Points, name: str) -> Iterator[Form]:
     """The part of the gradient along x is left out."""
     if not all(known.all() for known in p.known) or prod(p.shape) < 2:

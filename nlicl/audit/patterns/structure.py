@@ -88,7 +88,7 @@ def _lost(p: Points, name: str) -> Iterator[str]:
 
 
 def _properties(p: Points, name: str) -> Iterator[tuple[str, str, Callable[..., np.ndarray]]]:
-    """Words, along which axis, and what is zero where the property holds: part(array, k); part(error, k, True) is its error."""
+    """Words, the axis, and what is zero where the property holds: part(array, k), and part(error, k, True) its error."""
     whole = tuple(range(len(p.shape)))
     axes: list[tuple[str, tuple[int, ...]]] = [
         (f" along axis {a}", (a,)) for a in whole if len(whole) > 1 and p.shape[a] > 1
