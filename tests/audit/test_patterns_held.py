@@ -353,3 +353,13 @@ def test_a_mean_in_every_entry():
     assert found == {"kind": "constant-term", "detail": "given is mean(expected), the same in every entry"}
     (found, *_) = said(lambda x: (0 * x + np.sin(x).mean(axis=1, keepdims=True), np.sin(x)))
     assert found["detail"] == "given is mean(expected) along axis 1, the same in every entry"
+
+
+def test_where_it_is_wrong_is_said_besides():
+    A = rng.standard_normal((5, 2)) * np.array([[1], [0], [1], [0], [0]])
+
+    def two_rows(x):
+        return np.sin(x) + A @ np.exp(x[:2]), np.sin(x)
+
+    kinds = [(one["kind"], one["detail"]) for one in said(two_rows, own={"A": A})]
+    assert kinds[-1] == ("entries", "wrong only in rows 0 and 2") and len(kinds) > 1, kinds

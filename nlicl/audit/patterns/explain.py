@@ -42,6 +42,7 @@ __all__ = ["Seen", "explain", "explain_product", "where_wrong"]
 
 _VAGUE = "such as"  # in words that name no pattern
 _SHOWN = 6  # factors named one by one
+_EVERYWHERE = {"term", "gate", "formula", "structure", "rank-one", "low-rank"}  # what does not say where
 
 
 def explain(name: str, seen: list[Seen], sizes: dict[str, float]) -> list[dict[str, str]]:
@@ -100,8 +101,16 @@ class _Search(Points):
         for stage in stages:
             items = stage()
             if items:
-                return found + items
+                return found + items + self._pattern(items)
         return [*found, item("unknown", self._summary())]
+
+    def _pattern(self, items: list[dict[str, str]]) -> list[dict[str, str]]:
+        """Where it is wrong, if that is a pattern and was not said."""
+        if not {one["kind"] for one in items} <= _EVERYWHERE or any("wrong " in one["detail"] for one in items):
+            return []
+        words = self._region()
+        plain = words and _VAGUE not in words and "others at each" not in words
+        return [item("entries", f"wrong {self._only(words)}")] if plain else []
 
     # -- what needs no number
 
