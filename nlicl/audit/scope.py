@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -53,7 +53,8 @@ class Scope:
         code = frame.f_code
         if code in self._found or len(self._found) < MOST:
             returned = {} if code in self._own else {f"{code.co_name}()": argument}
-            self._found[code] = dict(named({**frame.f_locals, **returned}))
+            with suppress(Exception):  # of objects that raise when they are looked at: the function must not see it
+                self._found[code] = dict(named({**frame.f_locals, **returned}))
 
     def _wanted(self, code: CodeType) -> bool:
         file = code.co_filename

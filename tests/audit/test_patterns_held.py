@@ -270,6 +270,22 @@ def test_variables_are_seen():
     assert sys.getprofile() is None
 
 
+def test_variables_that_cannot_be_looked_at_do_no_harm():
+    class Bad(tuple):
+        @property
+        def _fields(self):
+            raise RuntimeError("not for you")
+
+    def function(x):
+        bad = Bad((1.0, x))
+        return bad[1]
+
+    scope = Scope([function])
+    with scope.watching():
+        assert function(2.0) == 2.0
+    assert scope.own() == {}
+
+
 def test_a_profiler_that_runs_is_left_alone():
     def profiler(frame, event, argument):
         return None
