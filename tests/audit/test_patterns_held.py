@@ -186,7 +186,7 @@ def test_a_difference_that_is_the_same_everywhere():
 
 def test_factors_of_one_sign():
     (found,) = said(lambda x: (np.sin(x) * (1.1 + 0.1 * np.cos(9 * x)), np.sin(x)))
-    assert found["kind"] == "scale" and "another factor in each entry" in found["detail"]
+    assert found["kind"] == "structure" and "another factor in each entry" in found["detail"]
 
 
 def test_no_gradient_and_another_functions_gradient():

@@ -191,8 +191,9 @@ class Audit:
             found = explain(self.names[k], seen, self.sizes())
             if not _LASTING.isdisjoint(one["kind"] for one in found):
                 found = explain(self.names[k], seen + self.far(k), self.sizes())
-            if found[-1]["kind"] == "unknown":
-                found = found[:-1] + (self.described(k, where[0]) or found[-1:])
+            if found[-1]["kind"] in ("unknown", "structure"):
+                said = self.described(k, where[0])
+                found = found[:-1] + said if said and found[-1]["kind"] == "unknown" else found + said
             self.summary.diagnoses[k] = found
 
     def far(self, k: int) -> list[Seen]:

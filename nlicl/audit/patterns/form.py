@@ -174,7 +174,6 @@ def _means(p: Points) -> Iterator[Form]:
             named=True,
         )
 
-
         def mean(k: int, centred: Arrays = centred) -> np.ndarray:
             return -centred(k)
 

@@ -150,7 +150,7 @@ def _range(p: Points) -> list[dict[str, str]]:
     sign = "the sign of expected" if low > 0 else "the sign opposite to expected's"
     return [
         item(
-            "scale",
+            "structure",
             f"given has {sign} in every entry of every point and is {low:.4g} to {high:.4g} times it, another factor in "
             "each entry, as of a factor within a sum or a small term",
         )
