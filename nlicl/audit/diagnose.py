@@ -14,6 +14,7 @@ import numpy as np
 
 from .answer import Answer
 from .comparison import FITS, Comparison, item, with_factor
+from .fallback import patterns
 from .mistakes import MISFITS, Edit, Mark, edits
 from .subject import Formula, Subject
 from .witnesses import Case
@@ -126,7 +127,7 @@ _ANOTHER = "the given array is the gradient with respect to {}"
 _ONE = ((1, False), (1, True))
 _TWO = ((2, False), (2, True))
 _THREE = ((3, False),)
-_MOST = 13_000  # combinations to try
+_MOST = 20_000  # combinations to try
 
 
 class _Search(Comparison):
@@ -147,7 +148,7 @@ class _Search(Comparison):
             found = found or self._decay(expected)
             found = found or self._mistakes(_ONE) or self._assumption(expected)
             found = found or self._mistakes(_TWO) or self._some_entries(expected)
-            found = found or self._mistakes(_THREE) or self._parallel(expected)
+            found = found or self._mistakes(_THREE) or self._parallel(expected) or patterns(self, expected)
         return found or [item("unknown", self._summary(expected))]
 
     # -- the same numbers in other places

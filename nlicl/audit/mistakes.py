@@ -140,7 +140,7 @@ class Mark:
     def matrix(
         self, name: str, value: Any, of: str, others: Mapping[str, Any] = _NONE, *, slot: str | None = None
     ) -> Any:
-        """A matrix that may be transposed, if it is square, or another matrix.
+        """A matrix that may be transposed or absent, if it is square, or another matrix.
 
         Parameters
         ----------
@@ -157,6 +157,7 @@ class Mark:
         agrees = "a factor is another one: it agrees after {} " + f"{of} -> {name} {of}"
         wrong = {f"{agrees.format(transposed)}; invisible where {name} is symmetric": lambda: _transposed(value)}
         wrong |= {agrees.format(other): instead for other, instead in others.items()}
+        wrong[f"a factor is absent: {of} for {name} {of}"] = lambda: np.eye(*_transposed(value).shape)
         return self.choice(slot, value, "wrong-factor", wrong)
 
     def gate(self, kind: str, of: str, name: str, value: Any, others: Mapping[str, Any] = _NONE) -> Any:

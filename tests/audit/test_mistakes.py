@@ -170,7 +170,8 @@ def test_a_matrix():
             return mark.matrix(name, W, "p", {"V": V})
 
         turned = agrees.format(transposed, name) + f"; invisible where {name} is symmetric"
-        assert listed(use) == [turned, agrees.format("V", name)]
+        absent = f"a factor is absent: p for {name} p"
+        assert listed(use) == [turned, agrees.format("V", name), absent]
         np.testing.assert_array_equal(only("wrong-factor", turned, use), W.T)
         assert only("wrong-factor", agrees.format("V", name), use) is V
         with pytest.raises(ValueError, match=r"shape \(2, 3\)"):
@@ -230,6 +231,7 @@ def dQ(params, prompt, mark=PLAIN):
 
 WRONG = {
     "it agrees after Q^T x -> Q x": ("wrong-factor", lambda Q, x, z: np.outer(Q.T @ x - z, x)),
+    "a factor is absent: x for Q x": ("wrong-factor", lambda Q, x, z: np.outer(x - z, x)),
     "the label is missing": ("missing-term", lambda Q, x, z: np.outer(Q @ x, x)),
     "the label has the wrong sign": ("wrong-factor", lambda Q, x, z: np.outer(Q @ x + z, x)),
     "the label is counted twice": ("extra-term", lambda Q, x, z: np.outer(Q @ x - 2 * z, x)),
@@ -278,7 +280,7 @@ def test_its_wrong_forms_are_listed_once_in_order():
     assert [edit.kind for edit in found] == [kind for kind, _ in WRONG.values()]
     assert all(text in edit.detail for edit, text in zip(found, WRONG, strict=True))
     assert found == edits(dQ, PLACES[:1])
-    assert [edit.slot for edit in found] == ["Q", "z", "z", "z", "x", "x"]
+    assert [edit.slot for edit in found] == ["Q", "Q", "z", "z", "z", "x", "x"]
 
 
 @settings(max_examples=30)
@@ -292,7 +294,7 @@ def test_each_changes_just_what_it_says(seed):
 
 
 def test_two_mistakes_are_both_made():
-    _, missing, *_, doubled = edits(dQ, PLACES)
+    _, _, missing, *_, doubled = edits(dQ, PLACES)
     params, prompt = PLACES[1]
     np.testing.assert_array_equal(
         dQ(params, prompt, Mark([missing, doubled])), np.outer(params.Q @ prompt.x, prompt.x**2)
@@ -300,7 +302,7 @@ def test_two_mistakes_are_both_made():
 
 
 def test_two_of_one_slot_are_refused():
-    _, missing, sign, *_ = edits(dQ, PLACES)
+    _, _, missing, sign, *_ = edits(dQ, PLACES)
     with pytest.raises(ValueError, match=r"slots \['z', 'z'\]; expected different ones"):
         Mark([missing, sign])
 

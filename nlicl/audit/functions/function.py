@@ -12,6 +12,7 @@ from ...core.errors import InvalidInput, InvalidType, InvalidValue
 from ..answer import describe
 from ..dual import lift, parts, recording
 from ..forms import Arguments
+from ..scope import around, held, lengths
 
 __all__ = ["DualValue", "Function", "OutOfTime", "quiet"]
 
@@ -125,16 +126,11 @@ class Function:
     @property
     def closure_sizes(self) -> dict[str, int]:
         """Lengths of arrays that loss and gradient know from around them: the number of samples, say."""
-        found: dict[str, int] = {}
-        for one in self._functions:
-            try:
-                around = inspect.getclosurevars(inspect.unwrap(one))
-            except Exception:  # no function of Python's, or attributes that raise
-                continue
-            for name, value in {**around.nonlocals, **around.globals}.items():
-                if isinstance(value, np.ndarray):
-                    found.update({f"{name}.shape[{axis}]": size for axis, size in enumerate(value.shape) if size > 1})
-        return found
+        return lengths(around(self._functions))
+
+    def held(self, leaves: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+        """Arrays and numbers that the gradient and the loss have at a place, by name; see `scope.held`."""
+        return held(self._functions[::-1], lambda: self.gradient_or_none(leaves) is not None)
 
     @property
     def returns_both(self) -> bool:
@@ -255,8 +251,7 @@ class Function:
             return self._arguments.gradient(self._arguments.split_pair(self._call("loss", self._loss, leaves))[1])
         if loss_first:
             self._call("loss", self._loss, leaves)
-        assert callable(self._gradient)
-        return self._arguments.gradient(self._call("gradient", self._gradient, leaves))
+        return self._arguments.gradient(self._call("gradient", self.gradient_function, leaves))
 
     def gradient_or_none(self, leaves: Sequence[np.ndarray]) -> list[np.ndarray] | None:
         """The gradient at a place where it may be undefined: None there."""

@@ -16,6 +16,7 @@ from ...core.text import one_line
 from ..answer import describe, first_line
 from ..forms import Arguments
 from ..process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, own_calls
+from ..scope import bounded
 from .function import DualValue, Function, OutOfTime
 
 __all__ = ["Broken", "Failed", "Files", "Opened", "Remote", "opened"]
@@ -331,6 +332,14 @@ class Remote(Function):
 
     def complex_step(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], carrier: int | None = None) -> float:
         return _real(self._ask("complex_step", list(leaves), list(v), carrier))
+
+    def held(self, leaves: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+        try:
+            said = [_pair(pair) for pair in _list(self._ask("held", list(leaves)))]
+        except Failed:
+            return []
+        arrays = [(_text(name)[:100], array) for name, array in said if getattr(array, "dtype", None) in (float, np.int64)]
+        return list(bounded({name: array for name, array in arrays if np.isfinite(array).all()}).items())
 
     def pushed(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
         arrays, ties = _pair(self._ask("pushed", list(leaves), list(v)))

@@ -11,6 +11,8 @@ from ..report.gradient import GradientReport, ProductReport
 from .conduct import conduct
 from .curvature import judge_hessian
 from .examine import Examiner
+from .field import described
+from .fresh import far
 from .function import Function, OutOfTime
 from .points import neighbours, special
 from .reports import argument_report, report_on
@@ -24,6 +26,16 @@ __all__ = ["Audit"]
 NEIGHBOURS = 2
 MOST_LOOKS = 2000  # entries looked at one by one in all; beyond, fewer of each argument
 FEWEST_LOOKS = 20
+_LASTING = {
+    "term",
+    "gate",
+    "formula",
+    "wrong-factor",
+    "structure",
+    "low-rank",
+    "constant-term",
+}  # looked at far from x, too
+_TRIED = 4  # places far from x, to find one where all is finite
 
 
 class Audit:
@@ -42,6 +54,7 @@ class Audit:
         self.names = function.names
         self.rng = np.random.default_rng(seed)
         self.remarks: list[str] = []
+        self.known: dict[int, dict[str, np.ndarray]] = {}  # arrays of the function, by place
         self.projections: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
 
     def whole(self, points: list[list[np.ndarray]] | None) -> GradientReport:
@@ -175,7 +188,44 @@ class Audit:
         for k in wrong:
             where = [n for n, sight in enumerate(self.summary.sights[k]) if sight.is_wrong and not sight.lacks]
             seen = [self.seen(k, number) for number in where]
-            self.summary.diagnoses[k] = explain(self.names[k], seen, self.sizes())
+            found = explain(self.names[k], seen, self.sizes())
+            if not _LASTING.isdisjoint(one["kind"] for one in found):
+                found = explain(self.names[k], seen + self.far(k), self.sizes())
+            if found[-1]["kind"] in ("unknown", "structure"):
+                said = self.described(k, where[0])
+                found = found[:-1] + said if said and found[-1]["kind"] == "unknown" else found + said
+            self.summary.diagnoses[k] = found
+
+    def far(self, k: int) -> list[Seen]:
+        """One argument at a place far from x, so that what is made of many arrays does not fit near x alone; or none."""
+        x = self.places[0][0]
+        if self.chosen_by_user or self.projections:
+            return []
+        rng = np.random.default_rng(self.seed)
+        try:
+            for _ in range(_TRIED):
+                own = far(x, rng)
+                given = self.function.gradient_or_none(own) if np.isfinite(self.function.real(own)) else None
+                if given is not None and all(np.isfinite(array).all() for array in given):
+                    sight = self.examiner.entries(
+                        self.examiner.place("far", own, self.witnessed(own), given), k, self.most
+                    )
+                    unknown = {
+                        name: (np.full(array.shape, np.nan), array.astype(float))
+                        for j, (name, array) in enumerate(zip(self.names, own, strict=True))
+                        if j != k
+                    }
+                    return [self.seen_there(sight, unknown, dict(self.function.held(own)))]
+        except OutOfTime:
+            pass
+        return []
+
+    def described(self, k: int, number: int) -> list[dict[str, str]]:
+        """What can be said of the gradient as a function, where it computes in float64."""
+        if self.precision.eps > 1e-10:
+            return []
+        rng = np.random.default_rng(self.seed)
+        return described(self.function, self.summary.witnesses[k], self.places[number][0], k, rng)
 
     def seen(self, k: int, number: int) -> Seen:
         """One argument at one place, with the gradients by the others."""
@@ -185,17 +235,32 @@ class Audit:
             for j, name in enumerate(self.names)
             if j != k
         }
+        return self.seen_there(sight, others, self.held(number))
+
+    def seen_there(
+        self, sight: Sight, others: dict[str, tuple[np.ndarray, np.ndarray]], held: dict[str, np.ndarray]
+    ) -> Seen:
+        """A sight as a diagnosis takes it."""
         expected, allowed = sight.expected.copy(), sight.allowed.copy()
         for index, slope in sight.kinks.items():  # what is between both derivatives is right
             low, high = sorted((slope.up, slope.down))
             expected[index] = min(max(float(sight.given[index]), low), high)
             allowed[index] = 1e-9 * max(abs(slope.up), abs(slope.down)) + 3 * slope.error
-        return Seen(sight.x, sight.given, expected, allowed, others)
+        return Seen(sight.x, sight.given, expected, allowed, others, held)
 
-    def sizes(self) -> dict[str, int]:
+    def held(self, number: int) -> dict[str, np.ndarray]:
+        """The arrays that loss and gradient have at one place; none if the time is over."""
+        if number not in self.known:
+            try:
+                self.known[number] = dict(self.function.held(self.places[number][0]))
+            except OutOfTime:
+                self.known[number] = {}
+        return self.known[number]
+
+    def sizes(self) -> dict[str, float]:
         """Sizes by which a gradient may be off."""
         shapes = [(name, array.shape) for name, array in zip(self.names, self.places[0][0], strict=True)]
-        found = {f"{name}.shape[{axis}]": size for name, shape in shapes for axis, size in enumerate(shape)}
+        found: dict[str, float] = {f"{name}.shape[{axis}]": n for name, shape in shapes for axis, n in enumerate(shape)}
         return {**found, **self.function.closure_sizes}
 
     def without_verdict(self, reason: str) -> GradientReport:

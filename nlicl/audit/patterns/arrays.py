@@ -5,7 +5,7 @@ import numpy as np
 from ..comparison import item
 from .fit import ENOUGH, Points, number
 
-__all__ = ["antisymmetric", "cut", "imprecise", "outer", "reordered", "two_terms"]
+__all__ = ["antisymmetric", "cut", "imprecise", "of_row", "outer", "reordered", "two_numbers", "two_terms"]
 
 _DISTINCT = 4  # pairs of values that two numbers must fit
 _MANY = 1000
@@ -139,6 +139,35 @@ def _parallel(p: Points, vectors: list[tuple[int, np.ndarray]]) -> str:
                 for array, (_, vector) in zip(arrays, vectors, strict=True)
             ):
                 return text
+    return _row(p, vectors)
+
+
+def of_row(p: Points) -> list[dict[str, str]]:
+    """The difference is a multiple of one row of a matrix that the function has: one sample, say."""
+    if len(p.shape) != 1 or p.shape[0] < 3 or not all(known.all() for known in p.known):
+        return []
+    rests = [(k, g - e) for k, (g, e) in enumerate(zip(p.given, p.expected, strict=True)) if p.wrong[k].any()]
+    found = _row(p, rests)
+    if not found:
+        return []
+    text = f"given - expected is a multiple of {found} at every point, another one at each: that row counts too often, or not"
+    return [item("term", text)]
+
+
+def _row(p: Points, vectors: list[tuple[int, np.ndarray]]) -> str:
+    """The row of an array of the function to which a vector is parallel at every point; "" if there is none."""
+    for name, first in p.held[0].items():
+        if first.ndim != 2 or first.shape[1] != vectors[0][1].size or first.shape[1] < 3:
+            continue
+        if any(name not in one or one[name].shape != first.shape for one in p.held):
+            continue
+        fits = np.ones(len(first), bool)
+        for k, vector in vectors:
+            rows = np.asarray(p.held[k][name], float)
+            norms = np.sqrt((rows * rows).sum(1) * (vector @ vector))
+            fits &= (norms > 0) & (abs(rows @ vector) > (1 - 1e-9) * norms)
+        if fits.sum() == 1:
+            return f"row {int(np.flatnonzero(fits)[0])} of {name}"
     return ""
 
 
@@ -147,7 +176,7 @@ def _along(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(norm > 0 and abs(one @ other) > (1 - 1e-9) * norm and one.size > 1)
 
 
-def two_terms(p: Points, name: str, sizes: dict[str, int]) -> list[dict[str, str]]:
+def two_terms(p: Points, name: str, sizes: dict[str, float]) -> list[dict[str, str]]:
     """given = c expected + d another array, with two numbers for all entries and points."""
     others: list[tuple[str, list[np.ndarray]]] = [(name, p.x), ("", [np.ones(p.shape)] * len(p))]
     if len(p.shape) == 2 and p.shape[0] == p.shape[1]:
@@ -158,7 +187,7 @@ def two_terms(p: Points, name: str, sizes: dict[str, int]) -> list[dict[str, str
             others.append((f"the gradient with respect to {other}", gradients))
     found = []
     for text, arrays in others:
-        numbers = _two_numbers(p, arrays)
+        numbers = two_numbers(p, arrays)
         if numbers is not None:
             (c, c_width), (d, d_width) = numbers
             first = number(c - c_width, c + c_width, sizes)
@@ -169,8 +198,13 @@ def two_terms(p: Points, name: str, sizes: dict[str, int]) -> list[dict[str, str
     return found
 
 
-def _two_numbers(p: Points, arrays: list[np.ndarray]) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    """The numbers c and d of given = c expected + d array, each with its uncertainty; None if none fit."""
+def two_numbers(
+    p: Points, arrays: list[np.ndarray], spent: float = 0.0
+) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """The numbers c and d of given = c expected + d array, each with its uncertainty; None if none fit.
+
+    `spent` are the digits that went into the choice of the array.
+    """
     masks = [known & np.isfinite(array) for known, array in zip(p.known, arrays, strict=True)]
     given, e, other, error, noise = (
         np.concatenate([array[m] for array, m in zip(parts, masks, strict=True)])
@@ -191,7 +225,7 @@ def _two_numbers(p: Points, arrays: list[np.ndarray]) -> tuple[tuple[float, floa
     rest, fits = abs(given - c * e), abs(d * other)
     digits = np.sort(np.clip(np.log10(np.maximum(np.minimum(rest, fits) / allowed, 1.0)), 0.0, 15.0))
     own = np.sort(np.clip(np.log10(np.maximum(abs(c * e) / allowed, 1.0)), 0.0, 15.0))
-    if min(digits[:-2].sum(), own[:-2].sum()) < ENOUGH:
+    if min(digits[:-2].sum(), own[:-2].sum()) < ENOUGH + spent:
         return None
     width = 4 * max(1.0, abs(c)) * np.sqrt(np.diag(np.linalg.inv(gram)))
     return (float(c), float(width[0])), (float(d), float(width[1]))

@@ -10,22 +10,30 @@ The kinds are those of the formula audit (`sign`, `scale`, `transpose`, `wrong-p
 ==================  ===================================================================================
 ``zero``            given is zero everywhere
 ``permutation``     the right numbers at other places: reversed, shifted, flattened in the other order, exchanged
-``constant-term``   given - expected is one number, or constant along an axis: a mean
+``constant-term``   given - expected is one number, constant along an axis (a mean), or the same at every point
 ``normal``          given - expected is a multiple of x, another at each point: a gradient on a sphere
 ``symmetric``       given and expected agree along symmetric directions, or differ as conventions for symmetric matrices do
 ``stale``           the gradient at another point
 ``precision``       right to some digits only
 ``clipped``         expected, cut at a bound
 ``rank-one``        given - expected is an outer product
+``low-rank``        given - expected is a few outer products
+``term``            given - expected, or given - c expected, is made of arrays that the function has
+``gate``            the same, or a factor, with an indicator of such an array
+``formula``         expected is made of arrays that the function has, and given is not
+``structure``       one of the two has a property that the other has not
 ==================  ===================================================================================
 """
+
+from functools import cached_property
 
 import numpy as np
 
 from ..comparison import item
-from . import arrays, form, places
+from . import arrays, built, form, places, structure
 from .fit import ENOUGH, Fit, Points, Seen, number
 from .form import Form, best
+from .pool import Pool
 from .product import explain_product
 from .values import conditions
 from .where import where_wrong
@@ -34,9 +42,10 @@ __all__ = ["Seen", "explain", "explain_product", "where_wrong"]
 
 _VAGUE = "such as"  # in words that name no pattern
 _SHOWN = 6  # factors named one by one
+_EVERYWHERE = {"term", "gate", "formula", "structure", "rank-one", "low-rank"}  # what does not say where
 
 
-def explain(name: str, seen: list[Seen], sizes: dict[str, int]) -> list[dict[str, str]]:
+def explain(name: str, seen: list[Seen], sizes: dict[str, float]) -> list[dict[str, str]]:
     """What is wrong with the gradient by one argument.
 
     Parameters
@@ -62,9 +71,9 @@ def explain(name: str, seen: list[Seen], sizes: dict[str, int]) -> list[dict[str
 class _Search(Points):
     """The hypotheses, from the simplest."""
 
-    def __init__(self, name: str, seen: list[Seen], sizes: dict[str, int]) -> None:
+    def __init__(self, name: str, seen: list[Seen], sizes: dict[str, float]) -> None:
         super().__init__(seen)
-        self.name, self.sizes = name, sizes
+        self.name, self.sizes = name, _constants(self) | sizes
 
     def run(self) -> list[dict[str, str]]:
         found = self._not_finite()
@@ -79,17 +88,29 @@ class _Search(Points):
             lambda: arrays.imprecise(self),
             self._some_by_rule,
             lambda: arrays.two_terms(self, self.name, self.sizes),
+            self._held,
+            lambda: arrays.of_row(self),
             self._by_line,
             self._rearranged,
             lambda: arrays.outer(self),
+            lambda: structure.low_rank(self),
             self._some,
             self._where_zero,
+            lambda: structure.structure(self, self.name),
         )
         for stage in stages:
             items = stage()
             if items:
-                return found + items
+                return found + items + self._pattern(items)
         return [*found, item("unknown", self._summary())]
+
+    def _pattern(self, items: list[dict[str, str]]) -> list[dict[str, str]]:
+        """Where it is wrong, if that is a pattern and was not said."""
+        if not {one["kind"] for one in items} <= _EVERYWHERE or any("wrong " in one["detail"] for one in items):
+            return []
+        words = self._region()
+        plain = words and _VAGUE not in words and "others at each" not in words
+        return [item("entries", f"wrong {self._only(words)}")] if plain else []
 
     # -- what needs no number
 
@@ -143,6 +164,17 @@ class _Search(Points):
         ]
         tried = [*form.times(self, self.name), *form.instead(self, self.name)]
         return self._best([form for form, hope in zip(tried, hopes, strict=True) if hope] + list(form.of_values(self)))
+
+    @cached_property
+    def _pool(self) -> Pool:
+        return Pool(self, self.name)
+
+    def _held(self) -> list[dict[str, str]]:
+        """What the arrays that the function has tell."""
+        steady = structure.same_everywhere(self)
+        if not any(self.held):
+            return steady
+        return built.factors_held(self._pool, self.sizes) or built.terms_held(self._pool, self.sizes) + steady
 
     def _rearranged(self) -> list[dict[str, str]]:
         if not all(known.all() for known in self.known):  # what an unknown entry was exchanged for is not known either
@@ -280,8 +312,11 @@ class _Search(Points):
         steady = not any((union & live & ~wrong).any() for live, wrong in zip(self.alive, self.wrong, strict=True))
         where = where_wrong(union, free) if steady else ""
         if not where or _VAGUE in where:
-            where = conditions(self, self.name) or where
+            where = conditions(self, self.name) or self._gates() or where
         return where or f"{self.bad} of {self.count} entries, others at each point"
+
+    def _gates(self) -> str:
+        return built.gates(self, self._pool.bases, len(self._pool.bases)) if any(self.held) else ""
 
     def _only(self, words: str) -> str:
         return f"only in {words}" if 2 * self.bad <= self.count else f"in {words}"
@@ -324,6 +359,16 @@ class _Search(Points):
         return (
             f"{text}; the cosine of given and expected is {_range(cosines)}, the ratio of their norms {_range(ratios)}"
         )
+
+
+def _constants(p: Points) -> dict[str, float]:
+    """Numbers that the function has, the same at every point."""
+    first = {name: array.item() for name, array in p.held[0].items() if array.size == 1}
+    return {
+        name: float(value)
+        for name, value in first.items()
+        if all(name in one and one[name].size == 1 and one[name].item() == value for one in p.held)
+    }
 
 
 def _range(values: list[float]) -> str:

@@ -6,7 +6,7 @@ to one part in 10^k adds k. A fit of few digits could be a coincidence, and is n
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -36,6 +36,8 @@ class Seen:
         The largest |given - expected| that an entry may have and be right.
     others : dict
         The other arguments: name -> (its expected gradient, NaN where unknown; its value).
+    held : dict
+        Arrays and numbers that the function has there, by name; of integers where they are.
     """
 
     x: np.ndarray
@@ -43,6 +45,7 @@ class Seen:
     expected: np.ndarray
     error: np.ndarray
     others: dict[str, tuple[np.ndarray, np.ndarray]]
+    held: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Points:
             {name: (np.atleast_1d(gradient), np.atleast_1d(value)) for name, (gradient, value) in s.others.items()}
             for s in seen
         ]
+        self.held = [s.held for s in seen]
         self.known = [
             np.isfinite(e) & np.isfinite(g) & np.isfinite(t)
             for e, g, t in zip(self.expected, self.given, error, strict=True)
@@ -134,8 +138,12 @@ class Points:
             if sizes in ({self.shape}, {(1,)}):
                 gradients, values = zip(*(others[name] for others in self.others), strict=True)
                 others[name] = (together(list(gradients)), together(list(values)))
+        held = {}
+        for name, first in self.held[0].items():
+            if all(name in held and held[name].shape in (self.shape, ()) for held in self.held):
+                held[name] = together([np.asarray(held[name], float) for held in self.held]) if first.ndim else first
         x, given, expected, error = map(together, (self.x, self.given, self.expected, self.error))
-        return Points([Seen(x, given, expected, error, others)])
+        return Points([Seen(x, given, expected, error, others, held)])
 
     def __len__(self) -> int:
         return len(self.x)
@@ -302,10 +310,11 @@ _NAMES = {
 }
 
 
-def number(low: float, high: float, sizes: dict[str, int]) -> Number:
+def number(low: float, high: float, sizes: dict[str, float]) -> Number:
     """The simplest number between `low` and `high`: with a name, of few digits, or the middle.
 
-    `sizes` are sizes of arrays: where the number is one of them, its inverse, square, root and so on, `also` says so.
+    `sizes` are sizes of arrays and constants: where the number is one of them, its inverse, square, root and so on, `also`
+    says so.
     """
     middle = (low + high) / 2
     size = abs(middle)
@@ -340,15 +349,19 @@ def number(low: float, high: float, sizes: dict[str, int]) -> Number:
     return Number(f"{sign}{size:.6g}", middle, cost, also, resolved)
 
 
-def _of_sizes(sizes: dict[str, int]) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+def _of_sizes(sizes: dict[str, float]) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
     """The sizes and their inverses, and other numbers made of them, the simplest first."""
     simple: list[tuple[str, float]] = []
     single: list[tuple[str, float]] = []
     pairs: list[tuple[str, float]] = []
-    sizes = {name: n for name, n in sizes.items() if n > 1}
+    sizes = {name: n for name, n in sizes.items() if n > 0 and n != 1}
     for name, n in sizes.items():
         one = f"({name})" if " " in name else name
         simple += [(name, n), (f"1/{one}", 1 / n)]
+        if n != int(n) or n < 2:  # a constant, no size
+            others = [(f"{one}^2", n**2), (f"2 {one}", 2 * n), (f"{one}/2", n / 2), (f"1 - {one}", abs(1 - n))]
+            single += [(text, value) for text, value in others if value > 0]
+            continue
         single += [
             (f"{one}^2", n**2),
             (f"1/{one}^2", n**-2.0),

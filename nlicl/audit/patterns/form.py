@@ -58,7 +58,7 @@ class Form:
         return p.fit(self.direction, self.base, slack=self.slack, points=self.points, partial=self.partial)
 
 
-def best(p: Points, tried: list[Form], sizes: dict[str, int], everywhere: str = "") -> list[dict[str, str]]:
+def best(p: Points, tried: list[Form], sizes: dict[str, float], everywhere: str = "") -> list[dict[str, str]]:
     """The items of the forms that fit, those of the least complexity; `everywhere` stands behind a constant factor."""
     found: list[tuple[float, dict[str, str]]] = []
     for form in tried:
@@ -172,6 +172,19 @@ def _means(p: Points) -> Iterator[Form]:
             f"expected = given - mean(given){along}: a mean is not subtracted in the gradient",
             1.0 + _AXIS * bool(along),
             named=True,
+        )
+
+        def mean(k: int, centred: Arrays = centred) -> np.ndarray:
+            return -centred(k)
+
+        yield Form(
+            "constant-term",
+            f"given = {{c}} x mean(expected){along}, the same in every entry",
+            mean,
+            None,
+            slack,
+            f"given is mean(expected){along}, the same in every entry",
+            1.0 + _AXIS * bool(along),
         )
 
 

@@ -82,8 +82,12 @@ class _Gradients:
         exps = np.exp(scores - scores.max())
         self.attn = exps / exps.sum()
         self.u = u = finite("a pre-activation", x.W_O @ (x.values @ self.attn))
-        first = {"that of the first neuron, I_1 for I_i": lambda: u[0] > 0}
-        self.I = mark.gate("relu-gate", "active neurons", "1[u_i > 0]", u > 0, first)
+        others: dict[str, Any] = {
+            "that of the first neuron, I_1 for I_i": lambda: u[0] > 0,
+            "relu's value, max(u_i, 0) for 1[u_i > 0]": lambda: np.maximum(u, 0),
+            "of another argument, 1[a_i > 0] for 1[u_i > 0]": lambda: x.a > 0,
+        }
+        self.I = mark.gate("relu-gate", "active neurons", "1[u_i > 0]", u > 0, others)
 
     def W_Q(self) -> np.ndarray:
         x, keys = self.x, self.w() * self.centred()
@@ -103,7 +107,8 @@ class _Gradients:
         return np.outer(self.neurons(), self.x.values @ self.attention()) * self.g()
 
     def a(self) -> np.ndarray:
-        return self.I * self.u * self.g()
+        u = self.mark.factor("u_i", self.u, {"a_i u_i": lambda: self.x.a * self.u}, doubled=False)
+        return self.I * u * self.g()
 
     def g(self) -> Any:
         """dloss/dF."""
@@ -123,8 +128,17 @@ class _Gradients:
     def attention(self) -> np.ndarray:
         """attn_s (l,), in the sums over s."""
         attn = self.attn
-        others = {"attn_1": lambda: attn[0], "the uniform 1/l": lambda: 1 / len(attn)}
+        others = {
+            "attn_1": lambda: attn[0],
+            "the uniform 1/l": lambda: 1 / len(attn),
+            "the softmax of p_s^T p_query": lambda: self.of_tokens(),
+        }
         return self.mark.terms("token", "s", self.mark.factor("attn_s", attn, others))
+
+    def of_tokens(self) -> np.ndarray:
+        """The attention without the matrices that make its scores (l,)."""
+        exps = np.exp((scores := self.x.p.T @ self.x.p_query) - scores.max())
+        return np.asarray(exps / exps.sum())
 
     def w(self) -> np.ndarray:
         """w_s (l,)."""
@@ -132,12 +146,14 @@ class _Gradients:
 
     def centred(self) -> np.ndarray:
         """p_s - sum_r attn_r p_r as columns (d, l)."""
-        p, attn, mark = self.x.p, self.attn, self.mark
+        x, p, attn, mark = self.x, self.x.p, self.attn, self.mark
         diagonal = {"attn_s (1 - attn_s) p_s for attn_s (p_s - sum_r attn_r p_r)": lambda: p * attn}
         mean = mark.mean_term("sum_r attn_r p_r", (p @ attn)[:, None], "", diagonal)
         mean = mark.other(
             "attn_r in the softmax's mean term", mean, {"1/l": lambda: p.mean(axis=1, keepdims=True)}, slot="centring"
         )
+        query = "the query is subtracted in place of the softmax's mean term: p_s - p_query for p_s - sum_r attn_r p_r"
+        mean = mark.choice("centring", mean, "softmax-centering", {query: lambda: x.p_query[:, None]})
         short = "the last token is left out of the softmax's mean term, the sum over r"
         mean = mark.choice("centring", mean, "missing-term", {short: lambda: p[:, :-1] @ attn[:-1, None]})
         return p - mean
@@ -145,7 +161,8 @@ class _Gradients:
     def queries(self) -> np.ndarray:
         """p_query for each s, as columns (d, l)."""
         p, p_query = self.x.p, self.x.p_query[:, None]
-        return self.mark.other("p_query", np.broadcast_to(p_query, p.shape), {"p_s": p, "p_1": p[:, :1]})
+        others = {"p_s": p, "p_1": p[:, :1], "sum_r attn_r p_r": lambda: p @ self.attn[:, None]}
+        return self.mark.other("p_query", np.broadcast_to(p_query, p.shape), others)
 
 
 def _scored(x: Layer, mark: Mark) -> Layer:

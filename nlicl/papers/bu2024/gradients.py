@@ -153,7 +153,8 @@ def _one_concept_factors(blocks: OneConcept, prompt: Prompt, mark: Mark) -> tupl
     out, y_S = reference.forward(blocks, prompt), prompt.z
     same = prompt.signs[:-1] == prompt.signs[-1]
     attn = sum(out.attn[same]), sum(out.attn[~same])
-    active = mark.gate("relu-gate", "active neurons", "1[u_i > 0]", out.h > 0)
+    value = {"relu's value, max(u_i, 0) for 1[u_i > 0]": lambda: np.maximum(out.h, 0)}
+    active = mark.gate("relu-gate", "active neurons", "1[u_i > 0]", out.h > 0, value)
     r = mark.factor("r_i in G", blocks.r, doubled=False)
     w_d = mark.other("<w_i, d_k> in G", blocks.W_O1 @ prompt.d, {"<w_i, c_k>": lambda: blocks.W_O1 @ prompt.c})
     G = mark.other("G", sum(r * active * w_d), {"the score F": out.F})

@@ -35,6 +35,8 @@ def dQ(params: Params, prompt: Prompt, mark: Mark = PLAIN) -> np.ndarray:
     others = {"the uniform 1/N": 1 / len(y), "attn_1": attn[0], "attn_i (1 - attn_i)": lambda: attn * (1 - attn)}
     weight = mark.factor("attn_i", attn, others) * mark.factor("c_n in Attn_n outside of yhat", c, slot="c_n") / c
     weight = weight * (_labels(y, y_query, mark) - _mean(attn, y, yhat, same, prompt, mark))
+    alike = "the sum over i has the contexts with the query's feature alone"
+    weight = mark.choice("token", weight, "missing-term", {alike: weight * (X - x_query == 0).all(axis=1)})
     left = mark.other("x_i", X, {"Q x_i": lambda: X @ Q.T, "Q^T x_i": lambda: X @ Q})
     others = {"x_i": X, "x_1": X[0], "Q x_query": lambda: Q @ x_query, "sum_j attn_j x_j": lambda: attn @ X}
     others["the inputs' plain mean"] = lambda: X.mean(axis=0)
