@@ -289,7 +289,7 @@ def linear_attention_strict(K, V):
     return dK, dV
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
 CENTRED = (*TERM, "softmax-centering", "constant-term")
 
 

@@ -314,7 +314,7 @@ def focal_two(z):
     return s * (2 * p * q**2 * np.log(p) + q**3)
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
 w0 = np.array([0.6, -0.9, 0.3, 1.2])
 W0, b0 = rng.standard_normal((4, 3)), np.array([0.2, -0.5, 0.4])
 Z0 = rng.standard_normal((10, 3))

@@ -258,7 +258,7 @@ def preference_two(chosen, rejected):
     return g, -g
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
 
 
 def any_views(rng):

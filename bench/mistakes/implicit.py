@@ -231,7 +231,7 @@ def soft_rank_two(x):
     return slopes.sum(axis=0) - slopes.sum(axis=1)
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
 
 CASES = [
     Case("validation loss", validation, validation_gradient, np.array([0.3, -0.5, 0.8, 0.1]), [

@@ -321,7 +321,7 @@ def W_K_two(params, prompt):
 
 
 FACTOR = ("wrong-factor", "missing-term", "extra-term", "scale")
-GATE = (*FACTOR, "relu-gate", "hinge-gate", "entries")
+GATE = (*FACTOR, "relu-gate", "hinge-gate", "entries", "gate", "formula")
 CENTRED = (*FACTOR, "softmax-centering", "query-in-context")
 
 

@@ -342,7 +342,7 @@ def kl_reverse_two(z):
     return p * (r + np.sum(p * r))
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
 CENTRED = (*TERM, "softmax-centering", "constant-term")
 z0 = np.array([0.3, -0.8, 1.1, 0.2, -0.4])
 

@@ -298,7 +298,7 @@ def orthogonality_off_diagonal(Q):
     return 2 * Q @ G
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
 P0 = np.linalg.inv(S) + 0.3 * rng.standard_normal((4, 4))
 U0, V0 = rng.standard_normal((6, 2)), rng.standard_normal((5, 2))
 L0 = np.tril(0.5 * rng.standard_normal((4, 4))) + 1.5 * np.eye(4)

@@ -295,8 +295,8 @@ def adapter_two(A, B):
     return dW @ B.T, A.T @ dW
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
-GATE = (*TERM, "relu-gate", "entries")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
+GATE = (*TERM, "relu-gate", "entries", "gate", "formula")
 W1, b1, W2 = 0.6 * rng.standard_normal((5, 3)), rng.standard_normal(3) / 3, rng.standard_normal((3, 2))
 v0 = rng.standard_normal(3)
 A0, B0 = 0.5 * rng.standard_normal((5, 3)), 0.5 * rng.standard_normal((3, 2))

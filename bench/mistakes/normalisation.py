@@ -281,7 +281,7 @@ def weight_norm_unit(v, g):
     return g / size * (dw - (dw @ v) * unit), dw @ v
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
 NORMAL = (*TERM, "normal")
 MEANS = (*TERM, "constant-term", "normal")
 

@@ -230,7 +230,7 @@ def bu_W_Kx_two(blocks, prompt):
 
 
 FACTOR = ("wrong-factor", "missing-term", "extra-term", "scale")
-GATE = (*FACTOR, "relu-gate", "hinge-gate", "entries")
+GATE = (*FACTOR, "relu-gate", "hinge-gate", "entries", "gate", "formula")
 CENTRED = (*FACTOR, "softmax-centering", "query-in-context")
 
 

@@ -291,7 +291,7 @@ def torsion_gradient(theta):
     return g
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
 
 
 def any_chain(rng):

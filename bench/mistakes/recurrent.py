@@ -340,7 +340,7 @@ def flow_outer(A, x0):
     return dA, lam
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
 
 CASES = [
     Case("RNN", rnn, rnn_gradient, (0.7 * rng.standard_normal((3, 3)), rng.standard_normal((3, 2))), [

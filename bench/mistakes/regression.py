@@ -264,7 +264,7 @@ def polynomial_shifted(c):
     return g
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor", "scale")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula", "scale")
 w0 = np.array([0.7, -1.1, 0.4, 0.9])
 
 CASES = [

@@ -279,7 +279,7 @@ def skip_gram_two(c, o, K):
     return p * c + q @ K, p * o, np.outer(q, c)
 
 
-TERM = ("extra-term", "missing-term", "wrong-factor")
+TERM = ("extra-term", "missing-term", "wrong-factor", "term", "formula")
 
 
 def any_skip_gram(rng):
