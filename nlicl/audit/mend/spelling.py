@@ -12,6 +12,7 @@ from .templates import HERE
 __all__ = ["Piece", "Spelled", "changes", "filled", "inserted", "left_out", "put_together", "spelled"]
 
 _READABLE = 8, 72  # characters of an expression that says enough by itself, and not too much
+_LEAST, _WHOLE = 5, (ast.BinOp, ast.Compare, ast.Call)  # of these that is enough
 _LOOSE = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Lambda, ast.Tuple, ast.Starred)
 
 
@@ -169,7 +170,8 @@ def _widened(tree: ast.Module, line: int, old: str, new: str) -> tuple[str, str]
         if not isinstance(node, ast.expr) or not node.lineno == node.end_lineno == line:
             continue
         begin, end = node.col_offset, node.end_col_offset or 0
-        around = begin <= first and last <= end and _READABLE[0] <= end - begin <= _READABLE[1]
+        least = _LEAST if isinstance(node, _WHOLE) else _READABLE[0]
+        around = begin <= first and last <= end and least <= end - begin <= _READABLE[1]
         if around and (best is None or end - begin < best[1] - best[0]):
             best = begin, end
     if best is None:
