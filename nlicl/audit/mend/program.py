@@ -158,14 +158,18 @@ class Program:
             [ast.Expr(node)] if isinstance(node, ast.Lambda) else [_def(node.name, node.args, node.body)]
         )
         taken = [ast.arg(name) for name in free]
+        made: list[ast.AST] = [*body, *taken]
+        if inside := _class_of(original):
+            body = [ast.ClassDef(inside, [], [], body, [])]
         outer = _def("nlicl_closure", ast.arguments([], taken, None, [], [], None, []), body)
-        for made in (*body, *taken, outer):
-            ast.copy_location(made, node)
+        for one in (*made, *body, outer):
+            ast.copy_location(one, node)
         module = ast.Module([outer], [])
         code = compile(module, self.path, "exec", dont_inherit=True)
-        enclosing = next(c for c in code.co_consts if isinstance(c, types.CodeType))
         name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
-        code = next(c for c in enclosing.co_consts if isinstance(c, types.CodeType) and c.co_name == name)
+        for within in ("nlicl_closure", inside, name):
+            if within:
+                code = next(c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == within)
         cells = dict(zip(free, original.__closure__ or (), strict=True))
         closure = tuple(self._cell(cells[name]) for name in code.co_freevars)
         built = types.FunctionType(code, self.globals, original.__name__, original.__defaults__, closure)
@@ -253,6 +257,13 @@ def _def(name: str, args: ast.arguments, body: list[ast.stmt]) -> ast.FunctionDe
     made = ast.FunctionDef(name=name, args=args, body=body, decorator_list=[], returns=None)
     vars(made)["type_params"] = []  # which Python 3.12 asks for
     return made
+
+
+def _class_of(function: types.FunctionType) -> str:
+    """The class in whose body a function stands, however deep: it changes names such as __x. Empty if there is none."""
+    names = function.__code__.co_qualname.split(".")
+    classes = [name for name, below in zip(names, names[1:], strict=False) if "<locals>" not in (name, below)]
+    return classes[-1] if classes else ""
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
