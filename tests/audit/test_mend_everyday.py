@@ -317,7 +317,10 @@ def last_term_and_factor(p):
 
 
 # (mistake, its loss, where)
-VECTOR, MATRIX = np.array([0.4, -1.1, 0.7]), np.array([[0.4, -0.8, 0.3, 1.1], [0.9, 0.2, -0.5, -0.7], [1.2, 0.6, 0.1, 0.5]])
+VECTOR, MATRIX = (
+    np.array([0.4, -1.1, 0.7]),
+    np.array([[0.4, -0.8, 0.3, 1.1], [0.9, 0.2, -0.5, -0.7], [1.2, 0.6, 0.1, 0.5]]),
+)
 SQUARE = MATRIX[:, :3] + np.eye(3)
 PAIR = (VECTOR, np.array([0.3, -0.6, 1.2, 0.8]))
 LAYERS = (MATRIX + 0.2, np.array([0.7, -1.3, 0.6]))

@@ -315,9 +315,7 @@ def test_data_beside_the_arguments():
 @pytest.mark.slow
 def test_a_gradient_on_a_sphere():
     x = W0 / np.linalg.norm(W0)
-    report = nlicl.audit_gradient(
-        rayleigh, rayleigh_wrong, x, tangent=lambda x, v: v - x * (x @ v), mend=5
-    )
+    report = nlicl.audit_gradient(rayleigh, rayleigh_wrong, x, tangent=lambda x, v: v - x * (x @ v), mend=5)
     repaired = report.mended()
     y = np.array([0.6, 0.0, -0.8])
     right = A.T @ A @ y

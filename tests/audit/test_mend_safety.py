@@ -34,9 +34,7 @@ WHAT = None
 
 def children():
     """Processes of this one."""
-    return {
-        child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()
-    }
+    return {child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()}
 
 
 @pytest.fixture(autouse=True)

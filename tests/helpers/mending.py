@@ -1,6 +1,7 @@
 """What a mend is held against: differences of the loss, which know nothing of the search; and the file's own text."""
 
 import inspect
+import io
 import re
 
 import numpy as np
@@ -76,8 +77,8 @@ def right_everywhere(loss, gradient, x, places=20):
 
 def patched(text, diff):
     """A text after a unified diff."""
-    lines, made, at = text.splitlines(keepends=True), [], 0
-    words = iter(diff.splitlines(keepends=True))
+    lines, made, at = io.StringIO(text, newline="\n").readlines(), [], 0
+    words = iter(io.StringIO(diff, newline="\n"))
     assert next(words).startswith("---") and next(words).startswith("+++")
     for line in words:
         if header := re.match(r"@@ -(\d+)(?:,(\d+))? ", line):
