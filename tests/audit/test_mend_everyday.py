@@ -3,8 +3,6 @@
 What is right is told by differences of the loss at twenty places, of which the search knows nothing.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 from mending import right_everywhere, texts_fit
@@ -144,9 +142,8 @@ def factor_doubled(w):
 
 
 def another_name(x, y):
-    u = W @ y
-    v = W.T @ x
-    return u, u @ W
+    u, v = W @ y, W.T @ x
+    return u, v * 0 + u @ W
 
 
 def another_constant(x):

@@ -351,7 +351,7 @@ def test_functions_in_a_file_by_the_command(run, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "code.py").write_text(CODE)
-    status, out, err = run("audit", "code.py:loss", "--gradient", "grad", "--at", "x0", "--mend", 5, "--json", "-")
+    status, out, _ = run("audit", "code.py:loss", "--gradient", "grad", "--at", "x0", "--mend", 5, "--json", "-")
     (repair, *_) = json.loads(out)["formulas"][0]["repairs"]
     assert status == 1 and (tmp_path / "code.py").read_text() == CODE
     text = patched(CODE, repair["diff"])

@@ -1,5 +1,7 @@
 """Mends of papers' formulas, in the ways an appendix gets them wrong; held against the paper's own on fresh prompts."""
 
+# ruff: noqa: RUF059 (a forward pass returns more than a formula uses)
+
 import re
 
 import numpy as np

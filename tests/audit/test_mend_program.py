@@ -75,7 +75,7 @@ def nested(x):
         def get(self):
             return self.value
 
-    return inner(x), (lambda t: t + Local().get())(x), {k: v for k, v in zip("ab", (x, x), strict=True)}
+    return inner(x), (lambda t: t + Local().get())(x), {k: x for k in "ab"}
 
 
 def generating(x):

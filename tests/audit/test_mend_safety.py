@@ -1,8 +1,10 @@
 """What an edit does stays in the search's own process: files, connections, memory, time, and the state of the caller.
 
-Each `work` here does what no reader would, in the place of a search, and says how it went. Each gradient has a branch that only an
-edit of its condition reaches; it says in a pipe that it got there.
+Each `work` here does what no reader would, in the place of a search, and says how it went. Each gradient has a branch that
+only an edit of its condition reaches; it says in a pipe that it got there.
 """
+
+# ruff: noqa: SIM115, NPY002 (nothing is opened here, and it is the old random state that is looked at)
 
 import mmap
 import os
@@ -157,10 +159,8 @@ def test_an_open_connection_is_not_written_to():
 
 @pytest.mark.parametrize("kind", ["file", "shared"])
 def test_memory_of_a_file_or_another_process_is_not_written(kind, tmp_path):
-    if kind == "file":
-        data = np.memmap(tmp_path / "data", float, "w+", shape=(4,))
-    else:
-        data = np.frombuffer(mmap.mmap(-1, 32), float)
+    file = tmp_path / "data"
+    data = np.memmap(file, float, "w+", shape=4) if kind == "file" else np.frombuffer(mmap.mmap(-1, 32), float)
     data[:] = 1
 
     def change():

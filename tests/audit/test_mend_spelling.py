@@ -3,6 +3,7 @@
 import ast
 import copy
 import importlib.util
+import itertools
 
 import numpy as np
 import pytest
@@ -59,9 +60,9 @@ def expressions(tree):
             for part in body:
                 for one in ast.walk(part):
                     slices = any(isinstance(part, ast.Slice) for part in ast.iter_child_nodes(one))
-                    if isinstance(one, ast.expr) and not isinstance(one, (ast.Slice, ast.Starred)) and not slices:
-                        if isinstance(getattr(one, "ctx", ast.Load()), ast.Load):
-                            yield one
+                    value = isinstance(one, ast.expr) and not isinstance(one, (ast.Slice, ast.Starred))
+                    if value and not slices and isinstance(getattr(one, "ctx", ast.Load()), ast.Load):
+                        yield one
 
 
 NODES = list({id(node): node for node in expressions(TREE)}.values())
@@ -74,7 +75,7 @@ def meant(node, new):
         def visit(self, one):
             return new if one is node else super().visit(one)
 
-    at = [n for n, one in enumerate(ast.walk(TREE)) if one is node][0]
+    at = next(n for n, one in enumerate(ast.walk(TREE)) if one is node)
     tree = copy.deepcopy(TREE)
     node = list(ast.walk(tree))[at]
     new = copy.deepcopy(new)
@@ -195,7 +196,7 @@ def test_pieces_are_put_in_at_once(drawn):
     spans = sorted((letters[min(a, len(letters) - 1)], letters[min(a + n, len(letters) - 1)], w) for a, n, w in drawn)
     pieces = [Piece((*position(a), *position(b)), words, "", "") for a, b, words in spans]
     made = put_together(text, pieces[::-1])
-    overlap = any(b > c for (_, b, _), (c, _, _) in zip(spans, spans[1:], strict=False))
+    overlap = any(b > c for (_, b, _), (c, _, _) in itertools.pairwise(spans))
     assert (made is None) == overlap
     if not overlap and len({a for a, _, _ in spans}) == len(spans):
         expected = data
@@ -206,22 +207,20 @@ def test_pieces_are_put_in_at_once(drawn):
 
 # ---- whole files
 
+LOSS = "import numpy as np\ndef loss(x): return np.sum(x**3)\n"
+GRAD = "def grad(x):\n    return 2 * x**2\n"
 STRANGE = {
-    "tabs": "import numpy as np\ndef loss(x) :\n\treturn np.sum( x**3 )\ndef grad(x):\n\tu = 2  *  x**2 ; # tab\t\n\treturn  u\n",
-    "form feed": "import numpy as np\n\x0c\ndef loss(x):\n    return np.sum(x**3)\n\x0c\ndef grad(x):\n    return 2 * x**2\n",
-    "line separator": (
-        "import numpy as np\n\n# a\u2028b \x1c c\ndef loss(x):\n    return np.sum(x**3)\n\n\ndef grad(x):\n    return 2 * x**2\n"
-    ),
-    "letters": (
-        "import numpy as np\n\n\ndef loss(ξ):\n    return np.sum(ξ**3)\n\n\ndef grad(ξ):\n    größe = 'äöü'; return 2 * ξ**2  # ½ ξ\n"
-    ),
-    "lines": "import numpy as np\ndef loss(x): return np.sum(x**3)\ndef grad(x):\n  return ( 2 # two\n    * x # x\n      **\n  2)\n",
-    "no last newline": "import numpy as np\ndef loss(x): return np.sum(x**3)\ndef grad(x): return 2 * x**2",
-    "other name": "import numpy as xp\ndef loss(x): return xp.sum(x**3)\ndef grad(x): return 2 * x**2\n",
-    "backslash": "import numpy as np\ndef loss(x): return np.sum(x**3)\ndef grad(x):\n    return 2 \\\n        * x**2\n",
-    "byte order mark": "\ufeffimport numpy as np\ndef loss(x): return np.sum(x**3)\ndef grad(x): return 2 * x**2\n",
-    "latin": "# coding: latin-1\nimport numpy as np\ndef loss(x): return np.sum(x**3)\ndef grad(x): return 2 * x**2  # Größe\n",
-    "returns": "import numpy as np\r\ndef loss(x):\r\n    return np.sum(x**3)\r\ndef grad(x):\r\n    return 2 * x**2\r\n",
+    "tabs": LOSS + "def grad(x):\n\tu = 2  *  x**2 ; # tab\t\n\treturn  u\n",
+    "form feed": f"{LOSS}\x0c\n{GRAD}",
+    "line separator": f"{LOSS}# a\u2028b \x1c c\n{GRAD}",
+    "letters": LOSS.replace("x", "ξ") + "def grad(ξ):\n    größe = 'äöü'; return 2 * ξ**2  # ½ ξ\n",
+    "lines": LOSS + "def grad(x):\n  return ( 2 # two\n    * x # x\n      **\n  2)\n",
+    "no last newline": LOSS + GRAD.rstrip(),
+    "other name": LOSS.replace("np", "xp") + GRAD,
+    "backslash": LOSS + "def grad(x):\n    return 2 \\\n        * x**2\n",
+    "byte order mark": f"\ufeff{LOSS}{GRAD}",
+    "latin": f"# coding: latin-1\n{LOSS}# Größe\n{GRAD}",
+    "returns": (LOSS + GRAD).replace("\n", "\r\n"),
 }
 
 

@@ -2,7 +2,7 @@
 
 An edit may do what no reader would write: loop for ever, fill the memory, open a file under another name. The process has a
 limit for each call, for its memory and for its time, and Python refuses in it what would change a file, a process or a
-connection.
+connection. What was open before can be read only.
 """
 
 import mmap

@@ -3,6 +3,7 @@
 import ast
 import functools
 import inspect
+import itertools
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -262,7 +263,7 @@ def _def(name: str, args: ast.arguments, body: list[ast.stmt]) -> ast.FunctionDe
 def _class_of(function: types.FunctionType) -> str:
     """The class in whose body a function stands, however deep: it changes names such as __x. Empty if there is none."""
     names = function.__code__.co_qualname.split(".")
-    classes = [name for name, below in zip(names, names[1:], strict=False) if "<locals>" not in (name, below)]
+    classes = [name for name, below in itertools.pairwise(names) if "<locals>" not in (name, below)]
     return classes[-1] if classes else ""
 
 
