@@ -72,7 +72,7 @@ def test_a_dict():
 
 def test_a_named_tuple_with_a_mistake_in_each_argument():
     repair = mended(affine_of, affine_of_wrong, Weights(W0, 0.3 * B))
-    assert isinstance(repair.function(Weights(W0, B)), Weights) and len(repair.changes) == 2
+    assert isinstance(repair.function(Weights(W0, B)), Weights) and repair.changes[0].line == repair.changes[-1].line
 
 
 def test_loss_and_gradient_of_one_function():

@@ -75,7 +75,7 @@ def nested(x):
         def get(self):
             return self.value
 
-    return inner(x), (lambda t: t + Local().get())(x), {k: x for k in "ab"}
+    return inner(x), (lambda t: t + Local().get())(x), {"a": x, "b": [x]}
 
 
 def generating(x):

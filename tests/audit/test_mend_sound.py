@@ -12,7 +12,6 @@ from mending import right_everywhere
 
 import nlicl
 from nlicl.audit.mend import propose
-from nlicl.audit.mend.level import Candidate
 from nlicl.papers import li2024
 
 RNG = np.random.default_rng(5)
@@ -83,7 +82,7 @@ def proposed(monkeypatch, *afters, before="return 2 * x**2"):
             for n, after in enumerate(afters):
                 head, tail = self.program.text.rsplit(f"def {self.program.units[0].name}(", 1)
                 text = f"{head}def {self.program.units[0].name}({tail.replace(before, after, 1)}"
-                made.append(Candidate(((),), text, float(n), right, 0.0, (0, n)))
+                made.append(propose.Candidate(((),), text, float(n), right, 0.0, (0, n)))
             return made
 
     monkeypatch.setattr(propose, "Search", Search)
@@ -212,9 +211,10 @@ PARTS = {
     "x * V": "V",
 }
 EDITS = [
-    ("2 *", "3 *"), ("2 *", ""), ("**2", "**3"), ("1 -", "1 +"), ("cos", "sin"), ("np.tanh(x) ** 2", "np.tanh(x)"), ("V", "x"),
-    ("-2", "2"), (" / (1 + x**2)", ""), ("x, 0", "-x, 0"), ("+", "-"), ("0.5", "0.25"), ("c = ", "c = -"), ("c * ", ""), ("X.T @", "X @"),
-    ("x", "(x > 0)"), ("h**2", "h"), ("np.outer", "0.5 * np.outer"), ("3 *", "2 *"), ("return ", "return 1 + "),
+    ("2 *", "3 *"), ("**2", "**3"), ("1 -", "1 +"), ("cos", "sin"), ("np.tanh(x) ** 2", "np.tanh(x)"), ("V", "x"),
+    ("-2", "2"), (" / (1 + x**2)", ""), ("x, 0", "-x, 0"), ("+", "-"), ("0.5", "0.25"), ("c = ", "c = -"), ("X.T @", "X @"),
+    ("2 *", ""), ("c * ", ""), ("x", "(x > 0)"), ("h**2", "h"), ("np.outer", "0.5 * np.outer"),
+    ("3 *", "2 *"), ("return ", "return 1 + "),
 ]  # fmt: skip
 FILES = itertools.count()
 

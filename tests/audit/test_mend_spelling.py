@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mending import patched, right_everywhere
 
 import nlicl
-from nlicl.audit.mend.spelling import Piece, filled, inserted, left_out, put_together, spelled
+from nlicl.audit.mend.spelling import Piece, changes, filled, inserted, left_out, put_together, spelled
 from nlicl.audit.mend.templates import HERE
 
 CORPUS = '''\
@@ -105,13 +105,17 @@ def test_any_expression_in_any_template(node, template):
     if made is None:  # no double minus is written
         words = template.replace("HERE", ast.get_source_segment(CORPUS, node))
         before = CORPUS.encode().split(b"\n")[node.lineno - 1][: node.col_offset].rstrip()
-        assert "--" in words.replace(" ", "") or before.endswith(b"-")
+        number = isinstance(node, ast.Constant) and template == "HERE.T"  # 0.T is none
+        assert number or "--" in words.replace(" ", "") or before.endswith(b"-")
         return
     assert ast.dump(ast.parse(made.text)) == expected
     words = outside(CORPUS, made.text, [place(node)])
     (piece,) = made.pieces
-    assert piece.words == words and piece.after == " ".join(words.split())
-    assert piece.before == " ".join(ast.get_source_segment(CORPUS, node).split())
+    assert piece.words == words
+    for line, before, after in changes(CORPUS, made.text):
+        there = " ".join("\n".join(CORPUS.split("\n")[line - 1 :]).split())
+        assert node.lineno <= line <= node.end_lineno and " ".join(before.split()) in there and before != after
+        assert " ".join(after.split()) in " ".join(made.text.split())
     own = ast.get_source_segment(CORPUS, node)
     assert own in words  # the reader's own part is as it was written
 
@@ -148,6 +152,27 @@ def test_brackets_stand_where_they_are_needed_alone():
     assert edited("y = π*a", "a", "E.T") == "y = π*a.T"
 
 
+def test_a_change_is_told_with_what_stands_around_it():
+    def told(text, old, new):
+        return changes(text, text.replace(old, new))
+
+    for text, old, new, lines in (
+        ("y = πα @ (aa + bb)  # é", "aa", "cc", [1]),
+        ("x\ny = f(a)\nz = g(b, c)", "b, c", "c, b", [3]),
+        ("y = f(a)\nz = 1\nw = g(a)", "(a)", "(a.T)", [1, 3]),
+        ("y = (aa +\n     bb)\nz = 1", "bb", "cc", [2]),
+        ("    y = some_function(another_name) + a_third_name * 2", "2", "3", [1]),
+    ):
+        source = f"if x:\n{text}" if text[0] == " " else text
+        found = changes(source, source.replace(old, new))
+        assert [line - (source != text) for line, _, _ in found] == lines
+        for line, before, after in found:
+            here, there = source.split("\n")[line - 1], source.replace(old, new).split("\n")[line - 1]
+            assert here.replace(before, after) == there and len(before) > len(old)
+    assert told("y = πα @ (aa + bb)  # é", "aa", "cc") == [(1, "πα @ (aa + bb)", "πα @ (cc + bb)")]
+    assert told("x = 1", "1", "1") == []
+
+
 def test_no_double_minus():
     for text, old in (("y = -a", "a"), ("y = b - a", "a"), ("y = b - -a", "b")):
         tree = ast.parse(text)
@@ -169,14 +194,14 @@ def test_statements_come_and_go():
     function = ast.parse(text).body[0]
     first, second, third, last = function.body
     assert left_out(text, first).text == "def f(x):\n\n\tz = 2; w = 3\n\treturn y\n"
-    assert left_out(text, first).pieces[0].before == "y = x # one"
+    assert changes(text, left_out(text, first).text) == [(2, "y = x # one", "")]
     new = ast.parse("y += w").body[0]
     for one in ast.walk(new):
         for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
             one.__dict__.pop(name, None)
     made = inserted(text, first, new)
     assert made.text == "def f(x):\n\ty = x  # one\n\ty += w\n\n\tz = 2; w = 3\n\treturn y\n"
-    assert (made.pieces[0].before, made.pieces[0].after) == ("", "y += w")
+    assert changes(text, made.text) == [(3, "", "y += w")]
     assert inserted(text, second, new) is None and inserted(text, third, new) is None
     assert left_out("x = 1", ast.parse("x = 1").body[0]) is None
     del last
@@ -194,7 +219,7 @@ def test_pieces_are_put_in_at_once(drawn):
 
     letters = [n for n, byte in enumerate(data) if byte & 0xC0 != 0x80] + [len(data)]
     spans = sorted((letters[min(a, len(letters) - 1)], letters[min(a + n, len(letters) - 1)], w) for a, n, w in drawn)
-    pieces = [Piece((*position(a), *position(b)), words, "", "") for a, b, words in spans]
+    pieces = [Piece((*position(a), *position(b)), words, 0) for a, b, words in spans]
     made = put_together(text, pieces[::-1])
     overlap = any(b > c for (_, b, _), (c, _, _) in itertools.pairwise(spans))
     assert (made is None) == overlap
