@@ -3,11 +3,15 @@
 import ast
 import functools
 import inspect
+import itertools
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 __all__ = ["Function", "Program", "Unit", "Unread"]
 
@@ -29,7 +33,7 @@ class Unit:
     original : FunctionType
         As it runs.
     place : dict, cell or type
-        Where those who call it find it: globals, a closure's cell, a class; None for the root.
+        Where those who call it find it: globals, a closure's cell, a class; None for the root, unless it calls itself.
     name : str
         Its name there.
     order : int
@@ -111,15 +115,12 @@ class Program:
 
     def having(self, number: int, function: types.FunctionType) -> Callable[..., Any]:
         """The root, with a changed build of a unit in the place of the unit's own until `restore`."""
-        if number == 0:
-            return self.bound(function)
         self._put(self.units[number], function)
-        return self.bound(self.built[0])
+        return self.bound(function if number == 0 else self.built[0])
 
     def restore(self, number: int) -> None:
         """Put the unit's own build back in its place."""
-        if number:
-            self._put(self.units[number], self.built[number])
+        self._put(self.units[number], self.built[number])
 
     def _build_all(self) -> None:
         self._stand_in = self._owner
@@ -129,7 +130,7 @@ class Program:
             self._stand_in = object.__new__(self._methods)
             self._stand_in.__dict__ = self._owner.__dict__
         self.built = [self._compiled(unit, unit.node) for unit in self.units]
-        for unit, function in zip(self.units[1:], self.built[1:], strict=True):
+        for unit, function in zip(self.units, self.built, strict=True):
             self._put(unit, function)
 
     def _put(self, unit: Unit, function: types.FunctionType) -> None:
@@ -137,7 +138,7 @@ class Program:
             self.globals[unit.name] = function
         elif isinstance(unit.place, types.CellType):
             self._cell(unit.place).cell_contents = function
-        else:
+        elif unit.place is not None:
             setattr(self._methods, unit.name, function)
 
     def _cell(self, cell: types.CellType) -> types.CellType:
@@ -158,14 +159,21 @@ class Program:
             [ast.Expr(node)] if isinstance(node, ast.Lambda) else [_def(node.name, node.args, node.body)]
         )
         taken = [ast.arg(name) for name in free]
-        outer = _def("nlicl_closure", ast.arguments([], taken, None, [], [], None, []), body)
-        for made in (*body, *taken, outer):
-            ast.copy_location(made, node)
+        made: list[ast.AST] = [*body, *taken]
+        if inside := _class_of(original):
+            body = [ast.ClassDef(inside, [], [], body, [])]
+        # what is defined here is for those inside what it was for the original: a name of the file, or of a cell
+        bound = [name for name in (inside, getattr(node, "name", "")) if name and name not in free]
+        outer_body = [*([ast.Global(sorted(set(bound)))] if bound else []), *body]
+        outer = _def("nlicl_closure", ast.arguments([], taken, None, [], [], None, []), outer_body)
+        for one in (*made, *outer_body, outer):
+            ast.copy_location(one, node)
         module = ast.Module([outer], [])
         code = compile(module, self.path, "exec", dont_inherit=True)
-        enclosing = next(c for c in code.co_consts if isinstance(c, types.CodeType))
         name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
-        code = next(c for c in enclosing.co_consts if isinstance(c, types.CodeType) and c.co_name == name)
+        for within in ("nlicl_closure", inside, name):
+            if within:
+                code = next(c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == within)
         cells = dict(zip(free, original.__closure__ or (), strict=True))
         closure = tuple(self._cell(cells[name]) for name in code.co_freevars)
         built = types.FunctionType(code, self.globals, original.__name__, original.__defaults__, closure)
@@ -183,6 +191,8 @@ class Program:
         while queue and len(self.units) < _MOST_HELPERS:
             for function, place, name in self._called(queue.pop(0)):
                 key = id(function.__code__)
+                if function is root:  # it calls itself, or is called by what it calls
+                    self.units[0].place, self.units[0].name = place, name
                 if key in found or key in held:
                     continue
                 found.add(key)
@@ -214,22 +224,17 @@ class Program:
         names = {name for part in _codes(code) for name in (*part.co_names, *part.co_freevars)}
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         for name in sorted(names):
-            value: Any = None
-            place: Any = None
+            held: list[tuple[Any, Any]] = []
             if name in cells:
-                place = cells[name]
-                try:
-                    value = place.cell_contents
-                except ValueError:
-                    continue
+                with suppress(ValueError):  # nothing is in it yet
+                    held.append((cells[name].cell_contents, cells[name]))
             elif name in function.__globals__:
-                value, place = function.__globals__[name], function.__globals__
-            elif owner is not None:
-                value, place = inspect.getattr_static(type(owner), name, None), type(owner)
-                if isinstance(value, staticmethod | classmethod | property):
-                    continue
-            if isinstance(value, types.FunctionType) and value.__code__.co_filename == self.path:
-                yield value, place, name
+                held.append((function.__globals__[name], function.__globals__))
+            if owner is not None:
+                held.append((inspect.getattr_static(type(owner), name, None), type(owner)))
+            for value, place in held:
+                if isinstance(value, types.FunctionType) and value.__code__.co_filename == self.path:
+                    yield value, place, name
 
     def _order(self, node: Function) -> int:
         return next(n for n, other in enumerate(self.functions) if other is node)
@@ -255,6 +260,13 @@ def _def(name: str, args: ast.arguments, body: list[ast.stmt]) -> ast.FunctionDe
     return made
 
 
+def _class_of(function: types.FunctionType) -> str:
+    """The class in whose body a function stands, however deep: it changes names such as __x. Empty if there is none."""
+    names = function.__code__.co_qualname.split(".")
+    classes = [name for name, below in itertools.pairwise(names) if "<locals>" not in (name, below)]
+    return classes[-1] if classes else ""
+
+
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     """A code object and those inside."""
     yield code
@@ -274,6 +286,9 @@ def _unwrapped(
         if isinstance(inner, functools.partial):
             wraps.append(lambda f, obj, p=inner: functools.partial(f, *p.args, **p.keywords))  # type: ignore[misc]
             inner = inner.func
+        elif isinstance(inner, np.vectorize):
+            wraps.append(lambda f, obj, v=inner: _vectorized(f, v))  # type: ignore[misc]
+            inner = inner.pyfunc
         elif isinstance(inner, types.MethodType):
             owner = inner.__self__
             wraps.append(lambda f, obj: types.MethodType(f, obj))
@@ -301,6 +316,10 @@ def _unwrapped(
         return found
 
     return inner, bind, owner
+
+
+def _vectorized(function: types.FunctionType, like: Any) -> Callable[..., Any]:
+    return np.vectorize(function, like.otypes, excluded=like.excluded, cache=like.cache, signature=like.signature)
 
 
 def _text_of(function: types.FunctionType) -> str:
