@@ -13,7 +13,7 @@ __all__ = ["Piece", "Spelled", "changes", "filled", "inserted", "left_out", "put
 
 _READABLE = 8, 72  # characters of an expression that says enough by itself, and not too much
 _LEAST, _WHOLE = 5, (ast.BinOp, ast.Compare, ast.Call)  # of these that is enough
-_LOOSE = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Lambda, ast.Tuple, ast.Starred)
+_LOOSE = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Lambda, ast.Tuple, ast.Starred, ast.Constant)
 
 
 class Piece(NamedTuple):
