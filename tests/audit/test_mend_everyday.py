@@ -86,6 +86,11 @@ def normal_likelihood(p):
     return np.sum(0.5 * np.log(p) + V**2 / (2 * p))
 
 
+def weighted(w):
+    weights = np.exp(-np.abs(B))
+    return np.sum(weights * (A @ w - B) ** 2)
+
+
 def chain(x):
     return 0.5 * np.sum((x[1:] - x[:-1]) ** 2)
 
@@ -278,6 +283,11 @@ def decay_forgotten(w):
     return A.T @ (A @ w - B)
 
 
+def weights_of_the_loss_missing(w):
+    r = A @ w - B
+    return 2 * A.T @ r
+
+
 def label_missing(w):
     m = LABELS * (A @ w)
     return -A.T @ sigmoid(-m) / len(B)
@@ -349,6 +359,7 @@ FIRST = [
     (loop_bound, squares, VECTOR),
     (decay_forgotten, ridge, VECTOR),
     (label_missing, logistic, VECTOR),
+    (weights_of_the_loss_missing, weighted, VECTOR),
     (another_function, smooth, FOUR),
 ]
 MORE = [

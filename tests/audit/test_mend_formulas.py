@@ -58,11 +58,14 @@ def label_missing(params, prompt):
     return -active * np.outer(params.a * (u > 0), params.W_V @ h)
 
 
+def output(params, prompt):
+    attn, h, u, _ = forward(params, prompt)
+    return np.maximum(u, 0)
+
+
 def hinge_missing(params, prompt):
-    attn, h, u, g = forward(params, prompt)
-    z = prompt.z
-    F = params.a @ np.maximum(u, 0)
-    return -z * np.maximum(u, 0) + 0 * F
+    z, r = prompt.z, output(params, prompt)
+    return -z * r
 
 
 def gate_missing(params, prompt):

@@ -110,6 +110,7 @@ def test_any_expression_in_any_template(node, template):
         return
     assert ast.dump(ast.parse(made.text)) == expected
     words = outside(CORPUS, made.text, [place(node)])
+    assert "--" not in made.text
     (piece,) = made.pieces
     assert piece.words == words
     for line, before, after in changes(CORPUS, made.text):
