@@ -41,7 +41,7 @@ def barely(x):
 
 
 def nearly_far_away(x):
-    return 3 * x**2 * (1 + 1e-5 * (abs(x) > 1.5 * abs(X)))
+    return 3 * x**2 * (1 + 1e-5 * (abs(x) > 1.9))
 
 
 def not_finite(x):
@@ -126,7 +126,7 @@ def test_the_right_one_among_wrong_ones_is_shown(monkeypatch):
 
 def test_an_edit_that_changes_the_loss_is_refused(monkeypatch):
     report = []
-    for after in ("return np.sum(x**3) * (1 + 1e-9), 3 * x**2", "return np.sum(x**3), 3 * x**2"):
+    for after in ("return np.sum(x**3) + 1.0, 3 * x**2", "return np.sum(x**3), 3 * x**2"):
         proposed(monkeypatch, after, before="return np.sum(x**3), 2 * x**2")
         report.append(found(squares_and_value, True))
     assert report[0].repairs == () and len(report[1].repairs) == 1
