@@ -92,13 +92,17 @@ def two_mistakes(params, prompt):
 FORMULAS = [
     (transposed_query_matrix, "W_K"),
     (relu_for_its_indicator, "W_V"),
-    (output_weight_missing, "W_V"),
-    (label_missing, "W_O"),
     (hinge_missing, "a"),
     (gate_missing, "a"),
     (sign, "a"),
 ]
-MORE = [(mean_term_missing, "W_K"), (order_of_the_outer_product, "W_O"), (two_mistakes, "W_V")]
+MORE = [
+    (output_weight_missing, "W_V"),
+    (label_missing, "W_O"),
+    (mean_term_missing, "W_K"),
+    (order_of_the_outer_product, "W_O"),
+    (two_mistakes, "W_V"),
+]
 
 
 def right(wrt, params, prompt):

@@ -183,6 +183,7 @@ def cubes_of_three(x):
     return x**2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x", [np.ones(3), np.full(4, 0.7), np.array([1.0, 2.0, 1.0])])
 def test_a_term_that_is_zero_at_x(x):
     mending = nlicl.audit_gradient(symmetric_loss, symmetric_wrong, x, points=[], mend=4).searches[0].mending()
@@ -281,7 +282,7 @@ def held(folder, drawn, data):
 QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
-@settings(max_examples=4, suppress_health_check=QUIET)
+@settings(max_examples=2, suppress_health_check=QUIET)
 @given(st.one_of(elementwise(), matrix()), st.data())
 def test_a_mend_of_a_drawn_mistake_is_right(tmp_path, drawn, data):
     held(tmp_path, drawn, data)
