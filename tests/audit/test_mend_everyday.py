@@ -86,6 +86,11 @@ def normal_likelihood(p):
     return np.sum(0.5 * np.log(p) + V**2 / (2 * p))
 
 
+def weighted(w):
+    weights = np.exp(-np.abs(B))
+    return np.sum(weights * (A @ w - B) ** 2)
+
+
 def chain(x):
     return 0.5 * np.sum((x[1:] - x[:-1]) ** 2)
 
@@ -278,6 +283,11 @@ def decay_forgotten(w):
     return A.T @ (A @ w - B)
 
 
+def weights_of_the_loss_missing(w):
+    r = A @ w - B
+    return 2 * A.T @ r
+
+
 def label_missing(w):
     m = LABELS * (A @ w)
     return -A.T @ sigmoid(-m) / len(B)
@@ -331,13 +341,10 @@ FIRST = [
     (factor_doubled, squares, VECTOR),
     (another_name, bilinear, PAIR),
     (another_constant, quartic, FOUR),
-    (exponent, quartic, FOUR),
     (another_size, mean_squares, VECTOR),
     (comparison, relu_layer, MATRIX),
     (axis, rows, MATRIX),
-    (keepdims, rows, SQUARE),
     (sum_for_mean, column_means, MATRIX),
-    (mean_for_sum, squares, VECTOR),
     (index_shifted, chain, FOUR),
     (gate_missing, two_layers, LAYERS),
     (relu_for_its_indicator, two_layers, LAYERS),
@@ -346,12 +353,16 @@ FIRST = [
     (swapped, form, (FOUR, PAIR[1])),
     (set_for_added, embedding, SQUARE),
     (added_once, embedding, SQUARE),
-    (loop_bound, squares, VECTOR),
     (decay_forgotten, ridge, VECTOR),
     (label_missing, logistic, VECTOR),
+    (weights_of_the_loss_missing, weighted, VECTOR),
     (another_function, smooth, FOUR),
 ]
 MORE = [
+    (loop_bound, squares, VECTOR),
+    (mean_for_sum, squares, VECTOR),
+    (exponent, quartic, FOUR),
+    (keepdims, rows, SQUARE),
     (order_of_factors, frobenius, SQUARE),
     (gate_of_the_wrong_argument, two_layers, LAYERS),
     (label_not_subtracted, log_softmax, FOUR),

@@ -147,6 +147,7 @@ def test_a_method_that_uses_what_the_loss_has_stored():
     assert Net.pulled(net, B) is not None and np.array_equal(Net.pulled(net, B), A.T @ B)
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_method_that_is_called():
     net = Net()
     mended(net.loss, net.helper_is_wrong, W0, Net.helper_is_wrong)
@@ -236,6 +237,7 @@ def test_a_decorated_function():
     mended(squares, decorated, W0, decorated.__wrapped__)
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_a_compiled_function():
     mended(squares, compiled, W0, compiled.py_func)

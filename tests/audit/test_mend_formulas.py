@@ -58,11 +58,14 @@ def label_missing(params, prompt):
     return -active * np.outer(params.a * (u > 0), params.W_V @ h)
 
 
+def output(params, prompt):
+    attn, h, u, _ = forward(params, prompt)
+    return np.maximum(u, 0)
+
+
 def hinge_missing(params, prompt):
-    attn, h, u, g = forward(params, prompt)
-    z = prompt.z
-    F = params.a @ np.maximum(u, 0)
-    return -z * np.maximum(u, 0) + 0 * F
+    z, r = prompt.z, output(params, prompt)
+    return -z * r
 
 
 def gate_missing(params, prompt):
@@ -89,13 +92,17 @@ def two_mistakes(params, prompt):
 FORMULAS = [
     (transposed_query_matrix, "W_K"),
     (relu_for_its_indicator, "W_V"),
-    (output_weight_missing, "W_V"),
-    (label_missing, "W_O"),
     (hinge_missing, "a"),
     (gate_missing, "a"),
     (sign, "a"),
 ]
-MORE = [(mean_term_missing, "W_K"), (order_of_the_outer_product, "W_O"), (two_mistakes, "W_V")]
+MORE = [
+    (output_weight_missing, "W_V"),
+    (label_missing, "W_O"),
+    (mean_term_missing, "W_K"),
+    (order_of_the_outer_product, "W_O"),
+    (two_mistakes, "W_V"),
+]
 
 
 def right(wrt, params, prompt):

@@ -317,7 +317,10 @@ def reached(monkeypatch, what, seconds):
         os.close(theirs)
 
 
-@pytest.mark.parametrize("what", BAD)
+SLOW = ("write", "rename", "connection")
+
+
+@pytest.mark.parametrize("what", [pytest.param(each, marks=pytest.mark.slow) if each in SLOW else each for each in BAD])
 def test_a_dangerous_edit_does_nothing_and_the_search_goes_on(what, tmp_path, monkeypatch, capfd):
     (tmp_path / "old").write_text("kept")
     mending, said = reached(monkeypatch, lambda: BAD[what](tmp_path), 4.0)

@@ -36,6 +36,14 @@ def nearly(x):
     return 3 * x**2 * (1 + 1e-5)
 
 
+def barely(x):
+    return 3 * x**2 * (1 + 1e-8)
+
+
+def nearly_far_away(x):
+    return 3 * x**2 * (1 + 1e-5 * (abs(x) > 1.9))
+
+
 def not_finite(x):
     return np.where(abs(x) > 1.0001 * abs(X), np.nan, 3 * x**2)
 
@@ -99,11 +107,15 @@ def test_what_is_right_is_shown(monkeypatch):
     assert "3 of them of other sizes" in mending.repairs[0].agrees
 
 
-@pytest.mark.parametrize("name", ["near", "near_in_size", "nearly", "not_finite", "raises_elsewhere", "wrong"])
+@pytest.mark.parametrize(
+    "name", ["near", "near_in_size", "nearly", "barely", "nearly_far_away", "not_finite", "raises_elsewhere", "wrong"]
+)
 def test_what_fits_at_the_audits_points_alone_is_refused(name, monkeypatch):
     proposed(monkeypatch, f"return {name}(x)" if name != "wrong" else "return 1.0 * 2 * x**2")
     mending = found()
     assert mending.repairs == () and "and not on fresh points" in mending.note
+    if name == "near":  # the place where it is wrong is learnt, and the search runs again
+        assert mending.note.startswith("4 of 4 edits")
 
 
 def test_the_right_one_among_wrong_ones_is_shown(monkeypatch):
@@ -114,7 +126,7 @@ def test_the_right_one_among_wrong_ones_is_shown(monkeypatch):
 
 def test_an_edit_that_changes_the_loss_is_refused(monkeypatch):
     report = []
-    for after in ("return np.sum(2 * x**3) / 3, 2 * x**2", "return np.sum(x**3), 3 * x**2"):
+    for after in ("return np.sum(x**3) + 1.0, 3 * x**2", "return np.sum(x**3), 3 * x**2"):
         proposed(monkeypatch, after, before="return np.sum(x**3), 2 * x**2")
         report.append(found(squares_and_value, True))
     assert report[0].repairs == () and len(report[1].repairs) == 1
@@ -171,6 +183,7 @@ def cubes_of_three(x):
     return x**2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x", [np.ones(3), np.full(4, 0.7), np.array([1.0, 2.0, 1.0])])
 def test_a_term_that_is_zero_at_x(x):
     mending = nlicl.audit_gradient(symmetric_loss, symmetric_wrong, x, points=[], mend=4).searches[0].mending()
@@ -269,7 +282,7 @@ def held(folder, drawn, data):
 QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
-@settings(max_examples=4, suppress_health_check=QUIET)
+@settings(max_examples=2, suppress_health_check=QUIET)
 @given(st.one_of(elementwise(), matrix()), st.data())
 def test_a_mend_of_a_drawn_mistake_is_right(tmp_path, drawn, data):
     held(tmp_path, drawn, data)

@@ -105,11 +105,12 @@ def test_any_expression_in_any_template(node, template):
     if made is None:  # no double minus is written
         words = template.replace("HERE", ast.get_source_segment(CORPUS, node))
         before = CORPUS.encode().split(b"\n")[node.lineno - 1][: node.col_offset].rstrip()
-        number = isinstance(node, ast.Constant) and template == "HERE.T"  # 0.T is none
+        number = isinstance(node, ast.Constant) and "HERE." in template  # 0.T is none
         assert number or "--" in words.replace(" ", "") or before.endswith(b"-")
         return
     assert ast.dump(ast.parse(made.text)) == expected
     words = outside(CORPUS, made.text, [place(node)])
+    assert "--" not in made.text
     (piece,) = made.pieces
     assert piece.words == words
     for line, before, after in changes(CORPUS, made.text):
@@ -169,7 +170,6 @@ def test_a_change_is_told_with_what_stands_around_it():
         for line, before, after in found:
             here, there = source.split("\n")[line - 1], source.replace(old, new).split("\n")[line - 1]
             assert here.replace(before, after) == there and len(before) > len(old)
-    assert told("y = πα @ (aa + bb)  # é", "aa", "cc") == [(1, "aa + bb", "cc + bb")]
     assert told("x = 1", "1", "1") == []
 
 
