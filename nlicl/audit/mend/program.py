@@ -13,10 +13,19 @@ __all__ = ["Function", "Program", "Unit", "Unread"]
 
 Function = ast.FunctionDef | ast.Lambda
 _MOST_HELPERS = 12
+_MADE = "nlicl_made"
 
 
 class Unread(Exception):
     """Why a function's source cannot be had, in words that follow "no mend: "."""
+
+
+class _Quiet:
+    """Keeps a class from hearing of one that is made of it, which it may keep a list of."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **given: Any) -> None: ...
 
 
 @dataclass
@@ -29,7 +38,7 @@ class Unit:
     original : FunctionType
         As it runs.
     place : dict, cell or type
-        Where those who call it find it: globals, a closure's cell, a class; None for the root.
+        Where those who call it find it: globals, a closure's cell, a class; None for a root that does not call itself.
     name : str
         Its name there.
     order : int
@@ -73,7 +82,9 @@ class Program:
         self._cells: dict[int, types.CellType] = {}
         self.units: list[Unit] = []
         node = _node_of(root, self.functions, self.text)
-        self.units.append(Unit(node, root, None, root.__name__, self._order(node)))
+        itself = ((place, name) for one, place, name in self._called(root) if one is root)
+        place, name = next(itself, (None, root.__name__))
+        self.units.append(Unit(node, root, place, name, self._order(node)))
         self._add_helpers(root)
         self._methods: type | None = None
         self._build_all()
@@ -111,28 +122,36 @@ class Program:
 
     def having(self, number: int, function: types.FunctionType) -> Callable[..., Any]:
         """The root, with a changed build of a unit in the place of the unit's own until `restore`."""
-        if number == 0:
-            return self.bound(function)
         self._put(self.units[number], function)
-        return self.bound(self.built[0])
+        return self.bound(self.built[0] if number else function)
 
     def restore(self, number: int) -> None:
         """Put the unit's own build back in its place."""
-        if number:
-            self._put(self.units[number], self.built[number])
+        self._put(self.units[number], self.built[number])
 
     def _build_all(self) -> None:
         self._stand_in = self._owner
         if self._owner is not None and any(isinstance(unit.place, type) for unit in self.units):
-            kind = type(self._owner)
-            self._methods = type(kind.__name__, (kind,), {})
-            self._stand_in = object.__new__(self._methods)
-            self._stand_in.__dict__ = self._owner.__dict__
+            try:
+                self._stand_in = self._like_owner()
+            except Exception:  # it has slots, or its class wants more: its methods stay as they are
+                self.units = [unit for n, unit in enumerate(self.units) if not (n and isinstance(unit.place, type))]
+                self.units[0].place = None
         self.built = [self._compiled(unit, unit.node) for unit in self.units]
-        for unit, function in zip(self.units[1:], self.built[1:], strict=True):
+        for unit, function in zip(self.units, self.built, strict=True):
             self._put(unit, function)
 
+    def _like_owner(self) -> Any:
+        """An object with what the method's own holds, of a class of its own, whose methods can be replaced."""
+        kind = type(self._owner)
+        self._methods = type(kind.__name__, (_Quiet, kind), {})
+        made = object.__new__(self._methods)
+        made.__dict__ = self._owner.__dict__
+        return made
+
     def _put(self, unit: Unit, function: types.FunctionType) -> None:
+        if unit.place is None:
+            return
         if isinstance(unit.place, dict):
             self.globals[unit.name] = function
         elif isinstance(unit.place, types.CellType):
@@ -154,8 +173,8 @@ class Program:
     def _compiled(self, unit: Unit, node: Function) -> types.FunctionType:
         original = unit.original
         free = original.__code__.co_freevars
-        body: list[ast.stmt] = (
-            [ast.Expr(node)] if isinstance(node, ast.Lambda) else [_def(node.name, node.args, node.body)]
+        body: list[ast.stmt] = (  # under another name: its own, inside, is what it is outside
+            [ast.Expr(node)] if isinstance(node, ast.Lambda) else [_def(_MADE, node.args, node.body)]
         )
         taken = [ast.arg(name) for name in free]
         outer = _def("nlicl_closure", ast.arguments([], taken, None, [], [], None, []), body)
@@ -164,8 +183,9 @@ class Program:
         module = ast.Module([outer], [])
         code = compile(module, self.path, "exec", dont_inherit=True)
         enclosing = next(c for c in code.co_consts if isinstance(c, types.CodeType))
-        name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+        name = "<lambda>" if isinstance(node, ast.Lambda) else _MADE
         code = next(c for c in enclosing.co_consts if isinstance(c, types.CodeType) and c.co_name == name)
+        code = code.replace(co_name=original.__code__.co_name)
         cells = dict(zip(free, original.__closure__ or (), strict=True))
         closure = tuple(self._cell(cells[name]) for name in code.co_freevars)
         built = types.FunctionType(code, self.globals, original.__name__, original.__defaults__, closure)
