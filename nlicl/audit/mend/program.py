@@ -6,6 +6,7 @@ import inspect
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,22 +235,17 @@ class Program:
         names = {name for part in _codes(code) for name in (*part.co_names, *part.co_freevars)}
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         for name in sorted(names):
-            value: Any = None
-            place: Any = None
+            known: list[tuple[Any, Any]] = []  # (value, place): a name that is global may be an attribute as well
             if name in cells:
-                place = cells[name]
-                try:
-                    value = place.cell_contents
-                except ValueError:
-                    continue
+                with suppress(ValueError):  # nothing is in it yet
+                    known.append((cells[name].cell_contents, cells[name]))
             elif name in function.__globals__:
-                value, place = function.__globals__[name], function.__globals__
-            elif owner is not None:
-                value, place = inspect.getattr_static(type(owner), name, None), type(owner)
-                if isinstance(value, staticmethod | classmethod | property):
-                    continue
-            if isinstance(value, types.FunctionType) and value.__code__.co_filename == self.path:
-                yield value, place, name
+                known.append((function.__globals__[name], function.__globals__))
+            if owner is not None:
+                known.append((inspect.getattr_static(type(owner), name, None), type(owner)))
+            for value, place in known:
+                if isinstance(value, types.FunctionType) and value.__code__.co_filename == self.path:
+                    yield value, place, name
 
     def _order(self, node: Function) -> int:
         return next(n for n, other in enumerate(self.functions) if other is node)

@@ -1,6 +1,7 @@
 """From the edits that do the task to the mends that are shown: tried on fresh places, one for each statement."""
 
 import difflib
+import io
 import time
 from collections.abc import Callable
 from typing import Any
@@ -125,7 +126,7 @@ def _by_statement(found: list[Candidate]) -> dict[Any, list[Candidate]]:
 
 
 def _described(one: Candidate, program: Program, agrees: str) -> dict[str, Any]:
-    before, after = program.text.splitlines(keepends=True), one.text.splitlines(keepends=True)
+    before, after = (io.StringIO(text, newline="\n").readlines() for text in (program.text, one.text))
     file = program.file or program.path.strip("<>")
     diff = "".join(difflib.unified_diff(before, after, file, file, n=2))
     shown = [list(change) for change in changes(program.text, one.text)]
