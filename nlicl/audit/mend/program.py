@@ -6,7 +6,7 @@ import inspect
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +130,19 @@ class Program:
         """Put the unit's own build back in its place."""
         self._put(self.units[number], self.built[number])
 
+    @contextmanager
+    def everywhere(self) -> Iterator[None]:
+        """The reader's own functions run the text's code, for all who call them by whatever name, as after a new start."""
+        before = [(unit.original, unit.original.__code__) for unit in self.units]
+        try:
+            for (original, code), built in zip(before, self.built, strict=True):
+                if code.co_freevars == built.__code__.co_freevars:
+                    original.__code__ = built.__code__
+            yield
+        finally:
+            for original, code in before:
+                original.__code__ = code
+
     def _build_all(self) -> None:
         self._stand_in = self._owner
         if self._owner is not None and any(isinstance(unit.place, type) for unit in self.units):
@@ -146,7 +159,7 @@ class Program:
         """An object with what the method's own holds, of a class of its own, whose methods can be replaced."""
         kind = type(self._owner)
         self._methods = type(kind.__name__, (_Quiet, kind), {})
-        made = object.__new__(self._methods)
+        made: Any = object.__new__(self._methods)
         made.__dict__ = self._owner.__dict__
         return made
 
@@ -198,6 +211,8 @@ class Program:
 
     def _add_helpers(self, root: types.FunctionType) -> None:
         held = {id(function.__code__) for one in self.fixed for function in self._reached(one)}
+        for name in _called_at_once(self.tree):
+            held.add(id(getattr(root.__globals__.get(name), "__code__", None)))
         held.discard(id(root.__code__))
         found = {id(root.__code__)}
         queue = [root]
@@ -263,6 +278,13 @@ class Program:
             functions += self._reached(one)
         names = {name for function in functions for part in _codes(function.__code__) for name in part.co_names}
         return sorted(name for name in names if name in self.globals and not callable(self.globals[name]))
+
+
+def _called_at_once(tree: ast.Module) -> set[str]:
+    """Functions that the file calls when it is loaded: what they give is data, of the loss as well."""
+    inside = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    calls = (one for top in tree.body if not isinstance(top, inside) for one in ast.walk(top) if isinstance(one, ast.Call))
+    return {call.func.id for call in calls if isinstance(call.func, ast.Name)}
 
 
 def _def(name: str, args: ast.arguments, body: list[ast.stmt]) -> ast.FunctionDef:

@@ -80,7 +80,8 @@ def propose(
         while left and shown < SHOWN:
             where, one = next((where, ones[0]) for where, ones in left.items())
             try:
-                agrees = verify(program.edited(one.text).root, end)
+                edited = program.edited(one.text)
+                agrees = verify(edited.root, end) if _holds_everywhere(edited, task) else ""
             except Unread:
                 agrees = ""
             except Stopped:
@@ -104,6 +105,33 @@ def propose(
     if time.monotonic() > deadline:
         return {"note": f"none was found within {round(seconds, 2):g} s, among {tried} edits"}
     return {"note": f"none of {tried} edits makes it agree"}
+
+
+def _holds_everywhere(edited: Program, task: Task) -> bool:
+    """Whether a mend is right where all who call what it changes get it so, and leaves the loss as it is.
+
+    The search puts a changed helper where the gradient finds it. The loss may find it elsewhere: in a list or a dict.
+    """
+    losses = _losses(edited, task)
+    with edited.everywhere():
+        right = task.rightness(edited.root)
+        return right is not None and bool(right.all()) and _losses(edited, task) == losses
+
+
+def _losses(program: Program, task: Task) -> list[bytes]:
+    """The loss at all places; nothing where it cannot be had."""
+    call, found = task.call_loss, []
+    if call is None or not program.fixed:
+        return []
+    for place in task.places:
+        try:
+            with task.limited():
+                found.append(np.asarray(call(program.fixed[0], place)).tobytes())
+        except Stopped:
+            raise
+        except BaseException:
+            found.append(b"")
+    return found
 
 
 def _still_right(one: Candidate, program: Program, task: Task) -> bool:
