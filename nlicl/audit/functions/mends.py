@@ -76,7 +76,7 @@ def _with_functions(mending: Mending, function: Function) -> Mending:
     repairs = []
     for repair in mending.repairs:
         try:
-            repairs.append(replace(repair, function=program.edited(repair.text).root))
+            repairs.append(replace(repair, function=program.edited(repair.text).released(program)))
         except Unread:
             repairs.append(repair)
     return replace(mending, repairs=tuple(repairs))

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from .standins import Names, Quiet
+
 __all__ = ["Function", "Program", "Unit", "Unread"]
 
 Function = ast.FunctionDef | ast.Lambda
@@ -19,14 +21,6 @@ _MADE = "nlicl_made"
 
 class Unread(Exception):
     """Why a function's source cannot be had, in words that follow "no mend: "."""
-
-
-class _Quiet:
-    """Keeps a class from hearing of one that is made of it, which it may keep a list of."""
-
-    __slots__ = ()
-
-    def __init_subclass__(cls, **given: Any) -> None: ...
 
 
 @dataclass
@@ -130,6 +124,23 @@ class Program:
         """Put the unit's own build back in its place."""
         self._put(self.units[number], self.built[number])
 
+    def released(self, before: "Program") -> Callable[..., Any]:
+        """The root for the reader, among his own names with the values that they have when it is called, not copies.
+
+        Only where a helper is not as it was `before` do names of helpers stand for others.
+        """
+        root, names = self.units[0], self.units[0].original.__globals__
+        pairs = zip(self.units[1:], before.units[1:], strict=True)
+        if root.place is None and all(ast.dump(one.node) == ast.dump(old.node) for one, old in pairs):
+            self.units, self.globals = [root], names
+        else:
+            self.globals = Names(names)
+        places = {id(unit.place) for unit in self.units}
+        cells = (cell for unit in self.units for cell in unit.original.__closure__ or ())
+        self._cells = {id(cell): cell for cell in cells if id(cell) not in places}
+        self._build_all()
+        return self.root
+
     @contextmanager
     def everywhere(self) -> Iterator[None]:
         """The reader's own functions run the text's code, for all who call them by whatever name, as after a new start."""
@@ -150,7 +161,7 @@ class Program:
                 self._stand_in = self._like_owner()
             except Exception:  # it has slots, or its class wants more: its methods stay as they are
                 self.units = [unit for n, unit in enumerate(self.units) if not (n and isinstance(unit.place, type))]
-                self.units[0].place = None
+                self.units[0].place = None if isinstance(self.units[0].place, type) else self.units[0].place
         self.built = [self._compiled(unit, unit.node) for unit in self.units]
         for unit, function in zip(self.units, self.built, strict=True):
             self._put(unit, function)
@@ -158,7 +169,7 @@ class Program:
     def _like_owner(self) -> Any:
         """An object with what the method's own holds, of a class of its own, whose methods can be replaced."""
         kind = type(self._owner)
-        self._methods = type(kind.__name__, (_Quiet, kind), {})
+        self._methods = type(kind.__name__, (Quiet, kind), {})
         made: Any = object.__new__(self._methods)
         made.__dict__ = self._owner.__dict__
         return made
@@ -283,7 +294,9 @@ class Program:
 def _called_at_once(tree: ast.Module) -> set[str]:
     """Functions that the file calls when it is loaded: what they give is data, of the loss as well."""
     inside = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    calls = (one for top in tree.body if not isinstance(top, inside) for one in ast.walk(top) if isinstance(one, ast.Call))
+    calls = (
+        one for top in tree.body if not isinstance(top, inside) for one in ast.walk(top) if isinstance(one, ast.Call)
+    )
     return {call.func.id for call in calls if isinstance(call.func, ast.Name)}
 
 
