@@ -62,6 +62,8 @@ def searched(work: Callable[[Tell], dict[str, Any]], seconds: float, progress: P
             said = work(link.send)
         except MemoryError:
             said = {"note": "the search took too much memory"}
+        except Exception as error:
+            said = {"note": f"the search failed with {type(error).__name__}"}
         link.send({"done": said})
 
     repairs: list[Repair] = []

@@ -161,6 +161,8 @@ def _inside(node: ast.AST, statement: ast.stmt | None) -> Iterator[tuple[ast.exp
         yield node, statement
     for name, child in ast.iter_fields(node):
         for part in child if isinstance(child, list) else [child]:
+            if isinstance(part, ast.pattern):
+                continue
             if not isinstance(part, ast.AST) or name in ("annotation", "returns", "target", "targets", "func"):
                 if name == "func" and isinstance(part, ast.Attribute):
                     yield from _inside(part.value, statement)
