@@ -2,12 +2,14 @@
 
 import numpy as np
 
+import nlicl
 from nlicl.audit.mend.program import Program
 from nlicl.audit.mend.propose import propose
 from nlicl.audit.mend.spelling import spelled
 from nlicl.audit.mend.task import Task
 
 RATE = 0.5
+WIDTHS = np.array([1.0, 2.0, 3.0, 4.0])
 TABLE = {}
 HEARD = []
 
@@ -69,6 +71,22 @@ class Slotted:
 
     def gradient(self, w):
         return self.half(w)
+
+
+def energy(w):
+    return np.sum((w * WIDTHS) ** 2) / RATE
+
+
+def force(w):
+    return 2 * w * WIDTHS**2
+
+
+def spread(w):
+    return np.sum((w * WIDTHS) ** 3) / np.sqrt(len(w))
+
+
+def pull(w):
+    return 3 * w**2 * WIDTHS**3
 
 
 def edited(program, before, after):
@@ -136,3 +154,13 @@ def test_a_helper_that_the_loss_calls_by_another_way_is_not_changed():
     with mended.everywhere():
         assert total(w) == 4 * np.sum(w**4)
     assert total(w) == np.sum(w**4)
+
+
+def test_a_number_that_is_another_by_chance_is_not_shown_or_said():
+    x = np.array([0.3, -1.2, 0.7, 2.0])
+    for loss, gradient in ((energy, force), (spread, pull)):
+        for repair in nlicl.audit_gradient(loss, gradient, x, mend=4).repairs:
+            named = all("RATE" in change.after or "len(" in change.after for change in repair.changes)
+            assert named != repair.agrees.endswith("; not where numbers or sizes of the data are others")
+    assert RATE == 0.5
+    assert len(WIDTHS) == 4

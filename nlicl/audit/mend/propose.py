@@ -4,6 +4,7 @@ import difflib
 import io
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ __all__ = ["propose"]
 
 SHOWN = 3
 _ROUNDS = 4  # searches, each with the places at which what the last one found was wrong
+_OTHERWISE = "; not where numbers or sizes of the data are others"
+_LOOKED_AT = 30  # edits of which it is asked whether they hold with other data
 _SPELLINGS = 5  # edits of one statement that are tried on fresh places, one after the other
 _SHARE = 0.8  # of the budget for the search itself, the rest for trying what it finds on fresh places
 
@@ -31,6 +34,7 @@ def propose(
     verify: Callable[[Callable[..., Any], float], str],
     seconds: float,
     tell: Tell,
+    steady: Callable[[Program], bool] | None = None,
 ) -> dict[str, Any]:
     """Search, verify, and hand over what is found.
 
@@ -47,6 +51,8 @@ def propose(
         The budget.
     tell : callable
         Takes {"tried": n} and {"repair": ...}.
+    steady : callable or None
+        steady(edited) -> whether a mend holds with other data. If one does, those that do not are not shown.
 
     Returns
     -------
@@ -74,7 +80,8 @@ def propose(
     for _ in range(_ROUNDS):
         before, places = tried, len(task.expected)
         search = Search(program, task, deadline, lambda n, t=before: tell({"tried": t + n}))  # type: ignore[misc]
-        left = _by_statement(search.run())
+        found, otherwise = _steady(search.run(), program, steady)
+        left = _by_statement(found)
         tried += search.tried
         tell({"tried": tried})
         while left and shown < SHOWN:
@@ -87,7 +94,7 @@ def propose(
             except Stopped:
                 break
             if agrees:
-                tell({"repair": _described(one, program, agrees)})
+                tell({"repair": _described(one, program, agrees + otherwise)})
                 shown += 1
                 del left[where]
                 continue
@@ -141,6 +148,20 @@ def _still_right(one: Candidate, program: Program, task: Task) -> bool:
     except Unread:
         return False
     return right is not None and bool(right.all())
+
+
+def _steady(
+    found: list[Candidate], program: Program, steady: Callable[[Program], bool] | None
+) -> tuple[list[Candidate], str]:
+    """Of the cheapest, those that hold with other data; all if none does, and what is to be said of them."""
+    if steady is None or not found:
+        return found, ""
+    kept = []
+    for one in found[:_LOOKED_AT]:
+        with suppress(Unread, Stopped):
+            if steady(program.edited(one.text)):
+                kept.append(one)
+    return (kept, "") if kept else (found, _OTHERWISE)
 
 
 def _by_statement(found: list[Candidate]) -> dict[Any, list[Candidate]]:
