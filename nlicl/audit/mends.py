@@ -128,7 +128,7 @@ def _work(
                     fresh.extend(more.cases(formula, query_attends)[0])
                 told = 0
                 for case in fresh:
-                    agrees = _agrees(mended, case, wrt)
+                    agrees = _agrees(mended, function, case, wrt)
                     if agrees is False:
                         add(case)
                         task.refresh()
@@ -146,11 +146,16 @@ def _work(
     return propose(function, (), task, verify, end - time.monotonic(), tell)
 
 
-def _agrees(mended: Callable[..., Any], case: Case, wrt: str) -> bool | None:
-    """Whether a formula is right along a direction on a fresh draw; None where a kink or rounding leaves it open."""
+def _agrees(mended: Callable[..., Any], function: Callable[..., Any], case: Case, wrt: str) -> bool | None:
+    """Whether a formula is right along a direction on a fresh draw; None where a kink or rounding leaves it open.
+
+    It is wrong where it gives no number and the one that was judged does: on a kink, too, such as relu(u) / u.
+    """
+    given = _array(mended, case, wrt)
+    if not np.isfinite(given).all():
+        return None if not np.isfinite(_array(function, case, wrt)).all() else False
     if not case.margins.all():
         return None
-    given = _array(mended, case, wrt)
     rng = np.random.default_rng(given.size)
     v = rng.standard_normal(given.shape)
     slope = float(case.subject.kernel(case.moved(wrt, 1j * STEP * v), case.prompts).imag) / STEP

@@ -338,7 +338,9 @@ class Remote(Function):
             said = [_pair(pair) for pair in _list(self._ask("held", list(leaves)))]
         except Failed:
             return []
-        arrays = [(_text(name)[:100], array) for name, array in said if getattr(array, "dtype", None) in (float, np.int64)]
+        arrays = [
+            (_text(name)[:100], array) for name, array in said if getattr(array, "dtype", None) in (float, np.int64)
+        ]
         return list(bounded({name: array for name, array in arrays if np.isfinite(array).all()}).items())
 
     def pushed(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:

@@ -23,11 +23,14 @@ class Atom:
     text : str
     value : ndarray
     cost : float
+    counts : bool
+        Whether it holds whole numbers, such as counts and indices, which are seldom added to a gradient.
     """
 
     text: str
     value: np.ndarray
     cost: float = 0.0
+    counts: bool = False
 
 
 def arrays(scope: Mapping[str, Any]) -> list[Atom]:
@@ -43,7 +46,7 @@ def arrays(scope: Mapping[str, Any]) -> list[Atom]:
         key = repr(value.shape).encode() + np.asarray(value, float).tobytes()
         if key not in seen and len(found) < _MOST:
             seen.add(key)
-            found.append(Atom(text, np.asarray(value, float), cost))
+            found.append(Atom(text, np.asarray(value, float), cost, value.dtype.kind == "i"))
 
     for name, value in scope.items():
         add(name, value, 0.0)

@@ -2,11 +2,13 @@
 
 An edit may do what no reader would write: loop for ever, fill the memory, open a file under another name. The process has a
 limit for each call, for its memory and for its time, and Python refuses in it what would change a file, a process or a
-connection.
+connection. What was open before can be read only.
 """
 
+import mmap
 import os
 import signal
+import stat
 import sys
 import time
 import warnings
@@ -33,6 +35,7 @@ _REFUSED = (
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink", "os.chmod", "os.chown",
     "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.kill", "os.killpg", "os.utime", "os.putenv",
     "subprocess.", "socket.", "shutil.", "ftplib.", "smtplib.", "urllib.", "webbrowser.", "pty.", "signal.pthread_kill",
+    "os.setxattr", "os.removexattr", "sqlite3.connect", "dbm.",
 )  # fmt: skip
 
 
@@ -83,7 +86,8 @@ def searched(work: Callable[[Tell], dict[str, Any]], seconds: float, progress: P
                 if "repair" in said:
                     repairs.append(_repair(said["repair"]))
                 if "done" in said:
-                    others, note = int(said["done"].get("others", 0)), str(said["done"].get("note", ""))[:500]
+                    others = int(said["done"].get("others", 0))
+                    note = "" if repairs else str(said["done"].get("note", ""))[:500]
                     break
     except Late:
         note = "" if repairs else f"none was found within {seconds:g} s, among {tried} edits"
@@ -116,6 +120,9 @@ def _confine() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
+    for part in (_open_files, _shared_memory):
+        with suppress(OSError, ImportError, AttributeError):  # no Linux
+            part()
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
 
@@ -133,6 +140,37 @@ def _confine() -> None:
         most = data + MEMORY
         resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
     sys.addaudithook(_refuse)
+
+
+def _open_files() -> None:
+    """Files that are open can be read only, at a place of this process's own; connections lead nowhere."""
+    for name in os.listdir("/proc/self/fd"):
+        number = int(name)
+        with suppress(OSError):  # the listing's own
+            kind = os.fstat(number).st_mode
+            if stat.S_ISREG(kind):
+                place = os.lseek(number, 0, os.SEEK_CUR)
+                try:
+                    again = os.open(f"/proc/self/fd/{name}", os.O_RDONLY)
+                except OSError:  # it may not be read
+                    again = os.open(os.devnull, os.O_RDONLY)
+                os.lseek(again, place, os.SEEK_SET)
+                os.dup2(again, number, inheritable=False)
+                os.close(again)
+            elif stat.S_ISSOCK(kind):
+                os.dup2(1, number, inheritable=False)
+
+
+def _shared_memory() -> None:
+    """Memory that is a file's or another process's too, such as a memmap's: writing there ends this process."""
+    import ctypes
+
+    protect = ctypes.CDLL(None).mprotect
+    with open("/proc/self/maps") as file:
+        shared = [line.split()[0] for line in file if line.split()[1].startswith("rw") and line.split()[1][3] == "s"]
+    for place in shared:
+        first, last = (int(number, 16) for number in place.split("-"))
+        protect(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.PROT_READ)
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:

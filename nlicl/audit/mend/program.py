@@ -3,6 +3,7 @@
 import ast
 import functools
 import inspect
+import itertools
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -10,13 +11,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from .standins import Names, Quiet
+import numpy as np
+
+from .standins import Names, called_at_once, like
 
 __all__ = ["Function", "Program", "Unit", "Unread"]
 
 Function = ast.FunctionDef | ast.Lambda
 _MOST_HELPERS = 12
-_MADE = "nlicl_made"
 
 
 class Unread(Exception):
@@ -33,7 +35,7 @@ class Unit:
     original : FunctionType
         As it runs.
     place : dict, cell or type
-        Where those who call it find it: globals, a closure's cell, a class; None for a root that does not call itself.
+        Where those who call it find it: globals, a closure's cell, a class; None for the root, unless it calls itself.
     name : str
         Its name there.
     order : int
@@ -77,9 +79,7 @@ class Program:
         self._cells: dict[int, types.CellType] = {}
         self.units: list[Unit] = []
         node = _node_of(root, self.functions, self.text)
-        itself = ((place, name) for one, place, name in self._called(root) if one is root)
-        place, name = next(itself, (None, root.__name__))
-        self.units.append(Unit(node, root, place, name, self._order(node)))
+        self.units.append(Unit(node, root, None, root.__name__, self._order(node)))
         self._add_helpers(root)
         self._methods: type | None = None
         self._build_all()
@@ -118,7 +118,7 @@ class Program:
     def having(self, number: int, function: types.FunctionType) -> Callable[..., Any]:
         """The root, with a changed build of a unit in the place of the unit's own until `restore`."""
         self._put(self.units[number], function)
-        return self.bound(self.built[0] if number else function)
+        return self.bound(function if number == 0 else self.built[0])
 
     def restore(self, number: int) -> None:
         """Put the unit's own build back in its place."""
@@ -158,7 +158,7 @@ class Program:
         self._stand_in = self._owner
         if self._owner is not None and any(isinstance(unit.place, type) for unit in self.units):
             try:
-                self._stand_in = self._like_owner()
+                self._methods, self._stand_in = like(self._owner)
             except Exception:  # it has slots, or its class wants more: its methods stay as they are
                 self.units = [unit for n, unit in enumerate(self.units) if not (n and isinstance(unit.place, type))]
                 self.units[0].place = None if isinstance(self.units[0].place, type) else self.units[0].place
@@ -166,22 +166,12 @@ class Program:
         for unit, function in zip(self.units, self.built, strict=True):
             self._put(unit, function)
 
-    def _like_owner(self) -> Any:
-        """An object with what the method's own holds, of a class of its own, whose methods can be replaced."""
-        kind = type(self._owner)
-        self._methods = type(kind.__name__, (Quiet, kind), {})
-        made: Any = object.__new__(self._methods)
-        made.__dict__ = self._owner.__dict__
-        return made
-
     def _put(self, unit: Unit, function: types.FunctionType) -> None:
-        if unit.place is None:
-            return
         if isinstance(unit.place, dict):
             self.globals[unit.name] = function
         elif isinstance(unit.place, types.CellType):
             self._cell(unit.place).cell_contents = function
-        else:
+        elif unit.place is not None:
             setattr(self._methods, unit.name, function)
 
     def _cell(self, cell: types.CellType) -> types.CellType:
@@ -198,19 +188,25 @@ class Program:
     def _compiled(self, unit: Unit, node: Function) -> types.FunctionType:
         original = unit.original
         free = original.__code__.co_freevars
-        body: list[ast.stmt] = (  # under another name: its own, inside, is what it is outside
-            [ast.Expr(node)] if isinstance(node, ast.Lambda) else [_def(_MADE, node.args, node.body)]
+        body: list[ast.stmt] = (
+            [ast.Expr(node)] if isinstance(node, ast.Lambda) else [_def(node.name, node.args, node.body)]
         )
         taken = [ast.arg(name) for name in free]
-        outer = _def("nlicl_closure", ast.arguments([], taken, None, [], [], None, []), body)
-        for made in (*body, *taken, outer):
-            ast.copy_location(made, node)
+        made: list[ast.AST] = [*body, *taken]
+        if inside := _class_of(original):
+            body = [ast.ClassDef(inside, [], [], body, [])]
+        # what is defined here is for those inside what it was for the original: a name of the file, or of a cell
+        bound = [name for name in (inside, getattr(node, "name", "")) if name and name not in free]
+        outer_body = [*([ast.Global(sorted(set(bound)))] if bound else []), *body]
+        outer = _def("nlicl_closure", ast.arguments([], taken, None, [], [], None, []), outer_body)
+        for one in (*made, *outer_body, outer):
+            ast.copy_location(one, node)
         module = ast.Module([outer], [])
         code = compile(module, self.path, "exec", dont_inherit=True)
-        enclosing = next(c for c in code.co_consts if isinstance(c, types.CodeType))
-        name = "<lambda>" if isinstance(node, ast.Lambda) else _MADE
-        code = next(c for c in enclosing.co_consts if isinstance(c, types.CodeType) and c.co_name == name)
-        code = code.replace(co_name=original.__code__.co_name)
+        name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+        for within in ("nlicl_closure", inside, name):
+            if within:
+                code = next(c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == within)
         cells = dict(zip(free, original.__closure__ or (), strict=True))
         closure = tuple(self._cell(cells[name]) for name in code.co_freevars)
         built = types.FunctionType(code, self.globals, original.__name__, original.__defaults__, closure)
@@ -222,7 +218,7 @@ class Program:
 
     def _add_helpers(self, root: types.FunctionType) -> None:
         held = {id(function.__code__) for one in self.fixed for function in self._reached(one)}
-        for name in _called_at_once(self.tree):
+        for name in called_at_once(self.tree):
             held.add(id(getattr(root.__globals__.get(name), "__code__", None)))
         held.discard(id(root.__code__))
         found = {id(root.__code__)}
@@ -230,6 +226,8 @@ class Program:
         while queue and len(self.units) < _MOST_HELPERS:
             for function, place, name in self._called(queue.pop(0)):
                 key = id(function.__code__)
+                if function is root:  # it calls itself, or is called by what it calls
+                    self.units[0].place, self.units[0].name = place, name
                 if key in found or key in held:
                     continue
                 found.add(key)
@@ -261,15 +259,15 @@ class Program:
         names = {name for part in _codes(code) for name in (*part.co_names, *part.co_freevars)}
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         for name in sorted(names):
-            known: list[tuple[Any, Any]] = []  # (value, place): a name that is global may be an attribute as well
+            held: list[tuple[Any, Any]] = []
             if name in cells:
                 with suppress(ValueError):  # nothing is in it yet
-                    known.append((cells[name].cell_contents, cells[name]))
+                    held.append((cells[name].cell_contents, cells[name]))
             elif name in function.__globals__:
-                known.append((function.__globals__[name], function.__globals__))
+                held.append((function.__globals__[name], function.__globals__))
             if owner is not None:
-                known.append((inspect.getattr_static(type(owner), name, None), type(owner)))
-            for value, place in known:
+                held.append((inspect.getattr_static(type(owner), name, None), type(owner)))
+            for value, place in held:
                 if isinstance(value, types.FunctionType) and value.__code__.co_filename == self.path:
                     yield value, place, name
 
@@ -291,19 +289,17 @@ class Program:
         return sorted(name for name in names if name in self.globals and not callable(self.globals[name]))
 
 
-def _called_at_once(tree: ast.Module) -> set[str]:
-    """Functions that the file calls when it is loaded: what they give is data, of the loss as well."""
-    inside = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    calls = (
-        one for top in tree.body if not isinstance(top, inside) for one in ast.walk(top) if isinstance(one, ast.Call)
-    )
-    return {call.func.id for call in calls if isinstance(call.func, ast.Name)}
-
-
 def _def(name: str, args: ast.arguments, body: list[ast.stmt]) -> ast.FunctionDef:
     made = ast.FunctionDef(name=name, args=args, body=body, decorator_list=[], returns=None)
     vars(made)["type_params"] = []  # which Python 3.12 asks for
     return made
+
+
+def _class_of(function: types.FunctionType) -> str:
+    """The class in whose body a function stands, however deep: it changes names such as __x. Empty if there is none."""
+    names = function.__code__.co_qualname.split(".")
+    classes = [name for name, below in itertools.pairwise(names) if "<locals>" not in (name, below)]
+    return classes[-1] if classes else ""
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -325,6 +321,9 @@ def _unwrapped(
         if isinstance(inner, functools.partial):
             wraps.append(lambda f, obj, p=inner: functools.partial(f, *p.args, **p.keywords))  # type: ignore[misc]
             inner = inner.func
+        elif isinstance(inner, np.vectorize):
+            wraps.append(lambda f, obj, v=inner: _vectorized(f, v))  # type: ignore[misc]
+            inner = inner.pyfunc
         elif isinstance(inner, types.MethodType):
             owner = inner.__self__
             wraps.append(lambda f, obj: types.MethodType(f, obj))
@@ -352,6 +351,10 @@ def _unwrapped(
         return found
 
     return inner, bind, owner
+
+
+def _vectorized(function: types.FunctionType, like: Any) -> Callable[..., Any]:
+    return np.vectorize(function, like.otypes, excluded=like.excluded, cache=like.cache, signature=like.signature)
 
 
 def _text_of(function: types.FunctionType) -> str:

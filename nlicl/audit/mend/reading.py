@@ -11,7 +11,7 @@ from .watch import Hole
 
 __all__ = ["holds", "literals", "same_names", "siblings", "statement_values"]
 
-_SIBLINGS = 8  # expressions of the function that others may use
+_SIBLINGS = 12  # expressions of the function that others may use
 _LONGEST = 36  # characters of one
 
 
@@ -19,7 +19,7 @@ def siblings(found: list[Hole]) -> list[tuple[Hole, Atom]]:
     """Expressions of the root that are arrays and no names, the shortest first: each value once."""
     atoms: dict[bytes, tuple[Hole, Atom]] = {}
     for hole in found:
-        if hole.unit or hole.visits != 1 or isinstance(hole.node, (ast.Name, ast.Constant)):
+        if hole.unit or hole.visits != 1 or isinstance(hole.node, (ast.Name, ast.Constant, ast.Attribute)):
             continue
         value = hole.value
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not 0 < value.size <= 2000 or value.ndim > 2:

@@ -186,6 +186,8 @@ def changes(e: np.ndarray, atoms: list[Atom], dearest: float = 9.0) -> Iterator[
             for text, cost, both in _BINARY:
                 if cost > dearest:
                     continue
+                if atom.counts and ("+" in text or "-" in text):
+                    continue
                 if text[0] != "V" or one.value.shape == e.shape:
                     yield Made(_filled(text, one.text), both(e, one.value), cost + one.cost)
         if e.ndim and atom.value.ndim and atom.value.ndim <= 2 and e.ndim <= 2:
@@ -220,6 +222,7 @@ def _of_loss(e: np.ndarray, loss: Iterable[Atom]) -> Iterator[Made]:
 
 
 def _all_terms(e: np.ndarray, atoms: list[Atom]) -> Iterator[Made]:
+    atoms = [atom for atom in atoms if not atom.counts]
     if e.size > 1:
         for text, _, value in _reductions(HERE, e):
             yield Made(text, value, 1.3)
