@@ -89,6 +89,21 @@ def pull(w):
     return 3 * w**2 * WIDTHS**3
 
 
+PUSH = np.array([0.5, -1.0, 2.0])
+
+
+def three(w):
+    return sum(PUSH @ w**k / k for k in (1, 2, 3))
+
+
+def overwritten(w):
+    total = np.zeros(3)
+    for _ in range(3):
+        total = total * w
+        total = PUSH
+    return total * 1.0
+
+
 def edited(program, before, after):
     assert before in program.text
     return program.edited(program.text.replace(before, after, 1))
@@ -164,3 +179,12 @@ def test_a_number_that_is_another_by_chance_is_not_shown_or_said():
             assert named != repair.agrees.endswith("; not where numbers or sizes of the data are others")
     assert RATE == 0.5
     assert len(WIDTHS) == 4
+
+
+def test_edits_that_write_into_data_change_nothing_for_others():
+    x = np.array([0.3, -1.2, 0.7])
+    before = PUSH.copy()
+    report = nlicl.audit_gradient(three, overwritten, x, mend=4)
+    assert [change.after for change in report.repairs[0].changes] == ["total += PUSH"]
+    assert np.array_equal(PUSH, before)
+    assert PUSH.flags.writeable

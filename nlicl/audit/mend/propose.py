@@ -67,13 +67,11 @@ def propose(
     except RecursionError:
         return {"note": "its source is nested too deeply"}
     name = getattr(program.units[0].original, "__name__", "the function")
-    for place in task.places:
-        value = task.value(program.root, place)
-        given = task.given[place]
-        if value is None and all(np.isnan(part).all() for part in given):
-            continue  # it raises there, and did
-        if value is None or not all(task.same(place, k, part) for k, part in enumerate(value)):
-            # the file was edited since, or the function is random
+    kept = _protected(program)
+    if not _gives_the_same(program, task):
+        for array in kept:  # a buffer may be among them
+            array.flags.writeable = True
+        if not _gives_the_same(program, task):  # the file was edited since, or the function is random
             return {"note": f"the source of {name} does not give what {name} gave"}
     shown, refused, tried, others = 0, 0, 0, 0
     deadline = time.monotonic() + _SHARE * (end - time.monotonic())
@@ -141,6 +139,34 @@ def _losses(program: Program, task: Task) -> list[float]:
         except BaseException:
             found.append(np.nan)
     return found
+
+
+def _protected(program: Program) -> list[np.ndarray]:
+    """Make arrays of the file read-only: an edit such as u += v would change data for all that come after it."""
+    values = [program.globals[name] for name in program.data_names()]
+    values += [cell.cell_contents for unit in program.units for cell in unit.original.__closure__ or () if _full(cell)]
+    arrays = [value for value in values if isinstance(value, np.ndarray) and value.flags.writeable]
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
+
+
+def _full(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def _gives_the_same(program: Program, task: Task) -> bool:
+    """Whether the function that is built from the text gives what the reader's gave."""
+    for place in task.places:
+        value, given = task.value(program.root, place), task.given[place]
+        if value is None and all(np.isnan(part).all() for part in given):
+            continue  # it raises there, and did
+        if value is None or not all(task.same(place, k, part) for k, part in enumerate(value)):
+            return False
+    return True
 
 
 def _still_right(one: Candidate, program: Program, task: Task) -> bool:
