@@ -39,7 +39,7 @@ class Steady:
             if self._is_wrong(self.function.arrays):  # compiled functions, say, do not run the text's code
                 return True
         names = edited.units[0].original.__globals__
-        for changes, x in self._variants(names, edited.data_names()):
+        for changes, x in self._variants(names, edited.data_names(), edited.held()):
             if self.late():
                 break
             before = {name: names[name] for name in changes}
@@ -60,11 +60,16 @@ class Steady:
         except Exception:  # the loss takes no such data
             return False
 
-    def _variants(self, names: dict[str, Any], used: list[str]) -> Iterator[tuple[dict[str, Any], list[np.ndarray]]]:
+    def _variants(
+        self, names: dict[str, Any], used: list[str], held: list[Any]
+    ) -> Iterator[tuple[dict[str, Any], list[np.ndarray]]]:
         """Other values for the file's numbers, and all that has one length one longer."""
         x = self.function.arrays
         known = {name: names[name] for name in used if name in names}
-        floats = {name: value for name, value in known.items() if isinstance(value, (float, np.floating))}
+        # a number that a closure or an object holds as well would be changed in one place only
+        kept = {float(value) for value in held if isinstance(value, (float, np.floating))}
+        single = {name: value for name, value in known.items() if isinstance(value, (float, np.floating))}
+        floats = {name: value for name, value in single.items() if float(value) not in kept}
         if floats:
             yield {name: type(value)(value * self.rng.uniform(1.05, 1.2)) for name, value in floats.items()}, x
         arrays = {name: value for name, value in known.items() if isinstance(value, np.ndarray) and value.ndim}

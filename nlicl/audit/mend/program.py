@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .standins import Names, called_at_once, like
+from .standins import Names, called_at_once, contents, like
 
 __all__ = ["Function", "Program", "Unit", "Unread"]
 
@@ -125,10 +125,7 @@ class Program:
         self._put(self.units[number], self.built[number])
 
     def released(self, before: "Program") -> Callable[..., Any]:
-        """The root for the reader, among his own names with the values that they have when it is called, not copies.
-
-        Only where a helper is not as it was `before` do names of helpers stand for others.
-        """
+        """The root among the reader's own names; those of helpers stand for others, if one is not as it was `before`."""
         root, names = self.units[0], self.units[0].original.__globals__
         pairs = zip(self.units[1:], before.units[1:], strict=True)
         if root.place is None and all(ast.dump(one.node) == ast.dump(old.node) for one, old in pairs):
@@ -279,6 +276,11 @@ class Program:
         """The file's name without its folder; empty for a cell or a terminal."""
         name = os.path.basename(self.path)
         return "" if name.startswith("<") or "ipykernel" in self.path else name
+
+    def held(self) -> list[Any]:
+        """What closures and the method's object hold."""
+        cells = [cell for unit in self.units for cell in unit.original.__closure__ or ()]
+        return [*getattr(self._owner, "__dict__", {}).values(), *contents(cells)]
 
     def data_names(self) -> list[str]:
         """Names of arrays and numbers around the functions, which they or the loss use."""

@@ -143,19 +143,11 @@ def _losses(program: Program, task: Task) -> list[float]:
 
 def _protected(program: Program) -> list[np.ndarray]:
     """Make arrays of the file read-only: an edit such as u += v would change data for all that come after it."""
-    values = [program.globals[name] for name in program.data_names()]
-    values += [cell.cell_contents for unit in program.units for cell in unit.original.__closure__ or () if _full(cell)]
+    values = [*(program.globals[name] for name in program.data_names()), *program.held()]
     arrays = [value for value in values if isinstance(value, np.ndarray) and value.flags.writeable]
     for array in arrays:
         array.flags.writeable = False
     return arrays
-
-
-def _full(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:
-        return False
 
 
 def _gives_the_same(program: Program, task: Task) -> bool:

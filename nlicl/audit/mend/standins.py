@@ -1,9 +1,12 @@
 """What stands for the reader's names and objects where a changed function runs, so that his own stay as they are."""
 
 import ast
+import types
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
-__all__ = ["Names", "called_at_once", "like"]
+__all__ = ["Names", "called_at_once", "contents", "like"]
 
 
 class Names(dict[str, Any]):
@@ -53,3 +56,12 @@ def called_at_once(tree: ast.Module) -> set[str]:
         one for top in tree.body if not isinstance(top, inside) for one in ast.walk(top) if isinstance(one, ast.Call)
     )
     return {call.func.id for call in calls if isinstance(call.func, ast.Name)}
+
+
+def contents(cells: Iterable[types.CellType]) -> list[Any]:
+    """What closures' cells hold, those passed over in which nothing is yet."""
+    found = []
+    for cell in cells:
+        with suppress(ValueError):
+            found.append(cell.cell_contents)
+    return found
