@@ -64,7 +64,7 @@ def _with_functions(mending: Mending, formula: Formula) -> Mending:
         return mending
     try:
         program = Program(formula.function)
-        repairs = [replace(one, function=program.edited(one.text).root) for one in mending.repairs]
+        repairs = [replace(one, function=program.edited(one.text).released(program)) for one in mending.repairs]
     except Unread:
         return mending
     return replace(mending, repairs=tuple(repairs))

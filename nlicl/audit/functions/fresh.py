@@ -8,7 +8,7 @@ from .function import Function
 from .points import kind_of, like, neighbours, unit
 from .slopes import Differences, Witness, chosen, only, tried
 
-__all__ = ["Fresh", "far", "other_sizes"]
+__all__ = ["Fresh", "far", "longer", "other_sizes"]
 
 POINTS = 200
 LEAST = 8  # points at which something was told: fewer prove little
@@ -34,18 +34,21 @@ def other_sizes(function: Function, x: list[np.ndarray], rng: np.random.Generato
     """The same functions on arrays of other sizes: every axis of one length is one longer. Those that have a value there."""
     lengths = sorted({size for array in x for size in array.shape if size > 1})
     for length in lengths[:4]:
-        larger = [_longer(array, length, rng) for array in x]
+        larger = [longer(array, length, rng) for array in x]
         try:
             yield function.at_sizes(larger)
         except Exception:  # the loss's data have one size
             continue
 
 
-def _longer(array: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
+def longer(array: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
+    """The same with one more of what it has along every axis of a length; whole numbers are repeated."""
     for axis, size in enumerate(array.shape):
         if size == length:
-            more = np.take(array, [int(rng.integers(size))], axis) * rng.uniform(0.5, 1.5)
-            array = np.concatenate([array, more], axis)
+            more = np.take(array, [int(rng.integers(size))], axis)
+            if array.dtype.kind == "f":
+                more = more * rng.uniform(0.5, 1.5)
+            array = np.concatenate([array, more.astype(array.dtype)], axis)
     return np.ascontiguousarray(array)
 
 
@@ -92,6 +95,10 @@ class Fresh:
             sized += found
         points = self._points(self.function, mended, self._places(), late, POINTS)
         return None if points is None else (points, sized)
+
+    def at(self, places: Iterator[list[np.ndarray]], late: Callable[[], bool], most: int) -> int | None:
+        """At how many places the reader's own gradient agrees, up to so many; None if it does not at one."""
+        return self._points(self.function, lambda function: function, places, late, most)
 
     def _places(self) -> Iterator[list[np.ndarray]]:
         x = self.function.arrays

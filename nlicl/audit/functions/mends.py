@@ -13,6 +13,7 @@ from ..mend.program import Program, Unread
 from ..mend.propose import propose
 from ..mend.task import Stopped, Task
 from ..report.search import Progress
+from .constants import Steady
 from .fresh import LEAST, Fresh, far, other_sizes
 from .function import Function
 from .slopes import Differences, Witness, chosen, only, tried
@@ -26,6 +27,7 @@ __all__ = ["files_search", "gradient_search"]
 FAR = 2  # places far from x at which every entry is known to the search
 MOST_ENTRIES = 300  # for that
 LEAST_CALL = 0.05  # seconds that a call of an edited function has
+_LAST = 0.5  # seconds that are left for mends' last trial
 _SHARE = 0.15  # of the time for that
 _ROUNDING = 1e-9  # of the largest entry: an edit that is right may round otherwise
 
@@ -76,7 +78,7 @@ def _with_functions(mending: Mending, function: Function) -> Mending:
     repairs = []
     for repair in mending.repairs:
         try:
-            repairs.append(replace(repair, function=program.edited(repair.text).root))
+            repairs.append(replace(repair, function=program.edited(repair.text).released(program)))
         except Unread:
             repairs.append(repair)
     return replace(mending, repairs=tuple(repairs))
@@ -119,7 +121,10 @@ class _Search:
         if not self.both:
             self.task.call_loss = lambda loss, place: self.bases[place].returned(loss, self.leaves[place])
         left = self.end - time.monotonic()
-        return propose(self.function.gradient_function, self.function.held_fixed, self.task, self.verify, left, tell)
+        function = self.function
+        other = Steady(function, self.rng, lambda: time.monotonic() > self.end - _LAST)
+        steady = None if self.audit.projections else other.holds
+        return propose(function.gradient_function, function.held_fixed, self.task, self.verify, left, tell, steady)
 
     def mended(self, base: Function, gradient: Callable[..., Any]) -> Function:
         """Functions with another gradient."""

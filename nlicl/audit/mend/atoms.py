@@ -170,6 +170,7 @@ def coefficients(named: list[tuple[str, float, float]]) -> list[Coefficient]:
     for a, above, cost_a in plain:
         for b, below, cost_b in plain:
             add(a / b, above, below, cost_a + cost_b)
+    named = [one for one in named if 1e-60 < abs(one[1]) < 1e60]  # an array that is not filled yet may hold anything
     for text, value, cost in named:
         value = abs(value)
         for a, above, cost_a in plain:

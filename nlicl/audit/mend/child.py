@@ -65,6 +65,8 @@ def searched(work: Callable[[Tell], dict[str, Any]], seconds: float, progress: P
             said = work(link.send)
         except MemoryError:
             said = {"note": "the search took too much memory"}
+        except Exception as error:
+            said = {"note": f"the search failed with {type(error).__name__}"}
         link.send({"done": said})
 
     repairs: list[Repair] = []
@@ -84,7 +86,8 @@ def searched(work: Callable[[Tell], dict[str, Any]], seconds: float, progress: P
                 if "repair" in said:
                     repairs.append(_repair(said["repair"]))
                 if "done" in said:
-                    others, note = int(said["done"].get("others", 0)), str(said["done"].get("note", ""))[:500]
+                    others = int(said["done"].get("others", 0))
+                    note = "" if repairs else str(said["done"].get("note", ""))[:500]
                     break
     except Late:
         note = "" if repairs else f"none was found within {seconds:g} s, among {tried} edits"

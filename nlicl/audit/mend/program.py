@@ -7,11 +7,13 @@ import itertools
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from .standins import Names, called_at_once, contents, like
 
 __all__ = ["Function", "Program", "Unit", "Unread"]
 
@@ -122,13 +124,41 @@ class Program:
         """Put the unit's own build back in its place."""
         self._put(self.units[number], self.built[number])
 
+    def released(self, before: "Program") -> Callable[..., Any]:
+        """The root among the reader's own names; those of helpers stand for others, if one is not as it was `before`."""
+        root, names = self.units[0], self.units[0].original.__globals__
+        pairs = zip(self.units[1:], before.units[1:], strict=True)
+        if root.place is None and all(ast.dump(one.node) == ast.dump(old.node) for one, old in pairs):
+            self.units, self.globals = [root], names
+        else:
+            self.globals = Names(names)
+        places = {id(unit.place) for unit in self.units}
+        cells = (cell for unit in self.units for cell in unit.original.__closure__ or ())
+        self._cells = {id(cell): cell for cell in cells if id(cell) not in places}
+        self._build_all()
+        return self.root
+
+    @contextmanager
+    def everywhere(self) -> Iterator[None]:
+        """The reader's own functions run the text's code, for all who call them by whatever name, as after a new start."""
+        before = [(unit.original, unit.original.__code__) for unit in self.units]
+        try:
+            for (original, code), built in zip(before, self.built, strict=True):
+                if code.co_freevars == built.__code__.co_freevars:
+                    original.__code__ = built.__code__
+            yield
+        finally:
+            for original, code in before:
+                original.__code__ = code
+
     def _build_all(self) -> None:
         self._stand_in = self._owner
         if self._owner is not None and any(isinstance(unit.place, type) for unit in self.units):
-            kind = type(self._owner)
-            self._methods = type(kind.__name__, (kind,), {})
-            self._stand_in = object.__new__(self._methods)
-            self._stand_in.__dict__ = self._owner.__dict__
+            try:
+                self._methods, self._stand_in = like(self._owner)
+            except Exception:  # it has slots, or its class wants more: its methods stay as they are
+                self.units = [unit for n, unit in enumerate(self.units) if not (n and isinstance(unit.place, type))]
+                self.units[0].place = None if isinstance(self.units[0].place, type) else self.units[0].place
         self.built = [self._compiled(unit, unit.node) for unit in self.units]
         for unit, function in zip(self.units, self.built, strict=True):
             self._put(unit, function)
@@ -185,6 +215,8 @@ class Program:
 
     def _add_helpers(self, root: types.FunctionType) -> None:
         held = {id(function.__code__) for one in self.fixed for function in self._reached(one)}
+        for name in called_at_once(self.tree):
+            held.add(id(getattr(root.__globals__.get(name), "__code__", None)))
         held.discard(id(root.__code__))
         found = {id(root.__code__)}
         queue = [root]
@@ -244,6 +276,11 @@ class Program:
         """The file's name without its folder; empty for a cell or a terminal."""
         name = os.path.basename(self.path)
         return "" if name.startswith("<") or "ipykernel" in self.path else name
+
+    def held(self) -> list[Any]:
+        """What closures and the method's object hold."""
+        cells = [cell for unit in self.units for cell in unit.original.__closure__ or ()]
+        return [*getattr(self._owner, "__dict__", {}).values(), *contents(cells)]
 
     def data_names(self) -> list[str]:
         """Names of arrays and numbers around the functions, which they or the loss use."""

@@ -4,6 +4,7 @@ import difflib
 import io
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ __all__ = ["propose"]
 
 SHOWN = 3
 _ROUNDS = 4  # searches, each with the places at which what the last one found was wrong
+_OTHERWISE = "; not where numbers or sizes of the data are others"
+_LOOKED_AT = 30  # edits of which it is asked whether they hold with other data
 _SPELLINGS = 5  # edits of one statement that are tried on fresh places, one after the other
 _SHARE = 0.8  # of the budget for the search itself, the rest for trying what it finds on fresh places
 
@@ -31,6 +34,7 @@ def propose(
     verify: Callable[[Callable[..., Any], float], str],
     seconds: float,
     tell: Tell,
+    steady: Callable[[Program], bool] | None = None,
 ) -> dict[str, Any]:
     """Search, verify, and hand over what is found.
 
@@ -47,6 +51,8 @@ def propose(
         The budget.
     tell : callable
         Takes {"tried": n} and {"repair": ...}.
+    steady : callable or None
+        steady(edited) -> whether a mend holds with other data. If one does, those that do not are not shown.
 
     Returns
     -------
@@ -61,32 +67,32 @@ def propose(
     except RecursionError:
         return {"note": "its source is nested too deeply"}
     name = getattr(program.units[0].original, "__name__", "the function")
-    for place in task.places:
-        value = task.value(program.root, place)
-        given = task.given[place]
-        if value is None and all(np.isnan(part).all() for part in given):
-            continue  # it raises there, and did
-        if value is None or not all(task.same(place, k, part) for k, part in enumerate(value)):
-            # the file was edited since, or the function is random
+    kept = _protected(program)
+    if not _gives_the_same(program, task):
+        for array in kept:  # a buffer may be among them
+            array.flags.writeable = True
+        if not _gives_the_same(program, task):  # the file was edited since, or the function is random
             return {"note": f"the source of {name} does not give what {name} gave"}
     shown, refused, tried, others = 0, 0, 0, 0
     deadline = time.monotonic() + _SHARE * (end - time.monotonic())
     for _ in range(_ROUNDS):
         before, places = tried, len(task.expected)
         search = Search(program, task, deadline, lambda n, t=before: tell({"tried": t + n}))  # type: ignore[misc]
-        left = _by_statement(search.run())
+        found, otherwise = _steady(search.run(), program, steady)
+        left = _by_statement(found)
         tried += search.tried
         tell({"tried": tried})
         while left and shown < SHOWN:
             where, one = next((where, ones[0]) for where, ones in left.items())
             try:
-                agrees = verify(program.edited(one.text).root, end)
+                edited = program.edited(one.text)
+                agrees = verify(edited.root, end) if _holds_everywhere(edited, task) else ""
             except Unread:
                 agrees = ""
             except Stopped:
                 break
             if agrees:
-                tell({"repair": _described(one, program, agrees)})
+                tell({"repair": _described(one, program, agrees + otherwise)})
                 shown += 1
                 del left[where]
                 continue
@@ -106,6 +112,55 @@ def propose(
     return {"note": f"none of {tried} edits makes it agree"}
 
 
+def _holds_everywhere(edited: Program, task: Task) -> bool:
+    """Whether a mend is right where all who call what it changes get it so, and leaves the loss as it is.
+
+    The search puts a changed helper where the gradient finds it. The loss may find it elsewhere: in a list or a dict.
+    """
+    losses = _losses(edited, task)
+    with edited.everywhere():
+        right = task.rightness(edited.root)
+        same = np.allclose(_losses(edited, task), losses, rtol=1e-7, atol=0.0, equal_nan=True)  # it may round otherwise
+        return right is not None and bool(right.all()) and bool(same)
+
+
+def _losses(program: Program, task: Task) -> list[float]:
+    """The loss at all places; NaN where it cannot be had."""
+    call = task.call_loss
+    found: list[float] = []
+    if call is None or not program.fixed:
+        return []
+    for place in task.places:
+        try:
+            with task.limited():
+                found.append(float(call(program.fixed[0], place)))
+        except Stopped:
+            raise
+        except BaseException:
+            found.append(np.nan)
+    return found
+
+
+def _protected(program: Program) -> list[np.ndarray]:
+    """Make arrays of the file read-only: an edit such as u += v would change data for all that come after it."""
+    values = [*(program.globals[name] for name in program.data_names()), *program.held()]
+    arrays = [value for value in values if isinstance(value, np.ndarray) and value.flags.writeable]
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
+
+
+def _gives_the_same(program: Program, task: Task) -> bool:
+    """Whether the function that is built from the text gives what the reader's gave."""
+    for place in task.places:
+        value, given = task.value(program.root, place), task.given[place]
+        if value is None and all(np.isnan(part).all() for part in given):
+            continue  # it raises there, and did
+        if value is None or not all(task.same(place, k, part) for k, part in enumerate(value)):
+            return False
+    return True
+
+
 def _still_right(one: Candidate, program: Program, task: Task) -> bool:
     """Whether a candidate does the task with the places that were learnt since."""
     try:
@@ -113,6 +168,20 @@ def _still_right(one: Candidate, program: Program, task: Task) -> bool:
     except Unread:
         return False
     return right is not None and bool(right.all())
+
+
+def _steady(
+    found: list[Candidate], program: Program, steady: Callable[[Program], bool] | None
+) -> tuple[list[Candidate], str]:
+    """Of the cheapest, those that hold with other data; all if none does, and what is to be said of them."""
+    if steady is None or not found:
+        return found, ""
+    kept = []
+    for one in found[:_LOOKED_AT]:
+        with suppress(Unread, Stopped):
+            if steady(program.edited(one.text)):
+                kept.append(one)
+    return (kept, "") if kept else (found, _OTHERWISE)
 
 
 def _by_statement(found: list[Candidate]) -> dict[Any, list[Candidate]]:

@@ -71,12 +71,8 @@ def spelled(text: str, tree: ast.Module, edits: Sequence[tuple[ast.expr | ast.st
 
     None if no spelling parses to what is meant.
     """
-    first = edits[0][0]
-    top = next(one for one in tree.body if one.lineno <= first.lineno <= (one.end_lineno or one.lineno))
-    begin = min([top.lineno, *(one.lineno for one in getattr(top, "decorator_list", []))]) - 1
-    end = top.end_lineno or top.lineno
     lines = [line.encode() for line in text.split("\n")]
-    meant = ast.dump(_with(top, {id(node): new for node, new in edits}))
+    begin, end, meant = _around(tree, edits[0][0], {id(node): new for node, new in edits})
     for inside in (False, True):
         for outside in (False, True):
             pieces = []
@@ -94,11 +90,27 @@ def spelled(text: str, tree: ast.Module, edits: Sequence[tuple[ast.expr | ast.st
                 return None
             there = made.split("\n")[begin : end + made.count("\n") - text.count("\n")]
             try:
-                if ast.dump(ast.parse("\n".join(there)).body[0]) == meant:
+                if [ast.dump(one) for one in ast.parse("\n".join(there)).body] == meant:
                     return Spelled(made, tuple(pieces))
             except (SyntaxError, ValueError, RecursionError, IndexError):
                 continue
     return None
+
+
+def _around(tree: ast.Module, node: ast.AST, new: dict[int, ast.AST]) -> tuple[int, int, list[str]]:
+    """The lines of the file's statement that holds a node, and of those that share them; and what is to stand there."""
+
+    def lines(one: ast.stmt) -> tuple[int, int]:
+        first = min([one.lineno, *(other.lineno for other in getattr(one, "decorator_list", []))])
+        return first, one.end_lineno or one.lineno
+
+    begin, end = lines(next(one for one in tree.body if any(inside is node for inside in ast.walk(one))))
+    for one in (*tree.body, *reversed(tree.body)):
+        first, last = lines(one)
+        if first <= end and begin <= last:
+            begin, end = min(begin, first), max(end, last)
+    here = [one for one in tree.body if begin <= lines(one)[0] <= end]
+    return begin - 1, end, [ast.dump(_with(one, new)) for one in here]
 
 
 def put_together(text: str, pieces: Sequence[Piece]) -> str | None:

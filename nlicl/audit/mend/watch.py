@@ -14,6 +14,7 @@ __all__ = ["Hole", "holes", "numeric", "with_call"]
 
 _LARGEST = 100_000  # entries of an array that is kept as it was
 _VISITS = 48  # of one expression that are kept
+_ROOM = 1 << 28  # bytes for all copies; after that the first visit alone is kept, as it is
 
 
 @dataclass
@@ -111,10 +112,12 @@ def holes(program: Program, run: Callable[[Callable[..., Any]], Any], only: ast.
     def see(number: int, value: Any, scope: dict[str, Any]) -> Any:
         hole = found[number]
         hole.visits += 1
-        if hole.visits <= _VISITS:
-            hole.values.append(_kept(value))
-            hole.scopes.append({name: _kept(one) for name, one in scope.items() if not name.startswith("nlicl_")})
+        if hole.visits == 1 or (hole.visits <= _VISITS and copies.room > 0):
+            hole.values.append(copies.of(value))
+            hole.scopes.append({name: copies.of(one) for name, one in scope.items() if not name.startswith("nlicl_")})
         return value
+
+    copies = _Copies()
 
     program.globals["nlicl_see"] = see
     try:
@@ -131,12 +134,20 @@ def holes(program: Program, run: Callable[[Callable[..., Any]], Any], only: ast.
     return [hole for hole in found if hole.visits]
 
 
-def _kept(value: Any) -> Any:
-    if isinstance(value, np.ndarray) and value.size <= _LARGEST:
-        return value.copy()
-    if isinstance(value, list):
-        return [_kept(one) for one in value[:200]]
-    return value
+class _Copies:
+    """Copies of arrays that may change later, as long as there is room."""
+
+    def __init__(self) -> None:
+        self.room = _ROOM
+
+    def of(self, value: Any) -> Any:
+        """A copy; the value itself if it is no array, is very large, or there is no room."""
+        if isinstance(value, np.ndarray) and value.size <= _LARGEST and self.room > 0:
+            self.room -= value.nbytes
+            return value.copy()
+        if isinstance(value, list):
+            return [self.of(one) for one in value[:200]]
+        return value
 
 
 def _expressions(function: Function) -> Iterator[tuple[ast.expr, ast.stmt | None]]:
@@ -161,6 +172,8 @@ def _inside(node: ast.AST, statement: ast.stmt | None) -> Iterator[tuple[ast.exp
         yield node, statement
     for name, child in ast.iter_fields(node):
         for part in child if isinstance(child, list) else [child]:
+            if isinstance(part, ast.pattern):
+                continue
             if not isinstance(part, ast.AST) or name in ("annotation", "returns", "target", "targets", "func"):
                 if name == "func" and isinstance(part, ast.Attribute):
                     yield from _inside(part.value, statement)
