@@ -16,6 +16,7 @@ __all__ = ["HERE", "Made", "beside", "changes", "softmaxes", "terms"]
 
 HERE = "nlicl_here"
 _SAME, _BESIDE = 7, 16  # names of E's shape, and names beside E, that are multiplied with each other
+_ZERO = 0.4  # of the cost, on top for E / V where E is zero: V may be, too, and 0 / 0 is no gradient
 _BACK = 12  # products that come back to one layer
 
 
@@ -189,7 +190,8 @@ def changes(e: np.ndarray, atoms: list[Atom], dearest: float = 9.0) -> Iterator[
                 if atom.counts and ("+" in text or "-" in text):
                     continue
                 if text[0] != "V" or one.value.shape == e.shape:
-                    yield Made(_filled(text, one.text), both(e, one.value), cost + one.cost)
+                    dear = _ZERO if "/ V" in text and not e.all() else 0.0
+                    yield Made(_filled(text, one.text), both(e, one.value), cost + one.cost + dear)
         if e.ndim and atom.value.ndim and atom.value.ndim <= 2 and e.ndim <= 2:
             for text, cost, both in _PRODUCTS:
                 if cost > dearest:
