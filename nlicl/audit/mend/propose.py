@@ -86,7 +86,9 @@ def propose(
             where, one = next((where, ones[0]) for where, ones in left.items())
             try:
                 edited = program.edited(one.text)
-                agrees = verify(edited.root, end) if _holds_everywhere(edited, task) else ""
+                agrees = verify(edited.root, end)
+                if agrees and not _holds_everywhere(edited, task):
+                    agrees = ""
             except Unread:
                 agrees = ""
             except Stopped:
