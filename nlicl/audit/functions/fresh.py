@@ -13,6 +13,10 @@ __all__ = ["Fresh", "far", "longer", "other_sizes"]
 POINTS = 200
 LEAST = 8  # points at which something was told: fewer prove little
 FIT = 1e-7  # of a direction's terms: a right gradient agrees to that where nothing is known of rounding
+_WIDE = (-2.5, 3.5)  # powers of ten that all of x is multiplied by
+_WIDELY = 30  # such places
+_ROUGH = 1e-3  # of a direction's terms, there, where the reader's way to compute may lose digits
+_FITTING = 1e-8  # of the largest entry, at a place that is learnt
 _SIZED = 3  # points of each other size
 
 
@@ -65,8 +69,8 @@ class Fresh:
 
     Attributes
     ----------
-    failed : (Function, list of ndarray) or None
-        Where the last gradient that was tried is wrong.
+    failed : (Function, list of ndarray, float) or None
+        Where the last gradient that was tried is wrong, and how closely one that is right fits there.
     """
 
     def __init__(
@@ -76,7 +80,7 @@ class Fresh:
         projections: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]],
     ) -> None:
         self.function, self.rng, self.projections = function, rng, projections
-        self.failed: tuple[Function, list[np.ndarray]] | None = None
+        self.failed: tuple[Function, list[np.ndarray], float] | None = None
 
     def tried(
         self, mended: Callable[[Function], Function], sizes: Iterable[Function], late: Callable[[], bool]
@@ -94,7 +98,16 @@ class Fresh:
                 return None
             sized += found
         points = self._points(self.function, mended, self._places(), late, POINTS)
+        if points is not None and not self.projections:
+            wide = self._points(self.function, mended, self._wide(), late, _WIDELY, self._typical(mended))
+            points = None if wide is None else points
         return None if points is None else (points, sized)
+
+    def _typical(self, mended: Callable[[Function], Function]) -> list[float]:
+        """The size of each argument's gradient at x, times a step of x's size."""
+        x = self.function.arrays
+        given = mended(self.function).gradient_or_none(x) or [np.zeros(array.shape) for array in x]
+        return [float(np.sqrt(np.sum((g * unit(array)) ** 2))) for g, array in zip(given, x, strict=True)]
 
     def at(self, places: Iterator[list[np.ndarray]], late: Callable[[], bool], most: int) -> int | None:
         """At how many places the reader's own gradient agrees, up to so many; None if it does not at one."""
@@ -108,6 +121,13 @@ class Fresh:
                 yield far(x, self.rng)
                 yield far(x, self.rng)
 
+    def _wide(self) -> Iterator[list[np.ndarray]]:
+        """Places at which all of x is far larger or smaller: a branch may end there that no other place leaves."""
+        while True:
+            place = far(self.function.arrays, self.rng)
+            power = 10.0 ** self.rng.uniform(*_WIDE)
+            yield [like(array, kind_of(array)[1](array * power)) for array in place]
+
     def _defined(self, place: list[np.ndarray]) -> bool:
         return bool(np.isfinite(self.function.real(place)))
 
@@ -118,8 +138,12 @@ class Fresh:
         places: Iterator[list[np.ndarray]],
         late: Callable[[], bool],
         most: int,
+        typical: list[float] | None = None,
     ) -> int | None:
-        """At how many places a mended gradient agrees; None if it does not at one."""
+        """At how many places a mended gradient agrees; None if it does not at one.
+
+        With `typical` sizes of the gradient, only what is roughly wrong there is wrong.
+        """
         other = mended(function)
         told = 0
         witnesses: list[Witness] = []
@@ -132,24 +156,30 @@ class Fresh:
             if not witnesses:
                 differences = Differences(function, "", 0.0, float(np.finfo(place[0].dtype).eps))
                 witnesses = chosen(function, [place], differences, self.rng)
-            agrees = self._agrees(function, other, witnesses, place, value)
+            agrees = self._agrees(function, other, witnesses, place, value, typical)
             if agrees is False:
-                self.failed = function, place
+                self.failed = function, place, _ROUGH / 10 if typical else _FITTING
                 return None
             told += bool(agrees)
         return told
 
     def _agrees(
-        self, function: Function, other: Function, witnesses: list[Witness], place: list[np.ndarray], value: float
+        self,
+        function: Function,
+        other: Function,
+        witnesses: list[Witness],
+        place: list[np.ndarray],
+        value: float,
+        typical: list[float] | None,
     ) -> bool | None:
         """Whether the mended gradient is right along a direction in each argument; None if nothing was told."""
         given = other.gradient_or_none(place)
         if given is None or not all(np.isfinite(array).all() for array in given):
-            theirs = function.gradient_or_none(place)
+            theirs = None if typical else function.gradient_or_none(place)
             if theirs is None or not all(np.isfinite(array).all() for array in theirs):
                 return None  # the reader's own has no value there, either
             return False
-        if other.returns_both and not abs(other.real(place) - value) <= 1e-12 * abs(value):
+        if other.returns_both and typical is None and not abs(other.real(place) - value) <= 1e-12 * abs(value):
             return False
         told = None
         for k, array in enumerate(given):
@@ -164,6 +194,8 @@ class Fresh:
             single = place[k].dtype == np.float32 or array.dtype == np.float32
             fit = 1e-2 if single else FIT
             allowed = fit * max(size, abs(slope.middle)) + 5 * slope.error + 1e-13 * abs(value)
+            if typical is not None:
+                allowed += _ROUGH * max(size, abs(slope.middle)) + 1e-6 * typical[k] + 1e-9 * abs(value)
             if not witnesses[k].exact and slope.error > 1e-4 * max(size, abs(slope.middle)):
                 continue
             if not abs(float(np.sum(terms)) - slope.middle) <= allowed:

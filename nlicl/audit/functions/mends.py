@@ -212,8 +212,11 @@ class _Search:
             if added == FAR:
                 break
 
-    def add_known(self, base: Function, place: list[np.ndarray], room: float) -> bool:
-        """A place with every entry of the gradient, where an exact witness gives it by a time."""
+    def add_known(self, base: Function, place: list[np.ndarray], room: float, fit: float = 1e-8) -> bool:
+        """A place with every entry of the gradient, where an exact witness gives it by a time.
+
+        What is right fits to a share `fit` of the largest entry.
+        """
         if sum(array.size for array in place) > MOST_ENTRIES or time.monotonic() > room:
             return False
         given, value = base.gradient_or_none(place), base.real(place)
@@ -235,7 +238,7 @@ class _Search:
                     return False
             expected.append(wanted)
         rounding = 1e-13 * abs(value)
-        allowed = [1e-8 * _largest(array) + rounding + np.zeros(array.shape) for array in expected]
+        allowed = [fit * _largest(array) + rounding + np.zeros(array.shape) for array in expected]
         self.add(base, place, given, expected, allowed)
         return True
 
@@ -285,9 +288,9 @@ class _Search:
         where = "at x" if len(report.points) == 1 else f"at all {len(report.points)} points"
         return f"{where}, and at {count + sized} fresh ones{more}"
 
-    def learn(self, failed: tuple[Function, list[np.ndarray]] | None) -> None:
+    def learn(self, failed: tuple[Function, list[np.ndarray], float] | None) -> None:
         """A place at which an edit failed that did the task: from now on it is part of the task."""
-        if failed is not None and self.add_known(*failed, self.end):
+        if failed is not None and self.add_known(*failed[:2], self.end, failed[2]):
             self.task.refresh()
 
 

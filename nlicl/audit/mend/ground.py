@@ -208,7 +208,7 @@ class Ground:
         whole -= _HELPER if number else 0.0
         candidate = self._candidate(made, cost - whole, right, float(sum(close)), (number, line))
         self.found.append(candidate)
-        if candidate.solves:
+        if candidate.solves and self.search.steady(candidate.text):
             self.cheapest = min(self.cheapest, cost)
             if self.solved_at is None:
                 self.solved_at = time.monotonic()

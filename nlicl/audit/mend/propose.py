@@ -20,7 +20,7 @@ __all__ = ["propose"]
 SHOWN = 3
 _ROUNDS = 4  # searches, each with the places at which what the last one found was wrong
 _OTHERWISE = "; not where numbers or sizes of the data are others"
-_LOOKED_AT = 30  # edits of which it is asked whether they hold with other data
+_LOOKED_AT = 60  # edits of which it is asked whether they hold with other data
 _SPELLINGS = 5  # edits of one statement that are tried on fresh places, one after the other
 _SHARE = 0.8  # of the budget for the search itself, the rest for trying what it finds on fresh places
 
@@ -77,8 +77,19 @@ def propose(
     deadline = time.monotonic() + _SHARE * (end - time.monotonic())
     for _ in range(_ROUNDS):
         before, places = tried, len(task.expected)
-        search = Search(program, task, deadline, lambda n, t=before: tell({"tried": t + n}))  # type: ignore[misc]
-        found, otherwise = _steady(search.run(), program, steady)
+        known: dict[str, bool] = {}
+
+        def holds(text: str, known: dict[str, bool] = known) -> bool:
+            if steady is None or len(known) >= _LOOKED_AT:
+                return known.get(text, steady is None or any(known.values()))
+            if text not in known:
+                known[text] = False
+                with suppress(Unread, Stopped):
+                    known[text] = steady(program.edited(text))
+            return known[text]
+
+        search = Search(program, task, deadline, lambda n, t=before: tell({"tried": t + n}), holds)  # type: ignore[misc]
+        found, otherwise = _steady(search.run(), holds)
         left = _by_statement(found)
         tried += search.tried
         tell({"tried": tried})
@@ -110,7 +121,7 @@ def propose(
     if refused:
         return {"note": f"{refused} of {tried} edits agree where it was judged, and not on fresh points"}
     if time.monotonic() > deadline:
-        return {"note": f"none was found within {round(seconds, 2):g} s, among {tried} edits"}
+        return {"note": f"none was found within {seconds:.2g} s, among {tried} edits"}
     return {"note": f"none of {tried} edits makes it agree"}
 
 
@@ -172,18 +183,10 @@ def _still_right(one: Candidate, program: Program, task: Task) -> bool:
     return right is not None and bool(right.all())
 
 
-def _steady(
-    found: list[Candidate], program: Program, steady: Callable[[Program], bool] | None
-) -> tuple[list[Candidate], str]:
-    """Of the cheapest, those that hold with other data; all if none does, and what is to be said of them."""
-    if steady is None or not found:
-        return found, ""
-    kept = []
-    for one in found[:_LOOKED_AT]:
-        with suppress(Unread, Stopped):
-            if steady(program.edited(one.text)):
-                kept.append(one)
-    return (kept, "") if kept else (found, _OTHERWISE)
+def _steady(found: list[Candidate], holds: Callable[[str], bool]) -> tuple[list[Candidate], str]:
+    """Those that hold with other data; all if none does, and what is to be said of them."""
+    kept = [one for one in found if holds(one.text)]
+    return (kept, "") if kept or not found else (found, _OTHERWISE)
 
 
 def _by_statement(found: list[Candidate]) -> dict[Any, list[Candidate]]:

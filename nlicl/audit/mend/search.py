@@ -46,13 +46,20 @@ class Search:
         time.monotonic().
     told : callable
         told(n), now and then: how many edits were tried.
+    steady : callable
+        steady(text) -> whether a mend holds with other data, too. The search goes on until it has one that does.
     """
 
     def __init__(
-        self, program: Program, task: Task, deadline: float, told: Callable[[int], None] = lambda n: None
+        self,
+        program: Program,
+        task: Task,
+        deadline: float,
+        told: Callable[[int], None] = lambda n: None,
+        steady: Callable[[str], bool] = lambda text: True,
     ) -> None:
         self.task, self.deadline, self.tried, self.told = task, deadline, 0, told
-        self.start = program
+        self.start, self.steady = program, steady
         self.rng = np.random.default_rng(0)
         self.found: list[Candidate] = []
         self._order = count()

@@ -178,8 +178,9 @@ def _widened(tree: ast.Module, line: int, old: str, new: str) -> tuple[str, str]
     tail = _alike(old[start:][::-1], new[start:][::-1])
     first, last = len(old[:start].encode()), len(old[: len(old) - tail].encode())
     best: tuple[int, int] | None = None
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
-        if not isinstance(node, ast.expr) or not node.lineno == node.end_lineno == line:
+        if not isinstance(node, ast.expr) or not node.lineno == node.end_lineno == line or id(node) in called:
             continue
         begin, end = node.col_offset, node.end_col_offset or 0
         least = _LEAST if isinstance(node, _WHOLE) else _READABLE[0]

@@ -1,5 +1,6 @@
 """A search for mends that runs when its result is asked for, once."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -44,6 +45,7 @@ class Search:
         self.of = of
         self._run: Callable[[Progress | None], Mending] | None = run
         self._mending = Mending(note=_LEFT_OUT)
+        self._lock = threading.RLock()
 
     @property
     def done(self) -> bool:
@@ -52,9 +54,10 @@ class Search:
 
     def mending(self, progress: Progress | None = None) -> Mending:
         """What it finds. It runs at the first call; one that was interrupted runs again at the next."""
-        if self._run is not None:
-            self._mending = self._run(progress)
-            self._run = None
+        with self._lock:  # whoever asks meanwhile waits
+            if self._run is not None:
+                self._mending = self._run(progress)
+                self._run = None
         return self._mending
 
     def __copy__(self) -> "Search":
@@ -62,6 +65,9 @@ class Search:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Search":
         return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
 
     def __getstate__(self) -> dict[str, Any]:
         repairs = tuple(replace(repair, function=None) for repair in self._mending.repairs)
