@@ -158,7 +158,7 @@ class Ground:
         """Run the program with an expression, or all places of a name, replaced, at all places."""
         if cost > self.cheapest + _SLACK:
             return
-        edits = self._trees(group, code)
+        edits = self.trees(group, code)
         if edits is None:
             return
         number = group[0].unit
@@ -169,7 +169,7 @@ class Ground:
         made = partial(spelled, self.program.text, self.program.tree, edits)
         self.judge(number, function, made, cost, line)
 
-    def _trees(self, group: list[Hole], code: Code) -> list[tuple[ast.expr | ast.stmt, ast.AST]] | None:
+    def trees(self, group: list[Hole], code: Code) -> list[tuple[ast.expr | ast.stmt, ast.AST]] | None:
         """What stands for each expression, as trees; None if it cannot."""
         if not isinstance(code, str):
             return [(hole.node, code) for hole in group]
@@ -179,8 +179,15 @@ class Ground:
             return None
 
     def judge(
-        self, number: int, function: Function, spell: Callable[[], Spelled | None], cost: float, line: int
+        self,
+        number: int,
+        function: Function,
+        spell: Callable[[], Spelled | None],
+        cost: float,
+        line: int,
+        whole_only: bool = False,
     ) -> None:
+        """Run a changed function of unit `number` at all places; `whole_only`: only what mends all is of interest."""
         self.search.tick()
         if self.solved_at is not None and time.monotonic() > self.solved_at + _REFINE:
             raise Enough
@@ -194,7 +201,7 @@ class Ground:
             if value is None:
                 return
             close = self.task.closeness(self.first, value)
-            if not nearer(close, self.base_close):
+            if not nearer(close, self.base_close) or (whole_only and any(close)):
                 return
             right = self.task.rightness(root, self.first, self.base_right)
         finally:
@@ -222,7 +229,7 @@ class Ground:
 
     def seeded(self, seed: Seed) -> Candidate | None:
         """The state after a seed's edit; None if it cannot be written, or gives nothing."""
-        edits = self._trees(seed.spot.holes, seed.code)
+        edits = self.trees(seed.spot.holes, seed.code)
         made = None if edits is None else spelled(self.program.text, self.program.tree, edits)
         if made is None:
             return None

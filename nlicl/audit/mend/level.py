@@ -14,7 +14,7 @@ from .pairs import Pairs
 from .program import Program
 from .reading import holds, same_names, siblings
 from .spelling import inserted, left_out, spelled
-from .spots import Option, Spot, replaced
+from .spots import Code, Option, Spot, replaced
 from .statements import statements
 from .watch import Hole, holes
 from .wording import additions, scalings
@@ -26,6 +26,7 @@ __all__ = ["Level"]
 
 _SLACK = 0.6  # edits that cost so much more than the cheapest are no longer of interest
 _USUAL = 1.15  # cost of an edit that everybody's slips explain: nothing better is to be expected
+_SLIP, _SLIPS = 1.0, 56  # cost of slips that are tried in pairs, and how many of them
 _CHEAP = 1.5  # of one after which no dearer kind is tried
 _BANDS = (1.25, 1.65, 9.0)  # of costs, one after the other
 _STEPS = 12  # edits that bring progress of one kind and do not mend all: more of them lead no further
@@ -41,13 +42,14 @@ class Level(Ground):
         self._partial: dict[int, int] = {}
         self._steps_seen: dict[int, int] = {}
         self._parts_of_code: list[tuple[Hole, Atom]] = []
+        self._spots: list[Spot] = []
 
     def run(self, quick: bool = False) -> None:
         """Try everything, the usual slips first; `quick` leaves out what costs much or is odd."""
         found = holes(self.program, lambda f: self.task.call(f, self.first))
         whole = [hole for hole in found if hole.whole]
         self._parts_of_code = siblings(found)
-        spots = [self._spot([hole]) for hole in whole]
+        spots = self._spots = [self._spot([hole]) for hole in whole]
         linear = [spot for spot in spots if spot.linear and spot.response.answers]
         nonlinear = [spot for spot in spots if not spot.linear]
         rest = [hole for hole in found if not hole.whole]
@@ -90,6 +92,30 @@ class Level(Ground):
             self._others(spots, rest, below, limit)
             self._refine()
         self._pair_up(linear)
+
+    def two_slips(self) -> None:
+        """Two usual slips at once, of which neither shows by itself: every pair is run."""
+        slips: list[tuple[float, Hole, Code]] = []
+        for spot in self._spots:
+            usual = [option.codes[0] for option in spot.slips() if option.cost <= _SLIP]
+            usual += [(cost, code) for cost, code in spot.others if cost <= _SLIP and not isinstance(code, str)]
+            slips += [(cost, spot.hole, code) for cost, code in usual]
+        slips = sorted(slips, key=lambda one: one[0])[:_SLIPS]
+        for n, (cost, hole, code) in enumerate(slips):
+            first = self.trees([hole], code)
+            if first is None:
+                continue
+            function = replaced(self.program.units[hole.unit].node, *first[0])
+            for other_cost, other, other_code in slips[n + 1 :]:
+                apart = (
+                    hole.unit == other.unit and not holds(hole.node, other.node) and not holds(other.node, hole.node)
+                )
+                second = self.trees([other], other_code) if apart else None
+                if second is None:
+                    continue
+                spell = partial(spelled, self.program.text, self.program.tree, [*first, *second])
+                line = getattr(other.statement, "lineno", other.node.lineno)
+                self.judge(hole.unit, replaced(function, *second[0]), spell, cost + other_cost, line, whole_only=True)
 
     def _spot(self, group: list[Hole]) -> Spot:
         loss = self.search.forward(self.first)

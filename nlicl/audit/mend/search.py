@@ -29,6 +29,7 @@ _STEP, _WEAK = (
     1.0,
     2.4,
 )  # ranks: of a step that makes something right or leaves a factor; of any other. Seeds have 1.9 and more
+_PAIRS = 1.98  # of all pairs of usual slips
 _PARTS = 6  # steps of one part that are put together with those of others
 
 
@@ -89,6 +90,8 @@ class Search:
             _, _, make, quick = heapq.heappop(queue)
             self.tick()
             state = make()
+            if any(one.solves for one in self.found):
+                return
             if state is None or len(state.edits) >= MOST_EDITS or state.text in seen:
                 continue
             seen.add(state.text)
@@ -106,6 +109,8 @@ class Search:
             if any(one.solves for one in level.found):
                 return
             steps = _best([one for one in level.found if one.text not in seen])
+            if not state.edits:
+                self._put(queue, (_PAIRS,), partial(self._two_slips, level), False)
             self._together(state, [one for one in level.found if not one.solves])
             if any(one.solves for one in self.found):
                 return
@@ -119,6 +124,15 @@ class Search:
             for seed in level.seeds:
                 rank = (1.0 + seed.rank[0] + 0.5 * len(state.edits), *seed.rank[1:])
                 self._put(queue, rank, partial(level.seeded, seed), seed.rank[0] >= 2)
+
+    def _two_slips(self, level: Level) -> None:
+        """Two usual slips at once."""
+        try:
+            level.two_slips()
+        except Enough:
+            pass
+        finally:
+            self.found += [one for one in level.found if one.solves]
 
     def _put(
         self, queue: list[_Job], rank: tuple[float, ...], make: Callable[[], Candidate | None], quick: bool
