@@ -82,7 +82,7 @@ def proposed(monkeypatch, *afters, before="return 2 * x**2"):
     """The search finds edits of a statement, each without a look, and says that they are right."""
 
     class Search:
-        def __init__(self, program, task, deadline, told=None):
+        def __init__(self, program, task, deadline, told=None, steady=None):
             self.program, self.task, self.tried = program, task, len(afters)
 
         def run(self):
