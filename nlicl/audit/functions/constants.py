@@ -75,9 +75,15 @@ class Steady:
         arrays = {name: value for name, value in known.items() if isinstance(value, np.ndarray) and value.ndim}
         lengths = sorted({size for array in (*x, *arrays.values()) for size in array.shape if size > 1})
         for length in lengths[:_LENGTHS]:
-            changes: dict[str, Any] = {
-                name: longer(value, length, self.rng) for name, value in arrays.items() if length in value.shape
-            }
-            changes |= {name: value + 1 for name, value in known.items() if type(value) is int and value == length}
-            if changes:
-                yield changes, [longer(array, length, self.rng) for array in x]
+            for more in (1, length):  # one more, and twice as many, for data that come in pairs
+
+                def grown(array: np.ndarray, length: int = length, more: int = more) -> np.ndarray:
+                    return longer(array, length, self.rng, more)
+
+                changes: dict[str, Any] = {
+                    name: grown(value) for name, value in arrays.items() if length in value.shape
+                }
+                whole = {name: value for name, value in known.items() if type(value) is int and value == length}
+                changes |= {name: value + more for name, value in whole.items()}
+                if changes:
+                    yield changes, [grown(array) for array in x]

@@ -45,11 +45,11 @@ def other_sizes(function: Function, x: list[np.ndarray], rng: np.random.Generato
             continue
 
 
-def longer(array: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
-    """The same with one more of what it has along every axis of a length; whole numbers are repeated."""
+def longer(array: np.ndarray, length: int, rng: np.random.Generator, count: int = 1) -> np.ndarray:
+    """The same with so many more of what it has along every axis of a length; whole numbers are repeated."""
     for axis, size in enumerate(array.shape):
         if size == length:
-            more = np.take(array, [int(rng.integers(size))], axis)
+            more = np.take(array, rng.integers(size, size=count), axis)
             if array.dtype.kind == "f":
                 more = more * rng.uniform(0.5, 1.5)
             array = np.concatenate([array, more.astype(array.dtype)], axis)
