@@ -10,7 +10,7 @@ import numpy as np
 from . import kinks
 from .answer import read
 from .bench import Bench
-from .mend.child import Slow, Tell, limited, searched
+from .mend.child import Slow, Tell, end_of, limited, searched
 from .mend.found import Mending
 from .mend.program import Program, Unread
 from .mend.propose import propose
@@ -26,6 +26,7 @@ __all__ = ["formula_search"]
 
 FRESH = 200  # draws that the audit has not seen
 LEAST_CALL = 0.05  # seconds that a call of an edited formula has
+_LOADING = 10.0  # seconds that the reader's file may take to load, beside the budget
 _FIT = 1e-9  # of the largest entry: an edit that is right may round otherwise
 _ALONG = 1e-7  # of a direction's terms, on fresh draws
 
@@ -45,14 +46,16 @@ def formula_search(
             return Mending()
         named = formula.function if isinstance(formula.function, Named) else None
 
+        end = end_of(seconds)
+
         def work(tell: Tell) -> dict[str, Any]:
             try:
                 function = formula.function if named is None else named.function()
             except CannotLoad as error:
                 return {"note": str(error)}
-            return _work(formula, function, bench, query_attends, seconds, tell)
+            return _work(formula, function, bench, query_attends, end if named is None else end_of(seconds), tell)
 
-        mending = searched(work, seconds + (min(timeout or 0.0, 10.0) if named else 0.0), progress)
+        mending = searched(work, seconds, progress, min(timeout or 0.0, _LOADING) if named else 0.0)
         return mending if named else _with_functions(mending, formula)
 
     return search
@@ -75,11 +78,10 @@ def _work(
     function: Callable[..., Any],
     bench: Bench,
     query_attends: bool | None,
-    seconds: float,
+    end: float,
     tell: Tell,
 ) -> dict[str, Any]:
     """The search itself, in the child."""
-    end = time.monotonic() + seconds
     audited, _ = bench.cases(formula, query_attends)
     cases: list[Case] = []
     wrt = formula.wrt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..mend.child import Slow, Tell, limited, searched
+from ..mend.child import Slow, Tell, end_of, limited, searched
 from ..mend.found import Mending
 from ..mend.program import Program, Unread
 from ..mend.propose import propose
@@ -27,6 +27,7 @@ __all__ = ["files_search", "gradient_search"]
 FAR = 2  # places far from x at which every entry is known to the search
 MOST_ENTRIES = 300  # for that
 LEAST_CALL = 0.05  # seconds that a call of an edited function has
+_LOADING = 10.0  # seconds that the reader's files may take to load, beside the budget
 _LAST = 0.5  # seconds that are left for mends' last trial
 _SHARE = 0.15  # of the time for that
 _ROUNDING = 1e-9  # of the largest entry: an edit that is right may round otherwise
@@ -38,10 +39,10 @@ def gradient_search(
     """The search for a mend of a gradient that disagrees; `points` are the user's own places, checked."""
 
     def search(progress: Progress | None) -> Mending:
-        function = audit.function
+        function, end = audit.function, end_of(seconds)
 
         def work(tell: Tell) -> dict[str, Any]:
-            return _work(function, audit, points, seconds, tell)
+            return _Search(function, audit, points, end).run(tell)
 
         return _with_functions(searched(work, seconds, progress), function)
 
@@ -60,9 +61,9 @@ def files_search(
     def search(progress: Progress | None) -> Mending:
         def work(tell: Tell) -> dict[str, Any]:
             function, points = make(lambda text: None)
-            return _work(function, audit, points, seconds, tell)
+            return _Search(function, audit, points, end_of(seconds)).run(tell)
 
-        return searched(work, seconds + min(timeout, 10.0), progress)
+        return searched(work, seconds, progress, min(timeout, _LOADING))
 
     return search
 
@@ -82,13 +83,6 @@ def _with_functions(mending: Mending, function: Function) -> Mending:
         except Unread:
             repairs.append(repair)
     return replace(mending, repairs=tuple(repairs))
-
-
-def _work(
-    function: Function, audit: "Audit", points: list[list[np.ndarray]] | None, seconds: float, tell: Tell
-) -> dict[str, Any]:
-    """The search itself, in the child."""
-    return _Search(function, audit, points, time.monotonic() + seconds).run(tell)
 
 
 class _Search:

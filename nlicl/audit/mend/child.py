@@ -21,14 +21,15 @@ import numpy as np
 from ..process import Ended, Garbled, Late, Link, Process, available
 from .found import Change, Mending, Repair
 
-__all__ = ["Slow", "limited", "searched"]
+__all__ = ["Slow", "end_of", "limited", "searched"]
 
 Progress = Callable[[int, int, str], None]
 Tell = Callable[[dict[str, Any]], None]
 
 LONGEST = 1 << 24  # bytes of a message
 MEMORY = 2 << 30  # bytes that edits may take on top of what there is
-BEYOND = 0.3  # seconds after the budget for the last answer
+ENDING = 0.05  # seconds of the budget that the end of the process takes
+LAST = 0.15  # seconds of the budget, at most a tenth of it, that are left for the last answer
 LEAST = 0.05  # seconds that a call of the edited function has
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _REFUSED = (
@@ -43,17 +44,27 @@ class Slow(BaseException):
     """One call has taken too long."""
 
 
-def searched(work: Callable[[Tell], dict[str, Any]], seconds: float, progress: Progress | None) -> Mending:
+def end_of(seconds: float) -> float:
+    """When a search that begins now is to end by itself, so that its last answer comes within so many seconds."""
+    return time.monotonic() + seconds - min(LAST, 0.1 * seconds)
+
+
+def searched(
+    work: Callable[[Tell], dict[str, Any]], seconds: float, progress: Progress | None, loading: float = 0.0
+) -> Mending:
     """Run a search in a child, and what it has found by the end of its time.
 
     Parameters
     ----------
     work : callable
-        work(tell) -> {"others", "note"}, in the child; tell({"repair": ...}) hands over each repair when it is found,
+        work(tell) -> {"others", "note", "late"}, in the child; tell({"repair": ...}) hands over each repair when it is found,
         tell({"tried": n}) says how many edits were tried.
     seconds : float
+        The budget.
     progress : callable or None
         progress(done, total, text).
+    loading : float
+        Seconds that `work` may take beside the budget, before it begins.
     """
     began = time.monotonic()
     if not available():
@@ -71,7 +82,7 @@ def searched(work: Callable[[Tell], dict[str, Any]], seconds: float, progress: P
 
     repairs: list[Repair] = []
     tried, others, note = 0, 0, ""
-    deadline = began + seconds + BEYOND
+    deadline = began + seconds + loading - min(ENDING, 0.1 * seconds)
     try:
         with Process(serve) as process:
             while True:
@@ -87,6 +98,8 @@ def searched(work: Callable[[Tell], dict[str, Any]], seconds: float, progress: P
                     repairs.append(_repair(said["repair"]))
                 if "done" in said:
                     others = int(said["done"].get("others", 0))
+                    if said["done"].get("late"):
+                        raise Late
                     note = "" if repairs else str(said["done"].get("note", ""))[:500]
                     break
     except Late:
