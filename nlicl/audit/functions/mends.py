@@ -29,6 +29,7 @@ MOST_ENTRIES = 300  # for that
 LEAST_CALL = 0.05  # seconds that a call of an edited function has
 _LOADING = 10.0  # seconds that the reader's files may take to load, beside the budget
 _LAST = 0.5  # seconds that are left for mends' last trial
+_SIZES = 3  # other sizes at which every entry is known to the search
 _SHARE = 0.15  # of the time for that
 _ROUNDING = 1e-9  # of the largest entry: an edit that is right may round otherwise
 
@@ -196,15 +197,35 @@ class _Search:
     def add_others(self) -> None:
         """Places far from x, and of other sizes."""
         room = time.monotonic() + _SHARE * (self.end - time.monotonic())
-        for base in other_sizes(self.function, self.function.arrays, self.rng):
+        for number, base in enumerate(other_sizes(self.function, self.function.arrays, self.rng)):
+            known = len(self.leaves)
+            if number < _SIZES and self.add_known(base, [*base.arrays], room) and not self.takes_size(known):
+                for places in (self.bases, self.leaves, self.task.given, self.task.expected, self.task.allowed):
+                    del places[known:]
+                continue
             self.sizes.append(base)
-        for base in self.sizes[:2]:
-            self.add_known(base, [*base.arrays], room)
         added = 0
         for _ in range(8):
             added += self.add_known(self.function, far(self.function.arrays, self.rng), room)
             if added == FAR:
                 break
+
+    def takes_size(self, place: int) -> bool:
+        """Whether the loss looks at all that a place of another size has, and what is right at x is right there.
+
+        A loss that runs to a length of its data takes longer arrays, and leaves out what is new.
+        """
+        summary = self.audit.summary
+        for k, wanted in enumerate(self.task.expected[place][: len(self.function.names)]):
+            given, allowed = self.task.given[place][k], self.task.allowed[place][k]
+            known = ~np.isnan(wanted)
+            if not summary.is_wrong(k) and not (abs(given - wanted) <= allowed)[known].all():
+                return False
+            before = self.function.arrays[k].shape
+            for axis, (size, old) in enumerate(zip(wanted.shape, before, strict=True)):
+                if size > old and wanted.any() and not np.take(wanted, size - 1, axis).any():
+                    return False
+        return True
 
     def add_known(self, base: Function, place: list[np.ndarray], room: float, fit: float = 1e-8) -> bool:
         """A place with every entry of the gradient, where an exact witness gives it by a time.

@@ -82,6 +82,9 @@ def alternatives(hole: Hole, names: dict[str, Any]) -> Iterator[Alternative]:
         yield 1.5, node.body
         yield 1.5, node.orelse
     elif isinstance(node, (ast.Tuple, ast.List)):
+        if len(node.elts) in (2, 3) and all(isinstance(one, ast.Constant) for one in node.elts):  # axes
+            for one in node.elts:
+                yield 1.2, one
         for i in range(len(node.elts)):
             for j in range(i):
                 parts = list(node.elts)

@@ -1,6 +1,7 @@
 """One more edit of one program: all that is tried, in which order."""
 
 import ast
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ __all__ = ["Level"]
 _SLACK = 0.6  # edits that cost so much more than the cheapest are no longer of interest
 _USUAL = 1.15  # cost of an edit that everybody's slips explain: nothing better is to be expected
 _SLIP, _SLIPS = 1.0, 56  # cost of slips that are tried in pairs, and how many of them
+_QUICKLY = (
+    0.012  # seconds for the response to one expression: where it takes longer, its slips are run one by one first
+)
 _CHEAP = 1.5  # of one after which no dearer kind is tried
 _BANDS = (1.25, 1.65, 9.0)  # of costs, one after the other
 _STEPS = 12  # edits that bring progress of one kind and do not mend all: more of them lead no further
@@ -50,18 +54,23 @@ class Level(Ground):
         whole = [hole for hole in found if hole.whole]
         self._parts_of_code = siblings(found)
         spots = self._spots = [self._spot([hole]) for hole in whole]
-        linear = [spot for spot in spots if spot.linear and spot.response.answers]
-        nonlinear = [spot for spot in spots if not spot.linear]
         rest = [hole for hole in found if not hole.whole]
-        for spot in linear:
-            self._fitting(spot, spot.slips())
-        self._refine(_USUAL)
-        slips = [(spot, spot.slips()) for spot in nonlinear]
-        self._others(spots, rest, 0.0, _BANDS[0])
         self._statements()
+        self._refine(_USUAL)
+        each = self._time_of_a_run()
+        quickly = [spot for spot in spots if spot.value.size * each <= _QUICKLY]  # the response takes so long
+        slowly = [spot for spot in spots if spot.value.size * each > _QUICKLY]
+        for spot in quickly:
+            if spot.linear and spot.response.answers:
+                self._fitting(spot, spot.slips())
+        self._refine(_USUAL)
+        slips = [(spot, spot.slips()) for spot in spots if spot in slowly or not spot.linear]
+        self._others(spots, rest, 0.0, _BANDS[0])
         for spot, options in slips:
             self._run_each(spot, options, 0.0, _BANDS[0])
         self._refine(_USUAL)
+        linear = [spot for spot in spots if spot.linear and spot.response.answers]
+        nonlinear = [spot for spot in spots if not spot.linear]
         for spot in linear:
             self._scaled(spot)
         for spot in linear:
@@ -92,6 +101,12 @@ class Level(Ground):
             self._others(spots, rest, below, limit)
             self._refine()
         self._pair_up(linear)
+
+    def _time_of_a_run(self) -> float:
+        """Seconds that the program takes at the first place."""
+        began = time.perf_counter()
+        self.result(self.program.root)
+        return time.perf_counter() - began
 
     def two_slips(self) -> None:
         """Two usual slips at once, of which neither shows by itself: every pair is run."""

@@ -20,6 +20,7 @@ __all__ = ["propose"]
 SHOWN = 3
 _ROUNDS = 4  # searches, each with the places at which what the last one found was wrong
 _OTHERWISE = "; not where numbers or sizes of the data are others"
+_PATIENCE = 0.7  # seconds in which one is looked for that does hold, after one was found that does not
 _LOOKED_AT = 60  # edits of which it is asked whether they hold with other data
 _SPELLINGS = 5  # edits of one statement that are tried on fresh places, one after the other
 _SHARE = 0.87  # of the budget for the search itself, the rest for trying what it finds on fresh places
@@ -88,7 +89,15 @@ def propose(
                     known[text] = steady(program.edited(text))
             return known[text]
 
-        search = Search(program, task, deadline, lambda n, t=before: tell({"tried": t + n}), holds)  # type: ignore[misc]
+        first: list[float] = []  # when a mend was found that does not hold with other data
+
+        def enough(text: str, first: list[float] = first, holds: Callable[[str], bool] = holds) -> bool:
+            if holds(text):
+                return True
+            first.append(time.monotonic())
+            return first[-1] > first[0] + _PATIENCE
+
+        search = Search(program, task, deadline, lambda n, t=before: tell({"tried": t + n}), enough)  # type: ignore[misc]
         found, otherwise = _steady(search.run(), holds)
         left = _by_statement(found)
         tried += search.tried

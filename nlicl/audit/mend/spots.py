@@ -84,7 +84,12 @@ class Spot:
             function = replaced(function, hole.node, call)
         self._function = program.build(self.hole.unit, function)
         self.siblings: list[Atom] = []
-        self.response = Response(self.run, self.value, vector, rng)
+        self._vector, self._rng = vector, rng
+
+    @cached_property
+    def response(self) -> Response:
+        """How the result answers to the values: found by as many runs as there are numbers."""
+        return Response(self.run, self.value, self._vector, self._rng)
 
     @property
     def linear(self) -> bool:

@@ -50,6 +50,7 @@ def _names(target: ast.expr) -> list[ast.Name]:
 def _of(node: ast.stmt, numpy: str, can_go: bool) -> Iterator[StatementEdit]:
     if isinstance(node, ast.AugAssign):
         target = node.target
+        yield from _other_orders(node, target)
         if isinstance(target, ast.Subscript) and isinstance(node.op, (ast.Add, ast.Sub)) and numpy:
             way = "add" if isinstance(node.op, ast.Add) else "subtract"
             ufunc = ast.Attribute(ast.Name(numpy, ast.Load()), way, ast.Load())
@@ -61,6 +62,7 @@ def _of(node: ast.stmt, numpy: str, can_go: bool) -> Iterator[StatementEdit]:
         yield StatementEdit(node, ast.Assign([target], node.value), 1.3)
     elif isinstance(node, ast.Assign) and len(node.targets) == 1:
         place = node.targets[0]
+        yield from _other_orders(node, place)
         if isinstance(place, (ast.Subscript, ast.Name)):
             for kind, cost in ((ast.Add, 1.0), (ast.Sub, 1.4)):
                 yield StatementEdit(node, ast.AugAssign(place, kind(), node.value), cost)
@@ -93,6 +95,25 @@ def _counterparts(node: ast.stmt, loops: list[str]) -> Iterator[StatementEdit]:
         for kind in (ast.Sub, ast.Add):
             place = ast.Subscript(target.value, other, ast.Store())
             yield StatementEdit(node, node, 1.4, ast.AugAssign(place, kind(), node.value))
+
+
+def _other_orders(node: ast.Assign | ast.AugAssign, target: ast.expr) -> Iterator[StatementEdit]:
+    """The same with two indices of its target exchanged: g[j, i] for g[i, j]."""
+    if not (isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Tuple)):
+        return
+    for i in range(len(target.slice.elts)):
+        for j in range(i):
+            parts = list(target.slice.elts)
+            parts[i], parts[j] = parts[j], parts[i]
+            place = ast.Subscript(target.value, ast.Tuple(parts, ast.Load()), ast.Store())
+            other = copy.copy(node)
+            if isinstance(other, ast.Assign):
+                other.targets = [place]
+            else:
+                other.target = place
+            for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
+                delattr(other, name)
+            yield StatementEdit(node, other, 1.0)
 
 
 def _read(node: ast.expr) -> ast.expr:

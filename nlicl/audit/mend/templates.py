@@ -51,6 +51,9 @@ _UNARY: tuple[tuple[str, float, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("E - 1", 1.4, lambda e: e - 1),
     ("np.cos(E)", 1.8, np.cos),
     ("np.sin(E)", 1.8, np.sin),
+    ("E[::-1]", 1.5, lambda e: e[::-1]),
+    ("np.cumsum(E, axis=0)", 1.7, lambda e: np.cumsum(e, axis=0)),
+    ("np.cumsum(E[::-1], axis=0)[::-1]", 1.8, lambda e: np.cumsum(e[::-1], axis=0)[::-1]),
 )
 _MATRIX: tuple[tuple[str, float, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("E.T", 1.0, lambda e: e.T),
@@ -175,7 +178,7 @@ def changes(e: np.ndarray, atoms: list[Atom], dearest: float = 9.0) -> Iterator[
             continue
         try:
             yield Made(_filled(text), np.asarray(way(e)), cost)
-        except np.linalg.LinAlgError:
+        except (np.linalg.LinAlgError, IndexError, ValueError):
             continue
     if e.ndim >= 1 and e.size > 1:
         for text, _, value in _reductions(HERE, e):
