@@ -12,7 +12,7 @@ import numpy as np
 
 from .watch import Hole, numeric
 
-__all__ = ["CALLS", "Alternative", "alternatives"]
+__all__ = ["alternatives"]
 
 Alternative = tuple[float, ast.expr]
 
@@ -41,7 +41,6 @@ _GROUPS = (
     ("greater", "less", "greater_equal", "less_equal"),
     ("hstack", "concatenate"),
 )
-CALLS = frozenset(name for group in _GROUPS for name in group) | {"add", "len", "T", "where", "diag", "trace"}
 _COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Gt: (ast.Lt, ast.GtE, ast.LtE),
     ast.Lt: (ast.Gt, ast.LtE, ast.GtE),

@@ -19,9 +19,9 @@ from .watch import Hole
 if TYPE_CHECKING:
     from .search import Search
 
-__all__ = ["Candidate", "Enough", "Ground", "Seed", "nearer"]
+__all__ = ["SLACK", "Candidate", "Enough", "Ground", "Seed", "nearer"]
 
-_SLACK = 0.6  # edits that cost so much more than the cheapest are no longer of interest
+SLACK = 0.6  # edits that cost so much more than the cheapest are no longer of interest
 _REFINE = 0.4  # seconds for alternatives after the first
 _HELPER = 0.3  # of the cost, on top for an edit of a function that others may call as well
 _WHOLE = 0.04  # of the cost, off for an edit of all that a statement sets or returns
@@ -156,7 +156,7 @@ class Ground:
 
     def try_(self, group: list[Hole], code: Code, cost: float) -> None:
         """Run the program with an expression, or all places of a name, replaced, at all places."""
-        if cost > self.cheapest + _SLACK:
+        if cost > self.cheapest + SLACK:
             return
         edits = self.trees(group, code)
         if edits is None:

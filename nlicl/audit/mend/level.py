@@ -10,7 +10,7 @@ import numpy as np
 from .alternatives import alternatives
 from .atoms import Atom
 from .gates import gated
-from .ground import Candidate, Enough, Ground, Seed, nearer
+from .ground import SLACK, Candidate, Enough, Ground, Seed, nearer
 from .pairs import Pairs
 from .program import Program
 from .reading import holds, same_names, siblings
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Level"]
 
-_SLACK = 0.6  # edits that cost so much more than the cheapest are no longer of interest
 _USUAL = 1.15  # cost of an edit that everybody's slips explain: nothing better is to be expected
 _SLIP, _SLIPS = 1.0, 56  # cost of slips that are tried in pairs, and how many of them
 _QUICKLY = (
@@ -269,7 +268,7 @@ class Level(Ground):
         made: list[Option] = []
         results: list[np.ndarray] = []
         for option in options:
-            if not below < option.cost <= min(limit, self.cheapest + _SLACK):
+            if not below < option.cost <= min(limit, self.cheapest + SLACK):
                 continue
             result = spot.run(option.value)
             if result is None or not np.isfinite(result).all():
@@ -286,7 +285,7 @@ class Level(Ground):
         """What changes shapes, or stands where no number is: each is run."""
         for spot in spots:
             for cost, code in spot.others:
-                if below < cost <= min(limit, self.cheapest + _SLACK):
+                if below < cost <= min(limit, self.cheapest + SLACK):
                     self.try_([spot.hole], code, cost)
         for hole in rest:
             self._rest(hole, below, limit)
@@ -306,7 +305,7 @@ class Level(Ground):
     def _statements(self) -> None:
         for number, unit in enumerate(self.program.units):
             for edit in statements(unit.node, self.numpy):
-                if edit.cost > self.cheapest + _SLACK:
+                if edit.cost > self.cheapest + SLACK:
                     continue
                 if edit.after is not None:
                     both = ast.If(ast.Constant(True), [edit.node, edit.after], [])

@@ -104,10 +104,6 @@ _PRODUCTS: tuple[tuple[str, float, Callable[[np.ndarray, np.ndarray], np.ndarray
 )
 
 
-def _axes(array: np.ndarray) -> list[int]:
-    return [-1] if array.ndim == 1 else list(range(array.ndim))
-
-
 def _reductions(text: str, array: np.ndarray) -> Iterator[tuple[str, float, np.ndarray]]:
     """Sums and means of an array that still stand beside it: (text, cost, value)."""
     for name, way in (("sum", np.sum), ("mean", np.mean)):
