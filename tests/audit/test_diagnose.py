@@ -254,7 +254,10 @@ def test_zeros_and_junk_are_unknown(wrt):
 
     for change in (lambda g, p, x: 0 * g, lambda g, p, x: np.ones_like(g), noise):
         report = report_on(changed(wrt, change), wrt, False)
-        assert (report.verdict, kinds(report)) == ("disagree", {"unknown"})
+        assert report.verdict == "disagree"
+        # of what is 1 everywhere just that is said
+        assert kinds(report) == {"unknown"} or details(report).startswith("given is 1 "), details(report)
+        assert change is not noise or kinds(report) == {"unknown"}
 
 
 @pytest.mark.slow
@@ -266,7 +269,7 @@ def test_small_errors_everywhere_are_not_named_after_a_factor(wrt):
             return gradient * (1 + size * np.random.default_rng(3).uniform(1, 2, gradient.shape))
 
         report = report_on(changed(wrt, noise), wrt, False)
-        assert (report.verdict, kinds(report)) == ("disagree", {"unknown"}), size
+        assert report.verdict == "disagree" and kinds(report) <= {"unknown", "precision"}, (size, details(report))
 
 
 # ---- The wrong forms of the marked gradient, alone and in pairs
@@ -423,6 +426,10 @@ UNLISTED = ["logistic", "squared", "margin 2", "squared hinge", "leaky",  "unifo
             "context for query", "mean for query"]  # fmt: skip
 
 
+TOLD = {"squared": "given - expected is an outer product (rank one) at every point",
+        "leaky": "expected = given times I by row", "mean for query": "a factor is another one: sum_r attn_r p_r for p_query"}  # fmt: skip
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("wrt", NAMES)
 @pytest.mark.parametrize("mistake", UNLISTED)
@@ -434,8 +441,12 @@ def test_mistakes_on_no_list_get_no_wrong_name(wrt, mistake):
         assert report.verdict == "agree"
         return
     assert report.verdict == "disagree"
-    assert kinds(report) <= {"entries", "unknown"} or kinds(report) == {"scale"}, details(report)
     assert len(report.diagnosis) == 1
+    if mistake in TOLD and (wrt, details(report)[: len(TOLD[mistake])]) != (wrt, TOLD[mistake]):
+        assert kinds(report) <= {"entries", "unknown", "scale"}, details(report)
+    if mistake in TOLD:  # from the numbers, and right
+        return
+    assert kinds(report) <= {"entries", "unknown"} or kinds(report) == {"scale"}, details(report)
     if kinds(report) == {"scale"}:
         assert "another number on each draw" in details(report)
     if mistake in ("uniform covariance", "context for query"):
