@@ -426,8 +426,11 @@ UNLISTED = ["logistic", "squared", "margin 2", "squared hinge", "leaky",  "unifo
             "context for query", "mean for query"]  # fmt: skip
 
 
-TOLD = {"squared": "given - expected is an outer product (rank one) at every point",
-        "leaky": "expected = given times I by row", "mean for query": "a factor is another one: sum_r attn_r p_r for p_query"}  # fmt: skip
+TOLD = {
+    "squared": "given - expected is an outer product (rank one) at every point",
+    "leaky": "expected = given times I by row",
+    "mean for query": "a factor is another one: sum_r attn_r p_r for p_query",
+}
 
 
 @pytest.mark.slow
