@@ -10,10 +10,9 @@ import numpy as np
 from . import kinks
 from .answer import read
 from .bench import Bench
-from .mend.child import Slow, Tell, end_of, limited, searched
+from .mend.child import LOADING, Slow, Tell, end_of, limit_calls, limited, searched
 from .mend.found import Mending
-from .mend.program import Program, Unread
-from .mend.propose import propose
+from .mend.propose import propose, with_functions
 from .mend.task import Stopped, Task
 from .process import CannotLoad, Named
 from .report import FormulaReport
@@ -25,8 +24,6 @@ from .witnesses import EPS, STEP, Case
 __all__ = ["formula_search"]
 
 FRESH = 200  # draws that the audit has not seen
-LEAST_CALL = 0.05  # seconds that a call of an edited formula has
-_LOADING = 10.0  # seconds that the reader's file may take to load, beside the budget
 _FIT = 1e-9  # of the largest entry: an edit that is right may round otherwise
 _ALONG = 1e-7  # of a direction's terms, on fresh draws
 
@@ -45,7 +42,6 @@ def formula_search(
         if report.error is not None and report.verdict == "undetermined":
             return Mending()
         named = formula.function if isinstance(formula.function, Named) else None
-
         end = end_of(seconds)
 
         def work(tell: Tell) -> dict[str, Any]:
@@ -55,22 +51,10 @@ def formula_search(
                 return {"note": str(error)}
             return _work(formula, function, bench, query_attends, end if named is None else end_of(seconds), tell)
 
-        mending = searched(work, seconds, progress, min(timeout or 0.0, _LOADING) if named else 0.0)
-        return mending if named else _with_functions(mending, formula)
+        mending = searched(work, seconds, progress, min(timeout or 0.0, LOADING) if named else 0.0)
+        return mending if named else with_functions(mending, formula.function, ())
 
     return search
-
-
-def _with_functions(mending: Mending, formula: Formula) -> Mending:
-    """The same, each repair with the function that it gives."""
-    if not mending.repairs:
-        return mending
-    try:
-        program = Program(formula.function)
-        repairs = [replace(one, function=program.edited(one.text).released(program)) for one in mending.repairs]
-    except Unread:
-        return mending
-    return replace(mending, repairs=tuple(repairs))
 
 
 def _work(
@@ -112,11 +96,7 @@ def _work(
     for case in audited:
         add(case)
     task.refresh()
-    began = time.monotonic()
-    for number in range(len(cases)):
-        task.value(function, number)
-    once = (time.monotonic() - began) / len(cases)
-    task.limited = lambda: limited(LEAST_CALL + 20 * once)
+    limit_calls(task, function)
     fresh: list[Case] = []
 
     def verify(mended: Callable[..., Any], until: float) -> str:

@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..mend.child import Slow, Tell, end_of, limited, searched
+from ..mend.child import LOADING, Slow, Tell, end_of, limit_calls, limited, searched
 from ..mend.found import Mending
-from ..mend.program import Program, Unread
-from ..mend.propose import propose
+from ..mend.propose import propose, with_functions
 from ..mend.task import Stopped, Task
 from ..report.search import Progress
 from .constants import Steady
@@ -26,8 +24,6 @@ __all__ = ["files_search", "gradient_search"]
 
 FAR = 2  # places far from x at which every entry is known to the search
 MOST_ENTRIES = 300  # for that
-LEAST_CALL = 0.05  # seconds that a call of an edited function has
-_LOADING = 10.0  # seconds that the reader's files may take to load, beside the budget
 _LAST = 0.5  # seconds that are left for mends' last trial
 _SIZES = 3  # other sizes at which every entry is known to the search
 _SHARE = 0.15  # of the time for that
@@ -45,7 +41,8 @@ def gradient_search(
         def work(tell: Tell) -> dict[str, Any]:
             return _Search(function, audit, points, end).run(tell)
 
-        return _with_functions(searched(work, seconds, progress), function)
+        found = searched(work, seconds, progress)
+        return with_functions(found, function.gradient_function, function.held_fixed)
 
     return search
 
@@ -64,26 +61,9 @@ def files_search(
             function, points = make(lambda text: None)
             return _Search(function, audit, points, end_of(seconds)).run(tell)
 
-        return searched(work, seconds, progress, min(timeout, _LOADING))
+        return searched(work, seconds, progress, min(timeout, LOADING))
 
     return search
-
-
-def _with_functions(mending: Mending, function: Function) -> Mending:
-    """The same, each repair with the function that it gives."""
-    if not mending.repairs:
-        return mending
-    try:
-        program = Program(function.gradient_function, function.held_fixed)
-    except Unread:
-        return mending
-    repairs = []
-    for repair in mending.repairs:
-        try:
-            repairs.append(replace(repair, function=program.edited(repair.text).released(program)))
-        except Unread:
-            repairs.append(repair)
-    return replace(mending, repairs=tuple(repairs))
 
 
 class _Search:
@@ -109,10 +89,7 @@ class _Search:
         if not self.audit.projections and self.function.arrays[0].dtype == np.float64:
             self.add_others()
         self.task.refresh()
-        began = time.monotonic()
-        self.task.value(self.function.gradient_function, 0)
-        once = time.monotonic() - began
-        self.task.limited = lambda: limited(LEAST_CALL + 20 * once)
+        limit_calls(self.task, self.function.gradient_function)
         if not self.both:
             self.task.call_loss = lambda loss, place: self.bases[place].returned(loss, self.leaves[place])
         left = self.end - time.monotonic()

@@ -20,8 +20,9 @@ import numpy as np
 
 from ..process import Ended, Garbled, Late, Link, Process, available
 from .found import Change, Mending, Repair
+from .task import Task
 
-__all__ = ["Slow", "end_of", "limited", "searched"]
+__all__ = ["LOADING", "Slow", "Tell", "end_of", "limit_calls", "limited", "searched"]
 
 Progress = Callable[[int, int, str], None]
 Tell = Callable[[dict[str, Any]], None]
@@ -30,7 +31,8 @@ LONGEST = 1 << 24  # bytes of a message
 MEMORY = 2 << 30  # bytes that edits may take on top of what there is
 ENDING = 0.05  # seconds of the budget that the end of the process takes
 LAST = 0.15  # seconds of the budget, at most a tenth of it, that are left for the last answer
-LEAST = 0.05  # seconds that a call of the edited function has
+LOADING = 10.0  # seconds that the reader's files may take to load, at most, beside the budget
+LEAST, TIMES = 0.05, 20  # a call of an edited function has so many seconds, and so many times those of the reader's own
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _REFUSED = (
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink", "os.chmod", "os.chown",
@@ -126,6 +128,15 @@ def limited(seconds: float) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def limit_calls(task: Task, function: Callable[..., Any]) -> None:
+    """Give each call of an edited function a limit, by what the reader's own takes at the task's places."""
+    began = time.monotonic()
+    for place in task.places:
+        task.value(function, place)
+    once = (time.monotonic() - began) / len(task.places)
+    task.limited = lambda: limited(LEAST + TIMES * once)
 
 
 def _confine() -> None:

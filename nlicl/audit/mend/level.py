@@ -27,9 +27,7 @@ __all__ = ["Level"]
 
 _USUAL = 1.15  # cost of an edit that everybody's slips explain: nothing better is to be expected
 _SLIP, _SLIPS = 1.0, 56  # cost of slips that are tried in pairs, and how many of them
-_QUICKLY = (
-    0.012  # seconds for the response to one expression: where it takes longer, its slips are run one by one first
-)
+_QUICKLY = 0.012  # seconds for a response: where it takes longer, the expression's slips are run one by one first
 _CHEAP = 1.5  # of one after which no dearer kind is tried
 _BANDS = (1.25, 1.65, 9.0)  # of costs, one after the other
 _STEPS = 12  # edits that bring progress of one kind and do not mend all: more of them lead no further

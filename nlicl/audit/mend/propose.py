@@ -5,17 +5,20 @@ import io
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from .child import Tell
+from .found import Mending
 from .ground import Candidate
 from .program import Program, Unread
 from .search import Search
 from .spelling import changes
 from .task import Stopped, Task
 
-__all__ = ["propose"]
+__all__ = ["propose", "with_functions"]
 
 SHOWN = 3
 _ROUNDS = 4  # searches, each with the places at which what the last one found was wrong
@@ -24,8 +27,6 @@ _PATIENCE = 0.7  # seconds in which one is looked for that does hold, after one 
 _LOOKED_AT = 60  # edits of which it is asked whether they hold with other data
 _SPELLINGS = 5  # edits of one statement that are tried on fresh places, one after the other
 _SHARE = 0.87  # of the budget for the search itself, the rest for trying what it finds on fresh places
-
-Tell = Callable[[dict[str, Any]], None]
 
 
 def propose(
@@ -132,6 +133,19 @@ def propose(
     if time.monotonic() > deadline:
         return {"late": True}
     return {"note": f"none of {tried} edits makes it agree"}
+
+
+def with_functions(mending: Mending, function: Callable[..., Any], fixed: tuple[Callable[..., Any], ...]) -> Mending:
+    """What was found for a function of this process, each repair with the function that it gives."""
+    if not mending.repairs:
+        return mending
+    repairs = []
+    for repair in mending.repairs:
+        with suppress(Unread):
+            program = Program(function, fixed)
+            repair = replace(repair, function=program.edited(repair.text).released(program))
+        repairs.append(repair)
+    return replace(mending, repairs=tuple(repairs))
 
 
 def _holds_everywhere(edited: Program, task: Task) -> bool:

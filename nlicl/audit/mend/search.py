@@ -10,7 +10,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import count, islice
+from itertools import count, islice, product
 
 import numpy as np
 
@@ -28,7 +28,7 @@ _STEPS = 5  # of a level that are followed
 _STEP, _WEAK = (
     1.0,
     2.4,
-)  # ranks: of a step that makes something right or leaves a factor; of any other. Seeds have 1.9 and more
+)  # ranks of a step that makes something right or leaves a factor, of any other; seeds: 1.9 and more
 _PAIRS = 1.98  # of all pairs of usual slips
 _PARTS = 6  # steps of one part that are put together with those of others
 
@@ -179,9 +179,7 @@ class Search:
         self.tried += 1
         self._ticks += 1
         if self._ticks % 16 == 0:
-            self.told(self.tried)
-            if time.monotonic() > self.deadline:
-                raise Stopped
+            self.look()
 
 
 def _itself(one: Candidate) -> Candidate:
@@ -190,8 +188,6 @@ def _itself(one: Candidate) -> Candidate:
 
 def _choices(lists: list[list[Candidate]]) -> Iterable[list[Candidate]]:
     """One of each list, each at most once, the cheapest together first."""
-    from itertools import product
-
     every = sorted(product(*lists), key=lambda chosen: sum({id(one): one.cost for one in chosen}.values()))
     for chosen in every:
         unique: list[Candidate] = []
@@ -202,9 +198,8 @@ def _choices(lists: list[list[Candidate]]) -> Iterable[list[Candidate]]:
 
 
 def _best(steps: list[Candidate]) -> list[Candidate]:
-    order = sorted(
-        (one for one in steps if not one.solves), key=lambda one: one.closeness + one.cost - 2 * one.right.mean()
-    )
+    """The most hopeful steps, at most two of the same statements."""
+    order = sorted(steps, key=lambda one: one.closeness + one.cost - 2 * one.right.mean())
     kept: list[Candidate] = []
     for one in order:
         if sum(one.where == other.where for other in kept) < 2:

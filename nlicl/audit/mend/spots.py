@@ -39,7 +39,6 @@ class Option(NamedTuple):
 _SPELLINGS = 6  # codes of one value that are kept: elsewhere their values may differ
 _LOOP_TERMS = 12  # visits beyond which fewer alternatives are made
 _LOOP_DEAREST = 1.45  # there
-_MOST_ROWS = 20_000
 
 
 class Spot:
@@ -152,7 +151,7 @@ class Spot:
 
     def terms(self) -> list[Made]:
         """What may be added to the expression, with a factor."""
-        if len(self.holes) > 1 or len(self.values) > _LOOP_TERMS or len(self.value) * 400 > _MOST_ROWS * 40:
+        if len(self.holes) > 1 or len(self.values) > _LOOP_TERMS:
             return []
         if len(self.values) > 1:
             return list(self._made(lambda e, atoms, visit: terms(e, [*atoms, *numbers(self.names(visit))])))
