@@ -1,0 +1,106 @@
+"""How instructions by hand become part of a kernel: the decorator `instructions`, and arrays as it hands them on."""
+
+import functools
+import inspect
+from collections.abc import Callable
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic, overload
+from numba.np.arrayobj import make_array
+
+from .lanes import Lanes, index
+
+__all__ = ["instructions"]
+
+
+class _Array:
+    """An array argument: its shape, and pointers into it."""
+
+    def __init__(self, builder, data, shape, strides):
+        self.builder, self.data, self.shape, self.strides = builder, data, shape, strides
+
+    @classmethod
+    def of(cls, context, builder, kind, value):
+        """An array of numba's."""
+        array = make_array(kind)(context, builder, value)
+        numbers = (cgutils.unpack_tuple(builder, part, kind.ndim) for part in (array.shape, array.strides))
+        return cls(builder, array.data, *numbers)
+
+    @property
+    def values(self):
+        """What `received` makes it from."""
+        return [self.data, *self.shape, *self.strides]
+
+    @classmethod
+    def received(cls, builder, kind, arguments):
+        """The same array from the arguments of a function, an iterator of `values`."""
+        data = next(arguments)
+        return cls(builder, data, *([next(arguments) for _ in range(kind.ndim)] for _ in range(2)))
+
+    def at(self, *where):
+        offset = index(0)
+        for i, stride in zip(where, self.strides, strict=True):
+            offset = self.builder.add(offset, self.builder.mul(index(i), stride))
+        return cgutils.pointer_add(self.builder, self.data, offset)
+
+
+def instructions(*strided: str, called: bool = False) -> Callable[[Callable[..., None]], Callable[..., bool]]:
+    """Decorator for `emit(lanes, *arguments)`: a function that runs these instructions, and is True, in compiled code on
+    arrays of float32 or float64; everywhere else it does nothing, and is False.
+
+    All arguments are arrays of one dtype, and those not named in `strided` packed. With `called`, the instructions stand once
+    in a compiled module, as a function that is called: what has many products compiles in a third of the time. Their bits must
+    then not depend on what surrounds them, as sums over a register do.
+    """
+
+    def decorate(emit: Callable[..., None]) -> Callable[..., bool]:
+        names = list(inspect.signature(emit).parameters)[1:]
+
+        @intrinsic
+        def vectorised(typing, arguments):
+            def generate(context, builder, signature, values):
+                kinds = signature.args[0].types
+                values = cgutils.unpack_tuple(builder, values[0], len(kinds))
+                arrays = [_Array.of(context, builder, *array) for array in zip(kinds, values, strict=True)]
+                if called:
+                    operands = [value for array in arrays for value in array.values]
+                    builder.call(_function(emit, context, builder.module, kinds, operands), operands)
+                else:
+                    emit(Lanes(context, builder, kinds[0].dtype), *arrays)
+                return context.get_constant(types.boolean, True)
+
+            return types.boolean(arguments), generate
+
+        def function(*arguments):
+            return False
+
+        @overload(function, strict=False)
+        def choose(*arguments):
+            dtype = arguments[0].dtype
+            if not isinstance(dtype, types.Float):
+                return lambda *arguments: False
+            for name, kind in zip(names, arguments, strict=True):
+                if kind.dtype != dtype or (kind.layout != "C" and name not in strided):
+                    raise TypeError(f"{emit.__name__}: {name} is {kind}; expected {dtype}, row by row in memory.")
+            return lambda *arguments: vectorised(arguments)  # pyright: ignore[reportCallIssue]
+
+        return functools.wraps(emit)(function)
+
+    return decorate
+
+
+def _function(emit, context, module, kinds, operands):
+    """The instructions as a function of a module, made where there is none yet."""
+    name = f"nlicl.{emit.__name__}.{kinds[0].dtype}"
+    found = module.globals.get(name)
+    if found is None:
+        found = ir.Function(module, ir.FunctionType(ir.VoidType(), [value.type for value in operands]), name)
+        found.linkage = "linkonce_odr"
+        found.attributes.add("noinline")
+        builder = ir.IRBuilder(found.append_basic_block())
+        arguments = iter(found.args)
+        arrays = [_Array.received(builder, kind, arguments) for kind in kinds]
+        emit(Lanes(context, builder, kinds[0].dtype), *arrays)
+        builder.ret_void()
+    return found
