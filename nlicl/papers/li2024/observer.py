@@ -9,9 +9,9 @@ import numpy as np
 from ...core.checks import instance, integer, real
 from ...core.memory import check_memory
 from ...core.seeds import Li2024Test, for_test
-from ...models.front import forward
 from ...models.overflow import finite
 from ...models.transformer.prompts import CodedPrompts, Params
+from ...models.transformer.steps import scores
 from . import mechanism
 from .errors import wrong
 
@@ -70,32 +70,79 @@ class Observer:
             "Lower n or length.",
         )
         self.codes = drawn_tests(problem, lambda of: of.sample, n, seed, S_1, alpha)
-        self.tokens = self.codes["train"][:400].dense().tokens  # 8000 contexts are plenty for a mean
+        self._same = {name: _same_pattern(codes) for name, codes in self.codes.items()}
+        tokens = self.codes["train"][:400]  # 8000 contexts are plenty for a mean
+        self._projected = {"query": _Projected(problem, tokens, -1, None), "key": _Projected(problem, tokens, 0, -1)}
 
     def __call__(self, params: Params) -> dict[str, Any]:
         measured: dict[str, Any] = {}
         for name, codes in self.codes.items():
-            out = forward(params, codes)
-            margin = codes.labels * out.score
+            score, attention, preactivation = scores(params, codes)
+            margin = codes.labels * score
             measured[f"hinge_{name}"] = _mean("a hinge loss", np.maximum(0, 1 - margin))
             measured[f"error_{name}"] = np.mean(wrong(margin))
-            measured[f"attention_{name}"] = np.mean(mechanism.same_pattern_attention(out.attention, codes))
+            measured[f"attention_{name}"] = np.vdot(attention.astype(float, copy=False), self._same[name]) / len(codes)
             if name == "train":
                 measured |= self._projections(params)
-                W, U = mechanism.lucky_neurons(params, out.preactivation, codes.labels)
+                W, U = mechanism.lucky_neurons(params, preactivation, codes.labels)
                 measured |= {"lucky_positive": W.sum(), "lucky_negative": U.sum()}
         return measured | mechanism.neurons(params, self.problem.mu_bar, self.problem.q)._asdict()
 
     def _projections(self, params: Params) -> dict[str, Any]:
-        tokens = self.tokens
-        patterns = self.problem.mu[self.codes["train"].relevant[: len(tokens)]]
         measured = {}
-        for name, W, which in (("query", params.W_Q, slice(-1, None)), ("key", params.W_K, slice(-1))):
-            found = mechanism.projection(W, tokens[:, which], patterns[:, which])
-            measured[f"{name}_norm"] = _mean("a norm", found.norm)
-            if found.component is not None:
-                measured[f"{name}_component"] = _mean("a component", found.component)
+        for name, W in (("query", params.W_Q), ("key", params.W_K)):
+            norm, component = self._projected[name].means(W.astype(float, copy=False))
+            measured[f"{name}_norm"] = norm
+            if component is not None:
+                measured[f"{name}_component"] = component
         return measured
+
+
+def _same_pattern(codes: CodedPrompts) -> np.ndarray:
+    """1 for each token that the query attends to and that carries its pattern, and 0 for others (B, n_keys)."""
+    same = (codes.relevant == codes.relevant[:, -1:]).astype(float)
+    same[:, -1] = 0  # the query itself
+    return same[:, : codes.length + codes.query_attends]
+
+
+class _Projected:
+    """`mechanism.projection` of the tokens `first` to `last` of prompts, and its means, without making the tokens.
+
+    A token is p = v_c + kappa E_i. Its column c says which pattern and which label it carries, so there are 3 M1 of the v_c.
+
+        ||W p||^2 = ||W v_c||^2 + 2 kappa (W v_c) . (W E_i) + kappa^2 ||W E_i||^2
+
+    are three look-ups. The component along the pattern is linear in the token: its mean is that of the mean token of a pattern.
+    """
+
+    def __init__(self, problem: "DataModel", codes: CodedPrompts, first: int, last: int | None) -> None:
+        E = codes.dictionary
+        relevant, irrelevant, kappa, sign = (
+            array[:, first:last].ravel() for array in (codes.relevant, codes.irrelevant, codes.kappa, codes.sign)
+        )
+        M1 = problem.M1
+        self.E = np.hstack([E[:, :M1] + s * E[:, -1:] for s in (0, 1, -1)] + [E])  # v_c, and then E
+        c, i = relevant + M1 * np.where(sign < 0, 2, sign), irrelevant + 3 * M1
+        width = self.E.shape[1]
+        self.squares, self.products, self.kappa = np.stack([c, i]) * (width + 1), c * width + i, kappa
+        mean = np.zeros((M1, width))
+        np.add.at(mean, (relevant, c), 1 / len(kappa))
+        np.add.at(mean, (relevant, i), kappa / len(kappa))
+        self.mean = mean @ self.E.T  # (M1, d): the sum of the tokens that carry a pattern, over the number of all
+        self.unit = problem.mu / np.linalg.norm(problem.mu, axis=1, keepdims=True)
+
+    @np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
+    def means(self, W: np.ndarray) -> tuple[Any, Any]:
+        """Mean norm, and mean component: None unless W (m_a, d) has as many rows as columns."""
+        images = W @ self.E
+        Gram = images.T @ images
+        of_c, of_i = Gram.take(self.squares)
+        square = of_c + self.kappa * (2 * Gram.take(self.products) + self.kappa * of_i)
+        norm = _mean("a norm", np.sqrt(np.maximum(square, 0)))  # which rounding may leave below 0
+        if W.shape[0] != W.shape[1]:
+            return norm, None
+        along = self.mean @ W.T  # (M1, d)
+        return norm, finite("the mean of a component", np.vdot(along[:, : self.unit.shape[1]], self.unit))
 
 
 def drawn_tests(
