@@ -107,9 +107,9 @@ def scores(params: Params, prompts: CodedPrompts) -> tuple[np.ndarray, np.ndarra
     step = _CodesOnCpu()
     arrays = step._checked(params, prompts)
     with np.errstate(all="ignore"):  # as in loss_and_grad
-        _, inputs, _ = step.operands(arrays, prompts)
-        _check_room(coded, inputs, arrays, prompts, len(prompts))
-        F, attention, _, U = coded.forward_codes(*inputs, _n_keys(prompts), *arrays)
+        E, relevant, irrelevant, kappa, sign, _ = packed_codes(prompts, arrays.W_Q.dtype)
+        _check_room(coded, (E,), arrays, prompts, len(prompts))
+        F, attention, _, U = coded.forward_codes(E, relevant, irrelevant, kappa, sign, _n_keys(prompts), *arrays)
     if not are_finite(F):
         _explain_not_finite("a score", prompts, arrays.W_Q.dtype)
     return F, attention, U

@@ -81,7 +81,7 @@ class Observer:
             margin = codes.labels * score
             measured[f"hinge_{name}"] = _mean("a hinge loss", np.maximum(0, 1 - margin))
             measured[f"error_{name}"] = np.mean(wrong(margin))
-            measured[f"attention_{name}"] = np.vdot(attention.astype(float, copy=False), self._same[name]) / len(codes)
+            measured[f"attention_{name}"] = _dot(attention.astype(float, copy=False), self._same[name]) / len(codes)
             if name == "train":
                 measured |= self._projections(params)
                 W, U = mechanism.lucky_neurons(params, preactivation, codes.labels)
@@ -105,6 +105,11 @@ def _same_pattern(codes: CodedPrompts) -> np.ndarray:
     return same[:, : codes.length + codes.query_attends]
 
 
+def _dot(x: np.ndarray, y: np.ndarray) -> Any:
+    """sum x y of two matrices, to the same bits on any number of threads: BLAS's own would be another sum on two."""
+    return np.einsum("ij,ij->", x, y)
+
+
 class _Projected:
     """`mechanism.projection` of the tokens `first` to `last` of prompts, and its means, without making the tokens.
 
@@ -112,7 +117,7 @@ class _Projected:
 
         ||W p||^2 = ||W v_c||^2 + 2 kappa (W v_c) . (W E_i) + kappa^2 ||W E_i||^2
 
-    are three look-ups. The component along the pattern is linear in the token: its mean is that of the mean token of a pattern.
+    are three look-ups. The component along the pattern is linear in the token: its mean is that of a pattern's mean token.
     """
 
     def __init__(self, problem: "DataModel", codes: CodedPrompts, first: int, last: int | None) -> None:
@@ -142,7 +147,7 @@ class _Projected:
         if W.shape[0] != W.shape[1]:
             return norm, None
         along = self.mean @ W.T  # (M1, d)
-        return norm, finite("the mean of a component", np.vdot(along[:, : self.unit.shape[1]], self.unit))
+        return norm, finite("the mean of a component", _dot(along[:, : self.unit.shape[1]], self.unit))
 
 
 def drawn_tests(
