@@ -149,8 +149,8 @@ def check_compiler():
     wanted = os.environ.get("CXX") or "g++"
     if shutil.which(wanted) is None and ("CXX" in os.environ or shutil.which("clang++") is None):
         fail(
-            f"torch.compile needs a C++ compiler, and {wanted} is not found. Install one (apt install g++), or name one by the "
-            "variable CXX. --quick leaves torch.compile out."
+            f"torch.compile needs a C++ compiler, and {wanted} is not found. Install one (apt install g++), or name one by "
+            "the variable CXX. --quick leaves torch.compile out."
         )
 
 
@@ -280,8 +280,8 @@ def print_table(case, dtype, rows):
     sizes = ", ".join(f"{name}={value}" for name, value in case.sizes.items())
     print(f"\n{case.name} {dtype}: {sizes}; prompts {prompts / 1e6:.1f} MB")
     print(
-        f"{'':22}{'ms':>10}{'MAD':>8}{'best':>10}{'apart':>10}{'runs':>6}{'prompts/s':>12}{'x nlicl':>9}{'of limit':>9}{'error':>9}"
-        f"{'peak/prompts':>14}"
+        f"{'':22}{'ms':>10}{'MAD':>8}{'best':>10}{'apart':>10}{'runs':>6}{'prompts/s':>12}{'x nlicl':>9}{'of limit':>9}"
+        f"{'error':>9}{'peak/prompts':>14}"
     )
     for row in rows:
         if row["seconds"] is None:

@@ -498,7 +498,9 @@ def test_torch_without_a_compiler_is_said_before_the_work(bench, monkeypatch, ca
         run.check_compiler()
     assert stop.value.code == 2
     said = capsys.readouterr().err
-    assert "my-compiler is not found" in said and "apt install g++" in said and "--quick leaves torch.compile out" in said
+    assert (
+        "my-compiler is not found" in said and "apt install g++" in said and "--quick leaves torch.compile out" in said
+    )
     there.add("my-compiler")
     run.check_compiler()
     there.clear()
