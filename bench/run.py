@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from processes import busy_cores, find_nlicl, thread_variables
+from processes import busy_cores, find_nlicl, fresh, thread_variables
 
+RATE_SEEDS = 12  # runs a round for each thread, of which the last may run alone
 KEY = ("case", "implementation", "dtype", "threads")
 
 
@@ -217,12 +218,41 @@ def measure_training(names, threads):
         block = training.time_training(dtype, known, threads, steps)
         print_training(dtype, block)
         rows += block
+    rows += measure_rates(threads)
     print(f"\n{wide.STEPS} steps of SGD on wide matrices: Bu et al.'s own problem")
     for dtype in cases.DTYPES:
         known = [name for name, (module, _) in wide.IMPLEMENTATIONS.items() if importlib.util.find_spec(module)]
         block = wide.time_wide(dtype, known, threads)
         print_training(dtype, block)
         rows += block
+    return rows
+
+
+def measure_rates(threads):
+    """Runs of the paper's experiment a second: seeds side by side, on one thread and on all."""
+    import cases
+    import timing
+
+    print("\nThe paper's experiment, 400 steps, many seeds: runs a second, the fastest round and the median")
+    rows = []
+    for dtype in cases.DTYPES:
+        for measured in ("unmeasured", "measured"):
+            best = {}
+            for n in dict.fromkeys((1, threads)):
+                seeds = RATE_SEEDS * n
+                seconds = fresh("rates.py", measured, dtype, seeds, **thread_variables(n))
+                row = timing.blank("experiment-400", f"nlicl-{measured}", dtype, n)
+                rows.append(row)
+                if seconds is None:
+                    row["note"] = "not available: bench/rates.py failed"
+                    print(f"{dtype} {measured}: {row['note']}")
+                    continue
+                timing.fill([row], {row["implementation"]: [s / seeds for s in seconds]}, prompts=400 * 256, ours=None)
+                best[n] = row["best"]
+                times = f", {best[1] / row['best']:.2f} times one thread" if n > 1 and 1 in best else ""
+                print(
+                    f"{dtype} {measured:10} {n} thread{'s' * (n > 1)}: {1 / row['best']:6.1f} {1 / row['seconds']:6.1f}{times}"
+                )
     return rows
 
 
