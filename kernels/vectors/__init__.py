@@ -15,8 +15,9 @@ Numba promises nothing about what this folder takes from inside of it, beside `i
 `ir.IRBuilder`. Hence the upper bound on numba's version in pyproject.toml: the newest that the tests have been run with.
 """
 
+from .attention import attend, attend_backward
 from .elementwise import gelu, gelu_backward, softmax
 from .lanes import BYTES
 from .products import add_product, add_rows, row_products
 
-__all__ = ["BYTES", "add_product", "add_rows", "gelu", "gelu_backward", "row_products", "softmax"]
+__all__ = ["BYTES", "add_product", "add_rows", "attend", "attend_backward", "gelu", "gelu_backward", "row_products", "softmax"]

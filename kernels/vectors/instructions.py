@@ -24,8 +24,8 @@ class _Array:
     def of(cls, context, builder, kind, value):
         """An array of numba's."""
         array = make_array(kind)(context, builder, value)
-        numbers = (cgutils.unpack_tuple(builder, part, kind.ndim) for part in (array.shape, array.strides))
-        return cls(builder, array.data, *numbers)
+        shape, strides = (cgutils.unpack_tuple(builder, part, kind.ndim) for part in (array.shape, array.strides))
+        return cls(builder, array.data, shape, _packed(kind, strides))
 
     @property
     def values(self):
@@ -36,13 +36,19 @@ class _Array:
     def received(cls, builder, kind, arguments):
         """The same array from the arguments of a function, an iterator of `values`."""
         data = next(arguments)
-        return cls(builder, data, *([next(arguments) for _ in range(kind.ndim)] for _ in range(2)))
+        shape, strides = ([next(arguments) for _ in range(kind.ndim)] for _ in range(2))
+        return cls(builder, data, shape, _packed(kind, strides))
 
     def at(self, *where):
         offset = index(0)
         for i, stride in zip(where, self.strides, strict=True):
             offset = self.builder.add(offset, self.builder.mul(index(i), stride))
         return cgutils.pointer_add(self.builder, self.data, offset)
+
+
+def _packed(kind, strides):
+    """The strides of an array; where its rows are packed, from number to number a constant, which saves registers."""
+    return [*strides[:-1], index(kind.dtype.bitwidth // 8)] if kind.layout == "C" else strides
 
 
 def instructions(*strided: str, called: bool = False) -> Callable[[Callable[..., None]], Callable[..., bool]]:
