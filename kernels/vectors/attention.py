@@ -27,19 +27,18 @@ def attend(lanes, attn, c, keys, u):
     builder, (n_keys, d) = lanes.builder, keys.shape
     top = lanes.variable(ir.Constant(lanes.scalar, _LOWEST[lanes.bits]))
     sums = lanes.variable(ir.Constant(lanes.scalar, 0.0))
-    _each(lanes, d, lambda j, mask: lanes.store(lanes.zero, c.at(j), mask))
+    tail = lanes.variable(lanes.zero)
+    _whole(lanes, d, lambda j, mask: lanes.store(lanes.zero, c.at(j), mask))
 
     def scale(x, n, factor):
         factor = lanes.splat(factor)
         _each(lanes, n, lambda j, mask: lanes.store(builder.fmul(lanes.load(x.at(j), mask), factor), x.at(j), mask))
 
     for height, start, stop in _heights(lanes, n_keys):
-        total = None
+        part = lanes.narrow(min(height, lanes.count))
+        total = part.variable(part.zero)
         with lanes.range(start, stop, height) as i:
             scores = _dots(lanes, keys, i, height, u)
-            part = lanes.narrow(scores[0].type.count)
-            if total is None:
-                total = part.variable(part.zero)
             limit = builder.fadd(builder.load(top), ir.Constant(lanes.scalar, _SLACK))
             above = [builder.fcmp_ordered(">", s, part.splat(limit)) for s in scores]
             with builder.if_then(_any(builder, above), likely=False):
@@ -52,7 +51,8 @@ def attend(lanes, attn, c, keys, u):
                     factor = exponential(one, one.splat(builder.fsub(builder.load(top), largest)))
                     factor = builder.extract_element(factor, ir.Constant(ir.IntType(32), 0))
                     scale(attn, i, factor)
-                    scale(c, d, factor)
+                    scale(c, builder.and_(d, index(-lanes.count)), factor)
+                    lanes.set(tail, builder.fmul(lanes.get(tail), lanes.splat(factor)))
                     builder.store(builder.fmul(builder.load(sums), factor), sums)
                     part.set(total, builder.fmul(part.get(total), part.splat(factor)))
                 builder.store(largest, top)
@@ -64,10 +64,11 @@ def attend(lanes, attn, c, keys, u):
                 trap = part.multiply_add(s, part.zero, part.get(total))  # NaN where s has overflowed
                 part.set(total, builder.fadd(trap, e))
                 weights.append(e)
-            _add(lanes, c, weights, keys, i, height)
+            _add(lanes, c, tail, weights, keys, i, height)
         builder.store(builder.fadd(builder.load(sums), part.sum(part.get(total))), sums)
     share = builder.fdiv(ir.Constant(lanes.scalar, 1.0), builder.load(sums))
     scale(attn, n_keys, share)
+    _store_tail(lanes, c, tail)
     scale(c, d, share)
 
 
@@ -79,31 +80,47 @@ def attend_backward(lanes, du, ds, attn, c, dc, keys):
 
     def begin(j, mask):
         lanes.set(total, lanes.multiply_add(lanes.load(c.at(j), mask), lanes.load(dc.at(j), mask), lanes.get(total)))
-        lanes.store(lanes.zero, du.at(j), mask)
+        if mask is None:
+            lanes.store(lanes.zero, du.at(j), mask)
 
+    tail = lanes.variable(lanes.zero)
     _each(lanes, d, begin)
     mean = lanes.sum(lanes.get(total))
     alone = builder.icmp_signed("==", n_keys, index(1))
     for height, start, stop in _heights(lanes, n_keys):
+        part = lanes.narrow(min(height, lanes.count))
         with lanes.range(start, stop, height) as i:
             weights = []
             for v, s in enumerate(_dots(lanes, keys, i, height, dc)):
-                part = lanes.narrow(s.type.count)
                 where = builder.add(i, index(v * part.count))
                 subtracted = part.splat(mean)
                 if height == 1:  # one token: its softmax is constant, and ds = 0 to the last bit
                     subtracted = builder.select(alone, s, subtracted)
                 weights.append(builder.fmul(part.load(attn.at(where)), builder.fsub(s, subtracted)))
                 part.store(weights[-1], ds.at(where))
-            _add(lanes, du, weights, keys, i, height)
+            _add(lanes, du, tail, weights, keys, i, height)
+    _store_tail(lanes, du, tail)
+
+
+def _whole(lanes, n, do):
+    """do(j, None) for each whole register of n numbers; returns how many numbers these are."""
+    whole = lanes.builder.and_(n, index(-lanes.count))
+    with lanes.range(0, whole, lanes.count) as j:
+        do(j, None)
+    return whole
+
+
+def _store_tail(lanes, c, tail):
+    builder, d = lanes.builder, c.shape[0]
+    whole = builder.and_(d, index(-lanes.count))
+    with builder.if_then(builder.icmp_signed("<", whole, d)):
+        lanes.store(lanes.get(tail), c.at(whole), lanes.first(builder.sub(d, whole)))
 
 
 def _each(lanes, n, do):
     """do(j, mask) for each register of n numbers; the mask is None but for a last one that is not full."""
     builder = lanes.builder
-    whole = builder.and_(n, index(-lanes.count))
-    with lanes.range(0, whole, lanes.count) as j:
-        do(j, None)
+    whole = _whole(lanes, n, do)
     with builder.if_then(builder.icmp_signed("<", whole, n)):
         do(whole, lanes.first(builder.sub(n, whole)))
 
@@ -136,7 +153,7 @@ def _dots(lanes, keys, i, height, u):
     return lanes.sums([lanes.get(total) for total in sums])
 
 
-def _add(lanes, c, weights, keys, i, height):
+def _add(lanes, c, tail, weights, keys, i, height):
     """c += sum_r weight_r p_(i + r)."""
     builder = lanes.builder
     part = weights[0].type.count
@@ -146,10 +163,13 @@ def _add(lanes, c, weights, keys, i, height):
     ]
 
     def add(j, mask):
-        x = lanes.load(c.at(j), mask)
+        x = lanes.load(c.at(j)) if mask is None else lanes.get(tail)
         for r in range(height):
             x = lanes.multiply_add(w[r], lanes.load(keys.at(builder.add(i, index(r)), j), mask), x)
-        lanes.store(x, c.at(j), mask)
+        if mask is None:
+            lanes.store(x, c.at(j))
+        else:
+            lanes.set(tail, x)
 
     _each(lanes, c.shape[0], add)
 

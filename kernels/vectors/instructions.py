@@ -98,7 +98,7 @@ def instructions(*strided: str, called: bool = False) -> Callable[[Callable[...,
 
 def _function(emit, context, module, kinds, operands):
     """The instructions as a function of a module, made where there is none yet."""
-    name = f"nlicl.{emit.__name__}.{kinds[0].dtype}"
+    name = f"nlicl.{emit.__name__}.{kinds[0].dtype}." + "".join(kind.layout for kind in kinds)
     found = module.globals.get(name)
     if found is None:
         found = ir.Function(module, ir.FunctionType(ir.VoidType(), [value.type for value in operands]), name)
