@@ -18,7 +18,7 @@ from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention, mlp
 from ..layers import loss as losses
-from ..products import add_large_product, transposed
+from ..products import add_large_product, map_rows, map_rows_back
 from .dense import Gradients, Scores
 
 __all__ = ["costs", "forward", "pays", "step"]
@@ -76,37 +76,37 @@ def step(
     F, attn, C, U, Q, k, V = _forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
     loss, g = losses_of(kind, F, labels)
     dW_Q, dW_K, dW_V, dW_O, da = (np.zeros_like(each) for each in (W_Q, W_K, W_V, W_O, a))
-    dV, dC, du = np.zeros_like(V), np.zeros((B, d), a.dtype), np.empty((B, d), a.dtype)
-    dk = np.zeros_like(k)
-    mlp.backward(da, dV, g, U, W_O, a)  # h = W_O v  =>  dv = W_O^T dh; U holds dh now
-    add_large_product(dW_O, U.T, V)  #                   dW_O = dh v^T
-    add_large_product(dW_V, dV.T, C)  # v = W_V c    =>  dW_V = dv c^T
-    add_large_product(dC, dV, W_V)  #                    dc = W_V^T dv
+    dk, dV, dC, du = (np.empty_like(each) for each in (k, V, C, Q))
+    mlp.slopes(da, g, U, a)  # F = a^T relu(h); U holds dh now
+    map_rows_back(dV, U, W_O)  # h = W_O v   =>  dv = W_O^T dh
+    add_large_product(dW_O, U.T, V)  #           dW_O = dh v^T
+    add_large_product(dW_V, dV.T, C)  # v = W_V c  =>  dW_V = dv c^T
+    map_rows_back(dC, dV, W_V)  #                dc = W_V^T dv
     n_chunks = plan(tokens.shape)
     launch(attend_backward, n_chunks, du, attn, C, dC, tokens, n_chunks)
-    add_large_product(dW_K, k, du)  # u = W_K^T k    =>  dW_K = k du^T
-    add_large_product(dk, W_K, transposed(du))  #       dk = W_K du
-    add_large_product(dW_Q, dk, Q)  # k = W_Q p_query  =>  dW_Q = dk p_query^T
+    add_large_product(dW_K, k.T, du)  # u = W_K^T k  =>  dW_K = k du^T
+    map_rows(dk, du, W_K)  #                     dk = W_K du
+    add_large_product(dW_Q, dk.T, Q)  # k = W_Q p_query  =>  dW_Q = dk p_query^T
     return a.dtype.type(loss), dW_Q, dW_K, dW_V, dW_O, da  # compiled, it is a Python number of double precision
 
 
 def _forward(
     tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray, a: NDArray
 ) -> tuple[NDArray, ...]:
-    """What `forward` returns, and the queries Q (B, d), k = W_Q p_query (m_a, B), v = W_V c (B, m_b)."""
+    """What `forward` returns, and the queries Q (B, d), k = W_Q p_query (B, m_a), v = W_V c (B, m_b)."""
     B, _, d = tokens.shape
     dtype = tokens.dtype
     F, attn = np.empty(B, dtype), np.empty((B, n_keys), dtype)
     C, U = np.empty((B, d), dtype), np.empty((B, len(a)), dtype)
     Q = tokens[:, -1].copy()
-    k, u, v = np.zeros((len(W_Q), B), dtype), np.zeros((B, d), dtype), np.zeros((len(W_V), B), dtype)
-    add_large_product(k, W_Q, transposed(Q))  # k = W_Q p_query
-    add_large_product(u, k.T, W_K)  # u = W_K^T k
+    k, u, V = np.empty((B, len(W_Q)), dtype), np.empty((B, d), dtype), np.empty((B, len(W_V)), dtype)
+    map_rows(k, Q, W_Q)  # k = W_Q p_query
+    map_rows_back(u, k, W_K)  # u = W_K^T k
     n_chunks = plan(tokens.shape)
     launch(attend, n_chunks, attn, C, tokens, u, n_chunks)
-    add_large_product(v, W_V, transposed(C))  # v = W_V c
-    V = transposed(v)
-    mlp.forward(U, F, V, transposed(W_O), a)  # h = W_O v, F = a^T relu(h)
+    map_rows(V, C, W_V)  # v = W_V c
+    map_rows(U, V, W_O)  # h = W_O v
+    mlp.scores(F, U, a)  # F = a^T relu(h)
     return F, attn, C, U, Q, k, V
 
 

@@ -18,6 +18,6 @@ Numba promises nothing about what this folder takes from inside of it, beside `i
 from .attention import attend, attend_backward
 from .elementwise import gelu, gelu_backward, softmax
 from .lanes import BYTES
-from .products import add_product, add_rows, row_products
+from .products import add_panel, add_product, add_rows, copy_rows, pack, row_products
 
-__all__ = ["BYTES", "add_product", "add_rows", "attend", "attend_backward", "gelu", "gelu_backward", "row_products", "softmax"]
+__all__ = ["BYTES", "add_panel", "add_product", "add_rows", "attend", "attend_backward", "copy_rows", "gelu", "gelu_backward", "pack", "row_products", "softmax"]

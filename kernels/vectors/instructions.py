@@ -21,11 +21,11 @@ class _Array:
         self.builder, self.data, self.shape, self.strides = builder, data, shape, strides
 
     @classmethod
-    def of(cls, context, builder, kind, value):
-        """An array of numba's."""
+    def of(cls, context, builder, kind, value, packed):
+        """An array of numba's. Of one that is packed, the step from number to number is a constant: it takes no register."""
         array = make_array(kind)(context, builder, value)
         shape, strides = (cgutils.unpack_tuple(builder, part, kind.ndim) for part in (array.shape, array.strides))
-        return cls(builder, array.data, shape, _packed(kind, strides))
+        return cls(builder, array.data, shape, _strides(kind, strides, packed))
 
     @property
     def values(self):
@@ -33,11 +33,11 @@ class _Array:
         return [self.data, *self.shape, *self.strides]
 
     @classmethod
-    def received(cls, builder, kind, arguments):
+    def received(cls, builder, kind, arguments, packed):
         """The same array from the arguments of a function, an iterator of `values`."""
         data = next(arguments)
         shape, strides = ([next(arguments) for _ in range(kind.ndim)] for _ in range(2))
-        return cls(builder, data, shape, _packed(kind, strides))
+        return cls(builder, data, shape, _strides(kind, strides, packed))
 
     def at(self, *where):
         offset = index(0)
@@ -46,9 +46,8 @@ class _Array:
         return cgutils.pointer_add(self.builder, self.data, offset)
 
 
-def _packed(kind, strides):
-    """The strides of an array; where its rows are packed, from number to number a constant, which saves registers."""
-    return [*strides[:-1], index(kind.dtype.bitwidth // 8)] if kind.layout == "C" else strides
+def _strides(kind, strides, packed):
+    return [*strides[:-1], index(kind.dtype.bitwidth // 8)] if packed else strides
 
 
 def instructions(*strided: str, called: bool = False) -> Callable[[Callable[..., None]], Callable[..., bool]]:
@@ -68,10 +67,12 @@ def instructions(*strided: str, called: bool = False) -> Callable[[Callable[...,
             def generate(context, builder, signature, values):
                 kinds = signature.args[0].types
                 values = cgutils.unpack_tuple(builder, values[0], len(kinds))
-                arrays = [_Array.of(context, builder, *array) for array in zip(kinds, values, strict=True)]
+                packed = [name not in strided for name in names]
+                given = zip(kinds, values, packed, strict=True)
+                arrays = [_Array.of(context, builder, *array) for array in given]
                 if called:
                     operands = [value for array in arrays for value in array.values]
-                    builder.call(_function(emit, context, builder.module, kinds, operands), operands)
+                    builder.call(_function(emit, context, builder.module, kinds, packed, operands), operands)
                 else:
                     emit(Lanes(context, builder, kinds[0].dtype), *arrays)
                 return context.get_constant(types.boolean, True)
@@ -96,9 +97,9 @@ def instructions(*strided: str, called: bool = False) -> Callable[[Callable[...,
     return decorate
 
 
-def _function(emit, context, module, kinds, operands):
+def _function(emit, context, module, kinds, packed, operands):
     """The instructions as a function of a module, made where there is none yet."""
-    name = f"nlicl.{emit.__name__}.{kinds[0].dtype}." + "".join(kind.layout for kind in kinds)
+    name = f"nlicl.{emit.__name__}.{kinds[0].dtype}." + "".join("01"[each] for each in packed)
     found = module.globals.get(name)
     if found is None:
         found = ir.Function(module, ir.FunctionType(ir.VoidType(), [value.type for value in operands]), name)
@@ -106,7 +107,9 @@ def _function(emit, context, module, kinds, operands):
         found.attributes.add("noinline")
         builder = ir.IRBuilder(found.append_basic_block())
         arguments = iter(found.args)
-        arrays = [_Array.received(builder, kind, arguments) for kind in kinds]
+        arrays = [
+            _Array.received(builder, kind, arguments, each) for kind, each in zip(kinds, packed, strict=True)
+        ]
         emit(Lanes(context, builder, kinds[0].dtype), *arrays)
         builder.ret_void()
     return found

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from steps import KIND, SOURCES, STEPS, a_forward, a_step, halves
 
 from nlicl import Params
-from nlicl.kernels import compile, products
+from nlicl.kernels import compile, products, vectors
 from nlicl.kernels.layers import attention, mlp
 from nlicl.kernels.layers import loss as loss_kernels
 from nlicl.kernels.steps import dense, multihot, unmerged
@@ -481,6 +481,8 @@ def arguments_of(name, rng):
         "attention.softmax": (n(l),),
         "mlp.forward": (n(B, m), n(B), n(B, d), n(d, m), n(m)),
         "mlp.backward": (n(m), n(B, d), n(B), n(B, m), n(m, d), n(m)),
+        "mlp.scores": (n(B), n(B, m), n(m)),
+        "mlp.slopes": (n(m), n(B), n(B, m), n(m)),
         "loss.value": (1, 0.3, -1.0),
         "loss.slope": (1, 0.3, -1.0),
         "products.add_product": (n(m, d), n(m, l), n(l, d)),
@@ -489,6 +491,13 @@ def arguments_of(name, rng):
         "products.transpose": (n(d, m), n(m, d)),
         "products.finite": (n(m),),
         "products.add_product_rows": (0, 2, n(m, d), n(m, l), n(l, d), 3),
+        "products.add_packed_parts": (0, 2, n(m, d), n(m, l), n(l, d), 3),
+        "products.add_packed_product": (n(m, d), n(m, l), n(d, l).T),
+        "products.add_panel": (n(m, d), n(m, l), n(l, d + 2)),
+        "products.pack": (n(3, l + 1, vectors.BYTES // 4), n(l, vectors.BYTES // 4 + 3)),
+        "products.copy_rows": (n(m, d), n(m, d)),
+        "products.map_few_rows": (0, 2, n(B, m), n(B, d), n(m, d), 3),
+        "products.map_few_rows_back": (n(B, d), n(B, m), n(m, d)),
         "dense.forward_chunks": (0, chunks, *outputs, x.tokens, QK, OV_T, p.a, chunks, block, 2),
         "dense.probe": (n(B, d), n(B, d), x.tokens, QK),
         "dense.attend": (*outputs[1:3], x.tokens, n(B, d)),
