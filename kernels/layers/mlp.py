@@ -36,17 +36,6 @@ def scores(F, U, a):
 
 
 @kernel
-def backward(da, dC, g, U, W, a):
-    """dC (b, d); da (m,) is added to; U (b, m) is overwritten by dU. g (b,) = dL/dF, W (m, d).
-
-    What is left, dW += dU^T C, needs nobody's result but this: the caller does it, for more prompts at once.
-    """
-    slopes(da, g, U, a)
-    dC[:] = 0
-    add_product(dC, U, W)  # u = W c  =>  dc = W^T du
-
-
-@kernel
 def slopes(da, g, U, a):
     """da (m,) is added to; U (b, m) is overwritten by dU."""
     zero = a.dtype.type(0)
@@ -57,3 +46,14 @@ def slopes(da, g, U, a):
             off = u.real <= 0
             da[i] += slope * (zero if off else u)  # F = a^T relu(u)  =>  da = g relu(u)
             U[n, i] = zero if off else slope * a[i]  #                    du_i = g a_i 1[u_i > 0]
+
+
+@kernel
+def backward(da, dC, g, U, W, a):
+    """dC (b, d); da (m,) is added to; U (b, m) is overwritten by dU. g (b,) = dL/dF, W (m, d).
+
+    What is left, dW += dU^T C, needs nobody's result but this: the caller does it, for more prompts at once.
+    """
+    slopes(da, g, U, a)
+    dC[:] = 0
+    add_product(dC, U, W)  # u = W c  =>  dc = W^T du

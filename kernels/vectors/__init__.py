@@ -20,4 +20,17 @@ from .elementwise import gelu, gelu_backward, softmax
 from .lanes import BYTES
 from .products import add_panel, add_product, add_rows, copy_rows, pack, row_products
 
-__all__ = ["BYTES", "add_panel", "add_product", "add_rows", "attend", "attend_backward", "copy_rows", "gelu", "gelu_backward", "pack", "row_products", "softmax"]
+__all__ = [
+    "BYTES",
+    "add_panel",
+    "add_product",
+    "add_rows",
+    "attend",
+    "attend_backward",
+    "copy_rows",
+    "gelu",
+    "gelu_backward",
+    "pack",
+    "row_products",
+    "softmax",
+]

@@ -1,7 +1,7 @@
 """Attention of one query in one pass over its keys. Its meaning: the lines of `kernels.layers.attention`.
 
-Eight tokens are a tile: while it is in the first-level cache, their dot products are taken and then their weighted sum. Meanwhile
-the tokens of a later tile are asked for. Numbers: docs/vectors.md.
+Eight tokens are a tile: while it is in the first-level cache, their dot products are taken and then their weighted sum.
+Meanwhile the tokens of a later tile are asked for. Numbers: docs/vectors.md.
 """
 
 import sys

@@ -107,9 +107,7 @@ def _function(emit, context, module, kinds, packed, operands):
         found.attributes.add("noinline")
         builder = ir.IRBuilder(found.append_basic_block())
         arguments = iter(found.args)
-        arrays = [
-            _Array.received(builder, kind, arguments, each) for kind, each in zip(kinds, packed, strict=True)
-        ]
+        arrays = [_Array.received(builder, kind, arguments, each) for kind, each in zip(kinds, packed, strict=True)]
         emit(Lanes(context, builder, kinds[0].dtype), *arrays)
         builder.ret_void()
     return found
