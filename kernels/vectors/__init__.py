@@ -19,9 +19,12 @@ from .attention import attend, attend_backward
 from .elementwise import gelu, gelu_backward, softmax
 from .lanes import BYTES
 from .products import add_panel, add_product, add_rows, copy_rows, pack, row_products
+from .tables import LONGEST_TABLE, PADDING, look_up, softmax_backward_rows, softmax_rows
 
 __all__ = [
     "BYTES",
+    "LONGEST_TABLE",
+    "PADDING",
     "add_panel",
     "add_product",
     "add_rows",
@@ -30,7 +33,10 @@ __all__ = [
     "copy_rows",
     "gelu",
     "gelu_backward",
+    "look_up",
     "pack",
     "row_products",
     "softmax",
+    "softmax_backward_rows",
+    "softmax_rows",
 ]

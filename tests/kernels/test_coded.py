@@ -1,18 +1,22 @@
 """The coded kernel: exact on every dictionary, against the naive loops over tokens, the dense kernel and the definition."""
 
+import platform
 from typing import NamedTuple
+from unittest import mock
 
 import naive
 import numpy as np
 import pytest
-from child import python
+from child import ROOT, python
 from draws import LOSSES, SMALL, assert_close, assert_grads_close, bounds, clear_of_kinks, losses, params, seeds
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tables import COMPILED, PLAIN, attended, attention
 
 import nlicl
 from nlicl import CodedPrompts, Params
-from nlicl.kernels.compile import source
+from nlicl.kernels import compile
+from nlicl.kernels.compile import source, threads_at_most
 from nlicl.kernels.layers.loss import NAMES
 from nlicl.kernels.steps import coded
 from nlicl.papers import li2024
@@ -223,6 +227,115 @@ def test_extreme_scores_give_finite_steps(scale):
     assert np.isfinite(value) and all(np.isfinite(grad).all() for grad in grads)
 
 
+# ---------------------------------------------------------------- hinges that are inactive
+
+
+def with_inactive(dtype, share):
+    """Prompts of which about such a share has an inactive hinge, and which have an active one."""
+    size = Sizes(B=90, K=13)
+    p, x = model(size, 2, dtype), prompts(size, 2, dtype)
+    score = np.abs(nlicl.forward(p, x).score)
+    p = p._replace(a=p.a / dtype(np.quantile(score, 1 - share) if share else 2 * score.max()))
+    F = nlicl.forward(p, x).score
+    labels = np.where(F < 0, -1, 1)
+    x = CodedPrompts(x.dictionary, x.relevant, x.irrelevant, x.kappa, x.sign, labels)
+    return p, x, labels * F < 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("share", [0, 0.4, 0.9, 0.98])
+def test_prompts_without_a_slope_are_left_out(share, dtype):
+    p, x, active = with_inactive(dtype, share)
+    assert 0 < active.sum() < 90 if share else active.all()
+    value, grads = nlicl.loss_and_grad(p, x)
+    some, others = nlicl.loss_and_grad(p, x[np.flatnonzero(active)])
+    eps = np.finfo(dtype).eps
+    assert value == pytest.approx(float(some) * active.mean(), rel=float(100 * eps))
+    for grad, other in zip(grads, others, strict=True):
+        np.testing.assert_allclose(grad, other * active.mean(), rtol=1e-3, atol=100 * eps * np.abs(other).max())
+
+
+def test_no_slope_at_all_is_no_gradient():
+    p, x, active = with_inactive(np.float64, 0.9)
+    value, grads = nlicl.loss_and_grad(p, x[np.flatnonzero(~active)])
+    assert value == 0
+    for grad, array in zip(grads, p, strict=True):
+        assert grad.shape == array.shape and not grad.any()
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_not_left_out(odd):
+    """Among inactive hinges: its loss is not finite, or its slope is not 0. A column that only one prompt has is so large."""
+    p, x, active = with_inactive(np.float64, 0.9)
+    x = x[np.flatnonzero(~active)]
+    E = np.hstack([np.full((x.dictionary.shape[0], 1), odd), x.dictionary])
+    relevant = x.relevant + 1
+    relevant[4, 0] = 0
+    codes = (E, relevant.astype(np.int32), (x.irrelevant + 1).astype(np.int32), x.kappa, x.sign)
+    with np.errstate(all="ignore"):
+        value, *grads = coded.step(*codes, x.labels, x.length, *p, NAMES["hinge"])
+    assert not np.isfinite(value) or not all(np.isfinite(grad).all() for grad in grads)
+
+
+# ---------------------------------------------------------------- instructions on tables
+
+
+LENGTHS = st.one_of(st.integers(1, 35), st.sampled_from([63, 64, 65, 66, 67, 130]))
+WIDTHS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 40, 63, 64, 65, 80]))
+
+
+@given(st.integers(1, 9), LENGTHS, WIDTHS, dtypes, seeds)
+def test_attention_on_codes_is_its_loops(b, n_keys, K, dtype, seed):
+    inputs = attention(b, n_keys, K, dtype, seed)
+    eps = np.finfo(dtype).eps
+    for got, want in zip(attended(*COMPILED, n_keys, *inputs), attended(*PLAIN, n_keys, *inputs), strict=True):
+        np.testing.assert_allclose(got, want, rtol=200 * eps, atol=(20 + n_keys) * eps * np.abs(want).max())
+    if n_keys == 1:
+        assert not attended(*COMPILED, n_keys, *inputs)[3].any()
+
+
+@given(st.integers(1, 5), LENGTHS, WIDTHS, dtypes, st.sampled_from([np.nan, np.inf, -np.inf]), seeds)
+def test_what_is_not_finite_comes_out_where_the_loops_have_it(b, n_keys, K, dtype, odd, seed):
+    """A prompt that looks at it is NaN, as a whole; the others do not see it."""
+    codes, G, dC, *room = attention(b, n_keys, K, dtype, seed)
+    rng = np.random.default_rng(seed)
+    G[rng.integers(K), rng.integers(K)] = odd
+    inputs = codes, G, dC, *room
+    for got, want in zip(attended(*COMPILED, n_keys, *inputs), attended(*PLAIN, n_keys, *inputs), strict=True):
+        np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+    inputs = codes, np.where(np.isfinite(G), G, 1).astype(dtype), dC, *room
+    dC[rng.integers(b), rng.integers(K)] = odd
+    for got, want in zip(attended(*COMPILED, n_keys, *inputs), attended(*PLAIN, n_keys, *inputs), strict=True):
+        np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+
+
+ANY_WIDTH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from nlicl.kernels import vectors
+from tables import COMPILED, PLAIN, attended, attention
+worst = 0
+for dtype in (np.float32, np.float64):
+    for b, n_keys, K in [(1, 1, 2), (3, 5, 31), (8, 20, 32), (2, 67, 64), (5, 33, 65)]:
+        inputs = attention(b, n_keys, K, dtype, 0)
+        for got, want in zip(attended(*COMPILED, n_keys, *inputs), attended(*PLAIN, n_keys, *inputs)):
+            worst = max(worst, abs(got - want).max() / np.finfo(dtype).eps)
+print(vectors.BYTES, worst < 100)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.compiled
+@pytest.mark.parametrize(("features", "width"), [("", "16"), ("+avx,+avx2,+fma", "32")])
+def test_tables_in_registers_of_any_width(features, width, tmp_path):
+    """Where the processor does not look up in registers, tables are read number by number."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("these are features of another processor")
+    settings = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    assert python(ANY_WIDTH, ROOT / "tests" / "helpers", **settings).split() == [width, "True"]
+
+
 # ---------------------------------------------------------------- chunks
 
 
@@ -261,6 +374,25 @@ print(hashlib.sha256(b"".join(grad.tobytes() for grad in grads)).hexdigest())
 @pytest.mark.compiled
 def test_the_same_bits_on_any_number_of_threads():
     assert len({python(BITS, NUMBA_NUM_THREADS=n) for n in ("1", "2", "3")}) == 1
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("chunks", [1, 4])
+def test_the_step_in_one_thread_is_that_on_two_to_the_bit(chunks, dtype, monkeypatch):
+    size = Sizes(B=70, K=13)
+    p, x = model(size, 1, dtype), prompts(size, 1, dtype)
+    monkeypatch.setattr(coded, "plan", lambda *sizes: (chunks, 8))
+    monkeypatch.setattr(compile, "THREADS", 2)
+    calls = mock.Mock(side_effect=coded.step_alone)
+    monkeypatch.setattr(coded, "step_alone", calls)
+    value, grads = nlicl.loss_and_grad(p, x)
+    with threads_at_most(1):
+        again, others = nlicl.loss_and_grad(p, x)
+    assert calls.call_count == (2 if chunks == 1 else 1)
+    assert value == again
+    for grad, other in zip(grads, others, strict=True):
+        np.testing.assert_array_equal(grad, other)
 
 
 # ---------------------------------------------------------------- codes that are none
