@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, local
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
@@ -46,7 +46,17 @@ from . import reach
 from .cache import KernelCache, warn_in_one_line
 from .source import source
 
-__all__ = ["THREADS", "cache_base", "cache_folder", "cached_in", "kernel", "launch", "source", "source_digest"]
+__all__ = [
+    "THREADS",
+    "cache_base",
+    "cache_folder",
+    "cached_in",
+    "kernel",
+    "launch",
+    "source",
+    "source_digest",
+    "threads_at_most",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -187,6 +197,43 @@ THREADS = _config.NUMBA_NUM_THREADS
 _PIECES = 4  # ranges for each thread: whoever wakes late takes fewer
 
 
+class _Limit(local):
+    threads = 2**31  # none
+
+
+_limit = _Limit()
+
+
+@contextmanager
+def threads_at_most(n: int) -> Iterator[None]:
+    """Kernels that this thread launches meanwhile run on at most `n` threads; 1: all in the thread that calls.
+
+    Other threads have limits of their own, and none to begin with: whoever runs several jobs side by side gives each its
+    share. What kernels compute does not depend on it.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `n` is no integer, or less than 1.
+    """
+    before = _limit.threads
+    _limit.threads = integer("n", n, 1)
+    try:
+        yield
+    finally:
+        _limit.threads = before
+
+
+def threads() -> int:
+    """On how many threads a kernel that this thread launches may run."""
+    return min(THREADS, _limit.threads)
+
+
 class _Helpers:
     """Threads that help the caller's. A queue of our own: an executor's takes longer than they need to wake."""
 
@@ -248,12 +295,12 @@ def launch(function: Callable[..., object], n_chunks: int, *arguments: Any) -> N
     if not callable(function):
         raise InvalidType(f"function is {short(function)}; expected a kernel, or a Python function.")
     n_chunks = integer("n_chunks", n_chunks, 1)
-    threads = min(THREADS, n_chunks)
-    if threads == 1 or not is_jitted(function):
+    at_work = min(threads(), n_chunks)
+    if at_work == 1 or not is_jitted(function):
         function(0, n_chunks, *arguments)
         return
     function(0, 0, *arguments)  # compiles, if need be, before others come: in one thread, and open to Ctrl-C
-    pieces = min(n_chunks, _PIECES * threads)
+    pieces = min(n_chunks, _PIECES * at_work)
     ranges = [(n_chunks * i // pieces, n_chunks * (i + 1) // pieces) for i in range(pieces)]
     done: SimpleQueue[BaseException | None] = SimpleQueue()  # for each range None, or what was raised
 
@@ -268,7 +315,7 @@ def launch(function: Callable[..., object], n_chunks: int, *arguments: Any) -> N
                     error = raised
                 done.put(error)
 
-    _helpers.call(work, threads - 1)
+    _helpers.call(work, at_work - 1)
     work()
     errors = [error for error in [done.get() for _ in range(pieces)] if error is not None]
     if errors:

@@ -19,7 +19,7 @@ Derivation and numbers: docs/coded.md.
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compile import kernel, launch
+from ..compile import kernel, launch, threads
 from ..costs import Costs
 from ..layers import loss as losses
 from ..layers import mlp
@@ -170,17 +170,67 @@ def step(
     support, E, E_T = without_zero_rows(E)
     K, m = E.shape[1], len(a)
     n_chunks, block = plan(relevant.shape, m, K, a.itemsize)
-    A, B, G, V, H, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
-    loss = np.zeros(n_chunks, a.dtype)
-    dG = np.zeros((n_chunks, K, K), a.dtype)
-    dH = np.zeros((n_chunks, m, K), a.dtype)
-    da = np.zeros((n_chunks, m), a.dtype)
     codes = (relevant, irrelevant, kappa, sign, labels, n_keys)
-    launch(step_chunks, n_chunks, loss, dG, dH, da, *codes, G, H, H_T, a, kind, block)
-    dW_Q, dW_K, dW_V, dW_O = merge_backward(
-        add_partials(dG), add_partials(dH), support, E_T, A, B, V, W_O, W_V.shape[1]
+    if min(n_chunks, threads()) == 1:
+        value, *grads = step_alone(support, E, E_T, *codes, W_Q, W_K, W_V, W_O, a, kind, n_chunks, block)
+    else:
+        A, B, G, V, H, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
+        loss, dG, dH, da = partial_sums(n_chunks, m, K, a)
+        launch(step_chunks, n_chunks, loss, dG, dH, da, *codes, G, H, H_T, a, kind, block)
+        value, *grads = total(loss, dG, dH, da, len(labels), support, E_T, A, B, V, W_O, W_V.shape[1])
+    return a.dtype.type(value), *grads
+
+
+@kernel
+def step_alone(
+    support,
+    E,
+    E_T,
+    relevant,
+    irrelevant,
+    kappa,
+    sign,
+    labels,
+    n_keys,
+    W_Q,
+    W_K,
+    W_V,
+    W_O,
+    a,
+    kind,
+    n_chunks,
+    block,
+):
+    """What `step` returns, to the same bits, in the thread that calls, with support, E, E_T of `without_zero_rows` and
+    n_chunks, block of `plan`: for kernels that do more than a step."""
+    A, B, G, V, H, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
+    loss, dG, dH, da = partial_sums(n_chunks, a.shape[0], E.shape[1], a)
+    step_chunks(
+        0, n_chunks, loss, dG, dH, da, relevant, irrelevant, kappa, sign, labels, n_keys, G, H, H_T, a, kind, block
     )
-    return loss.sum() / len(labels), dW_Q, dW_K, dW_V, dW_O, add_partials(da[:, None])[0].copy()
+    return total(loss, dG, dH, da, labels.shape[0], support, E_T, A, B, V, W_O, W_V.shape[1])
+
+
+@kernel
+def partial_sums(n_chunks, m, K, a):
+    """Zeros, of the dtype of a: the chunks' losses (n_chunks,), dG (n_chunks, K, K), dH (n_chunks, m, K), da (n_chunks, m)."""
+    return (
+        np.zeros(n_chunks, a.dtype),
+        np.zeros((n_chunks, K, K), a.dtype),
+        np.zeros((n_chunks, m, K), a.dtype),
+        np.zeros((n_chunks, m), a.dtype),
+    )
+
+
+@kernel
+def total(loss, dG, dH, da, B, support, E_T, A, K, V, W_O, d):
+    """The mean loss and the gradients dW_Q, dW_K, dW_V, dW_O, da from the chunks' sums; A, K, V as `merge` made them."""
+    dW_Q, dW_K, dW_V, dW_O = merge_backward(add_partials(dG), add_partials(dH), support, E_T, A, K, V, W_O, d)
+    for chunk in range(1, loss.shape[0]):
+        loss[0] += loss[chunk]
+        for i in range(da.shape[1]):
+            da[0, i] += da[chunk, i]
+    return loss[0] / B, dW_Q, dW_K, dW_V, dW_O, da[0].copy()
 
 
 @kernel

@@ -1,6 +1,7 @@
 """The coded kernel: exact on every dictionary, against the naive loops over tokens, the dense kernel and the definition."""
 
 from typing import NamedTuple
+from unittest import mock
 
 import naive
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 import nlicl
 from nlicl import CodedPrompts, Params
-from nlicl.kernels.compile import source
+from nlicl.kernels import compile
+from nlicl.kernels.compile import source, threads_at_most
 from nlicl.kernels.layers.loss import NAMES
 from nlicl.kernels.steps import coded
 from nlicl.papers import li2024
@@ -261,6 +263,25 @@ print(hashlib.sha256(b"".join(grad.tobytes() for grad in grads)).hexdigest())
 @pytest.mark.compiled
 def test_the_same_bits_on_any_number_of_threads():
     assert len({python(BITS, NUMBA_NUM_THREADS=n) for n in ("1", "2", "3")}) == 1
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("chunks", [1, 4])
+def test_the_step_in_one_thread_is_that_on_two_to_the_bit(chunks, dtype, monkeypatch):
+    size = Sizes(B=70, K=13)
+    p, x = model(size, 1, dtype), prompts(size, 1, dtype)
+    monkeypatch.setattr(coded, "plan", lambda *sizes: (chunks, 8))
+    monkeypatch.setattr(compile, "THREADS", 2)
+    calls = mock.Mock(side_effect=coded.step_alone)
+    monkeypatch.setattr(coded, "step_alone", calls)
+    value, grads = nlicl.loss_and_grad(p, x)
+    with threads_at_most(1):
+        again, others = nlicl.loss_and_grad(p, x)
+    assert calls.call_count == (2 if chunks == 1 else 1)
+    assert value == again
+    for grad, other in zip(grads, others, strict=True):
+        np.testing.assert_array_equal(grad, other)
 
 
 # ---------------------------------------------------------------- codes that are none

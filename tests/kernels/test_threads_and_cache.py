@@ -14,6 +14,7 @@ from draws import LOSSES, Sizes, problem
 
 import nlicl
 from nlicl import Params
+from nlicl.core.errors import InvalidValue
 from nlicl.kernels import compile
 from nlicl.kernels.steps import dense
 
@@ -343,6 +344,26 @@ def test_ranges_are_done_side_by_side(three_threads):
     recorder = Recorder(lambda first: barrier.wait(60))
     compile.launch(recorder, 6, "x", 7)
     assert len(recorder.threads) == 3 and sorted(recorder.chunks) == list(range(6))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_limit_holds_for_its_own_thread_and_until_it_ends(three_threads, n):
+    def most(expected):
+        """Every range waits until so many are at work; had it more threads, one would come too late."""
+        barrier = threading.Barrier(expected)
+        recorder = Recorder(lambda first: barrier.wait(60))
+        compile.launch(recorder, 6, "x", 7)
+        return len(recorder.threads) == expected and sorted(recorder.chunks) == list(range(6))
+
+    with compile.threads_at_most(n):
+        with compile.threads_at_most(3):
+            assert most(3)
+        assert most(n)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(most, 3).result()
+    with pytest.raises(InvalidValue, match="n is 0"), compile.threads_at_most(0):
+        pass
+    assert most(3)
 
 
 def test_nobody_waits_for_busy_helpers(three_threads):
