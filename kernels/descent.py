@@ -14,8 +14,6 @@ import numpy as np
 
 from .compile import kernel
 from .products import finite
-from .sampling import draw
-from .steps.coded import step_alone
 
 __all__ = ["End", "descend"]
 
@@ -32,7 +30,7 @@ class End(IntEnum):
 
 @kernel
 def descend(
-    losses, etas, t, trains, decay, largest, kind, W_Q, W_K, W_V, W_O, a, codes, entropy, law, dictionary, sizes
+    draw, step, losses, etas, t, trains, decay, largest, kind, W_Q, W_K, W_V, W_O, a, codes, entropy, law, dictionary, sizes
 ):
     """Make steps t .. t + n - 1, of which the last may be the one that ends it.
 
@@ -68,28 +66,20 @@ def descend(
     for i in range(losses.shape[0]):
         entropy[entropy.shape[0] - 1] = t + i
         draw(relevant, irrelevant, kappa, sign, labels, entropy, pairs, alpha, M1, M2, K)
-        loss, dW_Q, dW_K, dW_V, dW_O, da = step_alone(
+        loss, dW_Q, dW_K, dW_V, dW_O, da = step(
             support, E, E_T, relevant, irrelevant, kappa, sign, labels, n_keys, W_Q, W_K, W_V, W_O, a, kind, n_chunks, block
         )
         losses[i] = dtype(loss)
         if not np.isfinite(losses[i]):
             return i, 3, W_Q, W_K, W_V, W_O, a
-        well = (
-            finite(dW_Q.reshape(-1)), finite(dW_K.reshape(-1)), finite(dW_V.reshape(-1)), finite(dW_O.reshape(-1)), finite(da)
-        )  # fmt: skip
+        gradients = flat(dW_Q, dW_K, dW_V, dW_O, da)
+        before = flat(W_Q, W_K, W_V, W_O, a)
         for j in range(5):
-            if not well[j]:
+            if not finite(gradients[j]):
                 return i, 4 + j, W_Q, W_K, W_V, W_O, a
-        eta, shrink = dtype(etas[i]), dtype(decay)
-        still = (
-            updated(dW_Q.reshape(-1), W_Q.reshape(-1), eta, shrink, trains[0])
-            and updated(dW_K.reshape(-1), W_K.reshape(-1), eta, shrink, trains[1])
-            and updated(dW_V.reshape(-1), W_V.reshape(-1), eta, shrink, trains[2])
-            and updated(dW_O.reshape(-1), W_O.reshape(-1), eta, shrink, trains[3])
-            and updated(da, a, eta, shrink, trains[4])
-        )
-        if not still:
-            return i, 2, W_Q, W_K, W_V, W_O, a
+        for j in range(5):
+            if not updated(gradients[j], before[j], dtype(etas[i]), dtype(decay), trains[j]):
+                return i, 2, W_Q, W_K, W_V, W_O, a
         W_Q, W_K, W_V, W_O, a = dW_Q, dW_K, dW_V, dW_O, da
         if losses[i] > largest:
             return i + 1, 1, W_Q, W_K, W_V, W_O, a
@@ -97,11 +87,14 @@ def descend(
 
 
 @kernel
+def flat(W_Q, W_K, W_V, W_O, a):
+    """The same numbers, each array as a vector."""
+    return W_Q.reshape(-1), W_K.reshape(-1), W_V.reshape(-1), W_O.reshape(-1), a
+
+
+@kernel
 def updated(gradient, W, eta, decay, trains):
     """gradient <- W - eta (gradient + lambda W), or W if it does not train, for both (n,). Returns whether it is finite."""
-    if trains:
-        for i in range(W.shape[0]):
-            gradient[i] = W[i] - eta * (gradient[i] + decay * W[i])
-    else:
-        gradient[:] = W
+    for i in range(W.shape[0]):
+        gradient[i] = W[i] - eta * (gradient[i] + decay * W[i]) if trains else W[i]
     return finite(gradient)

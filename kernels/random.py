@@ -181,7 +181,8 @@ def below(numbers, k, bits, count, at, generator):
     are all used, one more is made.
     """
     if k == 1:  # which takes none
-        numbers[:] = 0
+        for i in range(numbers.shape[0]):
+            numbers[i] = 0
         return count, at
     k = np.uint64(k)
     least = ((_LIMB + _1) - k) % k  # products below it are thrown away, so that all are as likely

@@ -10,6 +10,7 @@ offers: see `problem`.
 """
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -238,21 +239,28 @@ class _Told(NamedTuple):
 def _descend(plan: Plan, state: State, descent: OnCpu | OnGpu, told: _Told) -> None:
     """Every step from where the state is, with measurements, checkpoints and what is told on the way."""
     observe, until, progress, folder, signals = told
-    steps, times = plan.steps, plan.times
-    for t in range(state.t, steps):
+    steps, times, t = plan.steps, plan.times, state.t
+    marks = sorted(times) if observe is not None else []  # where a call of several steps ends
+    while t < steps:
         signals.look()
         if observe is not None and t in times:
             descent.catch_up()
             state.record(t, observe(_read_only(state.params)))
-        state.eta[t] = plan.eta(t)
-        descent.step(t)
-        saving = folder is not None and (t + 1) % plan.checkpoint == 0 and t + 1 < steps
-        telling = progress is not None and ((t + 1) % descent.every == 0 or t + 1 in times or t + 1 == steps)
+        end = t + 1
+        if progress is None and until is None:  # who are told of every step
+            end = min(steps, t + descent.at_once, *marks[bisect_right(marks, t) :][:1])
+            if folder is not None:
+                end = min(end, t + plan.checkpoint - t % plan.checkpoint)
+        for each in range(t, end):
+            state.eta[each] = plan.eta(each)
+        t = descent.steps(t, end)
+        saving = folder is not None and t % plan.checkpoint == 0 and t < steps
+        telling = progress is not None and (t % descent.every == 0 or t in times or t == steps)
         if saving or telling or until is not None:
             descent.catch_up()
-        if progress is not None and state.t == t + 1:
-            progress(t + 1, steps, state.loss[t])
-        if until is not None and _says_stop(until, state.loss[: t + 1]):
+        if progress is not None and state.t == t:
+            progress(t, steps, state.loss[t - 1])
+        if until is not None and _says_stop(until, state.loss[:t]):
             break
         if saving:
             told.save(state)
