@@ -30,7 +30,25 @@ class End(IntEnum):
 
 @kernel
 def descend(
-    draw, step, losses, etas, t, trains, decay, largest, kind, W_Q, W_K, W_V, W_O, a, codes, entropy, law, dictionary, sizes
+    draw,
+    step,
+    losses,
+    etas,
+    t,
+    trains,
+    decay,
+    largest,
+    kind,
+    W_Q,
+    W_K,
+    W_V,
+    W_O,
+    a,
+    codes,
+    entropy,
+    law,
+    dictionary,
+    sizes,
 ):
     """Make steps t .. t + n - 1, of which the last may be the one that ends it.
 
@@ -67,7 +85,23 @@ def descend(
         entropy[entropy.shape[0] - 1] = t + i
         draw(relevant, irrelevant, kappa, sign, labels, entropy, pairs, alpha, M1, M2, K)
         loss, dW_Q, dW_K, dW_V, dW_O, da = step(
-            support, E, E_T, relevant, irrelevant, kappa, sign, labels, n_keys, W_Q, W_K, W_V, W_O, a, kind, n_chunks, block
+            support,
+            E,
+            E_T,
+            relevant,
+            irrelevant,
+            kappa,
+            sign,
+            labels,
+            n_keys,
+            W_Q,
+            W_K,
+            W_V,
+            W_O,
+            a,
+            kind,
+            n_chunks,
+            block,
         )
         losses[i] = dtype(loss)
         if not np.isfinite(losses[i]):

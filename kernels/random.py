@@ -46,7 +46,7 @@ _A, _A_TIMES, _B, _B_TIMES, _MIX, _MIX_TOO = map(
 
 
 def words(key: Sequence[int]) -> NDArray[np.uint32]:
-    """The integers of a key as NumPy's SeedSequence reads them: 32 bits each, the lower ones first, at least one an integer."""
+    """The integers of a key as NumPy's SeedSequence reads them: in words of 32 bits, the lower ones first."""
     found: list[int] = []
     for number in key:
         found.append(number & 0xFFFFFFFF)
@@ -149,7 +149,12 @@ def fill(bits, generator):
     h2, l2 = times_plus(h1, l1, _M_HIGH, _M_LOW, c_high, c_low)
     h3, l3 = times_plus(h2, l2, _M_HIGH, _M_LOW, c_high, c_low)
     for i in range(0, n - 3, 4):
-        bits[i], bits[i + 1], bits[i + 2], bits[i + 3] = shuffled(h0, l0), shuffled(h1, l1), shuffled(h2, l2), shuffled(h3, l3)
+        bits[i], bits[i + 1], bits[i + 2], bits[i + 3] = (
+            shuffled(h0, l0),
+            shuffled(h1, l1),
+            shuffled(h2, l2),
+            shuffled(h3, l3),
+        )
         h0, l0 = times_plus(h0, l0, _M4_HIGH, _M4_LOW, d_high, d_low)
         h1, l1 = times_plus(h1, l1, _M4_HIGH, _M4_LOW, d_high, d_low)
         h2, l2 = times_plus(h2, l2, _M4_HIGH, _M4_LOW, d_high, d_low)

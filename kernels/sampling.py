@@ -107,12 +107,17 @@ def token(which, rest, a, b, alpha, M1, M2, K):
 
 @kernel
 def chosen(which, alpha, scale, M1):
-    """Which relevant pattern, 0 for a, 1 for b, 2 .. M1 - 1 for the others in order, and its label; scale (1 - alpha) = M1 - 2."""
+    """Which relevant pattern, 0 for a, 1 for b, 2 .. M1 - 1 for the others in order, and its label.
+
+    scale (1 - alpha) = M1 - 2.
+    """
     left = (which - alpha) * scale
     other = min(np.int32(left), np.int32(M1 - 3))  # < 1 may round to 1
     coin = np.int32(1) if left - other < 0.5 else np.int32(-1)
     case = np.int32(which >= alpha / 2) + np.int32(which >= alpha)
-    return (other + np.int32(2) if which >= alpha else case), (coin if which >= alpha else np.int32(1) - np.int32(2) * case)
+    return (other + np.int32(2) if which >= alpha else case), (
+        coin if which >= alpha else np.int32(1) - np.int32(2) * case
+    )
 
 
 @kernel

@@ -10,33 +10,25 @@ offers: see `problem`.
 """
 
 import os
-from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
-from ..core.arrays import frozen
 from ..core.checks import boolean, path
 from ..core.describe import short
-from ..core.errors import InvalidType, InvalidValue, NotFinite
-from ..core.interruption import Held, held, is_interruption
+from ..core.errors import InvalidType, InvalidValue
+from ..core.interruption import held
 from ..models.model import Batch, Model
-from .checkpoint import restore
-from .descent import OnCpu, OnGpu
-from .folder import RunFolder
+from .course import Progress, Told, Until, follow
+from .many import checked_seeds, of_seeds
 from .optimizers import Optimizer
 from .plan import Plan, make_plan
 from .problem import Observer, Problem, Schedule
-from .runs import Diverged, Run, State, diverged
 
 __all__ = ["train"]
-
-Until = Callable[[Any], bool]
-Progress = Callable[[int, int, float], None]
 
 
 def train(
@@ -45,7 +37,7 @@ def train(
     steps: int | None = None,
     learning_rate: float | None = None,
     batch: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     loss: str | None = None,
     trained: Sequence[str] | None = None,
     optimizer: Optimizer | None = None,
@@ -64,7 +56,7 @@ def train(
     checkpoint: int = 100,
     resume: bool = False,
     progress: Progress | None = None,
-) -> Run:
+) -> Any:
     """Train by gradient descent on a paper's problem.
 
     Parameters
@@ -141,56 +133,38 @@ def train(
         backend="cuda" without a GPU, or without the package numba-cuda.
     """
     with held() as signals:
-        plan = make_plan(
-            problem,
-            steps=steps,
-            learning_rate=learning_rate,
-            batch=batch,
-            seed=seed,
-            loss=loss,
-            trained=trained,
-            optimizer=optimizer,
-            weight_decay=weight_decay,
-            schedule=schedule,
-            mask=mask,
-            prompts=prompts,
-            params=params,
-            model=model,
-            dtype=dtype,
-            backend=backend,
-            measure=measure,
-            checkpoint=checkpoint,
-        )
+        seeds = checked_seeds(seed)
+
+        def make(seed: int) -> Plan:
+            return make_plan(
+                problem,
+                steps=steps,
+                learning_rate=learning_rate,
+                batch=batch,
+                seed=seed,
+                loss=loss,
+                trained=trained,
+                optimizer=optimizer,
+                weight_decay=weight_decay,
+                schedule=schedule,
+                mask=mask,
+                prompts=prompts,
+                params=params,
+                model=model,
+                dtype=dtype,
+                backend=backend,
+                measure=measure,
+                checkpoint=checkpoint,
+            )
+
+        plan = make(seeds if isinstance(seeds, int) else seeds[0])
         for name, given in {"observe": observe, "until": until, "progress": progress}.items():
             if given is not None and not callable(given):
                 raise InvalidType(f"{name} is {short(given)}; expected a function.")
-        folder = _folder(out, resume)
-        if folder is not None:
-            plan.check_stores()
-        if plan.times and observe is None:
-            observe = plan.observer()
-        signals.look()
-        with nullcontext() if folder is None else RunFolder(folder) as kept:
-            state = plan.begin() if folder is None else restore(folder, plan, resume)
-            descent = OnGpu(plan, state) if plan.device == "cuda" else OnCpu(plan, state)
-            told = _Told(observe, until, progress, kept, signals)
-            try:
-                _descend(plan, state, descent, told)
-            except NotFinite as error:  # a loss, a gradient, or a score of the tests
-                told.save(state)
-                raise diverged(state, error) from None
-            except (KeyboardInterrupt, SystemError) as error:
-                if not is_interruption(error):
-                    raise
-                with suppress(Diverged):  # then that is where it stopped
-                    descent.catch_up()
-                told.save(state)
-                raise
-            except Diverged:
-                told.save(state)
-                raise
-            told.save(state)
-            return state.run()
+        folder, told = _folder(out, resume), Told(observe, until, progress)
+        if isinstance(seeds, int):
+            return follow(plan, folder, resume, told, signals)
+        return of_seeds(seeds, plan, make, folder, resume, told, signals)
 
 
 def _folder(out: Any, resume: bool) -> Path | None:
@@ -206,64 +180,3 @@ def _folder(out: Any, resume: bool) -> Path | None:
         which = f"out is {folder}, which" if there == folder else f"out is {folder}, and {there}"
         raise InvalidValue(f"{which} is a file; expected the path of a folder.")
     return folder
-
-
-def _says_stop(until: Until, losses: NDArray[np.floating]) -> bool:
-    """What `until` answers; TypeError for an array, which is neither True nor False."""
-    stop = until(frozen(losses))
-    if not isinstance(stop, (bool, np.bool_, int)):
-        raise InvalidType(f"until returns {short(stop)} at step {len(losses)}; expected True or False.")
-    return bool(stop)
-
-
-def _read_only(params: Any) -> Any:
-    """The parameters as an observer sees them: it does not change the run."""
-    return params._replace(**{name: frozen(array) for name, array in params._asdict().items()})
-
-
-class _Told(NamedTuple):
-    """Who is told of a run under way."""
-
-    observe: Observer | None
-    until: Until | None
-    progress: Progress | None
-    folder: RunFolder | None
-    signals: Held
-
-    def save(self, state: State) -> None:
-        """Keep what was reached, if it is to be kept. Ctrl-C waits until it is written."""
-        if self.folder is not None:
-            self.signals.shut(self.folder.save, state.run())
-
-
-def _descend(plan: Plan, state: State, descent: OnCpu | OnGpu, told: _Told) -> None:
-    """Every step from where the state is, with measurements, checkpoints and what is told on the way."""
-    observe, until, progress, folder, signals = told
-    steps, times, t = plan.steps, plan.times, state.t
-    marks = sorted(times) if observe is not None else []  # where a call of several steps ends
-    while t < steps:
-        signals.look()
-        if observe is not None and t in times:
-            descent.catch_up()
-            state.record(t, observe(_read_only(state.params)))
-        end = t + 1
-        if progress is None and until is None:  # who are told of every step
-            end = min(steps, t + descent.at_once, *marks[bisect_right(marks, t) :][:1])
-            if folder is not None:
-                end = min(end, t + plan.checkpoint - t % plan.checkpoint)
-        for each in range(t, end):
-            state.eta[each] = plan.eta(each)
-        t = descent.steps(t, end)
-        saving = folder is not None and t % plan.checkpoint == 0 and t < steps
-        telling = progress is not None and (t % descent.every == 0 or t in times or t == steps)
-        if saving or telling or until is not None:
-            descent.catch_up()
-        if progress is not None and state.t == t:
-            progress(t, steps, state.loss[t - 1])
-        if until is not None and _says_stop(until, state.loss[:t]):
-            break
-        if saving:
-            told.save(state)
-    descent.catch_up()
-    if observe is not None and times and (state.t in times or state.t < steps):
-        state.record(state.t, observe(_read_only(state.params)))

@@ -142,10 +142,11 @@ class Extras:
     device_sampler : callable or None
         `device_sampler(n, dtype)` is a function, seed -> the prompts of `sample(n, seed=seed)`, drawn on a GPU.
     descent : callable or None
-        `descent(params, batch=, seed=, loss=, trained=, masks=, model=)` is a `FreshDescent` from such parameters, or None where
-        the usual way is as good: draw, `loss_and_grad`, and then the update. It is asked for once a run, on the CPU, by SGD and
-        with fresh prompts. The answer must depend on these arguments alone. A subclass that draws otherwise, by a `sample` of
-        its own, is not asked unless it has a `descent` of its own as well.
+        `descent(params, batch=, seed=, loss=, trained=, masks=, model=)` is a `FreshDescent` from such parameters, or None
+        where the usual way is as good: draw, `loss_and_grad`, and then the update. It is asked for once a run, if that is on
+        the CPU, by SGD, and with fresh prompts. Whether it is None must depend on these arguments and the shapes of the
+        parameters alone. A subclass that draws otherwise, by a `sample` of its own, is not asked unless it has a `descent` of
+        its own as well.
     case : str or None
         Which of several cases of its paper the problem is. The command line keeps named settings to their case.
     settings : callable or None

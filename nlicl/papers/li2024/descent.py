@@ -1,4 +1,4 @@
-"""SGD on fresh prompts of Li et al. 2024 in compiled code: many steps a call, as `nlicl.training.problem.FreshDescent` says."""
+"""SGD on fresh prompts of Li et al. 2024 in compiled code: the `FreshDescent` of `nlicl.training.problem`."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ class FreshDescent:
     def steps(
         self, params: Params, t: int, losses: np.ndarray, etas: np.ndarray, weight_decay: float, largest: float
     ) -> tuple[Params, int, NotFinite | str | None]:
-        """Steps t, t + 1, ..: as `nlicl.training.problem.FreshDescent` says."""
+        """Steps t, t + 1, .., as the protocol says."""
         options = (losses, etas, t, self._trains, weight_decay, largest, self._kind)
         with np.errstate(all="ignore"):  # overflow is looked for within
             made, end, *reached = kernels.descend(*self._calls, *options, *params, *self._prompts)

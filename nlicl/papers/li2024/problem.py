@@ -249,7 +249,7 @@ class Problem(DataModel):
         masks: Mapping[str, np.ndarray],
         model: Any,
     ) -> FreshDescent | None:
-        """What `nlicl.train` asks for before the first step of SGD on fresh prompts; see `nlicl.training.problem.FreshDescent`.
+        """What `nlicl.train` asks for before the first step of SGD on fresh prompts; see `nlicl.training.problem`.
 
         Returns
         -------
