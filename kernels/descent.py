@@ -128,7 +128,17 @@ def flat(W_Q, W_K, W_V, W_O, a):
 
 @kernel
 def updated(gradient, W, eta, decay, trains):
-    """gradient <- W - eta (gradient + lambda W), or W if it does not train, for both (n,). Returns whether it is finite."""
+    """gradient <- W - eta (gradient + lambda W), or W if it does not train, for both (n,). Returns whether it is finite.
+
+    To the bits of NumPy, which rounds after every operation: what a loop has stored, no other makes one operation of with its
+    own.
+    """
+    n = W.shape[0] if trains else 0
+    decayed = np.empty(n, W.dtype)
+    for i in range(n):
+        decayed[i] = decay * W[i]
+    for i in range(n):
+        gradient[i] = eta * (gradient[i] + decayed[i])
     for i in range(W.shape[0]):
-        gradient[i] = W[i] - eta * (gradient[i] + decay * W[i]) if trains else W[i]
+        gradient[i] = W[i] - gradient[i] if trains else W[i]
     return finite(gradient)

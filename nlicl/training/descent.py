@@ -19,7 +19,7 @@ from ..models.front import check_batch
 from ..models.model import Batch, Descent, DeviceStep, Model, Step, step_of
 from .optimizers import SGD, Blocks, OptimizerState, divided_by_zero
 from .plan import Plan
-from .problem import FreshDescent, Problem, extra, own_descent
+from .problem import FreshDescent, Problem, extra, own_fresh_descent
 from .returned import check_gradients, check_update
 from .runs import Diverged, State, diverged
 
@@ -117,7 +117,7 @@ class OnCpu:
             devices.choose("cpu", arrays=prompts.arrays)
         step = step_of(plan.model, prompts, "cpu")
         if not self._checked:
-            self._fresh = self._fresh_descent()
+            self._fresh = self._fresh_descent(step)
             if self._fresh is not None:
                 self._checked = True
                 self._fresh_steps(self._fresh, t, t + 1)
@@ -160,10 +160,10 @@ class OnCpu:
         if _has_exploded(state, t):
             raise _exploded(state)
 
-    def _fresh_descent(self) -> FreshDescent | None:
-        """The problem's own descent, where it has one for this plan, and the run is by SGD on fresh prompts."""
+    def _fresh_descent(self, step: Step) -> FreshDescent | None:
+        """The problem's own descent in place of such steps, where it has one, and the run is by SGD on fresh prompts."""
         plan = self.plan
-        make = own_descent(plan.problem)
+        make = own_fresh_descent(plan.problem)
         fresh = isinstance(plan.prompts, str) and plan.prompts == "fresh"
         if make is None or not fresh or plan.batch is None or type(plan.optimizer) is not SGD:
             return None
@@ -174,7 +174,7 @@ class OnCpu:
             loss=plan.loss,
             trained=plan.trained,
             masks=self._masks,
-            model=plan.model,
+            step=step,
         )
 
     def _descent_of(self, step: Step, prompts: Batch) -> Descent | None:

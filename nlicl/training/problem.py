@@ -29,7 +29,7 @@ __all__ = [
     "is_told",
     "not_stored",
     "numbers_plain",
-    "own_descent",
+    "own_fresh_descent",
 ]
 
 Schedule = Callable[[int], float]
@@ -141,12 +141,12 @@ class Extras:
         What trains within a parameter, of the parameter's shape or of its last axis. A parameter without a mask trains whole.
     device_sampler : callable or None
         `device_sampler(n, dtype)` is a function, seed -> the prompts of `sample(n, seed=seed)`, drawn on a GPU.
-    descent : callable or None
-        `descent(params, batch=, seed=, loss=, trained=, masks=, model=)` is a `FreshDescent` from such parameters, or None
-        where the usual way is as good: draw, `loss_and_grad`, and then the update. It is asked for once a run, if that is on
+    fresh_descent : callable or None
+        `fresh_descent(params, batch=, seed=, loss=, trained=, masks=, step=)` is a `FreshDescent` from such parameters, or None
+        where the usual way is to be taken: draw, loss and gradient by this `step` of the model, update. It is asked for once a run, if that is on
         the CPU, by SGD, and with fresh prompts. Whether it is None must depend on these arguments and the shapes of the
-        parameters alone. A subclass that draws otherwise, by a `sample` of its own, is not asked unless it has a `descent` of
-        its own as well.
+        parameters alone. A subclass that draws otherwise, by a `sample` of its own, is not asked unless it has a
+        `fresh_descent` of its own as well.
     case : str or None
         Which of several cases of its paper the problem is. The command line keeps named settings to their case.
     settings : callable or None
@@ -162,7 +162,7 @@ class Extras:
     schedule: Schedule | None = None
     mask: Mapping[str, NDArray[np.bool_]] = {}
     device_sampler: Callable[..., Callable[[tuple[int, ...]], Batch]] | None = None
-    descent: Callable[..., FreshDescent | None] | None = None
+    fresh_descent: Callable[..., FreshDescent | None] | None = None
     case: str | None = None
     settings: Callable[[], Mapping[str, Any]] | None = None
 
@@ -172,15 +172,15 @@ def extra(problem: Problem, name: str) -> Any:
     return getattr(problem, name, getattr(Extras, name))
 
 
-def own_descent(problem: Problem) -> Callable[..., FreshDescent | None] | None:
-    """What the problem offers as `descent`, if it is made for the prompts that its `sample` draws; else None."""
+def own_fresh_descent(problem: Problem) -> Callable[..., FreshDescent | None] | None:
+    """What the problem offers as `fresh_descent`, if it is made for the prompts that its `sample` draws; else None."""
     owners = (getattr(problem, "__dict__", {}), *map(vars, type(problem).__mro__))
-    first = next((names for names in owners if "descent" in names or "sample" in names), {})
-    return extra(problem, "descent") if "descent" in first else None
+    first = next((names for names in owners if "fresh_descent" in names or "sample" in names), {})
+    return extra(problem, "fresh_descent") if "fresh_descent" in first else None
 
 
 _METHODS = ("initialize", "sample")
-_FUNCTIONS = ("observer", "population", "check_descent", "schedule", "device_sampler", "descent", "settings")
+_FUNCTIONS = ("observer", "population", "check_descent", "schedule", "device_sampler", "fresh_descent", "settings")
 _REQUIRED = ("initialize", "sample", "loss", "trained", "learning_rate", "batch", "steps")
 
 

@@ -14,6 +14,7 @@ from ...kernels.layers import loss as losses
 from ...kernels.pointer import pointer
 from ...kernels.random import words
 from ...kernels.steps import coded
+from ...models.model import Step
 from ...models.overflow import not_finite
 from ...models.transformer.checks import check_fit, check_params, packed_params
 from ...models.transformer.prompts import CodedPrompts, Params
@@ -23,7 +24,7 @@ from .sampling import Codes
 if TYPE_CHECKING:
     from .problem import Problem
 
-__all__ = ["FreshDescent", "descent"]
+__all__ = ["FreshDescent", "fresh_descent"]
 
 _WIDE = 5_000_000  # multiply-adds of a step: above, two threads gain more than what stays within one call [measured]
 _STEP = TRANSFORMER.steps[CodedPrompts, "cpu"]
@@ -79,7 +80,7 @@ class FreshDescent:
         return Params(*reached), made, why
 
 
-def descent(
+def fresh_descent(
     problem: "Problem",
     params: Any,
     batch: int,
@@ -87,10 +88,10 @@ def descent(
     loss: str,
     trained: Sequence[str],
     masks: Mapping[str, np.ndarray],
-    model: Any,
+    step: Step,
 ) -> FreshDescent | None:
     """SGD from these parameters; None where something else is to be trained, or where threads within a step are faster."""
-    if masks or model is not TRANSFORMER or TRANSFORMER.steps.get((CodedPrompts, "cpu")) is not _STEP:
+    if masks or step is not _STEP:
         return None
     check_params(params)
     check_fit(params, "dictionary", problem._dictionary.shape, problem.d)

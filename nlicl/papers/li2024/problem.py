@@ -12,12 +12,13 @@ from ... import devices
 from ...core.checks import boolean, choice, floating, integer, magnitude
 from ...core.memory import check_memory
 from ...core.seeds import Li2024, Seed, generator, key
+from ...models.model import Step
 from ...models.transformer.prompts import CodedPrompts, Params
 from ..problem import keep
 from ..provenance import marked_settings
 from .data import MARKS as DATA_MARKS
 from .data import DataModel
-from .descent import FreshDescent, descent
+from .descent import FreshDescent, fresh_descent
 from .observer import Observer
 from .sampling import Codes
 from .tasks import Task
@@ -238,7 +239,7 @@ class Problem(DataModel):
         tasks, _ = found.pop("training_tasks")
         return found | {"training_tasks": [tasks, self._task_mark()]}
 
-    def descent(
+    def fresh_descent(
         self,
         params: Params,
         *,
@@ -247,17 +248,17 @@ class Problem(DataModel):
         loss: str,
         trained: Sequence[str],
         masks: Mapping[str, np.ndarray],
-        model: Any,
+        step: Step,
     ) -> FreshDescent | None:
         """What `nlicl.train` asks for before the first step of SGD on fresh prompts; see `nlicl.training.problem`.
 
         Returns
         -------
         FreshDescent or None
-            None where there are masks, for another model than the transformer, and where a step is so large that threads
-            within it are faster.
+            None where there are masks, where another step than the transformer's is to take the prompts, and where a step is
+            so large that threads within it are faster.
         """
-        return descent(self, params, batch, seed, loss, trained, masks, model)
+        return fresh_descent(self, params, batch, seed, loss, trained, masks, step)
 
     def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""
