@@ -23,7 +23,7 @@ from .runs import Diverged, Run, State, diverged
 __all__ = ["Interruptions", "Progress", "Told", "Until", "follow"]
 
 Until = Callable[[Any], bool]
-Progress = Callable[[int, int, float], None]
+Progress = Callable[[int, int, float], object]
 
 
 class Interruptions(Protocol):

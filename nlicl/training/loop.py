@@ -65,8 +65,9 @@ def train(
         What is not given below is taken from it.
     steps, learning_rate, batch : int, float, int, optional
         T, eta > 0, B. The population has no batches: B is then not to be given.
-    seed : int
-        Of initialisation, prompts and tests. The same seed gives the same bits on any number of threads.
+    seed : int, or sequence of int
+        Of initialisation, prompts and tests. The same seed gives the same bits on any number of threads. Several, such as
+        range(20): a run for each, side by side on all cores, to the bits of the run of that seed alone.
     loss : str, optional
         "hinge", "logistic" or "squared", of which a model may have some only; the problem's if not given.
     trained : sequence of str, optional
@@ -100,35 +101,42 @@ def train(
         When to measure: every so many steps and at the end, at these steps, or never.
     observe : callable, optional
         params -> dict of numbers and arrays of fixed shapes; the problem's observer if not given. The parameters that it gets
-        are read-only.
+        are read-only. With several seeds, `observe` and `until` are called in the threads of the runs, one at a time. A
+        problem, a schedule or an optimizer of your own are called in several threads at once.
     until : callable, optional
         Losses so far (t,) -> bool: whether to stop now, before T. On a GPU it has them brought to the host every step.
     out : path, optional
-        Folder for checkpoints (`checkpoint.npz`) and the measurements (`history.csv`); made if it is not there.
+        Folder for checkpoints (`checkpoint.npz`) and the measurements (`history.csv`); made if it is not there. With several
+        seeds, each has a folder in it: seed-0, seed-1, ..
     checkpoint : int
         Steps between checkpoints: what a killed run loses at most.
     resume : bool
-        Go on from the checkpoint in `out`, if there is one. Settings must be the same; `steps` may be larger.
+        Go on from the checkpoint in `out`, if there is one. Settings must be the same; `steps` may be larger. With several
+        seeds, each that is not at its end goes on.
     progress : callable, optional
         (t, T, loss) -> None, called after every step; every 100 where a model descends itself, on a GPU whenever losses come
-        to the host.
+        to the host. With several seeds: steps made in all runs together, steps of all, and the mean of the runs' last losses,
+        called in the caller's thread.
 
     Returns
     -------
-    Run
+    Run, or Runs
+        `Runs`, a sequence in the order of the seeds, if there are several.
 
     Raises
     ------
     Diverged
-        The loss, a gradient, a parameter or a moment is not finite, or the loss is a million times what it was.
+        The loss, a gradient, a parameter or a moment is not finite, or the loss is a million times what it was. Of several
+        seeds the others go on to their end. Then it is raised, and its `.runs` has the runs of all.
     ValueError, TypeError
         Settings out of range, named; parameters or prompts of another model; a checkpoint of another run, or a damaged one;
         `out` is a folder where another run trains.
     FileExistsError
         `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
     KeyboardInterrupt
-        Ctrl-C, once the step is made and what was done is kept in `out`. A second Ctrl-C does not wait for the step: this one
-        is not kept, nor are up to 99 before it where a model descends itself.
+        Ctrl-C, once the step is made and what was done is kept in `out`; a problem that descends itself makes steps for up to
+        0.05 seconds at a time. A second Ctrl-C does not wait for the step: this one is not kept, nor are up to 99 before it
+        where a model descends itself.
     nlicl.devices.Unavailable
         backend="cuda" without a GPU, or without the package numba-cuda.
     """

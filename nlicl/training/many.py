@@ -143,7 +143,8 @@ class _Stop(Held):
 def side_by_side(
     jobs: Sequence[Job],
     signals: Held,
-    tell: Callable[[int, int, float], None] | None = None,
+    tell: Callable[[int, int, float], object] | None = None,
+    finished: Callable[[int], object] | None = None,
     threads: int = THREADS,
 ) -> list[Run | Diverged]:
     """Make all runs, so many at a time as there are threads; what each of them came to, in their order.
@@ -158,6 +159,8 @@ def side_by_side(
         Of the thread that calls.
     tell : callable, optional
         (number of the job, t, loss) -> None, called in the caller's thread when some steps of it were made.
+    finished : callable, optional
+        (number of the job) -> None, called in the caller's thread.
     threads : int
         At most so many runs at a time.
     """
@@ -165,6 +168,8 @@ def side_by_side(
     if min(threads, len(jobs)) <= 1:
         for i, job in enumerate(jobs):
             found[i] = _outcome(job, None if tell is None else _numbered(tell, i), signals)
+            if finished is not None:
+                finished(i)
         return found  # type: ignore[return-value]  # none is left
     at_work = min(threads, len(jobs))
     share = max(1, THREADS // at_work)
@@ -200,6 +205,8 @@ def side_by_side(
                 at_work -= 1
             elif isinstance(what, (Run, Diverged)):
                 found[i] = what
+                if finished is not None and error is None:
+                    finished(i)
             elif isinstance(what, tuple):
                 if tell is not None and error is None:
                     tell(i, *what)
@@ -207,7 +214,7 @@ def side_by_side(
                 error = error or what
         except Empty:
             pass
-        except BaseException as raised:  # of `look`, or of `tell`
+        except BaseException as raised:  # of `look`, `tell` or `finished`
             if stop.asked.is_set() and isinstance(raised, KeyboardInterrupt):
                 raise  # a second Ctrl-C does not wait
             error = raised
@@ -217,7 +224,7 @@ def side_by_side(
     return found  # type: ignore[return-value]  # none is left
 
 
-def _numbered(tell: Callable[[int, int, float], None], i: int) -> Progress:
+def _numbered(tell: Callable[[int, int, float], object], i: int) -> Progress:
     """What a run tells, with its number."""
     return lambda t, steps, loss: tell(i, t, loss)
 
@@ -266,7 +273,7 @@ def of_seeds(
     ]
     tell = None if told.progress is None else _Sum(told.progress, first.steps, len(seeds))
     with _kept(folder):
-        found = side_by_side(jobs, signals, tell, 1 if first.device == "cuda" else THREADS)
+        found = side_by_side(jobs, signals, tell, threads=1 if first.device == "cuda" else THREADS)
     lost = {seed: each for seed, each in zip(seeds, found, strict=True) if isinstance(each, Diverged)}
     runs = Runs(seeds, [each.run if isinstance(each, Diverged) else each for each in found], lost)
     if lost:

@@ -142,11 +142,11 @@ class Extras:
     device_sampler : callable or None
         `device_sampler(n, dtype)` is a function, seed -> the prompts of `sample(n, seed=seed)`, drawn on a GPU.
     fresh_descent : callable or None
-        `fresh_descent(params, batch=, seed=, loss=, trained=, masks=, step=)` is a `FreshDescent` from such parameters, or None
-        where the usual way is to be taken: draw, loss and gradient by this `step` of the model, update. It is asked for once a run, if that is on
-        the CPU, by SGD, and with fresh prompts. Whether it is None must depend on these arguments and the shapes of the
-        parameters alone. A subclass that draws otherwise, by a `sample` of its own, is not asked unless it has a
-        `fresh_descent` of its own as well.
+        `fresh_descent(params, batch=, seed=, loss=, trained=, masks=, step=)` is a `FreshDescent` from such parameters, or
+        None where the usual way is to be taken: draw, loss and gradient by this `step` of the model, update. It is asked for
+        once a run, if that is on the CPU, by SGD, and with fresh prompts. Whether it is None must depend on these arguments
+        and on the shapes of the parameters alone. A subclass that draws otherwise, by a `sample` of its own, is not asked
+        unless it has a `fresh_descent` of its own as well.
     case : str or None
         Which of several cases of its paper the problem is. The command line keeps named settings to their case.
     settings : callable or None
