@@ -5,12 +5,14 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from pathlib import Path
 
-from processes import busy_cores, find_nlicl, thread_variables
+from processes import busy_cores, find_nlicl, fresh, thread_variables
 
+RATE_SEEDS = 12  # runs a round for each thread, of which the last may run alone
 KEY = ("case", "implementation", "dtype", "threads")
 
 
@@ -59,7 +61,12 @@ def main():
         print_comparison(results, earlier)
     if options.json:
         write_results(options.json, results)
-    return 1 if any(row["note"].startswith("DISAGREES") for row in results["rows"]) else 0
+    return 1 if any(map(failed, results["rows"])) else 0
+
+
+def failed(row):
+    """Whether a row has no time that should have one. On a GPU an implementation may not fit."""
+    return bool(row["note"]) and (row["note"].startswith("DISAGREES") or not row["case"].startswith("gpu-"))
 
 
 def check_plots(options):
@@ -112,9 +119,12 @@ def measure(options):
     known = {name: entry for case in chosen for name, entry in case.implementations.items()}
     names = [name for name, entry in known.items() if entry.installed()]
     missing = [name for name in known if name not in names]
-    if missing:
-        print("not installed: " + ", ".join(missing))
+    for module in dict.fromkeys(known[name].module for name in missing):
+        left_out = ", ".join(name for name in missing if known[name].module == module)
+        print(f"{module} is not installed, so these are left out: {left_out}. pip install {module}")
     results |= {"not_installed": missing, "rows": []}
+    if not options.quick and any("torch-compile" in name for name in names):
+        check_compiler()
     if options.quick:
         print("--quick: torch-compile, peak memory, the training run and start-up times are left out.")
         names = [name for name in names if "compile" not in name]
@@ -133,6 +143,16 @@ def measure(options):
             results["gpu"], rows = measure_gpu(gpu.QUICK if options.quick else gpu.CASES, options)
             results["rows"] += rows
     return results
+
+
+def check_compiler():
+    """torch.compile is the strongest of the others: a table without it would flatter nlicl."""
+    wanted = os.environ.get("CXX") or "g++"
+    if shutil.which(wanted) is None and ("CXX" in os.environ or shutil.which("clang++") is None):
+        fail(
+            f"torch.compile needs a C++ compiler, and {wanted} is not found. Install one (apt install g++), or name one by "
+            "the variable CXX. --quick leaves torch.compile out."
+        )
 
 
 def measure_gpu(chosen, options):
@@ -198,12 +218,41 @@ def measure_training(names, threads):
         block = training.time_training(dtype, known, threads, steps)
         print_training(dtype, block)
         rows += block
+    rows += measure_rates(threads)
     print(f"\n{wide.STEPS} steps of SGD on wide matrices: Bu et al.'s own problem")
     for dtype in cases.DTYPES:
         known = [name for name, (module, _) in wide.IMPLEMENTATIONS.items() if importlib.util.find_spec(module)]
         block = wide.time_wide(dtype, known, threads)
         print_training(dtype, block)
         rows += block
+    return rows
+
+
+def measure_rates(threads):
+    """Runs of the paper's experiment a second: seeds side by side, on one thread and on all."""
+    import cases
+    import timing
+
+    print("\nThe paper's experiment, 400 steps, many seeds: runs a second, the fastest round and the median")
+    rows = []
+    for dtype in cases.DTYPES:
+        for measured in ("unmeasured", "measured"):
+            best = {}
+            for n in dict.fromkeys((1, threads)):
+                seeds = RATE_SEEDS * n
+                seconds = fresh("rates.py", measured, dtype, seeds, **thread_variables(n))
+                row = timing.blank("experiment-400", f"nlicl-{measured}", dtype, n)
+                rows.append(row)
+                if seconds is None:
+                    row["note"] = "not available: bench/rates.py failed"
+                    print(f"{dtype} {measured}: {row['note']}")
+                    continue
+                timing.fill([row], {row["implementation"]: [s / seeds for s in seconds]}, prompts=400 * 256, ours=None)
+                best[n] = row["best"]
+                times = f", {best[1] / row['best']:.2f} times one thread" if n > 1 and 1 in best else ""
+                print(
+                    f"{dtype} {measured:10} {n} thread{'s' * (n > 1)}: {1 / row['best']:6.1f} {1 / row['seconds']:6.1f}{times}"
+                )
     return rows
 
 
@@ -261,8 +310,8 @@ def print_table(case, dtype, rows):
     sizes = ", ".join(f"{name}={value}" for name, value in case.sizes.items())
     print(f"\n{case.name} {dtype}: {sizes}; prompts {prompts / 1e6:.1f} MB")
     print(
-        f"{'':22}{'ms':>10}{'MAD':>8}{'best':>10}{'runs':>6}{'prompts/s':>12}{'x nlicl':>9}{'of limit':>9}{'error':>9}"
-        f"{'peak/prompts':>14}"
+        f"{'':22}{'ms':>10}{'MAD':>8}{'best':>10}{'apart':>10}{'runs':>6}{'prompts/s':>12}{'x nlicl':>9}{'of limit':>9}"
+        f"{'error':>9}{'peak/prompts':>14}"
     )
     for row in rows:
         if row["seconds"] is None:
@@ -274,7 +323,7 @@ def print_table(case, dtype, rows):
         limit = f"{row['fraction_of_limit']:.2f}" if row["fraction_of_limit"] else "-"
         print(
             f"{row['implementation']:22}{1e3 * row['seconds']:10.3f}{1e3 * row['mad']:8.3f}{1e3 * row['best']:10.3f}"
-            f"{row['runs']:6}{row['prompts_per_second']:12.0f}{ratio:>9}{limit:>9}"
+            f"{1e3 * row['apart_seconds']:10.3f}{row['runs']:6}{row['prompts_per_second']:12.0f}{ratio:>9}{limit:>9}"
             f"{row['max_relative_error']:9.0e}{peak:>14}"
         )
     least = {case.implementations[row["implementation"]].given: row["limit_seconds"] for row in rows}

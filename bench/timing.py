@@ -10,11 +10,12 @@ import numpy as np
 TOLERANCE = {"float64": 1e-10, "float32": 1e-3}  # of a step's loss and gradients
 PAUSE = 0.02  # seconds: thread pools spin for a while after a call, and would slow down the next implementation
 ENOUGH = 0.02  # seconds of timed calls a turn, or one call if it takes longer
+APART = 2  # calls a turn that come each after a pause, as in a program that does something else in between
 LONGEST = 40  # seconds: after that, and FEWEST rounds, a case is done
 FEWEST = 5
 
 # What a row says besides its KEY and its note; None where it was not measured.
-MEASURED = ("seconds", "mad", "best", "runs", "prompts_per_second", "ratio_to_nlicl", "limit_seconds")
+MEASURED = ("seconds", "mad", "best", "apart_seconds", "runs", "prompts_per_second", "ratio_to_nlicl", "limit_seconds")
 MEASURED += ("fraction_of_limit", "max_relative_error", "peak_bytes")
 
 
@@ -73,7 +74,11 @@ def time_case(case, dtype, names, threads, rounds, roofs=None):
             steps[name] = step
         else:
             row["note"] = disagrees(error, TOLERANCE[dtype])
-    fill(rows, interleaved(steps, rounds), prompts=case.B, ours="nlicl-dense")
+    seconds, apart = interleaved(steps, rounds)
+    fill(rows, seconds, prompts=case.B, ours="nlicl-dense")
+    for row in rows:
+        if row["seconds"] is not None:
+            row["apart_seconds"] = statistics.median(apart[row["implementation"]])
     if roofs is not None:
         fill_limits(rows, case, roofs)
     return rows
@@ -97,9 +102,10 @@ def relative_error(result, truth):
 
 
 def interleaved(steps, rounds):
-    """Seconds of single calls, {name: list}: all implementations in turn, again and again, so that what disturbs the
-    machine disturbs them alike. Each turn begins with a pause and a call that is not counted."""
-    seconds = {name: [] for name in steps}
+    """Seconds of single calls, {name: list}, back to back and each after a pause: all implementations in turn, again and
+    again, so that what disturbs the machine disturbs them alike. Each turn begins with a pause and a call that is not counted.
+    """
+    back_to_back, apart = ({name: [] for name in steps} for _ in range(2))
     begin = time.perf_counter()
     for done in range(rounds):
         if done >= FEWEST and time.perf_counter() - begin > LONGEST:
@@ -109,13 +115,19 @@ def interleaved(steps, rounds):
             step()
             end = time.perf_counter() + ENOUGH
             while True:
-                start = time.perf_counter()
-                step()
-                stop = time.perf_counter()
-                seconds[name].append(stop - start)
-                if stop >= end:
+                back_to_back[name].append(seconds_of(step))
+                if time.perf_counter() >= end:
                     break
-    return seconds
+            for _ in range(APART):
+                time.sleep(PAUSE)
+                apart[name].append(seconds_of(step))
+    return back_to_back, apart
+
+
+def seconds_of(step):
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
 
 
 def fill(rows, seconds, prompts, ours):

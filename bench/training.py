@@ -80,12 +80,19 @@ def numpy_train(threads):
     return train
 
 
-def torch_train(loss_formula):
+def torch_train(loss_formula, compiled=False):
     def prepare(threads):
         import torch
 
         torch.set_num_threads(threads)
         functions = peers.torch_functions()
+
+        def loss_of(*arguments):
+            return loss_formula(*arguments, functions)
+
+        if compiled:
+            torch._dynamo.reset()
+            loss_of = torch.compile(loss_of, dynamic=False)
 
         def train(problem, params, steps):
             leaves = {name: torch.tensor(array) for name, array in params._asdict().items()}
@@ -94,7 +101,7 @@ def torch_train(loss_formula):
             losses = []
             for prompts in problem.batches(steps):
                 tokens, labels = map(peers.torch_tensor, (prompts.tokens, prompts.labels))
-                loss = loss_formula(*leaves.values(), tokens, labels, functions)
+                loss = loss_of(*leaves.values(), tokens, labels)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -140,6 +147,7 @@ IMPLEMENTATIONS = {
     "numpy": ("numpy", numpy_train),
     "torch-eager-plain": ("torch", torch_train(transformer.plain_loss)),
     "torch-eager-probe": ("torch", torch_train(transformer.probe_loss)),
+    "torch-compile-probe": ("torch", torch_train(transformer.probe_loss, compiled=True)),
     "jax-jit-plain": ("jax", jax_train(transformer.plain_loss)),
     "jax-jit-probe": ("jax", jax_train(transformer.probe_loss)),
 }

@@ -14,7 +14,7 @@ import numpy as np
 import peers
 
 from nlicl import Params
-from nlicl.kernels.steps import coded, dense
+from nlicl.kernels.steps import coded, dense, unmerged
 from nlicl.models.transformer import reference
 from nlicl.papers.li2024 import Problem
 
@@ -127,7 +127,8 @@ class Case:
         itemsize = np.dtype(dtype).itemsize
         if given == "codes":  # every column of the dictionary lies along an axis of its own
             return coded.costs(self.B, self.l, self.d, self.m, self.K, itemsize, support=self.K)
-        return dense.costs(self.B, self.l, self.d, self.m, itemsize)
+        sizes = (self.B, self.l, self.d, self.m, itemsize)
+        return min(dense.costs(*sizes), unmerged.costs(*sizes), key=lambda costs: costs.multiply_adds)
 
     def make(self, dtype, seed=0):
         """Parameters and prompts, `peers.Data`; float32 data are the float64 data rounded."""
@@ -156,5 +157,9 @@ CASES = (
     Case("paper-2000", B=2000, l=20, d=60, m=64),
     Case("contexts-100", B=512, l=100, d=60, m=400),
     Case("contexts-1000", B=128, l=1000, d=120, m=400),
+    Case("tiny-1", B=1, l=20, d=60, m=64),
+    Case("tiny-64", B=64, l=20, d=60, m=64),
+    Case("single", B=1, l=1000, d=256, m=1024),
+    Case("wide-64", B=64, l=20, d=1024, m=4096),
 )
 TINY = Case("tiny", B=256, l=4, d=8, m=8, M1=3, M2=1)

@@ -7,13 +7,18 @@ The audit knows functions and arrays. A paper hands it a `Subject`, made of `For
 `check_marks` are for formulas whose factors are marked (`nlicl.audit.mistakes`).
 """
 
-from .functions import assert_gradient, audit_gradient
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .marks import check_marks
 from .mistakes import PLAIN, Mark
-from .report import AuditReport, FormulaReport
-from .report.gradient import GradientReport
-from .run import audit_formula, audit_paper
 from .subject import Formula, Point, Subject, fill
+
+if TYPE_CHECKING:
+    from .functions import assert_gradient, audit_gradient
+    from .report import AuditReport, FormulaReport
+    from .report.gradient import GradientReport
+    from .run import audit_formula, audit_paper
 
 __all__ = [
     "PLAIN",
@@ -31,3 +36,20 @@ __all__ = [
     "check_marks",
     "fill",
 ]
+
+# Who trains needs a paper's formulas, and not the audit itself: it is loaded on first use.
+_WHERE = {
+    "assert_gradient": "functions",
+    "audit_gradient": "functions",
+    "AuditReport": "report",
+    "FormulaReport": "report",
+    "GradientReport": "report.gradient",
+    "audit_formula": "run",
+    "audit_paper": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)
+    raise AttributeError(f"module 'nlicl.audit' has no attribute {name!r}; it offers {', '.join(__all__)}")

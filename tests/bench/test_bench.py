@@ -212,7 +212,7 @@ def test_rows_say_how_far_from_the_limit_they_are(bench, model, request, impatie
         assert row["limit_seconds"] == pytest.approx(work)
         assert row["fraction_of_limit"] == pytest.approx(work / row["seconds"])
     without = timing.time_case(case, "float64", OURS[:1], 1, rounds=1)
-    assert without[0]["fraction_of_limit"] is None and without[0]["seconds"] > 0
+    assert without[0]["fraction_of_limit"] is None and without[0]["seconds"] > 0 and without[0]["apart_seconds"] > 0
 
 
 def test_what_disagrees_is_not_timed(bench, tiny, impatient, monkeypatch):
@@ -268,7 +268,7 @@ sys.path.insert(0, {str(BENCH)!r})
 import training
 from nlicl.papers.li2024 import Problem
 problem = Problem(M1=4, M2=2, d_X=6, d_Y=4, m=10, length=6, batch=16)
-names = [name for name, (module, _) in training.IMPLEMENTATIONS.items() if module == {module!r}]
+names = [n for n, (module, _) in training.IMPLEMENTATIONS.items() if module == {module!r} and "compile" not in n]
 for row in training.time_training("float64", names, 1, steps=12, problem=problem, rounds=1):
     print(row["implementation"], row["seconds"] is not None, row["note"])
 """
@@ -485,6 +485,45 @@ def test_a_chosen_case_is_all_that_is_timed(bench, tiny_linear, impatient, monke
     out = capsys.readouterr().out
     assert "tiny-linear float32: B=16, N=5, K=3, d=4; prompts" in out
     assert "for tokens" in out and "for counts" in out and "for features" in out
+
+
+def test_torch_without_a_compiler_is_said_before_the_work(bench, monkeypatch, capsys):
+    run = bench("run")
+    monkeypatch.delenv("CXX", raising=False)
+    there = {"g++"}
+    monkeypatch.setattr(run.shutil, "which", lambda name: name if name in there else None)
+    run.check_compiler()
+    monkeypatch.setenv("CXX", "my-compiler")
+    with pytest.raises(SystemExit) as stop:
+        run.check_compiler()
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert (
+        "my-compiler is not found" in said and "apt install g++" in said and "--quick leaves torch.compile out" in said
+    )
+    there.add("my-compiler")
+    run.check_compiler()
+    there.clear()
+    monkeypatch.delenv("CXX")
+    with pytest.raises(SystemExit):
+        run.check_compiler()
+    assert "g++ is not found" in capsys.readouterr().err
+    there.add("clang++")
+    run.check_compiler()
+
+
+def test_a_row_without_a_time_is_a_failure(bench):
+    run = bench("run")
+    assert not run.failed({"case": "single", "note": ""})
+    assert run.failed({"case": "single", "note": "not available: OSError"})
+    assert not run.failed({"case": "gpu-65536", "note": "not available: no memory"})
+    assert run.failed({"case": "gpu-65536", "note": "DISAGREES: relative error 1"})
+
+
+def test_few_prompts_are_judged_by_the_form_that_merges_nothing(bench):
+    """One prompt of a wide model: five products of a matrix and a vector, and none of two matrices."""
+    costs = {case.name: case.costs("float64", "tokens") for case in bench("transformer").CASES}
+    assert costs["single"].multiply_adds < 3 * 256**3 < costs["wide-64"].multiply_adds < 64 * 12 * 1024 * 4096
 
 
 def test_plots_without_matplotlib_are_status_2(bench, monkeypatch, capsys, tmp_path):

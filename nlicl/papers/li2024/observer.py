@@ -10,6 +10,7 @@ from ...core.checks import instance, integer, real
 from ...core.memory import check_memory
 from ...core.seeds import Li2024Test, for_test
 from ...models.overflow import finite
+from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import CodedPrompts, Params
 from ...models.transformer.steps import scores
 from . import mechanism
@@ -75,6 +76,7 @@ class Observer:
         self._projected = {"query": _Projected(problem, tokens, -1, None), "key": _Projected(problem, tokens, 0, -1)}
 
     def __call__(self, params: Params) -> dict[str, Any]:
+        params = real_params(params)
         measured: dict[str, Any] = {}
         for name, codes in self.codes.items():
             score, attention, preactivation = scores(params, codes)
