@@ -19,6 +19,7 @@ Derivation and numbers: docs/coded.md.
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import vectors
 from ..compile import kernel, launch, threads
 from ..costs import Costs
 from ..layers import loss as losses
@@ -34,6 +35,8 @@ _WORTH_A_THREAD = 2_000_000  # multiply-adds: half a millisecond, five times wha
 _PARTIALS_SHARE = 0.4  # of the codes' size, at most, goes into the chunks' partial sums ...
 _FEW_BYTES = 4 * 2**20  # ... but two chunks are always allowed so many bytes of them
 _MAX_CHUNKS = 64
+_TOGETHER = 1024  # tokens that go through a stage of attention, and then the next: see `attend`
+_LONG = 64  # tokens: see `scatter`
 
 
 def plan(shape: tuple[int, int], m: int, K: int, itemsize: int) -> tuple[int, int]:
@@ -175,7 +178,8 @@ def step(
         value, *grads = step_alone(support, E, E_T, *codes, W_Q, W_K, W_V, W_O, a, kind, n_chunks, block)
     else:
         A, B, G, V, H, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
-        loss, dG, dH, da = partial_sums(n_chunks, m, K, a)
+        loss, dG = np.zeros(n_chunks, a.dtype), np.zeros((n_chunks, K, K), a.dtype)
+        dH, da = np.zeros((n_chunks, m, K), a.dtype), np.zeros((n_chunks, m), a.dtype)
         launch(step_chunks, n_chunks, loss, dG, dH, da, *codes, G, H, H_T, a, kind, block)
         value, *grads = total(loss, dG, dH, da, len(labels), support, E_T, A, B, V, W_O, W_V.shape[1])
     return a.dtype.type(value), *grads
@@ -204,22 +208,13 @@ def step_alone(
     """What `step` returns, to the same bits, in the thread that calls, with support, E, E_T of `without_zero_rows` and
     n_chunks, block of `plan`: for kernels that do more than a step."""
     A, B, G, V, H, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
-    loss, dG, dH, da = partial_sums(n_chunks, a.shape[0], E.shape[1], a)
+    K, m = E.shape[1], a.shape[0]
+    loss, dG = np.zeros(n_chunks, a.dtype), np.zeros((n_chunks, K, K), a.dtype)
+    dH, da = np.zeros((n_chunks, m, K), a.dtype), np.zeros((n_chunks, m), a.dtype)
     step_chunks(
         0, n_chunks, loss, dG, dH, da, relevant, irrelevant, kappa, sign, labels, n_keys, G, H, H_T, a, kind, block
     )
     return total(loss, dG, dH, da, labels.shape[0], support, E_T, A, B, V, W_O, W_V.shape[1])
-
-
-@kernel
-def partial_sums(n_chunks, m, K, a):
-    """Zeros, of the dtype of a: the chunks' losses (n_chunks,), dG (n_chunks, K, K), dH (n_chunks, m, K), da (n_chunks, m)."""
-    return (
-        np.zeros(n_chunks, a.dtype),
-        np.zeros((n_chunks, K, K), a.dtype),
-        np.zeros((n_chunks, m, K), a.dtype),
-        np.zeros((n_chunks, m), a.dtype),
-    )
 
 
 @kernel
@@ -236,13 +231,22 @@ def total(loss, dG, dH, da, B, support, E_T, A, K, V, W_O, d):
 @kernel
 def forward_chunks(first, last, F, attn, C, U, relevant, irrelevant, kappa, sign, G, H_T, a, n_chunks, block):
     """F (B,), attn (B, n_keys), C (B, K), U (B, m) of the prompts in chunks first .. last - 1."""
-    B = relevant.shape[0]
-    g = np.empty((block, G.shape[0]), G.dtype)
+    B, n_keys = attn.shape
+    padded = np.empty((block, row_of(n_keys)), a.dtype)
+    of_label, g, T = (
+        np.empty(block, a.dtype),
+        np.empty((block, G.shape[0]), a.dtype),
+        np.empty((4, G.shape[0]), a.dtype),
+    )
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
             hi = min(lo + block, end)
-            attend(attn[lo:hi], C[lo:hi], g, relevant[lo:hi], irrelevant[lo:hi], kappa[lo:hi], sign[lo:hi], G)
+            codes = (relevant[lo:hi], irrelevant[lo:hi], kappa[lo:hi], sign[lo:hi])
+            attend(padded[: hi - lo], of_label[: hi - lo], C[lo:hi], g, T, n_keys, codes, G)
+            for n in range(lo, hi):
+                for t in range(n_keys):
+                    attn[n, t] = padded[n - lo, t]
             mlp.forward(U[lo:hi], F[lo:hi], C[lo:hi], H_T, a)
 
 
@@ -256,92 +260,149 @@ def step_chunks(
     K = G.shape[0]
     m = a.shape[0]
     n_chunks = loss.shape[0]
-    attn = np.empty((block, n_keys), a.dtype)
-    ds = np.empty((block, n_keys), a.dtype)
+    attn = np.empty((block, row_of(n_keys)), a.dtype)
+    ds = np.empty((block, row_of(n_keys)), a.dtype)
+    of_label = np.empty(block, a.dtype)
     g = np.empty((block, K), a.dtype)
     C = np.empty((block, K), a.dtype)
     dC = np.empty((block, K), a.dtype)
     U = np.empty((block, m), a.dtype)
     F = np.empty(block, a.dtype)
     slope = np.empty(block, a.dtype)
+    T = np.empty((4, K), a.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
             b = min(block, end - lo)
-            r, i, k, s = relevant[lo : lo + b], irrelevant[lo : lo + b], kappa[lo : lo + b], sign[lo : lo + b]
-            attend(attn[:b], C[:b], g, r, i, k, s, G)
+            codes = (relevant[lo : lo + b], irrelevant[lo : lo + b], kappa[lo : lo + b], sign[lo : lo + b])
+            attend(attn[:b], of_label[:b], C[:b], g[:b], T, n_keys, codes, G)
             mlp.forward(U[:b], F[:b], C[:b], H_T, a)
             for n in range(b):
                 loss[chunk] += losses.value(kind, F[n], labels[lo + n])
                 slope[n] = losses.slope(kind, F[n], labels[lo + n]) / B
             mlp.backward(da[chunk], dC[:b], slope[:b], U[:b], H, a)
             add_product(dH[chunk], U[:b].T, C[:b])  # u = H c  =>  dH = du c^T
-            attend_backward(dG[chunk], g, ds, attn[:b], C[:b], dC[:b], r, i, k, s)
-
-
-# A stage for all prompts of a block, then the next: what a stage has stored is out of the processor's hands by then,
-# and the next need not wait for it.
+            attend_backward(dG[chunk], g[:b], ds[:b], of_label[:b], attn[:b], C[:b], dC[:b], T, n_keys, codes)
 
 
 @kernel
-def attend(attn, C, g, relevant, irrelevant, kappa, sign, G):
-    """attn (b, n_keys) and the contexts' codes C (b, K) of a block; g (b, K): scores of the dictionary's columns."""
+def row_of(n_keys):
+    """How long a row of attention is in memory, so that instructions may go by whole registers."""
+    return (n_keys + vectors.PADDING - 1) // vectors.PADDING * vectors.PADDING
+
+
+@kernel
+def attend(attn, of_label, C, g, T, n_keys, codes, G):
+    """attn (b, at least n_keys) and the contexts' codes C (b, K) of a block; g (b, K): scores of the dictionary's columns.
+
+    codes: relevant, irrelevant, kappa, sign (b, l+1). For work: of_label (b,) and T (4, K).
+
+    Some prompts go through a stage, and then through the next. What a stage has stored is out of the processor's hands by
+    then, and the next need not wait for it; of long prompts only so many that their tokens stay in a first-level cache.
+    """
+    relevant, irrelevant, kappa, sign = codes
     for n in range(attn.shape[0]):
-        r, i, k = relevant[n, -1], irrelevant[n, -1], kappa[n, -1]
+        r_n, i_n, k_n = relevant[n, -1], irrelevant[n, -1], kappa[n, -1]
         for j in range(G.shape[0]):
-            g[n, j] = G[r, j] + k * G[i, j]  # g = code_query^T G; the query carries no label
-    for n in range(attn.shape[0]):
-        gather(attn[n], g[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # s_t = g^T code_t
-    for n in range(attn.shape[0]):
-        softmax(attn[n])  # attn_t = exp(s_t) / sum_r exp(s_r)
-    C[:] = 0
-    for n in range(attn.shape[0]):
-        scatter_add(C[n], attn[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # c = sum_t attn_t code_t
+            g[n, j] = G[r_n, j] + k_n * G[i_n, j]  # g = code_query^T G; the query carries no label
+    few = max(1, _TOGETHER // attn.shape[1])
+    for lo in range(0, attn.shape[0], few):
+        hi = min(lo + few, attn.shape[0])
+        w, label, r, i, k, s = (
+            attn[lo:hi],
+            of_label[lo:hi],
+            relevant[lo:hi],
+            irrelevant[lo:hi],
+            kappa[lo:hi],
+            sign[lo:hi],
+        )
+        gather(w, g[lo:hi], n_keys, r, i, k, s)  # s_t = g^T code_t
+        if not vectors.softmax_rows(w, label, n_keys, s):
+            for n in range(hi - lo):
+                softmax(w[n, :n_keys])  # attn_t = exp(s_t) / sum_r exp(s_r)
+                label[n] = 0
+                for t in range(n_keys):
+                    label[n] += w.dtype.type(s[n, t]) * w[n, t]
+        scatter(C[lo:hi], T, w, label, n_keys, r, i, k)  # c = sum_t attn_t code_t
 
 
 @kernel
-def attend_backward(dG, dg, ds, attn, C, dC, relevant, irrelevant, kappa, sign):
+def attend_backward(dG, dg, ds, of_label, attn, C, dC, T, n_keys, codes):
     """Adds to dG (K, K) from dC = dL/dC (b, K) and what `attend` left in attn and C."""
+    relevant, irrelevant, kappa, sign = codes
+    few = max(1, _TOGETHER // attn.shape[1])
+    for lo in range(0, attn.shape[0], few):
+        hi = min(lo + few, attn.shape[0])
+        w, label, r, i, k, s = ds[lo:hi], of_label[lo:hi], relevant[lo:hi], irrelevant[lo:hi], kappa[lo:hi], sign[lo:hi]
+        gather(w, dC[lo:hi], n_keys, r, i, k, s)  # c = sum_t attn_t code_t =>  dattn_t
+        if not vectors.softmax_backward_rows(w, label, attn[lo:hi], C[lo:hi], dC[lo:hi], n_keys, s):
+            for n in range(lo, hi):
+                mean = dC.dtype.type(0)
+                for j in range(C.shape[1]):
+                    mean += C[n, j] * dC[n, j]  # sum_r attn_r dattn_r = c . dc
+                if n_keys == 1:
+                    mean = ds[n, 0]  # one token: its softmax is constant, and ds = 0 to the last bit
+                for t in range(n_keys):  # attn = softmax(s)  =>  ds_t = attn_t (dattn_t - sum_r attn_r dattn_r)
+                    ds[n, t] = attn[n, t] * (ds[n, t] - mean)
+                of_label[n] = 0
+                for t in range(n_keys):
+                    of_label[n] += ds.dtype.type(sign[n, t]) * ds[n, t]
+        scatter(dg[lo:hi], T, w, label, n_keys, r, i, k)  # s_t = g^T code_t  =>  dg
     for n in range(attn.shape[0]):
-        gather(ds[n], dC[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # c = sum_t attn_t code_t =>  dattn_t
-    for n in range(attn.shape[0]):
-        mean = dC.dtype.type(0)
-        for j in range(C.shape[1]):
-            mean += C[n, j] * dC[n, j]  # sum_r attn_r dattn_r = c . dc
-        if attn.shape[1] == 1:
-            mean = ds[n, 0]  # one token: its softmax is constant, and ds = 0 to the last bit
-        for t in range(attn.shape[1]):  # attn = softmax(s)  =>  ds_t = attn_t (dattn_t - sum_r attn_r dattn_r)
-            ds[n, t] = attn[n, t] * (ds[n, t] - mean)
-    dg[:] = 0
-    for n in range(attn.shape[0]):
-        scatter_add(dg[n], ds[n], relevant[n], irrelevant[n], kappa[n], sign[n])  # s_t = g^T code_t  =>  dg
-    for n in range(attn.shape[0]):
-        r, i, k = relevant[n, -1], irrelevant[n, -1], kappa[n, -1]
+        r_n, i_n, k_n = relevant[n, -1], irrelevant[n, -1], kappa[n, -1]
         for j in range(dG.shape[0]):
-            dG[r, j] += dg[n, j]  # g = code_query^T G  =>  dG = code_query dg^T
-            dG[i, j] += k * dg[n, j]
-
-
-# With D = (code_1 .. code_l), gather is D^T x and scatter_add is y += D w: each the other's transpose. An unsigned index
-# spares the question whether it counts from the end.
+            dG[r_n, j] += dg[n, j]  # g = code_query^T G  =>  dG = code_query dg^T
+            dG[i_n, j] += k_n * dg[n, j]
 
 
 @kernel
-def gather(s, x, relevant, irrelevant, kappa, sign):
-    """s_t = x^T code_t for s (n_keys,), x (K,)."""
-    for t in range(s.shape[0]):
-        s[t] = x[np.uint32(relevant[t])] + kappa[t] * x[np.uint32(irrelevant[t])] + x.dtype.type(sign[t]) * x[-1]
+def gather(S, X, n_keys, relevant, irrelevant, kappa, sign):
+    """s_t = x^T code_t for rows s of S (b, at least n_keys) and x of X (b, K)."""
+    if X.shape[1] <= vectors.LONGEST_TABLE and vectors.look_up(S, X, n_keys, relevant, irrelevant, kappa, sign):
+        return
+    for n in range(S.shape[0]):
+        s, x, r, i, k, z = S[n], X[n], relevant[n], irrelevant[n], kappa[n], sign[n]
+        for t in range(n_keys):
+            s[t] = x[np.uint32(r[t])] + k[t] * x[np.uint32(i[t])] + x.dtype.type(z[t]) * x[-1]
 
 
 @kernel
-def scatter_add(y, w, relevant, irrelevant, kappa, sign):
-    """y += sum_t w_t code_t for y (K,), w (n_keys,)."""
-    of_label = y.dtype.type(0)
-    for t in range(w.shape[0]):
-        y[np.uint32(relevant[t])] += w[t]
-        y[np.uint32(irrelevant[t])] += kappa[t] * w[t]
-        of_label += y.dtype.type(sign[t]) * w[t]
-    y[-1] += of_label
+def scatter(Y, T, W, of_label, n_keys, relevant, irrelevant, kappa):
+    """Rows y = sum_t w_t code_t of Y (b, K) for rows w of W (b, at least n_keys), with sum_t sign_t w_t in of_label (b,).
+
+    Tokens of long prompts take turns at four tables, rows of T (4, K): an addition need not wait for the one before it at the
+    same place. For short ones, to add the tables up takes longer.
+    """
+    if n_keys < _LONG:
+        Y[:] = 0
+        for n in range(Y.shape[0]):
+            y, w, r, i, k = Y[n], W[n], relevant[n], irrelevant[n], kappa[n]
+            y[-1] = of_label[n]
+            for t in range(n_keys):
+                add_code(y, t, w, r, i, k)
+        return
+    T_0, T_1, T_2, T_3 = T[0], T[1], T[2], T[3]
+    whole = n_keys - n_keys % 4
+    for n in range(Y.shape[0]):
+        y, w, r, i, k = Y[n], W[n], relevant[n], irrelevant[n], kappa[n]
+        T[:] = 0
+        T_0[-1] = of_label[n]
+        for t in range(0, whole, 4):
+            add_code(T_0, t, w, r, i, k)
+            add_code(T_1, t + 1, w, r, i, k)
+            add_code(T_2, t + 2, w, r, i, k)
+            add_code(T_3, t + 3, w, r, i, k)
+        for t in range(whole, n_keys):
+            add_code(T_0, t, w, r, i, k)
+        for j in range(y.shape[0]):
+            y[j] = (T_0[j] + T_1[j]) + (T_2[j] + T_3[j])
+
+
+@kernel
+def add_code(y, t, w, relevant, irrelevant, kappa):
+    """y += w_t code_t, but for the label."""
+    y[np.uint32(relevant[t])] += w[t]
+    y[np.uint32(irrelevant[t])] += kappa[t] * w[t]
 
 
 @kernel

@@ -18,5 +18,19 @@ Numba promises nothing about what this folder takes from inside of it, beside `i
 from .elementwise import gelu, gelu_backward, softmax
 from .lanes import BYTES
 from .products import add_product, add_rows, row_products
+from .tables import LONGEST_TABLE, PADDING, look_up, softmax_backward_rows, softmax_rows
 
-__all__ = ["BYTES", "add_product", "add_rows", "gelu", "gelu_backward", "row_products", "softmax"]
+__all__ = [
+    "BYTES",
+    "LONGEST_TABLE",
+    "PADDING",
+    "add_product",
+    "add_rows",
+    "gelu",
+    "gelu_backward",
+    "look_up",
+    "row_products",
+    "softmax",
+    "softmax_backward_rows",
+    "softmax_rows",
+]

@@ -7,7 +7,7 @@ from llvmlite import ir
 from .instructions import instructions
 from .lanes import INT, index
 
-__all__ = ["gelu", "gelu_backward", "softmax"]
+__all__ = ["exponential", "gelu", "gelu_backward", "softmax"]
 
 GELU_SCALE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715  # as in layers.gelu
 
@@ -39,7 +39,7 @@ def softmax(lanes, s):
     largest = lanes.splat(lanes.largest(lanes.get(top)))
 
     def exponentiate(pointer, mask):
-        e = _exponential(lanes, builder.fsub(lanes.load(pointer, mask), largest))
+        e = exponential(lanes, builder.fsub(lanes.load(pointer, mask), largest))
         lanes.store(e, pointer, mask)
         e = e if mask is None else builder.select(mask, e, lanes.zero)
         lanes.set(total, builder.fadd(lanes.get(total), e))
@@ -93,14 +93,14 @@ def _sigmoids(lanes, x):
     y = builder.fmul(x, inner)
     positive = builder.fcmp_ordered(">", y, lanes.zero)
     twice = builder.fmul(y, lanes.constant(2.0))
-    e = _exponential(lanes, builder.select(positive, builder.fsub(lanes.zero, twice), twice))
+    e = exponential(lanes, builder.select(positive, builder.fsub(lanes.zero, twice), twice))
     large = builder.fdiv(lanes.constant(1.0), builder.fadd(lanes.constant(1.0), e))
     small = builder.fmul(e, large)
     return builder.select(positive, large, small), builder.select(positive, small, large)
 
 
-def _exponential(lanes, x):
-    """exp(x) for x <= 0: 2^n exp(r) with |r| <= log(2)/2, and Taylor's polynomial; 0 where it would be subnormal."""
+def exponential(lanes, x):
+    """exp(x) for x <= 80: 2^n exp(r) with |r| <= log(2)/2, and Taylor's polynomial; 0 where it would be subnormal."""
     builder = lanes.builder
     if lanes.bits == 64:
         degree, lowest, integer, bias, fraction = 13, -708.0, ir.IntType(64), 1023, 52

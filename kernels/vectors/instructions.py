@@ -2,7 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -45,13 +46,18 @@ class _Array:
         return cgutils.pointer_add(self.builder, self.data, offset)
 
 
-def instructions(*strided: str, called: bool = False) -> Callable[[Callable[..., None]], Callable[..., bool]]:
+def instructions(
+    *strided: str,
+    integers: Mapping[str, types.Integer] = MappingProxyType({}),
+    called: bool = False,
+    needs: bool = True,
+) -> Callable[[Callable[..., None]], Callable[..., bool]]:
     """Decorator for `emit(lanes, *arguments)`: a function that runs these instructions, and is True, in compiled code on
     arrays of float32 or float64; everywhere else it does nothing, and is False.
 
-    All arguments are arrays of one dtype, and those not named in `strided` packed. With `called`, the instructions stand once
-    in a compiled module, as a function that is called: what has many products compiles in a third of the time. Their bits must
-    then not depend on what surrounds them, as sums over a register do.
+    Arguments are arrays of one dtype, but for `integers`, which are arrays of their own or numbers, and those not named in
+    `strided` are packed. With `called`, the instructions stand once in a compiled module, as a function that is called: what has many products compiles in a third of the time. Their bits must
+    then not depend on what surrounds them, as sums over a register do. Without what it `needs` of the machine, it is False.
     """
 
     def decorate(emit: Callable[..., None]) -> Callable[..., bool]:
@@ -62,9 +68,9 @@ def instructions(*strided: str, called: bool = False) -> Callable[[Callable[...,
             def generate(context, builder, signature, values):
                 kinds = signature.args[0].types
                 values = cgutils.unpack_tuple(builder, values[0], len(kinds))
-                arrays = [_Array.of(context, builder, *array) for array in zip(kinds, values, strict=True)]
+                arrays = [_operand(context, builder, *given) for given in zip(kinds, values, strict=True)]
                 if called:
-                    operands = [value for array in arrays for value in array.values]
+                    operands = [value for array in arrays for value in getattr(array, "values", [array])]
                     builder.call(_function(emit, context, builder.module, kinds, operands), operands)
                 else:
                     emit(Lanes(context, builder, kinds[0].dtype), *arrays)
@@ -78,16 +84,26 @@ def instructions(*strided: str, called: bool = False) -> Callable[[Callable[...,
         @overload(function, strict=False)
         def choose(*arguments):
             dtype = arguments[0].dtype
-            if not isinstance(dtype, types.Float):
+            if not needs or not isinstance(dtype, types.Float):
                 return lambda *arguments: False
             for name, kind in zip(names, arguments, strict=True):
-                if kind.dtype != dtype or (kind.layout != "C" and name not in strided):
-                    raise TypeError(f"{emit.__name__}: {name} is {kind}; expected {dtype}, row by row in memory.")
+                expected = integers.get(name, dtype)
+                if isinstance(kind, types.Integer) and isinstance(expected, types.Integer):
+                    continue
+                if kind.dtype != expected or (kind.layout != "C" and name not in strided):
+                    raise TypeError(f"{emit.__name__}: {name} is {kind}; expected {expected}, row by row in memory.")
             return lambda *arguments: vectorised(arguments)  # pyright: ignore[reportCallIssue]
 
         return functools.wraps(emit)(function)
 
     return decorate
+
+
+def _operand(context, builder, kind, value):
+    """An array, or an integer as an index."""
+    if isinstance(kind, types.Integer):
+        return context.cast(builder, value, kind, types.int64)
+    return _Array.of(context, builder, kind, value)
 
 
 def _function(emit, context, module, kinds, operands):
@@ -100,7 +116,10 @@ def _function(emit, context, module, kinds, operands):
         found.attributes.add("noinline")
         builder = ir.IRBuilder(found.append_basic_block())
         arguments = iter(found.args)
-        arrays = [_Array.received(builder, kind, arguments) for kind in kinds]
+        arrays = [
+            next(arguments) if isinstance(kind, types.Integer) else _Array.received(builder, kind, arguments)
+            for kind in kinds
+        ]
         emit(Lanes(context, builder, kinds[0].dtype), *arrays)
         builder.ret_void()
     return found

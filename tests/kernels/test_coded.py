@@ -1,15 +1,17 @@
 """The coded kernel: exact on every dictionary, against the naive loops over tokens, the dense kernel and the definition."""
 
+import platform
 from typing import NamedTuple
 from unittest import mock
 
 import naive
 import numpy as np
 import pytest
-from child import python
+from child import ROOT, python
 from draws import LOSSES, SMALL, assert_close, assert_grads_close, bounds, clear_of_kinks, losses, params, seeds
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tables import COMPILED, PLAIN, attended, attention
 
 import nlicl
 from nlicl import CodedPrompts, Params
@@ -223,6 +225,65 @@ def test_extreme_scores_give_finite_steps(scale):
     p = p._replace(W_Q=p.W_Q * scale)
     value, grads = nlicl.loss_and_grad(p, x)
     assert np.isfinite(value) and all(np.isfinite(grad).all() for grad in grads)
+
+
+# ---------------------------------------------------------------- instructions on tables
+
+
+LENGTHS = st.one_of(st.integers(1, 35), st.sampled_from([63, 64, 65, 66, 67, 130]))
+WIDTHS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 40, 63, 64, 65, 80]))
+
+
+@given(st.integers(1, 9), LENGTHS, WIDTHS, dtypes, seeds)
+def test_attention_on_codes_is_its_loops(b, n_keys, K, dtype, seed):
+    inputs = attention(b, n_keys, K, dtype, seed)
+    eps = np.finfo(dtype).eps
+    for got, want in zip(attended(*COMPILED, n_keys, *inputs), attended(*PLAIN, n_keys, *inputs), strict=True):
+        np.testing.assert_allclose(got, want, rtol=200 * eps, atol=(20 + n_keys) * eps * np.abs(want).max())
+    if n_keys == 1:
+        assert not attended(*COMPILED, n_keys, *inputs)[3].any()
+
+
+@given(st.integers(1, 5), LENGTHS, WIDTHS, dtypes, st.sampled_from([np.nan, np.inf, -np.inf]), seeds)
+def test_what_is_not_finite_comes_out_where_the_loops_have_it(b, n_keys, K, dtype, odd, seed):
+    """A prompt that looks at it is NaN, as a whole; the others do not see it."""
+    codes, G, dC, *room = attention(b, n_keys, K, dtype, seed)
+    rng = np.random.default_rng(seed)
+    G[rng.integers(K), rng.integers(K)] = odd
+    inputs = codes, G, dC, *room
+    for got, want in zip(attended(*COMPILED, n_keys, *inputs), attended(*PLAIN, n_keys, *inputs), strict=True):
+        np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+    inputs = codes, np.where(np.isfinite(G), G, 1).astype(dtype), dC, *room
+    dC[rng.integers(b), rng.integers(K)] = odd
+    for got, want in zip(attended(*COMPILED, n_keys, *inputs), attended(*PLAIN, n_keys, *inputs), strict=True):
+        np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+
+
+ANY_WIDTH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from nlicl.kernels import vectors
+from tables import COMPILED, PLAIN, attended, attention
+worst = 0
+for dtype in (np.float32, np.float64):
+    for b, n_keys, K in [(1, 1, 2), (3, 5, 31), (8, 20, 32), (2, 67, 64), (5, 33, 65)]:
+        inputs = attention(b, n_keys, K, dtype, 0)
+        for got, want in zip(attended(*COMPILED, n_keys, *inputs), attended(*PLAIN, n_keys, *inputs)):
+            worst = max(worst, abs(got - want).max() / np.finfo(dtype).eps)
+print(vectors.BYTES, worst < 100)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.compiled
+@pytest.mark.parametrize(("features", "width"), [("", "16"), ("+avx,+avx2,+fma", "32")])
+def test_tables_in_registers_of_any_width(features, width, tmp_path):
+    """Where the processor does not look up in registers, tables are read number by number."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("these are features of another processor")
+    settings = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    assert python(ANY_WIDTH, ROOT / "tests" / "helpers", **settings).split() == [width, "True"]
 
 
 # ---------------------------------------------------------------- chunks

@@ -171,8 +171,9 @@ def test_look_ups(sizes):
         np.ones(6),
         np.ones(6, np.int8),
     )
-    source(coded.gather)(w, x, relevant, irrelevant, kappa, sign)
-    source(coded.scatter_add)(x, w, relevant, irrelevant, kappa, sign)
+    w, *codes = (array[None] for array in (w, relevant, irrelevant, kappa, sign))
+    source(coded.gather)(w, x[None], 5, *codes)
+    source(coded.scatter)(x[None], np.empty((4, 8)), w, w[0], 5, *codes[:3])
     assert 2 * Table.look_ups * 3 == coded.costs(**sizes, K=8, itemsize=8).look_ups
 
 
