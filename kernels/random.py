@@ -15,12 +15,10 @@ generation", 2014, and "Developing a seed_seq alternative", 2015.
 from collections.abc import Sequence
 
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 from .compile import kernel
+from .vectors.integers import halves, times_plus
 
 __all__ = ["MULTIPLIER", "below", "fill", "seed", "uniform", "words"]
 
@@ -28,15 +26,10 @@ _BITS = 2**128 - 1
 _M = 0x2360ED051FC65DA44385DF649FCCF645
 
 
-def _halves(number):
-    """A number of 128 bits as its high and its low half."""
-    return np.uint64(number >> 64), np.uint64(number & (2**64 - 1))
-
-
-MULTIPLIER = _halves(_M)
+MULTIPLIER = halves(_M)
 _M_HIGH, _M_LOW = MULTIPLIER
-_M4_HIGH, _M4_LOW = _halves(_M**4 & _BITS)
-_C4_HIGH, _C4_LOW = _halves((1 + _M + _M**2 + _M**3) & _BITS)
+_M4_HIGH, _M4_LOW = halves(_M**4 & _BITS)
+_C4_HIGH, _C4_LOW = halves((1 + _M + _M**2 + _M**3) & _BITS)
 _0, _1, _11, _16, _32, _58, _63, _64 = map(np.uint64, (0, 1, 11, 16, 32, 58, 63, 64))
 _LIMB = np.uint64(2**32 - 1)
 # of SeedSequence; the last is minus its second factor of a mixture
@@ -53,38 +46,6 @@ def words(key: Sequence[int]) -> NDArray[np.uint32]:
         while number := number >> 32:
             found.append(number & 0xFFFFFFFF)
     return np.array(found, np.uint32)
-
-
-# ---- 128 bits
-
-
-def times_plus(x_high, x_low, y_high, y_low, z_high, z_low):
-    """x y + z mod 2^128, as its high and its low half."""
-    x, y, z = (int(high) << 64 | int(low) for high, low in ((x_high, x_low), (y_high, y_low), (z_high, z_low)))
-    return _halves((x * y + z) & _BITS)
-
-
-@intrinsic
-def _times_plus(typing, x_high, x_low, y_high, y_low, z_high, z_low):
-    wide = ir.IntType(128)
-
-    def generate(context, builder, signature, values):
-        def joined(high, low):
-            high = builder.shl(builder.zext(high, wide), ir.Constant(wide, 64))
-            return builder.or_(high, builder.zext(low, wide))
-
-        x, y, z = (joined(*values[i : i + 2]) for i in (0, 2, 4))
-        found = builder.add(builder.mul(x, y), z)
-        halves = [builder.trunc(part, ir.IntType(64)) for part in (builder.lshr(found, ir.Constant(wide, 64)), found)]
-        return cgutils.pack_array(builder, halves)
-
-    pair = types.UniTuple(types.uint64, 2)
-    return pair(*[types.uint64] * 6), generate
-
-
-@overload(times_plus, inline="never")
-def _choose(x_high, x_low, y_high, y_low, z_high, z_low):
-    return lambda x_high, x_low, y_high, y_low, z_high, z_low: _times_plus(x_high, x_low, y_high, y_low, z_high, z_low)
 
 
 # ---- Seeds

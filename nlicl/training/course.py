@@ -20,7 +20,7 @@ from .plan import Plan
 from .problem import Observer
 from .runs import Diverged, Run, State, diverged
 
-__all__ = ["Interruptions", "Progress", "Told", "Until", "follow"]
+__all__ = ["Interruptions", "Progress", "Stopped", "Told", "Until", "follow"]
 
 Until = Callable[[Any], bool]
 Progress = Callable[[int, int, float], object]
@@ -36,6 +36,10 @@ class Interruptions(Protocol):
     def shut(self, call: Callable[..., None], *arguments: Any) -> None:
         """A call that nothing breaks off."""
         ...
+
+
+class Stopped(KeyboardInterrupt):
+    """A run is to end because another one did, beside it."""
 
 
 class Told(NamedTuple):
@@ -70,6 +74,7 @@ def follow(plan: Plan, folder: Path | None, resume: bool, told: Told, signals: I
     signals.look()
     with nullcontext() if folder is None else RunFolder(folder) as kept:
         state = plan.begin() if folder is None else restore(folder, plan, resume)
+        began = state.t
         descent = OnGpu(plan, state) if plan.device == "cuda" else OnCpu(plan, state)
 
         def save() -> None:
@@ -87,7 +92,8 @@ def follow(plan: Plan, folder: Path | None, resume: bool, told: Told, signals: I
                 raise
             with suppress(Diverged):  # then that is where it stopped
                 descent.catch_up()
-            save()
+            if state.t > began or not isinstance(error, Stopped):
+                save()
             raise
         except Diverged:
             save()

@@ -21,7 +21,7 @@ from ..core.interruption import Held
 from ..core.memory import check_count
 from ..kernels.compile import THREADS, threads_at_most
 from .checkpoint import CHECKPOINT
-from .course import Progress, Told, Until, follow
+from .course import Progress, Stopped, Told, Until, follow
 from .plan import Plan
 from .problem import Observer
 from .runs import Diverged, Run
@@ -137,7 +137,7 @@ class _Stop(Held):
 
     def look(self) -> None:
         if self.asked.is_set():
-            raise KeyboardInterrupt
+            raise Stopped
 
 
 def side_by_side(

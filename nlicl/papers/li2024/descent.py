@@ -9,9 +9,9 @@ from ...core.errors import NotFinite
 from ...core.seeds import Li2024, key
 from ...kernels import descent as kernels
 from ...kernels import sampling
+from ...kernels.compile import pointer
 from ...kernels.descent import End
 from ...kernels.layers import loss as losses
-from ...kernels.pointer import pointer
 from ...kernels.random import words
 from ...kernels.steps import coded
 from ...models.model import Step
