@@ -4,9 +4,74 @@ Legend   n prompts, l+1 tokens each;   M1 relevant patterns, then M2 irrelevant 
          task (n, 2): patterns a and b of each prompt;   z (n,): +1 where the query carries mu_a, -1 where mu_b
 """
 
-from .compile import kernel
+import numpy as np
 
-__all__ = ["decode", "token"]
+from .compile import kernel
+from .random import below, fill, seed, uniform
+
+__all__ = ["decode", "draw", "token"]
+
+_NUMBERS = 1024  # of 64 bits, made at a time: they are in the first-level cache when they are decoded
+
+
+@kernel
+def draw(relevant, irrelevant, kappa, sign, z, entropy, pairs, alpha, M1, M2, K):
+    """Fill codes (n, l+1) and z (n,) with what `decode` makes of the numbers of NumPy's generator of the key `entropy`.
+
+    With rng = numpy.random.default_rng(key) and entropy = words(key), the tasks are pairs[rng.integers(k, size=n)] of `pairs`
+    (k, 2), z is rng.choice([1, -1], size=n), and `decode` gets rng.random((n, l+1, 2)).
+    """
+    n, rows = relevant.shape
+    generator = np.empty(4, np.uint64)
+    block = max(1, _NUMBERS // (2 * rows))
+    bits = np.empty(max(n, 2 * block * rows), np.uint64)
+    which, second = np.empty(n, np.int64), np.empty(n, np.int64)
+    seed(generator, entropy)
+    count = (n + 1) // 2 if pairs.shape[0] == 1 else n
+    fill(bits[:count], generator)
+    count, at = below(which, pairs.shape[0], bits, count, 0, generator)
+    below(second, 2, bits, count, at, generator)
+    for p in range(n):
+        z[p] = 1 - 2 * second[p]
+    order = np.empty(M1, np.int32)
+    for lo in range(0, n, block):
+        hi = min(lo + block, n)
+        some = bits[: 2 * rows * (hi - lo)]
+        fill(some, generator)
+        # a value each token, whatever its case: jumps between cases that are as good as random would be guessed wrongly
+        choices(relevant[lo:hi].reshape(-1), sign[lo:hi].reshape(-1), some, alpha, M1)
+        rests(irrelevant[lo:hi].reshape(-1), kappa[lo:hi].reshape(-1), some, M1, M2, K)
+        for p in range(lo, hi):
+            a, b = pairs[which[p], 0], pairs[which[p], 1]
+            put_in_order(order, a, b)
+            for t in range(rows):
+                relevant[p, t] = order[np.uint32(relevant[p, t])]
+            relevant[p, rows - 1] = b if second[p] else a  # the query
+            sign[p, rows - 1] = 0
+
+
+@kernel
+def choices(choice, sign, bits, alpha, M1):
+    """choice, sign (k,) as `chosen` has them, of every other one of the numbers in bits (2 k,)."""
+    scale = (M1 - 2) / (1 - alpha) if alpha < 1 else 0.0
+    for t in range(choice.shape[0]):
+        choice[t], sign[t] = chosen(uniform(bits[2 * t]), alpha, scale, M1)
+
+
+@kernel
+def rests(irrelevant, kappa, bits, M1, M2, K):
+    """irrelevant, kappa (k,) as `mixed_in` has them, of the numbers between those that `choices` takes."""
+    for t in range(irrelevant.shape[0]):
+        irrelevant[t], kappa[t] = mixed_in(uniform(bits[2 * t + 1]), M1, M2, K)
+
+
+@kernel
+def put_in_order(order, a, b):
+    """order (M1,): the relevant patterns by the number that `chosen` gives them: a, b, and the others."""
+    first, last = min(a, b), max(a, b)
+    order[0], order[1] = a, b
+    for i in range(order.shape[0] - 2):
+        order[i + 2] = i + (i >= first) + (i + 1 >= last)
 
 
 @kernel
@@ -30,19 +95,33 @@ def token(which, rest, a, b, alpha, M1, M2, K):
     It carries mu_a or mu_b with probability alpha/2 each, every other relevant pattern with (1 - alpha)/(M1 - 2); its
     label is +1 on mu_a, -1 on mu_b and a coin on others. The irrelevant pattern is uniform, kappa ~ U(-K, K). Where a number
     settles an index, what is left of it is uniform again, and settles the next: the coin, and kappa.
+
     """
-    index = min(int(rest * M2), M2 - 1)
-    kappa = K * (2 * (rest * M2 - index) - 1)
-    if which < alpha / 2:
-        relevant, sign = a, 1
-    elif which < alpha:
-        relevant, sign = b, -1
-    else:
-        which = (which - alpha) / (1 - alpha) * (M1 - 2)
-        relevant = min(int(which), M1 - 3)  # an index among the M1 - 2 patterns other than a and b; < 1 may round to 1
-        sign = 1 if which - relevant < 0.5 else -1
-        if relevant >= min(a, b):
-            relevant += 1
-        if relevant >= max(a, b):
-            relevant += 1
-    return relevant, M1 + index, kappa, sign
+    scale = (M1 - 2) / (1 - alpha) if alpha < 1 else 0.0
+    choice, sign = chosen(which, alpha, scale, M1)
+    irrelevant, kappa = mixed_in(rest, M1, M2, K)
+    i, first, last = choice - 2, min(a, b), max(a, b)
+    relevant = i + (i >= first) + (i + 1 >= last)
+    return (a if choice == 0 else b if choice == 1 else relevant), irrelevant, kappa, sign
+
+
+@kernel
+def chosen(which, alpha, scale, M1):
+    """Which relevant pattern, 0 for a, 1 for b, 2 .. M1 - 1 for the others in order, and its label.
+
+    scale (1 - alpha) = M1 - 2.
+    """
+    left = (which - alpha) * scale
+    other = min(np.int32(left), np.int32(M1 - 3))  # < 1 may round to 1
+    coin = np.int32(1) if left - other < 0.5 else np.int32(-1)
+    case = np.int32(which >= alpha / 2) + np.int32(which >= alpha)
+    return (other + np.int32(2) if which >= alpha else case), (
+        coin if which >= alpha else np.int32(1) - np.int32(2) * case
+    )
+
+
+@kernel
+def mixed_in(rest, M1, M2, K):
+    """The irrelevant pattern, and kappa."""
+    index = min(np.int32(rest * M2), np.int32(M2 - 1))
+    return np.int32(M1) + index, K * (2 * (rest * M2 - index) - 1)

@@ -2,15 +2,16 @@
 
 import argparse
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import CannotRun, check_folder, folder_name, load_paper, meant, progress_bar, settings, split_name
 
 if TYPE_CHECKING:
     from ..papers.paper import Paper
-    from ..training import Run
+    from ..training import Run, Runs
     from ..training.optimizers import Optimizer
 
 __all__ = ["add"]
@@ -42,7 +43,14 @@ def add(commands: Any) -> None:
         + ", ".join(OPTIONS),
     )
     train.add_argument("--steps", type=int, metavar="N", help="updates in all; the problem's if not given")
-    train.add_argument("--seed", type=int, metavar="S", help="default 0")
+    which = train.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=int, metavar="S", help="default 0")
+    which.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="train with seeds 0 .. N-1, side by side; prints median and range over them; in DIR are seed-0, seed-1, ..",
+    )
     train.add_argument("--backend", choices=("cpu", "cuda"), help="where to train: cpu, the default, or cuda, on a GPU")
     where = train.add_mutually_exclusive_group()
     where.add_argument("--out", type=folder_name, metavar="DIR", help="a folder for the run; made if it is not there")
@@ -65,25 +73,29 @@ def run(options: argparse.Namespace) -> int:
     nlicl.Diverged
         The run diverged. Its measurements are printed, and it is kept, before this is raised.
     """
-    from ..training import Diverged, load_run, train
+    from ..training import Diverged, Run, load_run, train
     from ..training.checkpoint import CHECKPOINT, paper_of
 
     if options.resume is not None and options.resume.name == CHECKPOINT:
         options.resume = options.resume.parent
-    result: Run
+    if options.seeds is not None and options.seeds < 1:
+        raise CannotRun(f"--seeds {options.seeds}: expected a number of seeds, at least 1")
+    result: Run | Runs
     diverged: Diverged | None = None
+    seeds = None if options.seeds is None else range(options.seeds)
     with progress_bar() as bar:
         if options.resume is not None:
-            problem, chosen = _resumed(options, load_run, paper_of)
+            problem, chosen = _resumed(options, load_run, paper_of, _first(options.resume, options.seeds))
         else:
             problem, chosen = _chosen(options)
             chosen["seed"] = 0 if options.seed is None else options.seed
             chosen["backend"] = options.backend or "cpu"
             if options.out is not None:
                 check_folder("--out", options.out)
-            if options.out is not None and (options.out / CHECKPOINT).exists():
-                raise CannotRun(f"--out {options.out} holds a run already: continue it by --resume {options.out}")
+                _check_free(options.out, options.seeds)
             chosen["steps"] = problem.steps
+        if seeds is not None:
+            chosen["seed"] = seeds
         steps = chosen.pop("steps") if options.steps is None else options.steps
         chosen.pop("steps", None)
         folder = options.resume or options.out
@@ -93,11 +105,11 @@ def run(options: argparse.Namespace) -> int:
                 steps=steps,
                 out=folder,
                 resume=options.resume is not None,
-                progress=lambda t, total, loss: bar(t, total, f"loss {loss:.4g}"),
+                progress=(lambda t, total, loss: bar(t, total, f"loss {loss:.4g}")) if bar.terminal else None,
                 **chosen,
             )
         except Diverged as error:
-            result, diverged = error.run, error
+            result, diverged = error.runs or error.run, error
         except OSError as error:
             if folder is None:
                 raise
@@ -106,15 +118,43 @@ def run(options: argparse.Namespace) -> int:
                 f"{option} {folder}: {error.strerror or error}; expected a folder that can be written"
             ) from None
         except KeyboardInterrupt as interruption:
-            if folder is not None and (folder / CHECKPOINT).exists():
+            if (
+                folder is not None
+                and seeds is not None
+                and any((each / CHECKPOINT).exists() for each in folder.iterdir())
+            ):
+                interruption.args = (f"what was done is kept; go on by --seeds {options.seeds} --resume {folder}",)
+            elif folder is not None and (folder / CHECKPOINT).exists():
                 interruption.args = (f"what was done is kept; go on by --resume {folder}",)
             raise
-    print(table(result))
-    if folder is not None:
+    print(table(result) if isinstance(result, Run) else table_of_seeds(result))
+    if folder is not None and seeds is not None:
+        print(f"\n{folder / 'seed-*' / CHECKPOINT}\n{folder / 'seed-*' / 'history.csv'}")
+    elif folder is not None:
         print(f"\n{folder / CHECKPOINT}\n{folder / 'history.csv'}")
     if diverged is not None:
         raise diverged
     return 0
+
+
+def _check_free(folder: Path, seeds: int | None) -> None:
+    """CannotRun if a folder for a run, or for those of so many seeds, holds one already."""
+    from ..training.checkpoint import CHECKPOINT
+
+    if seeds is None and (folder / CHECKPOINT).exists():
+        raise CannotRun(f"--out {folder} holds a run already: continue it by --resume {folder}")
+    if seeds is not None and _first(folder, seeds) is not None:
+        raise CannotRun(f"--out {folder} holds runs already: continue them by --seeds {seeds} --resume {folder}")
+
+
+def _first(folder: Path, seeds: int | None) -> Path | None:
+    """The folder itself, or of several seeds the first one in it that holds a run; None if none does."""
+    from ..training.checkpoint import CHECKPOINT
+
+    if seeds is None:
+        return folder
+    each = (folder / f"seed-{seed}" for seed in range(seeds))
+    return next((there for there in each if (there / CHECKPOINT).exists()), None)
 
 
 def _named(options: argparse.Namespace) -> "tuple[str, Paper, str | None, Any]":
@@ -186,17 +226,24 @@ def _with(problem: Any, given: Mapping[str, Any]) -> Any:
 
 
 def _resumed(
-    options: argparse.Namespace, load_run: Callable[..., "Run"], paper_of: Callable[[Mapping[str, Any]], str | None]
+    options: argparse.Namespace,
+    load_run: Callable[..., "Run"],
+    paper_of: Callable[[Mapping[str, Any]], str | None],
+    folder: Path | None,
 ) -> tuple[Any, dict[str, Any]]:
-    """Problem and training settings as a checkpoint has them."""
+    """Problem and training settings as the checkpoint in a folder has them."""
     from ..core.errors import InvalidInput
     from ..training.optimizers import named as optimizer_named
 
     if options.set:
         raise CannotRun("--set does not go with --resume: a run keeps its settings. Start a new one with --out")
     name, paper, which, named = _named(options)
+    if folder is None:
+        raise CannotRun(
+            f"--resume {options.resume}: holds no run of the seeds 0 .. {options.seeds - 1}; start them anew with --out"
+        )
     try:
-        kept = dict(load_run(options.resume).settings)
+        kept = dict(load_run(folder).settings)
     except OSError as error:  # there is none, or it may not be read
         raise CannotRun(f"--resume {options.resume}: {error}") from None
     if paper_of(kept) not in (name, None):
@@ -273,15 +320,48 @@ def table(result: "Run") -> str:
     if not names:
         last = f", loss {history.loss[-1]:.4g}" if len(history.loss) else ""
         return f"{result.step} steps{last}"
-    every = max(1, -(-len(history.steps) // 12))
-    rows = sorted({*range(0, len(history.steps), every), len(history.steps) - 1})
-    cells = [["step", *names]]
-    cells += [[str(history.steps[i]), *(f"{history[name][i]:.4g}" for name in names)] for i in rows]
-    turned = list(zip(*cells, strict=True))  # names are long and many: one line each, steps across
-    first = max(len(row[0]) for row in turned)
-    widths = [max(len(row[i]) for row in turned) for i in range(1, len(cells))]
-    lines = [
-        f"{row[0]:<{first}}  " + "  ".join(f"{cell:>{w}}" for cell, w in zip(row[1:], widths, strict=True))
-        for row in turned
-    ]
+    steps = history.steps.tolist()
+    columns = _spread(len(steps), 12)
+    rows = [[name, *(f"{history[name][i]:.4g}" for i in columns)] for name in names]
+    return _aligned([["step", *(str(steps[i]) for i in columns)], *rows])
+
+
+def table_of_seeds(runs: "Runs") -> str:
+    """Median and range over seeds of what `table` shows, up to five steps of it; the seeds that diverged are left out."""
+    kept = [run for seed, run in zip(runs.seeds, runs, strict=True) if seed not in runs.diverged]
+    head = f"{len(kept)} of {len(runs)} seeds: median [least, largest]"
+    if not kept:
+        return head
+    first = kept[0].history
+    names = [name for name, values in first.measured.items() if values.ndim == 1]
+    if not names:
+        last = [run.history.loss[-1] for run in kept if len(run.history.loss)]
+        return f"{head}\n{kept[0].step} steps" + (f", loss {_range(last)}" if last else "")
+    steps = first.steps.tolist()
+    columns = _spread(len(steps), 5)
+    rows = [[name, *(_range([run.history[name][i] for run in kept]) for i in columns)] for name in names]
+    return f"{head}\n" + _aligned([["step", *(str(steps[i]) for i in columns)], *rows])
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Some of the numbers 0 .. count - 1, in order, the first and the last among them: `most` and one at most."""
+    every = max(1, -(-count // most))
+    return sorted({*range(0, count, every), count - 1})
+
+
+def _range(values: Sequence[Any]) -> str:
+    """Median, least and largest of some numbers."""
+    from statistics import median
+
+    return f"{median(values):.4g} [{min(values):.4g}, {max(values):.4g}]"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Cells in columns: names are long and many, so that each has a line, and steps go across."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        f"{row[0]:<{widths[0]}}  "
+        + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        for row in rows
+    )
     return "\n".join(lines)

@@ -5,7 +5,8 @@ those of one seed. `assemble` puts the seeds together into a result with claims.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,12 +15,16 @@ from numpy.typing import DTypeLike
 from ..core.checks import boolean, choice, integer
 from ..core.describe import kind_of, short
 from ..core.errors import InvalidType, InvalidValue
+from ..core.interruption import held
 from ..core.memory import check_count
 from ..core.registry import MODELS
 from ..core.seeds import checked
 from ..training.loop import train
+from ..training.many import Job, side_by_side
 from ..training.optimizers import Optimizer
-from ..training.runs import Run
+from ..training.plan import Plan, make_plan
+from ..training.problem import Observer
+from ..training.runs import Diverged, Run
 from .pool import check_sendable, workers
 
 __all__ = ["Experiment", "Found", "Measured", "Options", "Runs", "Seeds", "Training", "by_name", "execute", "no_runs"]
@@ -53,21 +58,24 @@ class Training:
 
     def run(self, seed: int) -> Run:
         """Train with this seed."""
-        return train(
-            self.problem,
-            steps=self.steps,
-            learning_rate=self.learning_rate,
-            batch=self.batch,
-            seed=seed,
-            measure=self.measure,
-            observe=None if self.observe is None else self.observe(self.problem, seed),
-            until=self.until,
-            loss=self.loss,
-            model=self.model,
-            optimizer=self.optimizer,
-            dtype=self.dtype,
-            prompts=self.prompts,
-        )
+        observe = None if self.observe is None else self.observe(self.problem, seed)
+        return train(self.problem, seed=seed, observe=observe, until=self.until, **self._options)
+
+    def job(self, seed: int, name: str) -> Job:
+        """The same run, to be made beside others."""
+        observe = None if self.observe is None else partial(_observer, self.observe, seed)
+        return Job(name, partial(make_plan, self.problem, seed=seed, **self._options), observe, self.until)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """What goes into the plan of a run, but for problem and seed."""
+        apart = ("problem", "observe", "until")
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in apart}
+
+
+def _observer(make: Callable[[Any, int], Callable[[Any], Mapping[str, Any]]], seed: int, plan: Plan) -> Observer:
+    """The observer of a run."""
+    return make(plan.problem, seed)
 
 
 @dataclass(frozen=True)
@@ -182,7 +190,7 @@ def execute(
     quick : bool
         A rough version of everything.
     jobs : int
-        Processes, at least 1; 1: this one. The results do not depend on it.
+        Processes, at least 1; 1: this one, where runs are trained side by side in threads. The results do not depend on it.
     progress : callable, optional
         (done, total, name) -> None.
     tell : callable, optional
@@ -227,6 +235,11 @@ def execute(
         if progress is not None:
             progress(done, total, name)
 
+    def trained(name: str, *_: int) -> None:
+        nonlocal done
+        done += 1
+        step(f"{name}: training")
+
     at_once = len(seeds) * max((len(runs) for runs in needed), default=1) or len(seeds)
     with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS), at_once, tell) as submit:
         named = {run.model for runs in needed for run in runs.values() if isinstance(run.model, str)}
@@ -237,12 +250,15 @@ def execute(
             missing = dict.fromkeys(
                 (run, seed) for seed in seeds for run in runs.values() if (run, seed) not in finished
             )
-            for key, result in [
-                (key, submit(f"seed {key[1]} of {experiment.name}, training", Training.run, *key)) for key in missing
-            ]:
-                finished[key] = result()
-                done += 1
-                step(f"{experiment.name}: training")
+            trainings = f"seed {{}} of {experiment.name}, training"
+            if jobs == 1:
+                made = [run.job(seed, trainings.format(seed)) for run, seed in missing]
+                finished |= zip(missing, _made(made, partial(trained, experiment.name)), strict=True)
+            else:
+                sent = [submit(trainings.format(key[1]), Training.run, *key) for key in missing]
+                for key, result in zip(missing, sent, strict=True):
+                    finished[key] = result()
+                    trained(experiment.name)
             found = []
             for result in [
                 submit(
@@ -258,6 +274,16 @@ def execute(
                 done += 1
                 step(f"{experiment.name}: measuring")
             yield experiment, experiment.result(choice, seeds, found)
+
+
+def _made(jobs: Sequence[Job], finished: Callable[[int], object]) -> list[Run]:
+    """The runs of all jobs, made side by side in this process; if some diverged, the first of them is raised at the end."""
+    with held() as signals:
+        found = side_by_side(jobs, signals, finished=finished)
+    runs = [each for each in found if isinstance(each, Run)]
+    if len(runs) < len(found):
+        raise next(each for each in found if isinstance(each, Diverged))
+    return runs
 
 
 def _checked_seeds(seeds: Any) -> list[int]:

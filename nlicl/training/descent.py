@@ -3,6 +3,7 @@
 A run's `State` holds what was reached. On the CPU that is always so; on a GPU it catches up when it is asked to.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,13 +19,14 @@ from ..models.front import check_batch
 from ..models.model import Batch, Descent, DeviceStep, Model, Step, step_of
 from .optimizers import SGD, Blocks, OptimizerState, divided_by_zero
 from .plan import Plan
-from .problem import Problem, extra
+from .problem import FreshDescent, Problem, extra, own_fresh_descent
 from .returned import check_gradients, check_update
 from .runs import Diverged, State, diverged
 
 __all__ = ["OnCpu", "OnGpu"]
 
 _LOOK = 100  # steps after which a run on a GPU, or one that its model takes itself, looks whether all is well
+_SECONDS = 0.05  # that the steps of one call may take: Ctrl-C waits for its end
 _EXPLODED = 1e6  # times the first loss, or 1: beyond that a run only waits for the overflow
 
 
@@ -65,15 +67,47 @@ class OnCpu:
 
     def __init__(self, plan: Plan, state: State) -> None:
         self.every = 1  # after so many steps it is known what was reached
+        self.at_once = 1  # so many steps it makes in one call, at most
         self.plan, self.state, self._draw = plan, state, _draws(plan)
         self._masks = {name: mask for name, mask in plan.masks.items() if name in plan.trained}
         self._checked = False  # what the first step takes and returns: others come from where it came from
+        self._fresh: FreshDescent | None = None  # the problem's own descent
         self._own: Descent | None = None  # the model's own descent
         self._owner: Step | None = None  # whose it is
         self._reached, self._whole = state.t, True  # steps of the own descent; whether the last was finished
 
-    def step(self, t: int) -> None:
-        """Step t: its loss into the history, new parameters and what the optimizer remembers into the state."""
+    def steps(self, t: int, end: int) -> int:
+        """Steps t, t + 1, .. before `end`, `at_once` at most: losses into the history, what was reached into the state.
+
+        Returns
+        -------
+        int
+            The number of the next step.
+        """
+        if self._fresh is None:
+            self._step(t)
+            return t + 1
+        return self._fresh_steps(self._fresh, t, min(end, t + self.at_once))
+
+    def _fresh_steps(self, fresh: FreshDescent, t: int, end: int) -> int:
+        """Steps of the problem's own descent."""
+        plan, state = self.plan, self.state
+        began = time.perf_counter()
+        largest = np.inf if t == 0 else _EXPLODED * max(1.0, abs(state.loss[0]))
+        params, made, why = fresh.steps(
+            state.params, t, state.loss[t:end], state.eta[t:end], plan.weight_decay, float(largest)
+        )
+        state.loss[t + made : end] = np.nan
+        state.params, state.t = params, t + made
+        if why is not None:
+            raise diverged(state, why)
+        if _has_exploded(state, state.t - 1):
+            raise _exploded(state)
+        self.at_once = max(1, min(_LOOK, int(_SECONDS * made / max(time.perf_counter() - began, 1e-9))))
+        return state.t
+
+    def _step(self, t: int) -> None:
+        """Step t."""
         plan, state = self.plan, self.state
         prompts = self._draw(t)
         if not self._checked:
@@ -83,6 +117,11 @@ class OnCpu:
             devices.choose("cpu", arrays=prompts.arrays)
         step = step_of(plan.model, prompts, "cpu")
         if not self._checked:
+            self._fresh = self._fresh_descent(step)
+            if self._fresh is not None:
+                self._checked = True
+                self._fresh_steps(self._fresh, t, t + 1)
+                return
             self._own, self._owner = self._descent_of(step, prompts), step
         if self._own is not None and step is not self._owner:  # prompts of another kind
             self.catch_up()
@@ -120,6 +159,23 @@ class OnCpu:
         state.params, state.optimizer, state.t = state.params._replace(**blocks), memory, t + 1
         if _has_exploded(state, t):
             raise _exploded(state)
+
+    def _fresh_descent(self, step: Step) -> FreshDescent | None:
+        """The problem's own descent in place of such steps, where it has one, and the run is by SGD on fresh prompts."""
+        plan = self.plan
+        make = own_fresh_descent(plan.problem)
+        fresh = isinstance(plan.prompts, str) and plan.prompts == "fresh"
+        if make is None or not fresh or plan.batch is None or type(plan.optimizer) is not SGD:
+            return None
+        return make(
+            self.state.params,
+            batch=plan.batch,
+            seed=plan.seed,
+            loss=plan.loss,
+            trained=plan.trained,
+            masks=self._masks,
+            step=step,
+        )
 
     def _descent_of(self, step: Step, prompts: Batch) -> Descent | None:
         """The model's own descent from here, where it has one and the run is by SGD."""
@@ -189,7 +245,7 @@ class OnGpu:
     """Steps of SGD on a GPU: `state` is what was reached when it last caught up."""
 
     def __init__(self, plan: Plan, state: State) -> None:
-        self.every = _LOOK
+        self.every, self.at_once = _LOOK, 1
         self.plan, self.state, self._draw = plan, state, _draws(plan)
         self._last: Batch | None = None
         self._inputs: Any = None
@@ -207,8 +263,8 @@ class OnGpu:
             state.params, flags, plan.weight_decay, state.loss, state.t, _EXPLODED
         )
 
-    def step(self, t: int) -> None:
-        """Step t, on the GPU: nothing comes to the host, but every so often whether all is well."""
+    def steps(self, t: int, end: int) -> int:
+        """Step t, on the GPU: nothing comes to the host, but every so often whether all is well. Returns t + 1."""
         prompts = self._draw(t)
         if type(prompts) is not type(self._last):
             self._step = _gpu_step(self.plan.model, prompts)
@@ -221,6 +277,7 @@ class OnGpu:
         self._descent.step(t, self.state.eta[t], self._step.kernel.step, inputs, labels, n_keys, kind)
         if (t + 1) % self.every == 0 and not self._descent.well():
             self.catch_up()
+        return t + 1
 
     def catch_up(self) -> None:
         """Bring `state` up to what was reached. `Diverged` if it did not get this far."""

@@ -10,32 +10,25 @@ offers: see `problem`.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
-from ..core.arrays import frozen
 from ..core.checks import boolean, path
 from ..core.describe import short
-from ..core.errors import InvalidType, InvalidValue, NotFinite
-from ..core.interruption import Held, held, is_interruption
+from ..core.errors import InvalidType, InvalidValue
+from ..core.interruption import held
 from ..models.model import Batch, Model
-from .checkpoint import restore
-from .descent import OnCpu, OnGpu
-from .folder import RunFolder
+from .course import Progress, Told, Until, follow
+from .many import checked_seeds, of_seeds
 from .optimizers import Optimizer
 from .plan import Plan, make_plan
 from .problem import Observer, Problem, Schedule
-from .runs import Diverged, Run, State, diverged
 
 __all__ = ["train"]
-
-Until = Callable[[Any], bool]
-Progress = Callable[[int, int, float], None]
 
 
 def train(
@@ -44,7 +37,7 @@ def train(
     steps: int | None = None,
     learning_rate: float | None = None,
     batch: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     loss: str | None = None,
     trained: Sequence[str] | None = None,
     optimizer: Optimizer | None = None,
@@ -63,7 +56,7 @@ def train(
     checkpoint: int = 100,
     resume: bool = False,
     progress: Progress | None = None,
-) -> Run:
+) -> Any:
     """Train by gradient descent on a paper's problem.
 
     Parameters
@@ -72,8 +65,9 @@ def train(
         What is not given below is taken from it.
     steps, learning_rate, batch : int, float, int, optional
         T, eta > 0, B. The population has no batches: B is then not to be given.
-    seed : int
-        Of initialisation, prompts and tests. The same seed gives the same bits on any number of threads.
+    seed : int, or sequence of int
+        Of initialisation, prompts and tests. The same seed gives the same bits on any number of threads. Several, such as
+        range(20): a run for each, side by side on all cores, to the bits of the run of that seed alone.
     loss : str, optional
         "hinge", "logistic" or "squared", of which a model may have some only; the problem's if not given.
     trained : sequence of str, optional
@@ -107,89 +101,78 @@ def train(
         When to measure: every so many steps and at the end, at these steps, or never.
     observe : callable, optional
         params -> dict of numbers and arrays of fixed shapes; the problem's observer if not given. The parameters that it gets
-        are read-only.
+        are read-only. With several seeds, `observe` and `until` are called in the threads of the runs, one at a time. A
+        problem, a schedule or an optimizer of your own are called in several threads at once.
     until : callable, optional
         Losses so far (t,) -> bool: whether to stop now, before T. On a GPU it has them brought to the host every step.
     out : path, optional
-        Folder for checkpoints (`checkpoint.npz`) and the measurements (`history.csv`); made if it is not there.
+        Folder for checkpoints (`checkpoint.npz`) and the measurements (`history.csv`); made if it is not there. With several
+        seeds, each has a folder in it: seed-0, seed-1, ..
     checkpoint : int
         Steps between checkpoints: what a killed run loses at most.
     resume : bool
-        Go on from the checkpoint in `out`, if there is one. Settings must be the same; `steps` may be larger.
+        Go on from the checkpoint in `out`, if there is one. Settings must be the same; `steps` may be larger. With several
+        seeds, each that is not at its end goes on.
     progress : callable, optional
         (t, T, loss) -> None, called after every step; every 100 where a model descends itself, on a GPU whenever losses come
-        to the host.
+        to the host. With several seeds: steps made in all runs together, steps of all, and the mean of the runs' last losses,
+        called in the caller's thread.
 
     Returns
     -------
-    Run
+    Run, or Runs
+        `Runs`, a sequence in the order of the seeds, if there are several.
 
     Raises
     ------
     Diverged
-        The loss, a gradient, a parameter or a moment is not finite, or the loss is a million times what it was.
+        The loss, a gradient, a parameter or a moment is not finite, or the loss is a million times what it was. Of several
+        seeds the others go on to their end. Then it is raised, and its `.runs` has the runs of all.
     ValueError, TypeError
         Settings out of range, named; parameters or prompts of another model; a checkpoint of another run, or a damaged one;
         `out` is a folder where another run trains.
     FileExistsError
         `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
     KeyboardInterrupt
-        Ctrl-C, once the step is made and what was done is kept in `out`. A second Ctrl-C does not wait for the step: this one
-        is not kept, nor are up to 99 before it where a model descends itself.
+        Ctrl-C, once the step is made and what was done is kept in `out`; a problem that descends itself makes steps for up to
+        0.05 seconds at a time. A second Ctrl-C does not wait for the step: this one is not kept, nor are up to 99 before it
+        where a model descends itself.
     nlicl.devices.Unavailable
         backend="cuda" without a GPU, or without the package numba-cuda.
     """
     with held() as signals:
-        plan = make_plan(
-            problem,
-            steps=steps,
-            learning_rate=learning_rate,
-            batch=batch,
-            seed=seed,
-            loss=loss,
-            trained=trained,
-            optimizer=optimizer,
-            weight_decay=weight_decay,
-            schedule=schedule,
-            mask=mask,
-            prompts=prompts,
-            params=params,
-            model=model,
-            dtype=dtype,
-            backend=backend,
-            measure=measure,
-            checkpoint=checkpoint,
-        )
+        seeds = checked_seeds(seed)
+
+        def make(seed: int) -> Plan:
+            return make_plan(
+                problem,
+                steps=steps,
+                learning_rate=learning_rate,
+                batch=batch,
+                seed=seed,
+                loss=loss,
+                trained=trained,
+                optimizer=optimizer,
+                weight_decay=weight_decay,
+                schedule=schedule,
+                mask=mask,
+                prompts=prompts,
+                params=params,
+                model=model,
+                dtype=dtype,
+                backend=backend,
+                measure=measure,
+                checkpoint=checkpoint,
+            )
+
+        plan = make(seeds if isinstance(seeds, int) else seeds[0])
         for name, given in {"observe": observe, "until": until, "progress": progress}.items():
             if given is not None and not callable(given):
                 raise InvalidType(f"{name} is {short(given)}; expected a function.")
-        folder = _folder(out, resume)
-        if folder is not None:
-            plan.check_stores()
-        if plan.times and observe is None:
-            observe = plan.observer()
-        signals.look()
-        with nullcontext() if folder is None else RunFolder(folder) as kept:
-            state = plan.begin() if folder is None else restore(folder, plan, resume)
-            descent = OnGpu(plan, state) if plan.device == "cuda" else OnCpu(plan, state)
-            told = _Told(observe, until, progress, kept, signals)
-            try:
-                _descend(plan, state, descent, told)
-            except NotFinite as error:  # a loss, a gradient, or a score of the tests
-                told.save(state)
-                raise diverged(state, error) from None
-            except (KeyboardInterrupt, SystemError) as error:
-                if not is_interruption(error):
-                    raise
-                with suppress(Diverged):  # then that is where it stopped
-                    descent.catch_up()
-                told.save(state)
-                raise
-            except Diverged:
-                told.save(state)
-                raise
-            told.save(state)
-            return state.run()
+        folder, told = _folder(out, resume), Told(observe, until, progress)
+        if isinstance(seeds, int):
+            return follow(plan, folder, resume, told, signals)
+        return of_seeds(seeds, plan, make, folder, resume, told, signals)
 
 
 def _folder(out: Any, resume: bool) -> Path | None:
@@ -205,57 +188,3 @@ def _folder(out: Any, resume: bool) -> Path | None:
         which = f"out is {folder}, which" if there == folder else f"out is {folder}, and {there}"
         raise InvalidValue(f"{which} is a file; expected the path of a folder.")
     return folder
-
-
-def _says_stop(until: Until, losses: NDArray[np.floating]) -> bool:
-    """What `until` answers; TypeError for an array, which is neither True nor False."""
-    stop = until(frozen(losses))
-    if not isinstance(stop, (bool, np.bool_, int)):
-        raise InvalidType(f"until returns {short(stop)} at step {len(losses)}; expected True or False.")
-    return bool(stop)
-
-
-def _read_only(params: Any) -> Any:
-    """The parameters as an observer sees them: it does not change the run."""
-    return params._replace(**{name: frozen(array) for name, array in params._asdict().items()})
-
-
-class _Told(NamedTuple):
-    """Who is told of a run under way."""
-
-    observe: Observer | None
-    until: Until | None
-    progress: Progress | None
-    folder: RunFolder | None
-    signals: Held
-
-    def save(self, state: State) -> None:
-        """Keep what was reached, if it is to be kept. Ctrl-C waits until it is written."""
-        if self.folder is not None:
-            self.signals.shut(self.folder.save, state.run())
-
-
-def _descend(plan: Plan, state: State, descent: OnCpu | OnGpu, told: _Told) -> None:
-    """Every step from where the state is, with measurements, checkpoints and what is told on the way."""
-    observe, until, progress, folder, signals = told
-    steps, times = plan.steps, plan.times
-    for t in range(state.t, steps):
-        signals.look()
-        if observe is not None and t in times:
-            descent.catch_up()
-            state.record(t, observe(_read_only(state.params)))
-        state.eta[t] = plan.eta(t)
-        descent.step(t)
-        saving = folder is not None and (t + 1) % plan.checkpoint == 0 and t + 1 < steps
-        telling = progress is not None and ((t + 1) % descent.every == 0 or t + 1 in times or t + 1 == steps)
-        if saving or telling or until is not None:
-            descent.catch_up()
-        if progress is not None and state.t == t + 1:
-            progress(t + 1, steps, state.loss[t])
-        if until is not None and _says_stop(until, state.loss[: t + 1]):
-            break
-        if saving:
-            told.save(state)
-    descent.catch_up()
-    if observe is not None and times and (state.t in times or state.t < steps):
-        state.record(state.t, observe(_read_only(state.params)))

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.describe import short
-from ..core.errors import InvalidType
+from ..core.errors import InvalidType, NotFinite
 from ..models.model import Batch
 
 __all__ = [
     "Extras",
+    "FreshDescent",
     "Observer",
     "Problem",
     "Schedule",
@@ -28,6 +29,7 @@ __all__ = [
     "is_told",
     "not_stored",
     "numbers_plain",
+    "own_fresh_descent",
 ]
 
 Schedule = Callable[[int], float]
@@ -73,6 +75,46 @@ class Problem(Protocol):
         ...
 
 
+class FreshDescent(Protocol):
+    """SGD on fresh prompts that a problem does itself, on the CPU: drawing, steps and updates, several steps a call.
+
+    What it makes must be what the usual way makes, up to rounding: the prompts of step t are those of `sample(n, seed=(seed,
+    t))`, n being the batch. And it must be the same bits for any number of threads, and however the steps are spread over
+    calls. A run's own is called from one thread at a time.
+    """
+
+    def steps(
+        self,
+        params: Any,
+        t: int,
+        losses: NDArray[np.float64],
+        etas: NDArray[np.float64],
+        weight_decay: float,
+        largest: float,
+    ) -> tuple[Any, int, NotFinite | str | None]:
+        """Steps t, t + 1, .., t + n - 1 of SGD, theta <- theta - eta_t (g_t + lambda theta) for what trains.
+
+        It ends with a step whose loss is larger than `largest`, and before one whose loss, gradient or new parameters are not
+        finite.
+
+        Parameters
+        ----------
+        params : NamedTuple of ndarray
+            Where it starts: what it returned for the steps before, or others like them. Not to be written to.
+        losses : ndarray (n,)
+            To be filled with the mean loss of each step's batch, before its update.
+        etas : ndarray (n,)
+        weight_decay, largest : float
+
+        Returns
+        -------
+        params, made, why
+            The parameters after the `made` steps, in arrays that nobody writes to again, and why step t + made cannot be
+            made: `NotFinite`, of its loss or gradient, or what else to tell of it; None if nothing is wrong.
+        """
+        ...
+
+
 class Extras:
     """What a problem may have besides, and what holds for a problem that does not have it.
 
@@ -99,6 +141,12 @@ class Extras:
         What trains within a parameter, of the parameter's shape or of its last axis. A parameter without a mask trains whole.
     device_sampler : callable or None
         `device_sampler(n, dtype)` is a function, seed -> the prompts of `sample(n, seed=seed)`, drawn on a GPU.
+    fresh_descent : callable or None
+        `fresh_descent(params, batch=, seed=, loss=, trained=, masks=, step=)` is a `FreshDescent` from such parameters, or
+        None where the usual way is to be taken: draw, loss and gradient by this `step` of the model, update. It is asked for
+        once a run, if that is on the CPU, by SGD, and with fresh prompts. Whether it is None must depend on these arguments
+        and on the shapes of the parameters alone. A subclass that draws otherwise, by a `sample` of its own, is not asked
+        unless it has a `fresh_descent` of its own as well.
     case : str or None
         Which of several cases of its paper the problem is. The command line keeps named settings to their case.
     settings : callable or None
@@ -114,6 +162,7 @@ class Extras:
     schedule: Schedule | None = None
     mask: Mapping[str, NDArray[np.bool_]] = {}
     device_sampler: Callable[..., Callable[[tuple[int, ...]], Batch]] | None = None
+    fresh_descent: Callable[..., FreshDescent | None] | None = None
     case: str | None = None
     settings: Callable[[], Mapping[str, Any]] | None = None
 
@@ -123,8 +172,15 @@ def extra(problem: Problem, name: str) -> Any:
     return getattr(problem, name, getattr(Extras, name))
 
 
+def own_fresh_descent(problem: Problem) -> Callable[..., FreshDescent | None] | None:
+    """What the problem offers as `fresh_descent`, if it is made for the prompts that its `sample` draws; else None."""
+    owners = (getattr(problem, "__dict__", {}), *map(vars, type(problem).__mro__))
+    first = next((names for names in owners if "fresh_descent" in names or "sample" in names), {})
+    return extra(problem, "fresh_descent") if "fresh_descent" in first else None
+
+
 _METHODS = ("initialize", "sample")
-_FUNCTIONS = ("observer", "population", "check_descent", "schedule", "device_sampler", "settings")
+_FUNCTIONS = ("observer", "population", "check_descent", "schedule", "device_sampler", "fresh_descent", "settings")
 _REQUIRED = ("initialize", "sample", "loss", "trained", "learning_rate", "batch", "steps")
 
 

@@ -96,15 +96,18 @@ class Run:
 
 
 class Diverged(ArithmeticError):
-    """Training left the finite numbers. `.run` holds the last finite parameters and the history up to there."""
+    """Training left the finite numbers. `.run` holds the last finite parameters and the history up to there.
 
-    def __init__(self, message: str, run: Run) -> None:
+    Of several seeds, `.run` is that of the first that diverged, and `.runs` are the `Runs` of all; else it is None.
+    """
+
+    def __init__(self, message: str, run: Run, runs: Any = None) -> None:
         super().__init__(message)
-        self.run = run
+        self.run, self.runs = run, runs
 
-    def __reduce__(self) -> tuple[type, tuple[str, Run]]:
-        """What a process sends of it to another: an exception goes as its message alone, and this one has a run as well."""
-        return type(self), (str(self), self.run)
+    def __reduce__(self) -> tuple[type, tuple[str, Run, Any]]:
+        """What a process sends of it to another: an exception goes as its message alone, and this one has runs as well."""
+        return type(self), (str(self), self.run, self.runs)
 
 
 def diverged(state: "State", reason: str | NotFinite, advice: str | None = None) -> Diverged:

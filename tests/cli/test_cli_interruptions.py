@@ -21,6 +21,9 @@ SMALL = ["--set", "M1=4", "--set", "M2=3", "--set", "d_X=8", "--set", "d_Y=3", "
          "--set", "batch=6"]  # fmt: skip
 
 
+STEP_BY_STEP = ["--set", "optimizer=adam"]  # by SGD, compiled code makes many
+
+
 def interrupted(monkeypatch, at, error):
     """Raise `error` in the step after so many."""
     usual, calls = descent.step_of, []
@@ -45,7 +48,7 @@ def of_numba():
 )
 def test_a_run_that_is_interrupted_says_how_to_go_on(run, monkeypatch, tmp_path, error, expected):
     interrupted(monkeypatch, 3, error)
-    status, out, err = run("train", "li2024", *SMALL, "--steps", 9, "--out", tmp_path / "run")
+    status, out, err = run("train", "li2024", *SMALL, *STEP_BY_STEP, "--steps", 9, "--out", tmp_path / "run")
     assert (status, out) == (expected, "")
     assert err == f"nlicl: interrupted; what was done is kept; go on by --resume {tmp_path / 'run'}\n"
     monkeypatch.undo()
@@ -56,7 +59,7 @@ def test_a_run_that_is_interrupted_says_how_to_go_on(run, monkeypatch, tmp_path,
 
 def test_what_is_not_kept_is_not_said_to_be(run, monkeypatch, tmp_path):
     interrupted(monkeypatch, 3, of_numba())
-    assert run("train", "li2024", *SMALL, "--steps", 9) == (130, "", "nlicl: interrupted\n")
+    assert run("train", "li2024", *SMALL, *STEP_BY_STEP, "--steps", 9) == (130, "", "nlicl: interrupted\n")
     monkeypatch.setattr(
         "nlicl.papers.li2024.Problem.initialize", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
     )

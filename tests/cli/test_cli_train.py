@@ -497,3 +497,63 @@ def test_a_run_of_a_gpu_is_not_resumed_without_one(run, tmp_path, monkeypatch):
     assert "the cat sits on it. To mend it: lift the cat. On the CPU, start one anew with --out" in err
     status, out, err = run("train", "li2024", "--steps", 2, "--resume", folder, "--backend", "cpu")
     assert (status, out) == (2, "") and "is on cuda, and stays there" in err
+
+
+# ---------------------------------------------------------------- many seeds
+
+
+def test_seeds_side_by_side(run, tmp_path):
+    folder = tmp_path / "runs"
+    status, out, err = run("train", "li2024", *SMALL, "--steps", 30, "--seeds", 3, "--out", folder)
+    assert (status, err) == (0, "")
+    first, head, *rows = out.splitlines()
+    assert first == "3 of 3 seeds: median [least, largest]" and head.split() == ["step", "0", "20", "30"]
+    assert rows[-2:] == [str(folder / "seed-*" / "checkpoint.npz"), str(folder / "seed-*" / "history.csv")]
+    runs = nlicl.train(PROBLEM, steps=30, seed=range(3))
+    found = runs.at(30, "hinge_unseen")
+    row = next(row for row in rows if row.startswith("hinge_unseen"))
+    assert row.endswith(f"{np.median(found):.4g} [{found.min():.4g}, {found.max():.4g}]")
+    for seed, want in enumerate(runs):
+        np.testing.assert_array_equal(nlicl.load_run(folder / f"seed-{seed}").params.W_O, want.params.W_O)
+    status, out, _ = run("train", "li2024", "--seeds", 4, "--steps", 40, "--resume", folder)
+    assert status == 0 and out.startswith("4 of 4 seeds")
+    for seed, want in enumerate(nlicl.train(PROBLEM, steps=40, seed=range(4))):
+        np.testing.assert_array_equal(nlicl.load_run(folder / f"seed-{seed}").params.W_O, want.params.W_O)
+    status, _, err = run("train", "li2024", *SMALL, "--seeds", 2, "--out", folder)
+    assert status == 2 and f"holds runs already: continue them by --seeds 2 --resume {folder}" in err
+
+
+def test_seeds_without_measurements(run):
+    status, out, _ = run("train", "li2024", *SMALL, "--steps", 3, "--seeds", 2, "--set", "measure=None")
+    losses = [each.history.loss[-1] for each in nlicl.train(PROBLEM, steps=3, seed=(0, 1), measure=None)]
+    want = f"3 steps, loss {np.mean(losses):.4g} [{min(losses):.4g}, {max(losses):.4g}]"
+    assert status == 0 and out.splitlines() == ["2 of 2 seeds: median [least, largest]", want]
+
+
+def test_seeds_that_diverge(run, monkeypatch):
+    usual = li2024.Problem.initialize
+
+    def initialize(self, *, seed):
+        params = usual(self, seed=seed)
+        return params._replace(W_O=1e300 * params.W_O, W_V=1e300 * params.W_V) if seed == 1 else params
+
+    monkeypatch.setattr(li2024.Problem, "initialize", initialize)
+    status, out, err = run("train", "li2024", *SMALL, "--steps", 3, "--seeds", 3)
+    assert status == 1 and out.startswith("2 of 3 seeds: median") and "hinge_unseen" in out
+    assert (
+        err.startswith("nlicl: 1 of 3 seeds diverged: [1]. Of seed 1: training diverged at step 0")
+        and err.count("\n") == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", 0], "--seeds 0: expected a number of seeds, at least 1"),
+        (["--seeds", 2, "--seed", 1], "not allowed with argument"),
+        (["--seeds", 2, "--resume", "nowhere"], "--resume nowhere: holds no run of the seeds 0 .. 1; start them anew"),
+    ],
+)
+def test_wrong_seeds(run, arguments, message):
+    status, out, err = run("train", "li2024", *arguments)
+    assert status == 2 and not out and message in err

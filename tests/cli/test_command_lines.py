@@ -77,7 +77,7 @@ def idle(tmp_path, monkeypatch):
     monkeypatch.setattr("nlicl.audit.bench.Bench.audit", began)
     monkeypatch.setattr("nlicl.audit.bench.Bench.audit_library", began)
     monkeypatch.setattr("nlicl.experiments.experiment.workers", began)
-    monkeypatch.setattr("nlicl.training.loop.OnCpu", began)
+    monkeypatch.setattr("nlicl.training.course.OnCpu", began)
     monkeypatch.setattr("nlicl.core.memory._memory", lambda: 2**25)
     monkeypatch.setattr("nlicl.doctor.examine", lambda: [Finding("good", "all", "well", "")])
     monkeypatch.setattr("nlicl.cli.function.audited", began)

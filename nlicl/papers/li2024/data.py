@@ -12,7 +12,7 @@ from ...core.checks import choice, integer, magnitude, numbers, real
 from ...core.describe import short
 from ...core.errors import InvalidValue
 from ...core.memory import check_draw, check_memory
-from ...core.seeds import Li2024, Seed, generator
+from ...core.seeds import Li2024, Seed, key
 from ...models.transformer.prompts import CodedPrompts
 from ..problem import keep
 from . import patterns
@@ -196,7 +196,7 @@ class DataModel:
         sampling = choice("sampling", sampling, SAMPLINGS)
         check_draw(n, length, _TOKEN + _PLACE * (sampling == "at-least") + _PROMPT // (length + 1))
         pairs = self._usual_tasks if tasks is None else np.array(self.tasks(tasks))
-        codes = draw(generator(Li2024.PROMPTS, seed), n, length, alpha, pairs, self.M1, self.M2, self.K, sampling)
+        codes = draw(key(Li2024.PROMPTS, seed), n, length, alpha, pairs, self.M1, self.M2, self.K, sampling)
         return CodedPrompts.unchecked(self._dictionary, *codes, query_attends)
 
     def out_of_domain(

@@ -1,7 +1,7 @@
 """Data model and initialisation of Li et al. 2024. Marks and notation: see the package's docstring."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,11 +12,13 @@ from ... import devices
 from ...core.checks import boolean, choice, floating, integer, magnitude
 from ...core.memory import check_memory
 from ...core.seeds import Li2024, Seed, generator, key
+from ...models.model import Step
 from ...models.transformer.prompts import CodedPrompts, Params
 from ..problem import keep
 from ..provenance import marked_settings
 from .data import MARKS as DATA_MARKS
 from .data import DataModel
+from .descent import FreshDescent, fresh_descent
 from .observer import Observer
 from .sampling import Codes
 from .tasks import Task
@@ -236,6 +238,27 @@ class Problem(DataModel):
                 found[name] = [None, "quoted"]
         tasks, _ = found.pop("training_tasks")
         return found | {"training_tasks": [tasks, self._task_mark()]}
+
+    def fresh_descent(
+        self,
+        params: Params,
+        *,
+        batch: int,
+        seed: int,
+        loss: str,
+        trained: Sequence[str],
+        masks: Mapping[str, np.ndarray],
+        step: Step,
+    ) -> FreshDescent | None:
+        """What `nlicl.train` asks for before the first step of SGD on fresh prompts; see `nlicl.training.problem`.
+
+        Returns
+        -------
+        FreshDescent or None
+            None where there are masks, where another step than the transformer's is to take the prompts, and where a step is
+            so large that threads within it are faster.
+        """
+        return fresh_descent(self, params, batch, seed, loss, trained, masks, step)
 
     def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""

@@ -7,11 +7,13 @@
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ...kernels.sampling import decode
+from ...kernels import sampling as kernels
+from ...kernels.random import words
 
 __all__ = ["SAMPLINGS", "Codes", "draw"]
 
@@ -39,7 +41,7 @@ class Codes(NamedTuple):
 
 
 def draw(
-    rng: np.random.Generator,
+    key: Sequence[int],
     n: int,
     length: int,
     alpha: float,
@@ -53,7 +55,8 @@ def draw(
 
     Parameters
     ----------
-    rng : numpy.random.Generator
+    key : list of int
+        What `numpy.random.default_rng` would start from.
     n, length : int
     alpha : float
     tasks : ndarray of int (T, 2)
@@ -67,16 +70,19 @@ def draw(
     Codes
         kappa and labels in float64.
     """
-    task = tasks[rng.integers(len(tasks), size=n)]  # (n, 2): a, b
-    z = rng.choice([1, -1], size=n)  # the query carries mu_a (z = +1) or mu_b
     shape = (n, length + 1)
-    relevant, irrelevant = np.empty(shape, np.int32), np.empty(shape, np.int32)
-    kappa, sign = np.empty(shape), np.empty(shape, np.int8)
-    uniform = rng.random((*shape, 2))
-    decode(relevant, irrelevant, kappa, sign, uniform, task, z, float(alpha), M1, M2, float(K))
-    if sampling == "at-least":
-        matches = math.ceil(alpha * length / 2)
-        places = rng.permuted(np.tile(np.arange(length), (n, 1)), axis=1)[:, :matches]
-        np.put_along_axis(relevant, places, relevant[:, -1:], axis=1)
-        np.put_along_axis(sign, places, z[:, None].astype(np.int8), axis=1)
-    return Codes(relevant, irrelevant, kappa, sign, z.astype(kappa.dtype))
+    codes = Codes(
+        np.empty(shape, np.int32), np.empty(shape, np.int32), np.empty(shape), np.empty(shape, np.int8), np.empty(n)
+    )
+    if sampling == "iid":
+        kernels.draw(*codes, words(key), tasks, float(alpha), M1, M2, float(K))
+        return codes
+    rng = np.random.default_rng(key)  # which goes on where the kernel would stop
+    task = tasks[rng.integers(len(tasks), size=n)]  # (n, 2): a, b
+    codes.labels[:] = rng.choice([1, -1], size=n)  # the query carries mu_a (z = +1) or mu_b
+    kernels.decode(*codes[:4], rng.random((*shape, 2)), task, codes.labels, float(alpha), M1, M2, float(K))
+    matches = math.ceil(alpha * length / 2)
+    places = rng.permuted(np.tile(np.arange(length), (n, 1)), axis=1)[:, :matches]
+    np.put_along_axis(codes.relevant, places, codes.relevant[:, -1:], axis=1)
+    np.put_along_axis(codes.sign, places, codes.labels[:, None].astype(np.int8), axis=1)
+    return codes
