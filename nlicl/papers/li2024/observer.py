@@ -124,10 +124,10 @@ class _Projected:
         c, i = relevant + M1 * np.where(sign < 0, 2, sign), irrelevant + 3 * M1
         width = self.E.shape[1]
         self.squares, self.products, self.kappa = np.stack([c, i]) * (width + 1), c * width + i, kappa
-        mean = np.zeros((M1, width))
-        np.add.at(mean, (relevant, c), 1 / len(kappa))
-        np.add.at(mean, (relevant, i), kappa / len(kappa))
-        self.mean = mean @ self.E.T  # (M1, d): the sum of the tokens that carry a pattern, over the number of all
+        places, weights = np.concatenate([relevant * width + c, relevant * width + i]), np.ones(2 * len(kappa))
+        weights[len(kappa) :] = kappa
+        codes_of = np.bincount(places, weights / len(kappa), M1 * width).reshape(M1, width)
+        self.mean = codes_of @ self.E.T  # (M1, d): the sum of the tokens that carry a pattern, over the number of all
         self.unit = problem.mu / np.linalg.norm(problem.mu, axis=1, keepdims=True)
 
     @np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
