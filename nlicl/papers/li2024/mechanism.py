@@ -23,12 +23,12 @@ from ...core.errors import InvalidValue
 from ...models.overflow import finite
 from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import CodedPrompts, Params
+from ._lucky import counted_lucky
 
 __all__ = [
     "Neurons",
     "Parts",
     "Projection",
-    "counted_lucky",
     "drift",
     "lucky_neurons",
     "neurons",
@@ -272,18 +272,6 @@ def lucky_neurons(
     share = real("share", share, "above 0 and at most 1, a share of the prompts", lambda x: 0 < x <= 1)
     on = preactivation > 0
     return counted_lucky(params.a, np.stack([on[labels > 0].sum(axis=0), on[labels < 0].sum(axis=0)]), labels, share)
-
-
-def counted_lucky(
-    a: np.ndarray, on: np.ndarray, labels: np.ndarray, share: float = 0.99
-) -> tuple[np.ndarray, np.ndarray]:
-    """`lucky_neurons` from the number of prompts of label +1, and of -1, on which a neuron is on (2, m). Errors alike."""
-    positive, negative = np.count_nonzero(labels > 0), np.count_nonzero(labels < 0)
-    if not (positive and negative):
-        raise InvalidValue(
-            f"labels holds {np.unique(labels).tolist()} only; expected both -1 and +1. Give more prompts."
-        )
-    return (a > 0) & (on[0] / positive >= share), (a < 0) & (on[1] / negative >= share)
 
 
 @sound

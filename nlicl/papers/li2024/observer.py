@@ -14,6 +14,7 @@ from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import CodedPrompts, Params
 from ...models.transformer.steps import measured
 from . import mechanism
+from ._lucky import counted_lucky
 from .errors import wrong
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Observer:
             found[f"attention_{name}"] = np.mean(same)
             if name == "train":
                 found |= self._projections(params)
-                W, U = mechanism.counted_lucky(params.a, on, codes.labels)
+                W, U = counted_lucky(params.a, on, codes.labels)
                 found |= {"lucky_positive": W.sum(), "lucky_negative": U.sum()}
         return found | mechanism.neurons(params, self.problem.mu_bar, self.problem.q)._asdict()
 
