@@ -18,7 +18,7 @@ Numba promises nothing about what this folder takes from inside of it, beside `i
 from .attention import attend, attend_backward
 from .elementwise import gelu, gelu_backward, softmax
 from .lanes import BYTES
-from .products import add_panel, add_product, add_rows, copy_rows, pack, row_products
+from .products import add_panel, add_product, add_rows, copy_rows, pack, row_products, transpose
 from .tables import LONGEST_TABLE, PADDING, look_up, softmax_backward_rows, softmax_rows
 
 __all__ = [
@@ -39,4 +39,5 @@ __all__ = [
     "softmax",
     "softmax_backward_rows",
     "softmax_rows",
+    "transpose",
 ]
