@@ -22,6 +22,7 @@ _TILE = 8  # rows that a product takes at a time
 _SQUARE = 16  # rows and columns that are transposed at a time
 _WORTH_A_THREAD = 2_000_000  # multiply-adds: a tenth of a millisecond
 _WORTH_PACKING = 4_000_000
+_WIDE, _MOST_PARTS = 32, 8  # of C along its longer side: each copies the other factor anew
 _PANELS, _DEPTH, _ROWS = 16, 128, 16
 _FEW = 4  # rows that go one by one: less than half a tile
 
@@ -33,7 +34,7 @@ def add_large_product(C: NDArray, A: NDArray, B: NDArray) -> None:
     """
     (rows, k), n = A.shape, B.shape[1]
     if rows * k * n >= _WORTH_PACKING and min(rows, n) >= _FEW:
-        parts = max(1, min(max(rows, n) // _ROWS, rows * k * n // _WORTH_A_THREAD))
+        parts = max(1, min(max(rows, n) // _WIDE, rows * k * n // _WORTH_A_THREAD, _MOST_PARTS))
         launch(add_packed_parts, parts, C, A, B, parts)
     else:
         B = B if B.flags.c_contiguous else transposed(B.T)
@@ -92,10 +93,13 @@ def add_packed_parts(first, last, C, A, B, parts):
     """Of C, cut into so many parts along its longer side, those first .. last - 1."""
     rows, n = C.shape
     if n > rows:
-        lo, hi = first * n // parts, last * n // parts
+        lo, hi = first * n // (parts * _WIDE) * _WIDE, last * n // (parts * _WIDE) * _WIDE if last < parts else n
         add_packed_product(C[:, lo:hi], A[:, :], B[:, lo:hi])
     else:
-        lo, hi = first * rows // parts, last * rows // parts
+        lo, hi = (
+            first * rows // (parts * _WIDE) * _WIDE,
+            last * rows // (parts * _WIDE) * _WIDE if last < parts else rows,
+        )
         add_packed_product(C[lo:hi, :], A[lo:hi, :], B[:, :])
 
 
