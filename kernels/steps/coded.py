@@ -29,6 +29,7 @@ from ..products import add_product
 from ..team import together
 from .dense import Gradients, Scores, add_partials
 from .dictionary import (
+    merge,
     merge_scores,
     merge_scores_backward,
     merge_values,
@@ -130,10 +131,7 @@ def forward(
     support, E, E_T = without_zero_rows(E)
     K, m = E.shape[1], len(a)
     n_chunks, block = plan(relevant.shape, m, K, a.itemsize)
-    A_Q, A_K, V = (np.empty((len(W), K), a.dtype) for W in (W_Q, W_K, W_V))
-    G, H, H_T = (np.empty(shape, a.dtype) for shape in ((K, K), (m, K), (K, m)))
-    merge_scores(A_Q, A_K, G, support, E, W_Q, W_K)
-    merge_values(V, H, H_T, support, E, W_V, W_O)
+    _, _, G, _, _, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
     F = np.empty(B, a.dtype)
     attn = np.empty((B, n_keys), a.dtype)
     C = np.empty((B, K), a.dtype)

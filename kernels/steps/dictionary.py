@@ -11,6 +11,7 @@ from ..compile import kernel
 from ..products import add_product, transpose
 
 __all__ = [
+    "merge",
     "merge_scores",
     "merge_scores_backward",
     "merge_values",
@@ -31,10 +32,10 @@ def without_zero_rows(E):
     support = np.zeros(d, np.int64)
     count = 0
     for i in range(d):
-        some = False
+        some = 0
         for j in range(columns):
-            some = some or E[i, j] != 0
-        if some:
+            some += E[i, j] != 0
+        if some > 0:
             support[count] = i
             count += 1
     support = support[: max(1, count)]  # one of a dictionary of zeros, for there is no matrix of no rows
@@ -82,6 +83,21 @@ def tokens_of(C, support, E_T, d):
     contexts = np.empty((C.shape[0], d), C.dtype)
     put_product(contexts, C, E_T, support)
     return contexts
+
+
+@kernel
+def merge(support, E, W_Q, W_K, W_V, W_O):
+    """G (K, K), H (m, K) and its transpose, with A = W_Q E, B = W_K E, V = W_V E on the way: A, B, G, V, H, H_T."""
+    K, m = E.shape[1], W_O.shape[0]
+    A, B, V = (
+        np.empty((W_Q.shape[0], K), E.dtype),
+        np.empty((W_K.shape[0], K), E.dtype),
+        np.empty((W_V.shape[0], K), E.dtype),
+    )
+    G, H, H_T = np.empty((K, K), E.dtype), np.empty((m, K), E.dtype), np.empty((K, m), E.dtype)
+    merge_scores(A, B, G, support, E, W_Q, W_K)
+    merge_values(V, H, H_T, support, E, W_V, W_O)
+    return A, B, G, V, H, H_T
 
 
 @kernel
