@@ -30,7 +30,7 @@ MULTIPLIER = halves(_M)
 _M_HIGH, _M_LOW = MULTIPLIER
 _M4_HIGH, _M4_LOW = halves(_M**4 & _BITS)
 _C4_HIGH, _C4_LOW = halves((1 + _M + _M**2 + _M**3) & _BITS)
-_0, _1, _11, _16, _32, _58, _63, _64 = map(np.uint64, (0, 1, 11, 16, 32, 58, 63, 64))
+_0, _1, _2, _3, _11, _16, _32, _58, _63, _64 = map(np.uint64, (0, 1, 2, 3, 11, 16, 32, 58, 63, 64))
 _LIMB = np.uint64(2**32 - 1)
 # of SeedSequence; the last is minus its second factor of a mixture
 _A, _A_TIMES, _B, _B_TIMES, _MIX, _MIX_TOO = map(
@@ -110,12 +110,9 @@ def fill(bits, generator):
     h2, l2 = times_plus(h1, l1, _M_HIGH, _M_LOW, c_high, c_low)
     h3, l3 = times_plus(h2, l2, _M_HIGH, _M_LOW, c_high, c_low)
     for i in range(0, n - 3, 4):
-        bits[i], bits[i + 1], bits[i + 2], bits[i + 3] = (
-            shuffled(h0, l0),
-            shuffled(h1, l1),
-            shuffled(h2, l2),
-            shuffled(h3, l3),
-        )
+        to = np.uint64(i)  # unsigned: it is not asked whether it counts from the end
+        bits[to], bits[to + _1] = shuffled(h0, l0), shuffled(h1, l1)
+        bits[to + _2], bits[to + _3] = shuffled(h2, l2), shuffled(h3, l3)
         h0, l0 = times_plus(h0, l0, _M4_HIGH, _M4_LOW, d_high, d_low)
         h1, l1 = times_plus(h1, l1, _M4_HIGH, _M4_LOW, d_high, d_low)
         h2, l2 = times_plus(h2, l2, _M4_HIGH, _M4_LOW, d_high, d_low)
