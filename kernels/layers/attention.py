@@ -20,15 +20,18 @@ _TILE = 32  # tokens that stay in a first-level cache; a multiple of the eight r
 @kernel
 def forward(attn, c, keys, u):
     """attn (n_keys,), c (d,) from keys (n_keys, d) and the probe u (d,)."""
-    row_products(attn, keys, u)  # s_i = p_i . u
-    softmax(attn)  # attn_i = exp(s_i) / sum_r exp(s_r)
-    c[:] = 0
-    add_rows(c, attn, keys)  # c = sum_i attn_i p_i
+    if not vectors.attend(attn, c, keys, u):
+        row_products(attn, keys, u)  # s_i = p_i . u
+        softmax(attn)  # attn_i = exp(s_i) / sum_r exp(s_r)
+        c[:] = 0
+        add_rows(c, attn, keys)  # c = sum_i attn_i p_i
 
 
 @kernel
 def backward(du, ds, attn, c, dc, keys):
     """du (d,) and, on the way, ds (n_keys,), from dc = dL/dc (d,) and what forward left in attn and c."""
+    if vectors.attend_backward(du, ds, attn, c, dc, keys):
+        return
     mean = dc.dtype.type(0)
     for j in range(c.shape[0]):
         mean += c[j] * dc[j]  # sum_r attn_r dattn_r = c . dc

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..compile import kernel
 
-__all__ = ["HINGE", "LOGISTIC", "NAMES", "SQUARED", "slope", "value"]
+__all__ = ["HINGE", "LOGISTIC", "NAMES", "SQUARED", "has_gradient", "slope", "value"]
 
 HINGE, LOGISTIC, SQUARED = 0, 1, 2
 NAMES = {"hinge": HINGE, "logistic": LOGISTIC, "squared": SQUARED}
@@ -49,3 +49,9 @@ def slope(kind, F, z):
             return -z * e / (1 + e)  # g = -z sigmoid(-z F)
         return -z / (1 + np.exp(t))
     return F - z
+
+
+@kernel
+def has_gradient(F, g):
+    """Whether anything comes back from a score F whose loss has the slope g. A score that is no finite number is not lost."""
+    return g != 0 or F - F != 0

@@ -12,15 +12,21 @@ therefore written as a choice between two values that are both at hand, which co
 from ..compile import kernel
 from ..products import add_product
 
-__all__ = ["backward", "forward"]
+__all__ = ["backward", "forward", "scores", "slopes"]
 
 
 @kernel
 def forward(U, F, C, W_T, a):
     """U (b, m), F (b,) from contexts C (b, d), W_T = W^T (d, m) and a (m,)."""
-    zero = a.dtype.type(0)
     U[:] = 0
     add_product(U, C, W_T)  # u = W c
+    scores(F, U, a)
+
+
+@kernel
+def scores(F, U, a):
+    """F (b,) from pre-activations U (b, m) and a (m,)."""
+    zero = a.dtype.type(0)
     for n in range(U.shape[0]):
         score = zero
         for i in range(U.shape[1]):
@@ -30,11 +36,8 @@ def forward(U, F, C, W_T, a):
 
 
 @kernel
-def backward(da, dC, g, U, W, a):
-    """dC (b, d); da (m,) is added to; U (b, m) is overwritten by dU. g (b,) = dL/dF, W (m, d).
-
-    What is left, dW += dU^T C, needs nobody's result but this: the caller does it, for more prompts at once.
-    """
+def slopes(da, g, U, a):
+    """da (m,) is added to; U (b, m) is overwritten by dU."""
     zero = a.dtype.type(0)
     for n in range(U.shape[0]):
         slope = g[n]
@@ -43,5 +46,14 @@ def backward(da, dC, g, U, W, a):
             off = u.real <= 0
             da[i] += slope * (zero if off else u)  # F = a^T relu(u)  =>  da = g relu(u)
             U[n, i] = zero if off else slope * a[i]  #                    du_i = g a_i 1[u_i > 0]
+
+
+@kernel
+def backward(da, dC, g, U, W, a):
+    """dC (b, d); da (m,) is added to; U (b, m) is overwritten by dU. g (b,) = dL/dF, W (m, d).
+
+    What is left, dW += dU^T C, needs nobody's result but this: the caller does it, for more prompts at once.
+    """
+    slopes(da, g, U, a)
     dC[:] = 0
     add_product(dC, U, W)  # u = W c  =>  dc = W^T du

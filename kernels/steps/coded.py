@@ -220,12 +220,27 @@ def step_alone(
 @kernel
 def total(loss, dG, dH, da, B, support, E_T, A, K, V, W_O, d):
     """The mean loss and the gradients dW_Q, dW_K, dW_V, dW_O, da from the chunks' sums; A, K, V as `merge` made them."""
-    dW_Q, dW_K, dW_V, dW_O = merge_backward(add_partials(dG), add_partials(dH), support, E_T, A, K, V, W_O, d)
+    dG_all, dH_all = add_partials(dG), add_partials(dH)
+    if are_zero(dG_all) and are_zero(dH_all):
+        dW_Q, dW_K = np.zeros((A.shape[0], d), A.dtype), np.zeros((A.shape[0], d), A.dtype)
+        dW_V, dW_O = np.zeros((V.shape[0], d), A.dtype), np.zeros_like(W_O)
+    else:
+        dW_Q, dW_K, dW_V, dW_O = merge_backward(dG_all, dH_all, support, E_T, A, K, V, W_O, d)
     for chunk in range(1, loss.shape[0]):
         loss[0] += loss[chunk]
         for i in range(da.shape[1]):
             da[0, i] += da[chunk, i]
     return loss[0] / B, dW_Q, dW_K, dW_V, dW_O, da[0].copy()
+
+
+@kernel
+def are_zero(X):
+    """Whether all of X (r, n) is 0, as after a step whose hinges are all inactive. NaN is not."""
+    for i in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            if X[i, j] != 0:
+                return False
+    return True
 
 
 @kernel
@@ -270,6 +285,13 @@ def step_chunks(
     F = np.empty(block, a.dtype)
     slope = np.empty(block, a.dtype)
     T = np.empty((4, K), a.dtype)
+    rows = (block, relevant.shape[1])
+    kept = (
+        np.empty(rows, relevant.dtype),
+        np.empty(rows, irrelevant.dtype),
+        np.empty(rows, kappa.dtype),
+        np.empty(rows, sign.dtype),
+    )
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
@@ -280,9 +302,33 @@ def step_chunks(
             for n in range(b):
                 loss[chunk] += losses.value(kind, F[n], labels[lo + n])
                 slope[n] = losses.slope(kind, F[n], labels[lo + n]) / B
-            mlp.backward(da[chunk], dC[:b], slope[:b], U[:b], H, a)
-            add_product(dH[chunk], U[:b].T, C[:b])  # u = H c  =>  dH = du c^T
-            attend_backward(dG[chunk], g[:b], ds[:b], of_label[:b], attn[:b], C[:b], dC[:b], T, n_keys, codes)
+            some, codes = those_with_slope(slope[:b], attn, C, U, codes, kept)
+            if some > 0:
+                mlp.backward(da[chunk], dC[:some], slope[:some], U[:some], H, a)
+                add_product(dH[chunk], U[:some].T, C[:some])  # u = H c  =>  dH = du c^T
+                attend_backward(
+                    dG[chunk], g[:some], ds[:some], of_label, attn[:some], C[:some], dC[:some], T, n_keys, codes
+                )
+
+
+@kernel
+def those_with_slope(slope, attn, C, U, codes, kept):
+    """How many prompts of a block have a slope other than 0, and their codes. Their rows come first in slope (b,), attn, C, U.
+
+    Of the others, every term of every gradient is 0 x: a prompt whose score, and so its slope, is not finite stays.
+    """
+    b, some = slope.shape[0], 0
+    for n in range(b):
+        some += slope[n] != 0
+    if some == b:
+        return some, codes
+    i = 0
+    for n in range(b):
+        if slope[n] != 0:
+            slope[i], attn[i], C[i], U[i] = slope[n], attn[n], C[n], U[n]
+            kept[0][i], kept[1][i], kept[2][i], kept[3][i] = codes[0][n], codes[1][n], codes[2][n], codes[3][n]
+            i += 1
+    return some, (kept[0][:some], kept[1][:some], kept[2][:some], kept[3][:some])
 
 
 @kernel

@@ -33,7 +33,8 @@ Gradients = tuple[Any, NDArray, NDArray, NDArray, NDArray, NDArray]  # loss, dW_
 _MAX_BLOCK = 32  # prompts whose small products are done together
 _WORTH_A_THREAD = 32 * 2**20  # bytes of matrices read by all prompts: some hundred microseconds
 _CACHED_BYTES = 512 * 1024  # of tokens, read by forward and again by backward: a share of a second-level cache
-_PARTIALS_SHARE = 0.12  # of the prompts' size, at most, goes into partial sums ...
+_FEWEST = 4  # prompts, even where they are long: a product with fewer rows waits for the matrix
+_PARTIALS_SHARE = 0.03  # of the prompts' size, at most, goes into partial sums ...
 _FEW_CHUNKS, _FEW_BYTES = 4, 4 * 2**20  # ... but so many chunks are always allowed so many bytes of them
 _MAX_CHUNKS = 64
 
@@ -56,7 +57,7 @@ def plan(tokens_shape: tuple[int, int, int], m: int, itemsize: int) -> tuple[int
     ):
         n_chunks *= 2
     block = min(_MAX_BLOCK, -(-B // n_chunks))
-    n_cached = max(1, _CACHED_BYTES // (rows * d * itemsize))
+    n_cached = max(_FEWEST, _CACHED_BYTES // (rows * d * itemsize))
     n_cached -= n_cached % 8 if n_cached > 8 else 0  # products go by eight rows
     return n_chunks, block, min(block, n_cached)
 
@@ -175,6 +176,7 @@ def step_chunks(first, last, loss, dQK, dOV, da, tokens, labels, n_keys, QK, OV,
     dC = np.empty((n_cached, d), tokens.dtype)
     F = np.empty(n_cached, tokens.dtype)
     g = np.empty(n_cached, tokens.dtype)
+    who = np.empty(n_cached, np.int64)  # prompts with a gradient
     Q = np.empty((block, d), tokens.dtype)
     probes = np.empty((block, d), tokens.dtype)
     C = np.empty((block, d), tokens.dtype)
@@ -186,19 +188,28 @@ def step_chunks(first, last, loss, dQK, dOV, da, tokens, labels, n_keys, QK, OV,
             b = hi - lo
             probe(probes[:b], Q[:b], tokens[lo:hi], QK)
             dprobes = probes
+            active = 0  # rows of Q, C, U and dprobes that the block has so far: prompts with a gradient, close together
             for i in range(0, b, n_cached):  # forward and backward while their tokens are in the cache
                 j = min(i + n_cached, b)
                 n = j - i
                 attend(attn[:n], C[i:j], tokens[lo + i : lo + j], probes[i:j])
                 mlp.forward(U[i:j], F[:n], C[i:j], OV_T, a)
+                first_active, k = active, 0
                 for p in range(n):
                     loss[chunk] += losses.value(kind, F[p], labels[lo + i + p])
-                    g[p] = losses.slope(kind, F[p], labels[lo + i + p]) / B
-                mlp.backward(da[chunk], dC[:n], g[:n], U[i:j], OV, a)
-                for p in range(n):
-                    attention.backward(dprobes[i + p], ds, attn[p], C[i + p], dC[p], tokens[lo + i + p, :n_keys])
-            add_product(dOV[chunk], U[:b].T, C[:b])  # u = OV c  =>  dOV = du c^T
-            add_product(dQK[chunk], Q[:b].T, dprobes[:b])  # s_i = p_query^T QK p_i  =>  dQK = p_query dprobe^T
+                    slope = losses.slope(kind, F[p], labels[lo + i + p]) / B
+                    if losses.has_gradient(F[p], slope):
+                        g[k], who[k] = slope, i + p
+                        if active < i + p:
+                            Q[active], C[active], U[active] = Q[i + p], C[i + p], U[i + p]
+                        active, k = active + 1, k + 1
+                mlp.backward(da[chunk], dC[:k], g[:k], U[first_active:active], OV, a)
+                for p in range(k):
+                    row, prompt = first_active + p, who[p]
+                    keys = tokens[lo + prompt, :n_keys]
+                    attention.backward(dprobes[row], ds, attn[prompt - i], C[row], dC[p], keys)
+            add_product(dOV[chunk], U[:active].T, C[:active])  # u = OV c  =>  dOV = du c^T
+            add_product(dQK[chunk], Q[:active].T, dprobes[:active])  # s_i = p_query^T QK p_i  =>  dQK = p_query du^T
 
 
 @kernel

@@ -18,19 +18,23 @@ from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention, mlp
 from ..layers import loss as losses
-from ..products import add_large_product, transposed
+from ..products import add_large_product, map_rows, map_rows_back
 from .dense import Gradients, Scores
 
 __all__ = ["costs", "forward", "pays", "step"]
 
 _WORTH_A_THREAD = 1_000_000  # multiply-adds on tokens
 _MAX_CHUNKS = 64
+_SECOND_READING = 2  # multiply-adds in the time that a number of the tokens takes to come again: measured
 
 
-def pays(B: int, d: int, m_a: int, m_b: int, m: int) -> bool:
-    """Whether B prompts take fewer multiply-adds with the matrices as they are than with their products."""
+def pays(B: int, d: int, m_a: int, m_b: int, m: int, rows: int = 0) -> bool:
+    """Whether B prompts of so many tokens take less time with the matrices as they are than with their products.
+
+    Multiply-adds are counted, and that this form reads the tokens twice, the other one once.
+    """
     merged = 3 * m_a * d * d + 3 * m * m_b * d + B * (2 * d * d + 3 * m * d)
-    return B * (5 * m_a * d + 3 * m_b * d + 3 * m * m_b) < merged
+    return B * (5 * m_a * d + 3 * m_b * d + 3 * m * m_b + _SECOND_READING * rows * d) < merged
 
 
 def costs(
@@ -72,54 +76,62 @@ def step(
     kind: int,
 ) -> Gradients:
     """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da; arguments as in `dense.step`."""
-    B, _, d = tokens.shape
+    B = len(tokens)
     F, attn, C, U, Q, k, V = _forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
-    loss, g = losses_of(kind, F, labels)
+    loss, g, active = losses_of(kind, F, labels)
     dW_Q, dW_K, dW_V, dW_O, da = (np.zeros_like(each) for each in (W_Q, W_K, W_V, W_O, a))
-    dV, dC, du = np.zeros_like(V), np.zeros((B, d), a.dtype), np.empty((B, d), a.dtype)
-    dk = np.zeros_like(k)
-    mlp.backward(da, dV, g, U, W_O, a)  # h = W_O v  =>  dv = W_O^T dh; U holds dh now
-    add_large_product(dW_O, U.T, V)  #                   dW_O = dh v^T
-    add_large_product(dW_V, dV.T, C)  # v = W_V c    =>  dW_V = dv c^T
-    add_large_product(dC, dV, W_V)  #                    dc = W_V^T dv
-    n_chunks = plan(tokens.shape)
-    launch(attend_backward, n_chunks, du, attn, C, dC, tokens, n_chunks)
-    add_large_product(dW_K, k, du)  # u = W_K^T k    =>  dW_K = k du^T
-    add_large_product(dk, W_K, transposed(du))  #       dk = W_K du
-    add_large_product(dW_Q, dk, Q)  # k = W_Q p_query  =>  dW_Q = dk p_query^T
+    if len(active) < B:  # the others have no gradient
+        g, attn, C, U, Q, k, V = (each[active] for each in (g, attn, C, U, Q, k, V))
+    if not len(active):
+        return a.dtype.type(loss), dW_Q, dW_K, dW_V, dW_O, da
+    dk, dV, dC, du = (np.empty_like(each) for each in (k, V, C, Q))
+    mlp.slopes(da, g, U, a)  # F = a^T relu(h); U holds dh now
+    map_rows_back(dV, U, W_O)  # h = W_O v   =>  dv = W_O^T dh
+    add_large_product(dW_O, U.T, V)  #           dW_O = dh v^T
+    add_large_product(dW_V, dV.T, C)  # v = W_V c  =>  dW_V = dv c^T
+    map_rows_back(dC, dV, W_V)  #                dc = W_V^T dv
+    n_chunks = plan((len(active), *tokens.shape[1:]))
+    launch(attend_backward, n_chunks, du, attn, C, dC, tokens, active, n_chunks)
+    add_large_product(dW_K, k.T, du)  # u = W_K^T k  =>  dW_K = k du^T
+    map_rows(dk, du, W_K)  #                     dk = W_K du
+    add_large_product(dW_Q, dk.T, Q)  # k = W_Q p_query  =>  dW_Q = dk p_query^T
     return a.dtype.type(loss), dW_Q, dW_K, dW_V, dW_O, da  # compiled, it is a Python number of double precision
 
 
 def _forward(
     tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray, a: NDArray
 ) -> tuple[NDArray, ...]:
-    """What `forward` returns, and the queries Q (B, d), k = W_Q p_query (m_a, B), v = W_V c (B, m_b)."""
+    """What `forward` returns, and the queries Q (B, d), k = W_Q p_query (B, m_a), v = W_V c (B, m_b)."""
     B, _, d = tokens.shape
     dtype = tokens.dtype
     F, attn = np.empty(B, dtype), np.empty((B, n_keys), dtype)
     C, U = np.empty((B, d), dtype), np.empty((B, len(a)), dtype)
     Q = tokens[:, -1].copy()
-    k, u, v = np.zeros((len(W_Q), B), dtype), np.zeros((B, d), dtype), np.zeros((len(W_V), B), dtype)
-    add_large_product(k, W_Q, transposed(Q))  # k = W_Q p_query
-    add_large_product(u, k.T, W_K)  # u = W_K^T k
+    k, u, V = np.empty((B, len(W_Q)), dtype), np.empty((B, d), dtype), np.empty((B, len(W_V)), dtype)
+    map_rows(k, Q, W_Q)  # k = W_Q p_query
+    map_rows_back(u, k, W_K)  # u = W_K^T k
     n_chunks = plan(tokens.shape)
     launch(attend, n_chunks, attn, C, tokens, u, n_chunks)
-    add_large_product(v, W_V, transposed(C))  # v = W_V c
-    V = transposed(v)
-    mlp.forward(U, F, V, transposed(W_O), a)  # h = W_O v, F = a^T relu(h)
+    map_rows(V, C, W_V)  # v = W_V c
+    map_rows(U, V, W_O)  # h = W_O v
+    mlp.scores(F, U, a)  # F = a^T relu(h)
     return F, attn, C, U, Q, k, V
 
 
 @kernel
 def losses_of(kind, F, labels):
-    """The mean loss, and g (B,) = dL/dF of the mean."""
+    """The mean loss, g (B,) = dL/dF of the mean, and the numbers of the prompts that have a gradient."""
     B = F.shape[0]
     g = np.empty_like(F)
+    active, found = np.empty(B, np.int64), 0
     total = F.dtype.type(0)
     for n in range(B):
         total += losses.value(kind, F[n], labels[n])
         g[n] = losses.slope(kind, F[n], labels[n]) / B
-    return total / B, g
+        if losses.has_gradient(F[n], g[n]):
+            active[found] = n
+            found += 1
+    return total / B, g, active[:found]
 
 
 @kernel
@@ -131,9 +143,10 @@ def attend(first, last, attn, C, tokens, u, n_chunks):
 
 
 @kernel
-def attend_backward(first, last, du, attn, C, dC, tokens, n_chunks):
-    """du (B, d) of the prompts in chunks first .. last - 1, from dC = dL/dC (B, d) and what `attend` left."""
-    B = tokens.shape[0]
+def attend_backward(first, last, du, attn, C, dC, tokens, active, n_chunks):
+    """du (b, d) of the prompts `active` (b,), their part in chunks first .. last - 1, from dC = dL/dC (b, d) and what
+    `attend` left of them."""
+    b = active.shape[0]
     ds = np.empty(attn.shape[1], attn.dtype)
-    for n in range(first * B // n_chunks, last * B // n_chunks):
-        attention.backward(du[n], ds, attn[n], C[n], dC[n], tokens[n, : attn.shape[1]])
+    for n in range(first * b // n_chunks, last * b // n_chunks):
+        attention.backward(du[n], ds, attn[n], C[n], dC[n], tokens[active[n], : attn.shape[1]])

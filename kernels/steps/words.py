@@ -101,7 +101,7 @@ def factors(
     """
     X, Y, Q = _apart(tokens, d_x)
     F, attn, V, U, k = _forward(X, Y, Q, W_Q, W_K, W_O, r)
-    loss, g = losses_of(kind, F, labels)
+    loss, g, _ = losses_of(kind, F, labels)
     dV, du, dk, dr = np.zeros_like(V), np.zeros_like(Q), np.zeros_like(k), np.zeros_like(r)
     mlp.backward(dr, dV, g, U, W_O, r)  # h = W_O v  =>  dv = W_O^T dh; U holds dh now
     n_chunks = _chunks(X)

@@ -15,20 +15,26 @@ Numba promises nothing about what this folder takes from inside of it, beside `i
 `ir.IRBuilder`. Hence the upper bound on numba's version in pyproject.toml: the newest that the tests have been run with.
 """
 
+from .attention import attend, attend_backward
 from .elementwise import gelu, gelu_backward, softmax
 from .lanes import BYTES
-from .products import add_product, add_rows, row_products
+from .products import add_panel, add_product, add_rows, copy_rows, pack, row_products
 from .tables import LONGEST_TABLE, PADDING, look_up, softmax_backward_rows, softmax_rows
 
 __all__ = [
     "BYTES",
     "LONGEST_TABLE",
     "PADDING",
+    "add_panel",
     "add_product",
     "add_rows",
+    "attend",
+    "attend_backward",
+    "copy_rows",
     "gelu",
     "gelu_backward",
     "look_up",
+    "pack",
     "row_products",
     "softmax",
     "softmax_backward_rows",

@@ -22,11 +22,11 @@ class _Array:
         self.builder, self.data, self.shape, self.strides = builder, data, shape, strides
 
     @classmethod
-    def of(cls, context, builder, kind, value):
-        """An array of numba's."""
+    def of(cls, context, builder, kind, value, packed):
+        """An array of numba's. Of one that is packed, the step from number to number is a constant: it takes no register."""
         array = make_array(kind)(context, builder, value)
-        numbers = (cgutils.unpack_tuple(builder, part, kind.ndim) for part in (array.shape, array.strides))
-        return cls(builder, array.data, *numbers)
+        shape, strides = (cgutils.unpack_tuple(builder, part, kind.ndim) for part in (array.shape, array.strides))
+        return cls(builder, array.data, shape, _strides(kind, strides, packed))
 
     @property
     def values(self):
@@ -34,16 +34,21 @@ class _Array:
         return [self.data, *self.shape, *self.strides]
 
     @classmethod
-    def received(cls, builder, kind, arguments):
+    def received(cls, builder, kind, arguments, packed):
         """The same array from the arguments of a function, an iterator of `values`."""
         data = next(arguments)
-        return cls(builder, data, *([next(arguments) for _ in range(kind.ndim)] for _ in range(2)))
+        shape, strides = ([next(arguments) for _ in range(kind.ndim)] for _ in range(2))
+        return cls(builder, data, shape, _strides(kind, strides, packed))
 
     def at(self, *where):
         offset = index(0)
         for i, stride in zip(where, self.strides, strict=True):
             offset = self.builder.add(offset, self.builder.mul(index(i), stride))
         return cgutils.pointer_add(self.builder, self.data, offset)
+
+
+def _strides(kind, strides, packed):
+    return [*strides[:-1], index(kind.dtype.bitwidth // 8)] if packed else strides
 
 
 def instructions(
@@ -56,8 +61,9 @@ def instructions(
     arrays of float32 or float64; everywhere else it does nothing, and is False.
 
     Arguments are arrays of one dtype, but for `integers`, which are arrays of their own or numbers, and those not named in
-    `strided` are packed. With `called`, the instructions stand once in a compiled module, as a function that is called: what has many products compiles in a third of the time. Their bits must
-    then not depend on what surrounds them, as sums over a register do. Without what it `needs` of the machine, it is False.
+    `strided` are packed. With `called`, the instructions stand once in a compiled module, as a function that is called: what
+    has many products compiles in a third of the time. Their bits must then not depend on what surrounds them, as sums over a
+    register do. Without what it `needs` of the machine, it is False.
     """
 
     def decorate(emit: Callable[..., None]) -> Callable[..., bool]:
@@ -68,10 +74,12 @@ def instructions(
             def generate(context, builder, signature, values):
                 kinds = signature.args[0].types
                 values = cgutils.unpack_tuple(builder, values[0], len(kinds))
-                arrays = [_operand(context, builder, *given) for given in zip(kinds, values, strict=True)]
+                packed = [name not in strided for name in names]
+                given = zip(kinds, values, packed, strict=True)
+                arrays = [_operand(context, builder, *each) for each in given]
                 if called:
                     operands = [value for array in arrays for value in getattr(array, "values", [array])]
-                    builder.call(_function(emit, context, builder.module, kinds, operands), operands)
+                    builder.call(_function(emit, context, builder.module, kinds, packed, operands), operands)
                 else:
                     emit(Lanes(context, builder, kinds[0].dtype), *arrays)
                 return context.get_constant(types.boolean, True)
@@ -99,16 +107,16 @@ def instructions(
     return decorate
 
 
-def _operand(context, builder, kind, value):
+def _operand(context, builder, kind, value, packed):
     """An array, or an integer as an index."""
     if isinstance(kind, types.Integer):
         return context.cast(builder, value, kind, types.int64)
-    return _Array.of(context, builder, kind, value)
+    return _Array.of(context, builder, kind, value, packed)
 
 
-def _function(emit, context, module, kinds, operands):
+def _function(emit, context, module, kinds, packed, operands):
     """The instructions as a function of a module, made where there is none yet."""
-    name = f"nlicl.{emit.__name__}.{kinds[0].dtype}"
+    name = f"nlicl.{emit.__name__}.{kinds[0].dtype}." + "".join("01"[each] for each in packed)
     found = module.globals.get(name)
     if found is None:
         found = ir.Function(module, ir.FunctionType(ir.VoidType(), [value.type for value in operands]), name)
@@ -117,8 +125,8 @@ def _function(emit, context, module, kinds, operands):
         builder = ir.IRBuilder(found.append_basic_block())
         arguments = iter(found.args)
         arrays = [
-            next(arguments) if isinstance(kind, types.Integer) else _Array.received(builder, kind, arguments)
-            for kind in kinds
+            next(arguments) if isinstance(kind, types.Integer) else _Array.received(builder, kind, arguments, each)
+            for kind, each in zip(kinds, packed, strict=True)
         ]
         emit(Lanes(context, builder, kinds[0].dtype), *arrays)
         builder.ret_void()

@@ -30,14 +30,18 @@ BYTES = _vector_bytes()
 class Lanes:
     """Instructions on vectors of one float type, a thin layer over llvmlite's builder."""
 
-    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
-        self.context, self.builder = context, builder
+    def __init__(self, context: Any, builder: Any, dtype: Any, count: int | None = None) -> None:
+        self.context, self.builder, self.dtype = context, builder, dtype
         self.scalar = context.get_data_type(dtype)
         self.bits = dtype.bitwidth
-        self.count = 8 * BYTES // self.bits
+        self.count = count or 8 * BYTES // self.bits
         self.type = ir.VectorType(self.scalar, self.count)
         self.suffix = f"v{self.count}f{self.bits}"
         self.zero = self.constant(0.0)
+
+    def narrow(self, count: int) -> "Lanes":
+        """Instructions on vectors of `count` numbers of the same type."""
+        return Lanes(self.context, self.builder, self.dtype, count)
 
     # ---- values
 
@@ -89,6 +93,12 @@ class Lanes:
         else:
             align = ir.Constant(INT, self.bits // 8)
             self._call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), value, pointer, align, mask)
+
+    def prefetch(self, pointer: Value) -> None:
+        """Ask for the cache line at `pointer`, which need not be memory of ours: nothing happens where it is not."""
+        pointer = self.builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        read, keep, data = ir.Constant(INT, 0), ir.Constant(INT, 3), ir.Constant(INT, 1)
+        self._call("llvm.prefetch.p0", ir.VoidType(), pointer, read, keep, data)
 
     # ---- arithmetic
 
@@ -156,10 +166,23 @@ def index(i: Value | int) -> Value:
 
 class _Range:
     def __init__(self, builder, start, stop, step):
+        self.builder = builder
         self.loop = cgutils.for_range_slice(builder, start, stop, index(step), inc=True)
 
     def __enter__(self):
         return self.loop.__enter__()[0]
 
     def __exit__(self, *error):
-        return self.loop.__exit__(*error)
+        last = self.builder.block
+        result = self.loop.__exit__(*error)
+        if last.is_terminated:
+            last.terminator.set_metadata("llvm.loop", _as_written(self.builder.module))
+        return result
+
+
+def _as_written(module):
+    """What tells LLVM of a loop that it is not to be unrolled: its body is many instructions already."""
+    found = module.add_metadata([module.add_metadata(["llvm.loop.unroll.disable"])])
+    if found.operands[0] is not found:
+        found.operands = (found, *found.operands)
+    return found

@@ -3,16 +3,25 @@
 from .instructions import instructions
 from .lanes import BYTES, index
 
-__all__ = ["add_product", "add_rows", "row_products"]
+__all__ = ["add_panel", "add_product", "add_rows", "copy_rows", "pack", "row_products"]
 
 _DEPTH = 256
 
 
 @instructions("A", called=True)
 def add_product(lanes, C, A, B):
+    _add_product(lanes, C, A, B)
+
+
+@instructions("C", "A", called=True)
+def add_panel(lanes, C, A, B):
+    _add_product(lanes, C, A, B)
+
+
+def _add_product(lanes, C, A, B):
     """Tiles of C, eight rows by two registers, stay in registers while their sums run over part of p: as many rows of B as
     stay, two registers wide, in a first-level cache."""
-    builder, (rows, k), n = lanes.builder, A.shape, B.shape[1]
+    builder, (rows, k), n = lanes.builder, A.shape, C.shape[1]
     columns = 2 * lanes.count
     with lanes.range(0, k, _DEPTH) as start, lanes.range(0, n, columns) as j:
         left = builder.sub(k, start)
@@ -34,6 +43,30 @@ def add_product(lanes, C, A, B):
                         masks,
                     )
                 above = below
+
+
+@instructions("C", "A", called=True)
+def copy_rows(lanes, C, A):
+    builder, (rows, n) = lanes.builder, A.shape
+    whole = builder.and_(n, index(-lanes.count))
+    mask = lanes.first(builder.sub(n, whole))
+    with lanes.range(0, rows) as i:
+        with lanes.range(0, whole, lanes.count) as j:
+            lanes.store(lanes.load(A.at(i, j)), C.at(i, j))
+        lanes.store(lanes.load(A.at(i, whole), mask), C.at(i, whole), mask)
+
+
+@instructions("B", called=True)
+def pack(lanes, panels, B):
+    """Row by row, two registers into each panel: that wide are panels."""
+    builder, (k, n) = lanes.builder, B.shape
+    width = 2 * lanes.count
+    with lanes.range(0, k) as p, lanes.range(0, n, width) as j:
+        panel = panels.at(builder.sdiv(j, index(width)), p, 0)
+        for masks in _edges(lanes, builder.sub(n, j)):
+            for v, mask in enumerate(masks):
+                x = lanes.load(B.at(p, builder.add(j, index(v * lanes.count))), mask)
+                lanes.store(x, builder.gep(panel, [index(v * lanes.count)]), mask)
 
 
 def _edges(lanes, left):

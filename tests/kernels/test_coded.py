@@ -227,6 +227,56 @@ def test_extreme_scores_give_finite_steps(scale):
     assert np.isfinite(value) and all(np.isfinite(grad).all() for grad in grads)
 
 
+# ---------------------------------------------------------------- hinges that are inactive
+
+
+def with_inactive(dtype, share):
+    """Prompts of which about such a share has an inactive hinge, and which have an active one."""
+    size = Sizes(B=90, K=13)
+    p, x = model(size, 2, dtype), prompts(size, 2, dtype)
+    score = np.abs(nlicl.forward(p, x).score)
+    p = p._replace(a=p.a / dtype(np.quantile(score, 1 - share) if share else 2 * score.max()))
+    F = nlicl.forward(p, x).score
+    labels = np.where(F < 0, -1, 1)
+    x = CodedPrompts(x.dictionary, x.relevant, x.irrelevant, x.kappa, x.sign, labels)
+    return p, x, labels * F < 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("share", [0, 0.4, 0.9, 0.98])
+def test_prompts_without_a_slope_are_left_out(share, dtype):
+    p, x, active = with_inactive(dtype, share)
+    assert 0 < active.sum() < 90 if share else active.all()
+    value, grads = nlicl.loss_and_grad(p, x)
+    some, others = nlicl.loss_and_grad(p, x[np.flatnonzero(active)])
+    eps = np.finfo(dtype).eps
+    assert value == pytest.approx(float(some) * active.mean(), rel=float(100 * eps))
+    for grad, other in zip(grads, others, strict=True):
+        np.testing.assert_allclose(grad, other * active.mean(), rtol=1e-3, atol=100 * eps * np.abs(other).max())
+
+
+def test_no_slope_at_all_is_no_gradient():
+    p, x, active = with_inactive(np.float64, 0.9)
+    value, grads = nlicl.loss_and_grad(p, x[np.flatnonzero(~active)])
+    assert value == 0
+    for grad, array in zip(grads, p, strict=True):
+        assert grad.shape == array.shape and not grad.any()
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_not_left_out(odd):
+    """Among inactive hinges: its loss is not finite, or its slope is not 0. A column that only one prompt has is so large."""
+    p, x, active = with_inactive(np.float64, 0.9)
+    x = x[np.flatnonzero(~active)]
+    E = np.hstack([np.full((x.dictionary.shape[0], 1), odd), x.dictionary])
+    relevant = x.relevant + 1
+    relevant[4, 0] = 0
+    codes = (E, relevant.astype(np.int32), (x.irrelevant + 1).astype(np.int32), x.kappa, x.sign)
+    with np.errstate(all="ignore"):
+        value, *grads = coded.step(*codes, x.labels, x.length, *p, NAMES["hinge"])
+    assert not np.isfinite(value) or not all(np.isfinite(grad).all() for grad in grads)
+
+
 # ---------------------------------------------------------------- instructions on tables
 
 

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from steps import KIND, SOURCES, STEPS, a_forward, a_step, halves
 
 from nlicl import Params
-from nlicl.kernels import compile, products
+from nlicl.kernels import compile, products, vectors
 from nlicl.kernels.layers import attention, mlp
 from nlicl.kernels.layers import loss as loss_kernels
 from nlicl.kernels.steps import dense, multihot, unmerged
@@ -131,6 +131,18 @@ for dtype in (np.float32, np.float64):
         products.add_rows(c, A[0], B)
         products.row_products(s, A, np.ascontiguousarray(B[:, 0]))
         assert (C == want).all() and (c == A[0] @ B).all() and (s == A @ B[:, 0]).all()
+        D, E = np.zeros((r, n), dtype), np.ascontiguousarray(B.T).T
+        products.add_packed_product(D, A, B)
+        products.add_packed_product(D, np.ascontiguousarray(A.T).T, E)
+        assert (D == 2 * (A @ B)).all()
+        u, P = (rng.normal(size=k) / k).astype(dtype), rng.normal(size=(r, k)).astype(dtype)
+        attn, c, du, ds = np.empty(r, dtype), np.empty(k, dtype), np.empty(k, dtype), np.empty(r, dtype)
+        attention.forward(attn, c, P, u)
+        attention.backward(du, ds, attn, c, 5 * u, P)
+        exact = np.exp(P @ u.astype(float)) / np.exp(P @ u.astype(float)).sum()
+        back = 5 * exact * (P @ u.astype(float) - exact @ P @ u)
+        for found, known in ((attn, exact), (c, exact @ P), (ds, back), (du, back @ P)):
+            assert abs(found - known).max() < 1000 * np.finfo(dtype).eps
         s = rng.normal(size=n).astype(dtype)
         want = np.exp(s.astype(float)) / np.exp(s.astype(float)).sum()
         attention.softmax(s)
@@ -481,14 +493,24 @@ def arguments_of(name, rng):
         "attention.softmax": (n(l),),
         "mlp.forward": (n(B, m), n(B), n(B, d), n(d, m), n(m)),
         "mlp.backward": (n(m), n(B, d), n(B), n(B, m), n(m, d), n(m)),
+        "mlp.scores": (n(B), n(B, m), n(m)),
+        "mlp.slopes": (n(m), n(B), n(B, m), n(m)),
         "loss.value": (1, 0.3, -1.0),
         "loss.slope": (1, 0.3, -1.0),
+        "loss.has_gradient": (0.3, 0.0),
         "products.add_product": (n(m, d), n(m, l), n(l, d)),
         "products.add_rows": (n(d), n(l), n(l, d)),
         "products.row_products": (n(l), n(l, d), n(d)),
         "products.transpose": (n(d, m), n(m, d)),
         "products.finite": (n(m),),
         "products.add_product_rows": (0, 2, n(m, d), n(m, l), n(l, d), 3),
+        "products.add_packed_parts": (0, 2, n(m, d), n(m, l), n(l, d), 3),
+        "products.add_packed_product": (n(m, d), n(m, l), n(d, l).T),
+        "products.add_panel": (n(m, d), n(m, l), n(l, d + 2)),
+        "products.pack": (n(3, l + 1, vectors.BYTES // 4), n(l, vectors.BYTES // 4 + 3)),
+        "products.copy_rows": (n(m, d), n(m, d)),
+        "products.map_few_rows": (0, 2, n(B, m), n(B, d), n(m, d), 3),
+        "products.map_few_rows_back": (n(B, d), n(B, m), n(m, d)),
         "dense.forward_chunks": (0, chunks, *outputs, x.tokens, QK, OV_T, p.a, chunks, block, 2),
         "dense.probe": (n(B, d), n(B, d), x.tokens, QK),
         "dense.attend": (*outputs[1:3], x.tokens, n(B, d)),
@@ -496,7 +518,7 @@ def arguments_of(name, rng):
         "dense.add_partials": (n(3, m, d),),
         "unmerged.losses_of": (KIND["logistic"], n(B), x.labels),
         "unmerged.attend": (0, chunks, *outputs[1:3], x.tokens, n(B, d), chunks),
-        "unmerged.attend_backward": (0, chunks, n(B, d), *outputs[1:3], n(B, d), x.tokens, chunks),
+        "unmerged.attend_backward": (0, chunks, n(B, d), *outputs[1:3], n(B, d), x.tokens, np.arange(B), chunks),
         "multihot.add_tokens": (n(B, l + 1, d), indptr, indices, n(K, d), n(K, d)),
         "multihot.forward_chunks": (
             0, chunks, n(B), n(B, l), n(B, K), n(B, m), indptr, indices, G, n(K, m), p.a, chunks, block

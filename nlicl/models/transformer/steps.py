@@ -141,7 +141,7 @@ class _TokensOnCpu(OnCpu):
 
     def operands(self, params: Params, batch: Any) -> tuple[ModuleType, tuple[np.ndarray, ...], np.ndarray]:
         m_a, d = params.W_Q.shape
-        few = unmerged.pays(len(batch), d, m_a, len(params.W_V), len(params.a))
+        few = unmerged.pays(len(batch), d, m_a, len(params.W_V), len(params.a), batch.length + 1)
         return unmerged if few else dense, (packed(batch.tokens),), packed(batch.labels)
 
 

@@ -32,7 +32,7 @@ class _OnCpu(OnCpu):
         if words.by_codes(batch):
             return multihot, batch.codes(dtype), labels
         m_a, d = params.W_Q.shape
-        few = unmerged.pays(len(batch), d, m_a, len(params.W_V), len(params.a))
+        few = unmerged.pays(len(batch), d, m_a, len(params.W_V), len(params.a), batch.length + 1)
         return unmerged if few else dense, (packed(batch.dense(dtype).tokens),), labels
 
     def forward(self, params: Any, batch: Any) -> Forward:
