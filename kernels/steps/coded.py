@@ -28,7 +28,7 @@ from ..layers.attention import softmax
 from ..products import add_product, transpose
 from .dense import Gradients, Scores, add_partials
 
-__all__ = ["costs", "forward", "forward_codes", "step"]
+__all__ = ["costs", "forward", "step"]
 
 _BLOCK_BYTES = 32 * 1024  # of attention, of a block's prompts: most of a first-level cache
 _WORTH_A_THREAD = 2_000_000  # multiply-adds: half a millisecond, five times what it takes to wake a thread
@@ -119,27 +119,8 @@ def forward(
     -------
     F, attn, contexts, U : ndarray (B,), (B, n_keys), (B, d), (B, m)
     """
-    F, attn, C, U = forward_codes(E, relevant, irrelevant, kappa, sign, n_keys, W_Q, W_K, W_V, W_O, a)
-    support, _, E_T = without_zero_rows(E)
-    return F, attn, tokens_of(C, support, E_T, W_V.shape[1]), U
-
-
-def forward_codes(
-    E: NDArray,
-    relevant: NDArray,
-    irrelevant: NDArray,
-    kappa: NDArray,
-    sign: NDArray,
-    n_keys: int,
-    W_Q: NDArray,
-    W_K: NDArray,
-    W_V: NDArray,
-    W_O: NDArray,
-    a: NDArray,
-) -> Scores:
-    """`forward` with contexts as they are here, codes (B, K)."""
     B = len(relevant)
-    support, E, _ = without_zero_rows(E)
+    support, E, E_T = without_zero_rows(E)
     K, m = E.shape[1], len(a)
     n_chunks, block = plan(relevant.shape, m, K, a.itemsize)
     _, _, G, _, _, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
@@ -148,7 +129,7 @@ def forward_codes(
     C = np.empty((B, K), a.dtype)
     U = np.empty((B, m), a.dtype)
     launch(forward_chunks, n_chunks, F, attn, C, U, relevant, irrelevant, kappa, sign, G, H_T, a, n_chunks, block)
-    return F, attn, C, U
+    return F, attn, tokens_of(C, support, E_T, W_V.shape[1]), U
 
 
 def step(

@@ -15,13 +15,14 @@ from ...core.memory import check_memory
 from ...kernels.layers import loss as losses
 from ...kernels.products import are_finite
 from ...kernels.steps import coded, dense, unmerged
+from ...kernels.steps.watched import watch
 from ..model import Step, register
 from ..overflow import not_finite
 from . import reference
 from .checks import check_all_finite, check_dtype, check_fit, check_params, check_tokens_fit, packed_params
 from .prompts import CodedPrompts, Params, Prompts, packed_codes
 
-__all__ = ["TRANSFORMER", "Forward", "OnCpu", "OnGpu", "TokensOnGpu", "Transformer", "scores"]
+__all__ = ["TRANSFORMER", "Forward", "OnCpu", "OnGpu", "TokensOnGpu", "Transformer", "measured"]
 
 
 class Forward(NamedTuple):
@@ -99,20 +100,18 @@ class OnCpu:
         return value, Params(*grads)
 
 
-def scores(params: Params, prompts: CodedPrompts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores (B,), attention (B, n_keys) and pre-activations (B, m) of codes on the CPU: `forward` without contexts.
-
-    A context is a product with the dictionary, and takes a third of the time. Errors as of `forward`.
-    """
+def measured(params: Params, prompts: CodedPrompts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a run measures of codes on the CPU: scores (B,), attention on the query's pattern (B,), and on how many prompts of
+    either label a neuron is on (2, m). Errors as of `forward`."""
     step = _CodesOnCpu()
     arrays = step._checked(params, prompts)
     with np.errstate(all="ignore"):  # as in loss_and_grad
-        E, relevant, irrelevant, kappa, sign, _ = packed_codes(prompts, arrays.W_Q.dtype)
-        _check_room(coded, (E,), arrays, prompts, len(prompts))
-        F, attention, _, U = coded.forward_codes(E, relevant, irrelevant, kappa, sign, _n_keys(prompts), *arrays)
-    if not are_finite(F):
+        E, relevant, irrelevant, kappa, sign, labels = packed_codes(prompts, arrays.W_Q.dtype)
+        _check_room(coded, (E,), arrays, prompts, 0)
+        found = watch(E, relevant, irrelevant, kappa, sign, labels, _n_keys(prompts), *arrays)
+    if not are_finite(found[0]):
         _explain_not_finite("a score", prompts, arrays.W_Q.dtype)
-    return F, attention, U
+    return found
 
 
 def _check_room(kernel: ModuleType, inputs: tuple[np.ndarray, ...], params: Params, batch: Any, rows: int) -> None:

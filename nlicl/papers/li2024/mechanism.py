@@ -23,6 +23,7 @@ from ...core.errors import InvalidValue
 from ...models.overflow import finite
 from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import CodedPrompts, Params
+from ._lucky import counted_lucky
 
 __all__ = [
     "Neurons",
@@ -269,14 +270,8 @@ def lucky_neurons(
             f"m = {m}, as params.a has shape {params.a.shape}."
         )
     share = real("share", share, "above 0 and at most 1, a share of the prompts", lambda x: 0 < x <= 1)
-    if not (np.any(labels > 0) and np.any(labels < 0)):
-        raise InvalidValue(
-            f"labels holds {np.unique(labels).tolist()} only; expected both -1 and +1. Give more prompts."
-        )
     on = preactivation > 0
-    W = (params.a > 0) & (on[labels > 0].mean(axis=0) >= share)
-    U = (params.a < 0) & (on[labels < 0].mean(axis=0) >= share)
-    return W, U
+    return counted_lucky(params.a, np.stack([on[labels > 0].sum(axis=0), on[labels < 0].sum(axis=0)]), labels, share)
 
 
 @sound

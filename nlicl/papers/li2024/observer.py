@@ -12,8 +12,9 @@ from ...core.seeds import Li2024Test, for_test
 from ...models.overflow import finite
 from ...models.transformer.checks import real_params
 from ...models.transformer.prompts import CodedPrompts, Params
-from ...models.transformer.steps import scores
+from ...models.transformer.steps import measured
 from . import mechanism
+from ._lucky import counted_lucky
 from .errors import wrong
 
 if TYPE_CHECKING:
@@ -71,40 +72,32 @@ class Observer:
             "Lower n or length.",
         )
         self.codes = drawn_tests(problem, lambda of: of.sample, n, seed, S_1, alpha)
-        self._same = {name: _same_pattern(codes) for name, codes in self.codes.items()}
         tokens = self.codes["train"][:400]  # 8000 contexts are plenty for a mean
         self._projected = {"query": _Projected(problem, tokens, -1, None), "key": _Projected(problem, tokens, 0, -1)}
 
     def __call__(self, params: Params) -> dict[str, Any]:
         params = real_params(params)
-        measured: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         for name, codes in self.codes.items():
-            score, attention, preactivation = scores(params, codes)
+            score, same, on = measured(params, codes)
             margin = codes.labels * score
-            measured[f"hinge_{name}"] = _mean("a hinge loss", np.maximum(0, 1 - margin))
-            measured[f"error_{name}"] = np.mean(wrong(margin))
-            measured[f"attention_{name}"] = _dot(attention.astype(float, copy=False), self._same[name]) / len(codes)
+            found[f"hinge_{name}"] = _mean("a hinge loss", np.maximum(0, 1 - margin))
+            found[f"error_{name}"] = np.mean(wrong(margin))
+            found[f"attention_{name}"] = np.mean(same)
             if name == "train":
-                measured |= self._projections(params)
-                W, U = mechanism.lucky_neurons(params, preactivation, codes.labels)
-                measured |= {"lucky_positive": W.sum(), "lucky_negative": U.sum()}
-        return measured | mechanism.neurons(params, self.problem.mu_bar, self.problem.q)._asdict()
+                found |= self._projections(params)
+                W, U = counted_lucky(params.a, on, codes.labels)
+                found |= {"lucky_positive": W.sum(), "lucky_negative": U.sum()}
+        return found | mechanism.neurons(params, self.problem.mu_bar, self.problem.q)._asdict()
 
     def _projections(self, params: Params) -> dict[str, Any]:
-        measured = {}
+        found = {}
         for name, W in (("query", params.W_Q), ("key", params.W_K)):
             norm, component = self._projected[name].means(W.astype(float, copy=False))
-            measured[f"{name}_norm"] = norm
+            found[f"{name}_norm"] = norm
             if component is not None:
-                measured[f"{name}_component"] = component
-        return measured
-
-
-def _same_pattern(codes: CodedPrompts) -> np.ndarray:
-    """1 for each token that the query attends to and that carries its pattern, and 0 for others (B, n_keys)."""
-    same = (codes.relevant == codes.relevant[:, -1:]).astype(float)
-    same[:, -1] = 0  # the query itself
-    return same[:, : codes.length + codes.query_attends]
+                found[f"{name}_component"] = component
+        return found
 
 
 def _dot(x: np.ndarray, y: np.ndarray) -> Any:
@@ -132,10 +125,10 @@ class _Projected:
         c, i = relevant + M1 * np.where(sign < 0, 2, sign), irrelevant + 3 * M1
         width = self.E.shape[1]
         self.squares, self.products, self.kappa = np.stack([c, i]) * (width + 1), c * width + i, kappa
-        mean = np.zeros((M1, width))
-        np.add.at(mean, (relevant, c), 1 / len(kappa))
-        np.add.at(mean, (relevant, i), kappa / len(kappa))
-        self.mean = mean @ self.E.T  # (M1, d): the sum of the tokens that carry a pattern, over the number of all
+        places, weights = np.concatenate([relevant * width + c, relevant * width + i]), np.ones(2 * len(kappa))
+        weights[len(kappa) :] = kappa
+        codes_of = np.bincount(places, weights / len(kappa), M1 * width).reshape(M1, width)
+        self.mean = codes_of @ self.E.T  # (M1, d): the sum of the tokens that carry a pattern, over the number of all
         self.unit = problem.mu / np.linalg.norm(problem.mu, axis=1, keepdims=True)
 
     @np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
