@@ -13,7 +13,6 @@ from enum import IntEnum
 import numpy as np
 
 from .compile import kernel
-from .products import finite
 
 __all__ = ["End", "descend"]
 
@@ -109,10 +108,10 @@ def descend(
         gradients = flat(dW_Q, dW_K, dW_V, dW_O, da)
         before = flat(W_Q, W_K, W_V, W_O, a)
         for j in range(5):
-            if not finite(gradients[j]):
+            if not scaled(gradients[j], before[j], dtype(etas[i]), dtype(decay)):
                 return i, 4 + j, W_Q, W_K, W_V, W_O, a
         for j in range(5):
-            if not updated(gradients[j], before[j], dtype(etas[i]), dtype(decay), trains[j]):
+            if not moved(gradients[j], before[j], trains[j]):
                 return i, 2, W_Q, W_K, W_V, W_O, a
         W_Q, W_K, W_V, W_O, a = dW_Q, dW_K, dW_V, dW_O, da
         if losses[i] > largest:
@@ -126,19 +125,30 @@ def flat(W_Q, W_K, W_V, W_O, a):
     return W_Q.reshape(-1), W_K.reshape(-1), W_V.reshape(-1), W_O.reshape(-1), a
 
 
-@kernel
-def updated(gradient, W, eta, decay, trains):
-    """gradient <- W - eta (gradient + lambda W), or W if it does not train, for both (n,). Returns whether it is finite.
+# The bits are those of NumPy, which rounds after every operation: what a loop has stored, no other makes one operation of with
+# its own. 0 x is 0 of every number, and NaN of infinity and NaN.
 
-    To the bits of NumPy, which rounds after every operation: what a loop has stored, no other makes one operation of with its
-    own.
-    """
-    n = W.shape[0] if trains else 0
-    decayed = np.empty(n, W.dtype)
-    for i in range(n):
-        decayed[i] = decay * W[i]
-    for i in range(n):
-        gradient[i] = eta * (gradient[i] + decayed[i])
+
+@kernel
+def scaled(gradient, W, eta, decay):
+    """gradient <- eta (gradient + lambda W), both (n,). Returns whether the gradient was finite."""
+    decayed = np.zeros(W.shape[0], W.dtype)
+    if decay != 0:
+        for i in range(W.shape[0]):
+            decayed[i] = decay * W[i]
+    total = W.dtype.type(0)
     for i in range(W.shape[0]):
-        gradient[i] = W[i] - gradient[i] if trains else W[i]
-    return finite(gradient)
+        total += gradient[i] * W.dtype.type(0)
+        gradient[i] = eta * (gradient[i] + decayed[i])
+    return total == 0
+
+
+@kernel
+def moved(step, W, trains):
+    """step <- W - step, or W if it does not train, both (n,). Returns whether that is finite."""
+    total = W.dtype.type(0)
+    for i in range(W.shape[0]):
+        new = W[i] - step[i] if trains else W[i]
+        total += new * W.dtype.type(0)
+        step[i] = new
+    return total == 0

@@ -5,7 +5,8 @@ of, and of its increment c. A step is s <- M s + c mod 2^128, and k steps are as
 
     s <- M^k s + (1 + M + .. + M^(k-1)) c
 
-A step has to wait for the one before. So `fill` walks four states side by side, each by four steps at a time. NumPy makes
+A step has to wait for the one before. So `fill` walks several states side by side, each by as many steps at a time: sixteen in
+vector registers where these have 64 bytes, else four. NumPy makes
 numbers below k of 32 bits (Lemire), of each 64 the lower ones first, and numbers in [0, 1) of the upper 53 of 64.
 
 The algorithms: O'Neill, "PCG: a family of simple fast space-efficient statistically good algorithms for random number
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compile import kernel
-from .vectors.integers import halves, times_plus
+from .vectors.integers import LANES, halves, times_plus, walk
 
 __all__ = ["MULTIPLIER", "below", "fill", "seed", "uniform", "words"]
 
@@ -30,7 +31,10 @@ MULTIPLIER = halves(_M)
 _M_HIGH, _M_LOW = MULTIPLIER
 _M4_HIGH, _M4_LOW = halves(_M**4 & _BITS)
 _C4_HIGH, _C4_LOW = halves((1 + _M + _M**2 + _M**3) & _BITS)
-_0, _1, _11, _16, _32, _58, _63, _64 = map(np.uint64, (0, 1, 11, 16, 32, 58, 63, 64))
+_ML_HIGH, _ML_LOW = halves(_M**LANES & _BITS)
+_CL_HIGH, _CL_LOW = halves(sum(_M**i for i in range(LANES)) & _BITS)
+_WORTH = 4 * LANES  # numbers, from which on the states of all lanes are worth finding
+_0, _1, _2, _3, _11, _16, _32, _58, _63, _64 = map(np.uint64, (0, 1, 2, 3, 11, 16, 32, 58, 63, 64))
 _LIMB = np.uint64(2**32 - 1)
 # of SeedSequence; the last is minus its second factor of a mixture
 _A, _A_TIMES, _B, _B_TIMES, _MIX, _MIX_TOO = map(
@@ -102,7 +106,10 @@ def mixed(x, y):
 @kernel
 def fill(bits, generator):
     """bits (n,): the generator's next n numbers of 64 bits."""
-    n = bits.shape[0]
+    done = 0
+    if bits.shape[0] >= _WORTH:
+        done = fill_groups(bits, generator)
+    n = bits.shape[0] - done
     c_high, c_low = generator[2], generator[3]
     d_high, d_low = times_plus(c_high, c_low, _C4_HIGH, _C4_LOW, _0, _0)
     h0, l0 = generator[0], generator[1]
@@ -110,20 +117,34 @@ def fill(bits, generator):
     h2, l2 = times_plus(h1, l1, _M_HIGH, _M_LOW, c_high, c_low)
     h3, l3 = times_plus(h2, l2, _M_HIGH, _M_LOW, c_high, c_low)
     for i in range(0, n - 3, 4):
-        bits[i], bits[i + 1], bits[i + 2], bits[i + 3] = (
-            shuffled(h0, l0),
-            shuffled(h1, l1),
-            shuffled(h2, l2),
-            shuffled(h3, l3),
-        )
+        to = np.uint64(done + i)  # unsigned: it is not asked whether it counts from the end
+        bits[to], bits[to + _1] = shuffled(h0, l0), shuffled(h1, l1)
+        bits[to + _2], bits[to + _3] = shuffled(h2, l2), shuffled(h3, l3)
         h0, l0 = times_plus(h0, l0, _M4_HIGH, _M4_LOW, d_high, d_low)
         h1, l1 = times_plus(h1, l1, _M4_HIGH, _M4_LOW, d_high, d_low)
         h2, l2 = times_plus(h2, l2, _M4_HIGH, _M4_LOW, d_high, d_low)
         h3, l3 = times_plus(h3, l3, _M4_HIGH, _M4_LOW, d_high, d_low)
-    for i in range(n - n % 4, n):
+    for i in range(done + n - n % 4, done + n):
         bits[i] = shuffled(h0, l0)
         h0, l0 = times_plus(h0, l0, _M_HIGH, _M_LOW, c_high, c_low)
     generator[0], generator[1] = h0, l0
+
+
+@kernel
+def fill_groups(bits, generator):
+    """The numbers that `walk` makes, in groups of `LANES`, where it makes any; returns how many."""
+    high, low, jump = np.empty(LANES, np.uint64), np.empty(LANES, np.uint64), np.empty(4, np.uint64)
+    c_high, c_low = generator[2], generator[3]
+    jump[0], jump[1] = _ML_HIGH, _ML_LOW
+    jump[2], jump[3] = times_plus(c_high, c_low, _CL_HIGH, _CL_LOW, _0, _0)
+    high[0], low[0] = generator[0], generator[1]
+    for i in range(1, LANES):
+        high[i], low[i] = times_plus(high[i - 1], low[i - 1], _M_HIGH, _M_LOW, c_high, c_low)
+    groups = bits.shape[0] // LANES
+    if not walk(bits, groups, high, low, jump):
+        return 0
+    generator[0], generator[1] = high[0], low[0]
+    return groups * LANES
 
 
 @kernel

@@ -133,23 +133,37 @@ def _descend(
         if observe is not None and t in times:
             descent.catch_up()
             state.record(t, observe(_read_only(state.params)))
-        end = t + 1
-        if until is None and (progress is None or not each_step):  # or else one is told of every step
-            end = min(steps, t + descent.at_once, *marks[bisect_right(marks, t) :][:1])
-            if save is not None:
-                end = min(end, t + plan.checkpoint - t % plan.checkpoint)
+        end = min(steps, t + descent.at_once, *marks[bisect_right(marks, t) :][:1])
+        if save is not None:
+            end = min(end, t + plan.checkpoint - t % plan.checkpoint)
         for each in range(t, end):
             state.eta[each] = plan.eta(each)
-        t = descent.steps(t, end)
+        lost: Diverged | None = None
+        try:
+            descent.steps(t, end)
+        except Diverged as error:  # of a step that nobody is told of; of those before in the same call they are
+            lost = error
+        made, t = range(t + 1, descent.sound + 1), descent.sound
         saving = save is not None and t % plan.checkpoint == 0 and t < steps
         telling = progress is not None and (t % descent.every == 0 or t in times or t == steps)
-        if saving or telling or until is not None:
+        if lost is None and (saving or telling or until is not None):
             descent.catch_up()
-        if progress is not None and state.t == t:
-            progress(t, steps, state.loss[t - 1])
-        if until is not None and _says_stop(until, state.loss[:t]):
-            break
-        if saving and save is not None:
+        for each in made:
+            try:
+                if progress is not None and state.t >= each and (each_step or each == t):
+                    progress(each, steps, state.loss[each - 1])
+                stopped = until is not None and _says_stop(until, state.loss[:each])
+                if each < t and not stopped:
+                    signals.look()
+            except BaseException:
+                descent.rewind(each)
+                raise
+            if stopped:
+                descent.rewind(each)
+                break
+        if lost is not None and not stopped:
+            raise lost
+        if saving and save is not None and not stopped:
             save()
     descent.catch_up()
     if observe is not None and times and (state.t in times or state.t < steps):

@@ -68,30 +68,36 @@ class OnCpu:
     def __init__(self, plan: Plan, state: State) -> None:
         self.every = 1  # after so many steps it is known what was reached
         self.at_once = 1  # so many steps it makes in one call, at most
+        self.sound = state.t  # steps after which nothing was wrong
         self.plan, self.state, self._draw = plan, state, _draws(plan)
         self._masks = {name: mask for name, mask in plan.masks.items() if name in plan.trained}
         self._checked = False  # what the first step takes and returns: others come from where it came from
         self._fresh: FreshDescent | None = None  # the problem's own descent
+        self._last = (state.params, state.t)  # where its last call began
         self._own: Descent | None = None  # the model's own descent
         self._owner: Step | None = None  # whose it is
         self._reached, self._whole = state.t, True  # steps of the own descent; whether the last was finished
 
-    def steps(self, t: int, end: int) -> int:
-        """Steps t, t + 1, .. before `end`, `at_once` at most: losses into the history, what was reached into the state.
-
-        Returns
-        -------
-        int
-            The number of the next step.
-        """
+    def steps(self, t: int, end: int) -> None:
+        """Steps t, t + 1, .. before `end`, `at_once` at most: losses into the history, what was reached into the state."""
+        self.sound = t
         if self._fresh is None:
             self._step(t)
-            return t + 1
-        return self._fresh_steps(self._fresh, t, min(end, t + self.at_once))
+            self.sound = t + 1
+        else:
+            self._fresh_steps(self._fresh, t, min(end, t + self.at_once))
 
-    def _fresh_steps(self, fresh: FreshDescent, t: int, end: int) -> int:
+    def rewind(self, t: int) -> None:
+        """The state after step t - 1, which is of the last call: what was made beyond it is not to count."""
+        if t < self.state.t:
+            self.state.params, self.state.t = self._last
+            self._fresh_steps(self._fresh, self.state.t, t)
+
+    def _fresh_steps(self, fresh: FreshDescent | None, t: int, end: int) -> None:
         """Steps of the problem's own descent."""
+        assert fresh is not None
         plan, state = self.plan, self.state
+        self._last = (state.params, t)
         began = time.perf_counter()
         largest = np.inf if t == 0 else _EXPLODED * max(1.0, abs(state.loss[0]))
         params, made, why = fresh.steps(
@@ -99,12 +105,12 @@ class OnCpu:
         )
         state.loss[t + made : end] = np.nan
         state.params, state.t = params, t + made
+        self.sound = state.t - _has_exploded(state, state.t - 1)
         if why is not None:
             raise diverged(state, why)
-        if _has_exploded(state, state.t - 1):
+        if self.sound < state.t:
             raise _exploded(state)
         self.at_once = max(1, min(_LOOK, int(_SECONDS * made / max(time.perf_counter() - began, 1e-9))))
-        return state.t
 
     def _step(self, t: int) -> None:
         """Step t."""
@@ -245,7 +251,7 @@ class OnGpu:
     """Steps of SGD on a GPU: `state` is what was reached when it last caught up."""
 
     def __init__(self, plan: Plan, state: State) -> None:
-        self.every, self.at_once = _LOOK, 1
+        self.every, self.at_once, self.sound = _LOOK, 1, state.t
         self.plan, self.state, self._draw = plan, state, _draws(plan)
         self._last: Batch | None = None
         self._inputs: Any = None
@@ -263,8 +269,12 @@ class OnGpu:
             state.params, flags, plan.weight_decay, state.loss, state.t, _EXPLODED
         )
 
-    def steps(self, t: int, end: int) -> int:
-        """Step t, on the GPU: nothing comes to the host, but every so often whether all is well. Returns t + 1."""
+    def rewind(self, t: int) -> None:
+        """Nothing: it makes one step a call."""
+
+    def steps(self, t: int, end: int) -> None:
+        """Step t, on the GPU: nothing comes to the host, but every so often whether all is well."""
+        self.sound = t
         prompts = self._draw(t)
         if type(prompts) is not type(self._last):
             self._step = _gpu_step(self.plan.model, prompts)
@@ -277,7 +287,7 @@ class OnGpu:
         self._descent.step(t, self.state.eta[t], self._step.kernel.step, inputs, labels, n_keys, kind)
         if (t + 1) % self.every == 0 and not self._descent.well():
             self.catch_up()
-        return t + 1
+        self.sound = t + 1
 
     def catch_up(self) -> None:
         """Bring `state` up to what was reached. `Diverged` if it did not get this far."""

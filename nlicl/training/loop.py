@@ -12,10 +12,10 @@ offers: see `problem`.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..core.checks import boolean, path
 from ..core.describe import short
@@ -23,21 +23,23 @@ from ..core.errors import InvalidType, InvalidValue
 from ..core.interruption import held
 from ..models.model import Batch, Model
 from .course import Progress, Told, Until, follow
-from .many import checked_seeds, of_seeds
+from .many import Runs, checked_seeds, of_seeds
 from .optimizers import Optimizer
 from .plan import Plan, make_plan
 from .problem import Observer, Problem, Schedule
+from .runs import Run
 
 __all__ = ["train"]
 
 
+@overload
 def train(
     problem: Problem,
     *,
     steps: int | None = None,
     learning_rate: float | None = None,
     batch: int | None = None,
-    seed: int | Sequence[int] = 0,
+    seed: int = 0,
     loss: str | None = None,
     trained: Sequence[str] | None = None,
     optimizer: Optimizer | None = None,
@@ -56,7 +58,64 @@ def train(
     checkpoint: int = 100,
     resume: bool = False,
     progress: Progress | None = None,
-) -> Any:
+) -> Run: ...
+
+
+@overload
+def train(
+    problem: Problem,
+    *,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    batch: int | None = None,
+    seed: Sequence[int] | NDArray[np.integer],
+    loss: str | None = None,
+    trained: Sequence[str] | None = None,
+    optimizer: Optimizer | None = None,
+    weight_decay: float | None = None,
+    schedule: Schedule | None = None,
+    mask: Mapping[str, ArrayLike] | None = None,
+    prompts: str | int | Batch | None = None,
+    params: Any = None,
+    model: Model | str | None = None,
+    dtype: DTypeLike = np.float64,
+    backend: str = "auto",
+    measure: int | Sequence[int] | None = 20,
+    observe: Observer | None = None,
+    until: Until | None = None,
+    out: str | os.PathLike[str] | None = None,
+    checkpoint: int = 100,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Runs: ...
+
+
+def train(
+    problem: Problem,
+    *,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    batch: int | None = None,
+    seed: int | Sequence[int] | NDArray[np.integer] = 0,
+    loss: str | None = None,
+    trained: Sequence[str] | None = None,
+    optimizer: Optimizer | None = None,
+    weight_decay: float | None = None,
+    schedule: Schedule | None = None,
+    mask: Mapping[str, ArrayLike] | None = None,
+    prompts: str | int | Batch | None = None,
+    params: Any = None,
+    model: Model | str | None = None,
+    dtype: DTypeLike = np.float64,
+    backend: str = "auto",
+    measure: int | Sequence[int] | None = 20,
+    observe: Observer | None = None,
+    until: Until | None = None,
+    out: str | os.PathLike[str] | None = None,
+    checkpoint: int = 100,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Run | Runs:
     """Train by gradient descent on a paper's problem.
 
     Parameters

@@ -131,7 +131,7 @@ def test_steps_of_one_call_end_where_somebody_looks(calls, tmp_path, monkeypatch
     assert calls == [1, 11, 3, 9, 6, 6, 4]
     calls.clear()
     assert train(measure=None, until=lambda losses: len(losses) == 4).step == 4
-    assert calls == [1, 1, 1, 1]
+    assert calls == [1, 39, 3]  # what was made beyond step 4 does not count
     calls.clear()
     monkeypatch.setattr(descent, "_SECONDS", 0)  # nor does a slow one make none
     train(measure=None, steps=3)
@@ -142,6 +142,41 @@ def test_a_run_that_was_stopped_does_not_go_on_when_it_is_resumed(tmp_path):
     """`until` says so of the losses that are there."""
     options = {"until": lambda losses: len(losses) >= 4, "out": tmp_path}
     assert_the_same_bits(train(**options), train(resume=True, **options))
+
+
+@pytest.mark.parametrize("at", [1, 5, 23, 40])
+@pytest.mark.parametrize("who", ["progress", "until"])
+def test_it_ends_at_the_step_that_somebody_says(tmp_path, monkeypatch, at, who):
+    """Whoever is told of a step and raises, or says stop, finds the run there, and it goes on from there."""
+    monkeypatch.setattr(descent, "_SECONDS", 1e9)
+    told = []
+
+    def interrupts(t, *_):
+        told.append(t)
+        if t == at:
+            raise KeyboardInterrupt
+
+    if who == "progress":
+        with pytest.raises(KeyboardInterrupt):
+            train(measure=None, out=tmp_path, progress=interrupts)
+        assert told == list(range(1, at + 1))
+    else:
+        train(measure=None, out=tmp_path, until=lambda losses: len(losses) == at)
+    assert_the_same_bits(load_run(tmp_path), train(steps=at, measure=None))
+    assert_the_same_bits(train(measure=None, out=tmp_path, resume=True), train(measure=None))
+
+
+def test_what_a_step_is_told_before_the_run_diverges(monkeypatch):
+    """As in the usual way: of each step before, and whoever says stop before that has a run that did not diverge."""
+    monkeypatch.setattr(descent, "_SECONDS", 1e9)
+    for options in ({"learning_rate": 1e4}, {"learning_rate": 1e30, "loss": "squared", "dtype": np.float32}):
+        told, usually = [], []
+        with pytest.raises(Diverged) as got:
+            train(measure=None, progress=lambda *step: told.append(step), **options)  # noqa: B023
+        with pytest.raises(Diverged) as want:
+            usual(monkeypatch, SMALL, seed=3, measure=None, progress=lambda *step: usually.append(step), **options)  # noqa: B023
+        assert told == usually and len(told) >= 1 and str(got.value) == str(want.value)
+        assert train(measure=None, until=lambda losses: len(losses) == len(told), **options).step == len(told)  # noqa: B023
 
 
 class Halved(li2024.Problem):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FreshDescent", "fresh_descent"]
 
-_WIDE = 5_000_000  # multiply-adds of a step: above, two threads gain more than what stays within one call [measured]
+_WIDE = 5_000_000  # multiply-adds of a step: beyond, what threads gain within it is more than what one call saves
 _STEP = TRANSFORMER.steps[CodedPrompts, "cpu"]
 
 
