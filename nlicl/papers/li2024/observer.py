@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.arrays import packed
 from ...core.checks import instance, integer, real
 from ...core.memory import check_memory
 from ...core.seeds import Li2024Test, for_test
@@ -76,7 +77,7 @@ class Observer:
         self._projected = {"query": _Projected(problem, tokens, -1, None), "key": _Projected(problem, tokens, 0, -1)}
 
     def __call__(self, params: Params) -> dict[str, Any]:
-        params = real_params(params)
+        params = Params(*map(packed, real_params(params)))  # as kernels take them, for all tests
         found: dict[str, Any] = {}
         for name, codes in self.codes.items():
             score, same, on = measured(params, codes)
