@@ -22,6 +22,7 @@ _TILE = 8  # rows that a product takes at a time
 _SQUARE = 16  # rows and columns that are transposed at a time
 _WORTH_A_THREAD = 2_000_000  # multiply-adds: a tenth of a millisecond
 _WORTH_PACKING = 4_000_000
+_WIDE, _MOST_PARTS = 32, 8  # of C along its longer side: each copies the other factor anew
 _PANELS, _DEPTH, _ROWS = 16, 128, 16
 _FEW = 4  # rows that go one by one: less than half a tile
 
@@ -33,12 +34,15 @@ def add_large_product(C: NDArray, A: NDArray, B: NDArray) -> None:
     """
     (rows, k), n = A.shape, B.shape[1]
     if rows * k * n >= _WORTH_PACKING and min(rows, n) >= _FEW:
-        parts = max(1, min(max(rows, n) // _ROWS, rows * k * n // _WORTH_A_THREAD))
+        parts = max(1, min(max(rows, n) // _WIDE, rows * k * n // _WORTH_A_THREAD, _MOST_PARTS))
         launch(add_packed_parts, parts, C, A, B, parts)
     else:
         B = B if B.flags.c_contiguous else transposed(B.T)
         parts = max(1, min(rows // _TILE, rows * k * n // _WORTH_A_THREAD))
-        launch(add_product_rows, parts, C, A, B, parts)
+        if parts == 1:
+            add_product_rows(0, 1, C, A, B, 1)  # a microsecond less than by `launch`
+        else:
+            launch(add_product_rows, parts, C, A, B, parts)
 
 
 def map_rows(Y: NDArray, X: NDArray, W: NDArray) -> None:
@@ -89,10 +93,13 @@ def add_packed_parts(first, last, C, A, B, parts):
     """Of C, cut into so many parts along its longer side, those first .. last - 1."""
     rows, n = C.shape
     if n > rows:
-        lo, hi = first * n // parts, last * n // parts
+        lo, hi = first * n // (parts * _WIDE) * _WIDE, last * n // (parts * _WIDE) * _WIDE if last < parts else n
         add_packed_product(C[:, lo:hi], A[:, :], B[:, lo:hi])
     else:
-        lo, hi = first * rows // parts, last * rows // parts
+        lo, hi = (
+            first * rows // (parts * _WIDE) * _WIDE,
+            last * rows // (parts * _WIDE) * _WIDE if last < parts else rows,
+        )
         add_packed_product(C[lo:hi, :], A[lo:hi, :], B[:, :])
 
 
@@ -194,6 +201,8 @@ def row_products(s, P, u):
 @kernel
 def transpose(T, A):
     """T = A^T for T (k, r), A (r, k). By squares: whole cache lines of both are used while they are there."""
+    if vectors.transpose(T, A):
+        return
     rows, columns = A.shape
     for i in range(0, rows, _SQUARE):
         for j in range(0, columns, _SQUARE):
@@ -218,7 +227,21 @@ def finite(x):
     return total == 0
 
 
+@kernel
+def all_finite(V, W, X, Y, z):
+    """Whether four matrices and a vector hold neither: the parameters of a transformer, in one call."""
+    return (
+        finite(V.reshape(-1))
+        and finite(W.reshape(-1))
+        and finite(X.reshape(-1))
+        and finite(Y.reshape(-1))
+        and finite(z)
+    )
+
+
 def are_finite(*arrays: NDArray) -> bool:
     """Whether these packed arrays of float32 or float64 hold neither NaN nor infinity."""
     with np.errstate(invalid="ignore"):  # 0 times infinity, where kernels run as plain Python
+        if len(arrays) == 5 and [array.ndim for array in arrays] == [2, 2, 2, 2, 1]:
+            return bool(all_finite(*arrays))  # one call for the parameters of the transformer
         return all(finite(array.reshape(-1)) for array in arrays)

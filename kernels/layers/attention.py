@@ -3,7 +3,7 @@
     s_i = p_i . u,      attn = softmax(s),      c = sum_i attn_i p_i,           u = W_K^T W_Q p_query
 
 Only the query attends, so neither keys W_K p_i nor values W_V p_i are ever built: the tokens are read as they
-lie, four passes over a prompt that fits in cache. Derivation and numbers: docs/attention.md.
+lie. Derivation and numbers: docs/attention.md.
 """
 
 import numpy as np

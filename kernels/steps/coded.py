@@ -19,24 +19,32 @@ Derivation and numbers: docs/coded.md.
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import vectors
-from ..compile import kernel, launch, threads
+from .. import atomics
+from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import loss as losses
 from ..layers import mlp
-from ..layers.attention import softmax
-from ..products import add_product, transpose
+from ..layers.code_attention import attend, attend_backward, row_of
+from ..products import add_product
+from ..team import together
 from .dense import Gradients, Scores, add_partials
+from .dictionary import (
+    merge,
+    merge_scores,
+    merge_scores_backward,
+    merge_values,
+    merge_values_backward,
+    tokens_of,
+    without_zero_rows,
+)
 
 __all__ = ["costs", "forward", "step"]
 
 _BLOCK_BYTES = 32 * 1024  # of attention, of a block's prompts: most of a first-level cache
-_WORTH_A_THREAD = 2_000_000  # multiply-adds: half a millisecond, five times what it takes to wake a thread
+_WORTH_A_THREAD = 500_000  # multiply-adds: some tens of microseconds
 _PARTIALS_SHARE = 0.4  # of the codes' size, at most, goes into the chunks' partial sums ...
 _FEW_BYTES = 4 * 2**20  # ... but two chunks are always allowed so many bytes of them
 _MAX_CHUNKS = 64
-_TOGETHER = 1024  # tokens that go through a stage of attention, and then the next: see `attend`
-_LONG = 64  # tokens: see `scatter`
 
 
 def plan(shape: tuple[int, int], m: int, K: int, itemsize: int) -> tuple[int, int]:
@@ -152,18 +160,14 @@ def step(
     Codes as in `forward`, the other arguments as in `dense.step`.
     """
     support, E, E_T = without_zero_rows(E)
-    K, m = E.shape[1], len(a)
-    n_chunks, block = plan(relevant.shape, m, K, a.itemsize)
-    codes = (relevant, irrelevant, kappa, sign, labels, n_keys)
-    if min(n_chunks, threads()) == 1:
-        value, *grads = step_alone(support, E, E_T, *codes, W_Q, W_K, W_V, W_O, a, kind, n_chunks, block)
-    else:
-        A, B, G, V, H, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
-        loss, dG = np.zeros(n_chunks, a.dtype), np.zeros((n_chunks, K, K), a.dtype)
-        dH, da = np.zeros((n_chunks, m, K), a.dtype), np.zeros((n_chunks, m), a.dtype)
-        launch(step_chunks, n_chunks, loss, dG, dH, da, *codes, G, H, H_T, a, kind, block)
-        value, *grads = total(loss, dG, dH, da, len(labels), support, E_T, A, B, V, W_O, W_V.shape[1])
-    return a.dtype.type(value), *grads
+    n_chunks, block = plan(relevant.shape, len(a), E.shape[1], a.itemsize)
+    state, work = np.zeros(8, np.int64), np.empty(room(n_chunks, E.shape[1], len(W_Q), W_O.shape), a.dtype)
+    grads = [np.empty_like(array) for array in (W_Q, W_K, W_V, W_O, a)]
+    codes = (relevant, irrelevant, kappa, sign, labels)
+    params = (W_Q, W_K, W_V, W_O, a)
+    given = (work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
+    together(take_seat, n_chunks, state, _DONE + _LAST, 2, *given, small=n_chunks < 4)
+    return work[0] / a.dtype.type(len(labels)), *grads
 
 
 @kernel
@@ -188,40 +192,102 @@ def step_alone(
 ):
     """What `step` returns, to the same bits, in the thread that calls, with support, E, E_T of `without_zero_rows` and
     n_chunks, block of `plan`: for kernels that do more than a step."""
-    A, B, G, V, H, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
-    K, m = E.shape[1], a.shape[0]
-    loss, dG = np.zeros(n_chunks, a.dtype), np.zeros((n_chunks, K, K), a.dtype)
-    dH, da = np.zeros((n_chunks, m, K), a.dtype), np.zeros((n_chunks, m), a.dtype)
-    step_chunks(
-        0, n_chunks, loss, dG, dH, da, relevant, irrelevant, kappa, sign, labels, n_keys, G, H, H_T, a, kind, block
-    )
-    return total(loss, dG, dH, da, labels.shape[0], support, E_T, A, B, V, W_O, W_V.shape[1])
+    state, work = np.zeros(8, np.int64), np.empty(room(n_chunks, E.shape[1], W_Q.shape[0], W_O.shape), a.dtype)
+    grads = np.empty_like(W_Q), np.empty_like(W_K), np.empty_like(W_V), np.empty_like(W_O), np.empty_like(a)
+    codes, params = (relevant, irrelevant, kappa, sign, labels), (W_Q, W_K, W_V, W_O, a)
+    take_seat(0, state, state, work, grads, (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
+    return work[0] / labels.shape[0], grads[0], grads[1], grads[2], grads[3], grads[4]
+
+
+# ---- The step as tasks, in three phases: merged matrices; chunks; gradients. A thread has a seat. It takes a task that nobody
+# has taken, until none is left, and begins the next phase when all are done. What a task computes does not depend on who does
+# it. Nobody waits for others to come, and for those at work only so long: who calls asks them to end, and takes a seat again.
+_TAKEN, _DONE = 0, 3  # where a phase's counters begin in a step's state
+_LAST = 2
 
 
 @kernel
-def total(loss, dG, dH, da, B, support, E_T, A, K, V, W_O, d):
-    """The mean loss and the gradients dW_Q, dW_K, dW_V, dW_O, da from the chunks' sums; A, K, V as `merge` made them."""
-    dG_all, dH_all = add_partials(dG), add_partials(dH)
-    if are_zero(dG_all) and are_zero(dH_all):
-        dW_Q, dW_K = np.zeros((A.shape[0], d), A.dtype), np.zeros((A.shape[0], d), A.dtype)
-        dW_V, dW_O = np.zeros((V.shape[0], d), A.dtype), np.zeros_like(W_O)
-    else:
-        dW_Q, dW_K, dW_V, dW_O = merge_backward(dG_all, dH_all, support, E_T, A, K, V, W_O, d)
-    for chunk in range(1, loss.shape[0]):
-        loss[0] += loss[chunk]
-        for i in range(da.shape[1]):
-            da[0, i] += da[chunk, i]
-    return loss[0] / B, dW_Q, dW_K, dW_V, dW_O, da[0].copy()
+def room(n_chunks, K, m_a, shape):
+    """How many numbers a step works with: see `take_seat`; shape (m, m_b) of W_O."""
+    m, m_b = shape
+    return n_chunks * (1 + K * K + m * K + m) + (2 * m_a + m_b + K + 2 * m) * K
 
 
 @kernel
-def are_zero(X):
-    """Whether all of X (r, n) is 0, as after a step whose hinges are all inactive. NaN is not."""
-    for i in range(X.shape[0]):
-        for j in range(X.shape[1]):
-            if X[i, j] != 0:
-                return False
-    return True
+def part_of(work, start, rows, columns):
+    """A matrix (rows, columns) in work (n,), and where it ends."""
+    end = start + rows * columns
+    return work[start:end].reshape((rows, columns)), end
+
+
+@kernel
+def take_seat(seat, calls, state, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block):
+    """Do tasks of a step until none is left or others take long over theirs; seats and calls: `compile.together`.
+
+    state (8,) counts tasks, from zeros. work (`room`,) begins with the sum of losses when all are done; the gradients are in
+    grads, of the shapes of params, then. dictionary: support, E, E_T of `without_zero_rows`. codes: relevant, irrelevant,
+    kappa, sign, labels.
+    """
+    if seat < 0:
+        return
+    seen = atomics.read(calls, 0)
+    do_tasks(state, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block)
+    if seat > 0:
+        atomics.await_call(calls, seen)
+
+
+@kernel
+def do_tasks(state, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block):
+    """`take_seat` while there are tasks."""
+    dW_Q, dW_K, dW_V, dW_O, da = grads
+    support, E, E_T = dictionary
+    W_Q, W_K, W_V, W_O, a = params
+    K, m, m_a, m_b = E.shape[1], W_O.shape[0], W_Q.shape[0], W_O.shape[1]
+    loss = work[:n_chunks]
+    dGs, end = part_of(work, n_chunks, n_chunks * K, K)
+    dHs, end = part_of(work, end, n_chunks * m, K)
+    das, end = part_of(work, end, n_chunks, m)
+    A, end = part_of(work, end, m_a, K)
+    B, end = part_of(work, end, m_a, K)
+    V, end = part_of(work, end, m_b, K)
+    G, end = part_of(work, end, K, K)
+    H, end = part_of(work, end, m, K)
+    H_T, end = part_of(work, end, K, m)
+    dG, dH = dGs.reshape((n_chunks, K, K)), dHs.reshape((n_chunks, m, K))
+    task = atomics.add(state, _TAKEN, 1)
+    while task < 2:
+        if task == 0:
+            merge_values(V, H, H_T, support, E, W_V, W_O)
+        else:
+            merge_scores(A, B, G, support, E, W_Q, W_K)
+        atomics.add(state, _DONE, 1)
+        task = atomics.add(state, _TAKEN, 1)
+    if not atomics.wait(state, _DONE, 2):
+        return
+    chunk = atomics.add(state, _TAKEN + 1, 1)
+    while chunk < n_chunks:
+        loss[chunk] = 0
+        dG[chunk], dH[chunk], das[chunk] = 0, 0, 0
+        gradients = loss, dG, dH, das
+        step_chunks(chunk, chunk + 1, gradients, codes, n_keys, G, H, H_T, a, kind, block)
+        atomics.add(state, _DONE + 1, 1)
+        chunk = atomics.add(state, _TAKEN + 1, 1)
+    if not atomics.wait(state, _DONE + 1, n_chunks):
+        return
+    task = atomics.add(state, _TAKEN + _LAST, 1)
+    while task < 2:
+        if task == 0:
+            merge_values_backward(dW_V, dW_O, add_partials(dH), support, E_T, V, W_O)
+        else:
+            merge_scores_backward(dW_Q, dW_K, add_partials(dG), support, E_T, A, B)
+            for chunk in range(1, n_chunks):
+                loss[0] += loss[chunk]
+                for i in range(m):
+                    das[0, i] += das[chunk, i]
+            da[:] = das[0]
+        atomics.add(state, _DONE + _LAST, 1)
+        task = atomics.add(state, _TAKEN + _LAST, 1)
+    atomics.wait(state, _DONE + _LAST, 2)
 
 
 @kernel
@@ -247,11 +313,11 @@ def forward_chunks(first, last, F, attn, C, U, relevant, irrelevant, kappa, sign
 
 
 @kernel
-def step_chunks(
-    first, last, loss, dG, dH, da, relevant, irrelevant, kappa, sign, labels, n_keys, G, H, H_T, a, kind, block
-):
-    """Chunks first .. last - 1: loss (n_chunks,) gets the sum of a chunk's losses; its share of the mean's gradients is
-    added to its partial sums in dG (n_chunks, K, K), dH (n_chunks, m, K), da (n_chunks, m)."""
+def step_chunks(first, last, sums, given, n_keys, G, H, H_T, a, kind, block):
+    """Chunks first .. last - 1: a chunk's sum of losses is added to its entry of loss (n_chunks,); its share of the mean's
+    gradients to its partial sums in dG (n_chunks, K, K), dH (n_chunks, m, K), da (n_chunks, m); sums: these four."""
+    loss, dG, dH, da = sums
+    relevant, irrelevant, kappa, sign, labels = given
     B = labels.shape[0]
     K = G.shape[0]
     m = a.shape[0]
@@ -310,222 +376,3 @@ def those_with_slope(slope, attn, C, U, codes, kept):
             kept[0][i], kept[1][i], kept[2][i], kept[3][i] = codes[0][n], codes[1][n], codes[2][n], codes[3][n]
             i += 1
     return some, (kept[0][:some], kept[1][:some], kept[2][:some], kept[3][:some])
-
-
-@kernel
-def row_of(n_keys):
-    """How long a row of attention is in memory, so that instructions may go by whole registers."""
-    return (n_keys + vectors.PADDING - 1) // vectors.PADDING * vectors.PADDING
-
-
-@kernel
-def attend(attn, of_label, C, g, T, n_keys, codes, G):
-    """attn (b, at least n_keys) and the contexts' codes C (b, K) of a block; g (b, K): scores of the dictionary's columns.
-
-    codes: relevant, irrelevant, kappa, sign (b, l+1). For work: of_label (b,) and T (4, K).
-
-    Some prompts go through a stage, and then through the next. What a stage has stored is out of the processor's hands by
-    then, and the next need not wait for it; of long prompts only so many that their tokens stay in a first-level cache.
-    """
-    relevant, irrelevant, kappa, sign = codes
-    for n in range(attn.shape[0]):
-        r_n, i_n, k_n = relevant[n, -1], irrelevant[n, -1], kappa[n, -1]
-        for j in range(G.shape[0]):
-            g[n, j] = G[r_n, j] + k_n * G[i_n, j]  # g = code_query^T G; the query carries no label
-    few = max(1, _TOGETHER // attn.shape[1])
-    for lo in range(0, attn.shape[0], few):
-        hi = min(lo + few, attn.shape[0])
-        w, label, r, i, k, s = (
-            attn[lo:hi],
-            of_label[lo:hi],
-            relevant[lo:hi],
-            irrelevant[lo:hi],
-            kappa[lo:hi],
-            sign[lo:hi],
-        )
-        gather(w, g[lo:hi], n_keys, r, i, k, s)  # s_t = g^T code_t
-        if not vectors.softmax_rows(w, label, n_keys, s):
-            for n in range(hi - lo):
-                softmax(w[n, :n_keys])  # attn_t = exp(s_t) / sum_r exp(s_r)
-                label[n] = 0
-                for t in range(n_keys):
-                    label[n] += w.dtype.type(s[n, t]) * w[n, t]
-        scatter(C[lo:hi], T, w, label, n_keys, r, i, k)  # c = sum_t attn_t code_t
-
-
-@kernel
-def attend_backward(dG, dg, ds, of_label, attn, C, dC, T, n_keys, codes):
-    """Adds to dG (K, K) from dC = dL/dC (b, K) and what `attend` left in attn and C."""
-    relevant, irrelevant, kappa, sign = codes
-    few = max(1, _TOGETHER // attn.shape[1])
-    for lo in range(0, attn.shape[0], few):
-        hi = min(lo + few, attn.shape[0])
-        w, label, r, i, k, s = ds[lo:hi], of_label[lo:hi], relevant[lo:hi], irrelevant[lo:hi], kappa[lo:hi], sign[lo:hi]
-        gather(w, dC[lo:hi], n_keys, r, i, k, s)  # c = sum_t attn_t code_t =>  dattn_t
-        if not vectors.softmax_backward_rows(w, label, attn[lo:hi], C[lo:hi], dC[lo:hi], n_keys, s):
-            for n in range(lo, hi):
-                mean = dC.dtype.type(0)
-                for j in range(C.shape[1]):
-                    mean += C[n, j] * dC[n, j]  # sum_r attn_r dattn_r = c . dc
-                if n_keys == 1:
-                    mean = ds[n, 0]  # one token: its softmax is constant, and ds = 0 to the last bit
-                for t in range(n_keys):  # attn = softmax(s)  =>  ds_t = attn_t (dattn_t - sum_r attn_r dattn_r)
-                    ds[n, t] = attn[n, t] * (ds[n, t] - mean)
-                of_label[n] = 0
-                for t in range(n_keys):
-                    of_label[n] += ds.dtype.type(sign[n, t]) * ds[n, t]
-        scatter(dg[lo:hi], T, w, label, n_keys, r, i, k)  # s_t = g^T code_t  =>  dg
-    for n in range(attn.shape[0]):
-        r_n, i_n, k_n = relevant[n, -1], irrelevant[n, -1], kappa[n, -1]
-        for j in range(dG.shape[0]):
-            dG[r_n, j] += dg[n, j]  # g = code_query^T G  =>  dG = code_query dg^T
-            dG[i_n, j] += k_n * dg[n, j]
-
-
-@kernel
-def gather(S, X, n_keys, relevant, irrelevant, kappa, sign):
-    """s_t = x^T code_t for rows s of S (b, at least n_keys) and x of X (b, K)."""
-    if X.shape[1] <= vectors.LONGEST_TABLE and vectors.look_up(S, X, n_keys, relevant, irrelevant, kappa, sign):
-        return
-    for n in range(S.shape[0]):
-        s, x, r, i, k, z = S[n], X[n], relevant[n], irrelevant[n], kappa[n], sign[n]
-        for t in range(n_keys):
-            s[t] = x[np.uint32(r[t])] + k[t] * x[np.uint32(i[t])] + x.dtype.type(z[t]) * x[-1]
-
-
-@kernel
-def scatter(Y, T, W, of_label, n_keys, relevant, irrelevant, kappa):
-    """Rows y = sum_t w_t code_t of Y (b, K) for rows w of W (b, at least n_keys), with sum_t sign_t w_t in of_label (b,).
-
-    Tokens of long prompts take turns at four tables, rows of T (4, K): an addition need not wait for the one before it at the
-    same place. For short ones, to add the tables up takes longer.
-    """
-    if n_keys < _LONG:
-        Y[:] = 0
-        for n in range(Y.shape[0]):
-            y, w, r, i, k = Y[n], W[n], relevant[n], irrelevant[n], kappa[n]
-            y[-1] = of_label[n]
-            for t in range(n_keys):
-                add_code(y, t, w, r, i, k)
-        return
-    T_0, T_1, T_2, T_3 = T[0], T[1], T[2], T[3]
-    whole = n_keys - n_keys % 4
-    for n in range(Y.shape[0]):
-        y, w, r, i, k = Y[n], W[n], relevant[n], irrelevant[n], kappa[n]
-        T[:] = 0
-        T_0[-1] = of_label[n]
-        for t in range(0, whole, 4):
-            add_code(T_0, t, w, r, i, k)
-            add_code(T_1, t + 1, w, r, i, k)
-            add_code(T_2, t + 2, w, r, i, k)
-            add_code(T_3, t + 3, w, r, i, k)
-        for t in range(whole, n_keys):
-            add_code(T_0, t, w, r, i, k)
-        for j in range(y.shape[0]):
-            y[j] = (T_0[j] + T_1[j]) + (T_2[j] + T_3[j])
-
-
-@kernel
-def add_code(y, t, w, relevant, irrelevant, kappa):
-    """y += w_t code_t, but for the label."""
-    y[np.uint32(relevant[t])] += w[t]
-    y[np.uint32(irrelevant[t])] += kappa[t] * w[t]
-
-
-@kernel
-def without_zero_rows(E):
-    """The support (s,) of tokens, which are the rows of E that are not zero; E[support] (s, K); and its transpose.
-
-    K is filled up to a multiple of eight, which products go by: zero columns, and last the label's column once more.
-    Where patterns lie along axes, half of the work of `merge` and `merge_backward` is saved.
-    """
-    d, columns = E.shape
-    support = np.zeros(d, np.int64)
-    count = 0
-    for i in range(d):
-        some = False
-        for j in range(columns):
-            some = some or E[i, j] != 0
-        if some:
-            support[count] = i
-            count += 1
-    support = support[: max(1, count)]  # one of a dictionary of zeros, for there is no matrix of no rows
-    K = (columns + 7) // 8 * 8
-    wide = np.zeros((support.shape[0], K), E.dtype)
-    tall = np.zeros((K, support.shape[0]), E.dtype)
-    for i in range(count):
-        for j in range(columns):
-            wide[i, j] = E[support[i], j]
-            tall[j, i] = E[support[i], j]
-        wide[i, K - 1] = E[support[i], columns - 1]
-        tall[K - 1, i] = E[support[i], columns - 1]
-    return support, wide, tall
-
-
-@kernel
-def take_columns(W, support):
-    """W[:, support] of W (r, d): the columns that tokens have anything to do with."""
-    if support.shape[0] == W.shape[1]:
-        return W
-    out = np.empty((W.shape[0], support.shape[0]), W.dtype)
-    for i in range(W.shape[0]):
-        for j in range(support.shape[0]):
-            out[i, j] = W[i, support[j]]
-    return out
-
-
-@kernel
-def put_columns(X, support, d):
-    """W (r, d) with W[:, support] = X (r, s), and zeros elsewhere: `take_columns` in reverse."""
-    if support.shape[0] == d:
-        return X
-    out = np.zeros((X.shape[0], d), X.dtype)
-    for i in range(X.shape[0]):
-        for j in range(support.shape[0]):
-            out[i, support[j]] = X[i, j]
-    return out
-
-
-@kernel
-def tokens_of(C, support, E_T, d):
-    """Contexts (B, d) from their codes C (B, K): sum_t attn_t p_t = E c."""
-    contexts = np.zeros((C.shape[0], support.shape[0]), C.dtype)
-    add_product(contexts, C, E_T)
-    return put_columns(contexts, support, d)
-
-
-@kernel
-def merge(support, E, W_Q, W_K, W_V, W_O):
-    """A = W_Q E, B = W_K E, G = A^T B (K, K), V = W_V E, H = W_O V (m, K) and its transpose."""
-    K, m = E.shape[1], W_O.shape[0]
-    A, B = np.zeros((W_Q.shape[0], K), E.dtype), np.zeros((W_K.shape[0], K), E.dtype)
-    V, H = np.zeros((W_V.shape[0], K), E.dtype), np.zeros((m, K), E.dtype)
-    G, H_T = np.zeros((K, K), E.dtype), np.empty((K, m), E.dtype)
-    add_product(A, take_columns(W_Q, support), E)
-    add_product(B, take_columns(W_K, support), E)
-    add_product(G, A.T, B)
-    add_product(V, take_columns(W_V, support), E)
-    add_product(H, W_O, V)
-    transpose(H_T, H)
-    return A, B, G, V, H, H_T
-
-
-@kernel
-def merge_backward(dG, dH, support, E_T, A, B, V, W_O, d):
-    """dW_Q, dW_K, dW_V, dW_O from dG (K, K) and dH (m, K), and what `merge` made on the way."""
-    K, s = E_T.shape
-    m_a, m_b = len(A), len(V)
-    V_T, dG_T = np.empty((K, m_b), V.dtype), np.empty_like(dG)
-    transpose(V_T, V)
-    transpose(dG_T, dG)
-    dA, dB, dV = np.zeros_like(A), np.zeros_like(B), np.zeros_like(V)
-    dW_Q, dW_K = np.zeros((m_a, s), A.dtype), np.zeros((m_a, s), A.dtype)
-    dW_V, dW_O = np.zeros((m_b, s), A.dtype), np.zeros_like(W_O)
-    add_product(dW_O, dH, V_T)  # H = W_O V   =>  dW_O = dH V^T
-    add_product(dV, W_O.T, dH)  #                 dV = W_O^T dH
-    add_product(dW_V, dV, E_T)  # V = W_V E   =>  dW_V = dV E^T
-    add_product(dB, A, dG)  #     G = A^T B   =>  dB = A dG
-    add_product(dA, B, dG_T)  #                   dA = B dG^T
-    add_product(dW_K, dB, E_T)  # B = W_K E   =>  dW_K = dB E^T
-    add_product(dW_Q, dA, E_T)  # A = W_Q E   =>  dW_Q = dA E^T
-    return put_columns(dW_Q, support, d), put_columns(dW_K, support, d), put_columns(dW_V, support, d), dW_O

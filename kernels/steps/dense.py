@@ -243,8 +243,7 @@ def merge_backward(
     dQK: NDArray, dOV: NDArray, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """dW_Q, dW_K, dW_V, dW_O from dQK (d, d) and dOV (m, d)."""
-    dW_Q, dW_K = np.zeros_like(W_Q), np.zeros_like(W_K)
-    dW_V, dW_O = np.zeros_like(W_V), np.zeros_like(W_O)
+    dW_Q, dW_K, dW_V, dW_O = (np.zeros(W.shape, W.dtype) for W in (W_Q, W_K, W_V, W_O))
     dQK_T, W_V_T = transposed(dQK), transposed(W_V)
     add_large_product(dW_O, dOV, W_V_T)  # OV = W_O W_V    =>  dW_O = dOV W_V^T
     add_large_product(dW_V, W_O.T, dOV)  #                     dW_V = W_O^T dOV

@@ -79,7 +79,7 @@ def step(
     B = len(tokens)
     F, attn, C, U, Q, k, V = _forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
     loss, g, active = losses_of(kind, F, labels)
-    dW_Q, dW_K, dW_V, dW_O, da = (np.zeros_like(each) for each in (W_Q, W_K, W_V, W_O, a))
+    dW_Q, dW_K, dW_V, dW_O, da = (np.zeros(each.shape, each.dtype) for each in (W_Q, W_K, W_V, W_O, a))
     if len(active) < B:  # the others have no gradient
         g, attn, C, U, Q, k, V = (each[active] for each in (g, attn, C, U, Q, k, V))
     if not len(active):

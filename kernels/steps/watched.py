@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from ..compile import kernel
 from ..layers import mlp
-from .coded import attend, merge, plan, row_of, without_zero_rows
+from ..layers.code_attention import attend, row_of
+from .coded import plan
+from .dictionary import merge, without_zero_rows
 
 __all__ = ["watch"]
 

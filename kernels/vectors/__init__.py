@@ -16,15 +16,17 @@ Numba promises nothing about what this folder takes from inside of it, beside `i
 """
 
 from .attention import attend, attend_backward
+from .counters import add, read
 from .elementwise import gelu, gelu_backward, softmax
 from .lanes import BYTES
-from .products import add_panel, add_product, add_rows, copy_rows, pack, row_products
+from .products import add_panel, add_product, add_rows, copy_rows, pack, row_products, transpose
 from .tables import LONGEST_TABLE, PADDING, look_up, softmax_backward_rows, softmax_rows
 
 __all__ = [
     "BYTES",
     "LONGEST_TABLE",
     "PADDING",
+    "add",
     "add_panel",
     "add_product",
     "add_rows",
@@ -35,8 +37,10 @@ __all__ = [
     "gelu_backward",
     "look_up",
     "pack",
+    "read",
     "row_products",
     "softmax",
     "softmax_backward_rows",
     "softmax_rows",
+    "transpose",
 ]

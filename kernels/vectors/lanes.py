@@ -114,6 +114,11 @@ class Lanes:
         """The nearest whole numbers."""
         return self._call(f"llvm.rint.{self.suffix}", self.type, x)
 
+    def choose(self, x: Value, y: Value, places: list[int]) -> Value:
+        """The numbers at these places of x, and, counted on, of y."""
+        kind = ir.VectorType(INT, len(places))
+        return self.builder.shuffle_vector(x, y, ir.Constant(kind, [ir.Constant(INT, k) for k in places]))
+
     def sums(self, rows: list[Value]) -> list[Value]:
         """Vectors whose lanes, one after the other, are the sums of the vectors in `rows` (a power of two of them).
 

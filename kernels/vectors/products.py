@@ -3,7 +3,7 @@
 from .instructions import instructions
 from .lanes import BYTES, index
 
-__all__ = ["add_panel", "add_product", "add_rows", "copy_rows", "pack", "row_products"]
+__all__ = ["add_panel", "add_product", "add_rows", "copy_rows", "pack", "row_products", "transpose"]
 
 _DEPTH = 256
 
@@ -174,3 +174,33 @@ def row_products(lanes, s, P, u):
                 builder.store(vector, pointer).align = lanes.bits // 8
                 done += vector.type.count
         start = stop
+
+
+@instructions(called=True)
+def transpose(lanes, T, A):
+    """Squares of as many rows as a register holds numbers. For each bit of the place in a register, pairs of rows that differ
+    in this bit of their number exchange halves."""
+    builder, (rows, columns), n = lanes.builder, A.shape, lanes.count
+    nothing = lanes.first(index(0))
+    with lanes.range(0, rows, n) as i, lanes.range(0, columns, n) as j:
+
+        def mask(row, end, along):
+            """Of row number `row`: nothing where there is no such row."""
+            return builder.select(builder.icmp_signed("<", row, end), along, nothing)
+
+        across, down = lanes.first(builder.sub(columns, j)), lanes.first(builder.sub(rows, i))
+        square = []
+        for r in range(n):
+            row = builder.add(i, index(r))
+            square.append(lanes.load(A.at(row, j), mask(row, rows, across)))
+        bit = 1
+        while bit < n:
+            for r in range(n):
+                if not r & bit:
+                    low, high = square[r], square[r + bit]
+                    square[r] = lanes.choose(low, high, [k - bit + n if k & bit else k for k in range(n)])
+                    square[r + bit] = lanes.choose(low, high, [n + k if k & bit else k + bit for k in range(n)])
+            bit *= 2
+        for r in range(n):
+            row = builder.add(j, index(r))
+            lanes.store(square[r], T.at(row, i), mask(row, columns, down))

@@ -9,6 +9,7 @@ it again until it is through.
 """
 
 import math
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -22,7 +23,7 @@ __all__ = ["LONGEST_TABLE", "PADDING", "look_up", "softmax_backward_rows", "soft
 PADDING = 16  # rows are a multiple of so many numbers: of a register's, whatever its width
 LONGEST_TABLE = 64
 _SIZES = (32, LONGEST_TABLE)  # of tables in registers, padded with zeros
-_SIGN = {"sign": types.int8, "n": types.int64}
+_SIGN: dict[str, Any] = {"sign": types.int8, "n": types.int64}
 _CODES = {"relevant": types.int32, "irrelevant": types.int32, **_SIGN}
 
 

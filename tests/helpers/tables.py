@@ -3,9 +3,9 @@
 import numpy as np
 
 from nlicl.kernels.compile import source
-from nlicl.kernels.steps import coded
+from nlicl.kernels.layers import code_attention
 
-COMPILED = (coded.attend, coded.attend_backward)
+COMPILED = (code_attention.attend, code_attention.attend_backward)
 PLAIN = tuple(source(function) for function in COMPILED)
 
 
@@ -15,7 +15,7 @@ def attention(b, n_keys, K, dtype, seed):
     codes = [rng.integers(0, K, (b, n_keys + 1)).astype(np.int32) for _ in range(2)]
     codes += [rng.normal(size=(b, n_keys + 1)).astype(dtype), rng.integers(-1, 2, (b, n_keys + 1)).astype(np.int8)]
     G, dC = (rng.normal(size=shape).astype(dtype) for shape in ((K, K), (b, K)))
-    rows = [np.full((b, coded.row_of(n_keys)), np.nan, dtype) for _ in range(2)]
+    rows = [np.full((b, code_attention.row_of(n_keys)), np.nan, dtype) for _ in range(2)]
     tables = [np.full((b, K), np.nan, dtype) for _ in range(3)]
     return codes, G, dC, rows, tables, np.full(b, np.nan, dtype), np.zeros((K, K), dtype)
 

@@ -5,6 +5,7 @@ import pytest
 
 import nlicl
 from nlicl.kernels.compile import source
+from nlicl.kernels.layers import code_attention
 from nlicl.kernels.layers.loss import HINGE
 from nlicl.kernels.steps import coded, dense, multihot, regression, unmerged
 from nlicl.papers import huang2023
@@ -172,8 +173,8 @@ def test_look_ups(sizes):
         np.ones(6, np.int8),
     )
     w, *codes = (array[None] for array in (w, relevant, irrelevant, kappa, sign))
-    source(coded.gather)(w, x[None], 5, *codes)
-    source(coded.scatter)(x[None], np.empty((4, 8)), w, w[0], 5, *codes[:3])
+    source(code_attention.gather)(w, x[None], 5, *codes)
+    source(code_attention.scatter)(x[None], np.empty((4, 8)), w, w[0], 5, *codes[:3])
     assert 2 * Table.look_ups * 3 == coded.costs(**sizes, K=8, itemsize=8).look_ups
 
 

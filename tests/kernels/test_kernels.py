@@ -134,7 +134,9 @@ for dtype in (np.float32, np.float64):
         D, E = np.zeros((r, n), dtype), np.ascontiguousarray(B.T).T
         products.add_packed_product(D, A, B)
         products.add_packed_product(D, np.ascontiguousarray(A.T).T, E)
-        assert (D == 2 * (A @ B)).all()
+        T = np.zeros((k, r), dtype)
+        products.transpose(T, A)
+        assert (D == 2 * (A @ B)).all() and (T == A.T).all()
         u, P = (rng.normal(size=k) / k).astype(dtype), rng.normal(size=(r, k)).astype(dtype)
         attn, c, du, ds = np.empty(r, dtype), np.empty(k, dtype), np.empty(k, dtype), np.empty(r, dtype)
         attention.forward(attn, c, P, u)
