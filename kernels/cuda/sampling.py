@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import sampling
+from ..random import MULTIPLIER
 from .compile import blocks, cuda, device, kernel, launch, scalar
 from .memory import empty, flat
 
@@ -18,7 +19,7 @@ __all__ = ["Sampler"]
 _token = scalar(sampling.token)
 
 
-_MULTIPLIER_HIGH, _MULTIPLIER_LOW = np.uint64(0x2360ED051FC65DA4), np.uint64(0x4385DF649FCCF645)
+_MULTIPLIER_HIGH, _MULTIPLIER_LOW = MULTIPLIER
 _0, _1, _11, _32, _58, _63, _64 = map(np.uint64, (0, 1, 11, 32, 58, 63, 64))
 _LIMB = np.uint64(2**32 - 1)
 
