@@ -13,6 +13,7 @@ from enum import IntEnum
 import numpy as np
 
 from .compile import kernel
+from .steps.coded import room
 
 __all__ = ["End", "descend"]
 
@@ -30,7 +31,8 @@ class End(IntEnum):
 @kernel
 def descend(
     draw,
-    step,
+    take_seat,
+    chunks,
     losses,
     etas,
     t,
@@ -53,6 +55,8 @@ def descend(
 
     Parameters
     ----------
+    draw, take_seat, chunks
+        `sampling.draw`, `coded.take_seat` and what `coded.chunks_for` gives, by address.
     losses, etas : (n,)
         The losses are written.
     trains : bool (5,)
@@ -68,7 +72,7 @@ def descend(
     dictionary : tuple of support, E, E_T
         As `without_zero_rows` makes them.
     sizes : tuple of n_keys, n_chunks, block
-        As in `step_alone`.
+        As in `take_seat`.
 
     Returns
     -------
@@ -77,41 +81,31 @@ def descend(
     """
     relevant, irrelevant, kappa, sign, labels = codes
     pairs, alpha, M1, M2, K = law
-    support, E, E_T = dictionary
     n_keys, n_chunks, block = sizes
     dtype = a.dtype.type
+    state, work = (
+        np.zeros(8, np.int64),
+        np.empty(room(n_chunks, dictionary[1].shape[1], W_Q.shape[0], W_O.shape), a.dtype),
+    )
     for i in range(losses.shape[0]):
         entropy[entropy.shape[0] - 1] = t + i
         draw(relevant, irrelevant, kappa, sign, labels, entropy, pairs, alpha, M1, M2, K)
-        loss, dW_Q, dW_K, dW_V, dW_O, da = step(
-            support,
-            E,
-            E_T,
-            relevant,
-            irrelevant,
-            kappa,
-            sign,
-            labels,
-            n_keys,
-            W_Q,
-            W_K,
-            W_V,
-            W_O,
-            a,
-            kind,
-            n_chunks,
-            block,
-        )
-        losses[i] = dtype(loss)
+        gradients = np.empty_like(W_Q), np.empty_like(W_K), np.empty_like(W_V), np.empty_like(W_O), np.empty_like(a)
+        state[:] = 0
+        take_seat(
+            0, state, state, chunks, work, gradients, dictionary, codes, n_keys, (W_Q, W_K, W_V, W_O, a), kind, n_chunks, block
+        )  # fmt: skip
+        losses[i] = work[0] / dtype(labels.shape[0])
         if not np.isfinite(losses[i]):
             return i, 3, W_Q, W_K, W_V, W_O, a
-        gradients = flat(dW_Q, dW_K, dW_V, dW_O, da)
+        dW_Q, dW_K, dW_V, dW_O, da = gradients
+        after = flat(dW_Q, dW_K, dW_V, dW_O, da)
         before = flat(W_Q, W_K, W_V, W_O, a)
         for j in range(5):
-            if not scaled(gradients[j], before[j], dtype(etas[i]), dtype(decay)):
+            if not scaled(after[j], before[j], dtype(etas[i]), dtype(decay)):
                 return i, 4 + j, W_Q, W_K, W_V, W_O, a
         for j in range(5):
-            if not moved(gradients[j], before[j], trains[j]):
+            if not moved(after[j], before[j], trains[j]):
                 return i, 2, W_Q, W_K, W_V, W_O, a
         W_Q, W_K, W_V, W_O, a = dW_Q, dW_K, dW_V, dW_O, da
         if losses[i] > largest:

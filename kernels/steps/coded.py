@@ -16,11 +16,13 @@ Legend   K columns of the dictionary, the label embedding q last;   relevant, ir
 Derivation and numbers: docs/coded.md.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import atomics
-from ..compile import kernel, launch
+from ..compile import kernel, launch, pointer
 from ..costs import Costs
 from ..layers import loss as losses
 from ..layers import mlp
@@ -165,38 +167,21 @@ def step(
     grads = [np.empty_like(array) for array in (W_Q, W_K, W_V, W_O, a)]
     codes = (relevant, irrelevant, kappa, sign, labels)
     params = (W_Q, W_K, W_V, W_O, a)
-    given = (work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
+    given = (chunks_for(a.dtype), work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
     together(take_seat, n_chunks, state, _DONE + _LAST, 2, *given, small=n_chunks < 4)
     return work[0] / a.dtype.type(len(labels)), *grads
 
 
-@kernel
-def step_alone(
-    support,
-    E,
-    E_T,
-    relevant,
-    irrelevant,
-    kappa,
-    sign,
-    labels,
-    n_keys,
-    W_Q,
-    W_K,
-    W_V,
-    W_O,
-    a,
-    kind,
-    n_chunks,
-    block,
-):
-    """What `step` returns, to the same bits, in the thread that calls, with support, E, E_T of `without_zero_rows` and
-    n_chunks, block of `plan`: for kernels that do more than a step."""
-    state, work = np.zeros(8, np.int64), np.empty(room(n_chunks, E.shape[1], W_Q.shape[0], W_O.shape), a.dtype)
-    grads = np.empty_like(W_Q), np.empty_like(W_K), np.empty_like(W_V), np.empty_like(W_O), np.empty_like(a)
-    codes, params = (relevant, irrelevant, kappa, sign, labels), (W_Q, W_K, W_V, W_O, a)
-    take_seat(0, state, state, work, grads, (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
-    return work[0] / labels.shape[0], grads[0], grads[1], grads[2], grads[3], grads[4]
+_compiled: dict[Any, Any] = {}
+
+
+def chunks_for(dtype: np.dtype[Any]) -> Any:
+    """`step_chunks` as `take_seat` gets it: by address. It is most of the step, and compiled once."""
+    if (step_chunks, dtype) not in _compiled:
+        x, X, tables = (np.empty((1,) * n, dtype) for n in (1, 2, 3))
+        codes = np.empty((1, 1), np.int32), np.empty((1, 1), np.int32), X, np.empty((1, 1), np.int8), x
+        _compiled[step_chunks, dtype] = pointer(step_chunks, 0, 1, (x, tables, tables, X), codes, 1, X, X, X, x, 0, 1)
+    return _compiled[step_chunks, dtype]
 
 
 # ---- The step as tasks, in three phases: merged matrices; chunks; gradients. A thread has a seat. It takes a task that nobody
@@ -221,24 +206,16 @@ def part_of(work, start, rows, columns):
 
 
 @kernel
-def take_seat(seat, calls, state, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block):
-    """Do tasks of a step until none is left or others take long over theirs; seats and calls: `compile.together`.
+def take_seat(seat, calls, state, chunks, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block):
+    """Do tasks of a step until none is left or others take long over theirs; seats and calls: `team.together`.
 
-    state (8,) counts tasks, from zeros. work (`room`,) begins with the sum of losses when all are done; the gradients are in
-    grads, of the shapes of params, then. dictionary: support, E, E_T of `without_zero_rows`. codes: relevant, irrelevant,
-    kappa, sign, labels.
+    state (8,) counts tasks, from zeros. chunks: `step_chunks`. work (`room`,) begins with the sum of losses when all are done;
+    the gradients are in grads, of the shapes of params, then. dictionary: support, E, E_T of `without_zero_rows`. codes:
+    relevant, irrelevant, kappa, sign, labels.
     """
     if seat < 0:
         return
     seen = atomics.read(calls, 0)
-    do_tasks(state, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block)
-    if seat > 0:
-        atomics.await_call(calls, seen)
-
-
-@kernel
-def do_tasks(state, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block):
-    """`take_seat` while there are tasks."""
     dW_Q, dW_K, dW_V, dW_O, da = grads
     support, E, E_T = dictionary
     W_Q, W_K, W_V, W_O, a = params
@@ -262,32 +239,30 @@ def do_tasks(state, work, grads, dictionary, codes, n_keys, params, kind, n_chun
             merge_scores(A, B, G, support, E, W_Q, W_K)
         atomics.add(state, _DONE, 1)
         task = atomics.add(state, _TAKEN, 1)
-    if not atomics.wait(state, _DONE, 2):
-        return
-    chunk = atomics.add(state, _TAKEN + 1, 1)
-    while chunk < n_chunks:
-        loss[chunk] = 0
-        dG[chunk], dH[chunk], das[chunk] = 0, 0, 0
-        gradients = loss, dG, dH, das
-        step_chunks(chunk, chunk + 1, gradients, codes, n_keys, G, H, H_T, a, kind, block)
-        atomics.add(state, _DONE + 1, 1)
+    if atomics.wait(state, _DONE, 2):
         chunk = atomics.add(state, _TAKEN + 1, 1)
-    if not atomics.wait(state, _DONE + 1, n_chunks):
-        return
-    task = atomics.add(state, _TAKEN + _LAST, 1)
-    while task < 2:
-        if task == 0:
-            merge_values_backward(dW_V, dW_O, add_partials(dH), support, E_T, V, W_O)
-        else:
-            merge_scores_backward(dW_Q, dW_K, add_partials(dG), support, E_T, A, B)
-            for chunk in range(1, n_chunks):
-                loss[0] += loss[chunk]
-                for i in range(m):
-                    das[0, i] += das[chunk, i]
-            da[:] = das[0]
-        atomics.add(state, _DONE + _LAST, 1)
-        task = atomics.add(state, _TAKEN + _LAST, 1)
-    atomics.wait(state, _DONE + _LAST, 2)
+        while chunk < n_chunks:
+            chunks(chunk, chunk + 1, (loss, dG, dH, das), codes, n_keys, G, H, H_T, a, kind, block)
+            atomics.add(state, _DONE + 1, 1)
+            chunk = atomics.add(state, _TAKEN + 1, 1)
+        if atomics.wait(state, _DONE + 1, n_chunks):
+            task = atomics.add(state, _TAKEN + _LAST, 1)
+            while task < 2:
+                if task == 0:
+                    merge_values_backward(dW_V, dW_O, add_partials(dH), support, E_T, V, W_O)
+                else:
+                    merge_scores_backward(dW_Q, dW_K, add_partials(dG), support, E_T, A, B)
+                    for i in range(m):
+                        da[i] = das[0, i]
+                    for chunk in range(1, n_chunks):
+                        loss[0] += loss[chunk]
+                        for i in range(m):
+                            da[i] += das[chunk, i]
+                atomics.add(state, _DONE + _LAST, 1)
+                task = atomics.add(state, _TAKEN + _LAST, 1)
+            atomics.wait(state, _DONE + _LAST, 2)
+    if seat > 0:
+        atomics.await_call(calls, seen)
 
 
 @kernel
@@ -314,8 +289,8 @@ def forward_chunks(first, last, F, attn, C, U, relevant, irrelevant, kappa, sign
 
 @kernel
 def step_chunks(first, last, sums, given, n_keys, G, H, H_T, a, kind, block):
-    """Chunks first .. last - 1: a chunk's sum of losses is added to its entry of loss (n_chunks,); its share of the mean's
-    gradients to its partial sums in dG (n_chunks, K, K), dH (n_chunks, m, K), da (n_chunks, m); sums: these four."""
+    """Chunks first .. last - 1: a chunk's sum of losses is its entry of loss (n_chunks,); its share of the mean's gradients
+    are its partial sums dG (n_chunks, K, K), dH (n_chunks, m, K), da (n_chunks, m); sums: these four."""
     loss, dG, dH, da = sums
     relevant, irrelevant, kappa, sign, labels = given
     B = labels.shape[0]
@@ -340,6 +315,8 @@ def step_chunks(first, last, sums, given, n_keys, G, H, H_T, a, kind, block):
         np.empty(rows, sign.dtype),
     )
     for chunk in range(first, last):
+        loss[chunk] = 0
+        dG[chunk], dH[chunk], da[chunk] = 0, 0, 0
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
             b = min(block, end - lo)
@@ -372,7 +349,15 @@ def those_with_slope(slope, attn, C, U, codes, kept):
     i = 0
     for n in range(b):
         if slope[n] != 0:
-            slope[i], attn[i], C[i], U[i] = slope[n], attn[n], C[n], U[n]
-            kept[0][i], kept[1][i], kept[2][i], kept[3][i] = codes[0][n], codes[1][n], codes[2][n], codes[3][n]
+            slope[i] = slope[n]
+            for t in range(attn.shape[1]):  # loops, for they compile in a fraction of the time that rows take
+                attn[i, t] = attn[n, t]
+            for j in range(C.shape[1]):
+                C[i, j] = C[n, j]
+            for j in range(U.shape[1]):
+                U[i, j] = U[n, j]
+            for t in range(kept[0].shape[1]):
+                kept[0][i, t], kept[1][i, t] = codes[0][n, t], codes[1][n, t]
+                kept[2][i, t], kept[3][i, t] = codes[2][n, t], codes[3][n, t]
             i += 1
     return some, (kept[0][:some], kept[1][:some], kept[2][:some], kept[3][:some])

@@ -57,9 +57,12 @@ class FreshDescent:
         dictionary = coded.without_zero_rows(problem._dictionary.astype(dtype))
         plan = coded.plan(shape, len(params.a), dictionary[1].shape[1], dtype.itemsize)
         sizes = (problem.length + problem.query_attends, *plan)
+        chunks, counts = coded.chunks_for(dtype), np.zeros(8, np.int64)
+        seated = (counts, counts, chunks, np.empty(1, dtype), tuple(params))
         self._calls = (
             pointer(sampling.draw, *codes, entropy, *law),
-            pointer(coded.step_alone, *dictionary, *codes, sizes[0], *params, self._kind, *plan),
+            pointer(coded.take_seat, 0, *seated, dictionary, codes, sizes[0], tuple(params), self._kind, *plan),
+            chunks,
         )
         self._prompts = (codes, entropy, law, dictionary, sizes)
 
