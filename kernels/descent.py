@@ -95,7 +95,7 @@ def descend(
         take_seat(
             0, state, state, chunks, work, gradients, dictionary, codes, n_keys, (W_Q, W_K, W_V, W_O, a), kind, n_chunks, block
         )  # fmt: skip
-        losses[i] = work[0] / dtype(labels.shape[0])
+        losses[i] = work[0]
         if not np.isfinite(losses[i]):
             return i, 3, W_Q, W_K, W_V, W_O, a
         dW_Q, dW_K, dW_V, dW_O, da = gradients

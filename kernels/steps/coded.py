@@ -169,7 +169,7 @@ def step(
     params = (W_Q, W_K, W_V, W_O, a)
     given = (chunks_for(a.dtype), work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
     together(take_seat, n_chunks, state, _DONE + _LAST, 2, *given, small=n_chunks < 4)
-    return work[0] / a.dtype.type(len(labels)), *grads
+    return work[0], *grads
 
 
 _compiled: dict[Any, Any] = {}
@@ -209,7 +209,7 @@ def part_of(work, start, rows, columns):
 def take_seat(seat, calls, state, chunks, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block):
     """Do tasks of a step until none is left or others take long over theirs; seats and calls: `team.together`.
 
-    state (8,) counts tasks, from zeros. chunks: `step_chunks`. work (`room`,) begins with the sum of losses when all are done;
+    state (8,) counts tasks, from zeros. chunks: `step_chunks`. work (`room`,) begins with the mean loss when all are done;
     the gradients are in grads, of the shapes of params, then. dictionary: support, E, E_T of `without_zero_rows`. codes:
     relevant, irrelevant, kappa, sign, labels.
     """
@@ -258,6 +258,7 @@ def take_seat(seat, calls, state, chunks, work, grads, dictionary, codes, n_keys
                         loss[0] += loss[chunk]
                         for i in range(m):
                             da[i] += das[chunk, i]
+                    loss[0] = loss[0] / codes[4].shape[0]
                 atomics.add(state, _DONE + _LAST, 1)
                 task = atomics.add(state, _TAKEN + _LAST, 1)
             atomics.wait(state, _DONE + _LAST, 2)

@@ -117,7 +117,10 @@ def test_complex_step_through_the_compiled_step(loss, seed):
     assume(clear_of_kinks(nlicl.forward(p, x), x.labels, loss))
     _, grads = nlicl.loss_and_grad(p, x, loss)
     rng = np.random.default_rng(seed)
-    complex_codes = (x.dictionary.astype(complex), x.relevant, x.irrelevant, x.kappa.astype(complex), x.sign)
+    relevant, irrelevant, sign = (
+        np.array(codes) for codes in (x.relevant, x.irrelevant, x.sign)
+    )  # writable, as elsewhere
+    complex_codes = (x.dictionary.astype(complex), relevant, irrelevant, x.kappa.astype(complex), sign)
     for name in Params._fields:
         D = rng.standard_normal(getattr(p, name).shape)
         moved = [array.astype(complex) for array in p]
@@ -270,9 +273,10 @@ def test_a_score_that_is_not_finite_is_not_left_out(odd):
     E = np.hstack([np.full((x.dictionary.shape[0], 1), odd), x.dictionary])
     relevant = x.relevant + 1
     relevant[4, 0] = 0
-    codes = (E, relevant.astype(np.int32), (x.irrelevant + 1).astype(np.int32), x.kappa, x.sign)
+    codes = (relevant.astype(np.int32), (x.irrelevant + 1).astype(np.int32), x.kappa, x.sign, x.labels)
+    codes = map(np.array, codes)  # writable, as elsewhere
     with np.errstate(all="ignore"):
-        value, *grads = coded.step(*codes, x.labels, x.length, *p, NAMES["hinge"])
+        value, *grads = coded.step(E, *codes, x.length, *p, NAMES["hinge"])
     assert not np.isfinite(value) or not all(np.isfinite(grad).all() for grad in grads)
 
 
