@@ -169,29 +169,30 @@ threading.Thread(target=late).start()
 PROBE = """
 import numpy as np, numba
 from nlicl.kernels import compile
-from nlicl.kernels.layers import attention
-attn, c = np.empty(4), np.empty(2)
-attention.forward(attn, c, np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 1.0], [1.5, 0.0]]), np.zeros(2))
-hits = sum(attention.forward.stats.cache_hits.values())
-print(compile.cache_folder().name, hits, c[0])
+from nlicl.kernels.layers import readout
+F = np.empty(2)
+readout.forward(F, np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([1.0, 0.25]), np.zeros(1))
+hits = sum(readout.forward.stats.cache_hits.values())
+print(compile.cache_folder().name, hits, F[0])
 """
 
 TWICE = """
 
-_add_rows = add_rows
+_row_products = row_products
 
 
 @kernel
-def add_rows(c, w, P):
-    _add_rows(c, w, P)
-    _add_rows(c, w, P)
+def row_products(s, P, u):
+    _row_products(s, P, u)
+    for i in range(s.shape[0]):
+        s[i] = 2 * s[i]
 """
 
 
 @pytest.mark.slow
 @pytest.mark.compiled
 def test_an_edited_callee_is_never_stale(tmp_path):
-    """attention.py calls products.py. Numba's own cache looks at the caller's file only: after an edit of
+    """readout.py calls products.py. Numba's own cache looks at the caller's file only: after an edit of
     products.py it would go on returning the old sum."""
     root, cache = tmp_path / "checkout", tmp_path / "cache"
     shutil.copytree(ROOT / "nlicl", root / "nlicl", ignore=shutil.ignore_patterns("__pycache__", "kernels"))
