@@ -11,6 +11,7 @@ from .random import below, fill, seed, uniform
 
 __all__ = ["decode", "draw", "token"]
 
+_int = np.int32  # by a name of its own: where this source runs on a GPU, np is another module
 _NUMBERS = 1024  # of 64 bits, made at a time: they are in the first-level cache when they are decoded
 
 
@@ -95,7 +96,6 @@ def token(which, rest, a, b, alpha, M1, M2, K):
     It carries mu_a or mu_b with probability alpha/2 each, every other relevant pattern with (1 - alpha)/(M1 - 2); its
     label is +1 on mu_a, -1 on mu_b and a coin on others. The irrelevant pattern is uniform, kappa ~ U(-K, K). Where a number
     settles an index, what is left of it is uniform again, and settles the next: the coin, and kappa.
-
     """
     scale = (M1 - 2) / (1 - alpha) if alpha < 1 else 0.0
     choice, sign = chosen(which, alpha, scale, M1)
@@ -112,16 +112,14 @@ def chosen(which, alpha, scale, M1):
     scale (1 - alpha) = M1 - 2.
     """
     left = (which - alpha) * scale
-    other = min(np.int32(left), np.int32(M1 - 3))  # < 1 may round to 1
-    coin = np.int32(1) if left - other < 0.5 else np.int32(-1)
-    case = np.int32(which >= alpha / 2) + np.int32(which >= alpha)
-    return (other + np.int32(2) if which >= alpha else case), (
-        coin if which >= alpha else np.int32(1) - np.int32(2) * case
-    )
+    other = min(_int(left), _int(M1 - 3))  # < 1 may round to 1
+    coin = _int(1) if left - other < 0.5 else _int(-1)
+    case = _int(which >= alpha / 2) + _int(which >= alpha)
+    return (other + _int(2) if which >= alpha else case), (coin if which >= alpha else _int(1) - _int(2) * case)
 
 
 @kernel
 def mixed_in(rest, M1, M2, K):
     """The irrelevant pattern, and kappa."""
-    index = min(np.int32(rest * M2), np.int32(M2 - 1))
-    return np.int32(M1) + index, K * (2 * (rest * M2 - index) - 1)
+    index = min(_int(rest * M2), _int(M2 - 1))
+    return _int(M1) + index, K * (2 * (rest * M2 - index) - 1)

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from types import FunctionType
 from typing import Any
 
 import numba.cuda
@@ -21,6 +22,7 @@ import numpy as np
 from numba.core import config as numba_config
 
 from ..compile import cache_folder, cached_in, source
+from ..reach import names_in
 
 __all__ = ["SIMULATED", "THREADS", "blocks", "cuda", "device", "kernel", "launch", "scalar"]
 
@@ -81,9 +83,17 @@ def device(function: Callable[..., Any]) -> Any:
 
 
 def scalar(function: Callable[..., Any]) -> Any:
-    """A CPU kernel of real scalars as a function of the GPU: the same source, with `math` in the place of NumPy."""
-    plain = source(function)
-    plain.__globals__["np"] = math
+    """A CPU kernel of real scalars as a function of the GPU: the same source, with `math` in the place of NumPy, in the
+    kernels that it calls, too."""
+    return _scalar(source(function))
+
+
+def _scalar(plain: Any) -> Any:
+    names = plain.__globals__
+    for name in names_in(plain.__code__).globals:
+        if isinstance(names.get(name), FunctionType):
+            names[name] = _scalar(names[name])
+    names["np"] = math
     return device(plain)
 
 
