@@ -153,8 +153,10 @@ def _first(folder: Path, seeds: int | None) -> Path | None:
 
     if seeds is None:
         return folder
-    each = (folder / f"seed-{seed}" for seed in range(seeds))
-    return next((there for there in each if (there / CHECKPOINT).exists()), None)
+    held = (path.parent.name.removeprefix("seed-") for path in folder.glob(f"seed-*/{CHECKPOINT}"))
+    numbers = [int(number) for number in held if number.isascii() and number.isdigit() and len(number) < 30]
+    first = min((number for number in numbers if number < seeds), default=None)
+    return None if first is None else folder / f"seed-{first}"
 
 
 def _named(options: argparse.Namespace) -> "tuple[str, Paper, str | None, Any]":

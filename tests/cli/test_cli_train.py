@@ -557,3 +557,9 @@ def test_seeds_that_diverge(run, monkeypatch):
 def test_wrong_seeds(run, arguments, message):
     status, out, err = run("train", "li2024", *arguments)
     assert status == 2 and not out and message in err
+
+
+def test_more_seeds_than_fit_are_refused_at_once(run, tmp_path):
+    """Whether a folder holds one of them is not asked seed by seed."""
+    status, _, err = run("train", "li2024", "--seeds", 2**63, "--out", tmp_path / "runs")
+    assert status == 2 and "seed has 9223372036854775808 entries" in err and not (tmp_path / "runs").exists()
