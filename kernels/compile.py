@@ -40,7 +40,6 @@ import numba
 import numpy as np
 from numba.core import config
 from numba.core.caching import NullCache
-from numba.core.types import WrapperAddressProtocol
 from numba.extending import is_jitted
 
 from ..core.checks import integer
@@ -57,7 +56,6 @@ __all__ = [
     "cached_in",
     "kernel",
     "launch",
-    "pointer",
     "source",
     "source_digest",
     "threads_at_most",
@@ -369,29 +367,3 @@ def launch(function: Callable[..., object], n_chunks: int, *arguments: Any) -> N
     errors = [error for error in [done.get() for _ in range(pieces)] if error is not None]
     if errors:
         raise errors[0]
-
-
-# ---- Kernels as arguments. A kernel that names another one has it inside, compiled once more. One that gets it as an argument
-# calls the one that is compiled already: for what is large, and called seldom enough that a call costs nothing.
-
-
-class _Pointer(WrapperAddressProtocol):
-    """A kernel for arguments of certain types, by its address."""
-
-    def __init__(self, kernel: Any, kinds: tuple[Any, ...]) -> None:
-        kernel.compile(kinds)
-        found = kernel.overloads[kinds]
-        self.kernel, self._signature = kernel, found.signature
-        self._address = found.library.get_pointer_to_function(found.fndesc.llvm_cfunc_wrapper_name)
-
-    def __wrapper_address__(self) -> int:
-        return self._address
-
-    def signature(self) -> Any:
-        """What numba asks for: the types of arguments and result."""
-        return self._signature
-
-
-def pointer(kernel: Callable[..., Any], *arguments: Any) -> Any:
-    """A kernel as another kernel takes it as an argument, for arguments of the types of these. A plain function is itself."""
-    return _Pointer(kernel, tuple(map(numba.typeof, arguments))) if is_jitted(kernel) else kernel

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import perf_counter
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def together(
     """
     helpers, at_work = compile._helpers, min(threads(), most)
     alone = small and helpers.asleep == helpers.count and perf_counter() - helpers.last > _MOMENT
-    if alone or at_work == 1 or not compile.is_jitted(function):
+    if alone or at_work == 1 or isinstance(function, FunctionType):
         function(0, helpers.calls, state, *arguments)
         helpers.last = perf_counter()
         return

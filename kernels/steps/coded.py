@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import atomics
-from ..compile import kernel, launch, pointer
+from ..address import entry, pointer
+from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import loss as losses
 from ..layers import mlp
@@ -168,7 +169,7 @@ def step(
     codes = (relevant, irrelevant, kappa, sign, labels)
     params = (W_Q, W_K, W_V, W_O, a)
     given = (chunks_for(a.dtype), work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
-    together(take_seat, n_chunks, state, _DONE + _LAST, 2, *given, small=n_chunks < 4)
+    together(seat_for(a.dtype, given), n_chunks, state, _DONE + _LAST, 2, *given, small=n_chunks < 4)
     return work[0], *grads
 
 
@@ -182,6 +183,14 @@ def chunks_for(dtype: np.dtype[Any]) -> Any:
         codes = np.empty((1, 1), np.int32), np.empty((1, 1), np.int32), X, np.empty((1, 1), np.int8), x
         _compiled[step_chunks, dtype] = pointer(step_chunks, 0, 1, (x, tables, tables, X), codes, 1, X, X, X, x, 0, 1)
     return _compiled[step_chunks, dtype]
+
+
+def seat_for(dtype: np.dtype[Any], given: tuple[Any, ...]) -> Any:
+    """`take_seat` for these arguments after its first three, and for all others of their dtype."""
+    if (take_seat, dtype) not in _compiled:
+        state = np.zeros(8, np.int64)
+        _compiled[take_seat, dtype] = entry(take_seat, 0, state, state, *given)
+    return _compiled[take_seat, dtype]
 
 
 # ---- The step as tasks, in three phases: merged matrices; chunks; gradients. A thread has a seat. It takes a task that nobody

@@ -9,7 +9,7 @@ from ...core.errors import NotFinite
 from ...core.seeds import Li2024, key
 from ...kernels import descent as kernels
 from ...kernels import sampling
-from ...kernels.compile import pointer
+from ...kernels.address import pointer
 from ...kernels.descent import End
 from ...kernels.layers import loss as losses
 from ...kernels.random import words
