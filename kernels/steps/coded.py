@@ -169,7 +169,7 @@ def step(
     codes = (relevant, irrelevant, kappa, sign, labels)
     params = (W_Q, W_K, W_V, W_O, a)
     given = (chunks_for(a.dtype), work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
-    together(seat_for(a.dtype, given), n_chunks, state, _DONE + _LAST, 2, *given, small=n_chunks < 4)
+    together(seat_for(given), n_chunks, state, _DONE + _LAST, 2, *given, small=n_chunks < 4)
     return work[0], *grads
 
 
@@ -185,12 +185,14 @@ def chunks_for(dtype: np.dtype[Any]) -> Any:
     return _compiled[step_chunks, dtype]
 
 
-def seat_for(dtype: np.dtype[Any], given: tuple[Any, ...]) -> Any:
-    """`take_seat` for these arguments after its first three, and for all others of their dtype."""
-    if (take_seat, dtype) not in _compiled:
+def seat_for(given: tuple[Any, ...]) -> Any:
+    """`take_seat` for its arguments after the first three, and for all others of such dtypes: no others must get it."""
+    _, _, _, (_, E, _), codes, _, params, *_ = given
+    kinds = (take_seat, E.dtype, *[array.dtype for array in (*codes, *params)])
+    if kinds not in _compiled:
         state = np.zeros(8, np.int64)
-        _compiled[take_seat, dtype] = entry(take_seat, 0, state, state, *given)
-    return _compiled[take_seat, dtype]
+        _compiled[kinds] = entry(take_seat, 0, state, state, *given)
+    return _compiled[kinds]
 
 
 # ---- The step as tasks, in three phases: merged matrices; chunks; gradients. A thread has a seat. It takes a task that nobody

@@ -18,6 +18,7 @@ from nlicl.kernels import compile
 from nlicl.kernels.compile import source, threads_at_most
 from nlicl.kernels.layers.loss import NAMES
 from nlicl.kernels.steps import coded
+from nlicl.models.transformer.prompts import packed_codes
 from nlicl.papers import li2024
 
 dtypes = st.sampled_from([np.float32, np.float64])
@@ -395,6 +396,18 @@ def test_the_step_in_one_thread_is_that_on_two_to_the_bit(chunks, dtype, monkeyp
         assert value == other
         for grad, again in zip(grads, others, strict=True):
             np.testing.assert_array_equal(grad, again)
+
+
+@pytest.mark.compiled
+def test_numbers_of_another_dtype_are_refused_and_not_misread():
+    """The step is called without a look at its arguments' types, but for their dtypes."""
+    size = Sizes()
+    codes = [np.array(array) for array in packed_codes(prompts(size, 1, np.float64), np.float64)]
+    p = model(size, 1, np.float64)
+    assert np.isfinite(coded.step(*codes, size.l, *p, NAMES["hinge"])[0])
+    codes[3] = codes[3].astype(np.float32)  # kappa
+    with pytest.raises((TypeError, ValueError)):
+        coded.step(*codes, size.l, *p, NAMES["hinge"])
 
 
 # ---------------------------------------------------------------- codes that are none
