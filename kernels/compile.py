@@ -3,7 +3,6 @@
 * ``kernel`` decorates every compiled function. Kernels themselves have no annotations: their docstrings say shapes, and a line
   of theirs is to be read beside its formula.
 * ``launch`` spreads a kernel over threads; ``source`` gives a kernel back as plain Python.
-* ``pointer`` gives a kernel to another one as an argument.
 
 A model or a paper of another package, in any folder, may have kernels of its own, which call nlicl's:
 

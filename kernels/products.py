@@ -82,24 +82,24 @@ def add_product(C, A, B):
 @kernel
 def add_product_rows(first, last, C, A, B, parts):
     """Of the rows of C, cut into so many parts between tiles, those of the parts first .. last - 1."""
-    rows = C.shape[0]
-    lo = first * rows // (parts * _TILE) * _TILE
-    hi = last * rows // (parts * _TILE) * _TILE if last < parts else rows
+    lo, hi = cut(first, C.shape[0], parts, _TILE), cut(last, C.shape[0], parts, _TILE)
     add_product(C[lo:hi], A[lo:hi], B)
+
+
+@kernel
+def cut(part, n, parts, tile):
+    """Where a part begins if n rows or columns are cut into so many parts between tiles; n where `part` is `parts`."""
+    return part * n // (parts * tile) * tile if part < parts else n
 
 
 @kernel
 def add_packed_parts(first, last, C, A, B, parts):
     """Of C, cut into so many parts along its longer side, those first .. last - 1."""
     rows, n = C.shape
+    lo, hi = cut(first, max(rows, n), parts, _WIDE), cut(last, max(rows, n), parts, _WIDE)
     if n > rows:
-        lo, hi = first * n // (parts * _WIDE) * _WIDE, last * n // (parts * _WIDE) * _WIDE if last < parts else n
         add_packed_product(C[:, lo:hi], A[:, :], B[:, lo:hi])
     else:
-        lo, hi = (
-            first * rows // (parts * _WIDE) * _WIDE,
-            last * rows // (parts * _WIDE) * _WIDE if last < parts else rows,
-        )
         add_packed_product(C[lo:hi, :], A[lo:hi, :], B[:, :])
 
 
@@ -164,9 +164,7 @@ def add_panel(C, A, B):
 @kernel
 def map_few_rows(first, last, Y, X, W, parts):
     """Y_n = W X_n, one by one, of the rows of W, cut into so many parts between tiles, those of first .. last - 1."""
-    m = W.shape[0]
-    lo = first * m // (parts * _TILE) * _TILE
-    hi = last * m // (parts * _TILE) * _TILE if last < parts else m
+    lo, hi = cut(first, W.shape[0], parts, _TILE), cut(last, W.shape[0], parts, _TILE)
     for n in range(X.shape[0]):
         row_products(Y[n, lo:hi], W[lo:hi], X[n])
 

@@ -505,6 +505,7 @@ def arguments_of(name, rng):
         "products.row_products": (n(l), n(l, d), n(d)),
         "products.transpose": (n(d, m), n(m, d)),
         "products.finite": (n(m),),
+        "products.cut": (2, m, 3, 8),
         "products.all_finite": (n(m, d), n(l, d), n(d, d), n(m, l), n(m)),
         "products.add_product_rows": (0, 2, n(m, d), n(m, l), n(l, d), 3),
         "products.add_packed_parts": (0, 2, n(m, d), n(m, l), n(l, d), 3),
