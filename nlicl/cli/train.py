@@ -172,6 +172,7 @@ def _chosen(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """Problem and training settings from PAPER[:SETTINGS] and --set."""
     from ..core.describe import short
     from ..training.problem import extra as offers
+    from ..training.problem import with_fields
 
     name, paper, which, named = _named(options)
     given = settings(options.set)
@@ -189,7 +190,7 @@ def _chosen(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         chosen["trained"] = tuple(part.strip() for part in chosen["trained"].split(","))
     if chosen.get("optimizer") is not None:
         chosen["optimizer"] = _optimizer(chosen["optimizer"])
-    problem = _with(named, given)
+    problem = with_fields(named, given)
     if which is not None and offers(problem, "case") != offers(named, "case"):
         alike = (key for key, one in paper.problems.items() if type(one) is type(problem) and one.case == problem.case)
         instead = f"{name} alone" if type(problem) is paper.Problem else f"{name}:{next(alike, which)}"
@@ -216,15 +217,6 @@ def _optimizer(given: Any) -> "Optimizer":
     if not all("=" in pair for pair in pairs):
         raise CannotRun(f"--set optimizer={text}: expected a name and settings of it, for example adam,beta_1=0.8")
     return named(name, settings(pairs))
-
-
-def _with(problem: Any, given: Mapping[str, Any]) -> Any:
-    """The problem with some fields given. What it has by default is made anew: it may follow from those."""
-    kind = type(problem)
-    usual = kind()
-    kept = {field.name: getattr(problem, field.name) for field in fields(kind)}
-    own = {name: value for name, value in kept.items() if value != getattr(usual, name)}
-    return kind(**{**own, **given})
 
 
 def _resumed(

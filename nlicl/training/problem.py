@@ -30,6 +30,7 @@ __all__ = [
     "not_stored",
     "numbers_plain",
     "own_fresh_descent",
+    "with_fields",
 ]
 
 Schedule = Callable[[int], float]
@@ -217,6 +218,15 @@ def describe(thing: Any) -> dict[str, Any]:
         return {"type": f"{kind.__module__}.{kind.__qualname__}", "fields": fields}
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return {"type": f"{kind.__module__}.{kind.__qualname__}"}
+
+
+def with_fields(problem: Any, changes: Mapping[str, Any]) -> Any:
+    """The problem, a dataclass, with some fields changed. What it has by default is made anew: it may follow from those."""
+    kind = type(problem)
+    usual = kind()
+    kept = {field.name: getattr(problem, field.name) for field in dataclasses.fields(kind)}
+    own = {name: value for name, value in kept.items() if value != getattr(usual, name)}
+    return kind(**{**own, **changes})
 
 
 def is_told(schedule: Schedule) -> bool:

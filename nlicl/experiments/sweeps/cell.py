@@ -1,0 +1,254 @@
+"""Cells of a sweep: one run each, of one setting and one seed, and the record of what it came to.
+
+A record depends on its setting and seed alone: not on who made it, beside what, or when.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, NamedTuple
+
+from ... import __version__
+from ...core.describe import kind_of
+from ...core.errors import InvalidInput
+from ...core.text import message
+from ...kernels.compile import threads_at_most
+from ...training.course import Interruptions, Stopped, Told, follow
+from ...training.plan import make_plan
+from ...training.problem import describe, numbers_plain, with_fields
+from ...training.runs import Diverged, Run
+from .measures import Measure, Named, Watch, ends_early
+
+__all__ = ["FINAL", "Cell", "Record", "Stop", "Work", "lost", "run_cells"]
+
+FINAL = ("done", "diverged", "refused")
+"""States of a cell that come out the same whenever it is run again. A cell in another state is run again."""
+_USUAL_TIMES = 20  # steps between measurements, as of `nlicl.train`
+
+
+class Cell(NamedTuple):
+    """A run to be made.
+
+    Attributes
+    ----------
+    changes : tuple of (str, value)
+        What differs from the problem and the training of the sweep.
+    seed : int
+    """
+
+    changes: tuple[tuple[str, Any], ...]
+    seed: int
+
+
+class Record(NamedTuple):
+    """What a cell came to: plain values.
+
+    Attributes
+    ----------
+    key : str
+        The hash of its settings, seed, measures and the library's version.
+    over : dict
+        Its changes.
+    seed : int
+    state : {"done", "diverged", "refused", "failed", "lost"}
+        "refused": the settings make no sense together. "failed": something else went wrong, such as too little memory.
+        "lost": its worker was ended from outside, again and again.
+    reason : str
+        Of any state but "done".
+    steps : int
+        Steps that were made.
+    values : dict of str to float
+        By measure. NaN where there is none, infinity where a number of steps was not reached.
+    """
+
+    key: str
+    over: dict[str, Any]
+    seed: int
+    state: str
+    reason: str
+    steps: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What all cells of a sweep share. It can be sent to other processes if its problem and its measures can.
+
+    Attributes
+    ----------
+    problem : a paper's Problem
+    training : dict
+        Arguments of `nlicl.train`.
+    measures : tuple of Measure
+    """
+
+    problem: Any
+    training: Mapping[str, Any]
+    measures: tuple[Measure, ...]
+
+    def key(self, cell: Cell) -> str:
+        """The cell's hash (hexadecimal, 32 digits)."""
+        return self.keys(cell.changes)(cell.seed)
+
+    def keys(self, changes: Sequence[tuple[str, Any]]) -> Callable[[int], str]:
+        """seed -> hash, of the cells of one setting."""
+        names = {each.name for each in fields(self.problem)}
+        given = {**self._own, **{name: value for name, value in changes if name in names}}
+        usual = self._usual
+        problem = {name: value for name, value in given.items() if name not in usual or not _same(value, usual[name])}
+        training = {**self.training, **{name: value for name, value in changes if name not in names}}
+        whole = {
+            "nlicl": __version__,
+            "problem": [describe(self.problem)["type"], {name: _written(each, usual.get(name)) for name, each in problem.items()}],
+            "training": {name: _written(each, None) for name, each in training.items() if each is not None},
+            "measures": [each.described for each in self.measures],
+        }
+        digest = hashlib.sha256(json.dumps(whole, sort_keys=True).encode())
+
+        def of(seed: int) -> str:
+            found = digest.copy()
+            found.update(str(seed).encode())
+            return found.hexdigest()[:32]
+
+        return of
+
+    @property
+    def _usual(self) -> dict[str, Any]:
+        """The defaults of the problem's type, those that are told."""
+        return {each.name: each.default for each in fields(self.problem) if each.default is not MISSING}
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        return {each.name: getattr(self.problem, each.name) for each in fields(self.problem)}
+
+    def split(self, changes: Sequence[tuple[str, Any]]) -> tuple[Any, dict[str, Any]]:
+        """The problem and the arguments of training of a setting; what the problem refuses is raised."""
+        names = {each.name for each in fields(self.problem)}
+        own = {name: value for name, value in changes if name in names}
+        others = {name: value for name, value in changes if name not in names}
+        return with_fields(self.problem, own) if own else self.problem, {**self.training, **others}
+
+    def times(self, steps: int, training: Mapping[str, Any]) -> Any:
+        """When to measure, in a run of so many steps: as training says; if it does not, where the measures need it."""
+        named = [each for each in self.measures if isinstance(each, Named)]
+        measured = [each for each in named if not each.quantity.is_of_steps]
+        if "measure" in training:
+            times = training["measure"]
+        elif len(named) < len(self.measures) or any(each.kind not in ("last", "at") for each in measured):
+            times = _USUAL_TIMES
+        elif any(each.quantity.over > 1 for each in measured):
+            times = _USUAL_TIMES
+        else:
+            times = tuple(steps for each in measured if each.kind == "last")
+        more = tuple(each.at for each in measured if each.kind == "at" and each.at <= steps)
+        if isinstance(times, int) and more:
+            times = (*range(0, steps + 1, times), steps)
+        return (*times, *more) or None if isinstance(times, tuple) else times
+
+
+class Stop:
+    """What ends runs in other threads: they look between steps. It is never asked for in a worker of another process."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def look(self) -> None:
+        """Raise `Stopped` if the runs are to end."""
+        if self.asked:
+            raise Stopped
+
+    def shut(self, call: Callable[..., None], *arguments: Any) -> None:
+        """A call that nothing breaks off."""
+        call(*arguments)
+
+
+def run_cells(work: Work, cells: Sequence[Cell], threads: int = 1, stop: Interruptions | None = None) -> list[Record]:
+    """Make the runs of some cells: the task of a worker.
+
+    Parameters
+    ----------
+    work : Work
+    cells : list of Cell
+    threads : int
+        At most so many threads work at a time. A record does not depend on it.
+    stop : Stop, optional
+        Only where the caller's process is this one.
+
+    Returns
+    -------
+    list of Record
+        In the order of the cells.
+
+    Raises
+    ------
+    Stopped
+        `stop` was asked.
+    """
+    signals = Stop() if stop is None else stop
+    at_once = min(threads, len(cells))
+    share = max(1, threads // max(at_once, 1))
+
+    def record(cell: Cell) -> Record:
+        with threads_at_most(share):
+            return _record(work, cell, signals)
+
+    if at_once <= 1:
+        return [record(cell) for cell in cells]
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(record, cells))
+
+
+def lost(work: Work, cell: Cell, reason: str) -> Record:
+    """The record of a cell that no worker could finish."""
+    return _outcome(work, cell, "lost", reason, 0, None)
+
+
+def _record(work: Work, cell: Cell, signals: Interruptions) -> Record:
+    try:
+        run = _run(work, cell, signals)
+        values = {each.name: each.value(run) for each in work.measures}
+    except Diverged as error:
+        return _outcome(work, cell, "diverged", message(error), error.run.step, None)
+    except InvalidInput as error:
+        return _outcome(work, cell, "refused", message(error), 0, None)
+    except Exception as error:  # whatever a problem or a measure of the caller's raises; and nothing ends the sweep
+        return _outcome(work, cell, "failed", f"{kind_of(error)}: {message(error) or 'no message'}", 0, None)
+    return _outcome(work, cell, "done", "", run.step, values)
+
+
+def _run(work: Work, cell: Cell, signals: Interruptions) -> Run:
+    """The run of a cell, ended as soon as its measures are there."""
+    problem, training = work.split(cell.changes)
+    steps = training.get("steps")
+    times = work.times(problem.steps if steps is None else steps, training)
+    plan = make_plan(problem, seed=cell.seed, **{**training, "measure": times})
+    observe = plan.observer() if plan.times else None
+    until = None
+    if ends_early(work.measures):
+        watch = Watch(work.measures, observe)
+        observe, until = None if observe is None else watch.observe, watch.until
+    return follow(plan, None, False, Told(observe, until, None, each_step=False), signals)
+
+
+def _outcome(work: Work, cell: Cell, state: str, reason: str, steps: int, values: dict[str, float] | None) -> Record:
+    over = {name: numbers_plain(value) for name, value in cell.changes}
+    found = dict.fromkeys((each.name for each in work.measures), math.nan) if values is None else values
+    return Record(work.key(cell), over, cell.seed, state, reason, steps, found)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two settings are the same: 1 and 1.0 are, True and 1 are not."""
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
+def _written(value: Any, usual: Any) -> Any:
+    """A setting as it is hashed: plain values; an integer where the usual value is no integer is a real number."""
+    if hasattr(value, "settings") and hasattr(value, "name"):  # an optimizer
+        return [value.name, numbers_plain(dict(value.settings()))]
+    if callable(value):  # a schedule
+        return describe(value)
+    plain = numbers_plain(value)
+    return float(plain) if isinstance(plain, int) and isinstance(usual, float) and not isinstance(plain, bool) else plain
