@@ -8,7 +8,8 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from ... import __version__
@@ -98,11 +99,11 @@ class Work:
         names = {each.name for each in fields(self.problem)}
         given = {**self._own, **{name: value for name, value in changes if name in names}}
         usual = self._usual
-        problem = {name: value for name, value in given.items() if name not in usual or not _same(value, usual[name])}
+        problem = {name: value for name, value in given.items() if not _same(value, usual[name])}
         training = {**self.training, **{name: value for name, value in changes if name not in names}}
         whole = {
             "nlicl": __version__,
-            "problem": [describe(self.problem)["type"], {name: _written(each, usual.get(name)) for name, each in problem.items()}],
+            "problem": [describe(self.problem)["type"], {name: _written(each, usual[name]) for name, each in problem.items()}],
             "training": {name: _written(each, None) for name, each in training.items() if each is not None},
             "measures": [each.described for each in self.measures],
         }
@@ -115,14 +116,13 @@ class Work:
 
         return of
 
-    @property
+    @cached_property
     def _usual(self) -> dict[str, Any]:
-        """The defaults of the problem's type, those that are told."""
-        return {each.name: each.default for each in fields(self.problem) if each.default is not MISSING}
+        return _fields_of(type(self.problem)())
 
-    @property
+    @cached_property
     def _own(self) -> dict[str, Any]:
-        return {each.name: getattr(self.problem, each.name) for each in fields(self.problem)}
+        return _fields_of(self.problem)
 
     def split(self, changes: Sequence[tuple[str, Any]]) -> tuple[Any, dict[str, Any]]:
         """The problem and the arguments of training of a setting; what the problem refuses is raised."""
@@ -237,6 +237,10 @@ def _outcome(work: Work, cell: Cell, state: str, reason: str, steps: int, values
     over = {name: numbers_plain(value) for name, value in cell.changes}
     found = dict.fromkeys((each.name for each in work.measures), math.nan) if values is None else values
     return Record(work.key(cell), over, cell.seed, state, reason, steps, found)
+
+
+def _fields_of(problem: Any) -> dict[str, Any]:
+    return {each.name: getattr(problem, each.name) for each in fields(problem)}
 
 
 def _same(a: Any, b: Any) -> bool:
