@@ -28,6 +28,7 @@ _WHERE = {
     "to_host": "nlicl.devices",
     "train": "nlicl.training",
     "load_run": "nlicl.training",
+    "sweep": "nlicl.experiments.sweeps.run",
     "Diverged": "nlicl.training",
     "audit_formula": "nlicl.audit",
     "assert_gradient": "nlicl.audit",

@@ -26,7 +26,7 @@ from typing import Any
 from .. import __version__
 from ..core.interruption import as_interruption
 from ..core.text import message
-from . import audit, compare, papers, reproduce, train
+from . import audit, compare, papers, reproduce, sweep, train
 from .common import CannotRun
 from .lines import command_line, line, short_warnings
 from .outcome import outcome
@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nlicl {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for command in (audit, train, reproduce, compare, papers):
+    for command in (audit, train, sweep, reproduce, compare, papers):
         command.add(commands)
 
     doctor = commands.add_parser("doctor", help="versions, threads, cache, BLAS, CUDA: what is as it should be")

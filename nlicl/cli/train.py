@@ -7,17 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import CannotRun, check_folder, folder_name, load_paper, meant, progress_bar, settings, split_name
+from .common import CannotRun, check_folder, folder_name, progress_bar
+from .problems import OPTIONS, chosen_problem, named_problem
 
 if TYPE_CHECKING:
-    from ..papers.paper import Paper
     from ..training import Run, Runs
-    from ..training.optimizers import Optimizer
 
 __all__ = ["add"]
-
-# of nlicl.train, by --set
-OPTIONS = ("loss", "trained", "optimizer", "weight_decay", "prompts", "model", "dtype", "measure", "checkpoint")
 
 
 def add(commands: Any) -> None:
@@ -87,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
         if options.resume is not None:
             problem, chosen = _resumed(options, load_run, paper_of, _first(options.resume, options.seeds))
         else:
-            problem, chosen = _chosen(options)
+            problem, chosen = chosen_problem(options.paper, options.set, options.steps)
             chosen["seed"] = 0 if options.seed is None else options.seed
             chosen["backend"] = options.backend or "cpu"
             if options.out is not None:
@@ -159,66 +155,6 @@ def _first(folder: Path, seeds: int | None) -> Path | None:
     return None if first is None else folder / f"seed-{first}"
 
 
-def _named(options: argparse.Namespace) -> "tuple[str, Paper, str | None, Any]":
-    """PAPER[:SETTINGS] as (name of the paper, the paper, name of the settings or None, the problem of these settings)."""
-    name, which = split_name(options.paper)
-    paper = load_paper(name)
-    if which is not None and which not in paper.problems:
-        raise CannotRun(f"{options.paper}: {name} has no settings {which!r}; it has {', '.join(paper.problems)}")
-    return name, paper, which, paper.problems[which or next(iter(paper.problems))]
-
-
-def _chosen(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """Problem and training settings from PAPER[:SETTINGS] and --set."""
-    from ..core.describe import short
-    from ..training.problem import extra as offers
-    from ..training.problem import with_fields
-
-    name, paper, which, named = _named(options)
-    given = settings(options.set)
-    names = [field.name for field in fields(named)]
-    extra = [key for key in OPTIONS if key not in names]
-    unknown = [key for key in given if key not in names and key not in extra]
-    if unknown:
-        key, known = unknown[0], [*names, *extra]
-        instead = " (give --seed)" if key == "seed" else meant(key, known, paper.notation)
-        raise CannotRun(f"--set {key}: no such setting{instead}; there are {', '.join(known)}")
-    if "steps" in given and options.steps is not None:
-        raise CannotRun(f"--set steps={short(given['steps'])} and --steps {options.steps}: expected one of the two")
-    chosen = {key: given.pop(key) for key in extra if key in given}
-    if isinstance(chosen.get("trained"), str):
-        chosen["trained"] = tuple(part.strip() for part in chosen["trained"].split(","))
-    if chosen.get("optimizer") is not None:
-        chosen["optimizer"] = _optimizer(chosen["optimizer"])
-    problem = with_fields(named, given)
-    if which is not None and offers(problem, "case") != offers(named, "case"):
-        alike = (key for key, one in paper.problems.items() if type(one) is type(problem) and one.case == problem.case)
-        instead = f"{name} alone" if type(problem) is paper.Problem else f"{name}:{next(alike, which)}"
-        raise CannotRun(
-            f"{options.paper} with --set {' '.join(options.set)} is {problem.case}; expected settings that leave it "
-            f"{named.case}, or {instead}"
-        )
-    prompts = chosen.get("prompts")
-    if "batch" in given and (offers(problem, "prompts") if prompts is None else prompts) == "population":
-        raise CannotRun(
-            f"--set batch={short(given['batch'])}: training is on the population, of which every step takes all; leave it "
-            "out, or --set prompts=fresh"
-        )
-    return problem, chosen
-
-
-def _optimizer(given: Any) -> "Optimizer":
-    """The optimizer that `--set optimizer=adam,beta_1=0.8` names: a name, and settings of it that are numbers."""
-    from ..core.describe import short
-    from ..training.optimizers import named
-
-    text = given if isinstance(given, str) else short(given)
-    name, *pairs = (part.strip() for part in text.split(","))
-    if not all("=" in pair for pair in pairs):
-        raise CannotRun(f"--set optimizer={text}: expected a name and settings of it, for example adam,beta_1=0.8")
-    return named(name, settings(pairs))
-
-
 def _resumed(
     options: argparse.Namespace,
     load_run: Callable[..., "Run"],
@@ -231,7 +167,7 @@ def _resumed(
 
     if options.set:
         raise CannotRun("--set does not go with --resume: a run keeps its settings. Start a new one with --out")
-    name, paper, which, named = _named(options)
+    name, paper, which, named = named_problem(options.paper)
     if folder is None:
         raise CannotRun(
             f"--resume {options.resume}: holds no run of the seeds 0 .. {options.seeds - 1}; start them anew with --out"

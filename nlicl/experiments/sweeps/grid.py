@@ -200,10 +200,10 @@ def _value(problem: Any, bounds: Sequence[str], name: Any, value: Any, where: st
         raise InvalidValue(f"measure has the bound {name}, which is a setting as well; expected another name for the bound.")
     if not isinstance(name, str) or name not in (*own, *TRAINING, *bounds):
         near = get_close_matches(str(name), [*own, *TRAINING], 1)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        instead = " Give seeds." if name in ("seed", "seeds") else meant
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        instead = " (give seeds)" if name in ("seed", "seeds") else meant
         raise InvalidValue(
-            f"over names {short(name)}, which is no setting;{instead} expected a field of the problem, {', '.join(own)}, or an "
+            f"over names {short(name)}, which is no setting{instead}; expected a field of the problem, {', '.join(own)}, or an "
             f"argument of nlicl.train, {', '.join(each for each in TRAINING if each not in own)}."
         )
     if name == "dtype" and name not in own:

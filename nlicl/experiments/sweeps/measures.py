@@ -135,10 +135,10 @@ def _check_measured(quantity: Quantity, measured: Mapping[str, Any]) -> None:
     known = list(measured)
     if quantity.name not in known:
         near = get_close_matches(quantity.name, [*known, TRAINING_LOSS], 1)
-        meant = f" Did you mean {near[0]}?" if near else ""
+        meant = f" (did you mean {near[0]}?)" if near else ""
         raise InvalidValue(
-            f"measure names {quantity.name}, which is not measured;{meant} expected one of {', '.join(known) or 'nothing'}"
-            f"{' and' if known else ', but'} {TRAINING_LOSS}."
+            f"measure names {quantity.name}, which is not measured{meant}; expected one of "
+            f"{', '.join([*known, TRAINING_LOSS])}."
         )
     shape = np.shape(measured[quantity.name])
     wanted = "".join(f"[{', '.join('0' * len(shape))}]") if shape else "no entry"

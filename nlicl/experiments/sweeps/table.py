@@ -16,9 +16,11 @@ from ...core.checks import choice, path
 from ...core.describe import short
 from ...core.errors import InvalidKey, InvalidType, InvalidValue
 from ...core.files import plain, write_whole
-from .cell import FINAL, Record
+from ..style import Canvas
+from .cell import Record
+from .laws import PowerLaw, Theory, fit_power
 
-__all__ = ["Setting", "Table"]
+__all__ = ["Setting", "Table", "has_parquet"]
 
 _NOT_REACHED = "not reached"
 
@@ -135,6 +137,47 @@ class Table(Sequence[Record]):
     def ok(self) -> bool:
         """Whether every cell came to its end. A number of steps that was not reached is a result."""
         return not self.lacking
+
+    def fit(self, measure: str | None = None, *, theory: Mapping[str, Theory] | None = None) -> PowerLaw:
+        """A power law of a measure in everything that was swept over: y = c x_1^p_1 x_2^p_2 ...
+
+        Cells that did not come to their end are left out, and counted. A number of steps that was not reached is taken as
+        larger than the steps that were made.
+
+        Parameters
+        ----------
+        measure : str, optional
+            Of several.
+        theory : dict of str to Theory, optional
+            Exponents to hold beside.
+
+        Raises
+        ------
+        ValueError
+            Several measures, and none is chosen; something swept over is no number greater than 0, or has one value only; too
+            few cells.
+        """
+        return fit_power(*self._points(measure), theory=theory)
+
+    def draw(self, measure: str | None, law: PowerLaw) -> Canvas:
+        """A law that was fitted to a measure, as a picture: a figure of matplotlib."""
+        from .law_figure import draw
+
+        return draw(law, *self._points(measure), y_label=self._chosen(measure))
+
+    def _chosen(self, measure: str | None) -> str:
+        if measure is None and len(self.measures) > 1:
+            raise InvalidValue(f"measure is None, and there are several; expected one of {', '.join(self.measures)}.")
+        return self.measures[0] if measure is None else choice("measure", measure, self.measures)
+
+    def _points(self, measure: str | None) -> tuple[dict[str, NDArray[Any]], NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """x, y, seeds, and the largest y that could have been seen."""
+        x = {}
+        for name in self.names:
+            x[name] = self.column(name)
+            if x[name].dtype.kind not in "iuf":
+                raise InvalidType(f"{name} is swept over {short(x[name][0])}; expected numbers, to fit a power law in them.")
+        return x, self.column(self._chosen(measure)), self.column("seed"), self.column("steps")
 
     def to_csv(self, to: str | os.PathLike[str]) -> None:
         """Write one row a cell. Infinity, `inf`, is a number of steps that was not reached; `nan` is no value."""
