@@ -278,10 +278,10 @@ def fit_power(
     stated = _stated(theory, cells.names)
     found = fit(cells.X, cells.z, cells.censored)
     if found is None:
+        unreached = int(cells.censored.sum())
         raise InvalidValue(
-            f"the likelihood of the law has no maximum that could be found: {int(cells.censored.sum())} of {len(cells.z)} cells "
-            "were not reached; expected cells that determine a law. Allow more steps, or leave out settings of which few were "
-            "reached."
+            f"no maximum of the law's likelihood was found: {unreached} of {len(cells.z)} cells were not reached; expected "
+            "cells that determine a law. Allow more steps, or leave out settings of which few were reached."
         )
     n_seeds = len(cells.seeds)
     counts = resampled(n_seeds, draws, seed) if n_seeds > 1 else np.empty((0, n_seeds))
@@ -340,10 +340,10 @@ def _estimate(
 
     value = float(along @ found.beta)
     low, high = interval(value, drawn @ along, n_seeds)
-    half = float(t.isf(0.025, found.freedom) * np.sqrt(max(along @ found.covariance @ along, 0.0)))
+    half = float(t.isf(0.025, found.freedom)) * max(float(along @ found.covariance @ along), 0.0) ** 0.5
     inside = None
     if theory is not None:
         rounding = 1e-9 * max(1.0, abs(value))  # without noise an interval is a point
-        ends = (low, high) if low is not None and high is not None else (value - half, value + half)
+        ends = (value - half, value + half) if low is None or high is None else (low, high)
         inside = bool(ends[0] - rounding <= theory.exponent <= ends[1] + rounding)
     return Exponent(value, low, high, value - half, value + half, theory, inside)
