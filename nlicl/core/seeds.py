@@ -50,6 +50,7 @@ __all__ = [
     "Li2024Uncounted",
     "Part",
     "Seed",
+    "Sweeps",
     "TrainingUncounted",
     "checked",
     "for_test",
@@ -138,6 +139,13 @@ class TrainingUncounted(IntEnum):
     """Training on any problem, in the second form."""
 
     CHOICE = 4  # which prompts of a fixed training set step t takes: [4, seed, t]
+
+
+@unique
+class Sweeps(IntEnum):
+    """Laws of sweeps. Their numbers are none of a paper's: the same seed draws prompts and initial parameters, too."""
+
+    RESAMPLING = 101  # how often each seed counts in a draw of the bootstrap
 
 
 # ---- The register: parts of a run's seed, and numbers of its tests
