@@ -7,7 +7,7 @@ those of one seed. `assemble` puts the seeds together into a result with claims.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -158,9 +158,17 @@ def no_runs(options: Options) -> dict[str, Training]:
 E = TypeVar("E", bound=Experiment)
 
 
-def by_name(experiments: Iterable[E]) -> dict[str, E]:
-    """Experiments as `FIGURES` and `THEOREMS` hold them, by their names; ValueError if two have the same."""
-    found: dict[str, E] = {}
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def by_name(experiments: Iterable[N]) -> dict[str, N]:
+    """Experiments as `FIGURES`, `THEOREMS` and `SWEEPS` hold them, by their names; ValueError if two have the same."""
+    found: dict[str, N] = {}
     for experiment in experiments:
         if found.setdefault(experiment.name, experiment) is not experiment:
             raise InvalidValue(

@@ -1,4 +1,4 @@
-"""Where a paper's figures and theorems are. A paper may have some, and need not."""
+"""Where a paper's figures, theorems and sweeps are. A paper may have some, and need not."""
 
 import importlib
 from collections.abc import Mapping
@@ -11,8 +11,9 @@ from ..core.text import message
 from ..papers import load
 from .experiment import Experiment, by_name
 from .figure import Recipe
+from .sweeps.named import NamedSweep
 
-__all__ = ["figures", "theorems"]
+__all__ = ["figures", "sweeps", "theorems"]
 
 
 def figures(paper: str) -> Mapping[str, Recipe]:
@@ -34,6 +35,12 @@ def theorems(paper: str) -> Mapping[str, Experiment]:
     """name -> Experiment of a paper's theorems; none if it has none. Raises as `figures` does."""
     found = load(paper)
     return by_name(_entries(found.name, found.theorems, "THEOREMS", Experiment))
+
+
+def sweeps(paper: str) -> Mapping[str, NamedSweep]:
+    """name -> NamedSweep of a paper's sweeps; none if it has none. Raises as `figures` does."""
+    found = load(paper)
+    return by_name(_entries(found.name, found.sweeps, "SWEEPS", NamedSweep))
 
 
 def _entries(paper: str, module: str, table: str, kind: type) -> list[Any]:

@@ -36,9 +36,10 @@ class Paper:
         problem with another model: a dataclass that `nlicl.train` takes, each of whose fields has a default.
     notation : mapping of str to str
         The paper's letters for fields of the problem, for errors about unknown settings: {"l": "length"}.
-    figures, theorems : str
-        Module with `FIGURES`, a dict of name to Recipe, and module with `THEOREMS`, a dict of number to Experiment. They are
-        imported when they are asked for. An empty text: the paper has none.
+    figures, theorems, sweeps : str
+        Module with `FIGURES`, a dict of name to Recipe, module with `THEOREMS`, a dict of number to Experiment, and module
+        with `SWEEPS`, a dict of name to NamedSweep. They are imported when they are asked for. An empty text: the paper has
+        none.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Paper:
     notation: Mapping[str, str] = field(default_factory=dict)
     figures: str = ""
     theorems: str = ""
+    sweeps: str = ""
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
@@ -61,7 +63,7 @@ class Paper:
             "problems": Mapping,
             "notation": Mapping,
         }
-        for name, kind in (kinds | {"figures": str, "theorems": str}).items():
+        for name, kind in (kinds | {"figures": str, "theorems": str, "sweeps": str}).items():
             given = getattr(self, name)
             if not isinstance(given, kind):
                 raise InvalidType(f"{name} of the paper {self.name} is {short(given)}; expected a {kind.__name__}.")

@@ -18,12 +18,13 @@ from ...core.errors import InvalidInput
 from ...core.text import message
 from ...kernels.compile import threads_at_most
 from ...training.course import Interruptions, Stopped, Told, follow
+from ...training.optimizers import Optimizer
 from ...training.plan import make_plan
 from ...training.problem import describe, numbers_plain, with_fields
 from ...training.runs import Diverged, Run
-from .measures import Measure, Named, Watch, ends_early
+from .measures import Measure, Named, Watch, bounds, ends_early
 
-__all__ = ["FINAL", "Cell", "Record", "Stop", "Work", "lost", "run_cells"]
+__all__ = ["FINAL", "Cell", "Record", "Stop", "Work", "lost", "run_cells", "written"]
 
 FINAL = ("done", "diverged", "refused")
 """States of a cell that come out the same whenever it is run again. A cell in another state is run again."""
@@ -97,14 +98,14 @@ class Work:
     def keys(self, changes: Sequence[tuple[str, Any]]) -> Callable[[int], str]:
         """seed -> hash, of the cells of one setting."""
         names = {each.name for each in fields(self.problem)}
-        given = {**self._own, **{name: value for name, value in changes if name in names}}
         usual = self._usual
-        problem = {name: value for name, value in given.items() if not _same(value, usual[name])}
+        problem = {**self.given, **{name: value for name, value in changes if name in names}}
+        problem = {name: value for name, value in problem.items() if not _same(value, usual[name])}
         training = {**self.training, **{name: value for name, value in changes if name not in names}}
         whole = {
             "nlicl": __version__,
-            "problem": [describe(self.problem)["type"], {name: _written(each, usual[name]) for name, each in problem.items()}],
-            "training": {name: _written(each, None) for name, each in training.items() if each is not None},
+            "problem": [describe(self.problem)["type"], {name: _number_as(written(each), usual[name]) for name, each in problem.items()}],
+            "training": {name: written(each) for name, each in training.items() if each is not None},
             "measures": [each.described for each in self.measures],
         }
         digest = hashlib.sha256(json.dumps(whole, sort_keys=True).encode())
@@ -121,15 +122,22 @@ class Work:
         return _fields_of(type(self.problem)())
 
     @cached_property
-    def _own(self) -> dict[str, Any]:
-        return _fields_of(self.problem)
+    def given(self) -> dict[str, Any]:
+        """The fields of the problem that are not what its type has by default."""
+        return {name: value for name, value in _fields_of(self.problem).items() if not _same(value, self._usual[name])}
 
     def split(self, changes: Sequence[tuple[str, Any]]) -> tuple[Any, dict[str, Any]]:
         """The problem and the arguments of training of a setting; what the problem refuses is raised."""
         names = {each.name for each in fields(self.problem)}
         own = {name: value for name, value in changes if name in names}
-        others = {name: value for name, value in changes if name not in names}
+        free = bounds(self.measures)
+        others = {name: value for name, value in changes if name not in names and name not in free}
         return with_fields(self.problem, own) if own else self.problem, {**self.training, **others}
+
+    def measures_in(self, changes: Sequence[tuple[str, Any]]) -> list[Measure]:
+        """The measures in one setting, which may have bounds for them."""
+        of = dict(changes)
+        return [each.bound_in(of) if isinstance(each, Named) else each for each in self.measures]
 
     def times(self, steps: int, training: Mapping[str, Any]) -> Any:
         """When to measure, in a run of so many steps: as training says; if it does not, where the measures need it."""
@@ -206,10 +214,19 @@ def lost(work: Work, cell: Cell, reason: str) -> Record:
     return _outcome(work, cell, "lost", reason, 0, None)
 
 
+def written(value: Any) -> Any:
+    """A setting as plain values: an optimizer by its name and settings, a schedule as checkpoints have it."""
+    if isinstance(value, Optimizer):
+        own = ", ".join(f"{name}={each}" for name, each in numbers_plain(dict(value.settings())).items())
+        return f"{value.name}({own})"
+    return describe(value) if callable(value) else numbers_plain(value)
+
+
 def _record(work: Work, cell: Cell, signals: Interruptions) -> Record:
     try:
-        run = _run(work, cell, signals)
-        values = {each.name: each.value(run) for each in work.measures}
+        measures = work.measures_in(cell.changes)
+        run = _run(work, cell, measures, signals)
+        values = {each.name: each.value(run) for each in measures}
     except Diverged as error:
         return _outcome(work, cell, "diverged", message(error), error.run.step, None)
     except InvalidInput as error:
@@ -219,7 +236,7 @@ def _record(work: Work, cell: Cell, signals: Interruptions) -> Record:
     return _outcome(work, cell, "done", "", run.step, values)
 
 
-def _run(work: Work, cell: Cell, signals: Interruptions) -> Run:
+def _run(work: Work, cell: Cell, measures: Sequence[Measure], signals: Interruptions) -> Run:
     """The run of a cell, ended as soon as its measures are there."""
     problem, training = work.split(cell.changes)
     steps = training.get("steps")
@@ -227,14 +244,14 @@ def _run(work: Work, cell: Cell, signals: Interruptions) -> Run:
     plan = make_plan(problem, seed=cell.seed, **{**training, "measure": times})
     observe = plan.observer() if plan.times else None
     until = None
-    if ends_early(work.measures):
-        watch = Watch(work.measures, observe)
+    if ends_early(measures):
+        watch = Watch(measures, observe)
         observe, until = None if observe is None else watch.observe, watch.until
     return follow(plan, None, False, Told(observe, until, None, each_step=False), signals)
 
 
 def _outcome(work: Work, cell: Cell, state: str, reason: str, steps: int, values: dict[str, float] | None) -> Record:
-    over = {name: numbers_plain(value) for name, value in cell.changes}
+    over = {name: written(value) for name, value in cell.changes}
     found = dict.fromkeys((each.name for each in work.measures), math.nan) if values is None else values
     return Record(work.key(cell), over, cell.seed, state, reason, steps, found)
 
@@ -248,11 +265,6 @@ def _same(a: Any, b: Any) -> bool:
     return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
 
 
-def _written(value: Any, usual: Any) -> Any:
-    """A setting as it is hashed: plain values; an integer where the usual value is no integer is a real number."""
-    if hasattr(value, "settings") and hasattr(value, "name"):  # an optimizer
-        return [value.name, numbers_plain(dict(value.settings()))]
-    if callable(value):  # a schedule
-        return describe(value)
-    plain = numbers_plain(value)
-    return float(plain) if isinstance(plain, int) and isinstance(usual, float) and not isinstance(plain, bool) else plain
+def _number_as(value: Any, usual: Any) -> Any:
+    """A setting as its usual value is written: 1.0 for 1 where that is a real number."""
+    return float(value) if type(value) is int and isinstance(usual, float) else value

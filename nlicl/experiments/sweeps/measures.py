@@ -2,7 +2,8 @@
 
     QUANTITY                            the last value
     QUANTITY at STEP                    as measured after so many steps
-    steps until QUANTITY < X            the first step at which it holds; infinity if it never did (also <=, >, >=)
+    steps until QUANTITY < X            the first step at which it holds; infinity if it never did (also <=, >, >=). X is a
+                                        number, or a name that is swept over
     lowest QUANTITY, highest QUANTITY   of all measurements
 
 A quantity is a name of the history, "hinge_unseen"; an entry of an array, "accuracy[0]"; or the mean of the last K values,
@@ -22,13 +23,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.checks import instance
+from ...core.checks import instance, real
 from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
 from ...training.problem import Observer, is_told
 from ...training.runs import History, Run
 
-__all__ = ["HELP", "ByFunction", "Measure", "Named", "Quantity", "Watch", "ends_early", "measures_of", "parse", "resolved"]
+__all__ = ["HELP", "ByFunction", "Measure", "Named", "Quantity", "Watch", "bounds", "ends_early", "measures_of", "parse", "resolved"]
 
 TRAINING_LOSS = "training_loss"
 HELP = "expected for example 'hinge_unseen', 'hinge_unseen at 200' or 'steps until hinge_unseen < 0.1'"
@@ -36,7 +37,7 @@ _FORM = re.compile(
     r"(?:(?P<kind>steps\s+until|lowest|highest)\s+)?"
     r"(?P<name>[^\W\d][\w.]*)\s*(?:\[\s*(?P<index>\d{1,9}(?:\s*,\s*\d{1,9})*)\s*\])?"
     r"(?:\s+over\s+(?P<over>\d{1,9}))?"
-    r"(?:\s+at\s+(?P<at>\d{1,9})|\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?[\d.]+(?:[eE][-+]?\d+)?))?"
+    r"(?:\s+at\s+(?P<at>\d{1,9})|\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?[\d.]+(?:[eE][-+]?\d+)?|[^\W\d]\w*))?"
 )
 _HOLDS: dict[str, Callable[[Any, float], Any]] = {
     "<": np.less,
@@ -165,8 +166,8 @@ class Named:
     quantity : Quantity
     at : int
         The step, of the kind "at".
-    sign, bound : str, float
-        The condition, of the kind "until".
+    sign, bound : str, float or str
+        The condition, of the kind "until". A text is the name of what the bound is swept over by.
     """
 
     name: str
@@ -175,7 +176,7 @@ class Named:
     quantity: Quantity
     at: int = 0
     sign: str = ""
-    bound: float = math.nan
+    bound: float | str = math.nan
 
     @property
     def described(self) -> str:
@@ -184,12 +185,19 @@ class Named:
         index = f"[{','.join(map(str, q.index))}]" if q.index else ""
         text = f"{q.name}{index}{f' over {q.over}' if q.over > 1 else ''}"
         if self.kind == "until":
-            return f"steps until {text} {self.sign} {self.bound!r}"
+            return f"steps until {text} {self.sign} {self.bound}"
         return f"{text} at {self.at}" if self.kind == "at" else text if self.kind == "last" else f"{self.kind} {text}"
 
     def holds(self, values: Any) -> Any:
         """Where the condition holds."""
+        assert not isinstance(self.bound, str)
         return _HOLDS[self.sign](values, self.bound)
+
+    def bound_in(self, changes: Mapping[str, Any]) -> "Named":
+        """The measure in one setting, which may give its bound. ValueError or TypeError unless that is a number."""
+        if not isinstance(self.bound, str):
+            return self
+        return replace(self, bound=real(self.bound, changes[self.bound], "to compare with", lambda _: True))
 
     def value(self, run: Run) -> float:
         """See `Measure`."""
@@ -258,10 +266,12 @@ def parse(text: str, name: str = "") -> Named:
     over = int(found["over"] or 1)
     if over < 1:
         raise InvalidValue(f"measure is {short(text)}; expected the mean over at least 1 value.")
-    try:
-        bound = float(found["bound"] or "nan")
-    except ValueError:
-        raise InvalidValue(f"measure is {short(text)}; expected a number for {found['bound']}.") from None
+    bound: float | str = found["bound"] or "nan"
+    if bound == "nan" or not str(bound).isidentifier():
+        try:
+            bound = float(bound)
+        except ValueError:
+            raise InvalidValue(f"measure is {short(text)}; expected a number for {bound}.") from None
     index = tuple(int(i) for i in (found["index"] or "").split(",") if i.strip())
     return Named(
         name or " ".join(text.split()),
@@ -342,6 +352,11 @@ class Watch:
             if q.is_of_steps and len(losses) >= q.over and each.holds(q.means(losses[-q.over :])[-1]):
                 self._open.remove(each)
         return not self._open
+
+
+def bounds(measures: Sequence[Measure]) -> tuple[str, ...]:
+    """Names of bounds that are swept over."""
+    return tuple(each.bound for each in measures if isinstance(each, Named) and isinstance(each.bound, str))
 
 
 def ends_early(measures: Sequence[Measure]) -> bool:

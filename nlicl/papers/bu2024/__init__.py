@@ -91,5 +91,6 @@ PAPER = register(
         },
         figures="nlicl.experiments.bu2024.figures",
         theorems="nlicl.experiments.bu2024.theorems",
+        sweeps="nlicl.experiments.bu2024.sweeps",
     )
 )

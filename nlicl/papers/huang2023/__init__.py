@@ -82,5 +82,6 @@ PAPER = register(
         notation={"eta": "learning_rate", "T": "steps", "B": "batch", "N": "length", "M": "prompts"},
         figures="nlicl.experiments.huang2023.figures",
         theorems="nlicl.experiments.huang2023.theorems",
+        sweeps="nlicl.experiments.huang2023.sweeps",
     )
 )

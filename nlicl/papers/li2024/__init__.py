@@ -69,5 +69,6 @@ PAPER = register(
         notation={"eta": "learning_rate", "T": "steps", "B": "batch", "l": "length"},
         figures="nlicl.experiments.li2024.figures",
         theorems="nlicl.experiments.li2024.theorems",
+        sweeps="nlicl.experiments.li2024.sweeps",
     )
 )

@@ -1,0 +1,276 @@
+"""`nlicl.sweep`: all cells of a grid, by whatever makes the runs, into a table."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ...core.checks import boolean, function, integer, path
+from ...core.describe import short
+from ...core.errors import InvalidInput, InvalidType, InvalidValue
+from ...core.interruption import held
+from ...training.plan import make_plan
+from ...training.problem import not_stored
+from ...training.problem import extra as offers
+from .cell import FINAL, Cell, Record, Work
+from .dispatch import records as made
+from .executors import opened
+from .grid import Grid, checked_training, grid_of
+from .measures import ByFunction, Measure, Named, bounds, measures_of, resolved
+from .store import Store
+from .table import Table, has_parquet
+
+__all__ = ["SEEDS", "TABLE", "Plan", "planned", "sweep", "table_of"]
+
+SEEDS = 5
+TABLE = "table.csv"
+_LOOK = 1.0  # seconds between two looks at what others have written
+
+
+class Plan:
+    """A sweep before its first run: checked, and nothing made yet but the folder.
+
+    Attributes
+    ----------
+    work : Work
+    grid : Grid
+    store : Store or None
+    """
+
+    def __init__(self, work: Work, grid: Grid, store: Store | None) -> None:
+        self.work, self.grid, self.store = work, grid, store
+        self._looked = time.monotonic()
+
+    def keys(self, turn: int = 0) -> Iterator[tuple[str, Cell]]:
+        """Every cell with its key, one by one."""
+        seeds = len(self.grid.seeds)
+        setting, of = -1, None
+        for number in self.grid.numbers(turn):
+            if number // seeds != setting or of is None:
+                setting = number // seeds
+                of = self.work.keys(self.grid.setting(setting))
+            cell = self.grid[number]
+            yield of(cell.seed), cell
+
+    def todo(self, turn: int = 0) -> Iterator[Cell]:
+        """The cells that have no final record when their turn comes."""
+        for key, cell in self.keys(turn):
+            if self.store is not None and time.monotonic() - self._looked > _LOOK:
+                self.store.look()
+                self._looked = time.monotonic()
+            if self.store is None or key not in self.store.done:
+                yield cell
+
+    def count(self) -> int:
+        """How many cells have no final record."""
+        return sum(1 for _ in self.todo()) if self.store is not None and self.store.done else len(self.grid)
+
+
+def planned(
+    problem: Any,
+    over: Any,
+    *,
+    seeds: Any = SEEDS,
+    measure: Any,
+    training: Mapping[str, Any] | None = None,
+    out: Any = None,
+) -> Plan:
+    """A sweep from the arguments of `nlicl.sweep`, checked. Raises as it does."""
+    measures = measures_of(measure)
+    grid = grid_of(problem, over, seeds, bounds(measures))
+    work = Work(problem, checked_training(problem, training), measures)
+    for name in work.training:
+        if name in grid.names:
+            raise InvalidValue(f"training gives {name}, which is swept over; expected it in one of the two.")
+    work = _with_known_measures(work, grid)
+    folder = None if out is None else path("out", out, "the path of a folder, or None to keep nothing")
+    if folder is not None:
+        _check_kept(work)
+        if folder.exists() and not folder.is_dir():
+            raise InvalidValue(f"out is {folder}, which is a file; expected the path of a folder.")
+    return Plan(work, grid, None if folder is None else Store.opened(folder, work, grid.names))
+
+
+def _with_known_measures(work: Work, grid: Grid) -> Work:
+    """The work, its measures held against what a run measures; InvalidValue if one does not exist."""
+    first: InvalidInput | None = None
+    for i in range(min(grid.settings, 20)):  # the first that makes sense
+        try:
+            problem, training = work.split(grid.setting(i))
+            plan = make_plan(problem, seed=grid.seeds[0], **{**training, "measure": None})
+        except InvalidInput as error:
+            first = first or error
+            continue
+        measured: Mapping[str, Any] = {}
+        if offers(problem, "observer") is not None:
+            measured = plan.observer()(plan.start)
+        measures = resolved(work.measures, measured)
+        _check_times(measures, plan.steps, training)
+        return Work(work.problem, work.training, measures)
+    assert first is not None
+    raise first
+
+
+def _check_times(measures: Sequence[Measure], steps: int, training: Mapping[str, Any]) -> None:
+    for each in measures:
+        if isinstance(each, Named) and each.kind == "at" and each.at > steps:
+            raise InvalidValue(f"measure is {short(each.text)}; expected a step of at most {steps}, which runs have.")
+        if isinstance(each, Named) and not each.quantity.is_of_steps and "measure" in training and training["measure"] is None:
+            raise InvalidValue(f"measure is {short(each.text)} and training['measure'] None; expected it to be left out.")
+
+
+def _check_kept(work: Work) -> None:
+    """TypeError where a store would not tell the problem or a measure from others."""
+    odd = not_stored("problem", [getattr(work.problem, name) for name in work.given])
+    if odd is not None:
+        raise InvalidType(f"problem holds {short(odd[1])}, which a store does not hold; expected plain values, or out=None.")
+    for each in work.measures:
+        if isinstance(each, ByFunction) and not each.is_told:
+            raise InvalidType(
+                f"measure is {short(each.function)}, which a store does not tell from others; expected a function at the top "
+                "level of a module, or out=None."
+            )
+
+
+def sweep(
+    problem: Any,
+    over: Any,
+    *,
+    seeds: Any = SEEDS,
+    measure: Any,
+    training: Mapping[str, Any] | None = None,
+    executor: Any = None,
+    jobs: int | None = None,
+    threads: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int, str], object] | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> Table:
+    """Train in every setting of a grid with every seed, and measure.
+
+    Parameters
+    ----------
+    problem : a paper's Problem
+        What is not swept over is taken from it.
+    over : dict of str to list, or list of dict
+        {"alpha": [0.4, 0.8], "beta": [1, 2]}: all combinations. [{"alpha": 0.4, "beta": 2}, ...]: these settings. Names are
+        fields of the problem, or arguments of `nlicl.train`: steps, learning_rate, batch, optimizer, ...
+    seeds : int, or sequence of int
+        That many, from 0; or these.
+    measure : str, callable, list of them, or dict of str to them
+        What to find in each run: a number from its history, "steps until hinge_unseen < 0.1", "hinge_unseen" (the last value),
+        "hinge_unseen at 200", "lowest training_loss", "training_loss over 10" (the mean of the last 10); or a function of the
+        `Run`. A dict names the columns. A run ends early if all measures are "steps until" and have come.
+    training : dict, optional
+        Further arguments of `nlicl.train`, for all runs. "measure" says how often is measured: 20 steps, if not given.
+    executor : object with submit, or str, optional
+        Who makes the runs: any executor with `submit(f, *args)` and futures with `.result()`, as of concurrent.futures, Dask,
+        mpi4py.futures, submitit, executorlib; or a text for Dask: "local", the address of a scheduler, its file. This
+        process, runs side by side on all cores, if not given.
+    jobs : int, optional
+        That many processes of this machine instead.
+    threads : int, optional
+        Threads of a worker; by the cores that it has, if not given.
+    out : path, optional
+        A folder to keep the records in. What it has is not run again: a sweep that was broken off goes on, and a larger grid
+        adds to it. Several processes may sweep into one folder at once. `table.csv` in it holds everything.
+    progress : callable, optional
+        (done, total, text) -> None.
+    tell : callable, optional
+        (text) -> None, called with what a reader should know, such as a worker that was lost. A RuntimeWarning if not given.
+
+    Returns
+    -------
+    Table
+        One record a cell. A run that diverged, or a setting that the problem refuses, is a record with its reason. What a
+        record holds depends on its setting and seed alone, to the bit.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An unknown setting, an empty grid, a measure that does not exist, the store of another sweep; every setting is refused.
+    nlicl.experiments.pool.ExecutorLost
+        There is no executor any more: a scheduler that cannot be reached. What was done is kept in `out`.
+    KeyboardInterrupt
+        Ctrl-C. What was done is kept in `out`; the same call goes on.
+    """
+    if jobs is not None:
+        jobs = integer("jobs", jobs, 1)
+        if executor is not None:
+            raise InvalidValue("jobs and executor are both given; expected one of them.")
+    if threads is not None:
+        threads = integer("threads", threads, 1)
+    for name, given in (("progress", progress), ("tell", tell)):
+        if given is not None:
+            function(name, given)
+    with held() as signals:
+        plan = planned(problem, over, seeds=seeds, measure=measure, training=training, out=out)
+        return follow(plan, executor, jobs, threads, progress, tell, signals.look)
+
+
+def follow(
+    plan: Plan,
+    executor: Any,
+    jobs: int | None,
+    threads: int | None,
+    progress: Callable[[int, int, str], object] | None,
+    tell: Callable[[str], object] | None,
+    look: Callable[[], None],
+) -> Table:
+    """Make the runs of a plan, and keep their records."""
+    found: dict[str, Record] = {}
+    store, total = plan.store, len(plan.grid)
+    todo = plan.count()
+    done = total - todo
+    text = ", ".join(plan.grid.names)
+    if progress is not None:
+        progress(done, total, text)
+    try:
+        if todo:
+            turn = 0 if store is None else store.turn()
+            with opened(executor, jobs=jobs, threads=threads, tell=tell) as crew:
+                for records in made(plan.work, plan.todo(turn), crew, look, total=todo, tell=tell):
+                    if store is None:
+                        found |= {each.key: each for each in records}
+                    else:
+                        store.add(records)
+                    done += len(records)
+                    if progress is not None:
+                        progress(min(done, total), total, text)
+    finally:
+        if store is not None:
+            with suppress(OSError):
+                write_table(store)
+            store.close()
+    if store is not None:
+        found = store.records()
+    keys = (key for key, _ in plan.keys())
+    table = Table(plan.grid.names, [each.name for each in plan.work.measures], (found[key] for key in keys if key in found))
+    _check_some(table)
+    return table
+
+
+def table_of(store: Store) -> Table:
+    """All records of a store. Those of a sweep over fewer names have the usual value of the others."""
+    names = store.about["over"]
+    usual = {name: store.usual(name) for name in names}
+    records = (each._replace(over={**usual, **each.over}) for each in store.records().values())
+    return Table(names, list(store.about["measures"]), records)
+
+
+def write_table(store: Store) -> Table:
+    """Write the table of a store: table.csv, and table.parquet where pyarrow is installed."""
+    table = table_of(store)
+    table.to_csv(store.folder / TABLE)
+    if has_parquet():
+        table.to_parquet((store.folder / TABLE).with_suffix(".parquet"))
+    return table
+
+
+def _check_some(table: Table) -> None:
+    """InvalidValue if every setting was refused, for one reason: it is what was asked for that is wrong."""
+    reasons = {each.reason for each in table}
+    if len(table) and len(reasons) == 1 and all(each.state == "refused" for each in table):
+        raise InvalidValue(f"every setting is refused: {reasons.pop()}")
