@@ -1,5 +1,6 @@
 """Dask as the executor: a cluster on this machine, a scheduler by its address or its file, a client of the caller's."""
 
+import asyncio
 import json
 import logging
 import threading
@@ -17,29 +18,32 @@ from ...core.text import message
 from ...kernels.compile import THREADS
 from .executors import Crew, Setup, modules_of_registers
 
+Tell = Callable[[str], object] | None
+
 __all__ = ["by_text", "of_client"]
 
 _ANSWERS = 10.0  # seconds in which a scheduler is to answer
 _BACK = 5.0  # seconds in which one that was lost may come back
 _REFRESH = 2.0  # seconds after which workers are counted again
+_SOON = 0.5  # seconds in which a worker process that is no longer needed may end by itself
 _POLL = 0.05
 
 
 class _Dask(Crew):
     """A client of Dask. The scheduler itself gives a worker's calls to others when it is lost."""
 
-    def __init__(self, client: Any, executor: Any, setup: Setup) -> None:
+    def __init__(self, client: Any, executor: Any, setup: Setup, tell: Tell) -> None:
         super().__init__(executor, None, False, setup)
-        self.client = client
-        self._counted = 0.0
+        self.client, self.tell = client, tell
+        self._counted, self._threads = 0.0, -1
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """See `Crew`. No call is taken for another one that looks like it."""
-        self._count()
         return self.executor.submit(function, *arguments, pure=False)
 
     def there(self) -> bool:
         """Whether the scheduler is connected."""
+        self._count()
         return bool(self.client.status == "running")
 
     def restart(self, look: Callable[[], object]) -> bool:
@@ -53,26 +57,30 @@ class _Dask(Crew):
         return True
 
     def _count(self) -> None:
-        """Ask the scheduler, every few seconds and without waiting, how many threads its workers have."""
+        """Ask the scheduler, every few seconds and without waiting, how many threads its workers have. Tell if it has none."""
+        if self._threads == 0 and self.count != 0 and self.tell is not None:
+            self.tell("the Dask scheduler has no workers: their work waits until one is there")
+        if self._threads >= 0:
+            self.count = self._threads
         if time.monotonic() - self._counted > _REFRESH:
             self._counted = time.monotonic()
             threading.Thread(target=self._ask, name="nlicl-dask-count", daemon=True).start()
 
     def _ask(self) -> None:
         with suppress(Exception):  # a scheduler that is gone is noticed elsewhere
-            self.count = max(1, sum(self.client.nthreads().values()))
+            self._threads = sum(self.client.nthreads().values())
 
 
-def of_client(executor: Any, threads: int | None) -> Crew:
+def of_client(executor: Any, threads: int | None, tell: Tell) -> Crew:
     """The crew of a client, or of the executor of a client."""
     client = getattr(executor, "_client", executor)
     if hasattr(executor, "get_executor"):
         executor = client.get_executor()
-    return _Dask(client, executor, Setup(modules_of_registers(), threads or 1))
+    return _Dask(client, executor, Setup(modules_of_registers(), threads or 1), tell)
 
 
 @contextmanager
-def by_text(text: str, threads: int | None) -> Iterator[Crew]:
+def by_text(text: str, threads: int | None, tell: Tell) -> Iterator[Crew]:
     """The crew of "local", of an address, or of a scheduler file; ValueError where nobody answers.
 
     Raises
@@ -92,10 +100,10 @@ def by_text(text: str, threads: int | None) -> Iterator[Crew]:
         if text == "local":
             with _local(distributed) as cluster, _connected(distributed, cluster, text) as client:
                 setup = Setup(modules_of_registers(), threads or 1, THREADS)
-                yield _Dask(client, client.get_executor(), setup)
+                yield _Dask(client, client.get_executor(), setup, tell)
         else:
             with _connected(distributed, _address(text), text) as client:
-                yield of_client(client, threads)
+                yield of_client(client, threads, tell)
 
 
 def _address(text: str) -> str:
@@ -145,14 +153,16 @@ def _local(distributed: Any) -> Iterator[Any]:
         )
     try:
         yield cluster
-    except BaseException:
-        for nanny in cluster.workers.values():  # they do not finish their calls
-            with suppress(Exception):
-                cluster.sync(nanny.kill, timeout=0.2)
-        raise
     finally:
         with suppress(Exception):
+            cluster.sync(_end, list(cluster.workers.values()))
+        with suppress(Exception):
             cluster.close(timeout=5)
+
+
+async def _end(nannies: list[Any]) -> None:
+    """End worker processes soon: they do not finish their calls. What they raise meanwhile does not matter."""
+    await asyncio.gather(*(nanny.close(timeout=_SOON) for nanny in nannies), return_exceptions=True)
 
 
 @contextmanager

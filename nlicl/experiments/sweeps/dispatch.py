@@ -55,7 +55,7 @@ def records(
     each worker. Their sizes follow the times that cells took.
 
     A task that does not come back is done again, each of its cells as a task. Where a pool of processes broke, it is not known
-    by which cell: one that was under way by itself is then done while nothing else is. A cell that is lost three times by itself
+    by which cell: one that was a task by itself is then done while nothing else is. A cell that is lost three times by itself
     gets the state "lost".
 
     Parameters
@@ -178,7 +178,7 @@ class _Dispatch:
 
     @property
     def _workers(self) -> int:
-        return self.crew.count or _UNKNOWN
+        return _UNKNOWN if self.crew.count is None else max(1, self.crew.count)
 
     def _size(self) -> int:
         """How many cells the next task has."""

@@ -1,6 +1,6 @@
 """Who makes the calls of a sweep or an experiment: threads here, worker processes, an executor of the caller's, or Dask.
 
-All of them are a `Crew`: calls are submitted to it, and it says how many make sense at a time. `crew` opens one.
+All of them are a `Crew`: calls are submitted to it, and it says how many make sense at a time. `opened` opens one.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from ...core.text import message
 from ...kernels.compile import THREADS, threads_at_most
 from ..pool import ExecutorLost, Processes, WorkerLost, processes
 
-__all__ = ["Crew", "Setup", "begin", "crew", "gone", "modules_of_registers", "submitter"]
+__all__ = ["Crew", "Setup", "begin", "gone", "modules_of_registers", "opened", "submitter"]
 
 ATTEMPTS = 3
 _OF_OTHER_MACHINES = ("mpi4py", "submitit", "executorlib")  # packages whose workers are not this machine's
@@ -93,7 +93,13 @@ def modules_of_registers() -> tuple[str, ...]:
 
 
 @contextmanager
-def crew(executor: Any = None, jobs: int | None = None, threads: int | None = None) -> Iterator[Crew]:
+def opened(
+    executor: Any = None,
+    *,
+    jobs: int | None = None,
+    threads: int | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> Iterator[Crew]:
     """Open a crew for the work inside. An executor that the caller gives is not shut down.
 
     Parameters
@@ -105,6 +111,8 @@ def crew(executor: Any = None, jobs: int | None = None, threads: int | None = No
         So many worker processes of one thread each, without an executor. Neither: threads of this process, one a core.
     threads : int, optional
         Threads for each call, at least 1. Otherwise they are chosen so that the cores are busy.
+    tell : callable, optional
+        (text) -> None, called with what a reader should know: that a scheduler has no workers yet.
 
     Raises
     ------
@@ -122,18 +130,18 @@ def crew(executor: Any = None, jobs: int | None = None, threads: int | None = No
     elif isinstance(executor, (str, os.PathLike)):
         from .dask import by_text
 
-        with by_text(os.fspath(executor), threads) as opened:
-            yield opened
+        with by_text(os.fspath(executor), threads, tell) as crew:
+            yield crew
     elif executor is not None:
-        yield given(executor, threads)
+        yield given(executor, threads, tell)
     elif jobs is not None:
         jobs = integer("jobs", jobs, 1)
         modules = modules_of_registers()
         with processes(jobs, modules) as made:
             yield _OwnProcesses(made, jobs, False, Setup(threads=threads or 1))
     else:
-        with _threads(THREADS, threads or 1) as opened:
-            yield opened
+        with _threads(THREADS, threads or 1) as crew:
+            yield crew
 
 
 @contextmanager
@@ -148,7 +156,7 @@ def _threads(count: int, threads: int) -> Iterator[Crew]:
     pool.shutdown(wait=True, cancel_futures=True)
 
 
-def given(executor: Any, threads: int | None = None) -> Crew:
+def given(executor: Any, threads: int | None = None, tell: Callable[[str], object] | None = None) -> Crew:
     """The crew of an executor that the caller has made; TypeError if it is none."""
     if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
         raise InvalidType(
@@ -159,7 +167,7 @@ def given(executor: Any, threads: int | None = None) -> Crew:
     if package == "distributed":
         from .dask import of_client
 
-        return of_client(executor, threads)
+        return of_client(executor, threads, tell)
     count = next(
         (n for name in ("_max_workers", "max_workers") if type(n := getattr(executor, name, None)) is int), None
     )
