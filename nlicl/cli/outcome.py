@@ -35,10 +35,10 @@ def outcome(error: BaseException) -> tuple[int, str] | None:
         return 2, f"{what}; expected it to finish. Give a smaller --jobs, or lower the sizes"
 
     from ..devices import Unavailable
-    from ..experiments.pool import WorkerLost
+    from ..experiments.pool import ExecutorLost, WorkerLost
     from ..training.runs import Diverged
 
-    if isinstance(error, (Unavailable, WorkerLost)):
+    if isinstance(error, (Unavailable, WorkerLost, ExecutorLost)):
         return 2, message(error)
     if isinstance(error, Diverged):
         return 1, message(error)

@@ -25,7 +25,7 @@ from ..training.optimizers import Optimizer
 from ..training.plan import Plan, make_plan
 from ..training.problem import Observer
 from ..training.runs import Diverged, Run
-from .pool import check_sendable, workers
+from .pool import check_known, check_sendable, workers
 
 __all__ = ["Experiment", "Found", "Measured", "Options", "Runs", "Seeds", "Training", "by_name", "execute", "no_runs"]
 
@@ -252,7 +252,7 @@ def execute(
     with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS), at_once, tell) as submit:
         named = {run.model for runs in needed for run in runs.values() if isinstance(run.model, str)}
         if jobs > 1 and named:
-            submit("the search for models", _check_known, named)()
+            submit("the search for models", check_known, named)()
         for experiment, choice, runs in zip(experiments, choices, needed, strict=True):
             step(experiment.name)
             missing = dict.fromkeys(
@@ -303,14 +303,3 @@ def _checked_seeds(seeds: Any) -> list[int]:
     if not found:
         raise InvalidValue("seeds is empty; expected at least one.")
     return found
-
-
-def _check_known(models: Iterable[str]) -> None:
-    """In a worker: ValueError if a model is unknown there."""
-    for name in sorted(models):
-        if name not in MODELS.names():
-            raise InvalidValue(
-                f"model {name!r} was registered by hand, and other processes do not know it; expected a model that the module "
-                "of its class registers when it is imported, or one that is declared by an entry point of the group "
-                "'nlicl.models'. Or take jobs=1."
-            )

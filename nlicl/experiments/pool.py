@@ -15,12 +15,13 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from ..core.describe import short
-from ..core.errors import InvalidType
+from ..core.errors import InvalidType, InvalidValue
 from ..core.interruption import hear, unheard
 from ..core.memory import share_memory
+from ..core.registry import MODELS
 from ..core.text import message
 
-__all__ = ["WorkerLost", "check_sendable", "workers"]
+__all__ = ["ExecutorLost", "Processes", "WorkerLost", "check_known", "check_sendable", "processes", "workers"]
 
 Submit = Callable[..., Callable[[], Any]]  # (name, f, *arguments) -> () -> f(*arguments)
 
@@ -31,55 +32,59 @@ class WorkerLost(RuntimeError):
     """A worker process was ended from outside, each time that its call was made."""
 
 
-def check_sendable(name: str, value: object) -> None:
+class ExecutorLost(RuntimeError):
+    """Whoever makes the calls is gone, and nothing more can be asked of it."""
+
+
+def check_sendable(name: str, value: object, advice: str = " Or take jobs=1.") -> None:
     """TypeError if a value cannot be sent to another process, such as a lambda, or a function inside of another one."""
     try:
         ForkingPickler.dumps(value)
     except Exception as error:
         raise InvalidType(
             f"{name} is {short(value)}, which cannot be sent to another process ({message(error)}); expected functions and "
-            "classes at the top level of a module. Or take jobs=1."
+            f"classes at the top level of a module.{advice}"
         ) from None
 
 
+class Processes:
+    """Worker processes of one thread each, and new ones in the place of those that were ended from outside."""
+
+    def __init__(self, jobs: int, start: Callable[[int], ProcessPoolExecutor]) -> None:
+        self.jobs, self._start = jobs, start
+        self._pool = start(jobs)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """The future of a call; BrokenProcessPool if a worker was ended from outside."""
+        with unheard():  # it may start a worker, and Ctrl-C is heard there once `_begin` is through
+            return self._pool.submit(function, *arguments)
+
+    def restart(self, jobs: int | None = None) -> None:
+        """New workers, as many as before or `jobs`. What the old ones have not finished is lost."""
+        self.end()
+        self._pool = self._start(jobs or self.jobs)
+
+    def end(self) -> None:
+        """Wait for the workers to end. They finish their calls, but no others."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
 @contextmanager
-def workers(
-    jobs: int,
-    modules: Iterable[str] = (),
-    at_once: int | None = None,
-    tell: Callable[[str], object] | None = None,
-) -> Iterator[Submit]:
-    """A function `submit`: submit(name, f, *arguments) returns a function without arguments, which returns f(*arguments).
+def processes(jobs: int, modules: Iterable[str] = (), at_once: int | None = None) -> Iterator[Processes]:
+    """Worker processes, which end with the work inside.
 
-    With one job the call is made when its result is asked for, in this process. With more jobs it is made in one of as many
-    processes, and what it raises is raised where its result is asked for. `f` must then stand at the top level of a module.
-
-    Workers live as long as this process holds one end of a pipe open. The end is closed when the work is interrupted, and by
-    the operating system when this process ends in whatever way. So no worker is left behind, and none is waited for.
-
-    A worker that is ended from outside takes its call with it. What is not finished is then done again by new workers. If that
-    happens again, the rest is done one call after the other, so that each has the memory for itself. One whose worker is ended
-    even then is lost.
+    They live as long as this process holds one end of a pipe open. The end is closed when the work is interrupted, and by the
+    operating system when this process ends in whatever way. So no worker is left behind, and none is waited for.
 
     Parameters
     ----------
     jobs : int
-        Processes; 1: this one.
+        How many.
     modules : list of str
         What workers import before anything else, if they can: modules that register something.
     at_once : int, optional
         How many calls there are at most at a time. Fewer than `jobs`, and a call may take more of the memory.
-    tell : callable, optional
-        (text) -> None, called when calls were done again. A warning if not given.
-
-    Raises
-    ------
-    WorkerLost
-        Where the result of a call is asked for whose worker was ended when it was alone.
     """
-    if jobs == 1:
-        yield lambda name, function, *arguments: lambda: function(*arguments)
-        return
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(_ONE_THREAD)  # workers read it when they start
     context = get_context("spawn")
@@ -95,18 +100,66 @@ def workers(
                 pool.submit(_nothing)
         return pool
 
-    crew = _Crew(jobs, start, tell or _warn)
+    made = Processes(jobs, start)
     try:
-        yield crew.submit
+        yield made
     except BaseException:
         held.close()
         raise
     finally:
-        crew.pool.shutdown(wait=True, cancel_futures=True)
+        made.end()
         for end in (watched, held):
             end.close()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def workers(
+    jobs: int,
+    modules: Iterable[str] = (),
+    at_once: int | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> Iterator[Submit]:
+    """A function `submit`: submit(name, f, *arguments) returns a function without arguments, which returns f(*arguments).
+
+    With one job the call is made when its result is asked for, in this process. With more jobs it is made in one of as many
+    processes, and what it raises is raised where its result is asked for. `f` must then stand at the top level of a module.
+
+    A worker that is ended from outside takes its call with it. What is not finished is then done again by new workers. If that
+    happens again, the rest is done one call after the other, so that each has the memory for itself. One whose worker is ended
+    even then is lost.
+
+    Parameters
+    ----------
+    jobs : int
+        Processes; 1: this one.
+    modules, at_once
+        As of `processes`.
+    tell : callable, optional
+        (text) -> None, called when calls were done again. A warning if not given.
+
+    Raises
+    ------
+    WorkerLost
+        Where the result of a call is asked for whose worker was ended when it was alone.
+    """
+    if jobs == 1:
+        yield lambda name, function, *arguments: lambda: function(*arguments)
+        return
+    with processes(jobs, modules, at_once) as made:
+        yield _Crew(made, tell or _warn).submit
+
+
+def check_known(models: Iterable[str]) -> None:
+    """In a worker: ValueError if a model is unknown there."""
+    for name in sorted(models):
+        if name not in MODELS.names():
+            raise InvalidValue(
+                f"model {name!r} was registered by hand, and other processes do not know it; expected a model that the module "
+                "of its class registers when it is imported, or one that is declared by an entry point of the group "
+                "'nlicl.models'. Or take jobs=1."
+            )
 
 
 def _warn(text: str) -> None:
@@ -130,9 +183,8 @@ class _Call:
 class _Crew:
     """Workers, the calls they have yet to finish, and how often they were lost."""
 
-    def __init__(self, jobs: int, start: Callable[[int], ProcessPoolExecutor], tell: Callable[[str], object]) -> None:
-        self.jobs, self.start, self.tell = jobs, start, tell
-        self.pool = start(jobs)
+    def __init__(self, made: Processes, tell: Callable[[str], object]) -> None:
+        self.made, self.tell = made, tell
         self.calls: dict[_Call, None] = {}  # in their order
         self.losses = 0
         self.again: dict[str, None] = {}  # names of calls that were under way when a worker was lost
@@ -155,8 +207,7 @@ class _Crew:
                 self._submit(call)
 
     def _submit(self, call: _Call) -> Future[Any]:
-        with unheard():  # it starts a worker, and Ctrl-C is heard there once `_begin` is through
-            call.future = self.pool.submit(call.function, *call.arguments)
+        call.future = self.made.submit(call.function, *call.arguments)
         return call.future
 
     def _result(self, call: _Call) -> Any:
@@ -180,10 +231,9 @@ class _Crew:
     def _restart(self) -> None:
         """New workers for what is not finished: as many as before, and the second time one."""
         left = [call for call in self.calls if not call.finished]
-        self.again |= dict.fromkeys(call.name for call in left[: self.jobs])  # they are taken in their order
+        self.again |= dict.fromkeys(call.name for call in left[: self.made.jobs])  # they are taken in their order
         self.losses += 1
-        self.pool.shutdown(wait=True, cancel_futures=True)
-        self.pool = self.start(1 if self.alone else self.jobs)
+        self.made.restart(1 if self.alone else None)
         for call in left:
             call.future = None
             self._send(call)
