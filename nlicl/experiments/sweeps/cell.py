@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ... import __version__
 from ...core.describe import kind_of
 from ...core.errors import InvalidInput
-from ...core.text import message
+from ...core.text import message, one_line
 from ...kernels.compile import threads_at_most
 from ...training.course import Interruptions, Stopped, Told, follow
 from ...training.optimizers import Optimizer
@@ -24,7 +24,7 @@ from ...training.problem import describe, numbers_plain, with_fields
 from ...training.runs import Diverged, Run
 from .measures import Measure, Named, Watch, bounds, ends_early
 
-__all__ = ["FINAL", "Cell", "Record", "Stop", "Work", "lost", "run_cells", "written"]
+__all__ = ["FINAL", "Cell", "Record", "Stop", "Work", "lost", "overs", "run_cells", "written"]
 
 FINAL = ("done", "diverged", "refused")
 """States of a cell that come out the same whenever it is run again. A cell in another state is run again."""
@@ -214,6 +214,11 @@ def lost(work: Work, cell: Cell, reason: str) -> Record:
     return _outcome(work, cell, "lost", reason, 0, None)
 
 
+def overs(cell: Cell) -> dict[str, Any]:
+    """A cell's changes as its record has them."""
+    return {name: written(value) for name, value in cell.changes}
+
+
 def written(value: Any) -> Any:
     """A setting as plain values: an optimizer by its name and settings, a schedule as checkpoints have it."""
     if isinstance(value, Optimizer):
@@ -251,9 +256,8 @@ def _run(work: Work, cell: Cell, measures: Sequence[Measure], signals: Interrupt
 
 
 def _outcome(work: Work, cell: Cell, state: str, reason: str, steps: int, values: dict[str, float] | None) -> Record:
-    over = {name: written(value) for name, value in cell.changes}
     found = dict.fromkeys((each.name for each in work.measures), math.nan) if values is None else values
-    return Record(work.key(cell), over, cell.seed, state, reason, steps, found)
+    return Record(work.key(cell), overs(cell), cell.seed, state, one_line(reason), steps, found)
 
 
 def _fields_of(problem: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ...core.interruption import held
 from ...training.plan import make_plan
 from ...training.problem import not_stored
 from ...training.problem import extra as offers
-from .cell import FINAL, Cell, Record, Work
+from .cell import Cell, Record, Work, overs
 from .dispatch import records as made
 from .executors import opened
 from .grid import Grid, checked_training, grid_of
@@ -246,8 +246,8 @@ def follow(
             store.close()
     if store is not None:
         found = store.records()
-    keys = (key for key, _ in plan.keys())
-    table = Table(plan.grid.names, [each.name for each in plan.work.measures], (found[key] for key in keys if key in found))
+    asked = (found[key]._replace(over=overs(cell)) for key, cell in plan.keys() if key in found)  # in the names of this call
+    table = Table(plan.grid.names, [each.name for each in plan.work.measures], asked)
     _check_some(table)
     return table
 

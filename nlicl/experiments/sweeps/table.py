@@ -172,12 +172,12 @@ class Table(Sequence[Record]):
 
     def _points(self, measure: str | None) -> tuple[dict[str, NDArray[Any]], NDArray[Any], NDArray[Any], NDArray[Any]]:
         """x, y, seeds, and the largest y that could have been seen."""
-        x = {}
+        y, x = self.column(self._chosen(measure)), {}
         for name in self.names:
             x[name] = self.column(name)
             if x[name].dtype.kind not in "iuf":
                 raise InvalidType(f"{name} is swept over {short(x[name][0])}; expected numbers, to fit a power law in them.")
-        return x, self.column(self._chosen(measure)), self.column("seed"), self.column("steps")
+        return x, y, self.column("seed"), self.column("steps")
 
     def to_csv(self, to: str | os.PathLike[str]) -> None:
         """Write one row a cell. Infinity, `inf`, is a number of steps that was not reached; `nan` is no value."""
