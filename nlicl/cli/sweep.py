@@ -88,7 +88,8 @@ def run(options: argparse.Namespace) -> int:
         return _plan(options, arguments)
     from ..experiments.sweeps.run import sweep
 
-    with progress_bar() as bar, chosen_executor(options, bar) as executor:
+    with progress_bar() as bar:
+        executor = chosen_executor(options, bar)
         try:
             table = sweep(**arguments, **executor, out=options.out, progress=bar if bar.terminal else None)
         except OSError as error:
