@@ -202,9 +202,8 @@ def _plan(options: argparse.Namespace, arguments: Mapping[str, Any]) -> int:
 
     plan = planned(**arguments, out=options.out)
     todo = plan.count()
-    print(
-        f"{len(plan.grid)} runs: {plan.grid.settings} settings of {', '.join(plan.grid.names)}, {len(plan.grid.seeds)} seeds"
-    )
+    grid = plan.grid
+    print(f"{len(grid)} runs: {grid.settings} settings of {', '.join(grid.names)}, seeds: {len(grid.seeds)}")
     print(f"{len(plan.grid) - todo} are done, {todo} are to be made")
     return 0
 

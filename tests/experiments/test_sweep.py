@@ -58,7 +58,7 @@ def test_the_table(reference):
 def test_all_threads_and_any_grouping_come_to_the_same(reference, tmp_path):
     assert csv(table(), tmp_path) == csv(reference, tmp_path)
     one_by_one = nlicl.sweep(
-        SMALL, [dict(alpha=a, learning_rate=r) for r in (3.0, 1e9) for a in (0.5, 1.0)], **ARGUMENTS
+        SMALL, [{"alpha": a, "learning_rate": r} for r in (3.0, 1e9) for a in (0.5, 1.0)], **ARGUMENTS
     )
     assert csv(one_by_one, tmp_path) == csv(reference, tmp_path)
 

@@ -107,7 +107,7 @@ def test_measures_that_are_none_are_refused(given, said):
         ("many", r"as many\[0\]"),
         ("many[2]", r"entry of its shape \(2,\)"),
         ("hinge_unseen[0]", "which is one number"),
-        ("training_loss[0]", "it is one number"),
+        ("training_loss[0]", "which is one number"),
     ],
 )
 def test_a_measure_that_does_not_exist_is_refused(text, said):

@@ -146,13 +146,10 @@ class Work:
         """When to measure, in a run of so many steps: as training says; if it does not, where the measures need it."""
         named = [each for each in self.measures if isinstance(each, Named)]
         measured = [each for each in named if not each.quantity.is_of_steps]
+        ends = all(each.kind in ("last", "at") and each.quantity.over == 1 for each in measured)
         if "measure" in training:
             times = training["measure"]
-        elif (
-            len(named) < len(self.measures)
-            or any(each.kind not in ("last", "at") for each in measured)
-            or any(each.quantity.over > 1 for each in measured)
-        ):
+        elif len(named) < len(self.measures) or not ends:
             times = _USUAL_TIMES
         else:
             times = tuple(steps for each in measured if each.kind == "last")

@@ -150,7 +150,7 @@ def grid_of(problem: Any, over: Any, seeds: Any, bounds: Sequence[str] = ()) -> 
 
 
 def checked_training(problem: Any, training: Any) -> dict[str, Any]:
-    """The arguments of `nlicl.train` for all cells; TypeError or ValueError for a name or a value that a sweep does not take."""
+    """The arguments of `nlicl.train` for all cells; TypeError or ValueError for a name or a value that is none."""
     if training is None:
         return {}
     if not isinstance(training, Mapping):
@@ -167,7 +167,7 @@ def check_sweepable(problem: Any) -> None:
     if not is_dataclass(problem):
         raise InvalidType(f"problem is {short(problem)}; expected a dataclass, whose fields can be swept over.")
     try:
-        type(problem)()
+        type(problem)()  # type: ignore[misc]
     except TypeError as error:
         raise InvalidType(
             f"problem is {short(problem)}; expected a default for each of its fields ({error})."
@@ -222,8 +222,8 @@ def _value(problem: Any, bounds: Sequence[str], name: Any, value: Any, where: st
         meant = f" (did you mean {near[0]}?)" if near else ""
         instead = " (give seeds)" if name in ("seed", "seeds") else meant
         raise InvalidValue(
-            f"over names {short(name)}, which is no setting{instead}; expected a field of the problem, {', '.join(own)}, or an "
-            f"argument of nlicl.train, {', '.join(each for each in TRAINING if each not in own)}."
+            f"over names {short(name)}, which is no setting{instead}; expected a field of the problem, {', '.join(own)}, or "
+            f"an argument of nlicl.train, {', '.join(each for each in TRAINING if each not in own)}."
         )
     if name == "dtype" and name not in own:
         return floating(where, value).name

@@ -117,7 +117,8 @@ class Quantity:
         if self.is_of_steps:
             values = self.means(history.loss)
             return np.arange(len(history.loss) - len(values), len(history.loss)) + 1, values
-        values = self.means(history.measured[self.name][(slice(None), *self.index)])
+        entry: Any = (slice(None), *self.index)
+        values = self.means(history.measured[self.name][entry])
         return history.steps[len(history.steps) - len(values) :], values
 
 
@@ -137,9 +138,7 @@ def resolved(measures: Sequence[Measure], measured: Mapping[str, Any]) -> tuple[
             if not each.quantity.is_of_steps:
                 _check_measured(each.quantity, measured)
             elif each.quantity.index:
-                raise InvalidValue(
-                    f"measure is {short(each.text)}; expected {TRAINING_LOSS} without an entry: it is one number."
-                )
+                raise InvalidValue(f"measure is {short(each.text)}; expected {TRAINING_LOSS}, which is one number.")
         found.append(each)
     return tuple(found)
 
@@ -252,7 +251,7 @@ class ByFunction:
     @property
     def is_told(self) -> bool:
         """Whether its description tells it from others."""
-        return is_told(self.function)
+        return is_told(self.function)  # type: ignore[arg-type]  # any function is told as a schedule is
 
     def value(self, run: Run) -> float:
         """See `Measure`. TypeError if the function returns something else than a number."""
@@ -317,7 +316,7 @@ def measures_of(given: Any) -> tuple[Measure, ...]:
             found.append(ByFunction(name or getattr(each, "__name__", type(each).__name__), each))
         else:
             raise InvalidType(
-                f"measure is {short(each)}; expected a text, a function of the run, a list of them, or a dict of names to them."
+                f"measure is {short(each)}; expected a text, a function of the run, a list, or a dict of names to them."
             )
     names = [each.name for each in found]
     if not names:

@@ -42,7 +42,7 @@ class Plan:
         self.work, self.grid, self.store = work, grid, store
         self._looked = time.monotonic()
 
-    def keys(self, turn: int = 0) -> Iterator[tuple[str, Cell]]:
+    def keyed(self, turn: int = 0) -> Iterator[tuple[str, Cell]]:
         """Every cell with its key, one by one."""
         seeds = len(self.grid.seeds)
         setting, of = -1, None
@@ -55,7 +55,7 @@ class Plan:
 
     def todo(self, turn: int = 0) -> Iterator[Cell]:
         """The cells that have no final record when their turn comes."""
-        for key, cell in self.keys(turn):
+        for key, cell in self.keyed(turn):
             if self.store is not None and time.monotonic() - self._looked > _LOOK:
                 self.store.look()
                 self._looked = time.monotonic()
@@ -254,9 +254,7 @@ def follow(
             store.close()
     if store is not None:
         found = store.records()
-    asked = (
-        found[key]._replace(over=overs(cell)) for key, cell in plan.keys() if key in found
-    )  # in the names of this call
+    asked = (found[key]._replace(over=overs(cell)) for key, cell in plan.keyed() if key in found)
     table = Table(plan.grid.names, [each.name for each in plan.work.measures], asked)
     _check_some(table)
     return table

@@ -228,7 +228,7 @@ def _about(work: Work, names: Sequence[str]) -> dict[str, Any]:
         "measures": {each.name: each.described for each in work.measures},
         "over": list(names),
     }
-    return json.loads(to_json(about))  # type: ignore[no-any-return]
+    return json.loads(to_json(about))
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def _read_about(folder: Path) -> dict[str, Any]:
             f"{folder / SWEEP} is damaged, or of another nlicl ({short(str(error))[1:-1]}); expected what `nlicl sweep --out` "
             "wrote. Choose another folder."
         ) from None
-    return about  # type: ignore[no-any-return]
+    return about
 
 
 def _check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
