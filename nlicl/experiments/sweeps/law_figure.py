@@ -95,7 +95,7 @@ def _panel(axes: Axes, law: PowerLaw, cells: Cells, k: int, middle: NDArray[np.f
                 _point(axes, level + shift, z[rows], cells.censored[rows], style, name)
     _line(axes, law, cells, k, middle, log_x)
     axes.set(xscale="log", yscale="log", xlabel=one_line(cells.names[k]), ylabel=_taken(cells, k, middle, label))
-    _ticks(axes, np.exp(cells.levels[k]))
+    _ticks(axes, cells.values[k])
     if len(groups) > 1:
         _own_legend(axes, [name for _, name in groups])
 
