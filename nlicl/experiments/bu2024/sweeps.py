@@ -15,7 +15,7 @@ from ..sweeps.named import NamedSweep
 __all__ = ["SWEEPS"]
 
 STEPS_TO_ATTEND = "steps until attention > 0.9"
-SEEDS, QUICK_SEEDS = 20, 3
+SEEDS, QUICK_SEEDS = 20, 2
 EVERY_10 = {"steps": 4000, "measure": 10}
 EVERY_20 = {"steps": 8000, "measure": 20}
 SMALL = bu2024.small
@@ -138,7 +138,7 @@ SWEEPS = by_name(
             measure=STEPS_TO_ATTEND,
             seeds=SEEDS,
             training=EVERY_20,
-            quick={"over": {"sigma_0": [0.1, 0.17, 0.28]}, "seeds": QUICK_SEEDS},
+            quick={"over": {"sigma_0": [0.14, 0.2, 0.28]}, "seeds": QUICK_SEEDS},
             theory={
                 "sigma_0": Theory(-1.0, "T_b = pi/(2 k_0 X_0) with X_0 proportional to sigma_0, for R_0 = 0 [derived]")
             },

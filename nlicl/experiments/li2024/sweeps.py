@@ -82,7 +82,7 @@ SWEEPS = by_name(
             quick={"over": {"M1": [4, 8, 16, 32]}, "seeds": QUICK_SEEDS},
             theory={
                 "M1": Theory(
-                    1.23,
+                    1.22,
                     "Theorem 3.3 [summary]: the slope of M1 sqrt(log M1) over these values; 1 without the logarithm",
                 )
             },
