@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from .common import (
     settings,
     split_name,
 )
+from .executors import add_executor_options, chosen_executor, count
 
 if TYPE_CHECKING:
     from ..experiments.claims import Claim
@@ -29,7 +29,7 @@ __all__ = ["add"]
 
 SEEDS, QUICK_SEEDS = 10, 3
 WORKER = 150 * 2**20  # bytes that a process holds [measured]
-MOST_SEEDS, MOST_JOBS = 100_000, 1_000
+MOST_SEEDS = 100_000
 
 
 def add(commands: Any) -> None:
@@ -77,23 +77,10 @@ def add(commands: Any) -> None:
 
 def _shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--seeds", type=_count(MOST_SEEDS), metavar="N", help=f"seeds 0 .. N-1 (default {SEEDS}; quick: {QUICK_SEEDS})"
+        "--seeds", type=count(MOST_SEEDS), metavar="N", help=f"seeds 0 .. N-1 (default {SEEDS}; quick: {QUICK_SEEDS})"
     )
-    parser.add_argument(
-        "--jobs", type=_count(MOST_JOBS), metavar="N", help="processes (default: one a core); results are the same"
-    )
+    add_executor_options(parser, "one a core")
     parser.add_argument("--quick", action="store_true", help="a rough version of everything")
-
-
-def _count(most: int) -> Callable[[str], int]:
-    """What reads an option's text as an integer from 1 to `most`."""
-
-    def count(text: str) -> int:
-        if not text.isdecimal() or len(text) > 30 or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text[:40]!r}; expected an integer, at least 1 and at most {most}")
-        return int(text)
-
-    return count
 
 
 def _execute(
@@ -127,19 +114,18 @@ def _execute(
         for module, extra in experiment.needs:
             needs(module, extra)
     seeds = range(options.seeds or (QUICK_SEEDS if options.quick else SEEDS))
-    jobs = options.jobs or min(len(seeds), os.cpu_count() or 1, fitting_processes(WORKER))
-    if options.jobs is not None:
-        check_memory(
-            f"--jobs is {jobs}: a process holds some {WORKER >> 20} MiB", WORKER * min(jobs, len(seeds)), "Give fewer."
-        )
     with progress_bar() as bar:
-
-        def tell(text: str) -> None:
-            bar.clear()
-            print(f"nlicl: {text}", file=sys.stderr)
-
-        todo = execute(chosen, list(seeds), options=given, quick=options.quick, jobs=jobs, progress=bar, tell=tell)
-        for found in todo:
+        who = chosen_executor(options, bar)
+        if who["executor"] is None:
+            jobs = who["jobs"] or min(len(seeds), os.cpu_count() or 1, fitting_processes(WORKER))
+            if options.jobs is not None:
+                check_memory(
+                    f"--jobs is {jobs}: a process holds some {WORKER >> 20} MiB",
+                    WORKER * min(jobs, len(seeds)),
+                    "Give fewer.",
+                )
+            who["jobs"] = jobs
+        for found in execute(chosen, list(seeds), options=given, quick=options.quick, progress=bar, **who):
             bar.clear()
             yield found
 

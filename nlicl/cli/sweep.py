@@ -44,7 +44,9 @@ def add(commands: Any) -> None:
         metavar="NAME=VALUES",
         help="a field of the problem, or an argument of training: 1,2,3 or LOW:HIGH:COUNT or LOW:HIGH:COUNT:log",
     )
-    sweep.add_argument("--cases", type=Path, metavar="FILE.csv", help="settings one by one: a line of names, then values")
+    sweep.add_argument(
+        "--cases", type=Path, metavar="FILE.csv", help="settings one by one: a line of names, then values"
+    )
     sweep.add_argument(
         "--measure",
         action="append",
@@ -86,13 +88,16 @@ def run(options: argparse.Namespace) -> int:
         return _plan(options, arguments)
     from ..experiments.sweeps.run import sweep
 
-    with progress_bar() as bar, chosen_executor(options, bar) as executor:
+    with progress_bar() as bar:
+        executor = chosen_executor(options, bar)
         try:
             table = sweep(**arguments, **executor, out=options.out, progress=bar if bar.terminal else None)
         except OSError as error:
             if options.out is None:
                 raise
-            raise CannotRun(f"--out {options.out}: {error.strerror or error}; expected a folder that can be written") from None
+            raise CannotRun(
+                f"--out {options.out}: {error.strerror or error}; expected a folder that can be written"
+            ) from None
         except KeyboardInterrupt as interruption:
             if options.out is not None:
                 interruption.args = ("what was done is kept; the same command goes on",)
@@ -117,9 +122,13 @@ def _folder(options: argparse.Namespace) -> Path | None:
         return None
     if not is_store(path):
         raise CannotRun(f"{options.paper}: holds no sweep; expected a paper, or a folder that `nlicl sweep --out` made")
-    given = [name for name in (*_NOT_OF_NAMED, "seeds", "out", "quick", "plan", "jobs", "dask") if getattr(options, name)]
+    given = [
+        name for name in (*_NOT_OF_NAMED, "seeds", "out", "quick", "plan", "jobs", "dask") if getattr(options, name)
+    ]
     if given:
-        raise CannotRun(f"--{given[0]} does not go with a sweep's folder, which is shown; to go on, give the paper and --out")
+        raise CannotRun(
+            f"--{given[0]} does not go with a sweep's folder, which is shown; to go on, give the paper and --out"
+        )
     return path
 
 
@@ -137,7 +146,9 @@ def _arguments(options: argparse.Namespace) -> "tuple[dict[str, Any], Any, Mappi
         named = known[which]
         given = [name for name in _NOT_OF_NAMED if getattr(options, name)]
         if given:
-            raise CannotRun(f"--{given[0]} does not go with {options.paper}, whose settings are its own; say {paper} instead")
+            raise CannotRun(
+                f"--{given[0]} does not go with {options.paper}, whose settings are its own; say {paper} instead"
+            )
         arguments = named.arguments(options.quick)
         if options.seeds is not None:
             arguments["seeds"] = options.seeds
@@ -191,7 +202,9 @@ def _plan(options: argparse.Namespace, arguments: Mapping[str, Any]) -> int:
 
     plan = planned(**arguments, out=options.out)
     todo = plan.count()
-    print(f"{len(plan.grid)} runs: {plan.grid.settings} settings of {', '.join(plan.grid.names)}, {len(plan.grid.seeds)} seeds")
+    print(
+        f"{len(plan.grid)} runs: {plan.grid.settings} settings of {', '.join(plan.grid.names)}, {len(plan.grid.seeds)} seeds"
+    )
     print(f"{len(plan.grid) - todo} are done, {todo} are to be made")
     return 0
 
@@ -223,7 +236,9 @@ def _show(options: argparse.Namespace, folder: Path) -> int:
     return _report(options, table, theory if options.fit else None, folder)
 
 
-def _report(options: argparse.Namespace, table: "Table", theory: "Mapping[str, Theory] | None", folder: Path | None) -> int:
+def _report(
+    options: argparse.Namespace, table: "Table", theory: "Mapping[str, Theory] | None", folder: Path | None
+) -> int:
     """Print a table, what went wrong in it, and its laws; write what belongs into the folder."""
     from ..experiments.sweeps.run import TABLE
 

@@ -5,6 +5,8 @@ those of one seed. `assemble` puts the seeds together into a result with claims.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -25,7 +27,8 @@ from ..training.optimizers import Optimizer
 from ..training.plan import Plan, make_plan
 from ..training.problem import Observer
 from ..training.runs import Diverged, Run
-from .pool import check_known, check_sendable, workers
+from .pool import check_known, check_sendable, warn, workers
+from .sweeps.executors import opened, submitter
 
 __all__ = ["Experiment", "Found", "Measured", "Options", "Runs", "Seeds", "Training", "by_name", "execute", "no_runs"]
 
@@ -183,7 +186,8 @@ def execute(
     *,
     options: Options | None = None,
     quick: bool = False,
-    jobs: int = 1,
+    jobs: int | None = None,
+    executor: Any = None,
     progress: Callable[[int, int, str], object] | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> Iterator[tuple[E, Any]]:
@@ -197,8 +201,10 @@ def execute(
         Values that replace the experiments' defaults.
     quick : bool
         A rough version of everything.
-    jobs : int
-        Processes, at least 1; 1: this one, where runs are trained side by side in threads. The results do not depend on it.
+    jobs : int, optional
+        Processes, at least 1; 1, as if not given: this one, where runs are trained side by side in threads.
+    executor : object with submit, or str, optional
+        Who trains and measures instead, as of `nlicl.sweep`. It is not shut down. The results depend on neither.
     progress : callable, optional
         (done, total, name) -> None.
     tell : callable, optional
@@ -218,8 +224,13 @@ def execute(
         What is refused in a worker process is raised here with the same type.
     nlicl.experiments.pool.WorkerLost
         A worker process was ended from outside again and again; the seed is named.
+    nlicl.experiments.pool.ExecutorLost
+        The executor is gone.
     """
-    jobs, quick = integer("jobs", jobs, 1), boolean("quick", quick)
+    quick = boolean("quick", quick)
+    if executor is not None and jobs is not None:
+        raise InvalidValue("jobs and executor are both given; expected one of them.")
+    jobs = 1 if jobs is None else integer("jobs", jobs, 1)
     seeds = _checked_seeds(seeds)
     if not isinstance(experiments, Iterable):
         raise InvalidType(f"experiments is {short(experiments)}; expected a list of Experiment.")
@@ -229,7 +240,8 @@ def execute(
             raise InvalidType(f"experiments holds a {kind_of(experiment)}; expected Experiment.")
     choices = [experiment.chosen(options, quick) for experiment in experiments]
     needed = [experiment.needed(choice) for experiment, choice in zip(experiments, choices, strict=True)]
-    if jobs > 1:
+    here = executor is None and jobs == 1
+    if not here and not isinstance(executor, ThreadPoolExecutor):
         for experiment, choice, runs in zip(experiments, choices, needed, strict=True):
             check_sendable(f"measure of the experiment {experiment.name}", experiment.measure)
             check_sendable(f"the dict of options of the experiment {experiment.name}", choice)
@@ -249,9 +261,9 @@ def execute(
         step(f"{name}: training")
 
     at_once = len(seeds) * max((len(runs) for runs in needed), default=1) or len(seeds)
-    with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS), at_once, tell) as submit:
+    with _submitting(jobs, executor, at_once, tell) as submit:
         named = {run.model for runs in needed for run in runs.values() if isinstance(run.model, str)}
-        if jobs > 1 and named:
+        if not here and named:
             submit("the search for models", check_known, named)()
         for experiment, choice, runs in zip(experiments, choices, needed, strict=True):
             step(experiment.name)
@@ -259,7 +271,7 @@ def execute(
                 (run, seed) for seed in seeds for run in runs.values() if (run, seed) not in finished
             )
             trainings = f"seed {{}} of {experiment.name}, training"
-            if jobs == 1:
+            if here:
                 made = [run.job(seed, trainings.format(seed)) for run, seed in missing]
                 finished |= zip(missing, _made(made, partial(trained, experiment.name)), strict=True)
             else:
@@ -282,6 +294,20 @@ def execute(
                 done += 1
                 step(f"{experiment.name}: measuring")
             yield experiment, experiment.result(choice, seeds, found)
+
+
+@contextmanager
+def _submitting(
+    jobs: int, executor: Any, at_once: int, tell: Callable[[str], object] | None
+) -> Iterator[Callable[..., Callable[[], Any]]]:
+    """(name, f, *arguments) -> a function without arguments, which returns f(*arguments): by jobs, or by an executor."""
+    if executor is None:
+        with workers(jobs, dict.fromkeys(type(model).__module__ for model in MODELS), at_once, tell) as submit:
+            yield submit
+    else:
+        tell = tell or warn
+        with opened(executor, tell=tell) as crew:
+            yield submitter(crew, tell)
 
 
 def _made(jobs: Sequence[Job], finished: Callable[[int], object]) -> list[Run]:

@@ -21,7 +21,7 @@ from ..core.memory import share_memory
 from ..core.registry import MODELS
 from ..core.text import message
 
-__all__ = ["ExecutorLost", "Processes", "WorkerLost", "check_known", "check_sendable", "processes", "workers"]
+__all__ = ["ExecutorLost", "Processes", "WorkerLost", "check_known", "check_sendable", "processes", "warn", "workers"]
 
 Submit = Callable[..., Callable[[], Any]]  # (name, f, *arguments) -> () -> f(*arguments)
 
@@ -148,7 +148,7 @@ def workers(
         yield lambda name, function, *arguments: lambda: function(*arguments)
         return
     with processes(jobs, modules, at_once) as made:
-        yield _Crew(made, tell or _warn).submit
+        yield _Crew(made, tell or warn).submit
 
 
 def check_known(models: Iterable[str]) -> None:
@@ -162,7 +162,8 @@ def check_known(models: Iterable[str]) -> None:
             )
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Tell somebody who has not said whom to tell."""
     warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 

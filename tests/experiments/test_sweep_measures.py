@@ -132,7 +132,10 @@ def test_functions_are_measures_and_must_return_a_number():
 
 
 @given(
-    st.lists(st.floats(-3, 3), max_size=30), st.integers(1, 5), st.floats(-3, 3), st.sampled_from(["<", "<=", ">", ">="])
+    st.lists(st.floats(-3, 3), max_size=30),
+    st.integers(1, 5),
+    st.floats(-3, 3),
+    st.sampled_from(["<", "<=", ">", ">="]),
 )
 def test_the_first_step_is_the_first_by_definition(losses, over, bound, sign):
     measure = Named("T", "", "until", Quantity("training_loss", (), over), sign=sign, bound=bound)

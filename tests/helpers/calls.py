@@ -326,6 +326,20 @@ _TRAINED: dict[str, Any] = {
 _add(nlicl.train, **_TRAINED)
 _add(nlicl.train, problem=_HUANG, steps=2, learning_rate=0.5, prompts="population", measure=None)
 _add(nlicl.train, problem=_BU, steps=2, measure=None, batch=4)
+_add(
+    nlicl.sweep,
+    problem=_LI,
+    over={"alpha": [0.5, 0.8]},
+    seeds=[1],
+    measure="training_loss",
+    training={"steps": 1, "batch": 4},
+    executor=None,
+    jobs=None,
+    threads=1,
+    out=None,
+    progress=_nothing,
+    tell=_nothing,
+)
 _RUN = nlicl.train(_LI, steps=2, measure=2, batch=4, observe=_TRAINED["observe"])
 _add(_RUN.history.__getitem__, name="a")
 _add(_RUN.history.at, step=2, name="a")

@@ -16,6 +16,7 @@ from ...core.errors import InvalidValue
 from ...core.interruption import unheard
 from ...core.text import message
 from ...kernels.compile import THREADS
+from ..pool import ExecutorLost
 from .executors import Crew, Setup, modules_of_registers
 
 Tell = Callable[[str], object] | None
@@ -55,6 +56,11 @@ class _Dask(Crew):
                 return False
             time.sleep(_POLL)
         return True
+
+    def gone(self, reason: BaseException) -> ExecutorLost:
+        """See `Crew`. Calls that end with the connection are cancelled, which says little."""
+        lost = ConnectionError("the connection to the Dask scheduler is lost")
+        return super().gone(reason if self.there() else lost)
 
     def _count(self) -> None:
         """Ask the scheduler, every few seconds and without waiting, how many threads its workers have. Tell if it has none."""
@@ -126,11 +132,16 @@ def _address(text: str) -> str:
 @contextmanager
 def _connected(distributed: Any, where: Any, text: str) -> Iterator[Any]:
     """A client of a scheduler that answers."""
+    from distributed.comm.addressing import get_address_host_port
+
     try:
+        if isinstance(where, str):
+            get_address_host_port(where)  # what it refuses leaves half a client behind
         client = distributed.Client(where, timeout=_ANSWERS, set_as_default=False)
-    except (OSError, ImportError, ValueError, TimeoutError) as error:
+    except Exception as error:  # of many kinds; and what answers may be no scheduler, and make no sense
         raise InvalidValue(
-            f"executor is {short(text)}: no scheduler answers there ({message(error)}); expected the address of one that runs."
+            f"executor is {short(text)}: no Dask scheduler answers there ({message(error)}); expected the address of one that "
+            "runs, such as tcp://host:8786."
         ) from None
     try:
         yield client

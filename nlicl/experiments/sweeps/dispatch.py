@@ -15,7 +15,7 @@ from ...core.registry import MODELS
 from ...core.text import message
 from ..pool import check_known, check_sendable
 from .cell import Cell, Record, Stop, Work, lost, run_cells
-from .executors import Crew, Setup, begin, gone
+from .executors import Crew, Setup, begin
 
 __all__ = ["records"]
 
@@ -131,7 +131,7 @@ class _Dispatch:
                 return
             found = self._next()
             if found is None:
-                self._check_there("nobody answers")
+                self._check_there(TimeoutError("nobody answers"))
                 continue
             task, result, error = found
             if task not in self.under_way:
@@ -199,11 +199,11 @@ class _Dispatch:
         except Exception as error:
             self._say(error)
             if not self.crew.restart(self.look):
-                raise gone(error) from error
+                raise self.crew.gone(error) from error
             try:
                 future = self.crew.submit(*arguments)
             except Exception as another:
-                raise gone(another) from another
+                raise self.crew.gone(another) from another
         task.future = future
         self.under_way[task] = None
         if hasattr(future, "add_done_callback"):
@@ -242,10 +242,10 @@ class _Dispatch:
         except Empty:
             return None
 
-    def _check_there(self, reason: BaseException | str) -> None:
+    def _check_there(self, reason: BaseException) -> None:
         """ExecutorLost if the crew is gone and does not come back."""
         if not self.crew.there() and not self.crew.restart(self.look):
-            raise gone(reason)
+            raise self.crew.gone(reason) from reason
 
     def _learn(self, seconds: float, cells: int) -> None:
         """Size tasks by what one took."""
@@ -267,7 +267,7 @@ class _Dispatch:
             why = f"{kind_of(error)}: {message(error) or 'no message'}"
             self.lost += 1
             if not self.begun and self.lost == _HOPELESS:
-                raise gone(f"no cell has come back; the last reason: {why}") from error
+                raise self.crew.gone(error) from error
             reason = f"{_ATTEMPTS} times its worker was lost, as where memory runs out; the last reason: {why}"
             yield [lost(self.work, task.cells[0], reason)]
             return

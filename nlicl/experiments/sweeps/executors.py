@@ -19,7 +19,7 @@ from ...core.text import message
 from ...kernels.compile import THREADS, threads_at_most
 from ..pool import ExecutorLost, Processes, WorkerLost, processes
 
-__all__ = ["Crew", "Setup", "begin", "gone", "modules_of_registers", "opened", "submitter"]
+__all__ = ["Crew", "Setup", "begin", "modules_of_registers", "opened", "submitter"]
 
 ATTEMPTS = 3
 _OF_OTHER_MACHINES = ("mpi4py", "submitit", "executorlib")  # packages whose workers are not this machine's
@@ -74,6 +74,13 @@ class Crew:
     def restart(self, look: Callable[[], object]) -> bool:
         """Make it work again, after `submit` has raised or it is not there; False where that cannot be."""
         return False
+
+    def gone(self, reason: BaseException) -> ExecutorLost:
+        """The error that nothing more can be asked of it."""
+        return ExecutorLost(
+            f"the executor makes no more calls ({kind_of(reason)}: {message(reason) or 'no message'}); expected it to be "
+            "there until the end. Run the same again with one that works: what was kept is not made again"
+        )
 
 
 class _OwnProcesses(Crew):
@@ -163,8 +170,8 @@ def given(executor: Any, threads: int | None = None, tell: Callable[[str], objec
             f"executor is {short(executor)}; expected an object with submit(f, *args), such as a ProcessPoolExecutor or a "
             "client of Dask, or a text: 'local', the address of a Dask scheduler, or the path of its file."
         )
-    package = type(executor).__module__.partition(".")[0]
-    if package == "distributed":
+    packages = {each.__module__.partition(".")[0] for each in type(executor).__mro__}
+    if "distributed" in packages:
         from .dask import of_client
 
         return of_client(executor, threads, tell)
@@ -172,9 +179,9 @@ def given(executor: Any, threads: int | None = None, tell: Callable[[str], objec
         (n for name in ("_max_workers", "max_workers") if type(n := getattr(executor, name, None)) is int), None
     )
     here = isinstance(executor, ThreadPoolExecutor)
-    if threads is None and count and package not in _OF_OTHER_MACHINES:
+    if threads is None and count and packages.isdisjoint(_OF_OTHER_MACHINES):
         threads = max(1, THREADS // count)
-    seconds = _SECONDS_OF_A_JOB if package in _JOB_A_CALL else _SECONDS
+    seconds = _SECONDS if packages.isdisjoint(_JOB_A_CALL) else _SECONDS_OF_A_JOB
     setup = Setup(() if here else modules_of_registers(), threads)
     return Crew(executor, count, here, setup, seconds)
 
@@ -202,15 +209,6 @@ def _own_threads() -> int:
 # ---- Calls by name, as experiments make them
 
 
-def gone(reason: BaseException | str) -> ExecutorLost:
-    """The error that the crew is gone."""
-    why = reason if isinstance(reason, str) else f"{kind_of(reason)}: {message(reason) or 'no message'}"
-    return ExecutorLost(
-        f"the executor makes no more calls ({why}); expected it to be there until the end. Run the same again with one that "
-        "works"
-    )
-
-
 def submitter(crew: Crew, tell: Callable[[str], object]) -> Callable[..., Callable[[], Any]]:
     """(name, f, *arguments) -> a function without arguments, which returns f(*arguments) as a worker of the crew found it.
 
@@ -230,7 +228,7 @@ def submitter(crew: Crew, tell: Callable[[str], object]) -> Callable[..., Callab
         except Exception as error:
             if crew.restart(_nobody_looks):
                 return crew.submit(_called, crew.setup, function, arguments)
-            raise gone(error) from error
+            raise crew.gone(error) from error
 
     def submit(name: str, function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
         first = send(function, arguments)
@@ -242,7 +240,7 @@ def submitter(crew: Crew, tell: Callable[[str], object]) -> Callable[..., Callab
                     found, error = future.result()
                 except Exception as lost:
                     if not crew.there() and not crew.restart(_nobody_looks):
-                        raise gone(lost) from lost
+                        raise crew.gone(lost) from lost
                     if attempt == ATTEMPTS - 1:
                         raise WorkerLost(
                             f"{name} is lost: {ATTEMPTS} times it did not come back from its worker ({kind_of(lost)}: "

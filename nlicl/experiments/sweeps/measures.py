@@ -29,7 +29,19 @@ from ...core.errors import InvalidType, InvalidValue
 from ...training.problem import Observer, is_told
 from ...training.runs import History, Run
 
-__all__ = ["HELP", "ByFunction", "Measure", "Named", "Quantity", "Watch", "bounds", "ends_early", "measures_of", "parse", "resolved"]
+__all__ = [
+    "HELP",
+    "ByFunction",
+    "Measure",
+    "Named",
+    "Quantity",
+    "Watch",
+    "bounds",
+    "ends_early",
+    "measures_of",
+    "parse",
+    "resolved",
+]
 
 TRAINING_LOSS = "training_loss"
 HELP = "expected for example 'hinge_unseen', 'hinge_unseen at 200' or 'steps until hinge_unseen < 0.1'"
@@ -125,33 +137,32 @@ def resolved(measures: Sequence[Measure], measured: Mapping[str, Any]) -> tuple[
             if not each.quantity.is_of_steps:
                 _check_measured(each.quantity, measured)
             elif each.quantity.index:
-                raise InvalidValue(f"measure is {short(each.text)}; expected {TRAINING_LOSS} without an entry: it is one number.")
+                raise InvalidValue(
+                    f"measure is {short(each.text)}; expected {TRAINING_LOSS} without an entry: it is one number."
+                )
         found.append(each)
     return tuple(found)
 
 
 def _check_measured(quantity: Quantity, measured: Mapping[str, Any]) -> None:
     """InvalidValue unless the quantity is a number among what is measured."""
-    known = list(measured)
+    known, name = list(measured), short(quantity.name)[1:-1]
     if quantity.name not in known:
         near = get_close_matches(quantity.name, [*known, TRAINING_LOSS], 1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         raise InvalidValue(
-            f"measure names {quantity.name}, which is not measured{meant}; expected one of "
-            f"{', '.join([*known, TRAINING_LOSS])}."
+            f"measure names {name}, which is not measured{meant}; expected one of {', '.join([*known, TRAINING_LOSS])}."
         )
     shape = np.shape(measured[quantity.name])
     wanted = "".join(f"[{', '.join('0' * len(shape))}]") if shape else "no entry"
     if len(shape) != len(quantity.index):
         raise InvalidValue(
-            f"measure names {quantity.name}, an array of shape {shape}; expected an entry of it, as {quantity.name}{wanted}."
+            f"measure names {name}, an array of shape {shape}; expected an entry of it, as {name}{wanted}."
             if shape
-            else f"measure names {quantity.name}{list(quantity.index)}; expected {quantity.name}, which is one number."
+            else f"measure names {name}{list(quantity.index)}; expected {name}, which is one number."
         )
     if any(i >= size for i, size in zip(quantity.index, shape, strict=True)):
-        raise InvalidValue(
-            f"measure names {quantity.name}{list(quantity.index)}; expected an entry of its shape {shape}."
-        )
+        raise InvalidValue(f"measure names {name}{list(quantity.index)}; expected an entry of its shape {shape}.")
 
 
 @dataclass(frozen=True)
@@ -313,7 +324,9 @@ def measures_of(given: Any) -> tuple[Measure, ...]:
         raise InvalidValue(f"measure is empty; {HELP}.")
     for name in names:
         if not name or not name.isprintable() or name in ("seed", "state", "reason", "steps"):
-            raise InvalidValue(f"a measure is called {short(name)}; expected a name that is no other column of the table.")
+            raise InvalidValue(
+                f"a measure is called {short(name)}; expected a name that is no other column of the table."
+            )
         if names.count(name) > 1:
             raise InvalidValue(f"measure has {short(name)} twice; expected each measure once.")
     return tuple(found)
