@@ -174,7 +174,25 @@ def _arguments(options: argparse.Namespace) -> "tuple[dict[str, Any], Any, Mappi
         "measure": options.measure,
         "training": training,
     }
-    return arguments, None, _theory(type(problem), known)
+    if options.fit:
+        _check_fit(arguments["over"])
+    return arguments, None, _theory(type(problem), known) if all(map(_is_of_steps, options.measure)) else {}
+
+
+def _check_fit(over: Any) -> None:
+    """CannotRun unless everything that is swept over is a number greater than 0, of at least two values."""
+    columns = over if isinstance(over, Mapping) else {name: [case.get(name) for case in over] for name in over[0]}
+    for name, values in columns.items():
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise CannotRun(f"--fit power: {name} is swept over {value!r}; expected numbers greater than 0")
+        if len(set(values)) < 2:
+            raise CannotRun(f"--fit power: {name} has one value; expected at least two, or --set {name}={values[0]!r}")
+
+
+def _is_of_steps(measure: Any) -> bool:
+    """Whether a measure is a number of steps, as the theory's exponents are."""
+    return isinstance(measure, str) and measure.startswith("steps until")
 
 
 def _over(options: argparse.Namespace, problem: Any, notation: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -225,7 +243,7 @@ def _show(options: argparse.Namespace, folder: Path) -> int:
 
     for paper in PAPERS:
         kind = paper.kind(store.about["problem"]["type"])
-        if kind is not None:
+        if kind is not None and all(map(_is_of_steps, store.about["measures"].values())):
             try:
                 theory |= _theory(kind, sweeps(paper.name))
             except InvalidValue:  # somebody else's paper, whose sweeps cannot be had
@@ -252,24 +270,22 @@ def _report(
             print(f"  {one_line(f'{each.state}: {over}, seed {each.seed}: {each.reason}')}")
         if len(lacking) > _SHOWN:
             print(f"  ... and {len(lacking) - _SHOWN} more; the table has all.")
-    laws = {} if theory is None else _laws(table, theory)
-    for law in laws.values():
-        print(f"\n{law}")
     if folder is not None:
-        print(f"\n{folder / TABLE}")
-        for path in _drawn(folder, table, laws):
-            print(path)
+        print(f"\n{folder / TABLE}", flush=True)
+    laws = {} if theory is None else _laws(table, theory)
+    for name, law in laws.items():
+        print(f"\n{name}:\n{law}")
+    for path in [] if folder is None else _drawn(folder, table, laws):
+        print(path)
     if options.json is not None:
         return _json(options, table, laws)
     return 0 if table.ok else 1
 
 
 def _laws(table: "Table", theory: "Mapping[str, Theory]") -> "dict[str, PowerLaw]":
-    """The law of every measure; the theory's exponents are of numbers of steps."""
-    return {
-        name: table.fit(name, theory=theory if name.startswith("steps until") or len(table.measures) == 1 else {})
-        for name in table.measures
-    }
+    """The law of every measure."""
+    known = {name: theory[name] for name in table.names if name in theory}
+    return {name: table.fit(name, theory=known) for name in table.measures}
 
 
 def _drawn(folder: Path, table: "Table", laws: "Mapping[str, PowerLaw]") -> list[Path]:
