@@ -9,7 +9,6 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nlicl.core.errors import InvalidType, InvalidValue
@@ -103,7 +102,7 @@ def test_threads_and_any_executor_make_the_same_records():
 def test_processes_make_the_same_records():
     todo = cells(11)
     wanted = run_cells(WORK, todo)
-    assert made(WORK, todo, jobs=1) == made(WORK, todo, jobs=2, total=11) == wanted
+    assert made(WORK, todo, jobs=2, total=11) == wanted
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert made(WORK, todo, pool) == wanted
 
@@ -248,12 +247,14 @@ def test_a_cell_that_may_have_broken_a_pool_is_done_while_nothing_else_is():
 
 def test_an_executor_that_takes_nothing_more_ends_it_and_what_was_there_is_good():
     pool, todo, found = ThreadPoolExecutor(1), cells(50), []
-    with pytest.raises(ExecutorLost, match="the executor makes no more calls .RuntimeError: cannot schedule"):
-        with opened(pool) as crew:
-            for some in records(WORK, todo, crew, nothing, seconds=1e-9):
-                found += some
-                if len(found) == 3:
-                    pool.shutdown()
+    with (
+        pytest.raises(ExecutorLost, match=r"the executor makes no more calls \(RuntimeError: cannot"),
+        opened(pool) as crew,
+    ):
+        for some in records(WORK, todo, crew, nothing, seconds=1e-9):
+            found += some
+            if len(found) == 3:
+                pool.shutdown()
     assert 3 <= len(found) < 50 and [each.state for each in found] == ["done"] * len(found)
 
 
@@ -464,7 +465,7 @@ class Once(Plain):
 def test_experiments_take_an_executor_with_the_same_results():
     wanted, said = results(), []
     assert results(executor=Once(), tell=said.append) == wanted
-    assert said == ["a worker was lost (OSError); done again: the search for models"] or len(said) == 1
+    assert said == ["a worker was lost (OSError); done again: seed 0 of 9, training"]
     with ThreadPoolExecutor(2) as pool:
         assert results(executor=pool) == wanted
         with pytest.raises(InvalidValue, match="seed is 1"):
@@ -486,12 +487,3 @@ def test_a_call_of_an_experiment_that_never_comes_back_is_named():
     pool.shutdown()
     with pytest.raises(ExecutorLost, match="cannot schedule"):
         results(executor=pool)
-
-
-def test_bits(tmp_path):
-    """NaN is no reason for a difference, and a last bit is."""
-    a, b = run_cells(WORK, cells(2)), made(WORK, cells(2))
-    assert (
-        np.array([each.values["training_loss"] for each in a]).tobytes()
-        == np.array([each.values["training_loss"] for each in b]).tobytes()
-    )
