@@ -31,7 +31,9 @@ def over(pairs: Iterable[str], problem: Any, notation: Mapping[str, str], known:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
-            raise CannotRun(f"--over {pair[:80]}: expected NAME=VALUES, for example --over alpha=0.2:1:8 or --over beta=1,2,3")
+            raise CannotRun(
+                f"--over {pair[:80]}: expected NAME=VALUES, for example --over alpha=0.2:1:8 or --over beta=1,2,3"
+            )
         if name in found:
             raise CannotRun(f"--over {name} is given twice; expected all of its values in one")
         if name not in known:
@@ -60,7 +62,9 @@ def cases(path: Path) -> list[dict[str, Any]]:
     try:
         rows = [row for row in csv.reader(text.splitlines(), strict=True) if row]
     except csv.Error as error:
-        raise CannotRun(f"--cases {path}: {error}; expected a CSV file: a line of names, then a setting in each line") from None
+        raise CannotRun(
+            f"--cases {path}: {error}; expected a CSV file: a line of names, then a setting in each line"
+        ) from None
     if len(rows) < 2:
         raise CannotRun(f"--cases {path}: holds no settings; expected a line of names, then a setting in each line")
     names = [name.strip() for name in rows[0]]
@@ -68,7 +72,9 @@ def cases(path: Path) -> list[dict[str, Any]]:
         raise CannotRun(f"--cases {path}: the first line is {', '.join(names)[:80]}; expected different names")
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(names):
-            raise CannotRun(f"--cases {path}: setting {number - 1} has {len(row)} values; expected {len(names)}, as the names")
+            raise CannotRun(
+                f"--cases {path}: setting {number - 1} has {len(row)} values; expected {len(names)}, as the names"
+            )
     return [{name: _literal(name, text.strip()) for name, text in zip(names, row, strict=True)} for row in rows[1:]]
 
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def add(commands: Any) -> None:
     """The command's arguments."""
     papers = commands.add_parser(
         "papers",
-        help="the papers, their formulas with sources and known errors, figures, theorems and settings",
+        help="the papers, their formulas with sources and known errors, figures, theorems, sweeps and settings",
         description="All papers; PAPER: this one only; PAPER:SETTINGS: every value of these settings, and by a mark where it "
         "comes from.",
     )
@@ -89,7 +90,7 @@ def _chosen(asked: str | None) -> Iterator[tuple[str, dict[str, Any] | str]]:
 
 def _collected(name: str, which: str | None) -> dict[str, Any]:
     """What there is of a paper, as the JSON has it; with `which` these settings alone."""
-    from ..experiments.registry import figures, theorems
+    from ..experiments.registry import figures, sweeps, theorems
 
     paper = load_paper(name)
     if which is not None and which not in paper.problems:
@@ -108,6 +109,15 @@ def _collected(name: str, which: str | None) -> dict[str, Any]:
             for recipe in figures(name).values()
         ],
         "theorems": [{"name": theorem.name, "title": theorem.title} for theorem in theorems(name).values()],
+        "sweeps": [
+            {
+                "name": sweep.name,
+                "title": sweep.title,
+                "claim": sweep.claim,
+                "theory": {key: asdict(theory) for key, theory in sweep.theory.items()},
+            }
+            for sweep in sweeps(name).values()
+        ],
         "problems": {
             each: {"type": type(problem).__name__, "settings": _marked(f"{name}:{each}", problem)}
             for each, problem in paper.problems.items()
@@ -118,8 +128,6 @@ def _collected(name: str, which: str | None) -> dict[str, Any]:
 
 def _original(original: Any) -> dict[str, str] | None:
     """The paper's figure beside ours, and what is known of it."""
-    from dataclasses import asdict
-
     return None if original is None else asdict(original)
 
 
@@ -163,10 +171,11 @@ def _about(name: str, about: Mapping[str, Any]) -> Iterator[str]:
             yield f"               erratum: {formula['erratum']}"
     yield ""
     yield f"  Audit them: nlicl audit {name}"
-    for what, verb in (("figures", "reproduce"), ("theorems", "theorem")):
+    for what, verb in (("figures", "reproduce"), ("theorems", "theorem"), ("sweeps", "sweep")):
         if about[what]:
+            all_of_them = f", all by nlicl {verb} {name}" if what != "sweeps" else ", a rough version with --quick"
             yield ""
-            yield f"  {what.capitalize()}, by nlicl {verb} {name}:NAME, all by nlicl {verb} {name}"
+            yield f"  {what.capitalize()}, by nlicl {verb} {name}:NAME{all_of_them}"
         width = _width(entry["name"] for entry in about[what])
         for entry in about[what]:
             original = entry.get("original")

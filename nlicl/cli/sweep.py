@@ -44,7 +44,9 @@ def add(commands: Any) -> None:
         metavar="NAME=VALUES",
         help="a field of the problem, or an argument of training: 1,2,3 or LOW:HIGH:COUNT or LOW:HIGH:COUNT:log",
     )
-    sweep.add_argument("--cases", type=Path, metavar="FILE.csv", help="settings one by one: a line of names, then values")
+    sweep.add_argument(
+        "--cases", type=Path, metavar="FILE.csv", help="settings one by one: a line of names, then values"
+    )
     sweep.add_argument(
         "--measure",
         action="append",
@@ -93,7 +95,9 @@ def run(options: argparse.Namespace) -> int:
         except OSError as error:
             if options.out is None:
                 raise
-            raise CannotRun(f"--out {options.out}: {error.strerror or error}; expected a folder that can be written") from None
+            raise CannotRun(
+                f"--out {options.out}: {error.strerror or error}; expected a folder that can be written"
+            ) from None
         except KeyboardInterrupt as interruption:
             if options.out is not None:
                 interruption.args = ("what was done is kept; the same command goes on",)
@@ -118,9 +122,13 @@ def _folder(options: argparse.Namespace) -> Path | None:
         return None
     if not is_store(path):
         raise CannotRun(f"{options.paper}: holds no sweep; expected a paper, or a folder that `nlicl sweep --out` made")
-    given = [name for name in (*_NOT_OF_NAMED, "seeds", "out", "quick", "plan", "jobs", "dask") if getattr(options, name)]
+    given = [
+        name for name in (*_NOT_OF_NAMED, "seeds", "out", "quick", "plan", "jobs", "dask") if getattr(options, name)
+    ]
     if given:
-        raise CannotRun(f"--{given[0]} does not go with a sweep's folder, which is shown; to go on, give the paper and --out")
+        raise CannotRun(
+            f"--{given[0]} does not go with a sweep's folder, which is shown; to go on, give the paper and --out"
+        )
     return path
 
 
@@ -138,7 +146,9 @@ def _arguments(options: argparse.Namespace) -> "tuple[dict[str, Any], Any, Mappi
         named = known[which]
         given = [name for name in _NOT_OF_NAMED if getattr(options, name)]
         if given:
-            raise CannotRun(f"--{given[0]} does not go with {options.paper}, whose settings are its own; say {paper} instead")
+            raise CannotRun(
+                f"--{given[0]} does not go with {options.paper}, whose settings are its own; say {paper} instead"
+            )
         arguments = named.arguments(options.quick)
         if options.seeds is not None:
             arguments["seeds"] = options.seeds
@@ -164,7 +174,25 @@ def _arguments(options: argparse.Namespace) -> "tuple[dict[str, Any], Any, Mappi
         "measure": options.measure,
         "training": training,
     }
-    return arguments, None, _theory(type(problem), known)
+    if options.fit:
+        _check_fit(arguments["over"])
+    return arguments, None, _theory(type(problem), known) if all(map(_is_of_steps, options.measure)) else {}
+
+
+def _check_fit(over: Any) -> None:
+    """CannotRun unless everything that is swept over is a number greater than 0, of at least two values."""
+    columns = over if isinstance(over, Mapping) else {name: [case.get(name) for case in over] for name in over[0]}
+    for name, values in columns.items():
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise CannotRun(f"--fit power: {name} is swept over {value!r}; expected numbers greater than 0")
+        if len(set(values)) < 2:
+            raise CannotRun(f"--fit power: {name} has one value; expected at least two, or --set {name}={values[0]!r}")
+
+
+def _is_of_steps(measure: Any) -> bool:
+    """Whether a measure is a number of steps, as the theory's exponents are."""
+    return isinstance(measure, str) and measure.startswith("steps until")
 
 
 def _over(options: argparse.Namespace, problem: Any, notation: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -192,7 +220,8 @@ def _plan(options: argparse.Namespace, arguments: Mapping[str, Any]) -> int:
 
     plan = planned(**arguments, out=options.out)
     todo = plan.count()
-    print(f"{len(plan.grid)} runs: {plan.grid.settings} settings of {', '.join(plan.grid.names)}, {len(plan.grid.seeds)} seeds")
+    grid = plan.grid
+    print(f"{len(grid)} runs: {grid.settings} settings of {', '.join(grid.names)}, seeds: {len(grid.seeds)}")
     print(f"{len(plan.grid) - todo} are done, {todo} are to be made")
     return 0
 
@@ -214,7 +243,7 @@ def _show(options: argparse.Namespace, folder: Path) -> int:
 
     for paper in PAPERS:
         kind = paper.kind(store.about["problem"]["type"])
-        if kind is not None:
+        if kind is not None and all(map(_is_of_steps, store.about["measures"].values())):
             try:
                 theory |= _theory(kind, sweeps(paper.name))
             except InvalidValue:  # somebody else's paper, whose sweeps cannot be had
@@ -224,7 +253,9 @@ def _show(options: argparse.Namespace, folder: Path) -> int:
     return _report(options, table, theory if options.fit else None, folder)
 
 
-def _report(options: argparse.Namespace, table: "Table", theory: "Mapping[str, Theory] | None", folder: Path | None) -> int:
+def _report(
+    options: argparse.Namespace, table: "Table", theory: "Mapping[str, Theory] | None", folder: Path | None
+) -> int:
     """Print a table, what went wrong in it, and its laws; write what belongs into the folder."""
     from ..experiments.sweeps.run import TABLE
 
@@ -239,24 +270,22 @@ def _report(options: argparse.Namespace, table: "Table", theory: "Mapping[str, T
             print(f"  {one_line(f'{each.state}: {over}, seed {each.seed}: {each.reason}')}")
         if len(lacking) > _SHOWN:
             print(f"  ... and {len(lacking) - _SHOWN} more; the table has all.")
-    laws = {} if theory is None else _laws(table, theory)
-    for law in laws.values():
-        print(f"\n{law}")
     if folder is not None:
-        print(f"\n{folder / TABLE}")
-        for path in _drawn(folder, table, laws):
-            print(path)
+        print(f"\n{folder / TABLE}", flush=True)
+    laws = {} if theory is None else _laws(table, theory)
+    for name, law in laws.items():
+        print(f"\n{name}:\n{law}")
+    for path in [] if folder is None else _drawn(folder, table, laws):
+        print(path)
     if options.json is not None:
         return _json(options, table, laws)
     return 0 if table.ok else 1
 
 
 def _laws(table: "Table", theory: "Mapping[str, Theory]") -> "dict[str, PowerLaw]":
-    """The law of every measure; the theory's exponents are of numbers of steps."""
-    return {
-        name: table.fit(name, theory=theory if name.startswith("steps until") or len(table.measures) == 1 else {})
-        for name in table.measures
-    }
+    """The law of every measure."""
+    known = {name: theory[name] for name in table.names if name in theory}
+    return {name: table.fit(name, theory=known) for name in table.measures}
 
 
 def _drawn(folder: Path, table: "Table", laws: "Mapping[str, PowerLaw]") -> list[Path]:

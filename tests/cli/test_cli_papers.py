@@ -9,6 +9,7 @@ import pytest
 
 from nlicl import papers
 from nlicl.core.registry import PAPERS
+from nlicl.experiments.registry import sweeps
 from nlicl.papers.provenance import MEANINGS
 
 SETTINGS = [(name, which) for name in papers.names() for which in papers.load(name).problems]
@@ -61,11 +62,26 @@ def test_all_of_it_as_json(run, tmp_path):
         assert all(set(each) == keys for each in about["formulas"])
         assert all(set(each) == {"name", "title", "original"} for each in about["figures"])
         assert all(set(each) == {"name", "title"} for each in about["theorems"])
+        known = sweeps(name)
+        assert [each["name"] for each in about["sweeps"]] == list(known)
+        for each in about["sweeps"]:
+            named = known[each["name"]]
+            assert (each["title"], each["claim"]) == (named.title, named.claim)
+            theory = {axis: {"exponent": said.exponent, "source": said.source} for axis, said in named.theory.items()}
+            assert each["theory"] == theory
         assert list(about["problems"]) == list(paper.problems)
         for which, problem in paper.problems.items():
             assert about["problems"][which]["type"] == type(problem).__name__
             marks = {key: mark for key, (_, mark) in about["problems"][which]["settings"].items()}
             assert marks == {key: mark for key, (_, mark) in problem.settings().items()}
+
+
+@pytest.mark.parametrize("name", papers.names())
+def test_sweeps_are_listed_with_how_they_are_run(run, name):
+    out, known = run("papers", name)[1], sweeps(name)
+    assert (f"  Sweeps, by nlicl sweep {name}:NAME, a rough version with --quick\n" in out) is bool(known)
+    for each in known.values():
+        assert re.search(rf"^    {re.escape(each.name)} +{re.escape(each.title)}$", out, re.MULTILINE)
 
 
 def test_what_is_known_of_a_papers_figure(run, monkeypatch):

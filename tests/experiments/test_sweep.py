@@ -43,7 +43,9 @@ def csv(found, folder):
 
 
 def test_the_table(reference):
-    assert len(reference) == 12 and reference.names == ("alpha", "learning_rate") and reference.measures == tuple(MEASURE)
+    assert (
+        len(reference) == 12 and reference.names == ("alpha", "learning_rate") and reference.measures == tuple(MEASURE)
+    )
     assert reference["alpha"].tolist() == [0.5] * 6 + [1.0] * 6 and reference["seed"].tolist() == [0, 1, 2] * 4
     diverged = reference["learning_rate"] == 1e9
     assert set(reference["state"][diverged]) == {"diverged"} and not reference.ok
@@ -55,7 +57,9 @@ def test_the_table(reference):
 
 def test_all_threads_and_any_grouping_come_to_the_same(reference, tmp_path):
     assert csv(table(), tmp_path) == csv(reference, tmp_path)
-    one_by_one = nlicl.sweep(SMALL, [dict(alpha=a, learning_rate=r) for r in (3.0, 1e9) for a in (0.5, 1.0)], **ARGUMENTS)
+    one_by_one = nlicl.sweep(
+        SMALL, [{"alpha": a, "learning_rate": r} for r in (3.0, 1e9) for a in (0.5, 1.0)], **ARGUMENTS
+    )
     assert csv(one_by_one, tmp_path) == csv(reference, tmp_path)
 
 
@@ -137,7 +141,9 @@ def last_loss(run):
 def test_functions_measure_and_are_told_apart_in_a_store(tmp_path):
     found = nlicl.sweep(SMALL, {"alpha": [0.5]}, seeds=1, measure=last_loss, out=tmp_path)
     assert found["last_loss"] == nlicl.sweep(SMALL, {"alpha": [0.5]}, seeds=1, measure="training_loss")["training_loss"]
-    with pytest.raises(TypeError, match="which a store does not tell from others; expected a function at the top level"):
+    with pytest.raises(
+        TypeError, match="which a store does not tell from others; expected a function at the top level"
+    ):
         nlicl.sweep(SMALL, {"alpha": [0.5]}, seeds=1, measure=lambda run: 1.0, out=tmp_path / "other")
     with pytest.raises(ValueError, match="the store of another sweep: the measure last_loss"):
         nlicl.sweep(SMALL, {"alpha": [0.5]}, seeds=1, measure="training_loss", out=tmp_path)
@@ -207,7 +213,19 @@ def test_a_law_of_a_table():
 @pytest.mark.slow
 def test_after_twenty_kills_at_random_the_table_is_the_same(tmp_path):
     command = [
-        *(sys.executable, "-m", "nlicl", "sweep", "li2024", "--over", "alpha=0.3:1:24", "--seeds", "10", "--steps", "40"),
+        *(
+            sys.executable,
+            "-m",
+            "nlicl",
+            "sweep",
+            "li2024",
+            "--over",
+            "alpha=0.3:1:24",
+            "--seeds",
+            "10",
+            "--steps",
+            "40",
+        ),
         *("--set", "m=8", "--set", "batch=16", "--set", "learning_rate=3.0", "--set", "xi=0.1"),
         *("--measure", "steps until hinge_unseen < 0.9", "--set", "measure=4"),
     ]

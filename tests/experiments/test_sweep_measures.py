@@ -107,7 +107,7 @@ def test_measures_that_are_none_are_refused(given, said):
         ("many", r"as many\[0\]"),
         ("many[2]", r"entry of its shape \(2,\)"),
         ("hinge_unseen[0]", "which is one number"),
-        ("training_loss[0]", "it is one number"),
+        ("training_loss[0]", "which is one number"),
     ],
 )
 def test_a_measure_that_does_not_exist_is_refused(text, said):
@@ -132,7 +132,10 @@ def test_functions_are_measures_and_must_return_a_number():
 
 
 @given(
-    st.lists(st.floats(-3, 3), max_size=30), st.integers(1, 5), st.floats(-3, 3), st.sampled_from(["<", "<=", ">", ">="])
+    st.lists(st.floats(-3, 3), max_size=30),
+    st.integers(1, 5),
+    st.floats(-3, 3),
+    st.sampled_from(["<", "<=", ">", ">="]),
 )
 def test_the_first_step_is_the_first_by_definition(losses, over, bound, sign):
     measure = Named("T", "", "until", Quantity("training_loss", (), over), sign=sign, bound=bound)

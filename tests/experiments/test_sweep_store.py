@@ -29,7 +29,9 @@ def record(number, state="done", **values):
 
 
 numbers = st.floats(allow_nan=False)
-plain = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False))
+plain = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False)
+)
 
 
 @given(
@@ -87,7 +89,11 @@ def test_two_that_are_open_see_what_the_other_writes(tmp_path):
         (Work(SMALL, {"steps": 5}, WORK.measures), ["alpha"], "steps is not given there and 5 here|steps is 20"),
         (Work(SMALL, {"optimizer": Adam()}, WORK.measures), ["alpha"], "optimizer is not given there"),
         (Work(SMALL, {}, measures_of("hinge_ood")), ["alpha"], "the measure hinge_unseen"),
-        (Work(huang2023.Problem(), {}, WORK.measures), ["K"], "the problem is 'nlicl.papers.li2024.problem.Problem' there"),
+        (
+            Work(huang2023.Problem(), {}, WORK.measures),
+            ["K"],
+            "the problem is 'nlicl.papers.li2024.problem.Problem' there",
+        ),
     ],
 )
 def test_the_store_of_another_sweep_is_refused_and_stays(tmp_path, work, names, said):
@@ -145,7 +151,10 @@ def test_records_of_another_version_are_kept_and_not_shown(tmp_path, monkeypatch
 
 def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path):
     Store.opened(tmp_path, WORK, ["alpha"])
-    old, new, mine = (tmp_path / "records" / name for name in (".0123456789abcdef.jsonl.abcdefgh", ".0123456789abcdef.jsonl.abcdefgi", ".mine"))
+    old, new, mine = (
+        tmp_path / "records" / name
+        for name in (".0123456789abcdef.jsonl.abcdefgh", ".0123456789abcdef.jsonl.abcdefgi", ".mine")
+    )
     for path in (old, new, mine):
         path.write_text("half")
     os.utime(old, (0, 0))
@@ -187,7 +196,13 @@ def test_a_table_is_in_order_whatever_came_first(tmp_path):
     text = (tmp_path / "0.csv").read_text()
     assert text == (tmp_path / "1.csv").read_text()
     assert text.splitlines()[0] == "alpha,task,seed,T,steps,state,reason" and '0.5,"(0, 1)",0,inf,20,done,' in text
-    assert [each.seed for each in tables[0]] == [0, 0, 1, 0, 1] and tables[0]["alpha"].tolist() == [0.5, 0.5, 0.5, 1.0, 1.0]
+    assert [each.seed for each in tables[0]] == [0, 0, 1, 0, 1] and tables[0]["alpha"].tolist() == [
+        0.5,
+        0.5,
+        0.5,
+        1.0,
+        1.0,
+    ]
 
 
 def test_what_seeds_say_together():

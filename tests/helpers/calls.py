@@ -19,6 +19,7 @@ import numpy as np
 import nlicl
 import nlicl.papers
 from nlicl import audit, devices, training
+from nlicl.experiments.sweeps import laws
 from nlicl.models import front
 from nlicl.models import model as models
 from nlicl.models.gpt2 import prompts as gpt2_prompts
@@ -326,6 +327,20 @@ _TRAINED: dict[str, Any] = {
 _add(nlicl.train, **_TRAINED)
 _add(nlicl.train, problem=_HUANG, steps=2, learning_rate=0.5, prompts="population", measure=None)
 _add(nlicl.train, problem=_BU, steps=2, measure=None, batch=4)
+_add(
+    nlicl.sweep,
+    problem=_LI,
+    over={"alpha": [0.5, 0.8]},
+    seeds=[1],
+    measure="training_loss",
+    training={"steps": 1, "batch": 4},
+    executor=None,
+    jobs=None,
+    threads=1,
+    out=None,
+    progress=_nothing,
+    tell=_nothing,
+)
 _RUN = nlicl.train(_LI, steps=2, measure=2, batch=4, observe=_TRAINED["observe"])
 _add(_RUN.history.__getitem__, name="a")
 _add(_RUN.history.at, step=2, name="a")
@@ -642,3 +657,19 @@ _add(_early.attention_law, length=4, match="iid", product=0.3)
 _add(_early.floor_error, length=4)
 _add(_early.initial_attention, length=4, match="iid", product=0.3)
 _add(_early.match_law, length=4, match="iid")
+
+# ---- nlicl.experiments.sweeps
+
+_CELLS: dict[str, Any] = {
+    "x": {"n": np.array([1.0, 1, 2, 2, 4, 4]), "k": np.array([1.0, 3, 3, 1, 1, 3])},
+    "y": np.array([8.1, 7.5, np.inf, 4.2, np.nan, 2.1]),
+    "seeds": np.array([0, 1, 0, 1, 0, 1]),
+    "limit": np.full(6, 9.0),
+}
+_THEORY = {"n": laws.Theory(-1.0, "Theorem 1 [ours]")}
+_add(laws.Theory, exponent=-1.0, source="Theorem 1 [ours]")
+_add(laws.fit_power, **_CELLS, theory=_THEORY, y_name="steps", draws=100, seed=0)
+_LAW = laws.fit_power(**_CELLS, draws=100)
+_add(_LAW.predict, x={"n": np.array([1.0, 2.0]), "k": 2.0})
+_add(_LAW.band, x={"n": np.array([1.0, 2.0]), "k": 2.0})
+_add(_LAW.rows, x={"n": np.array([1.0, 2.0]), "k": 2.0})

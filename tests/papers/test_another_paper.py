@@ -56,6 +56,9 @@ def test_the_papers_page_is_a_paper(tmp_path, command):
     install(tmp_path, "toy", blocks_of_the_page(), "toy", "toy-linear")
     listed = command("papers", "toy")
     assert "toy: A linear model with squared loss" in listed and "; beside Figure 1\n" in listed
+    assert re.search(r"\n    scaling-learning-rate +steps to a loss of 0.001 against eta\n", listed)
+    swept = command("sweep", "toy:scaling-learning-rate", "--quick")
+    assert "T = O(eta^-1 log(1/eps)) [recalled]" in swept and "the bound of T [recalled]" in swept
     assert re.search(r"\n  learning_rate +0\.2 +\[measured\]\n", command("papers", "toy:usual"))
     assert "'toy'" in command("audit", "nobody", status=2)
     report = json.loads(command("audit", "toy", "--draws", 8, "--json", "-"))

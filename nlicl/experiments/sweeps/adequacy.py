@@ -237,19 +237,19 @@ def _local(cells: Cells, k: int, counts: NDArray[np.float64]) -> list[LocalExpon
     full = at(cells, point, len(points), ones)[0]
     drawn = at(cells, point, len(points), counts) if n_seeds > 1 else np.empty((0, len(points)))
     others = [tuple(np.delete(each, k)) for each in points]
-    levels, found = cells.levels[k], []
-    for low, high in pairwise(levels):
+    found = []
+    for (low, x_low), (high, x_high) in pairwise(zip(cells.levels[k], cells.values[k], strict=True)):
         below = {others[i]: i for i in np.flatnonzero(points[:, k] == low)}
         above = {others[i]: i for i in np.flatnonzero(points[:, k] == high)}
         pairs = [(below[each], above[each]) for each in below if each in above]
         pairs = [(i, j) for i, j in pairs if np.isfinite(full[i]) and np.isfinite(full[j])]
         if pairs:
             i, j = np.array(pairs).T
-            slopes = (drawn[:, j] - drawn[:, i]).mean(axis=1) / (high - low)
-            value = float((full[j] - full[i]).mean() / (high - low))
-            x = float(np.exp(low)), float(np.exp(high))
+            step = np.log(x_high) - np.log(x_low)
+            slopes = (drawn[:, j] - drawn[:, i]).mean(axis=1) / step
+            value = float((full[j] - full[i]).mean() / step)
             lower, upper = interval(value, slopes, n_seeds)
-            found.append(LocalExponent(*x, value, lower, upper, len(pairs)))
+            found.append(LocalExponent(float(x_low), float(x_high), value, lower, upper, len(pairs)))
     return found
 
 
@@ -308,23 +308,20 @@ def _verdict(
             f"a power law is not adequate: means over seeds lie off it by more than their scatter ({F}, p = {lack.p:.2g}), "
             f"the farthest by a factor of {lack.largest:.3g}."
         )
-    few = [name for k, name in enumerate(cells.names) if len(cells.levels[k]) < 3]
-    unknown = [name for name in cells.names if name not in few and name not in curvature]
-    if few:
-        return None, f"it cannot be told whether a power law is adequate: only two values of {_and(few)}."
-    if unknown:
-        return (
-            None,
-            f"it cannot be told whether a power law is adequate: too few cells to tell a bend in {_and(unknown)}.",
-        )
     wide = {name: max(-found.change_low, found.change_high) for name, found in curvature.items()}
-    open_ = [name for name in wide if not wide[name] <= max(BEND[0], BEND[1] * abs(exponents[name]))]
-    if open_:
-        bounds = _and([f"in {name} by {wide[name]:.2g}" for name in open_ if np.isfinite(wide[name])])
-        may = f"the local exponent may change {bounds} over its range" if bounds else "no bend can be bounded"
-        return None, f"it cannot be told whether a power law is adequate: nothing speaks against it, but {may}."
-    bounds = _and([f"in {name} by at most {max(wide[name], 0.001):.2g}" for name in wide])
-    return True, f"a power law is adequate: over its range the local exponent changes {bounds} (95%)."
+    small = [name for name in wide if wide[name] <= max(BEND[0], BEND[1] * abs(exponents[name]))]
+    bounds = _and([f"in {name} by at most {max(wide[name], 0.001):.2g}" for name in small])
+    changes = f"over its range the local exponent changes {bounds} (95%)"
+    if len(small) == len(cells.names):
+        return True, f"a power law is adequate: {changes}."
+    few = [name for k, name in enumerate(cells.names) if len(cells.levels[k]) < 3]
+    unknown = [name for name in cells.names if name not in few and not np.isfinite(wide.get(name, np.inf))]
+    may = [f"in {name} by {wide[name]:.2g}" for name in wide if name not in small and name not in unknown]
+    reasons = [f"only two values of {_and(few)}"] if few else []
+    reasons += [f"too few cells or seeds to bound a bend in {_and(unknown)}"] if unknown else []
+    reasons += [f"the local exponent may change {_and(may)} over its range"] if may else []
+    found = f" Nothing speaks against it{f', and {changes}' if small else ''}." if tests else ""
+    return None, f"it cannot be told whether a power law is adequate: {'; '.join(reasons)}.{found}"
 
 
 def _of_bend(name: str, found: Curvature, local: list[LocalExponent]) -> str:

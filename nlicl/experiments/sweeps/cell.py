@@ -104,7 +104,10 @@ class Work:
         training = {**self.training, **{name: value for name, value in changes if name not in names}}
         whole = {
             "nlicl": __version__,
-            "problem": [describe(self.problem)["type"], {name: _number_as(written(each), usual[name]) for name, each in problem.items()}],
+            "problem": [
+                describe(self.problem)["type"],
+                {name: _number_as(written(each), usual[name]) for name, each in problem.items()},
+            ],
             "training": {name: written(each) for name, each in training.items() if each is not None},
             "measures": [each.described for each in self.measures],
         }
@@ -143,11 +146,10 @@ class Work:
         """When to measure, in a run of so many steps: as training says; if it does not, where the measures need it."""
         named = [each for each in self.measures if isinstance(each, Named)]
         measured = [each for each in named if not each.quantity.is_of_steps]
+        ends = all(each.kind in ("last", "at") and each.quantity.over == 1 for each in measured)
         if "measure" in training:
             times = training["measure"]
-        elif len(named) < len(self.measures) or any(each.kind not in ("last", "at") for each in measured):
-            times = _USUAL_TIMES
-        elif any(each.quantity.over > 1 for each in measured):
+        elif len(named) < len(self.measures) or not ends:
             times = _USUAL_TIMES
         else:
             times = tuple(steps for each in measured if each.kind == "last")

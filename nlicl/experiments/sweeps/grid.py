@@ -1,7 +1,7 @@
 """The cells of a sweep: settings, each with every seed. They are made one by one: a grid of a million is a few numbers."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -115,13 +115,15 @@ def grid_of(problem: Any, over: Any, seeds: Any, bounds: Sequence[str] = ()) -> 
         check_count("seeds", seeds, 0)
         chosen = seeds
     else:
-        given = checked_seeds(list(seeds) if isinstance(seeds, Iterable) and not isinstance(seeds, str) else seeds)
+        given = checked_seeds(_listed(seeds))
         chosen = (given,) if isinstance(given, int) else given
     if not len(chosen) or min(chosen[0], chosen[-1]) < 0:
         raise InvalidValue(f"seeds is {short(seeds)}; expected at least one seed, each of at least 0.")
     names: tuple[str, ...]
     for name in bounds:
-        if name not in (over if isinstance(over, Mapping) else over[0] if isinstance(over, (list, tuple)) and over else ()):
+        if name not in (
+            over if isinstance(over, Mapping) else over[0] if isinstance(over, (list, tuple)) and over else ()
+        ):
             raise InvalidValue(f"measure has the bound {name}; expected a number, or a name that is swept over.")
     if isinstance(over, Mapping):
         if not over:
@@ -139,14 +141,16 @@ def grid_of(problem: Any, over: Any, seeds: Any, bounds: Sequence[str] = ()) -> 
         if set(case) != set(names):
             odd = next(iter(set(case) ^ set(names)))
             has = "has" if odd in case else "lacks"
-            raise InvalidValue(f"over[{i}] {has} {short(odd)}; expected the names of over[0]: {', '.join(map(str, names))}.")
+            raise InvalidValue(
+                f"over[{i}] {has} {short(odd)}; expected the names of over[0]: {', '.join(map(str, names))}."
+            )
         cases.append(tuple((name, _value(problem, bounds, name, case[name], f"over[{i}][{name!r}]")) for name in names))
     _check_different("over", cases)
     return Grid(dict.fromkeys(names, ()), chosen, cases)
 
 
 def checked_training(problem: Any, training: Any) -> dict[str, Any]:
-    """The arguments of `nlicl.train` for all cells; TypeError or ValueError for a name or a value that a sweep does not take."""
+    """The arguments of `nlicl.train` for all cells; TypeError or ValueError for a name or a value that is none."""
     if training is None:
         return {}
     if not isinstance(training, Mapping):
@@ -163,19 +167,32 @@ def check_sweepable(problem: Any) -> None:
     if not is_dataclass(problem):
         raise InvalidType(f"problem is {short(problem)}; expected a dataclass, whose fields can be swept over.")
     try:
-        type(problem)()
+        type(problem)()  # type: ignore[misc]
     except TypeError as error:
-        raise InvalidType(f"problem is {short(problem)}; expected a default for each of its fields ({error}).") from None
+        raise InvalidType(
+            f"problem is {short(problem)}; expected a default for each of its fields ({error})."
+        ) from None
+
+
+def _listed(values: Any) -> Any:
+    """A list of what is iterated over, where that can be done; an iterator of the caller's may raise anything."""
+    if isinstance(values, str):
+        return values
+    try:
+        return list(values)
+    except Exception:
+        return values
 
 
 def _values(problem: Any, bounds: Sequence[str], name: Any, values: Any) -> tuple[Any, ...]:
-    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-        raise InvalidType(f"over[{name!r}] is {short(values)}; expected a list of values, as [{short(values)}].")
-    check_count(f"over[{name!r}]", values, 200)
-    found = tuple(_value(problem, bounds, name, value, f"over[{name!r}][{i}]") for i, value in enumerate(values))
+    check_count(f"over[{short(name)}]", values, 200)
+    listed = _listed(values)
+    if not isinstance(listed, list) or isinstance(values, (bytes, Mapping)):
+        raise InvalidType(f"over[{short(name)}] is {short(values)}; expected a list of values, as [{short(values)}].")
+    found = tuple(_value(problem, bounds, name, value, f"over[{short(name)}][{i}]") for i, value in enumerate(listed))
     if not found:
-        raise InvalidValue(f"over[{name!r}] is empty; expected at least one value.")
-    _check_different(f"over[{name!r}]", found)
+        raise InvalidValue(f"over[{short(name)}] is empty; expected at least one value.")
+    _check_different(f"over[{short(name)}]", found)
     return found
 
 
@@ -197,14 +214,16 @@ def _value(problem: Any, bounds: Sequence[str], name: Any, value: Any, where: st
     """A value as the cells have it; the name is checked as well."""
     own = [each.name for each in fields(problem) if each.init]
     if name in bounds and name in (*own, *TRAINING):
-        raise InvalidValue(f"measure has the bound {name}, which is a setting as well; expected another name for the bound.")
+        raise InvalidValue(
+            f"measure has the bound {name}, which is a setting as well; expected another name for the bound."
+        )
     if not isinstance(name, str) or name not in (*own, *TRAINING, *bounds):
         near = get_close_matches(str(name), [*own, *TRAINING], 1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         instead = " (give seeds)" if name in ("seed", "seeds") else meant
         raise InvalidValue(
-            f"over names {short(name)}, which is no setting{instead}; expected a field of the problem, {', '.join(own)}, or an "
-            f"argument of nlicl.train, {', '.join(each for each in TRAINING if each not in own)}."
+            f"over names {short(name)}, which is no setting{instead}; expected a field of the problem, {', '.join(own)}, or "
+            f"an argument of nlicl.train, {', '.join(each for each in TRAINING if each not in own)}."
         )
     if name == "dtype" and name not in own:
         return floating(where, value).name

@@ -27,8 +27,8 @@ class Cells:
     ----------
     names : tuple of str
         Of the settings.
-    logs : ndarray (n, k)
-        log x.
+    x, logs : ndarray (n, k)
+        x and log x.
     z : ndarray (n,)
         log y, or the log of the limit where y was not reached.
     censored : ndarray (n,) of bool
@@ -40,6 +40,7 @@ class Cells:
     """
 
     names: tuple[str, ...]
+    x: NDArray[np.float64]
     logs: NDArray[np.float64]
     z: NDArray[np.float64]
     censored: NDArray[np.bool_]
@@ -59,8 +60,14 @@ class Cells:
 
     @cached_property
     def levels(self) -> list[NDArray[np.float64]]:
-        """The different values of each log x, from low to high."""
+        """The different values of each log x, rounded, from low to high."""
         return [np.unique(np.round(column, _SAME)) for column in self.logs.T]
+
+    @cached_property
+    def values(self) -> list[NDArray[np.float64]]:
+        """The same values of x, as they were given."""
+        first = [np.unique(np.round(column, _SAME), return_index=True)[1] for column in self.logs.T]
+        return [column[rows] for column, rows in zip(self.x.T, first, strict=True)]
 
     @cached_property
     def unreached(self) -> dict[str, tuple[float, ...]]:
@@ -70,7 +77,7 @@ class Cells:
             column = np.round(self.logs[:, k], _SAME)
             lost = np.setdiff1d(self.levels[k], column[~self.censored])
             if len(lost):
-                found[name] = tuple(float(np.exp(self.logs[column == level, k][0])) for level in lost)
+                found[name] = tuple(self.values[k][np.isin(self.levels[k], lost)].tolist())
         return found
 
     @cached_property
@@ -95,13 +102,21 @@ def checked(x: Mapping[str, Any], y: Any, seeds: Any, limit: Any) -> Cells:
     _check_limits(values, bounds, limit is None)
     there = ~np.isnan(values)
     censored = np.isinf(values)
-    logs = np.log(np.array(columns)).T
+    values_of_x = np.array(columns).T
+    logs = np.log(values_of_x)
     z = np.log(np.where(censored, bounds, values))
     order = np.lexsort([z, censored, group, *logs.T[::-1]])
     order = order[there[order]]
     own, number = np.unique(group[order], return_inverse=True)
     cells = Cells(
-        names, logs[order], z[order], censored[order], number.ravel(), tuple(own.tolist()), n - int(there.sum())
+        names,
+        values_of_x[order],
+        logs[order],
+        z[order],
+        censored[order],
+        number.ravel(),
+        tuple(own.tolist()),
+        n - int(there.sum()),
     )
     _check_enough(cells)
     return cells
@@ -144,7 +159,8 @@ def _limits(limit: Any, n: int) -> NDArray[np.float64]:
         array = np.full(n, array)
     if array.ndim != 1:
         raise InvalidValue(f"limit has shape {array.shape}; expected (n,), one number a cell, or one for all.")
-    return _of_length(n, "limit", array.astype(float))
+    with np.errstate(over="ignore"):  # of a long double
+        return _of_length(n, "limit", array.astype(float))
 
 
 def _check_limits(values: NDArray[np.float64], bounds: NDArray[np.float64], none: bool) -> None:

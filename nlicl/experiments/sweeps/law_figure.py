@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from ...core.checks import instance, text
 from ...core.errors import InvalidValue
 from ...core.text import one_line
-from ..claims import interval
 from ..style import COLOURS, MARKERS, PAPER, Axes, Canvas, band, legend, legend_below, new
 from .law_data import Cells, checked
 from .law_text import number
@@ -23,7 +22,11 @@ from .laws import PowerLaw
 __all__ = ["draw"]
 
 _APART = 0.012  # of the width of a panel: groups beside one another
-_NOT_REACHED, _MEDIAN, _MEAN = "not reached, at its limit", "median, some not reached", "mean over seeds, 95%"
+_NOT_REACHED, _MEDIAN, _MEAN = (
+    "not reached, at its limit",
+    "median, some not reached",
+    "mean over seeds, standard error",
+)
 
 
 def draw(
@@ -37,8 +40,8 @@ def draw(
 ) -> Canvas:
     """Draw a law over the cells that it was fitted to.
 
-    Faint dots are single seeds. A marker is the geometric mean over seeds with its 95% interval by Student's t. Where a seed
-    did not reach, it is the median, hollow and without an interval, if most seeds reached. Triangles that point upwards are
+    Faint dots are single seeds. A marker is the geometric mean over seeds with its standard error. Where a seed did not reach,
+    it is the median, hollow and without an error, if most seeds reached. Triangles that point upwards are
     cells that were not reached, at their limits.
 
     Parameters
@@ -66,8 +69,9 @@ def draw(
     n = len(cells.names)
     canvas, panels = new(n, width=3.5 if n == 1 else 3.1, height=3.0, squeeze=False)
     middle = np.array([_middle(levels) for levels in cells.levels])
-    for k, axes in enumerate(panels[0]):
-        _panel(axes, law, cells, k, middle, label)
+    with np.errstate(over="ignore"):  # what is beyond float64 is not drawn
+        for k, axes in enumerate(panels[0]):
+            _panel(axes, law, cells, k, middle, label)
     legend_below(canvas, *panels[0], columns=2 * n)
     return canvas
 
@@ -88,33 +92,42 @@ def _panel(axes: Axes, law: PowerLaw, cells: Cells, k: int, middle: NDArray[np.f
         if lost.any():
             axes.plot(np.exp(log_x[lost] + shift), np.exp(z[lost]), "^", markerfacecolor="none", alpha=0.7, markersize=4,
                       markeredgecolor=style["color"], markeredgewidth=0.6, zorder=3, label=_NOT_REACHED)  # fmt: skip
-        for level in cells.levels[k]:
-            here = of_group & np.isclose(log_x, level, rtol=0, atol=1e-8)
-            for point in np.unique(cells.points[1][here]):
-                rows = here & (cells.points[1] == point)
-                _point(axes, level + shift, z[rows], cells.censored[rows], style, name)
+        _points(axes, cells, of_group, log_x + shift, z, style, name)
     _line(axes, law, cells, k, middle, log_x)
     axes.set(xscale="log", yscale="log", xlabel=one_line(cells.names[k]), ylabel=_taken(cells, k, middle, label))
-    _ticks(axes, np.exp(cells.levels[k]))
+    _ticks(axes, cells.values[k])
     if len(groups) > 1:
         _own_legend(axes, [name for _, name in groups])
 
 
-def _point(
-    axes: Axes, at: float, z: NDArray[np.float64], censored: NDArray[np.bool_], style: dict[str, Any], name: str
+def _points(
+    axes: Axes,
+    cells: Cells,
+    of_group: NDArray[np.bool_],
+    log_x: NDArray[np.float64],
+    z: NDArray[np.float64],
+    style: dict[str, Any],
+    name: str,
 ) -> None:
-    """One setting: the mean over seeds with its interval, or the median where some seed did not reach."""
-    if censored.any():
-        order = np.sort(np.where(censored, np.inf, z))
-        median = (order[(len(z) - 1) // 2] + order[len(z) // 2]) / 2
-        if np.isfinite(median) and median <= z[censored].min():
-            axes.plot(np.exp(at), np.exp(median), markerfacecolor="white", markeredgewidth=0.9, linestyle="", zorder=5,
-                      label=_MEDIAN, **style)  # fmt: skip
-        return
-    mean, low, high = interval(z) if len(z) > 1 else (float(z[0]), float(z[0]), float(z[0]))
-    ends = np.exp(mean) - np.exp(low), np.exp(high) - np.exp(mean)
-    axes.errorbar(np.exp(at), np.exp(mean), [[ends[0]], [ends[1]]], elinewidth=0.9, capsize=0, linestyle="", zorder=5,
-                  label=name, **style)  # fmt: skip
+    """One marker a setting: the mean over seeds with its standard error, or the median where some seed did not reach."""
+    means, medians = [], []
+    for point in np.unique(cells.points[1][of_group]):
+        rows = of_group & (cells.points[1] == point)
+        at, here, censored = log_x[rows][0], z[rows], cells.censored[rows]
+        if not censored.any():
+            error = here.std(ddof=1) / np.sqrt(len(here)) if len(here) > 1 else 0.0
+            means.append((at, here.mean(), here.mean() - error, here.mean() + error))
+            continue
+        order = np.sort(np.where(censored, np.inf, here))
+        median = (order[(len(order) - 1) // 2] + order[len(order) // 2]) / 2
+        if np.isfinite(median) and median <= here[censored].min():
+            medians.append((at, median))
+    if means:
+        x, y, low, high = np.exp(np.array(means).T)
+        axes.errorbar(x, y, [y - low, high - y], elinewidth=0.9, capsize=0, linestyle="", zorder=5, label=name, **style)
+    if medians:
+        axes.plot(*np.exp(np.array(medians).T), markerfacecolor="white", markeredgewidth=0.9, linestyle="", zorder=5,
+                  label=_MEDIAN, **style)  # fmt: skip
 
 
 def _line(

@@ -166,8 +166,8 @@ def _constant(log: float) -> str:
         return "0" if log < 0 else "inf"
     if abs(log) < 600:
         return number(math.exp(log)) if log > -27 else f"{math.exp(log):#.3g}"
-    power = math.floor(log / math.log(10))
-    return f"{10 ** (log / math.log(10) - power):#.3g}e{power:+d}"
+    digits, power = f"{10 ** (log / math.log(10) % 1):.2f}", math.floor(log / math.log(10))
+    return f"{digits}e{power:+d}" if digits != "10.00" else f"1.00e{power + 1:+d}"
 
 
 def _exp(log: float) -> float:

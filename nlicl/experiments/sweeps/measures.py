@@ -29,7 +29,19 @@ from ...core.errors import InvalidType, InvalidValue
 from ...training.problem import Observer, is_told
 from ...training.runs import History, Run
 
-__all__ = ["HELP", "ByFunction", "Measure", "Named", "Quantity", "Watch", "bounds", "ends_early", "measures_of", "parse", "resolved"]
+__all__ = [
+    "HELP",
+    "ByFunction",
+    "Measure",
+    "Named",
+    "Quantity",
+    "Watch",
+    "bounds",
+    "ends_early",
+    "measures_of",
+    "parse",
+    "resolved",
+]
 
 TRAINING_LOSS = "training_loss"
 HELP = "expected for example 'hinge_unseen', 'hinge_unseen at 200' or 'steps until hinge_unseen < 0.1'"
@@ -105,7 +117,8 @@ class Quantity:
         if self.is_of_steps:
             values = self.means(history.loss)
             return np.arange(len(history.loss) - len(values), len(history.loss)) + 1, values
-        values = self.means(history.measured[self.name][(slice(None), *self.index)])
+        entry: Any = (slice(None), *self.index)
+        values = self.means(history.measured[self.name][entry])
         return history.steps[len(history.steps) - len(values) :], values
 
 
@@ -125,33 +138,30 @@ def resolved(measures: Sequence[Measure], measured: Mapping[str, Any]) -> tuple[
             if not each.quantity.is_of_steps:
                 _check_measured(each.quantity, measured)
             elif each.quantity.index:
-                raise InvalidValue(f"measure is {short(each.text)}; expected {TRAINING_LOSS} without an entry: it is one number.")
+                raise InvalidValue(f"measure is {short(each.text)}; expected {TRAINING_LOSS}, which is one number.")
         found.append(each)
     return tuple(found)
 
 
 def _check_measured(quantity: Quantity, measured: Mapping[str, Any]) -> None:
     """InvalidValue unless the quantity is a number among what is measured."""
-    known = list(measured)
+    known, name = list(measured), short(quantity.name)[1:-1]
     if quantity.name not in known:
         near = get_close_matches(quantity.name, [*known, TRAINING_LOSS], 1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         raise InvalidValue(
-            f"measure names {quantity.name}, which is not measured{meant}; expected one of "
-            f"{', '.join([*known, TRAINING_LOSS])}."
+            f"measure names {name}, which is not measured{meant}; expected one of {', '.join([*known, TRAINING_LOSS])}."
         )
     shape = np.shape(measured[quantity.name])
     wanted = "".join(f"[{', '.join('0' * len(shape))}]") if shape else "no entry"
     if len(shape) != len(quantity.index):
         raise InvalidValue(
-            f"measure names {quantity.name}, an array of shape {shape}; expected an entry of it, as {quantity.name}{wanted}."
+            f"measure names {name}, an array of shape {shape}; expected an entry of it, as {name}{wanted}."
             if shape
-            else f"measure names {quantity.name}{list(quantity.index)}; expected {quantity.name}, which is one number."
+            else f"measure names {name}{list(quantity.index)}; expected {name}, which is one number."
         )
     if any(i >= size for i, size in zip(quantity.index, shape, strict=True)):
-        raise InvalidValue(
-            f"measure names {quantity.name}{list(quantity.index)}; expected an entry of its shape {shape}."
-        )
+        raise InvalidValue(f"measure names {name}{list(quantity.index)}; expected an entry of its shape {shape}.")
 
 
 @dataclass(frozen=True)
@@ -241,7 +251,7 @@ class ByFunction:
     @property
     def is_told(self) -> bool:
         """Whether its description tells it from others."""
-        return is_told(self.function)
+        return is_told(self.function)  # type: ignore[arg-type]  # any function is told as a schedule is
 
     def value(self, run: Run) -> float:
         """See `Measure`. TypeError if the function returns something else than a number."""
@@ -306,14 +316,16 @@ def measures_of(given: Any) -> tuple[Measure, ...]:
             found.append(ByFunction(name or getattr(each, "__name__", type(each).__name__), each))
         else:
             raise InvalidType(
-                f"measure is {short(each)}; expected a text, a function of the run, a list of them, or a dict of names to them."
+                f"measure is {short(each)}; expected a text, a function of the run, a list, or a dict of names to them."
             )
     names = [each.name for each in found]
     if not names:
         raise InvalidValue(f"measure is empty; {HELP}.")
     for name in names:
         if not name or not name.isprintable() or name in ("seed", "state", "reason", "steps"):
-            raise InvalidValue(f"a measure is called {short(name)}; expected a name that is no other column of the table.")
+            raise InvalidValue(
+                f"a measure is called {short(name)}; expected a name that is no other column of the table."
+            )
         if names.count(name) > 1:
             raise InvalidValue(f"measure has {short(name)} twice; expected each measure once.")
     return tuple(found)

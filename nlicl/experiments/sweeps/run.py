@@ -4,16 +4,15 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from ...core.checks import boolean, function, integer, path
+from ...core.checks import function, integer, path
 from ...core.describe import short
 from ...core.errors import InvalidInput, InvalidType, InvalidValue
 from ...core.interruption import held
 from ...training.plan import make_plan
-from ...training.problem import not_stored
 from ...training.problem import extra as offers
+from ...training.problem import not_stored
 from .cell import Cell, Record, Work, overs
 from .dispatch import records as made
 from .executors import opened
@@ -43,7 +42,7 @@ class Plan:
         self.work, self.grid, self.store = work, grid, store
         self._looked = time.monotonic()
 
-    def keys(self, turn: int = 0) -> Iterator[tuple[str, Cell]]:
+    def keyed(self, turn: int = 0) -> Iterator[tuple[str, Cell]]:
         """Every cell with its key, one by one."""
         seeds = len(self.grid.seeds)
         setting, of = -1, None
@@ -56,7 +55,7 @@ class Plan:
 
     def todo(self, turn: int = 0) -> Iterator[Cell]:
         """The cells that have no final record when their turn comes."""
-        for key, cell in self.keys(turn):
+        for key, cell in self.keyed(turn):
             if self.store is not None and time.monotonic() - self._looked > _LOOK:
                 self.store.look()
                 self._looked = time.monotonic()
@@ -117,15 +116,24 @@ def _check_times(measures: Sequence[Measure], steps: int, training: Mapping[str,
     for each in measures:
         if isinstance(each, Named) and each.kind == "at" and each.at > steps:
             raise InvalidValue(f"measure is {short(each.text)}; expected a step of at most {steps}, which runs have.")
-        if isinstance(each, Named) and not each.quantity.is_of_steps and "measure" in training and training["measure"] is None:
-            raise InvalidValue(f"measure is {short(each.text)} and training['measure'] None; expected it to be left out.")
+        if (
+            isinstance(each, Named)
+            and not each.quantity.is_of_steps
+            and "measure" in training
+            and training["measure"] is None
+        ):
+            raise InvalidValue(
+                f"measure is {short(each.text)} and training['measure'] None; expected it to be left out."
+            )
 
 
 def _check_kept(work: Work) -> None:
     """TypeError where a store would not tell the problem or a measure from others."""
     odd = not_stored("problem", [getattr(work.problem, name) for name in work.given])
     if odd is not None:
-        raise InvalidType(f"problem holds {short(odd[1])}, which a store does not hold; expected plain values, or out=None.")
+        raise InvalidType(
+            f"problem holds {short(odd[1])}, which a store does not hold; expected plain values, or out=None."
+        )
     for each in work.measures:
         if isinstance(each, ByFunction) and not each.is_told:
             raise InvalidType(
@@ -246,7 +254,7 @@ def follow(
             store.close()
     if store is not None:
         found = store.records()
-    asked = (found[key]._replace(over=overs(cell)) for key, cell in plan.keys() if key in found)  # in the names of this call
+    asked = (found[key]._replace(over=overs(cell)) for key, cell in plan.keyed() if key in found)
     table = Table(plan.grid.names, [each.name for each in plan.work.measures], asked)
     _check_some(table)
     return table

@@ -96,7 +96,9 @@ class Store:
     def shown(cls, folder: Path) -> "Store":
         """The store in a folder, to be read. ValueError if it holds none, or sweep.json is damaged."""
         if not is_store(folder):
-            raise InvalidValue(f"{folder} holds no sweep: it has no {SWEEP}. Expected a folder that `nlicl sweep --out` made.")
+            raise InvalidValue(
+                f"{folder} holds no sweep: it has no {SWEEP}. Expected a folder that `nlicl sweep --out` made."
+            )
         return cls(folder, _read_about(folder))
 
     def usual(self, name: str) -> Any:
@@ -226,7 +228,7 @@ def _about(work: Work, names: Sequence[str]) -> dict[str, Any]:
         "measures": {each.name: each.described for each in work.measures},
         "over": list(names),
     }
-    return json.loads(to_json(about))  # type: ignore[no-any-return]
+    return json.loads(to_json(about))
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
@@ -243,7 +245,7 @@ def _read_about(folder: Path) -> dict[str, Any]:
             f"{folder / SWEEP} is damaged, or of another nlicl ({short(str(error))[1:-1]}); expected what `nlicl sweep --out` "
             "wrote. Choose another folder."
         ) from None
-    return about  # type: ignore[no-any-return]
+    return about
 
 
 def _check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
@@ -273,7 +275,9 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         while (holder := lock.take()) is not None:
             if time.monotonic() > end:
-                raise InvalidValue(f"{lock.path} is held by {holder}; expected it to be free by now. Wait until it ends.")
+                raise InvalidValue(
+                    f"{lock.path} is held by {holder}; expected it to be free by now. Wait until it ends."
+                )
             time.sleep(0.02)
     except OSError as error:
         if error.errno not in NO_LOCKS:

@@ -92,7 +92,9 @@ class Table(Sequence[Record]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
             return self.column(index)
-        return Table(self.names, self.measures, self._records[index]) if isinstance(index, slice) else self._records[index]
+        return (
+            Table(self.names, self.measures, self._records[index]) if isinstance(index, slice) else self._records[index]
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -176,7 +178,9 @@ class Table(Sequence[Record]):
         for name in self.names:
             x[name] = self.column(name)
             if x[name].dtype.kind not in "iuf":
-                raise InvalidType(f"{name} is swept over {short(x[name][0])}; expected numbers, to fit a power law in them.")
+                raise InvalidType(
+                    f"{name} is swept over {short(x[name][0])}; expected numbers, to fit a power law in them."
+                )
         return x, y, self.column("seed"), self.column("steps")
 
     def to_csv(self, to: str | os.PathLike[str]) -> None:
@@ -187,7 +191,14 @@ class Table(Sequence[Record]):
         for each in self._records:
             over = [_in_csv(each.over[name]) for name in self.names]
             rows.writerow(
-                [*over, each.seed, *(repr(each.values[name]) for name in self.measures), each.steps, each.state, each.reason]
+                [
+                    *over,
+                    each.seed,
+                    *(repr(each.values[name]) for name in self.measures),
+                    each.steps,
+                    each.state,
+                    each.reason,
+                ]
             )
         write_whole(path("to", to, "the path of a file"), text.getvalue())
 
@@ -205,7 +216,7 @@ class Table(Sequence[Record]):
         columns = {name: self.column(name).tolist() for name in self.columns}
         for name in self.names:
             kinds = {type(value) for value in columns[name]}
-            if not (kinds <= {int, float} or len(kinds) == 1 and kinds <= {bool, str}):
+            if not (kinds <= {int, float} or (len(kinds) == 1 and kinds <= {bool, str})):
                 columns[name] = [_in_csv(value) for value in columns[name]]
         whole = io.BytesIO()
         pyarrow.parquet.write_table(pyarrow.table(columns), whole)
