@@ -25,7 +25,7 @@ _APART = 0.012  # of the width of a panel: groups beside one another
 _NOT_REACHED, _MEDIAN, _MEAN = (
     "not reached, at its limit",
     "median, some not reached",
-    "mean over seeds, standard error",
+    "mean and standard error",
 )
 
 
@@ -72,7 +72,7 @@ def draw(
     with np.errstate(over="ignore"):  # what is beyond float64 is not drawn
         for k, axes in enumerate(panels[0]):
             _panel(axes, law, cells, k, middle, label)
-    legend_below(canvas, *panels[0], columns=2 * n)
+    legend_below(canvas, *panels[0], columns=2 if n == 1 else 3)
     return canvas
 
 
