@@ -152,7 +152,7 @@ def _line(
         axes.plot(at[name], line[32] * np.exp(slope * (grid - grid[32])), color=PAPER, linestyle=":", linewidth=1.3, zorder=4,
                   label="slope of the theorem")  # fmt: skip
         title += f"\n{one_line(found.theory.source)}: {number(slope)}"
-    axes.set_title(title.replace("-", "−"), fontsize=7)
+    axes.set_title(title.replace("-", "−"), fontsize=7, loc="left")
 
 
 def _groups(cells: Cells, k: int) -> tuple[list[tuple[NDArray[np.bool_], str]], list[dict[str, Any]]]:
