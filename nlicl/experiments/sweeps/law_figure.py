@@ -69,7 +69,7 @@ def draw(
     n = len(cells.names)
     canvas, panels = new(n, width=3.5 if n == 1 else 3.1, height=3.0, squeeze=False)
     middle = np.array([_middle(levels) for levels in cells.levels])
-    with np.errstate(over="ignore"):  # what is beyond float64 is not drawn
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float64 is not drawn
         for k, axes in enumerate(panels[0]):
             _panel(axes, law, cells, k, middle, label)
     legend_below(canvas, *panels[0], columns=2 if n == 1 else 3)
