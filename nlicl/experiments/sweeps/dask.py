@@ -24,7 +24,7 @@ Tell = Callable[[str], object] | None
 __all__ = ["by_text", "of_client"]
 
 _ANSWERS = 10.0  # seconds in which a scheduler is to answer
-_BACK = 5.0  # seconds in which one that was lost may come back
+_BACK = 3.0  # seconds in which one that was lost may come back
 _REFRESH = 2.0  # seconds after which workers are counted again
 _SOON = 0.5  # seconds in which a worker process that is no longer needed may end by itself
 _POLL = 0.05

@@ -21,7 +21,7 @@ from .measures import ByFunction, Measure, Named, bounds, measures_of, resolved
 from .store import Store
 from .table import Table, has_parquet
 
-__all__ = ["SEEDS", "TABLE", "Plan", "planned", "sweep", "table_of"]
+__all__ = ["SEEDS", "TABLE", "Plan", "planned", "sweep", "table_of", "write_table"]
 
 SEEDS = 5
 TABLE = "table.csv"

@@ -159,7 +159,9 @@ class Table(Sequence[Record]):
             Several measures, and none is chosen; something swept over is no number greater than 0, or has one value only; too
             few cells.
         """
-        return fit_power(*self._points(measure), theory=theory)
+        chosen = self._chosen(measure)
+        y_name = "steps" if chosen.startswith("steps until") else chosen
+        return fit_power(*self._points(chosen), theory=theory, y_name=y_name)
 
     def draw(self, measure: str | None, law: PowerLaw) -> Canvas:
         """A law that was fitted to a measure, as a picture: a figure of matplotlib."""
