@@ -1,6 +1,7 @@
 """`nlicl sweep`: a grid of settings, each with many seeds; what is measured in every run; and the law that comes out."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
@@ -118,7 +119,7 @@ def _folder(options: argparse.Namespace) -> Path | None:
 
     name, _ = split_name(options.paper) if options.paper.count(":") == 1 else (options.paper, None)
     path = Path(options.paper)
-    if name in PAPERS.names() or not (path.is_dir() or "/" in options.paper):
+    if name in PAPERS.names() or not (os.path.isdir(path) or "/" in options.paper):
         return None
     if not is_store(path):
         raise CannotRun(f"{options.paper}: holds no sweep; expected a paper, or a folder that `nlicl sweep --out` made")

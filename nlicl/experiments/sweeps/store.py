@@ -42,7 +42,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.jsonl\.[a-z0-9_]{8}")  # see `write_wh
 
 def is_store(folder: Path) -> bool:
     """Whether a folder holds a sweep."""
-    return (folder / SWEEP).is_file()
+    return os.path.isfile(folder / SWEEP)  # False for a name that the system refuses
 
 
 class Store:
