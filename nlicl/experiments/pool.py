@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -85,6 +85,11 @@ def processes(jobs: int, modules: Iterable[str] = (), at_once: int | None = None
     at_once : int, optional
         How many calls there are at most at a time. Fewer than `jobs`, and a call may take more of the memory.
     """
+    if getattr(current_process(), "_inheriting", False):  # a worker, which runs the caller's script before its calls
+        raise SystemExit(
+            f"nlicl: jobs is {jobs}, in a script that each process runs from its beginning; expected the call below "
+            "`if __name__ == '__main__':`."
+        )
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(_ONE_THREAD)  # workers read it when they start
     context = get_context("spawn")

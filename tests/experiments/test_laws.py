@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from nlicl.core.errors import InvalidInput, InvalidType, InvalidValue, NotFinite
 from nlicl.core.files import to_json
 from nlicl.experiments.claims import interval as t_interval
 from nlicl.experiments.style import render
+from nlicl.experiments.sweeps.law_data import checked
 from nlicl.experiments.sweeps.law_figure import draw
 from nlicl.experiments.sweeps.laws import Theory, fit_power
 from nlicl.experiments.sweeps.likelihood import determined, fit, refits
@@ -249,6 +251,8 @@ def test_percentiles_are_taken_as_they_are_of_many_seeds():
     low, high = interval(500, drawn, 10_000)
     assert (low, high) == pytest.approx((25, 975), abs=0.5)
     assert interval(500, drawn, 1) == (None, None)
+    low, high = interval(500, drawn, 5)  # t of 4 degrees of freedom is 2.7764
+    assert (500 - low, high - 500) == pytest.approx([475 * 2.7764451 / 1.9599640 * np.sqrt(5 / 4)] * 2)
     wide = interval(500, drawn, 2)
     assert wide[0] < -1000 and wide[1] > 2000
 
@@ -294,9 +298,12 @@ def coverage(n, **options):
     """How often 95% intervals hold the true exponent in n sweeps: over seeds, and the fit's own."""
     held = np.zeros(2)
     for rng in range(n):
-        law = fit_power(*sweep(rng=rng, **options), draws=400)
-        each = law.exponents["alpha"]
-        held += [each.low <= -1 <= each.high, each.own_low <= -1 <= each.own_high]
+        cells = checked(*sweep(rng=rng, **options))
+        found, n_seeds = fit(cells.X, cells.z, cells.censored), len(cells.seeds)
+        drawn = refits(cells.X, cells.z, cells.censored, cells.seed, resampled(n_seeds, 400, rng))
+        low, high = interval(found.beta[1], drawn[:, 1], n_seeds)
+        own = student.isf(0.025, found.freedom) * found.covariance[1, 1] ** 0.5
+        held += [low <= -1 <= high, abs(found.beta[1] + 1) <= own]
     return held / n
 
 
@@ -314,14 +321,14 @@ def test_intervals_hold_the_truth_as_often_as_they_say(options):
 
 def verdicts(n, **options):
     """How often a power law is called adequate, inadequate, neither."""
-    found = [fit_power(*sweep(rng=rng, **options), draws=DRAWS).adequacy.adequate for rng in range(n)]
+    found = [fit_power(*sweep(rng=rng, **options), draws=100).adequacy.adequate for rng in range(n)]
     return {each: found.count(each) / n for each in (True, False, None)}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"seeds": 5}, {"seeds": 12, "common": 0.5}, {"seeds": 5, "limit": 1500}], ids=str)
 def test_a_true_law_is_rarely_called_inadequate(options):
-    assert verdicts(150, **options)[False] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 150)
+    assert verdicts(100, **options)[False] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
 
 
 def test_a_bend_is_found_and_said():
@@ -387,6 +394,10 @@ def test_few_data_prove_nothing_and_many_do():
     change = many.adequacy.curvature["alpha"]
     assert f"in alpha by at most {max(-change.change_low, change.change_high):.2g}" in many.adequacy.verdict
     assert fit_power(*sweep(1, noise=0.0)).adequacy.adequate is True
+    one_of_two = fit_power(*sweep(8, betas=(1.0, 4.0), noise=0.02, rng=1))
+    assert one_of_two.adequacy.adequate is None
+    assert "only two values of beta. Nothing speaks against it, and over its range" in one_of_two.adequacy.verdict
+    assert re.search(r"the local exponent changes in alpha by at most 0\.\d+ \(95%\)\.$", one_of_two.adequacy.verdict)
 
 
 def test_local_exponents_are_slopes_between_means():
@@ -408,6 +419,9 @@ def test_local_exponents_are_of_medians_where_cells_are_censored():
     assert found.value == pytest.approx(np.log(3 / 30) / np.log(2)) and (found.x_low, found.x_high) == pytest.approx(
         (1, 2)
     )
+    four = seed < 4  # the median of four is between the middle two
+    (found,) = fit_power({"n": alpha[four]}, y[four], seed[four], 50.0, draws=DRAWS).adequacy.local["n"]
+    assert found.value == pytest.approx((np.log(2 * 3) - np.log(20 * 30)) / 2 / np.log(2))
     limits = np.full(15, 50.0)
     limits[4] = 25  # below the median: the cell may lie on either side of it
     assert fit_power({"n": alpha}, y, seed, limits, draws=DRAWS).adequacy.local["n"] == []
@@ -576,12 +590,7 @@ def test_a_setting_that_nothing_reached_is_said():
 def test_a_law_is_drawn():
     cells = sweep(4, limit=900)
     law = fit_power(*cells, theory={"alpha": Theory(-1, "Theorem 3.3 [paper]")}, draws=DRAWS)
-    kept = []
-    picture = render(
-        lambda _: kept.append(draw(law, *cells, y_label="steps until it is learned")) or kept[-1], None, "svg"
-    )
-    assert picture.startswith(b"<?xml")
-    (canvas,) = kept
+    canvas = draw(law, *cells, y_label="steps until it is learned")
     first, second = canvas.axes
     assert first.get_xscale() == first.get_yscale() == "log"
     assert (first.get_xlabel(), second.get_xlabel()) == ("alpha", "beta")
@@ -597,6 +606,14 @@ def test_a_law_is_drawn():
     heights = np.sort(np.concatenate([line.get_ydata() for line in triangles if line.get_markerfacecolor() == "none"]))
     expected = limits[lost] * (2 / x["beta"][lost]) ** law.exponents["beta"].value
     assert heights == pytest.approx(np.sort(expected))
+
+
+@pytest.mark.slow
+def test_the_picture_of_a_law_is_the_same_each_time():
+    cells = sweep(3, limit=900)
+    law = fit_power(*cells, theory={"alpha": Theory(-1, "Theorem 3.3 [paper]")}, draws=DRAWS)
+    one, other = (render(lambda of: draw(of, *cells), law, "svg") for _ in range(2))
+    assert one == other and one.startswith(b"<?xml")
 
 
 def test_laws_of_any_number_of_settings_and_seeds_are_drawn():

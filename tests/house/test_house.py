@@ -120,7 +120,14 @@ ROOMS = {
     "nlicl.models": ["nlicl.core", "nlicl.kernels", "nlicl.devices", "nlicl.audit"],
     "nlicl.papers": ["nlicl.core", "nlicl.kernels", "nlicl.devices", "nlicl.audit", "nlicl.models"],
     "nlicl.training": ["nlicl.core", "nlicl.kernels", "nlicl.devices", "nlicl.models"],
-    "nlicl.experiments": ["nlicl.core", "nlicl.kernels", "nlicl.devices", "nlicl.models", "nlicl.papers", "nlicl.training"],
+    "nlicl.experiments": [
+        "nlicl.core",
+        "nlicl.kernels",
+        "nlicl.devices",
+        "nlicl.models",
+        "nlicl.papers",
+        "nlicl.training",
+    ],
     "nlicl.doctor": ["nlicl.core", "nlicl.kernels", "nlicl.devices", "nlicl.models"],
     "nlicl.cli": ["nlicl"],
 }

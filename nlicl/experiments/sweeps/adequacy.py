@@ -217,7 +217,8 @@ def _lack_of_fit(cells: Cells) -> LackOfFit | None:
     total, noise = float(left @ left), float(np.sum((left - own[:, :-1] @ means) ** 2))
     size = float(np.sum((cells.z - cells.z.mean()) ** 2)) + len(left) * 1e-9
     off = np.bincount(point, left) / np.bincount(point)
-    largest = float(np.exp(np.abs(off).max()))
+    with np.errstate(over="ignore"):
+        largest = float(np.exp(np.abs(off).max()))
     if total <= 1e-20 * size:  # rounding
         return LackOfFit(0.0, freedom, 1.0, of_seeds, 1.0)
     lack = max(total - noise, 0) / freedom[0]

@@ -159,6 +159,7 @@ def _local(distributed: Any) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},  # else port 8787, or a warning
             memory_limit=0,
             silence_logs=logging.CRITICAL,
         )

@@ -25,7 +25,7 @@ _UNKNOWN = 16  # workers, where their number is not known
 _ATTEMPTS = 3  # of a cell by itself
 _RECENT = 8  # tasks by whose times the next ones are sized
 _SHORTEST = 0.05  # seconds of work, where tasks get smaller towards the end
-_HOPELESS = 3  # cells that are lost before any has come back
+_HOPELESS = 2  # cells that are lost before any has come back: the first three times, the next one once
 _QUIET = 5.0  # seconds between two lines about lost workers
 
 Heard = tuple["_Task", Any, BaseException | None]  # a task, and what its future returned or raised
@@ -263,7 +263,7 @@ class _Dispatch:
             self.again.extend(_Task([cell]) for cell in task.cells)
             return
         losses = task.losses + 1
-        if losses == _ATTEMPTS:
+        if losses == _ATTEMPTS or (self.lost and not self.begun):
             why = f"{kind_of(error)}: {message(error) or 'no message'}"
             self.lost += 1
             if not self.begun and self.lost == _HOPELESS:

@@ -25,7 +25,7 @@ _APART = 0.012  # of the width of a panel: groups beside one another
 _NOT_REACHED, _MEDIAN, _MEAN = (
     "not reached, at its limit",
     "median, some not reached",
-    "mean over seeds, standard error",
+    "mean and standard error",
 )
 
 
@@ -69,10 +69,10 @@ def draw(
     n = len(cells.names)
     canvas, panels = new(n, width=3.5 if n == 1 else 3.1, height=3.0, squeeze=False)
     middle = np.array([_middle(levels) for levels in cells.levels])
-    with np.errstate(over="ignore"):  # what is beyond float64 is not drawn
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float64 is not drawn
         for k, axes in enumerate(panels[0]):
             _panel(axes, law, cells, k, middle, label)
-    legend_below(canvas, *panels[0], columns=2 * n)
+    legend_below(canvas, *panels[0], columns=2 if n == 1 else 3)
     return canvas
 
 
@@ -152,7 +152,7 @@ def _line(
         axes.plot(at[name], line[32] * np.exp(slope * (grid - grid[32])), color=PAPER, linestyle=":", linewidth=1.3, zorder=4,
                   label="slope of the theorem")  # fmt: skip
         title += f"\n{one_line(found.theory.source)}: {number(slope)}"
-    axes.set_title(title.replace("-", "−"), fontsize=7)
+    axes.set_title(title.replace("-", "−"), fontsize=7, loc="left")
 
 
 def _groups(cells: Cells, k: int) -> tuple[list[tuple[NDArray[np.bool_], str]], list[dict[str, Any]]]:
