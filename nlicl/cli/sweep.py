@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
@@ -109,7 +110,14 @@ def run(options: argparse.Namespace) -> int:
         return _json(options, table, laws)
     if named is not None:
         print(f"{one_line(named.title)}\n{one_line(named.claim)}\n")
-    return _report(options, table, theory if fit else None, options.out)
+    status = _report(options, table, theory if fit else None, options.out)
+    if named is not None and named.notes:
+        print("\nTo know:")
+        for note in named.notes:
+            print(
+                textwrap.fill(one_line(note), 118, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+            )
+    return status
 
 
 def _folder(options: argparse.Namespace) -> Path | None:

@@ -49,6 +49,18 @@ def test_a_folder_is_shown(tmp_path, capsys):
     assert found["cells"] == 6 and list(found["laws"]) == [T] and found["settings"][0]["over"] == {"alpha": 0.5}
 
 
+def test_a_sweep_by_name_says_its_claim_and_what_to_know(capsys):
+    from nlicl.experiments.registry import sweeps
+
+    named = sweeps("huang2023")["scaling-eps"]
+    assert run("sweep", "huang2023:scaling-eps", "--quick") == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{named.title}\n{named.claim}\n\n3 runs; ")
+    head, notes = out.split("\nTo know:\n")
+    assert "the balanced theorem" in head and max(map(len, notes.splitlines())) <= 118
+    assert " ".join(notes.split()) == " ".join(f"- {note}" for note in named.notes)
+
+
 def test_a_plan_counts_and_makes_nothing(tmp_path, capsys):
     assert run(*SWEEP, "--plan") == 0
     assert capsys.readouterr().out == "6 runs: 3 settings of alpha, seeds: 2\n0 are done, 6 are to be made\n"

@@ -57,6 +57,7 @@ SWEEPS = by_name(
                 )
             },
             notes=(
+                "Found with 20 seeds: -0.002, which agrees [measured].",
                 ATTENTION,
                 SADDLE,
                 "With balanced signs and no noise L drops out exactly, as it enters through n_-/n_+ alone [derived]; "
@@ -79,11 +80,13 @@ SWEEPS = by_name(
                 )
             },
             notes=(
+                "Found with 20 seeds: 0.025, of a law that is no power: L = 2 takes 315 steps, L = 4 430, L = 64 380 "
+                "[measured].",
                 ATTENTION,
                 SADDLE,
-                "The rule of the match gives the early phase's rate a factor that depends on L, and pushes R at "
-                "small L [derived]; at L = 2 attention starts higher as well. Short prompts differ and long ones do "
-                "not, which is no power law.",
+                "At L = 2 the push that a guaranteed match gives R is eight times that at L = 4, and attention "
+                "starts higher; from L = 4 on the rate of the early phase grows by a quarter [derived]. Short "
+                "prompts differ and long ones do not, which is no power law.",
             ),
         ),
         NamedSweep(
@@ -102,6 +105,7 @@ SWEEPS = by_name(
                 )
             },
             notes=(
+                "Found with 20 seeds: -0.003, which agrees [measured].",
                 ATTENTION,
                 SADDLE,
                 "Steps are counted, not prompts. At B = 1 and 2 the noise of SGD moves single seeds.",
@@ -123,6 +127,8 @@ SWEEPS = by_name(
                 )
             },
             notes=(
+                "Found with 20 seeds: 1.05, from 0.97 at the lower end to 1.18; the escape step has 1.05 over these "
+                "values [measured].",
                 "eta_t = 2/(lambda (gamma + t)) [recalled] with gamma fixed: a larger lambda makes shorter steps, "
                 "and that is the exponent 1. What decay itself does is (1 - lambda T_b)^(-1/2): the law bends up "
                 "towards lambda^* = 0.06, where runs no longer learn [derived].",
@@ -146,9 +152,12 @@ SWEEPS = by_name(
                 "sigma_0": Theory(-1.0, "T_b = pi/(2 k_0 X_0) with X_0 proportional to sigma_0, for R_0 = 0 [derived]")
             },
             notes=(
+                "Found with 20 seeds: -1.10, from -1.18 at the lower end to -1.07; the escape step has -1.04 over "
+                "these values [measured].",
                 "Descent on the expected loss, of one concept a prompt, without noise: seeds are starts. At small "
-                "sigma_0 runs are so long that the noise of SGD would turn neurons off, unless gamma is far above "
-                "||c||/(lambda m sigma_1) [derived], and steps shorter still.",
+                "sigma_0 runs are so long that the noise of SGD turns neurons off, unless gamma is far above "
+                "||c||/(lambda m sigma_1) [derived]: most of them, at sigma_0 = 0.05, gamma = 40000 and B = 16 "
+                "[measured].",
                 "The law is for small norms, R_0 = 0 and lambda T_b small. At the upper end attention starts at 0.65 "
                 "and has less far to go; at the lower one lambda T_b is 0.1, and R_0 counts: both make it steeper.",
                 ATTENTION,

@@ -58,6 +58,8 @@ SWEEPS = by_name(
             quick={"over": {"K": [8, 16, 32]}},
             theory={"K": Theory(2.0, "the balanced theorem, K^2 log K without its logarithm [recalled]")},
             notes=(
+                "Found: 1.82, and rising; the exact flow has 1.84 over these values, and 1.999 from K = 1e4 to 1e6 "
+                "[measured].",
                 UPPER,
                 TWO_TERMS,
                 "eps is 0.1, so large that the first term is the larger one. T_1 of the exact flow goes to K^2 "
@@ -77,6 +79,7 @@ SWEEPS = by_name(
             quick={"over": {"K": [8, 16, 32]}},
             theory={"K": Theory(2.0, "the imbalanced theorem, K^2 log K without its logarithm [recalled]")},
             notes=(
+                "Found: 1.85 [measured].",
                 UPPER,
                 TWO_TERMS,
                 "The population loss is 1/2 L_1 + 1/2 L_k: below 0.05 L_1 is long near 0, and L_k is 0.1. The "
@@ -98,6 +101,7 @@ SWEEPS = by_name(
                 "K": Theory(0.0, "the imbalanced theorem: the time of the dominant feature does not name K [recalled]")
             },
             notes=(
+                "Found: 0.077, and 0.02 at the upper end; the exact flow has 0.076 over these values [measured].",
                 UPPER,
                 "The exact time has a factor of about (1 - 1/K)^2, and the loss at the end one of 1 + 1/(K - 1) "
                 "[derived]: both go to 1, so that the slope goes to 0 as K grows.",
@@ -116,6 +120,7 @@ SWEEPS = by_name(
             quick={"over": {"p_1": [0.2, 0.4, 0.8]}},
             theory={"p_1": Theory(-1.0, "1/(2 p_1 eps), what the exact time goes to for small eps [derived]")},
             notes=(
+                "Found: -1.06; the exact flow has -1.05 over these values [measured].",
                 "The theorem is for p_1 = Theta(1), and its bound does not name p_1 [recalled]. The exponent of "
                 "theory is that of the exact flow [derived].",
                 "Time is gained at the start as well, where attention on the dominant feature is p_1: the slope is a "
@@ -137,6 +142,7 @@ SWEEPS = by_name(
                 "eps": Theory(-1.0, "the balanced theorem, K log(K eps^(-1/2))/eps without its logarithm [recalled]")
             },
             notes=(
+                "Found: -0.90, and -0.98 at the lower end; the exact flow has -0.91 over these values [measured].",
                 UPPER,
                 "K is 5, so small that the first term, K^2, does not count for long. The exact time goes to K (1 - "
                 "1/K)^2/(2 eps') as eps' = (1 - Attn_k)^2 falls [derived]; the loss is (1 + 1/(K - 1))/2 of eps'.",
@@ -158,6 +164,7 @@ SWEEPS = by_name(
                 "eps": Theory(-1.0, "the imbalanced theorem, log(eps^(-1/2))/eps without its logarithm [recalled]")
             },
             notes=(
+                "Found: -0.94, and -0.98 at the lower end; the exact flow has -0.93 over these values [measured].",
                 UPPER,
                 "The exact time goes to 1/(2 p_1 eps') as eps' = (1 - Attn_1)^2 falls [derived]. The slope goes to "
                 "-1 slowly, as the next order is smaller by 4 eps'^(1/2) only.",

@@ -46,6 +46,8 @@ SWEEPS = by_name(
             quick={"over": {"alpha": [0.2, 0.4, 0.8]}, "seeds": QUICK_SEEDS},
             theory={"alpha": Theory(-2 / 3, "Theorem 3.3 [paper]")},
             notes=(
+                "Found with 20 seeds: -0.86, but no pure power; -0.93 at the lower end, -0.66 at the upper one, near "
+                "the theorem's -2/3 [measured].",
                 MEANING,
                 ESCAPE,
                 "l = 100 keeps every alpha above condition (iii), l_tr >= Omega(1/alpha): prompts without a match "
@@ -64,6 +66,8 @@ SWEEPS = by_name(
             quick={"over": {"beta": [1.5, 2.4, 4.0]}, "seeds": QUICK_SEEDS},
             theory={"beta": Theory(-2 / 3, "Theorem 3.3 [summary]")},
             notes=(
+                "Found with 20 seeds: -1.98, from -2.16 at the lower end to -1.67 at the upper one; not the "
+                "theorem's -2/3 [measured].",
                 MEANING,
                 ESCAPE,
                 "By that law the exponent is one of delta beta, -2 where it is small. delta is fixed here, at 0.2; "
@@ -87,6 +91,7 @@ SWEEPS = by_name(
                 )
             },
             notes=(
+                "Found with 20 seeds: 0.34, a power law over the whole range, and not the theorem's [measured].",
                 MEANING,
                 "Conditions (i) and (ii) grow with M1: M1^2 log M1 is 3549 at M1 = 32, where m is 64 here, and M1 "
                 "log M1 is 111, where B is 128. Their constants are not known; li2024:scaling-m and "
@@ -108,6 +113,7 @@ SWEEPS = by_name(
             quick={"over": {"m": [16, 64, 256]}, "seeds": QUICK_SEEDS},
             theory={"m": Theory(0.0, "T of Theorem 3.3 does not name m, above its condition [summary]")},
             notes=(
+                "Found with 20 seeds: 0.015. T changes by 7% over the range, which seeds can tell from 0 [measured].",
                 "M1^2 log M1 is 64.5 here. Two values lie below it; the condition's constant is not known.",
                 "Every m starts with |a_i| = 1/sqrt(m) [quoted] and the same xi. That T does not name m is read off "
                 "the order; a dependence that constants hide is not excluded by it.",
@@ -125,6 +131,7 @@ SWEEPS = by_name(
             quick={"over": {"batch": [8, 32, 128]}, "seeds": QUICK_SEEDS},
             theory={"batch": Theory(0.0, "T of Theorem 3.3 does not name B, above its condition [summary]")},
             notes=(
+                "Found with 20 seeds: -0.010. T changes by 7% over the range, which seeds can tell from 0 [measured].",
                 "M1 log M1 is 10.8 here. The constant and the eps of the condition are not known, so that no value "
                 "is known to satisfy it.",
                 "Steps are counted, not prompts: N = B T grows with B.",
@@ -143,6 +150,7 @@ SWEEPS = by_name(
             quick={"over": {"learning_rate": [0.08, 0.2, 0.5]}, "seeds": QUICK_SEEDS},
             theory={"learning_rate": Theory(-1.0, "Theorem 3.3, with eta <= 1 [summary]")},
             notes=(
+                "Found with 20 seeds: -0.97, and within 2% of -1 up to 0.1 [measured].",
                 "SGD follows the gradient flow, whose time is eta T, the closer the smaller eta is. Long steps, and "
                 "the mean of 10 batches that ends a run, add steps at large eta: there the exponent is above -1.",
             ),
