@@ -21,13 +21,16 @@ function that is called: edit what it calls, in another file, and it would go on
   thing is not seen: what a package teaches numba by `numba.extending.overload` about functions of NumPy or of nlicl.
 
 Private to numba is how a function gets another cache: `_cache` of a compiled function. What that has to offer is in `cache`.
+So are `get_call_template`, which numba asks for what a call of a kernel compiles to, and the events of its compiler.
 """
 
+import gc
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, local
@@ -39,6 +42,8 @@ import numba
 import numpy as np
 from numba.core import config
 from numba.core.caching import NullCache
+from numba.core.event import Listener, register
+from numba.core.types import unliteral  # type: ignore[attr-defined]
 from numba.extending import is_jitted
 
 from ..core.checks import integer
@@ -163,14 +168,40 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
         given = "compiled already" if is_jitted(function) else short(function)
         raise InvalidType(f"function is {given}; expected a Python function, as def gives.")
     njit: Any = numba.njit
-    compiled = njit(function, **_OPTIONS)
-    if _cache is not None and is_jitted(compiled):
-        _keep(compiled, _cache, own=function.__module__.startswith(f"{_OWN}."))
+    own = function.__module__.startswith(f"{_OWN}.")
+    compiled = njit(function, **_OPTIONS, no_cfunc_wrapper=own)  # which serves kernels in variables; ours are in none
+    if is_jitted(compiled):
+        if own:
+            compiled.get_call_template = partial(_template, compiled)
+        if _cache is not None:
+            compiled._cache = KernelCache(function, _cache, _cache.parent) if own else _LateCache(compiled, _cache)
     return compiled
 
 
-def _keep(compiled: Any, folder: Path, own: bool) -> None:
-    compiled._cache = KernelCache(compiled.py_func, folder, folder.parent) if own else _LateCache(compiled, folder)
+def _template(compiled: Any, kinds: Sequence[Any], named: dict[str, Any]) -> Any:
+    """What numba asks a kernel for that another one calls: a number written in the call is to be compiled for as any other."""
+    return type(compiled).get_call_template(compiled, tuple(map(unliteral, kinds)), named)
+
+
+class _Undisturbed(Listener):
+    """While numba compiles, Python's collector rests: it would look through numba's many objects over and over, a tenth of the
+    time. Compilations are one inside the other, under numba's lock."""
+
+    depth, enabled = 0, False
+
+    def on_start(self, event: Any) -> None:
+        if self.depth == 0:
+            self.enabled = gc.isenabled()
+            gc.disable()
+        self.depth += 1
+
+    def on_end(self, event: Any) -> None:
+        self.depth -= 1
+        if self.depth == 0 and self.enabled:
+            gc.enable()
+
+
+register("numba:compile", _Undisturbed())
 
 
 class _LateCache(NullCache):

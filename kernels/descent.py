@@ -13,7 +13,8 @@ from enum import IntEnum
 import numpy as np
 
 from .compile import kernel
-from .steps.coded import room
+from .sampling import draw
+from .steps.coded import room, take_seat
 
 __all__ = ["End", "descend"]
 
@@ -30,9 +31,6 @@ class End(IntEnum):
 
 @kernel
 def descend(
-    draw,
-    take_seat,
-    chunks,
     losses,
     etas,
     t,
@@ -55,8 +53,6 @@ def descend(
 
     Parameters
     ----------
-    draw, take_seat, chunks
-        `sampling.draw`, `coded.take_seat` and what `coded.chunks_for` gives, by address.
     losses, etas : (n,)
         The losses are written.
     trains : bool (5,)
@@ -93,7 +89,7 @@ def descend(
         gradients = np.empty_like(W_Q), np.empty_like(W_K), np.empty_like(W_V), np.empty_like(W_O), np.empty_like(a)
         state[:] = 0
         take_seat(
-            0, state, state, chunks, work, gradients, dictionary, codes, n_keys, (W_Q, W_K, W_V, W_O, a), kind, n_chunks, block
+            0, state, state, work, gradients, dictionary, codes, n_keys, (W_Q, W_K, W_V, W_O, a), kind, n_chunks, block
         )  # fmt: skip
         losses[i] = work[0]
         if not np.isfinite(losses[i]):

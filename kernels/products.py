@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import vectors
+from .address import apart
 from .compile import kernel, launch
 
 __all__ = [
@@ -69,6 +70,7 @@ def map_rows_back(X: NDArray, Y: NDArray, W: NDArray) -> None:
         add_large_product(X, Y, W)
 
 
+@apart
 @kernel
 def add_product(C, A, B):
     """C += A B for C (r, n), A (r, k), B (k, n). C and B row by row in memory; A may be a transposed view."""

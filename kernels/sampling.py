@@ -6,6 +6,7 @@ Legend   n prompts, l+1 tokens each;   M1 relevant patterns, then M2 irrelevant 
 
 import numpy as np
 
+from .address import apart
 from .compile import kernel
 from .random import below, fill, seed, uniform
 
@@ -15,6 +16,7 @@ _int = np.int32  # by a name of its own: where this source runs on a GPU, np is 
 _NUMBERS = 1024  # of 64 bits, made at a time: they are in the first-level cache when they are decoded
 
 
+@apart
 @kernel
 def draw(relevant, irrelevant, kappa, sign, z, entropy, pairs, alpha, M1, M2, K):
     """Fill codes (n, l+1) and z (n,) with what `decode` makes of the numbers of NumPy's generator of the key `entropy`.

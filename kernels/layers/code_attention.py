@@ -9,6 +9,7 @@ docs/coded.md.
 import numpy as np
 
 from .. import vectors
+from ..address import apart
 from ..compile import kernel
 from .attention import softmax
 
@@ -24,6 +25,7 @@ def row_of(n_keys):
     return (n_keys + vectors.PADDING - 1) // vectors.PADDING * vectors.PADDING
 
 
+@apart
 @kernel
 def attend(attn, of_label, C, g, T, n_keys, codes, G):
     """attn (b, at least n_keys) and the contexts' codes C (b, K) of a block; g (b, K): scores of the dictionary's columns.
@@ -59,6 +61,7 @@ def attend(attn, of_label, C, g, T, n_keys, codes, G):
         scatter(C[lo:hi], T, w, label, n_keys, r, i, k)  # c = sum_t attn_t code_t
 
 
+@apart
 @kernel
 def attend_backward(dG, dg, ds, of_label, attn, C, dC, T, n_keys, codes):
     """Adds to dG (K, K) from dC = dL/dC (b, K) and what `attend` left in attn and C."""

@@ -9,12 +9,14 @@ Signs of pre-activations are as good as random: a jump at each would be guessed 
 therefore written as a choice between two values that are both at hand, which compiles to vector selects.
 """
 
+from ..address import apart
 from ..compile import kernel
 from ..products import add_product
 
 __all__ = ["backward", "forward", "scores", "slopes"]
 
 
+@apart
 @kernel
 def forward(U, F, C, W_T, a):
     """U (b, m), F (b,) from contexts C (b, d), W_T = W^T (d, m) and a (m,)."""
@@ -48,6 +50,7 @@ def slopes(da, g, U, a):
             U[n, i] = zero if off else slope * a[i]  #                    du_i = g a_i 1[u_i > 0]
 
 
+@apart
 @kernel
 def backward(da, dC, g, U, W, a):
     """dC (b, d); da (m,) is added to; U (b, m) is overwritten by dU. g (b,) = dL/dF, W (m, d).

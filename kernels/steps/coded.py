@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import atomics
-from ..address import entry, pointer
+from ..address import apart, entry
 from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import loss as losses
@@ -168,7 +168,7 @@ def step(
     grads = [np.empty_like(array) for array in (W_Q, W_K, W_V, W_O, a)]
     codes = (relevant, irrelevant, kappa, sign, labels)
     params = (W_Q, W_K, W_V, W_O, a)
-    given = (chunks_for(a.dtype), work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
+    given = (work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
     together(seat_for(given), n_chunks, state, _DONE + _LAST, 2, *given, small=n_chunks < 4)
     return work[0], *grads
 
@@ -176,18 +176,9 @@ def step(
 _compiled: dict[Any, Any] = {}
 
 
-def chunks_for(dtype: np.dtype[Any]) -> Any:
-    """`step_chunks` as `take_seat` gets it: by address. It is most of the step, and compiled once."""
-    if (step_chunks, dtype) not in _compiled:
-        x, X, tables = (np.empty((1,) * n, dtype) for n in (1, 2, 3))
-        codes = np.empty((1, 1), np.int32), np.empty((1, 1), np.int32), X, np.empty((1, 1), np.int8), x
-        _compiled[step_chunks, dtype] = pointer(step_chunks, 0, 1, (x, tables, tables, X), codes, 1, X, X, X, x, 0, 1)
-    return _compiled[step_chunks, dtype]
-
-
 def seat_for(given: tuple[Any, ...]) -> Any:
     """`take_seat` for its arguments after the first three, and for all others of such dtypes: no others must get it."""
-    _, _, _, (_, E, _), codes, _, params, *_ = given
+    _, _, (_, E, _), codes, _, params, *_ = given
     kinds = (take_seat, E.dtype, *[array.dtype for array in (*codes, *params)])
     if kinds not in _compiled:
         state = np.zeros(8, np.int64)
@@ -216,11 +207,12 @@ def part_of(work, start, rows, columns):
     return work[start:end].reshape((rows, columns)), end
 
 
+@apart
 @kernel
-def take_seat(seat, calls, state, chunks, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block):
+def take_seat(seat, calls, state, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block):
     """Do tasks of a step until none is left or others take long over theirs; seats and calls: `team.together`.
 
-    state (8,) counts tasks, from zeros. chunks: `step_chunks`. work (`room`,) begins with the mean loss when all are done;
+    state (8,) counts tasks, from zeros. work (`room`,) begins with the mean loss when all are done;
     the gradients are in grads, of the shapes of params, then. dictionary: support, E, E_T of `without_zero_rows`. codes:
     relevant, irrelevant, kappa, sign, labels.
     """
@@ -253,7 +245,7 @@ def take_seat(seat, calls, state, chunks, work, grads, dictionary, codes, n_keys
     if atomics.wait(state, _DONE, 2):
         chunk = atomics.add(state, _TAKEN + 1, 1)
         while chunk < n_chunks:
-            chunks(chunk, chunk + 1, (loss, dG, dH, das), codes, n_keys, G, H, H_T, a, kind, block)
+            step_chunks(chunk, chunk + 1, (loss, dG, dH, das), codes, n_keys, G, H, H_T, a, kind, block)
             atomics.add(state, _DONE + 1, 1)
             chunk = atomics.add(state, _TAKEN + 1, 1)
         if atomics.wait(state, _DONE + 1, n_chunks):
@@ -299,6 +291,7 @@ def forward_chunks(first, last, F, attn, C, U, relevant, irrelevant, kappa, sign
             mlp.forward(U[lo:hi], F[lo:hi], C[lo:hi], H_T, a)
 
 
+@apart
 @kernel
 def step_chunks(first, last, sums, given, n_keys, G, H, H_T, a, kind, block):
     """Chunks first .. last - 1: a chunk's sum of losses is its entry of loss (n_chunks,); its share of the mean's gradients
@@ -347,6 +340,7 @@ def step_chunks(first, last, sums, given, n_keys, G, H, H_T, a, kind, block):
                 )
 
 
+@apart
 @kernel
 def those_with_slope(slope, attn, C, U, codes, kept):
     """How many prompts of a block have a slope other than 0, and their codes. Their rows come first in slope (b,), attn, C, U.

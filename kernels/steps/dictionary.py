@@ -7,6 +7,7 @@ Derivation and numbers: docs/coded.md.
 
 import numpy as np
 
+from ..address import apart
 from ..compile import kernel
 from ..products import add_product, transpose
 
@@ -100,6 +101,7 @@ def merge(support, E, W_Q, W_K, W_V, W_O):
     return A, B, G, V, H, H_T
 
 
+@apart
 @kernel
 def merge_scores(A, B, G, support, E, W_Q, W_K):
     """A = W_Q E, B = W_K E (m_a, K), G = A^T B (K, K)."""
@@ -109,6 +111,7 @@ def merge_scores(A, B, G, support, E, W_Q, W_K):
     add_product(G, A.T, B)
 
 
+@apart
 @kernel
 def merge_values(V, H, H_T, support, E, W_V, W_O):
     """V = W_V E (m_b, K), H = W_O V (m, K) and its transpose."""
@@ -118,6 +121,7 @@ def merge_values(V, H, H_T, support, E, W_V, W_O):
     transpose(H_T, H)
 
 
+@apart
 @kernel
 def merge_scores_backward(dW_Q, dW_K, dG, support, E_T, A, B):
     """dW_Q and dW_K from dG (K, K) and what `merge_scores` made on the way."""
@@ -132,6 +136,7 @@ def merge_scores_backward(dW_Q, dW_K, dG, support, E_T, A, B):
     put_product(dW_Q, dA, E_T, support)  # A = W_Q E   =>  dW_Q = dA E^T
 
 
+@apart
 @kernel
 def merge_values_backward(dW_V, dW_O, dH, support, E_T, V, W_O):
     """dW_V and dW_O from dH (m, K) and V of `merge_values`."""

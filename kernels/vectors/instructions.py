@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, overload
+from numba.extending import lower_builtin, type_callable
 from numba.np.arrayobj import make_array
 
 from .lanes import Lanes, index
@@ -67,13 +67,36 @@ def instructions(
     """
 
     def decorate(emit: Callable[..., None]) -> Callable[..., bool]:
-        names = list(inspect.signature(emit).parameters)[1:]
+        expects = list(inspect.signature(emit).parameters.values())[1:]
+        names = [each.name for each in expects]
 
-        @intrinsic
-        def vectorised(typing, arguments):
-            def generate(context, builder, signature, values):
-                kinds = signature.args[0].types
-                values = cgutils.unpack_tuple(builder, values[0], len(kinds))
+        def function(*arguments):
+            return False
+
+        @type_callable(function)
+        def of(context):
+            def result(*arguments):
+                if runs(arguments):
+                    for name, kind in zip(names, arguments, strict=True):
+                        check(name, kind, integers.get(name, arguments[0].dtype))
+                return types.boolean
+
+            result.pysig = inspect.Signature(expects)
+            return result
+
+        def runs(kinds):
+            return needs and isinstance(kinds[0].dtype, types.Float)
+
+        def check(name, kind, expected):
+            if isinstance(kind, types.Integer) and isinstance(expected, types.Integer):
+                return
+            if kind.dtype != expected or (kind.layout != "C" and name not in strided):
+                raise TypeError(f"{emit.__name__}: {name} is {kind}; expected {expected}, row by row in memory.")
+
+        @lower_builtin(function, types.VarArg(types.Any))  # type: ignore[attr-defined]
+        def generate(context, builder, signature, values):
+            kinds = signature.args
+            if runs(kinds):
                 packed = [name not in strided for name in names]
                 given = zip(kinds, values, packed, strict=True)
                 arrays = [_operand(context, builder, *each) for each in given]
@@ -82,25 +105,7 @@ def instructions(
                     builder.call(_function(emit, context, builder.module, kinds, packed, operands), operands)
                 else:
                     emit(Lanes(context, builder, kinds[0].dtype), *arrays)
-                return context.get_constant(types.boolean, True)
-
-            return types.boolean(arguments), generate
-
-        def function(*arguments):
-            return False
-
-        @overload(function, strict=False)
-        def choose(*arguments):
-            dtype = arguments[0].dtype
-            if not needs or not isinstance(dtype, types.Float):
-                return lambda *arguments: False
-            for name, kind in zip(names, arguments, strict=True):
-                expected = integers.get(name, dtype)
-                if isinstance(kind, types.Integer) and isinstance(expected, types.Integer):
-                    continue
-                if kind.dtype != expected or (kind.layout != "C" and name not in strided):
-                    raise TypeError(f"{emit.__name__}: {name} is {kind}; expected {expected}, row by row in memory.")
-            return lambda *arguments: vectorised(arguments)  # pyright: ignore[reportCallIssue]
+            return context.get_constant(types.boolean, runs(kinds))
 
         return functools.wraps(emit)(function)
 

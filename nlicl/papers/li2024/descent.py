@@ -8,8 +8,6 @@ import numpy as np
 from ...core.errors import NotFinite
 from ...core.seeds import Li2024, key
 from ...kernels import descent as kernels
-from ...kernels import sampling
-from ...kernels.address import pointer
 from ...kernels.descent import End
 from ...kernels.layers import loss as losses
 from ...kernels.random import words
@@ -57,13 +55,6 @@ class FreshDescent:
         dictionary = coded.without_zero_rows(problem._dictionary.astype(dtype))
         plan = coded.plan(shape, len(params.a), dictionary[1].shape[1], dtype.itemsize)
         sizes = (problem.length + problem.query_attends, *plan)
-        chunks, counts = coded.chunks_for(dtype), np.zeros(8, np.int64)
-        seated = (counts, counts, chunks, np.empty(1, dtype), tuple(params))
-        self._calls = (
-            pointer(sampling.draw, *codes, entropy, *law),
-            pointer(coded.take_seat, 0, *seated, dictionary, codes, sizes[0], tuple(params), self._kind, *plan),
-            chunks,
-        )
         self._prompts = (codes, entropy, law, dictionary, sizes)
 
     def steps(
@@ -72,7 +63,7 @@ class FreshDescent:
         """Steps t, t + 1, .., as the protocol says."""
         options = (losses, etas, t, self._trains, weight_decay, largest, self._kind)
         with np.errstate(all="ignore"):  # overflow is looked for within
-            made, end, *reached = kernels.descend(*self._calls, *options, *params, *self._prompts)
+            made, end, *reached = kernels.descend(*options, *params, *self._prompts)
         why: NotFinite | str | None = None
         if end == End.PARAMETER:
             why = "a parameter is not finite after the update"
