@@ -4,7 +4,8 @@ It never lets numba see a file that is not as it was written (`files`), and it n
 and compiled anew; what cannot be written is not kept. A process says either once, in one line.
 
 Private to numba is `NullCache`, which shows what a cache has to offer; `_reduce` and `_rebuild` of a compile result, by which
-numba's own cache keeps it; `serialize.dumps`; `magic_tuple` (the processor) and `has_dynamic_globals` (addresses).
+numba's own cache keeps it; `serialize.dumps`; `magic_tuple` (the processor), `has_dynamic_globals` (addresses) and `_reload_init`
+(what a kernel needs to be there first).
 """
 
 import hashlib
@@ -135,7 +136,14 @@ def _shown(folder: Path) -> str:
 def _rebuilt(contents: bytes, expected: object, target_context: Any) -> Any:
     try:
         key, parts = pickle.loads(contents)
-        return CompileResult._rebuild(target_context, *parts) if key == expected else None
+        if key != expected:
+            return None
+        found = CompileResult._rebuild(target_context, *parts)
+        *_, first, _ = parts
+        found.library._reload_init.update(
+            first
+        )  # what has to be there before it, and before what has it inside: numba forgets
+        return found
     except (MemoryError, SystemError):  # the latter is what Ctrl-C may become inside numba
         raise
     except Exception as error:  # of a numba that was edited

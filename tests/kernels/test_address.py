@@ -23,6 +23,29 @@ def test_a_caller_from_the_cache_brings_the_kernel_that_it_calls(tmp_path):
     assert second == ["12.0", "1", "1", "1"]
 
 
+MERGED = """
+import numpy as np
+from nlicl.kernels.steps.dictionary import merge, without_zero_rows
+support, E, _ = without_zero_rows(np.eye(4))
+print(merge(support, E, *[np.ones((4, 4))] * 4)[2].sum())
+"""
+WATCHED = """
+import nlicl
+from nlicl.papers import li2024
+print(nlicl.train(li2024.Problem(batch=4, steps=1), measure=1).history["hinge_unseen"][0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.compiled
+def test_what_a_kernel_from_the_cache_calls_is_known_to_those_that_have_it_inside(tmp_path):
+    """`watch_alone` has `merge` inside, which calls kernels that are apart. The first process keeps `merge`; the second one
+    takes it from the cache and keeps `watch_alone`; the third one takes that from the cache, alone."""
+    python(MERGED, NUMBA_CACHE_DIR=str(tmp_path))
+    first, second = (python(WATCHED, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert first == second
+
+
 @pytest.mark.slow
 @pytest.mark.compiled
 def test_a_number_that_is_written_in_a_call_is_compiled_for_as_any_other(tmp_path):
