@@ -258,6 +258,9 @@ def _check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any])
         for name in dict.fromkeys([*kept, *given]):
             if part or name not in here["over"]:
                 pairs.append((f"{part}{name}", kept.get(name, _USUAL), given.get(name, _USUAL)))
+    fields, own = ({**each["problem"].get("fields", {})} for each in (there, here))
+    for name in fields.keys() & own.keys() - there["problem"]["given"].keys() - here["problem"]["given"].keys():
+        pairs.append((f"the default of {name}", fields[name], own[name]))
     for name, before, now in pairs:
         if before != now:
             there_is, here_is = ("not given" if each is _USUAL else short(each) for each in (before, now))
