@@ -101,3 +101,43 @@ def test_columns_of_several_types_can_be_written(tmp_path, values):
     read = parquet.read_table(tmp_path / "table.parquet").to_pydict()
     assert sorted(map(str, read["x"])) in (sorted(map(str, values)), ["1.0", "2.5"])
     assert read["seed"] == [str(2**70)] * 2
+
+
+@pytest.mark.parametrize(
+    ("over", "measure", "said"),
+    [
+        ("alpha", {"alpha": "training_loss"}, "'alpha' is swept over, and it is another column"),
+        ("seed", "steps until training_loss < seed", "'seed' is swept over, and it is another column"),
+        ("alpha", "steps until training_loss over 6 < 0.1", "a mean over at most 5"),
+        ("alpha", "steps until training_loss < nan", "a number to compare with"),
+    ],
+)
+def test_columns_that_would_be_two_and_values_that_never_come_are_refused(over, measure, said):
+    with pytest.raises(ValueError, match=said):
+        nlicl.sweep(li2024.Problem(**SIZES), {over: [0.5]}, seeds=1, measure=measure)
+
+
+def test_a_table_that_cannot_be_written_is_told(tmp_path):
+    arguments = {"seeds": 1, "measure": "training_loss", "out": tmp_path}
+    nlicl.sweep(li2024.Problem(**SIZES), {"alpha": [0.5]}, **arguments)
+    (tmp_path / "table.csv").unlink()
+    (tmp_path / "table.csv").mkdir()
+    with pytest.raises(IsADirectoryError):
+        nlicl.sweep(li2024.Problem(**SIZES), {"alpha": [0.5]}, **arguments)
+
+
+def test_records_that_are_deleted_meanwhile_are_told(tmp_path):
+    def delete(done, total, text):
+        if done == 2:
+            for path in (tmp_path / "records").iterdir():
+                path.unlink()
+
+    with pytest.raises(OSError, match="records are gone"):
+        nlicl.sweep(
+            li2024.Problem(**SIZES),
+            {"alpha": [0.5, 1.0]},
+            seeds=1,
+            measure="training_loss",
+            out=tmp_path,
+            progress=delete,
+        )

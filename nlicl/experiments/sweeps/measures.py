@@ -31,6 +31,7 @@ from ...training.problem import Observer, describe, is_told, not_stored
 from ...training.runs import History, Run
 
 __all__ = [
+    "COLUMNS",
     "HELP",
     "ByFunction",
     "Measure",
@@ -44,6 +45,7 @@ __all__ = [
     "resolved",
 ]
 
+COLUMNS = ("seed", "state", "reason")  # of the table, beside what is swept over and measured
 TRAINING_LOSS = "training_loss"
 HELP = "expected for example 'hinge_unseen', 'hinge_unseen at 200' or 'steps until hinge_unseen < 0.1'"
 _FORM = re.compile(
@@ -286,6 +288,8 @@ def parse(text: str, name: str = "") -> Named:
     if over < 1:
         raise InvalidValue(f"measure is {short(text)}; expected the mean over at least 1 value.")
     bound: float | str = found["bound"] or "nan"
+    if (found["bound"] or "").lower() == "nan":
+        raise InvalidValue(f"measure is {short(text)}; expected a number to compare with.")
     if bound == "nan" or not str(bound).isidentifier():
         try:
             bound = float(bound)
@@ -331,7 +335,7 @@ def measures_of(given: Any) -> tuple[Measure, ...]:
     if not names:
         raise InvalidValue(f"measure is empty; {HELP}.")
     for name in names:
-        if not name or not name.isprintable() or name in ("seed", "state", "reason", "steps"):
+        if not name or not name.isprintable() or name in (*COLUMNS, "steps"):
             raise InvalidValue(
                 f"a measure is called {short(name)}; expected a name that is no other column of the table."
             )
