@@ -1,5 +1,6 @@
 """What a folder tells apart: measures with other arguments, fields that follow, other defaults; and mixed columns."""
 
+import json
 import math
 from dataclasses import dataclass, make_dataclass
 from functools import partial
@@ -141,3 +142,23 @@ def test_records_that_are_deleted_meanwhile_are_told(tmp_path):
             out=tmp_path,
             progress=delete,
         )
+
+
+@pytest.mark.parametrize("change", [{"values": {}}, {"values": {"other": 1.0}}, {"steps": math.inf}])
+def test_a_record_of_other_measures_is_damage(tmp_path, change):
+    store = Store.opened(tmp_path, Work(li2024.Problem(**SIZES), {}, measures_of("training_loss")), ["alpha"])
+    good = Record("0" * 32, {"alpha": 0.5}, 0, "done", "", 5, {"training_loss": 1.0})
+    store.add([good])
+    (path,) = (tmp_path / "records").iterdir()
+    line = json.dumps({**json.loads(path.read_text()), "key": "1" * 32, **change})
+    (tmp_path / "records" / "a.jsonl").write_text(line)
+    with pytest.warns(RuntimeWarning, match="1 damaged"):
+        assert list(Store.shown(tmp_path).records().values()) == [good]
+
+
+def test_a_sweep_over_what_is_no_text_is_damage(tmp_path):
+    Store.opened(tmp_path, Work(li2024.Problem(**SIZES), {}, measures_of("training_loss")), ["alpha"])
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "over": [1]}))
+    with pytest.raises(ValueError, match="damaged, or of another nlicl"):
+        Store.shown(tmp_path)
