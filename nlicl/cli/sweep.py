@@ -86,6 +86,8 @@ def run(options: argparse.Namespace) -> int:
     arguments, named, theory = _arguments(options)
     if options.out is not None:
         check_folder("--out", options.out)
+    if options.plan and options.json is not None:
+        raise CannotRun("--plan and --json: a plan has no results; expected one of the two")
     if options.plan:
         return _plan(options, arguments)
     from ..experiments.sweeps.run import sweep

@@ -4,6 +4,7 @@
 by `extra(problem, name)`: each of them has a default, so that a problem need not have it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -29,6 +30,7 @@ __all__ = [
     "is_told",
     "not_stored",
     "numbers_plain",
+    "own_fields",
     "own_fresh_descent",
     "with_fields",
 ]
@@ -220,13 +222,33 @@ def describe(thing: Any) -> dict[str, Any]:
     return {"type": f"{kind.__module__}.{kind.__qualname__}"}
 
 
-def with_fields(problem: Any, changes: Mapping[str, Any]) -> Any:
-    """The problem, a dataclass, with some fields changed. What it has by default is made anew: it may follow from those."""
+def own_fields(problem: Any) -> dict[str, Any]:
+    """The fields that make the problem, a dataclass: neither what it has by default, nor what follows from the others."""
     kind = type(problem)
     usual = kind()
-    kept = {field.name: getattr(problem, field.name) for field in dataclasses.fields(kind)}
+    kept = {field.name: getattr(problem, field.name) for field in dataclasses.fields(kind) if field.init}
     own = {name: value for name, value in kept.items() if value != getattr(usual, name)}
-    return kind(**{**own, **changes})
+    if not _makes(
+        problem, own
+    ):  # a field was given as it is by default, where another one would follow from the others
+        own = kept if _makes(problem, kept) else own
+    for name in list(own):
+        others = {other: value for other, value in own.items() if other != name}
+        if _makes(problem, others):
+            own = others
+    return own
+
+
+def with_fields(problem: Any, changes: Mapping[str, Any]) -> Any:
+    """The problem, a dataclass, with some fields changed. What it has by default is made anew: it may follow from those."""
+    return type(problem)(**{**own_fields(problem), **changes})
+
+
+def _makes(problem: Any, given: Mapping[str, Any]) -> bool:
+    """Whether these fields alone make the problem. A problem of the caller's may raise anything."""
+    with contextlib.suppress(Exception):
+        return bool(type(problem)(**given) == problem)
+    return False
 
 
 def is_told(schedule: Schedule) -> bool:

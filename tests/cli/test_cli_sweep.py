@@ -91,7 +91,7 @@ def test_what_goes_wrong_in_a_run_is_status_1_and_told(capsys):
     assert run("sweep", "li2024", "--over", "learning_rate=1.0,1e9", "--over", "alpha=0.5,3", *arguments) == 1
     out = capsys.readouterr().out
     assert "3 of 4 runs did not come to their end" in out and "diverged: learning_rate = 1000000000.0" in out
-    assert "refused: learning_rate = 1.0, alpha = 3, seed 0: alpha is 3" in out
+    assert "refused: learning_rate = 1.0, alpha = 3.0, seed 0: alpha is 3.0" in out
 
 
 def test_json_goes_into_a_file(tmp_path):

@@ -20,7 +20,7 @@ from ...kernels.compile import threads_at_most
 from ...training.course import Interruptions, Stopped, Told, follow
 from ...training.optimizers import Optimizer
 from ...training.plan import make_plan
-from ...training.problem import describe, numbers_plain, with_fields
+from ...training.problem import describe, numbers_plain, own_fields
 from ...training.runs import Diverged, Run
 from .measures import Measure, Named, Watch, bounds, ends_early
 
@@ -99,8 +99,11 @@ class Work:
         """seed -> hash, of the cells of one setting."""
         names = {each.name for each in fields(self.problem)}
         usual = self._usual
-        problem = {**self.given, **{name: value for name, value in changes if name in names}}
-        problem = {name: value for name, value in problem.items() if not _same(value, usual[name])}
+        try:  # all fields as they come out: one may follow from another one that is swept over
+            made = _fields_of(self.split(changes)[0])
+        except Exception:  # refused; what was asked for tells it from others
+            made = {**self.given, **{name: value for name, value in changes if name in names}}
+        problem = {name: value for name, value in made.items() if not _same(value, usual[name])}
         training = {**self.training, **{name: value for name, value in changes if name not in names}}
         whole = {
             "nlicl": __version__,
@@ -108,7 +111,9 @@ class Work:
                 describe(self.problem)["type"],
                 {name: _number_as(written(each), usual[name]) for name, each in problem.items()},
             ],
-            "training": {name: written(each) for name, each in training.items() if each is not None},
+            "training": {
+                name: written(each) for name, each in training.items() if each is not None or name == "measure"
+            },
             "measures": [each.described for each in self.measures],
         }
         digest = hashlib.sha256(json.dumps(whole, sort_keys=True).encode())
@@ -125,6 +130,10 @@ class Work:
         return _fields_of(type(self.problem)())
 
     @cached_property
+    def _own(self) -> dict[str, Any]:
+        return own_fields(self.problem)
+
+    @cached_property
     def given(self) -> dict[str, Any]:
         """The fields of the problem that are not what its type has by default."""
         return {name: value for name, value in _fields_of(self.problem).items() if not _same(value, self._usual[name])}
@@ -135,7 +144,8 @@ class Work:
         own = {name: value for name, value in changes if name in names}
         free = bounds(self.measures)
         others = {name: value for name, value in changes if name not in names and name not in free}
-        return with_fields(self.problem, own) if own else self.problem, {**self.training, **others}
+        problem = type(self.problem)(**{**self._own, **own}) if own else self.problem
+        return problem, {**self.training, **others}
 
     def measures_in(self, changes: Sequence[tuple[str, Any]]) -> list[Measure]:
         """The measures in one setting, which may have bounds for them."""

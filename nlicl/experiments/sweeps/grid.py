@@ -36,6 +36,9 @@ TRAINING = (
 )
 """Arguments of `nlicl.train` that a sweep takes: those that are told by plain values."""
 
+_REAL = ("learning_rate", "weight_decay")  # 1 and 1.0 are the same setting
+_LARGEST = 10**300
+
 Changes = tuple[tuple[str, Any], ...]
 
 
@@ -240,4 +243,8 @@ def _value(problem: Any, bounds: Sequence[str], name: Any, value: Any, where: st
             f"{odd[0]} is {short(odd[1])}; expected numbers, text, True, False, None, tuples of them, an optimizer, or a "
             "schedule at the top level of a module."
         )
-    return plain
+    if type(plain) is int and abs(plain) > _LARGEST:
+        raise InvalidValue(f"{where} is {short(plain)}; expected a number of at most 1e300.")
+    usual = next((each.default for each in fields(problem) if each.name == name), None)
+    is_real = name in bounds or name in _REAL or isinstance(usual, float)
+    return float(plain) if type(plain) is int and is_real else plain

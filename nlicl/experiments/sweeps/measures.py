@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,10 +27,11 @@ from numpy.typing import NDArray
 from ...core.checks import instance, real
 from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
-from ...training.problem import Observer, is_told
+from ...training.problem import Observer, describe, is_told, not_stored
 from ...training.runs import History, Run
 
 __all__ = [
+    "COLUMNS",
     "HELP",
     "ByFunction",
     "Measure",
@@ -43,6 +45,7 @@ __all__ = [
     "resolved",
 ]
 
+COLUMNS = ("seed", "state", "reason")  # of the table, beside what is swept over and measured
 TRAINING_LOSS = "training_loss"
 HELP = "expected for example 'hinge_unseen', 'hinge_unseen at 200' or 'steps until hinge_unseen < 0.1'"
 _FORM = re.compile(
@@ -239,19 +242,27 @@ class ByFunction:
     function: Callable[[Run], Any]
 
     @property
-    def described(self) -> dict[str, str]:
-        """Where the function is, and a digest of its source: another function of its name is another measure."""
+    def described(self) -> dict[str, Any]:
+        """Where the function is, what it holds, and a digest of its source: another one of its name is another measure.
+
+        What it calls is not looked at.
+        """
+        told = describe(self.function)
+        kind: Any = self.function
+        while isinstance(kind, partial):
+            kind = kind.func
         try:
-            source = inspect.getsource(self.function)
+            source = inspect.getsource(kind if hasattr(kind, "__qualname__") else type(kind))
         except (OSError, TypeError):
             source = ""
-        where = f"{getattr(self.function, '__module__', '')}.{getattr(self.function, '__qualname__', '')}"
-        return {"function": where, "source": hashlib.sha256(source.encode()).hexdigest()[:16]}
+        found = {"function": told["type"], "source": hashlib.sha256(source.encode()).hexdigest()[:16]}
+        return {**found, "fields": told["fields"]} if "fields" in told else found
 
     @property
     def is_told(self) -> bool:
         """Whether its description tells it from others."""
-        return is_told(self.function)  # type: ignore[arg-type]  # any function is told as a schedule is
+        told: Any = self.function  # any function is told as a schedule is
+        return is_told(told) and not_stored("", describe(told)) is None
 
     def value(self, run: Run) -> float:
         """See `Measure`. TypeError if the function returns something else than a number."""
@@ -277,6 +288,8 @@ def parse(text: str, name: str = "") -> Named:
     if over < 1:
         raise InvalidValue(f"measure is {short(text)}; expected the mean over at least 1 value.")
     bound: float | str = found["bound"] or "nan"
+    if (found["bound"] or "").lower() == "nan":
+        raise InvalidValue(f"measure is {short(text)}; expected a number to compare with.")
     if bound == "nan" or not str(bound).isidentifier():
         try:
             bound = float(bound)
@@ -322,7 +335,7 @@ def measures_of(given: Any) -> tuple[Measure, ...]:
     if not names:
         raise InvalidValue(f"measure is empty; {HELP}.")
     for name in names:
-        if not name or not name.isprintable() or name in ("seed", "state", "reason", "steps"):
+        if not name or not name.isprintable() or name in (*COLUMNS, "steps"):
             raise InvalidValue(
                 f"a measure is called {short(name)}; expected a name that is no other column of the table."
             )

@@ -1,5 +1,6 @@
 """`nlicl.sweep`: all cells of a grid, by whatever makes the runs, into a table."""
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from .cell import Cell, Record, Work, overs
 from .dispatch import records as made
 from .executors import opened
 from .grid import Grid, checked_training, grid_of
-from .measures import ByFunction, Measure, Named, bounds, measures_of, resolved
+from .measures import COLUMNS, ByFunction, Measure, Named, bounds, measures_of, resolved
 from .store import Store
 from .table import Table, has_parquet
 
@@ -79,6 +80,12 @@ def planned(
     """A sweep from the arguments of `nlicl.sweep`, checked. Raises as it does."""
     measures = measures_of(measure)
     grid = grid_of(problem, over, seeds, bounds(measures))
+    for name in grid.names:
+        if name in COLUMNS or name in [each.name for each in measures]:
+            raise InvalidValue(
+                f"{short(name)} is swept over, and it is another column of the table as well; expected another name for the "
+                "measure, or for the bound."
+            )
     work = Work(problem, checked_training(problem, training), measures)
     for name in work.training:
         if name in grid.names:
@@ -114,6 +121,10 @@ def _with_known_measures(work: Work, grid: Grid) -> Work:
 
 def _check_times(measures: Sequence[Measure], steps: int, training: Mapping[str, Any]) -> None:
     for each in measures:
+        if isinstance(each, Named) and each.quantity.is_of_steps and each.quantity.over > steps:
+            raise InvalidValue(
+                f"measure is {short(each.text)}; expected a mean over at most {steps}, the steps of a run."
+            )
         if isinstance(each, Named) and each.kind == "at" and each.at > steps:
             raise InvalidValue(f"measure is {short(each.text)}; expected a step of at most {steps}, which runs have.")
         if (
@@ -201,6 +212,8 @@ def sweep(
         An unknown setting, an empty grid, a measure that does not exist, the store of another sweep; every setting is refused.
     nlicl.experiments.pool.ExecutorLost
         There is no executor any more: a scheduler that cannot be reached. What was done is kept in `out`.
+    OSError
+        The folder cannot be written, or what was in it has been deleted meanwhile.
     KeyboardInterrupt
         Ctrl-C. What was done is kept in `out`; the same call goes on.
     """
@@ -247,13 +260,19 @@ def follow(
                     done += len(records)
                     if progress is not None:
                         progress(min(done, total), total, text)
-    finally:
+    except BaseException:
         if store is not None:
             with suppress(OSError):
                 write_table(store)
+        raise
+    finally:
+        if store is not None:
             store.close()
     if store is not None:
+        write_table(store)
         found = store.records()
+        if any(key not in found for key, _ in plan.keyed()):
+            raise OSError(errno.ENOENT, "records are gone that were there; the same sweep makes them again")
     asked = (found[key]._replace(over=overs(cell)) for key, cell in plan.keyed() if key in found)
     table = Table(plan.grid.names, [each.name for each in plan.work.measures], asked)
     _check_some(table)

@@ -166,7 +166,9 @@ class Store:
             for line in text.splitlines():
                 try:
                     version, record = _parsed(line)
-                except (ValueError, KeyError, TypeError, AttributeError):
+                    if record.values.keys() != self.about["measures"].keys():
+                        raise KeyError("measures")
+                except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
                     damaged += 1
                     continue
                 if version == self.about["nlicl"]:
@@ -238,7 +240,8 @@ def _read_about(folder: Path) -> dict[str, Any]:
         if about["format"] != _FORMAT or not all(isinstance(about[name], kind) for name, kind in kinds.items()):
             raise ValueError("another format")
         kinds = {"type": str, "given": dict}
-        if not all(isinstance(about["problem"][name], kind) for name, kind in kinds.items()):
+        names_are_text = all(isinstance(name, str) for name in about["over"])
+        if not names_are_text or not all(isinstance(about["problem"][name], kind) for name, kind in kinds.items()):
             raise ValueError("another format")
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidValue(
@@ -258,6 +261,9 @@ def _check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any])
         for name in dict.fromkeys([*kept, *given]):
             if part or name not in here["over"]:
                 pairs.append((f"{part}{name}", kept.get(name, _USUAL), given.get(name, _USUAL)))
+    fields, own = ({**each["problem"].get("fields", {})} for each in (there, here))
+    for name in fields.keys() & own.keys() - there["problem"]["given"].keys() - here["problem"]["given"].keys():
+        pairs.append((f"the default of {name}", fields[name], own[name]))
     for name, before, now in pairs:
         if before != now:
             there_is, here_is = ("not given" if each is _USUAL else short(each) for each in (before, now))

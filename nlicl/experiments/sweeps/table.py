@@ -216,10 +216,8 @@ class Table(Sequence[Record]):
         import pyarrow.parquet
 
         columns = {name: self.column(name).tolist() for name in self.columns}
-        for name in self.names:
-            kinds = {type(value) for value in columns[name]}
-            if not (kinds <= {int, float} or (len(kinds) == 1 and kinds <= {bool, str})):
-                columns[name] = [_in_csv(value) for value in columns[name]]
+        for name in (*self.names, "seed"):
+            columns[name] = _in_parquet(columns[name])
         whole = io.BytesIO()
         pyarrow.parquet.write_table(pyarrow.table(columns), whole)
         write_whole(path("to", to, "the path of a file"), whole.getvalue())
@@ -284,6 +282,14 @@ def _order(value: Any) -> tuple[int, Any]:
 def _in_csv(value: Any) -> Any:
     """A setting in a CSV file: a number as Python writes it, a tuple as `(0, 1)`."""
     return value if isinstance(value, (str, int)) else repr(value)
+
+
+def _in_parquet(values: list[Any]) -> list[Any]:
+    """A column as Parquet holds it, of one type: integers, as far as 64 bits hold them; else all of it as text."""
+    kinds = {type(value) for value in values}
+    if len(kinds) <= 1 and (kinds <= {bool, str, float} or (kinds == {int} and max(map(abs, values)) < 2**63)):
+        return values
+    return [str(_in_csv(value)) for value in values]
 
 
 def _shown(value: Any) -> str:
