@@ -4,8 +4,8 @@ It never lets numba see a file that is not as it was written (`files`), and it n
 and compiled anew; what cannot be written is not kept. A process says either once, in one line.
 
 Private to numba is `NullCache`, which shows what a cache has to offer; `_reduce` and `_rebuild` of a compile result, by which
-numba's own cache keeps it; `serialize.dumps`; `magic_tuple` (the processor), `has_dynamic_globals` (addresses) and `_reload_init`
-(what a kernel needs to be there first).
+numba's own cache keeps it; `serialize.dumps`; `magic_tuple` (the processor), `has_dynamic_globals` (addresses) and
+`_reload_init` (what a kernel needs to be there first).
 """
 
 import hashlib
