@@ -83,6 +83,10 @@ class Ending:
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):  # none, on a full disk, or closed
                 stream.flush()
+        processes: Any = sys.modules.get("multiprocessing.util")
+        if processes is not None:
+            with suppress(Exception):
+                processes._run_finalizers(0)  # private: gives semaphores back, of which Python would warn otherwise
         os._exit(status)
 
 

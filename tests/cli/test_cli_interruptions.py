@@ -127,3 +127,32 @@ def test_ctrl_c_at_any_moment_is_one_line(arguments, times, tmp_path):
         if (tmp_path / "run").exists():
             assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoint.npz", "history.csv"]
             shutil.rmtree(tmp_path / "run")  # the next one may be interrupted before there is anything to keep
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="no such signals there")
+@pytest.mark.parametrize("jobs", [(), ("--jobs", 2)], ids=["threads", "processes"])
+def test_ctrl_c_in_a_sweep_keeps_what_was_done(jobs, tmp_path):
+    folder = tmp_path / "sweep"
+    over = (
+        "--over",
+        "alpha=0.3:1:30",
+        "--seeds",
+        999,
+        "--measure",
+        "training_loss",
+        "--set",
+        "m=8",
+        "--set",
+        "batch=16",
+    )
+    process = begun("sweep", "li2024", *over, *jobs, "--out", folder)
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("records/*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err == "nlicl: interrupted; what was done is kept; the same command goes on\n"
+    kept = len((folder / "table.csv").read_text().splitlines()) - 1
+    assert 0 < kept < 999 * 30

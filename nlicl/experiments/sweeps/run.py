@@ -271,9 +271,11 @@ def follow(
     if store is not None:
         write_table(store)
         found = store.records()
-        if any(key not in found for key, _ in plan.keyed()):
+    asked = []
+    for key, cell in plan.keyed():
+        if key not in found:
             raise OSError(errno.ENOENT, "records are gone that were there; the same sweep makes them again")
-    asked = (found[key]._replace(over=overs(cell)) for key, cell in plan.keyed() if key in found)
+        asked.append(found[key]._replace(over=overs(cell)))  # in the names of this call
     table = Table(plan.grid.names, [each.name for each in plan.work.measures], asked)
     _check_some(table)
     return table
