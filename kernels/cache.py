@@ -139,10 +139,8 @@ def _rebuilt(contents: bytes, expected: object, target_context: Any) -> Any:
         if key != expected:
             return None
         found = CompileResult._rebuild(target_context, *parts)
-        *_, first, _ = parts
-        found.library._reload_init.update(
-            first
-        )  # what has to be there before it, and before what has it inside: numba forgets
+        *_, needed, _ = parts  # to be there before it, and before what has it inside, which numba forgets
+        found.library._reload_init.update(needed)
         return found
     except (MemoryError, SystemError):  # the latter is what Ctrl-C may become inside numba
         raise

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from child import ROOT
 
+import nlicl
 from nlicl.experiments.pool import ExecutorLost
 from nlicl.experiments.sweeps import dask
 from nlicl.experiments.sweeps.cell import Cell, Work, run_cells
@@ -132,6 +133,22 @@ def test_a_scheduler_that_is_killed_is_noticed_and_what_came_before_is_good(clus
     assert time.monotonic() - killed[0] < 20  # 3 s are left for it to come back
     wanted = {each.key: each for each in run_cells(WORK, CELLS)}
     assert len(found) > 5 and all(wanted[each.key] == each for each in found)
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_after_its_scheduler_is_lost(cluster, tmp_path):
+    def kill(done, total, text):
+        if done > 5:
+            cluster.scheduler.kill()
+
+    over, arguments = {"alpha": [i / 200 for i in range(1, 201)]}, {"seeds": 3, "measure": "training_loss"}
+    with pytest.raises(ExecutorLost, match="the connection to the Dask scheduler is lost"):
+        nlicl.sweep(SMALL, over, **arguments, executor=cluster.address, out=tmp_path / "lost", progress=kill)
+    kept = len((tmp_path / "lost" / "table.csv").read_text().splitlines()) - 1
+    assert 5 < kept < 600
+    for folder in ("lost", "whole"):
+        assert len(nlicl.sweep(SMALL, over, **arguments, out=tmp_path / folder)) == 600
+    assert (tmp_path / "lost" / "table.csv").read_bytes() == (tmp_path / "whole" / "table.csv").read_bytes()
 
 
 @pytest.mark.slow
