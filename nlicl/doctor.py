@@ -12,7 +12,8 @@ __all__ = ["EXTRAS", "Finding", "clear_cache", "examine"]
 EXTRAS = {
     "plot": ("matplotlib",),
     "baselines": ("scikit-learn",),
-    "test": ("pytest", "hypothesis", "mpmath", "coverage", "matplotlib", "scikit-learn"),
+    "dask": ("distributed",),
+    "test": ("pytest", "hypothesis", "mpmath", "coverage", "matplotlib", "scikit-learn", "distributed"),
 }
 """Extras and the distributions that they install, as pyproject.toml has them."""
 _LARGE = 2**28  # bytes of old caches that are worth a word
