@@ -2,6 +2,7 @@
 
 No deadline: the first example of a test may compile a kernel, which takes seconds. In continuous integration the
 examples are derived from the test's name, so that a red run can be repeated; at home they are fresh every time.
+NLICL_TEST_EXAMPLES says how many there are, 40 if it does not.
 """
 
 import os
@@ -15,7 +16,7 @@ settings.register_profile(
     "nlicl",
     deadline=None,
     derandomize="CI" in os.environ,
-    max_examples=12 if _plain_python else 40,
+    max_examples=int(os.environ.get("NLICL_TEST_EXAMPLES", 12 if _plain_python else 40)),
     suppress_health_check=[HealthCheck.too_slow],  # the same first compilation
 )
 settings.load_profile("nlicl")
