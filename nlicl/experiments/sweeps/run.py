@@ -269,8 +269,8 @@ def follow(
         if store is not None:
             store.close()
     if store is not None:
-        write_table(store)
         found = store.records()
+        write_table(store, found)
     asked = []
     for key, cell in plan.keyed():
         if key not in found:
@@ -281,17 +281,17 @@ def follow(
     return table
 
 
-def table_of(store: Store) -> Table:
-    """All records of a store. Those of a sweep over fewer names have the usual value of the others."""
+def table_of(store: Store, found: Mapping[str, Record]) -> Table:
+    """All records of a store, by key. Those of a sweep over fewer names have the usual value of the others."""
     names = store.about["over"]
     usual = {name: store.usual(name) for name in names}
-    records = (each._replace(over={**usual, **each.over}) for each in store.records().values())
+    records = (each._replace(over={**usual, **each.over}) for each in found.values())
     return Table(names, list(store.about["measures"]), records)
 
 
-def write_table(store: Store) -> Table:
-    """Write the table of a store: table.csv, and table.parquet where pyarrow is installed."""
-    table = table_of(store)
+def write_table(store: Store, found: Mapping[str, Record] | None = None) -> Table:
+    """Write the table of a store: table.csv, and table.parquet where pyarrow is installed. `found`: its records, if read."""
+    table = table_of(store, store.records() if found is None else found)
     table.to_csv(store.folder / TABLE)
     if has_parquet():
         table.to_parquet((store.folder / TABLE).with_suffix(".parquet"))
