@@ -381,7 +381,7 @@ MORE = [
 
 def mended(loss, wrong, x, **settings):
     """The repaired function, held against the loss, and the best repair, held against the text."""
-    report = nlicl.audit_gradient(loss, wrong, x, mend=5, **settings)
+    report = nlicl.audit_gradient(loss, wrong, x, mend=40, **settings)
     assert report.verdict == "disagree"
     repaired = report.mended()
     mending = report.searches[0].mending()

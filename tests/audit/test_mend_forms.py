@@ -22,7 +22,7 @@ class Weights(NamedTuple):
 
 def mended(loss, wrong, x, source=None, **settings):
     """The best mend's function and the repair; all repairs are right and fit the text."""
-    report = nlicl.audit_gradient(loss, wrong, x, mend=5, **settings)
+    report = nlicl.audit_gradient(loss, wrong, x, mend=40, **settings)
     assert report.verdict == "disagree"
     mending = report.searches[0].mending()
     assert mending.repairs, mending.note
@@ -76,7 +76,7 @@ def test_a_named_tuple_with_a_mistake_in_each_argument():
 
 
 def test_loss_and_gradient_of_one_function():
-    report = nlicl.audit_gradient(both, True, W0, mend=5)
+    report = nlicl.audit_gradient(both, True, W0, mend=40)
     repaired = report.mended()
     for repair in report.searches[0].mending().repairs:
         texts_fit(repair, both)
@@ -272,7 +272,7 @@ def test_a_helper_that_the_loss_does_not_call_is_mended():
 
 
 def test_a_helper_that_the_loss_calls_is_left_as_it_is():
-    report = nlicl.audit_gradient(of_residual, shares_all, W0, mend=5)
+    report = nlicl.audit_gradient(of_residual, shares_all, W0, mend=40)
     for repair in report.searches[0].mending().repairs:
         assert "def residual(w):\n    return A @ w - B\n" in repair.text
         right_everywhere(of_residual, repair.function, W0)
@@ -308,7 +308,7 @@ def log_det_wrong(S):
 
 
 def test_data_beside_the_arguments():
-    report = nlicl.audit_gradient(with_data, with_data_wrong, (W0, 4, "sum"), mend=5)
+    report = nlicl.audit_gradient(with_data, with_data_wrong, (W0, 4, "sum"), mend=40)
     for repair in report.searches[0].mending().repairs:
         assert np.allclose(flat(repair.function(W0, 7, ""))[0], 7 * np.cos(W0))
     assert report.mended() is not None
@@ -317,7 +317,7 @@ def test_data_beside_the_arguments():
 @pytest.mark.slow
 def test_a_gradient_on_a_sphere():
     x = W0 / np.linalg.norm(W0)
-    report = nlicl.audit_gradient(rayleigh, rayleigh_wrong, x, tangent=lambda x, v: v - x * (x @ v), mend=5)
+    report = nlicl.audit_gradient(rayleigh, rayleigh_wrong, x, tangent=lambda x, v: v - x * (x @ v), mend=40)
     repaired = report.mended()
     y = np.array([0.6, 0.0, -0.8])
     right = A.T @ A @ y
@@ -327,7 +327,7 @@ def test_a_gradient_on_a_sphere():
 @pytest.mark.slow
 def test_a_symmetric_matrix():
     S = A.T @ A + np.eye(3)
-    report = nlicl.audit_gradient(log_det, log_det_wrong, S, symmetric="x", names=("x",), mend=5)
+    report = nlicl.audit_gradient(log_det, log_det_wrong, S, symmetric="x", names=("x",), mend=40)
     given = report.mended()(2 * S + np.eye(3))
     assert np.allclose((given + given.T) / 2, np.linalg.inv(2 * S + np.eye(3)))
 

@@ -122,7 +122,7 @@ def places(wrt):
 
 
 def mended(wrong, wrt, draws):
-    report = nlicl.audit_formula(wrong, wrt=wrt, draws=draws, query_attends=True, mend=8)
+    report = nlicl.audit_formula(wrong, wrt=wrt, draws=draws, query_attends=True, mend=60)
     assert report.verdict == "disagree"
     repaired, mending = report.mended(), report.searches[0].mending()
     assert repaired is not None, mending.note
