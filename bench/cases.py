@@ -1,5 +1,4 @@
-"""The problems that are timed. A case carries all in which models differ: `Case` of `transformer`, `linear`, `concepts` and
-`gpt2` has
+"""The problems that are timed. A case carries all in which models differ: `Case` of a module in models/ has
 
 name, B, sizes                  which
 make(dtype)                     its data, from a seed: `peers.Data`
@@ -8,17 +7,24 @@ numpy_step(params, *arrays)     loss and gradients, what implementations are hel
 loss(params, prompt)            the paper's definition, what the NumPy step is held against
 prompt_bytes(dtype, given)      what memory is compared with
 costs(dtype, given)             what a step has to do
+
+A module there has its `CASES`, the smallest first, and a `TINY` one. It is found by lying there.
 """
 
-import concepts
-import gpt2
-import linear
-import transformer
+import importlib
+import pkgutil
 
-CASES = transformer.CASES + linear.CASES + concepts.CASES + gpt2.CASES
-QUICK = (transformer.CASES[0], linear.CASES[0], concepts.CASES[0], gpt2.CASES[0])  # the smallest of each
+import models
+
+FIRST = "transformer"
+MODULES = [
+    importlib.import_module(f"models.{name}")
+    for name in sorted((module.name for module in pkgutil.iter_modules(models.__path__)), key=lambda n: (n != FIRST, n))
+]
+CASES = tuple(case for module in MODULES for case in module.CASES)
+QUICK = tuple(module.CASES[0] for module in MODULES)
 DTYPES = ("float64", "float32")
-TINY = {type(case): case for case in (transformer.TINY, linear.TINY, concepts.TINY, gpt2.TINY)}
+TINY = {type(module.TINY): module.TINY for module in MODULES}
 
 
 def named(name):

@@ -84,7 +84,7 @@ def _measure_startup():
     import nlicl
 
     imported = time.perf_counter()
-    import transformer
+    from models import transformer
 
     data = transformer.TINY.make("float64")
     called = time.perf_counter()

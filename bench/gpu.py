@@ -21,7 +21,7 @@ import numpy as np
 import peers
 import timing
 import training
-import transformer
+from models import transformer
 
 import nlicl
 from nlicl import devices

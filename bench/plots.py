@@ -32,7 +32,7 @@ FIELDS += ("threads", "max_relative_error", "note")
 
 def measure(threads, sizes=SIZES, most_threads=None, rounds=ROUNDS):
     """Rows of all curves, printed as they come: those of `timing.time_case`, with the axis and the sizes."""
-    import transformer
+    from models import transformer
 
     names = [name for name in NAMES if transformer.IMPLEMENTATIONS[name].installed()]
     rows = []
@@ -133,7 +133,7 @@ def write(folder, rows):
 
 if __name__ == "__main__":
     find_nlicl()
-    import transformer
+    from models import transformer
 
     threads = int(sys.argv[1])
     case = transformer.Case("threads", **THREADS)

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import peers
 import timing
-import transformer
+from models import transformer
 
 import nlicl
 from nlicl.papers.li2024 import Problem

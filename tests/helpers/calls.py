@@ -1,6 +1,7 @@
 """A right call of every public function, class and method: small, quick, and always the same.
 
 `CALLS` has them by name, module and qualified name, with further cases of one function behind a number: `Problem.sample (2)`.
+A newer paper has its calls in a module of the folder calls_of/, which is found there: `EXCEPTIONS`, and `add(add)`.
 Tests replace arguments of these calls by values that nobody should give. `EXCEPTIONS` says what has no call here, and why.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import calls_of
 import numpy as np
 
 import nlicl
@@ -673,3 +675,10 @@ _LAW = laws.fit_power(**_CELLS, draws=100)
 _add(_LAW.predict, x={"n": np.array([1.0, 2.0]), "k": 2.0})
 _add(_LAW.band, x={"n": np.array([1.0, 2.0]), "k": 2.0})
 _add(_LAW.rows, x={"n": np.array([1.0, 2.0]), "k": 2.0})
+
+# ---- Papers with a module of their own
+
+for _found in pkgutil.iter_modules(calls_of.__path__):
+    _module = importlib.import_module(f"calls_of.{_found.name}")
+    EXCEPTIONS |= _module.EXCEPTIONS
+    _module.add(_add)

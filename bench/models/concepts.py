@@ -10,8 +10,8 @@ from functools import partial
 
 import numpy as np
 import peers
-import transformer
 
+from models import transformer
 from nlicl import Params, Prompts
 from nlicl.kernels.steps import dense, multihot, unmerged
 from nlicl.models.transformer import reference

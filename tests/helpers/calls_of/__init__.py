@@ -1,0 +1,1 @@
+"""Right calls of the functions of one paper each: see `calls`."""
