@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from of_nlicl import EXPECTED
 
 import nlicl
 from nlicl.cli import main
@@ -196,7 +197,7 @@ def test_a_formula_may_import_its_neighbours_and_leaves_the_path_alone(run, appe
         (["audit", "--seed", "x"], ["--seed", "'x'"]),
         (["audit", "--no-such-option"], ["unrecognized arguments: --no-such-option"]),
         (["audit", "li2024", "more"], ["unrecognized arguments: more"]),
-        (["papers", "more"], ["paper is 'more'; expected one of 'bu2024', 'gpt2', 'huang2023', 'li2024'"]),
+        (["papers", "more"], [f"paper is 'more'; {EXPECTED}"]),
         (["papers", "li2024", "more"], ["unrecognized arguments: more"]),
     ],
 )

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from child import ROOT
+from of_nlicl import EXPECTED
 
 import nlicl
 from nlicl.cli import main
@@ -221,7 +222,7 @@ def test_wrong_settings_are_one_line_and_status_2(run, arguments, message, tmp_p
 
 @pytest.mark.parametrize(
     ("paper", "message"),
-    [("huang", "paper is 'huang'; expected one of 'bu2024', 'gpt2', 'huang2023', 'li2024'"),
+    [("huang", f"paper is 'huang'; {EXPECTED}"),
      ("li2024:best", "has no settings 'best'; it has calibrated, stated, sibling"),
      ("li2024:", "expected PAPER or PAPER:NAME")],
 )  # fmt: skip

@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from of_nlicl import SHOWN
 
 import nlicl
 from nlicl.cli import main
@@ -44,7 +45,7 @@ LIGHT = {"li2024": "calibrated", "huang2023": "imbalanced", "bu2024": "small"}
 
 
 def settings_of_papers():
-    for name in ("li2024", "huang2023", "bu2024"):
+    for name in SHOWN:
         of_problem = [field.name for field in fields(load(name).Problem)]
         for key in dict.fromkeys([*of_problem, *OPTIONS]):
             yield pytest.param(name, key, marks=SECOND_TIER.get(name, ()))
@@ -54,7 +55,7 @@ def settings_of_papers():
 def small(monkeypatch):
     """Little memory, few prompts."""
     monkeypatch.setattr("nlicl.core.memory._memory", lambda: 2**25)
-    for name in ("li2024", "huang2023", "bu2024"):
+    for name in SHOWN:
         kind = load(name).Problem
         observer = kind.observer
         monkeypatch.setattr(
@@ -62,7 +63,7 @@ def small(monkeypatch):
         )
 
 
-SMALL = {load(name).Problem: load(name).Problem() for name in ("li2024", "huang2023", "bu2024")}
+SMALL = {load(name).Problem: load(name).Problem() for name in SHOWN}
 
 
 def no_bug(capsys, *arguments):
@@ -124,7 +125,7 @@ FIRST_TIER = ("li2024:3.4", "huang2023:imbalanced")
 
 
 def theorems():
-    for name in ("li2024", "huang2023", "bu2024"):
+    for name in SHOWN:
         for number, experiment in registry.theorems(name).items():
             for key in experiment.options:
                 theorem = f"{name}:{number}"
@@ -164,7 +165,7 @@ def test_settings_of_theorems(theorem, key, monkeypatch, capsys):
 
 def figures():
     """One figure for each set of settings."""
-    for name in ("li2024", "huang2023", "bu2024"):
+    for name in SHOWN:
         seen = []
         for number, recipe in registry.figures(name).items():
             if set(recipe.options) not in seen:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from of_nlicl import EXPECTED, SHOWN
 
 from nlicl.core.errors import InvalidInput
 from nlicl.experiments.claims import every, if_promised
@@ -119,7 +120,7 @@ def test_json_is_that_of_the_contract():
     assert {"claim", "measured", "expected", "holds"} <= set(data["claims"][0])
 
 
-@pytest.mark.parametrize("paper", ["li2024", "huang2023", "bu2024"])
+@pytest.mark.parametrize("paper", SHOWN)
 def test_recipes_know_their_paper_and_their_names(paper):
     """What a module of figures says does not matter: the register has one name for a figure and its files."""
     recipes = load(paper)
@@ -284,7 +285,7 @@ def test_what_is_measured_is_the_history():
 
 
 def test_other_papers_have_no_figures():
-    with pytest.raises(ValueError, match="paper is 'nobody'; expected one of 'bu2024', 'gpt2', 'huang2023', 'li2024'"):
+    with pytest.raises(ValueError, match=f"paper is 'nobody'; {EXPECTED}"):
         load("nobody")
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from of_nlicl import EXPECTED
 
 from nlicl.core.files import to_json
 from nlicl.experiments.claims import every
@@ -326,7 +327,7 @@ def test_a_report_says_what_does_not_hold():
 
 
 def test_a_paper_without_theorems():
-    with pytest.raises(ValueError, match="paper is 'li2025'; expected one of 'bu2024', 'gpt2', 'huang2023', 'li2024'"):
+    with pytest.raises(ValueError, match=f"paper is 'li2025'; {EXPECTED}"):
         load("li2025")
 
 

@@ -159,13 +159,15 @@ def test_models_know_of_the_audit_what_a_subject_is():
 
 
 def test_papers_do_not_know_each_other():
-    for paper in ("li2024", "huang2023", "bu2024"):
+    for paper in PAPERS:
         others = [f"nlicl.{room}.{name}" for room in ("papers", "experiments") for name in PAPERS if name != paper]
         for name in [*in_room(f"nlicl.papers.{paper}"), *in_room(f"nlicl.experiments.{paper}")]:
             assert not [module for module in imports_of(name) if inside(module, *others)], name
 
 
-PAPERS = ("li2024", "huang2023", "bu2024")
+PAPERS = sorted(
+    {path.parent.name for path in PACKAGE.glob("papers/*/__init__.py")} & set(os.listdir(PACKAGE / "experiments"))
+)
 
 
 @pytest.mark.parametrize(

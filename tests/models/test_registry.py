@@ -181,7 +181,7 @@ def test_a_batch_says_what_is_missing():
 
 def test_a_register_finds_what_belongs_to_the_library():
     fresh = Registry("paper", "nlicl.papers")
-    assert fresh.names() == ["bu2024", "gpt2", "huang2023", "li2024"] and list(fresh) == []
+    assert {"bu2024", "gpt2", "huang2023", "li2024"} <= set(fresh.names()) and list(fresh) == []
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_declared_paper_that_cannot_be_loaded_hides_no_other(tmp_path, name):
     code = f"""
 import warnings
 from nlicl.core.registry import PAPERS
-print(PAPERS.names()[:4], PAPERS.load("li2024").name)
+print(PAPERS.names() == PAPERS.own() + [PAPERS.names()[-1]], PAPERS.load("li2024").name)
 try:
     PAPERS.load({name!r})
 except ValueError as error:
@@ -300,7 +300,7 @@ with warnings.catch_warnings(record=True) as caught:
 print(len(caught))
 """
     first, error, count = python(code, PYTHONPATH=f"{ROOT}:{tmp_path}").splitlines()
-    assert first == "['bu2024', 'gpt2', 'huang2023', 'li2024'] li2024" and count == "1"
+    assert first == "True li2024" and count == "1"
     assert error.startswith(f"paper {name!r}, declared as {where} by broken") and message in error
 
 
