@@ -1,9 +1,10 @@
-"""The pages run. Every ```python block of README.md and docs/*.md is executed, the blocks of a page in one namespace.
+"""The pages run, and their links lead somewhere. Every ```python block of README.md and docs/*.md is executed, the blocks of a
+page in one namespace.
 
 ```python                          run
 ```python no-run                   not run
 ```python no-run from FILE         not run; its lines must stand in FILE, in this order
-```text                            not looked at, but for the audit's tables in README.md
+```text                            not looked at, but for the audit's tables in README.md and docs/first-audit.md
 ```text checked                    what the block before it prints, up to rounding in the numbers
 """
 
@@ -117,10 +118,12 @@ def test_a_page_runs_and_prints_what_it_shows(path, tmp_path, monkeypatch):
 
 
 APPENDIX = ("audit", "li2024", "--formula", "appendix.py:grad", "--wrt", "W_K")
-AUDITS = [  # of the README: the command, its exit status, and what is changed in the formula shown there
-    (("audit", "li2024"), 0, {}),
-    (APPENDIX, 0, {}),
-    (APPENDIX, 2, {"np.outer(W_Q @ p_query": "np.outer(W_Q.T @ p_query"}),
+FIRST = "docs/first-audit.md"
+AUDITS = [  # the page, which of its tables, the command, its exit status, and what is changed in the formula shown there
+    pytest.param(FIRST, 0, ("audit", "li2024"), 0, {}, id="paper", marks=pytest.mark.slow),
+    pytest.param(FIRST, 1, APPENDIX, 0, {}, id="right"),
+    pytest.param(FIRST, 2, APPENDIX, 2, {"np.outer(W_Q @ p_query": "np.outer(W_Q.T @ p_query"}, id="wrong"),
+    pytest.param("README.md", 0, APPENDIX, 1, {}, id="README"),
 ]
 ROUNDED = re.compile(r"\b(1\d\.\d|\d\.\de-(0[6-9]|1\d))\b")  # correct digits; errors near rounding, others elsewhere
 
@@ -131,22 +134,56 @@ OF_CONTROL = re.compile(r"(?<=; see the worst one\n) +worst entry .*\n")
 
 @pytest.mark.compiled
 @pytest.mark.skipif(not PAGES, reason="installed: there is no README.md")
-@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), *range(1, len(AUDITS))])
-def test_the_readme_shows_what_the_audit_says(number, tmp_path, monkeypatch, capsys):
-    page = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(("name", "number", "arguments", "expected", "changes"), AUDITS)
+def test_a_page_shows_what_the_audit_says(name, number, arguments, expected, changes, tmp_path, monkeypatch, capsys):
+    page = blocks((ROOT / name).read_text(encoding="utf-8"))
     tables = [block.text for block in page if block.text.startswith("nlicl audit ")]
     (code,) = (block.text for block in page if block.text.startswith("import numpy as np\n\ndef grad("))
-    arguments, expected, changes = AUDITS[number]
     for old, new in changes.items():
         assert old in code
         code = code.replace(old, new)
     (tmp_path / "appendix.py").write_text(code, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert len(tables) == len(AUDITS)
+    assert len(tables) == sum(each.values[0] == name for each in AUDITS)
     assert main([*arguments]) == expected
     printed = "".join(capsys.readouterr())
     difference = differs(*(ROUNDED.sub("~", OF_CONTROL.sub("", text)) for text in (printed, tables[number])))
-    assert difference is None, f"README.md: {difference}"
+    assert difference is None, f"{name}: {difference}"
+
+
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+def anchors(text):
+    """What a link to a heading of this page may say, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+LINKED = [*ROOT.glob("*.md"), *sorted(ROOT.glob("docs/**/*.md")), *ROOT.glob("bench/*.md")]
+
+
+@pytest.mark.parametrize("path", LINKED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    for target, heading in LINK.findall(re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.M | re.S)):
+        if target.startswith(("http://", "https://")):
+            continue
+        there = (path.parent / target).resolve() if target else path
+        assert there.exists(), f"{path.name}: {target} is not there"
+        assert not heading or heading in anchors(there.read_text(encoding="utf-8")), (
+            f"{path.name}: {target} has no heading {heading}"
+        )
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    linked = {target for target, _ in LINK.findall(index)}
+    assert {path.name for path in ROOT.glob("docs/*.md")} - {"index.md"} <= linked
+
+
+def test_the_readme_is_of_one_screen_and_a_half():
+    assert (ROOT / "README.md").read_text(encoding="utf-8").count("\n") <= 120
 
 
 SHOWN = "x is 0.66666667 1e-16 [7]"
