@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import devices
 from ..core.checks import boolean, choice, function, seconds, text
-from ..core.describe import kind_of, short
+from ..core.describe import kind_of, meant, short
 from ..core.errors import InvalidType, InvalidValue
 from ..core.registry import PAPERS
 from .bench import Bench
@@ -252,4 +252,5 @@ def _code(function: Callable[..., Any]) -> str:
 
 def _check_parameter(wrt: str, subject: Subject) -> None:
     if not isinstance(wrt, str) or wrt not in subject.parameters:
-        raise InvalidValue(f"wrt is {short(wrt)}; expected one of {', '.join(map(repr, subject.parameters))}.")
+        known = ", ".join(map(repr, subject.parameters))
+        raise InvalidValue(f"wrt is {short(wrt)}{meant(wrt, subject.parameters)}; expected one of {known}.")

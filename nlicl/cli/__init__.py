@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..core.describe import meant
 from ..core.interruption import as_interruption
 from ..core.text import message
 from . import audit, compare, papers, reproduce, sweep, train
-from .common import CannotRun
+from .common import CannotRun, examples
 from .lines import command_line, line, short_warnings
 from .outcome import outcome
 from .screen import Screen, screens
@@ -35,6 +36,14 @@ from .screen import Screen, screens
 __all__ = ["main"]
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
+_FIRST = """\
+to begin with:
+  nlicl audit li2024                                        is every gradient formula of the paper right?
+  nlicl audit li2024 --formula appendix.py:grad --wrt W_K   is yours?
+  nlicl audit losses.py:loss --gradient grad --at x0        and that of any other function?
+  nlicl train li2024                                        train the paper's model
+  nlicl reproduce li2024 --quick                            draw its figures
+"""
 _STATUSES = """\
 exit status, of every command:
   0    all is well: every verdict is the expected one, every claim holds
@@ -59,6 +68,27 @@ class _Parser(argparse.ArgumentParser):
     def exit(self, status: int = 0, message: str | None = None) -> None:  # type: ignore[override]
         sys.stdout.flush()
         raise _Helped(status)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but an unknown option may be told which one was meant."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            known = [
+                option for parser in (self, *self._commands().values()) for option in parser._option_string_actions
+            ]
+            near = next((found for each in unknown if (found := meant(each.partition("=")[0], known))), "")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
+        return options
+
+    def _commands(self) -> dict[str, argparse.ArgumentParser]:
+        actions = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return dict(actions[0].choices) if actions else {}
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            known = list(map(str, action.choices))
+            self.error(f"{name} is {value!r}{meant(value, known)}; expected one of {', '.join(map(repr, known))}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,7 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str], out: Screen) -> int:
     for argument in arguments:
         _check(argument)
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if not arguments:
+        parser.print_help()
+        return 0
+    options = parser.parse_args(arguments)
     _check_working_folder()
     _check_threads()
     for option in ("json", "html"):
@@ -172,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="nlicl",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Nonlinear in-context learning: definitions, gradients, and their audit.",
-        epilog=_STATUSES,
+        epilog=f"{_FIRST}\n{_STATUSES}",
     )
     parser.add_argument("--version", action="version", version=f"nlicl {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -180,7 +214,14 @@ def _parser() -> argparse.ArgumentParser:
     for command in (audit, train, sweep, reproduce, compare, papers):
         command.add(commands)
 
-    doctor = commands.add_parser("doctor", help="versions, threads, cache, BLAS, CUDA: what is as it should be")
+    doctor = commands.add_parser(
+        "doctor",
+        help="versions, threads, cache, BLAS, CUDA: what is as it should be",
+        **examples(
+            ("nlicl doctor", "what is as it should be, and how to mend the rest"),
+            ("nlicl doctor --clear-cache", "delete compiled kernels"),
+        ),
+    )
     doctor.add_argument(
         "--clear-cache", action="store_true", help="delete the compiled kernels that are kept, of any version of nlicl"
     )

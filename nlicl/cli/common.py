@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import difflib
 import importlib.util
 import os
 import sys
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core import describe
 from ..core.text import one_line
 from .screen import erase_line
 
@@ -25,6 +25,7 @@ __all__ = [
     "CannotRun",
     "check_files",
     "check_folder",
+    "examples",
     "folder_name",
     "load_paper",
     "meant",
@@ -136,6 +137,23 @@ def needs(module: str, extra: str) -> None:
         )
 
 
+def examples(*lines: tuple[str, str]) -> dict[str, Any]:
+    """The end of a command's help, for `add_parser`: commands, and what each does."""
+    width = max(len(command) for command, _ in lines)
+    text = "\n".join(f"  {command:{width}}  {what}" for command, what in lines)
+    return {"epilog": f"for example:\n{text}", "formatter_class": _Help}
+
+
+class _Help(argparse.HelpFormatter):
+    """Help whose lines are wrapped, but for those that begin with spaces."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(
+            line if line.startswith(" ") else super(_Help, self)._fill_text(line, width, indent)
+            for line in text.splitlines()
+        )
+
+
 def split_name(text: str) -> tuple[str, str | None]:
     """PAPER or PAPER:NAME as (paper, name or None)."""
     paper, colon, name = text.partition(":")
@@ -158,10 +176,7 @@ def meant(key: str, known: Iterable[str], notation: Mapping[str, str]) -> str:
     """
     known = list(known)
     name = notation.get(key)
-    if name in known:
-        return f" ({key} is called {name})"
-    close = difflib.get_close_matches(key, known, 1, cutoff=0.75)
-    return f" (did you mean {close[0]}?)" if close else ""
+    return f" ({key} is called {name})" if name in known else describe.meant(key, known)
 
 
 def settings(pairs: Iterable[str] | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import CannotRun, check_files, check_folder, folder_name
+from .common import CannotRun, check_files, check_folder, examples, folder_name
 
 if TYPE_CHECKING:
     from ..experiments.figure import Figure
@@ -20,6 +20,10 @@ def add(commands: Any) -> None:
         description="Reads every PAPER-FIGURE.json in the folders, and writes a page of Markdown: what is known of each "
         "paper's figure, what was run, how far the two are apart, and what is not known. Exit status 1 if a claim about a "
         "paper's figure or text does not hold.",
+        **examples(
+            ("nlicl compare reproduced", "what nlicl reproduce has written"),
+            ("nlicl compare reproduced --out close.md --keep results", "to a file, and the numbers kept"),
+        ),
     )
     compare.add_argument(
         "folders", nargs="+", type=folder_name, metavar="DIR", help="what nlicl reproduce --out was given"

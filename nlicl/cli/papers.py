@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.text import one_line
-from .common import CannotRun, check_files, load_paper, meant, split_name
+from .common import CannotRun, check_files, examples, load_paper, meant, split_name
 from .lines import line
 from .outcome import outcome
 
@@ -26,6 +26,11 @@ def add(commands: Any) -> None:
         help="the papers, their formulas with sources and known errors, figures, theorems, sweeps and settings",
         description="All papers; PAPER: this one only; PAPER:SETTINGS: every value of these settings, and by a mark where it "
         "comes from.",
+        **examples(
+            ("nlicl papers", "all of them"),
+            ("nlicl papers li2024", "one: formulas, figures, theorems, sweeps"),
+            ("nlicl papers bu2024:reference", "each value of these settings, and where it comes from"),
+        ),
     )
     papers.add_argument("paper", nargs="?", metavar="PAPER[:SETTINGS]", help="for example li2024, or bu2024:reference")
     papers.add_argument(

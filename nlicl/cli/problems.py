@@ -21,7 +21,9 @@ def named_problem(text: str) -> "tuple[str, Paper, str | None, Any]":
     name, which = split_name(text)
     paper = load_paper(name)
     if which is not None and which not in paper.problems:
-        raise CannotRun(f"{text}: {name} has no settings {which!r}; it has {', '.join(paper.problems)}")
+        raise CannotRun(
+            f"{text}: {name} has no settings {which!r}{meant(which, paper.problems, {})}; it has {', '.join(paper.problems)}"
+        )
     return name, paper, which, paper.problems[which or next(iter(paper.problems))]
 
 

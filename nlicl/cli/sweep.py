@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.text import one_line
-from .common import CannotRun, check_files, check_folder, folder_name, load_paper, progress_bar, split_name
+from .common import CannotRun, check_files, check_folder, folder_name, load_paper, meant, progress_bar, split_name
 from .executors import add_executor_options, chosen_executor
 from .over import cases, over
 from .problems import chosen_problem
@@ -166,7 +166,8 @@ def _arguments(options: argparse.Namespace) -> "tuple[dict[str, Any], Any, Mappi
         return arguments, named, named.theory
     if which is not None and which not in found.problems:
         raise CannotRun(
-            f"{options.paper}: {paper} has no sweep and no settings {which!r}; it has the sweeps "
+            f"{options.paper}: {paper} has no sweep and no settings {which!r}"
+            f"{meant(which, [*known, *found.problems], {})}; it has the sweeps "
             f"{', '.join(known) or 'none'}, and the settings {', '.join(found.problems)}"
         )
     if options.quick:

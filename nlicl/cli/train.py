@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import CannotRun, check_folder, folder_name, progress_bar
+from .common import CannotRun, check_folder, examples, folder_name, progress_bar
 from .problems import OPTIONS, chosen_problem, named_problem
 
 if TYPE_CHECKING:
@@ -25,6 +25,12 @@ def add(commands: Any) -> None:
         "and prints the measurements as a table. With --out DIR: checkpoint.npz (parameters, history, settings; read it by "
         "nlicl.load_run) and history.csv. --resume DIR goes on where a run stopped, whatever stopped it, to the same result "
         "as without the stop.",
+        **examples(
+            ("nlicl train li2024", "as the paper does"),
+            ("nlicl train li2024 --set alpha=0.6 --steps 300 --seeds 20", "another setting, twenty seeds side by side"),
+            ("nlicl train huang2023:balanced --out run", "kept in a folder"),
+            ("nlicl train huang2023 --resume run --steps 2000", "and gone on with"),
+        ),
     )
     train.add_argument(
         "paper",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .arrays import as_array
 from .arrays import given as _given
-from .describe import kind_of, name_of, short
+from .describe import kind_of, meant, name_of, short
 from .errors import InvalidType, InvalidValue, NotFinite
 
 __all__ = [
@@ -130,7 +130,8 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
     """One of some words; ValueError, with the words there are, for anything else."""
     options = tuple(options)
     if not isinstance(value, str) or value not in options:
-        raise InvalidValue(f"{name} is {short(value)}; expected one of {', '.join(map(repr, options))}.")
+        expected = ", ".join(map(repr, options))
+        raise InvalidValue(f"{name} is {short(value)}{meant(value, options)}; expected one of {expected}.")
     return str(value)
 
 

@@ -1,13 +1,15 @@
 """Values and types in a few words, for errors."""
 
+import difflib
 import math
 import sys
+from collections.abc import Iterable
 
 import numpy as np
 
 from .text import visible
 
-__all__ = ["kind_of", "name_of", "short"]
+__all__ = ["kind_of", "meant", "name_of", "short"]
 
 _LONGEST = 80  # characters of a value that an error shows
 
@@ -43,6 +45,16 @@ def _text_of(kind: type, attribute: str) -> str:
     except AttributeError:
         found = None
     return found if isinstance(found, str) else "object"
+
+
+def meant(given: object, known: Iterable[str]) -> str:
+    """Which of the known names an unknown one may have meant, in brackets after a space; nothing if it is like none."""
+    if not isinstance(given, str) or len(given) > _LONGEST:
+        return ""
+    names = list(known)
+    close = [name for name in names if name.lower() == given.lower()]
+    close += difflib.get_close_matches(given, names, 1, cutoff=0.75)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def short(value: object) -> str:

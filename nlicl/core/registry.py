@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-from .describe import kind_of, short
+from .describe import kind_of, meant, short
 from .errors import InvalidType, InvalidValue
 from .text import message
 
@@ -78,7 +78,10 @@ class Registry(Generic[T]):
         elif known and name not in self._things:
             self._import(next(entry for entry in self._entries() if entry.name == name))
         if not known:
-            raise InvalidValue(f"{self.what} is {short(name)}; expected one of {', '.join(map(repr, self.names()))}.")
+            known_names = self.names()
+            raise InvalidValue(
+                f"{self.what} is {short(name)}{meant(name, known_names)}; expected one of {', '.join(map(repr, known_names))}."
+            )
         return self._things[name]
 
     def own(self) -> list[str]:

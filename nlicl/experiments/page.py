@@ -12,7 +12,7 @@ from .figure import Figure
 __all__ = ["legend", "page", "row", "verdict"]
 
 
-def page(paper: str, title: str, figures: Sequence[Figure], quick: bool = False) -> str:
+def page(paper: str, title: str, figures: Sequence[Figure], quick: bool = False, *, pictures: bool = True) -> str:
     """The figures of a run as a page of Markdown.
 
     Parameters
@@ -23,6 +23,8 @@ def page(paper: str, title: str, figures: Sequence[Figure], quick: bool = False)
         In the order they were made. Their pictures lie beside the page, as NAME.png.
     quick : bool
         Whether the run was a quick one.
+    pictures : bool
+        Whether they were drawn.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def page(paper: str, title: str, figures: Sequence[Figure], quick: bool = False)
         "",
     ]
     for figure in figures:
-        lines += _section(figure)
+        lines += _section(figure, pictures)
     marks = legend("\n".join(lines))
     if marks:
         lines += ["## Marks", "", *marks, ""]
@@ -68,8 +70,9 @@ def verdict(claim: Claim) -> str:
     return f"**{claim.verdict}**" if claim.holds is False else claim.verdict
 
 
-def _section(figure: Figure) -> list[str]:
-    lines = [f"## {figure.name}: {one_line(figure.title)}", "", f"![{figure.name}]({figure.name}.png)", ""]
+def _section(figure: Figure, pictures: bool) -> list[str]:
+    lines = [f"## {figure.name}: {one_line(figure.title)}", ""]
+    lines += [f"![{figure.name}]({figure.name}.png)", ""] if pictures else []
     lines += ["| | claim | expected | measured |", "|---|---|---|---|"]
     for claim in figure.claims:
         lines.append(row(verdict(claim), claim.claim, claim.expected, claim.measured))

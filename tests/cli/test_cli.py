@@ -183,9 +183,18 @@ def test_a_formula_may_import_its_neighbours_and_leaves_the_path_alone(run, appe
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ([], ["required", "COMMAND"]),
-        (["adit"], ["invalid choice: 'adit'"]),
-        (["audit", "li2042"], ["paper is 'li2042'", "'li2024'"]),
+        (["adit"], ["COMMAND is 'adit' (did you mean audit?); expected one of 'audit', 'train'"]),
+        (["nothing"], ["COMMAND is 'nothing'; expected one of 'audit', 'train'"]),
+        (["audit", "li2042"], ["paper is 'li2042' (did you mean li2024?)", "'li2024'"]),
+        (["audit", "LI2024"], ["paper is 'LI2024' (did you mean li2024?)"]),
+        (["audit", "--wrt", "w_q"], ["wrt is 'w_q' (did you mean W_Q?)"]),
+        (["audit", "--sed=3"], ["unrecognized arguments: --sed=3 (did you mean --seed?)"]),
+        (["train", "li2024", "--backend", "cud"], ["--backend is 'cud' (did you mean cuda?); expected one of"]),
+        (["train", "li2024:gtp2"], ["li2024 has no settings 'gtp2' (did you mean gpt2?)"]),
+        (["sweep", "li2024:scaling-alfa"], ["no settings 'scaling-alfa' (did you mean scaling-alpha?)"]),
+        (["reproduce", "li2024:fig5"], ["li2024 has no 'fig5' (did you mean fig5"]),
+        (["reproduce", "li2024:fig2a", "huang2023:fig2", "--set", "m=3"], ["--set belongs to one figure"]),
+        (["theorem", "li2024:3.3", "li2024:9"], ["li2024:9: li2024 has no '9'"]),
         (["audit", "bu2024:paper"], ["not at named settings: nlicl audit bu2024.", "nlicl audit FILE.py:LOSS"]),
         (["audit", "bu2024:papr"], ["paper is 'bu2024:papr'"]),
         (["audit", "--wrt", "W_X"], ["wrt is 'W_X'", "'W_Q', 'W_K', 'W_V', 'W_O', 'a'"]),
@@ -203,6 +212,21 @@ def test_a_formula_may_import_its_neighbours_and_leaves_the_path_alone(run, appe
 )
 def test_bad_arguments(run, arguments, words):
     cannot_run(run(*arguments), *words)
+
+
+def test_nlicl_alone_shows_its_help_with_examples(run):
+    status, out, err = run()
+    assert (status, err) == (0, "") and "nlicl audit li2024 --formula appendix.py:grad --wrt W_K" in out
+
+
+@pytest.mark.parametrize("command", ["audit", "train", "sweep", "reproduce", "theorem", "compare", "papers", "doctor"])
+def test_every_help_has_examples(command, capsys):
+    """Each begins as one would type it."""
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert not ended.value.code
+    _, _, end = capsys.readouterr().out.partition("options:")
+    assert f"nlicl {command} " in end
 
 
 def test_bad_arguments_with_a_formula(run, appendix):

@@ -1,5 +1,6 @@
 """`nlicl train`, `reproduce`, `theorem` as a user meets them: statuses, files, refusals, interruption."""
 
+import importlib.util
 import json
 import os
 import pty
@@ -371,6 +372,41 @@ def test_reproduce_writes_files_and_prints_claims(run, one_figure, tmp_path):
     page = (tmp_path / "a" / "b" / "li2024.md").read_text()
     assert "4 of 4 claims hold" in page and "![li2024-figx](li2024-figx.png)" in page and "- so" in page
     assert json.loads((tmp_path / "a" / "b" / "li2024-figx.json").read_text())["seeds"] == [0, 1]
+
+
+def test_without_matplotlib_there_are_numbers_and_claims(run, one_figure, tmp_path, monkeypatch):
+    one_figure()
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "matplotlib" else find(name, *more)
+    )
+    arguments = ("reproduce", "li2024", "--out", tmp_path / "a", "--seeds", 1, "--jobs", 1)
+    status, out, err = run(*arguments)
+    assert (status, err) == (0, "") and "holds  the loss is a number\n" in out
+    assert "No pictures were drawn: matplotlib is not installed. pip install '.[plot]'" in out
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "li2024-figx.csv",
+        "li2024-figx.json",
+        "li2024.md",
+    ]
+    assert "png" not in (tmp_path / "a" / "li2024.md").read_text()
+    status, _, err = run(*arguments, "--format", "png")
+    assert status == 2 and "this needs matplotlib, which is not installed" in err
+    status, _, err = run("reproduce", "li2042")
+    assert status == 2 and "did you mean li2024?" in err
+
+
+def test_several_figures_in_one_command(run, one_figure, tmp_path):
+    one_figure()
+    few = ("--out", tmp_path, "--seeds", 1, "--jobs", 1)
+    status, out, _ = run("reproduce", "li2024:again", "li2024:figx", "li2024:again", *few)
+    assert (
+        status == 0
+        and "All 4 claims hold.\n" in out
+        and out.endswith(f"All of it on a page: {tmp_path / 'li2024.md'}\n")
+    )
+    status, out, _ = run("reproduce", "li2024:figx", "huang2023:figx", *few)
+    assert status == 0 and "All 4 claims hold.\n" in out and "page" not in out
 
 
 def test_a_claim_that_fails_is_status_1_and_still_written(run, one_figure, tmp_path):
