@@ -121,14 +121,19 @@ class Figure:
         }
 
     def to_csv(self) -> str:
-        """All series and reference curves as text: series, x, y, low, high."""
+        """All series and reference curves as text: series, x, y, low, high, and each seed's value where it is known."""
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["series", "x", "y", "low", "high"])
+        rows.writerow(["series", "x", "y", "low", "high", *(f"seed {seed}" for seed in self.seeds)])
         for prefix, group in (("", self.series), ("paper: ", self.reference)):
             for series in group:
-                columns = [np.asarray(column, float).tolist() for column in (series.x, series.y, *series.ends)]
-                rows.writerows([one_line(prefix + series.name), *row] for row in zip(*columns, strict=True))
+                known = series.each is not None and len(series.each) == len(self.seeds)
+                of_seeds = series.each if known else []
+                columns = [
+                    np.asarray(column, float).tolist() for column in (series.x, series.y, *series.ends, *of_seeds)
+                ]
+                unknown = [""] * (not known) * len(self.seeds)
+                rows.writerows([one_line(prefix + series.name), *row, *unknown] for row in zip(*columns, strict=True))
         return text.getvalue()
 
     def write(
@@ -167,7 +172,8 @@ class Figure:
 
 def _plain(series: Series) -> dict[str, Any]:
     low, high = series.ends
-    return {"name": series.name, "x": series.x, "y": series.y, "low": low, "high": high}
+    every = [] if series.each is None else series.each
+    return {"name": series.name, "x": series.x, "y": series.y, "low": low, "high": high, "each": every}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ class Series:
     name : str
     x, y : ndarray (k,)
     low, high : ndarray (k,) or None
+    each : ndarray (seeds, k) or None
+        The curve of every seed.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Series:
     y: NDArray
     low: NDArray | None = None
     high: NDArray | None = None
+    each: NDArray | None = None
 
     def without_ends(self) -> "Series":
         """The curve alone."""
@@ -45,7 +48,7 @@ class Series:
 def spread(name: str, x: ArrayLike, values: ArrayLike) -> Series:
     """The series of `values` (seeds, k): their mean over seeds, the lowest and the highest seed."""
     found = np.asarray(values, float)
-    return Series(name, np.asarray(x, float), found.mean(axis=0), found.min(axis=0), found.max(axis=0))
+    return Series(name, np.asarray(x, float), found.mean(axis=0), found.min(axis=0), found.max(axis=0), found)
 
 
 def read_curves(path: Path | Traversable) -> list[Series]:

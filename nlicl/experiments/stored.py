@@ -118,7 +118,13 @@ def _series(row: Mapping[str, Any]) -> Series:
     columns = [np.array(_numbers(row, key)) for key in ("x", "y", "low", "high")]
     if len({len(column) for column in columns}) > 1:
         raise InvalidValue("x, y, low and high of a curve have not one length.")
-    return Series(_of(row, "name", str), *columns)
+    every = row.get("each", [])  # what an earlier nlicl has stored lacks it
+    if not isinstance(every, list) or not all(isinstance(one, list) for one in every):
+        raise InvalidValue("each of a curve is no list of lists.")
+    of_seeds = [[_number("each", value) for value in one] for one in every]
+    if any(len(one) != len(columns[0]) for one in of_seeds):
+        raise InvalidValue("x and the curves of the seeds have not one length.")
+    return Series(_of(row, "name", str), *columns, np.array(of_seeds) if of_seeds else None)
 
 
 def _original(row: Any) -> Original:

@@ -10,6 +10,7 @@ import pytest
 from of_nlicl import EXPECTED, SHOWN
 
 from nlicl.core.errors import InvalidInput
+from nlicl.core.files import to_json
 from nlicl.experiments.claims import every, if_promised
 from nlicl.experiments.experiment import no_runs
 from nlicl.experiments.figure import Figure, Recipe
@@ -18,6 +19,7 @@ from nlicl.experiments.li2024.figures.published import published
 from nlicl.experiments.page import page
 from nlicl.experiments.registry import figures as load
 from nlicl.experiments.series import Series, compare, read_curves, spread
+from nlicl.experiments.stored import figure_of
 from nlicl.papers.provenance import MEANINGS
 
 FIGURES = load("li2024")
@@ -101,6 +103,17 @@ def test_the_papers_curves_are_in_the_package(name):
     assert not any(curve.name.startswith('"') for curve in curves)
 
 
+def test_every_seed_is_in_the_files():
+    values = np.array([[1.0, 2.0], [3.0, 5.0]])
+    figure = replace(example(), seeds=[4, 7], series=[spread("ours", [0, 10], values), Series("alone", *values)])
+    rows = list(csv.DictReader(io.StringIO(figure.to_csv())))
+    found = [[float(row[f"seed {seed}"]) for row in rows if row["series"] == "ours"] for seed in (4, 7)]
+    assert found == values.tolist() and {row["seed 4"] for row in rows if row["series"] == "alone"} == {""}
+    again = figure_of(json.loads(to_json(figure.to_dict())))
+    np.testing.assert_array_equal(again["ours"].each, values)
+    assert again["alone"].each is None and again.to_csv() == figure.to_csv()
+
+
 def test_json_is_that_of_the_contract():
     data = json.loads(json.dumps(example().to_dict(), default=lambda array: array.tolist()))
     assert {
@@ -116,7 +129,9 @@ def test_json_is_that_of_the_contract():
         "claims",
     } <= set(data)
     for row in [*data["series"], *data["reference"]]:
-        assert set(row) == {"name", "x", "y", "low", "high"} and len(row["x"]) == len(row["low"]) == len(row["high"])
+        assert set(row) == {"name", "x", "y", "low", "high", "each"} and len(row["x"]) == len(row["low"]) == len(
+            row["high"]
+        )
     assert {"claim", "measured", "expected", "holds"} <= set(data["claims"][0])
 
 
@@ -175,7 +190,8 @@ def test_files_are_written_and_say_the_same(tmp_path):
     data = json.loads(files[0].read_text())
     assert data["settings"]["K"] == ["nan", "recalled"] and data["settings"]["tasks"][0] == [[0, 1]]
     rows = list(csv.reader(io.StringIO(files[1].read_text())))
-    assert rows[0] == ["series", "x", "y", "low", "high"] and rows[1] == ["ours, all", "0.0", "2.0", "1.0", "3.0"]
+    assert rows[0] == ["series", "x", "y", "low", "high", "seed 0", "seed 1"]
+    assert rows[1] == ["ours, all", "0.0", "2.0", "1.0", "3.0", "1.0", "3.0"]
     assert rows[-1] == ["paper: theirs", "2.0", "8.0", "8.0", "8.0"] and len(rows) == 1 + 3 + 2 + 3
     heads = [path.read_bytes()[:5] for path in files[2:]]
     assert heads == [b"\x89PNG\r", b"%PDF-", b"<?xml"]
