@@ -192,7 +192,7 @@ def test_files_are_written_and_say_the_same(tmp_path):
     rows = list(csv.reader(io.StringIO(files[1].read_text())))
     assert rows[0] == ["series", "x", "y", "low", "high", "seed 0", "seed 1"]
     assert rows[1] == ["ours, all", "0.0", "2.0", "1.0", "3.0", "1.0", "3.0"]
-    assert rows[-1] == ["paper: theirs", "2.0", "8.0", "8.0", "8.0"] and len(rows) == 1 + 3 + 2 + 3
+    assert rows[-1] == ["paper: theirs", "2.0", "8.0", "8.0", "8.0", "", ""] and len(rows) == 1 + 3 + 2 + 3
     heads = [path.read_bytes()[:5] for path in files[2:]]
     assert heads == [b"\x89PNG\r", b"%PDF-", b"<?xml"]
     before = [path.read_bytes() for path in files]

@@ -174,6 +174,12 @@ def test_right_data_pass(number):
     assert theorem.seeds == SEEDS and not any(condition.holds is False for condition in theorem.conditions)
 
 
+def test_the_exponent_of_alpha_is_told_beside_the_theorems():
+    claims = [generalization.exponent_of_alpha(np.array(p)) for p in ([0.8, 0.82], [0.6, 0.75], [0.8, np.nan])]
+    assert [claim.holds for claim in claims] == [True, True, False]
+    assert [claim.measured.rpartition(" ")[2] for claim in claims] == ["outside", "inside", "2"]
+
+
 WRONG = [
     ("3.3", {"hinge": 0.2}, "hinge on unseen tasks, l_ts = 20"),
     ("3.3", {"hinge, shortest": 0.2}, "the same at the shortest l_ts the theorem allows, 2"),

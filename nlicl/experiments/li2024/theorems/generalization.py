@@ -4,13 +4,14 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....core.seeds import Li2024Test, for_test
 from ....models.front import forward
 from ....models.transformer.prompts import CodedPrompts
 from ....papers import li2024
 from ....papers.li2024 import mechanism
-from ...claims import every, fact
+from ...claims import Claim, every, fact, interval
 from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, Training
 from ...settings import of_problem
 from ...summary import least, span, stacked
@@ -89,7 +90,6 @@ def assemble_3_3(options: Options, seeds: Seeds, found: Found) -> Theorem:
     alpha, l = options["alpha_test"], options["length_test"]
     shortest = math.ceil(1 / alpha)
     unavoidable = li2024.no_match_probability(alpha, l)
-    ratio = of["steps, half alpha"] / of["steps"]
     right = (of["few neurons"] <= eps) == of["both signs"]
     claims = [
         every(f"hinge on unseen tasks, l_ts = {l}, a share alpha'/2 of contexts matches (bound eps)", of["hinge"], high=eps),
@@ -99,7 +99,7 @@ def assemble_3_3(options: Options, seeds: Seeds, found: Found) -> Theorem:
             of["hinge, independent"],
             high=eps + MARGIN * unavoidable,
         ),
-        every("training steps until hinge < eps, at alpha/2 over at alpha; (iv) says 2^(2/3) = 1.59", ratio, 1.3, 2.2),
+        exponent_of_alpha(np.log2(of["steps, half alpha"] / of["steps"])),
         every("Condition 3.2 broken, the last task left out: hinge on unseen tasks", of["one task missing"], 0.025),
         every(
             "Condition 3.2 broken, all patterns trained, but one always +1, the others always -1: hinge",
@@ -127,8 +127,9 @@ def assemble_3_3(options: Options, seeds: Seeds, found: Found) -> Theorem:
         "l_tr = 1: attention on one context is 1, and the context's label says nothing on z, since it is of the query's "
         "pattern as often as of the other one. This is so at any alpha, also where l_tr >= 1/alpha: the constant of (iii) "
         "is above 1 [derived].",
-        "The constant C of (iv) contains what the formula does not: |a_i|, delta, xi. The exponent of alpha we find is about "
-        "-.85, that of beta -2.0 at fixed delta, not -2/3 [measured]: for smaller beta set steps.",
+        "The constant C of (iv) contains what the formula does not: |a_i|, delta, xi. Over alpha from 0.1 to 1 the exponent "
+        "of alpha is about -0.86, and no pure power fits; that of beta is -2.0 at fixed delta, not -2/3 [measured]: for "
+        "smaller beta set steps.",
         "'With high probability' is tested as 'in every seed'. O(eps) is tested with constant 1.",
     ]
     return Theorem(
@@ -139,6 +140,25 @@ def assemble_3_3(options: Options, seeds: Seeds, found: Found) -> Theorem:
         setting.conditions(options, trained, of["steps"], tests=True),
         claims,
         notes,
+    )
+
+
+def exponent_of_alpha(exponents: NDArray[np.float64]) -> Claim:
+    """What the steps at alpha/2 and at alpha say of the exponent in (iv), and whether 2/3 is among the values they allow.
+
+    Theta leaves logarithms and what is of lower order open: an exponent near 2/3 is no contradiction, and none is claimed.
+    """
+    mean, low, high = interval(exponents)
+    missed = int(np.isnan(exponents).sum())
+    told = (
+        f"{mean:.3g} (95% interval {low:.3g} to {high:.3g}): 2/3 lies {'inside' if low <= 2 / 3 <= high else 'outside'}"
+    )
+    return fact(
+        "training steps until hinge < eps grow like alpha^-p, from alpha to alpha/2; (iv) says p = 2/3",
+        0.4 < mean < 1.1,
+        f"not reached in {missed} of {len(exponents)}" if missed else f"p = {told}",
+        "p from 0.4 to 1.1, what logarithms may make of 2/3 at such sizes [ours]",
+        exponents,
     )
 
 
