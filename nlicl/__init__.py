@@ -13,7 +13,16 @@ Names below are loaded on first use, so that `import nlicl` costs nothing and th
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what editors and type checkers see; `_WHERE` says the same to Python
+    from .audit import assert_gradient, audit_formula, audit_gradient
+    from .devices import to_device, to_host
+    from .experiments.sweeps.run import sweep
+    from .models.front import forward, loss_and_grad
+    from .models.prompt import Prompt
+    from .models.transformer.prompts import CodedPrompts, Params, Prompts
+    from .training import Diverged, load_run, train
 
 __version__ = "0.1.0"
 
@@ -34,7 +43,24 @@ _WHERE = {
     "assert_gradient": "nlicl.audit",
     "audit_gradient": "nlicl.audit",
 }
-__all__ = [*_WHERE, "__version__"]
+__all__ = [
+    "CodedPrompts",
+    "Diverged",
+    "Params",
+    "Prompt",
+    "Prompts",
+    "__version__",
+    "assert_gradient",
+    "audit_formula",
+    "audit_gradient",
+    "forward",
+    "load_run",
+    "loss_and_grad",
+    "sweep",
+    "to_device",
+    "to_host",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

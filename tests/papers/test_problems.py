@@ -163,3 +163,9 @@ def test_the_rate_that_weight_decay_gives_is_derived():
 def test_no_field_goes_without_a_mark(marks, said):
     with pytest.raises(InvalidValue, match=said):
         marked_settings(Toy(), marks)
+
+
+def test_replacing_a_field_that_others_rest_on_says_what_to_do():
+    with pytest.raises(InvalidValue, match="training_tasks=None takes the usual ones of this M1"):
+        dataclasses.replace(li2024.Problem(), M1=4)
+    assert dataclasses.replace(li2024.Problem(), M1=4, training_tasks=None) == li2024.Problem(M1=4)

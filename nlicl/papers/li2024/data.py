@@ -90,7 +90,11 @@ class DataModel:
             tasks = cyclic_tasks(self.M1) if self.coefficients is None else ()
             object.__setattr__(self, "training_tasks", tasks)
         else:
-            object.__setattr__(self, "training_tasks", checked_tasks(self.training_tasks, self.M1, "training_tasks"))
+            try:
+                tasks = checked_tasks(self.training_tasks, self.M1, "training_tasks")
+            except InvalidValue as error:  # as where dataclasses.replace gives another M1 alone
+                raise InvalidValue(f"{error} training_tasks=None takes the usual ones of this M1.") from None
+            object.__setattr__(self, "training_tasks", tasks)
 
     @property
     def d(self) -> int:
