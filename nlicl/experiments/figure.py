@@ -172,8 +172,8 @@ class Figure:
 
 def _plain(series: Series) -> dict[str, Any]:
     low, high = series.ends
-    every = [] if series.each is None else series.each
-    return {"name": series.name, "x": series.x, "y": series.y, "low": low, "high": high, "each": every}
+    of_seeds: Any = [] if series.each is None else series.each
+    return {"name": series.name, "x": series.x, "y": series.y, "low": low, "high": high, "each": of_seeds}
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,8 @@ def _series(row: Mapping[str, Any]) -> Series:
     of_seeds = [[_number("each", value) for value in one] for one in every]
     if any(len(one) != len(columns[0]) for one in of_seeds):
         raise InvalidValue("x and the curves of the seeds have not one length.")
-    return Series(_of(row, "name", str), *columns, np.array(of_seeds) if of_seeds else None)
+    x, y, low, high = columns
+    return Series(_of(row, "name", str), x, y, low, high, np.array(of_seeds) if of_seeds else None)
 
 
 def _original(row: Any) -> Original:
