@@ -127,12 +127,9 @@ class Figure:
         rows.writerow(["series", "x", "y", "low", "high", *(f"seed {seed}" for seed in self.seeds)])
         for prefix, group in (("", self.series), ("paper: ", self.reference)):
             for series in group:
-                known = series.each is not None and len(series.each) == len(self.seeds)
-                of_seeds = series.each if known else []
-                columns = [
-                    np.asarray(column, float).tolist() for column in (series.x, series.y, *series.ends, *of_seeds)
-                ]
-                unknown = [""] * (not known) * len(self.seeds)
+                every = () if series.each is None or len(series.each) != len(self.seeds) else tuple(series.each)
+                columns = [np.asarray(column, float).tolist() for column in (series.x, series.y, *series.ends, *every)]
+                unknown = [""] * (len(self.seeds) - len(every))
                 rows.writerows([one_line(prefix + series.name), *row, *unknown] for row in zip(*columns, strict=True))
         return text.getvalue()
 
