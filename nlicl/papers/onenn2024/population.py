@@ -137,8 +137,8 @@ def exact(N: int, d: int, points: int | None = None) -> Source:
 def sampled(N: int, d: int, M: int, seed: Seed = 0) -> Source:
     """M rows of N cosines drawn once, each of weight 1/M: with them fixed, the dynamics is deterministic.
 
-    (1 + t)/2 is distributed as Beta((d-1)/2, (d-1)/2). The largest gap that was drawn bounds xi2/xi1 later on: times and losses
-    of long runs shift by a few per cent, the ratio is wrong.
+    (1 + t)/2 is distributed as Beta((d-1)/2, (d-1)/2). The largest gap that was drawn bounds xi2/xi1 later on: times and
+    losses of long runs shift by a few per cent, the ratio is wrong.
 
     Parameters
     ----------
