@@ -26,9 +26,11 @@ from ...core.errors import InvalidValue
 from ...core.memory import check_memory
 from ...core.seeds import Seed, checked
 
-__all__ = ["Moments", "Source", "Trajectory", "accuracy", "descend", "exact", "flow", "moments", "sampled"]
+__all__ = ["LONGEST", "Moments", "Source", "Trajectory", "accuracy", "descend", "exact", "flow", "moments", "sampled"]
 
-LONGEST = 4  # N, of the quadrature: points^N nodes
+LONGEST = 4
+"""N of a quadrature at most: it has points^N nodes."""
+
 POINTS = {1: 64, 2: 64, 3: 48, 4: 32}  # Gauss points a dimension, by N: xi up to 5 is exact to 1e-14
 BLOCK = 2048  # prompts at once: what they need stays in the cache
 
@@ -253,7 +255,7 @@ def accuracy(xi1: float, source: Source, K: int, seed: Seed = 0) -> float:
     score = xi1 * (source.cosines - source.cosines[:, :1])
     e = np.exp(score - score.max(axis=1, keepdims=True))
     votes = np.stack([np.where(labels == c, e, 0).sum(axis=1) for c in range(K)])
-    return float(source.weights @ (votes.argmax(axis=0) == labels[:, 0]))
+    return 1 - float(source.weights @ (votes.argmax(axis=0) != labels[:, 0]))
 
 
 # ---- Dynamics

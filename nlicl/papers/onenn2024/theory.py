@@ -15,6 +15,7 @@ those of binary labels, kappa = 1; for K classes all of them are (K-1)/K times a
 """
 
 import math
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -96,13 +97,19 @@ def distribution(t: ArrayLike, d: int) -> Numbers:
 # ---- The nearest context
 
 
+@cache
+def _rule() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes and weights of Gauss and Legendre on [-1, 1]."""
+    return np.polynomial.legendre.leggauss(NODES)
+
+
 def _integral(power: int, d: int, weight: str) -> float:
     """The integral over t of f F^power times t, or times f."""
     from scipy.special import betainc, betaincinv
 
     half = (d - 1) / 2
     lowest = 2 * float(betaincinv(half, half, NEGLIGIBLE ** (1 / power))) - 1 if power else -1.0
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, weights = _rule()
     angle = np.arccos(lowest) * (1 + nodes) / 2
     t, sine = np.cos(angle), np.sin(angle)
     mass = np.arccos(lowest) / 2 * weights * density_constant(d) * sine ** (d - 2)  # f(t) dt
