@@ -57,7 +57,7 @@ def forward(params: Params, prompt: Prompt) -> Out:
 def loss(params: Params, prompt: Prompt, loss: str = "squared") -> Any:
     """Of one prompt: ||l - u||^2 / 2, u the code of the nearest context, or (l - y)^2 / 2; or another loss of `LOSSES`."""
     loss = choice("loss", loss, LOSSES)
-    l = forward(params, prompt).answer  # noqa: E741
+    l = forward(params, prompt).answer
     u = prompt.target
     square = ((l - u) ** 2).sum() / 2
     if loss == "squared":

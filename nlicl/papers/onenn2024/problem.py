@@ -1,6 +1,6 @@
 """Data model and initialisation of Li et al. 2024 and of Athreya and Wang. Marks and notation: see the package's docstring."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,12 +11,14 @@ from ...core.describe import short
 from ...core.errors import InvalidValue
 from ...core.memory import check_draw, check_memory
 from ...core.seeds import Seed, checked, generator
+from ...models.model import Step
 from ...models.nearest.prompts import Params, Prompts
 from ...models.nearest.reference import LOSSES
 from ...models.nearest.steps import check_loss
 from ..problem import keep
 from ..provenance import marked_settings
 from . import population
+from .descent import FreshDescent, fresh_descent
 from .family import member, width
 from .law import Law
 from .observer import Observer
@@ -73,8 +75,8 @@ class Problem:
     mixture : float
         c in (1-c) squared + c cross-entropy, of the loss "mixture".
     prompts : {"fresh", "population"} or int
-        What `nlicl.train` trains on: new prompts every step; the population, by the closed system in (xi1, xi2), for the squared
-        loss without noise; or so many prompts that are drawn once.
+        What `nlicl.train` trains on: new prompts every step; the population, by the closed system in (xi1, xi2), for the
+        squared loss without noise; or so many prompts that are drawn once.
     cosines : {"sampled", "exact"}
         What `population` takes for the cosines of contexts and query: rows that are drawn once, or a quadrature, for d odd and
         N at most 4.
@@ -184,8 +186,8 @@ class Problem:
     def separated(self, n: int, delta: float = 0.1, length: int | None = None, seed: Seed = 0) -> Prompts:
         """Draw prompts whose query is one of the contexts, and all other contexts are far from it.
 
-        Inputs and classes as in `sample`; the query is x_i, i uniform; x_j becomes -x_j where ||x_j - x_i||^2 <= delta, j != i.
-        That is the construction of Li et al., Appendix B [quoted; the sign and class labels are ours].
+        Inputs and classes as in `sample`; the query is x_i, i uniform; x_j becomes -x_j where ||x_j - x_i||^2 <= delta and
+        j != i. That is the construction of Li et al., Appendix B [quoted; the sign and class labels are ours].
 
         Parameters
         ----------
@@ -213,6 +215,20 @@ class Problem:
         n, length = integer("n", n, 1), integer("length", self.length if length is None else length, 1)
         check_draw(n, length, 8 * (3 * self.d + 8))
         return draw(seed, n, length, self.d, self.K)
+
+    def fresh_descent(
+        self,
+        params: Params,
+        *,
+        batch: int,
+        seed: int,
+        loss: str,
+        trained: Sequence[str],
+        masks: Mapping[str, np.ndarray],
+        step: Step,
+    ) -> FreshDescent | None:
+        """Training on fresh prompts in compiled code; None where something else is to be trained."""
+        return fresh_descent(self, params, batch, seed, loss, trained, masks, step)
 
     def initialize(self, seed: Seed = 0) -> Params:
         """W = diag(0, 0, -sigma) [paper: Assumption 2], plus noise where init_noise is not 0.

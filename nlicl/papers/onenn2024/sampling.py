@@ -2,24 +2,21 @@
 
 import numpy as np
 
-from ...core.seeds import Seed, generator
+from ...core.seeds import Seed, key
+from ...kernels.random import words
+from ...kernels.steps import sphere
 from .seeds import Purpose
 
-__all__ = ["draw"]
+__all__ = ["draw", "entropy"]
+
+
+def entropy(seed: Seed) -> np.ndarray:
+    """The words of the key that the prompts of a seed are drawn by."""
+    return words(key(Purpose.PROMPTS, seed))
 
 
 def draw(seed: Seed, n: int, length: int, d: int, K: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (n, N+1, d) and classes (n, N), the classes from 0 to K - 1, or -1 and +1 where K is None. Nothing is checked.
-
-    A class is floor(K u) of a number u in [0, 1); an input is the direction of d normal numbers, which Box and Muller's
-    formula makes of pairs of such numbers.
-    """
-    rng = generator(Purpose.PROMPTS, seed)
-    u = rng.random((n, length))
-    classes = (u * (2 if K is None else K)).astype(np.intp)
-    pairs = rng.random((n, length + 1, (d + 1) // 2, 2))
-    radius = np.sqrt(-2 * np.log(np.minimum(1 - pairs[..., 0], 1 - 2.0**-53)))
-    angle = 2 * np.pi * pairs[..., 1]
-    normals = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1).reshape(n, length + 1, -1)[..., :d]
-    inputs = normals / np.sqrt((normals * normals).sum(axis=2, keepdims=True))
-    return inputs, 2 * classes - 1 if K is None else classes
+    """Inputs (n, N+1, d) and classes (n, N), the classes from 0 to K - 1, or -1 and +1 where K is None. Nothing is checked."""
+    inputs, classes = np.empty((n, length + 1, d)), np.empty((n, length), np.int64)
+    sphere.draw(inputs, classes, entropy(seed), K or 0)
+    return inputs, classes
