@@ -23,3 +23,5 @@ class Test(IntEnum):
 
     OBSERVED = 0  # uniform prompts that a run is measured on
     SEPARATED = 1  # separated ones
+    SCALING = 2  # prompts of Figure 2: (seed, 0, 2, number, first prompt)
+    THEOREMS = 40  # prompts that a theorem is tested on: (seed, 0, 40, number)

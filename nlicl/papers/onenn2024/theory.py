@@ -43,6 +43,7 @@ __all__ = [
     "ratio",
     "sigma_conditions",
     "slow_growth",
+    "start_accuracy",
 ]
 
 Numbers: TypeAlias = float | NDArray[np.float64]
@@ -172,6 +173,29 @@ def at_zero(N: int, d: int, sigma: float) -> Moments:
     w = 1 / (N + math.exp(-sigma))
     w_0 = math.exp(-sigma) * w
     return Moments((N * w**2 - 2 * w + 1) / 2, -w * (m - w_0**2), -w * w_0**2)
+
+
+def start_accuracy(N: int, K: int) -> float:
+    """The accuracy at xi1 = 0, where the commonest label wins: its mean share of N labels [derived].
+
+    Labels are uniform and independent of the inputs, so that of the nearest context is any of them.
+
+    Parameters
+    ----------
+    N, K : int
+        N from 1 to 150, K from 2 to 1000.
+    """
+    N, K = integer("N", N, 1, 150), integer("K", K, 2, 1000)
+    mean = 0.0
+    for most in range(N):  # E max = sum of P(max > most); P(max <= most) is a coefficient of (sum x^c/c!)^K N!/K^N
+        one = np.array([1 / math.factorial(c) / K**c if c <= most else 0.0 for c in range(N + 1)])
+        power, base, left = np.eye(1, N + 1)[0], one, K
+        while left:
+            if left % 2:
+                power = np.convolve(power, base)[: N + 1]
+            base, left = np.convolve(base, base)[: N + 1], left // 2
+        mean += 1 - power[N] * math.factorial(N)
+    return mean / N
 
 
 # ---- The long run
