@@ -1,8 +1,8 @@
-"""SGD on fresh prompts on the sphere in one call, for the model of `steps.nearest`: draw, step, update, look whether all is well.
+"""SGD on fresh prompts on the sphere in one call, for the model of `steps.nearest`: draw, step, update, and again.
 
     W <- W - eta_t ( dL/dW + lambda W ),        the prompts of step t by the key (.., t)
 
-What a step computes depends on t and on W alone, however many steps a call takes. One thread takes it, with Python's lock free.
+What a step computes depends on t and on W alone, however many steps a call takes. One thread takes it; Python's lock is free.
 
 Prompts lie as `steps.sphere` draws them, by tokens, coordinates, prompts, a block of b at a time, and every line below is done
 for all prompts of a block. Of a code u_c = e_c - 1/K only the class is kept:

@@ -1,13 +1,13 @@
 """Prompts on the unit sphere, drawn in compiled code: directions and classes from NumPy's random numbers.
 
 A block of b prompts lies by tokens, coordinates, prompts: x (N+1, d, b), classes (N, b), the query last. What is done for one
-prompt is done for all of a block by the same instruction. A number of 64 bits makes a class, c = floor(K h / 2^32) of its upper
-half h; or two normal numbers, by Box and Muller's formula of its upper half h and its lower half k,
+prompt is done for all of a block by the same instruction. A number of 64 bits makes a class, c = floor(K h / 2^32) of its
+upper half h; or two normal numbers, by Box and Muller's formula of its upper half h and its lower half k,
 
     r = sqrt(-2 log((h + 1/2) / 2^32)),     angle = 2 pi (k / 2^32 - 1/2),     r cos(angle), r sin(angle)
 
-and d of these, over their norm, a direction. The logarithm is 2 artanh(s) by its series, sine and cosine are those of a quarter
-of the angle by Taylor's, doubled twice: no instruction depends on a number's value, and all run in vector registers.
+and d of these, over their norm, a direction. The logarithm is 2 artanh(s) by its series, sine and cosine are those of a
+quarter of the angle by Taylor's, doubled twice: no instruction depends on a number's value, and all run in vector registers.
 """
 
 import math

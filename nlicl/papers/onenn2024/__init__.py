@@ -1,5 +1,5 @@
-"""Li, Cao, Gao, He, Liu, Klusowski, Fan, Wang: "One-Layer Transformer Provably Learns One-Nearest Neighbor In Context" (NeurIPS
-2024), with its multiclass case by Athreya and Wang.
+"""Li, Cao, Gao, He, Liu, Klusowski, Fan, Wang: "One-Layer Transformer Provably Learns One-Nearest Neighbor In Context"
+(NeurIPS 2024), with its multiclass case by Athreya and Wang.
 
 Softmax attention with one merged matrix learns to answer with the label of the nearest context. The binary model is the case
 of scalar labels, K = None.
