@@ -355,7 +355,7 @@ def flow(source: Source, sigma: float, tau: Sequence[float] | ArrayLike, *, tole
         raise InvalidValue(f"tau has {len(times)} times that do not increase; expected at least one, increasing.")
 
     def speed(_: float, xi: NDArray[np.float64]) -> tuple[float, float]:
-        _, partial_1, partial_2 = _sums(*xi, source)
+        _, partial_1, partial_2 = _sums(xi[0], xi[1], source)
         return -partial_1 / source.d, -partial_2
 
     if times[-1] == 0:
@@ -369,8 +369,8 @@ def flow(source: Source, sigma: float, tau: Sequence[float] | ArrayLike, *, tole
                 f"the integrator gave up before tau = {times[-1]:g}: {found.message} Raise tolerance, or lower tau."
             )
         xi = found.y
-    loss = np.array([_sums(*one, source)[0] for one in xi.T])
-    return Trajectory(times, *xi, loss)
+    loss = np.array([_sums(xi1, xi2, source)[0] for xi1, xi2 in xi.T])
+    return Trajectory(times, xi[0], xi[1], loss)
 
 
 def _checked_kappa(kappa: float) -> float:

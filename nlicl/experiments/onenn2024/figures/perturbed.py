@@ -26,9 +26,11 @@ BLOCKS = 0.33  # the ratio for small noise [paper: 0.325, 0.327]
 ORIGINAL = Original(
     "Figure 5",
     "distance from the family in the blocks that enter the scores, before and after 4e4 steps: 1.056 and .343 for noise .1, "
-    "10.558 and 3.449 for 1, 31.673 and 25.145 for 3; idle blocks 5.400 and 5.400 for 1; accuracy 1.000 up to 1, .78 +- .28 at "
+    "10.558 and 3.449 for 1, 31.673 and 25.145 for 3; idle blocks 5.400 and 5.400 for 1; accuracy 1.000 up to 1, .78 +- .28 "
+    "at "
     "2, .44 +- .07 at 3; 3 seeds [paper]",
-    "K, 3 here: the norms 10.56 and 5.40 fit it (10.30, 6.00) better than K = 2 (9.85, 4.69); the separated set's law, on which "
+    "K, 3 here: the norms 10.56 and 5.40 fit it (10.30, 6.00) better than K = 2 (9.85, 4.69); the separated set's law, on "
+    "which "
     "the accuracy at 2 depends; seeds",
 )
 
@@ -129,7 +131,8 @@ def claims(options: Options, found: Found) -> list[Claim]:
     small = [np.mean(ratio(found, name)) for name in ("eps = 0.1", "eps = 1")]
     rows += [
         fact(f"eps = 0.1 and 1: the ratio, sqrt((d + 1 + d 0.48)/106) where only idle sums and 0.69 of W_31 stay ({DERIVED})",
-             np.all(np.abs(np.array(small) - expected) <= 0.02), listed(small), f"means over seeds {expected:.3f}, +-0.02", small),
+             np.all(np.abs(np.array(small) - expected) <= 0.02), listed(small), f"means over seeds {expected:.3f}, +-0.02",
+             small),
         every(f"eps = 0.1: what else there is of the distance, after over before ({DERIVED})",
               ratio(found, "eps = 0.1", "rest"), high=0.2),
         every(f"eps = 0.1: W_31, felt through the query's weight only, after over before ({DERIVED})",
@@ -166,12 +169,16 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         MARKS,
         SIGMA,
         TEST_SET,
-        "The distance leaves out the label's columns, the idle blocks. Of the rest, d + 1 numbers are idle as well: 1_K^T W_21 "
+        "The distance leaves out the label's columns, the idle blocks. Of the rest, d + 1 numbers are idle as well: 1_K^T "
+        "W_21 "
         "and 1_K^T W_23, as label codes are orthogonal to 1_K; the paper's Lemma 1 does not list them [derived].",
-        "What stays of small noise is those d + 1 numbers, unchanged, and 0.69 of W_31, which is felt through the query's small "
-        "weight only. All else contracts to the noise floor of SGD: the family attracts more strongly than a ratio of a third "
+        "What stays of small noise is those d + 1 numbers, unchanged, and 0.69 of W_31, which is felt through the query's "
+        "small "
+        "weight only. All else contracts to the noise floor of SGD: the family attracts more strongly than a ratio of a "
+        "third "
         "says [derived].",
-        "At eps = 2 the paper has an accuracy of .78 +- .28; ours is near 1. Its test set is not known. The order of the distances "
+        "At eps = 2 the paper has an accuracy of .78 +- .28; ours is near 1. Its test set is not known. The order of the "
+        "distances "
         "before training is that of the norm of 106 normal numbers.",
     ]
     return Figure("Training from noise in all of W: distance from the family", settings, seeds, series, claims(options, found),

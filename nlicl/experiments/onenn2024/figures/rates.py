@@ -88,7 +88,7 @@ def claims(options: Options, found: Found) -> list[Claim]:
     end = 1.0 if options["quick"] else float(small_run.xi1[-1] / small_run.xi2[-1])
     middle = [slopes(run)[late[1:]].mean() for run in runs]
     products = np.array([(run.xi1 * run.loss)[late] / A for run in runs])
-    predicted = theory.slow_growth(runs[0].tau[late], N, D)
+    predicted = np.asarray(theory.slow_growth(runs[0].tau[late], N, D))
     rows = [
         fact(
             "sigma is above Lemma 12's condition in both runs (the paper's condition)",
@@ -137,7 +137,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         spread("xi2", tau, [run.xi2 for run in runs]),
         spread("xi1/xi2", tau, [run.xi1 / run.xi2 for run in runs]),
         Series("A/xi1", tau, A / xi1),
-        Series("xi1, frozen xi2", tau, theory.slow_growth(tau, N, D)),
+        Series("xi1, frozen xi2", tau, np.asarray(theory.slow_growth(tau, N, D))),
         Series("xi1/xi2, quasi-equilibrium", tau, 1 / rho),
         Series("7/15", tau[[0, -1]], np.full(2, theory.LIMIT)),
     ]
@@ -149,10 +149,12 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "A figure of ours: the population's gradient flow at sigma = 48, above the condition of Lemma 12, which Athreya and "
         "Wang restate of Li et al. [paper]. tau = eta kappa t: the number of classes and the step size only rescale time.",
         "Lemma 12 says xi1 <= (7/15) xi2 for all t. It is refuted numerically: the exact case has no sampling in it. If xi1 "
-        "stayed below c xi2 with c < 1/2, xi2 could grow like log t only, and so could xi1; but xi1 grows at a rate of order "
+        "stayed below c xi2 with c < 1/2, xi2 could grow like log t only, and so could xi1; but xi1 grows at a rate of "
+        "order "
         "1/xi1^2, as the cube root of time [derived].",
         "The loss falls as tau^(-1/3). Theorem 1's O(1/log t) is an upper bound, and this is below it.",
-        "Sampled rows of cosines cap xi2/xi1 at the largest sampled gap; times and losses shift by a few per cent [derived].",
+        "Sampled rows of cosines cap xi2/xi1 at the largest sampled gap; times and losses shift by a few per cent "
+        "[derived].",
         "Not logarithms of time, but its cube root: xi1 = (3 A tau/(d + rho^2))^(1/3), rho = xi2/xi1 [derived].",
     ]
     return Figure(

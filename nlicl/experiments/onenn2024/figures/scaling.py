@@ -133,7 +133,8 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "prompts, right": QUICK_DRAWS if options["quick"] else RIGHT_DRAWS,
     })  # fmt: skip
     notes = [
-        "Mean losses of sampled prompts through nlicl.forward: K classes and binary labels from prompts of their own. A ratio is "
+        "Mean losses of sampled prompts through nlicl.forward: K classes and binary labels from prompts of their own. A "
+        "ratio is "
         "of means over seeds; a band is two standard errors to either side.",
         "The ratio is exactly (K-1)/K, at every W of the family and for both derivatives as well: Lemma 2 [paper]. The "
         "theorem onenn2024:lemma-2 has it by all label vectors, without sampling [derived].",

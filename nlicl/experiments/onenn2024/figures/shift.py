@@ -82,7 +82,8 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         MARKS,
         SIGMA,
         TEST_SET,
-        "The logit error is the mean of ||l - u||^2, twice the loss. No number of the paper's figure is known: its curves are "
+        "The logit error is the mean of ||l - u||^2, twice the loss. No number of the paper's figure is known: its curves "
+        "are "
         "not among what we have.",
         "Runs are those of onenn2024-convergence.",
     ]
