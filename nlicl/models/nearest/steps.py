@@ -14,7 +14,7 @@ from ..overflow import not_finite
 from . import reference
 from .prompts import Params, Prompts
 
-__all__ = ["NEAREST", "Forward", "Nearest", "check_fit", "check_params"]
+__all__ = ["NEAREST", "Forward", "Nearest", "check_fit", "check_loss", "check_params"]
 
 _FEW = 2**20  # numbers that fit into any memory
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))

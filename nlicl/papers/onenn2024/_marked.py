@@ -100,7 +100,8 @@ def _target(W: np.ndarray, prompt: Prompt, tokens: np.ndarray, mark: Mark) -> in
     if not mark.touches("target"):
         return prompt.nearest
     contexts = tokens[:-1]
-    name, others = "i*, the nearest context,", {}
+    name = "i*, the nearest context,"
+    others: dict[str, Any] = {}
     others["the context with the largest score"] = lambda: int((contexts @ W @ prompt.h_0).argmax())
     others["the farthest context"] = lambda: int(
         ((contexts[:, : prompt.d] - prompt.h_0[: prompt.d]) ** 2).sum(axis=1).argmax()

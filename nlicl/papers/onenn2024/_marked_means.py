@@ -1,9 +1,11 @@
 """The gradients of the label-averaged loss, in W, in (xi1, xi2) and in traces, their factors marked for the audit.
 
-gamma_j = kappa q_j (q_j - 1[j=i*] + omega), j >= 1,     gamma_0 = kappa q_0 omega,     omega = q_{i*} - S,  S = sum_{j<=N} q_j^2
-dW = sum_{j=0..N} gamma_j hbar_j h_0^T,   hbar_j = (x_j, 0, 1[j=0])
-partial_1 = sum_{j=0..N} gamma_j t_j = kappa ( sum_{j<=N} q_j^2 (t_j - tbar) - q_{i*} (t_{i*} - tbar) ),   tbar = sum_{j=0..N} q_j t_j
-partial_2 = -gamma_0
+    gamma_j = kappa q_j (q_j - 1[j=i*] + omega), j >= 1,     gamma_0 = kappa q_0 omega,     omega = q_{i*} - S
+    dW = sum_{j=0..N} gamma_j hbar_j h_0^T,   hbar_j = (x_j, 0, 1[j=0])
+    partial_1 = sum_{j=0..N} gamma_j t_j = kappa ( sum_{j<=N} q_j^2 (t_j - tbar) - q_{i*} (t_{i*} - tbar) )
+    partial_2 = -gamma_0
+
+with S = sum_{j<=N} q_j^2 and tbar = sum_{j=0..N} q_j t_j.
 """
 
 import numpy as np
@@ -39,7 +41,7 @@ def dW(weights: Averaged, inputs: Inputs, mark: Mark = PLAIN) -> np.ndarray:
 
 def dxi(weights: Xi, cosines: Cosines, mark: Mark = PLAIN) -> np.ndarray:
     """(partial_1, partial_2)."""
-    return _partials(*weights.xi, cosines, mark)
+    return _partials(weights.xi[0], weights.xi[1], cosines, mark)
 
 
 def dtraces(weights: Traces, cosines: Cosines, mark: Mark = PLAIN) -> np.ndarray:

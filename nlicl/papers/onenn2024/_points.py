@@ -1,8 +1,8 @@
 """Where the formulas of this paper are judged, and the kernels they are judged by.
 
-W has entries everywhere, as W(0) has not: at the initialisation, and in the mean of the population on the family, most blocks of
-the gradient are 0 whatever a formula says. xi1 and xi2 are of one size, so that the query's own weight counts. Sizes differ.
-Among the prompts are some whose largest score is not the nearest context's.
+W has entries everywhere, as W(0) has not: at the initialisation, and in the mean of the population on the family, most blocks
+of the gradient are 0 whatever a formula says. xi1 and xi2 are of one size: the query's own weight counts. Sizes differ. Among
+the prompts are some whose largest score is not the nearest context's.
 """
 
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def _sphere(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def of_prompts(loss: str, kind: Callable[..., Any]) -> Callable[[int, int, bool], list[Point]]:
-    """Points for one loss, whose parameter is `kind`: random ones, the initialisation, a trained W, any inputs, binary labels."""
+    """Points for one loss, whose parameter is `kind`: random ones, a start, a trained W, any inputs, binary labels."""
 
     def points(draws: int, seed: int, query_attends: bool) -> list[Point]:
         rng = generator(Purpose.POINTS, (seed, nearest.NAMES[loss]))
@@ -169,7 +169,7 @@ def of_inputs(draws: int, seed: int, query_attends: bool) -> list[Point]:
 
 
 def _random_inputs(rng: np.random.Generator) -> Iterator[Point]:
-    sizes = ((3, 4, 2, _SPHERE), (4, 3, 5, _SPHERE), (2, 5, 3, ()), (5, 3, 4, _SPHERE), (3, 2, 6, _SPHERE))
+    sizes = ((3, 3, 2, _SPHERE), (4, 2, 5, _SPHERE), (2, 5, 3, ()), (5, 2, 4, _SPHERE), (3, 2, 6, _SPHERE))
     while True:
         for K, N, d, holds in sizes:
             X = _sphere(rng, 3, N + 1, d) if holds else rng.standard_normal((3, N + 1, d)) / np.sqrt(d)
@@ -185,7 +185,7 @@ def _without_label_rows(W: np.ndarray, d: int) -> np.ndarray:
 
 
 def _near_the_family(rng: np.random.Generator, noise: float) -> Point:
-    K, N, d = 3, 4, 5
+    K, N, d = 2, 4, 5
     W = member(2.0, 1.0, d, K) + noise * rng.standard_normal((d + K + 1, d + K + 1))
     X = _sphere(rng, 3, N + 1, d)
     label = f"{'near ' if noise else ''}the family at xi1 = 2, xi2 = 1"
@@ -229,14 +229,14 @@ def of_cosines(kind: Callable[[float, float, int], Any]) -> Callable[[int, int, 
     def points(draws: int, seed: int, query_attends: bool) -> list[Point]:
         rng = generator(Purpose.COSINE_POINTS, seed)
         random = _random_cosines(rng, kind)
-        start = Point("the initialisation, sigma = 1", kind(0.0, 1.0, 5), _cosines(rng, 5, 4, 3), _SPHERE)
+        start = Point("the initialisation, sigma = 1", kind(0.0, 1.0, 5), _cosines(rng, 5, 4, 2), _SPHERE)
         return fill([next(random), next(random), start], random, draws)
 
     return points
 
 
 def _random_cosines(rng: np.random.Generator, kind: Callable[[float, float, int], Any]) -> Iterator[Point]:
-    sizes = ((5, 4, 3), (2, 3, 4), (7, 4, 2), (3, 2, 5), (4, 5, 3))
+    sizes = ((5, 3, 3), (2, 2, 4), (7, 4, 2), (3, 2, 5), (4, 5, 2))
     while True:
         for d, N, K in sizes:
             xi1, xi2 = rng.uniform(0.5, 4, 2)
@@ -277,7 +277,9 @@ def _source(every: Any) -> Source:
 
 def xi_gradient(weights: Xi, every: Any) -> Xi:
     """(partial_1, partial_2) by the closed system."""
-    return Xi(np.array(moments(*weights.xi.tolist(), _source(every), every[0].kappa)[1:]))
+    xi1, xi2 = weights.xi.tolist()
+    found = moments(xi1, xi2, _source(every), every[0].kappa)
+    return Xi(np.array([found.partial_1, found.partial_2]))
 
 
 def traces_gradient(weights: Traces, every: Any) -> Traces:

@@ -1,8 +1,8 @@
 """The family W = diag(xi1 I_d, 0, -xi2) that gradient descent on the population loss stays in [paper], and distances from it.
 
 W has d rows and columns for inputs, then those of the label, and one for the query's mark. Columns of the label are *idle*:
-their gradient is 0 for every W and every loss [paper]. So are d + 1 sums, 1_K^T W_21 and 1_K^T W_23, since codes are orthogonal
-to 1_K [derived].
+their gradient is 0 for every W and every loss [paper]. So are d + 1 sums, 1_K^T W_21 and 1_K^T W_23: codes are orthogonal to
+1_K [derived].
 """
 
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """The gradient formulas of Li et al. 2024 and of Athreya and Wang, and what the audit needs to judge them.
 
-The right ones are [derived]. Printed ones are of the text of Athreya and Wang; whether that of Li et al. has them is not known.
+The right ones are [derived]. Printed ones are in the text of Athreya and Wang; whether Li et al. have them is not known.
 Rows belong to keys, columns to the query, whose token h_0 is one of the keys.
 """
 
@@ -129,33 +129,37 @@ def _gamma(q: np.ndarray, nearest: int, kappa: float) -> np.ndarray:
 
 def dxi(weights: Xi, cosines: Cosines) -> np.ndarray:
     """partial_1 = kappa ( sum_{j<=N} q_j^2 (t_j - tbar) - q_{i*} (t_{i*} - tbar) ), partial_2 = -kappa q_0 omega, (2,)."""
-    return np.array(_partials(*weights.xi, cosines))
+    return np.array(_partials(weights.xi, cosines))
 
 
 def dxi_printed(weights: Xi, cosines: Cosines) -> np.ndarray:
     """partial_1 as in xi, partial_2 = -kappa q_0 ( q_{i*} - sum_{j<=N} q_j^2 ), (2,)."""
-    q, i = _family_attention(*weights.xi, cosines), cosines.nearest
-    first, _ = _partials(*weights.xi, cosines)
+    q, i = _family_attention(weights.xi, cosines), cosines.nearest
+    first, _ = _partials(weights.xi, cosines)
     return np.array([first, -cosines.kappa * q[-1] * (q[i] - (q[:-1] ** 2).sum())])
 
 
 def dtraces(weights: Traces, cosines: Cosines) -> np.ndarray:
     """(partial_1 / d, partial_2): minus the steps of xi1 and xi2 under gradient descent in W, over eta, (2,)."""
-    first, second = _partials(weights.traces[0] / cosines.d, weights.traces[1], cosines)
+    first, second = _partials(_xi_of(weights, cosines), cosines)
     return np.array([first / cosines.d, second])
 
 
 def dtraces_printed(weights: Traces, cosines: Cosines) -> np.ndarray:
     """(partial_1, partial_2): steps -eta dL/dxi1 and -eta dL/dxi2, (2,)."""
-    return np.array(_partials(weights.traces[0] / cosines.d, weights.traces[1], cosines))
+    return np.array(_partials(_xi_of(weights, cosines), cosines))
 
 
-def _family_attention(xi1: float, xi2: float, cosines: Cosines) -> np.ndarray:
-    return _softmax(np.append(xi1 * cosines.t, xi1 - xi2))
+def _xi_of(weights: Traces, cosines: Cosines) -> np.ndarray:
+    return np.array([weights.traces[0] / cosines.d, weights.traces[1]])
 
 
-def _partials(xi1: float, xi2: float, cosines: Cosines) -> tuple[float, float]:
-    t, q, i = cosines.t, _family_attention(xi1, xi2, cosines), cosines.nearest
+def _family_attention(xi: np.ndarray, cosines: Cosines) -> np.ndarray:
+    return _softmax(np.append(xi[0] * cosines.t, xi[0] - xi[1]))
+
+
+def _partials(xi: np.ndarray, cosines: Cosines) -> tuple[float, float]:
+    t, q, i = cosines.t, _family_attention(xi, cosines), cosines.nearest
     tbar = q[:-1] @ t + q[-1]
     first = (q[:-1] ** 2 * (t - tbar)).sum() - q[i] * (t[i] - tbar)
     omega = q[i] * q[-1] + (q[:-1] * (q[i] - q[:-1])).sum()

@@ -1,4 +1,4 @@
-"""The definitions: the model's losses as functions of W, of (xi1, xi2) and of traces, in NumPy of any floating or complex dtype.
+"""The definitions: losses as functions of W, of (xi1, xi2) and of traces, in NumPy of any floating or complex dtype.
 
 | prompt    | parameter         | loss                                                                                   |
 |-----------|-------------------|----------------------------------------------------------------------------------------|
