@@ -81,5 +81,8 @@ PAPER = register(
             "epsilon": "init_noise",
             "M": "draws",
         },
+        figures="nlicl.experiments.onenn2024.figures",
+        theorems="nlicl.experiments.onenn2024.theorems",
+        sweeps="nlicl.experiments.onenn2024.sweeps",
     )
 )

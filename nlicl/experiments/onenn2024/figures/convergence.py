@@ -30,7 +30,8 @@ ORIGINAL = Original(
     "Figures 1 and 4",
     "Figure 1: K = 3, N = 16, 32, 64, 1e5 steps, 8 seeds; accuracy on a separated test set goes from 1/3 to 1, sooner for "
     "smaller N. Figure 4: K = 2, 3, 5, 10, 5e4 steps, 4 seeds; accuracy comes to 1 for every K [paper]",
-    "the test set's law, for which that of Li et al. was taken; other numbers on its curves; seeds. K = 5 is trained for 6e4 "
+    "the test set's law, for which that of Li et al. was taken; other numbers on its curves; seeds. K = 5 is trained for "
+    "6e4 "
     "steps [ours]",
 )
 

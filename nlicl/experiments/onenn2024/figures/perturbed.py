@@ -1,6 +1,7 @@
 """Figure 5: training from a W off the family, with Gaussian noise of several sizes in all of its entries."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ NOISE, QUICK_NOISE = (0.1, 1.0, 2.0, 3.0), (0.1, 3.0)
 STEPS, SHORT = 40_000, 1000
 PUBLISHED = {0.1: (1.056, 0.343), 1.0: (10.558, 3.449), 3.0: (31.673, 25.145)}  # distance before and after [paper]
 ACCURACY = {0.1: 1.0, 1.0: 1.0, 2.0: 0.78, 3.0: 0.44}  # on the separated set, after [paper]
-BLOCKS = 0.33  # the ratio for small noise [paper: 0.325, 0.327]
+PRINTED = {"eps = 2": "0.78 +- 0.28", "eps = 3": "0.44 +- 0.07"}
+KEPT = 0.48  # of the square of W_31 [measured]
 
 ORIGINAL = Original(
     "Figure 5",
@@ -92,6 +94,27 @@ def changed(found: Found, names: list[str], part: str) -> float:
     )
 
 
+def near(claim: str, values: list[float], expected: float, slack: float) -> Claim:
+    """A claim: the mean over seeds is a number of the paper's, up to `slack`."""
+    mean = float(np.mean(values))
+    measured = f"{listed(values)}; mean {mean:.3g}"
+    return fact(claim, abs(mean - expected) <= slack, measured, f"mean {expected:g} +-{slack:g}", values)
+
+
+def predicted(one: Any) -> float:
+    """The ratio of a seed if of its noise the idle sums stay, 0.69 of W_31, and nothing else."""
+    before = one["before"]
+    return float(np.sqrt(before["sums"] @ before["sums"] + KEPT * before["W_31"] ** 2) / before["distance"])
+
+
+@cache
+def law_of_ratio() -> tuple[float, float]:
+    """What 99% of the predicted ratios lie between, over noise: of 106 normal numbers 9 stay and 8 stay in part."""
+    sums, marks, rest = np.random.default_rng(0).chisquare((ONE.d + 1, ONE.d, 106 - 2 * ONE.d - 1), (20_000, 3)).T
+    low, high = np.quantile(np.sqrt((sums + KEPT * marks) / (sums + marks + rest)), [0.005, 0.995])
+    return float(low), float(high)
+
+
 def claims(options: Options, found: Found) -> list[Claim]:
     names = [name for name in found[0] if name.startswith("eps")]
     rows = [
@@ -108,31 +131,24 @@ def claims(options: Options, found: Found) -> list[Claim]:
     ]  # fmt: skip
     if options["quick"]:
         return rows
+    low, high = law_of_ratio()
     for name in ("eps = 0.1", "eps = 1"):
-        row = every(
-            f"{name}: distance after over before (0.325 to 0.327 in the paper)",
-            ratio(found, name),
-            BLOCKS - 0.05,
-            BLOCKS + 0.05,
-        )
-        rows.append(published(row, "value"))
-    row = every("eps = 3: distance after over before (0.79 in the paper)", ratio(found, "eps = 3"), 0.6, 0.9)
-    rows.append(published(row, "value"))
+        claim = f"{name}: distance after over before (0.325 to 0.327 in the paper; bounds: 99% of the derived law)"
+        rows.append(published(every(claim, ratio(found, name), low, high), "value"))
+    claim = "eps = 3: distance after over before, mean over seeds (0.79 in the paper)"
+    rows.append(published(near(claim, ratio(found, "eps = 3"), 0.79, 0.1), "value"))
     for name in ("eps = 0.1", "eps = 1"):
         row = every(f"{name}: separated accuracy (1.000 in the paper)", [one[name]["accuracy"] for one in found], 0.999)
         rows.append(published(row, "value"))
-    row = every(
-        "eps = 3: separated accuracy (0.44 +- 0.07 in the paper)",
-        [one["eps = 3"]["accuracy"] for one in found],
-        high=0.7,
-    )
-    rows.append(published(row, "value"))
-    expected = float(np.sqrt((9 + 8 * 0.48) / 106))
-    small = [np.mean(ratio(found, name)) for name in ("eps = 0.1", "eps = 1")]
+    for name, value, slack in (("eps = 2", 0.78, 0.28), ("eps = 3", 0.44, 0.2)):
+        accuracies = [one[name]["accuracy"] for one in found]
+        claim = f"{name}: separated accuracy, mean over seeds ({PRINTED[name]} in the paper)"
+        rows.append(published(near(claim, accuracies, value, slack), "value"))
+    for name in ("eps = 0.1", "eps = 1"):
+        off = [one[name]["after"]["distance"] / one[name]["before"]["distance"] - predicted(one[name]) for one in found]
+        claim = f"{name}: ratio less sqrt(sums^2 + {KEPT:g} W_31^2)/distance, of each seed's own noise ({DERIVED})"
+        rows.append(every(claim, off, -0.02, 0.03))
     rows += [
-        fact(f"eps = 0.1 and 1: the ratio, sqrt((d + 1 + d 0.48)/106) where only idle sums and 0.69 of W_31 stay ({DERIVED})",
-             np.all(np.abs(np.array(small) - expected) <= 0.02), listed(small), f"means over seeds {expected:.3f}, +-0.02",
-             small),
         every(f"eps = 0.1: what else there is of the distance, after over before ({DERIVED})",
               ratio(found, "eps = 0.1", "rest"), high=0.2),
         every(f"eps = 0.1: W_31, felt through the query's weight only, after over before ({DERIVED})",
@@ -177,9 +193,10 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "weight only. All else contracts to the noise floor of SGD: the family attracts more strongly than a ratio of a "
         "third "
         "says [derived].",
-        "At eps = 2 the paper has an accuracy of .78 +- .28; ours is near 1. Its test set is not known. The order of the "
-        "distances "
-        "before training is that of the norm of 106 normal numbers.",
+        "So the ratio depends on the seed: its law has a mean of 0.35. Sums of squares of the 9 idle numbers are 17, 20 and "
+        "15 "
+        "for seeds 0, 1 and 2, where 9 are to be expected: hence our 0.45 beside the paper's 0.33.",
+        "At eps = 2 some starts are led to the right rule and some are not, as in the paper (.78 +- .28).",
     ]
     return Figure("Training from noise in all of W: distance from the family", settings, seeds, series, claims(options, found),
                   reference, comparisons, notes)  # fmt: skip
