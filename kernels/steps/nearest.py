@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..address import apart
 from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention
@@ -29,7 +30,7 @@ from ..products import add_product
 from . import dense
 from .dense import add_partials, attend, probe
 
-__all__ = ["NAMES", "costs", "forward", "step"]
+__all__ = ["NAMES", "costs", "forward", "plan", "step", "step_chunks"]
 
 SQUARED, CROSS_ENTROPY, SQUENTROPY, MIXTURE = 0, 1, 2, 3
 NAMES = {"squared": SQUARED, "cross-entropy": CROSS_ENTROPY, "squentropy": SQUENTROPY, "mixture": MIXTURE}
@@ -127,6 +128,7 @@ def forward_chunks(first, last, answer, attn, tokens, W_T, n_chunks, block):
                     answer[lo + n, k] = C[n, E - 1 - L + k]  # l
 
 
+@apart
 @kernel
 def step_chunks(first, last, loss, dW_T, tokens, nearest, L, W_T, kind, mixture, block, n_cached):
     """Chunks first .. last - 1: a chunk adds its sum of losses to its entry of loss (n_chunks,), and its share of the mean's

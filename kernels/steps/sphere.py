@@ -1,8 +1,8 @@
 """Prompts on the unit sphere, drawn in compiled code: directions and classes from NumPy's random numbers.
 
-A block of b prompts lies by tokens, coordinates, prompts: x (N+1, d, b), classes (N, b), the query last. What is done for one
-prompt is done for all of a block by the same instruction. A number of 64 bits makes a class, c = floor(K h / 2^32) of its
-upper half h; or two normal numbers, by Box and Muller's formula of its upper half h and its lower half k,
+A block of b prompts lies by tokens, entries, prompts: x (N+1, d, b), and classes (N, b), the query last. What is done
+for one prompt is done for all of a block by the same instruction. A number of 64 bits makes a class, c = floor(K h / 2^32) of
+its upper half h, or two normal numbers, by Box and Muller's formula of its upper half h and its lower half k,
 
     r = sqrt(-2 log((h + 1/2) / 2^32)),     angle = 2 pi (k / 2^32 - 1/2),     r cos(angle), r sin(angle)
 
@@ -18,7 +18,7 @@ from ..address import apart
 from ..compile import kernel
 from ..random import fill, seed
 
-__all__ = ["BLOCK", "begin", "draw", "draw_block", "numbers"]
+__all__ = ["BLOCK", "begin", "draw", "draw_block", "make_room"]
 
 BLOCK = 32  # prompts whose numbers stay in a cache
 _32, _52 = np.uint64(32), np.uint64(52)
@@ -31,11 +31,6 @@ _SIN = tuple((-1) ** k / math.factorial(2 * k + 1) for k in range(9))
 _COS = tuple((-1) ** k / math.factorial(2 * k) for k in range(9))
 
 
-def numbers(N: int, d: int) -> int:
-    """How many numbers of 64 bits a prompt takes."""
-    return N + (N + 1) * ((d + 1) // 2)
-
-
 @kernel
 def begin(entropy):
     """The generator (4,) of a key, for entropy = words(key)."""
@@ -44,9 +39,10 @@ def begin(entropy):
     return generator
 
 
+@apart
 @kernel
 def draw(inputs, classes, entropy, K):
-    """inputs (n, N+1, d) and classes (n, N) of n prompts, block after block; K = 0: labels -1 and +1."""
+    """Fill inputs (n, N+1, d) and classes (n, N) of n prompts, block after block; K = 0: labels -1 and +1."""
     n, rows, d = inputs.shape
     generator = begin(entropy)
     x = np.empty((rows, d, BLOCK))

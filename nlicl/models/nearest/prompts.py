@@ -197,16 +197,21 @@ class Prompts(Batch):
         """The class, or the label, of the nearest context (B,)."""
         return np.take_along_axis(self.classes, self.nearest[:, None], axis=1)[:, 0]
 
-    @cached_property
+    @property
     def tokens(self) -> np.ndarray:
         """Tokens (x_j, u_j, 0) as rows, the query (x_0, 0, 1) last (B, N+1, E), in the dtype of the inputs."""
+        return frozen(self.operands[0])
+
+    @cached_property
+    def operands(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens (B, N+1, E) and nearest contexts (B,) as kernels take them. Do not write to them."""
         B, rows, d = self.inputs.shape
         check_tokens(B, rows, self.size, self.inputs.itemsize)
         tokens = np.zeros((B, rows, self.size), self.inputs.dtype)
         tokens[..., :d] = self.inputs
         tokens[:, :-1, d:-1] = codes(self.classes, self.K, self.inputs.dtype)
         tokens[:, -1, -1] = 1
-        return frozen(tokens)
+        return tokens, np.array(self.nearest)
 
     def cast(self, dtype: np.dtype) -> "Prompts":
         """The same prompts for parameters of this dtype; the nearest contexts stay those of the given inputs."""

@@ -53,7 +53,7 @@ class _PromptsOnCpu:
     def forward(self, params: Any, batch: Any) -> Forward:
         params = _entered(params, batch)
         with np.errstate(all="ignore"):  # overflow is found, and explained, below
-            answer, attention = nearest.forward(packed(batch.tokens), batch.width, params.W)
+            answer, attention = nearest.forward(batch.operands[0], batch.width, params.W)
         if not np.isfinite(answer).all():
             raise not_finite("an answer", params.W.dtype)
         return Forward(answer, attention)
@@ -62,9 +62,7 @@ class _PromptsOnCpu:
         params = _entered(params, batch)
         check_loss(loss, batch.K)
         with np.errstate(all="ignore"):  # as in forward
-            value, dW = nearest.step(
-                packed(batch.tokens), packed(batch.nearest), batch.width, params.W, nearest.NAMES[loss], batch.mixture
-            )
+            value, dW = nearest.step(*batch.operands, batch.width, params.W, nearest.NAMES[loss], batch.mixture)
         if not np.isfinite(value):
             raise not_finite("the loss", params.W.dtype)
         if not np.isfinite(dW).all():
@@ -108,7 +106,9 @@ def check_params(params: Any) -> Params:
     """`params` as a Params with a packed, finite, square W of float32 or float64; a clear error otherwise."""
     if not isinstance(params, Params):
         raise InvalidType(f"params is a {kind_of(params)}; expected nlicl.papers.onenn2024.Params(W).")
-    W = real_array(params.W, "params.W", "(E, E)")
+    W = params.W
+    if type(W) is not np.ndarray or W.dtype not in _DTYPES or W.ndim != 2:
+        W = real_array(W, "params.W", "(E, E)")
     if W.dtype not in _DTYPES:
         raise InvalidType(
             f"params.W has dtype {W.dtype}; expected float32 or float64. Convert with .astype(numpy.float64)."

@@ -37,7 +37,14 @@ class FreshDescent:
 
     def __init__(self, problem: "Problem", batch: int, seed: int, loss: str) -> None:
         self._loss = (nearest.NAMES[loss], problem.mixture)
-        self._prompts = (entropy((seed, 0)), batch, problem.length, problem.K or 0)
+        rows, d, E = problem.length + 1, problem.d, problem.size
+        room = (
+            np.empty((batch, rows, d)),
+            np.empty((batch, rows - 1), np.int64),
+            np.empty((batch, rows, E)),
+            np.empty(batch, np.int64),
+        )
+        self._prompts = (entropy((seed, 0)), room, problem.K or 0, nearest.plan((batch, rows, E), 8))
 
     def steps(
         self, params: Params, t: int, losses: np.ndarray, etas: np.ndarray, weight_decay: float, largest: float
