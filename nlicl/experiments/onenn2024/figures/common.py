@@ -40,20 +40,17 @@ DRAWS, QUICK_DRAWS = 20_000, 2000  # rows of cosines
 
 MARKS = (
     "Settings are those of Athreya and Wang [paper]: d, N, K, sigma, eta, the batch and the numbers of steps; seeds and "
-    "test "
-    "prompts are ours. Values called 'our reference run' were computed by us before this code and apart from it. None but "
-    "those marked as the paper's is a quotation."
+    "test prompts are ours. Values called 'our reference run' were computed by us before this code and apart from it. "
+    "None but those marked as the paper's is a quotation."
 )
 SIGMA = (
     "sigma = 3 is outside of the theorems, which ask for sigma > 2 log(N d) = 9.7 and, for Lemma 12, for 47 here [paper]: "
-    "the "
-    "figure cannot validate them."
+    "the figure cannot validate them."
 )
 TEST_SET = (
     "The separated test set of Athreya and Wang has no formula [paper]. Ours is the construction of Li et al. with class "
     "labels: the query is one of the contexts, and others within delta = 0.1 of it are reflected [quoted; the reflection "
-    "and "
-    "the labels ours]. Accuracy on it saturates early, so that the logit error is shown, too."
+    "and the labels ours]. Accuracy on it saturates early, so that the logit error is shown, too."
 )
 
 

@@ -31,8 +31,7 @@ ORIGINAL = Original(
     "Figure 1: K = 3, N = 16, 32, 64, 1e5 steps, 8 seeds; accuracy on a separated test set goes from 1/3 to 1, sooner for "
     "smaller N. Figure 4: K = 2, 3, 5, 10, 5e4 steps, 4 seeds; accuracy comes to 1 for every K [paper]",
     "the test set's law, for which that of Li et al. was taken; other numbers on its curves; seeds. K = 5 is trained for "
-    "6e4 "
-    "steps [ours]",
+    "6e4 steps [ours]",
 )
 
 
@@ -164,11 +163,9 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         TEST_SET,
         "At the start attention is uniform and the answer is the commonest label: its share is what accuracy begins with, "
         "whatever the inputs are, where labels are independent and uniform [derived]. The paper's curves begin at 1/3 for K "
-        "= 3; "
-        "no test set with such labels does.",
+        "= 3; no test set with such labels does.",
         "The population's curves are the flow of (xi1, xi2) on cosines that are drawn once. Loss over loss is on the same "
-        "test "
-        "prompts: W of SGD, and the member of the family where the flow is.",
+        "test prompts: W of SGD, and the member of the family where the flow is.",
     ]
     return Figure("Accuracy on separated prompts, and the loss, through training", settings, seeds, series,
                   claims(options, found), reference, comparisons, notes)  # fmt: skip

@@ -30,11 +30,9 @@ CURVE, POINT = "uniform accuracy against c", "uniform accuracy, squentropy"
 ORIGINAL = Original(
     "Figure 6",
     "uniform accuracy after 4e4 steps: .908 for the squared loss, .924 for cross-entropy, .916 for squentropy, rising with "
-    "c in "
-    "(1-c) squared + c cross-entropy; on the separated set 1.000 for c > 0, .999 +- .002 at c = 0; 3 seeds [paper]",
+    "c in (1-c) squared + c cross-entropy; on the separated set 1.000 for c > 0, .999 +- .002 at c = 0; 3 seeds [paper]",
     "K, 3 here, which the noise norms of Figure 5 fit; the values at c strictly between 0 and 1; the separated set's law; "
-    "the "
-    "number of test prompts; seeds",
+    "the number of test prompts; seeds",
 )
 
 
@@ -111,11 +109,9 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         SIGMA,
         TEST_SET,
         "Gradients are those of the definition with another residual: (1-c)(l - u) + c(softmax(l) - e) for the mixture; "
-        "squentropy "
-        "has softmax(l) - e and 2/(K-1) l_k for the other classes [derived; the losses paper].",
+        "squentropy has softmax(l) - e and 2/(K-1) l_k for the other classes [derived; the losses paper].",
         "The population's accuracy for the squared loss is 0.898 after 4e4 steps [derived], below the paper's 0.908 by more "
-        "than "
-        "our seeds scatter: its test set or its number of prompts may differ.",
+        "than our seeds scatter: its test set or its number of prompts may differ.",
         "Squentropy has no c; its point is drawn at 0.",
     ]
     return Figure("Other losses: accuracy after 4e4 steps, K = 3", settings, seeds, series, claims(options, found), reference,

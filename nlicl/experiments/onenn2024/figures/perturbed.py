@@ -29,11 +29,9 @@ ORIGINAL = Original(
     "Figure 5",
     "distance from the family in the blocks that enter the scores, before and after 4e4 steps: 1.056 and .343 for noise .1, "
     "10.558 and 3.449 for 1, 31.673 and 25.145 for 3; idle blocks 5.400 and 5.400 for 1; accuracy 1.000 up to 1, .78 +- .28 "
-    "at "
-    "2, .44 +- .07 at 3; 3 seeds [paper]",
+    "at 2, .44 +- .07 at 3; 3 seeds [paper]",
     "K, 3 here: the norms 10.56 and 5.40 fit it (10.30, 6.00) better than K = 2 (9.85, 4.69); the separated set's law, on "
-    "which "
-    "the accuracy at 2 depends; seeds",
+    "which the accuracy at 2 depends; seeds",
 )
 
 
@@ -186,16 +184,13 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         SIGMA,
         TEST_SET,
         "The distance leaves out the label's columns, the idle blocks. Of the rest, d + 1 numbers are idle as well: 1_K^T "
-        "W_21 "
-        "and 1_K^T W_23, as label codes are orthogonal to 1_K; the paper's Lemma 1 does not list them [derived].",
+        "W_21 and 1_K^T W_23, as label codes are orthogonal to 1_K; the paper's Lemma 1 does not list them [derived].",
         "What stays of small noise is those d + 1 numbers, unchanged, and 0.69 of W_31, which is felt through the query's "
-        "small "
-        "weight only. All else contracts to the noise floor of SGD: the family attracts more strongly than a ratio of a "
-        "third "
+        "small weight only. All else contracts to the noise floor of SGD: the family attracts more strongly than a "
+        "ratio of a third "
         "says [derived].",
         "So the ratio depends on the seed: its law has a mean of 0.35. Sums of squares of the 9 idle numbers are 17, 20 and "
-        "15 "
-        "for seeds 0, 1 and 2, where 9 are to be expected: hence our 0.45 beside the paper's 0.33.",
+        "15 for seeds 0, 1 and 2, where 9 are to be expected: hence our 0.45 beside the paper's 0.33.",
         "At eps = 2 some starts are led to the right rule and some are not, as in the paper (.78 +- .28).",
     ]
     return Figure("Training from noise in all of W: distance from the family", settings, seeds, series, claims(options, found),

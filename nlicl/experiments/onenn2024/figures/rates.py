@@ -150,8 +150,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "Wang restate of Li et al. [paper]. tau = eta kappa t: the number of classes and the step size only rescale time.",
         "Lemma 12 says xi1 <= (7/15) xi2 for all t. It is refuted numerically: the exact case has no sampling in it. If xi1 "
         "stayed below c xi2 with c < 1/2, xi2 could grow like log t only, and so could xi1; but xi1 grows at a rate of "
-        "order "
-        "1/xi1^2, as the cube root of time [derived].",
+        "order 1/xi1^2, as the cube root of time [derived].",
         "The loss falls as tau^(-1/3). Theorem 1's O(1/log t) is an upper bound, and this is below it.",
         "Sampled rows of cosines cap xi2/xi1 at the largest sampled gap; times and losses shift by a few per cent "
         "[derived].",

@@ -134,8 +134,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     })  # fmt: skip
     notes = [
         "Mean losses of sampled prompts through nlicl.forward: K classes and binary labels from prompts of their own. A "
-        "ratio is "
-        "of means over seeds; a band is two standard errors to either side.",
+        "ratio is of means over seeds; a band is two standard errors to either side.",
         "The ratio is exactly (K-1)/K, at every W of the family and for both derivatives as well: Lemma 2 [paper]. The "
         "theorem onenn2024:lemma-2 has it by all label vectors, without sampling [derived].",
         "The paper's curve is (K-1)/K, which its samples are said to trace; its ratios are not printed.",

@@ -83,8 +83,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         SIGMA,
         TEST_SET,
         "The logit error is the mean of ||l - u||^2, twice the loss. No number of the paper's figure is known: its curves "
-        "are "
-        "not among what we have.",
+        "are not among what we have.",
         "Runs are those of onenn2024-convergence.",
     ]
     return Figure("Uniform and separated prompts through training, N = 16", settings, seeds, series, claims(options, found),

@@ -30,9 +30,8 @@ PLACES = ((0.0, 3.0), (2.0, 5.0), (6.0, 3.0), (20.0, 12.0))
 
 MARKS = (
     "Marks: [paper] is the text of Athreya and Wang, who restate lemmas of Li et al.; what is said of Li et al. is Li et "
-    "al. as "
-    "they restate it, and errors are of that text. [derived] is ours, checked numerically; [set here] is a setting of this "
-    "run."
+    "al. as they restate it, and errors are of that text. [derived] is ours, checked numerically; [set here] is a "
+    "setting of this run."
 )
 
 

@@ -26,16 +26,14 @@ EXACT = 1e-13
 
 SHIFT = (
     "Theorem 2, (9): A_delta is the event that every context of another class has ||x_j - x_0||^2 >= ||x_{i*} - x_0||^2 + "
-    "delta. "
-    "Then E_test ||l - u||^2 <= O((K-1)/K inf_delta {N^2 T^(-poly delta) + P_test(not A_delta)}). (16): l - u_{c*} = "
-    "sum_{c_j != c*} q_j (u_{c_j} - u_{c*}) - q_0 u_{c*}; (17): hence its norm is at most sqrt(2) sum q_j + q_0; (18): on "
-    "A_delta "
+    "delta. Then E_test ||l - u||^2 <= O((K-1)/K inf_delta {N^2 T^(-poly delta) + P_test(not A_delta)}). (16): l - "
+    "u_{c*} = sum_{c_j != c*} q_j (u_{c_j} - u_{c*}) - q_0 u_{c*}; (17): hence its norm is at most sqrt(2) sum q_j + "
+    "q_0; (18): on A_delta "
     "the sum is at most N e^(-xi1 delta/2). (19): q_0 <= e^(-xi2/15) [paper]."
 )
 ARGMAX = (
     "Lemma 14: ||l - u_c|| < 1/2 implies that argmax l = c, hence by Markov an error of at most 4 E ||l - u||^2 [paper]. "
-    "Sharp are "
-    "1/sqrt(2) and 2 [derived]."
+    "Sharp are 1/sqrt(2) and 2 [derived]."
 )
 
 
@@ -96,9 +94,8 @@ def assemble_theorem_2(options: Options, seeds: Seeds, found: Found) -> Theorem:
     notes = [
         MARKS,
         "(19) rests on Lemma 12, which is refuted numerically: q_0/q_{i*} = e^(xi1 (1 - t_{i*}) - xi2) is not uniformly "
-        "small. The "
-        "proof of Theorem 2 needs another bound on q_0; on tests whose query equals a context, q_0 <= e^(-xi2) is enough "
-        "[derived].",
+        "small. The proof of Theorem 2 needs another bound on q_0; on tests whose query equals a context, q_0 <= "
+        "e^(-xi2) is enough [derived].",
         "The statement (9) has open constants and exponents: what is tested is what it is made of.",
     ]
     name = "Theorem 2 of Athreya and Wang: (16) to (18) confirmed, (19) refuted numerically"

@@ -20,12 +20,10 @@ ROWS, QUICK_ROWS = 200_000, 50_000
 
 STATEMENT = (
     "Lemma 16: the density of <x, x'> is k_d (1 - t^2)^((d-3)/2), k_d = 2 Gamma(d/2)/(sqrt(pi) Gamma((d-1)/2)). Lemma 17: N "
-    ">= "
-    "O(sqrt(d) log d) implies E t_{i*} >= 2/(N+1)^2. Lemma 18: P(1 - t_{i*} >= (2 N k_d)^(-2/(d-3))) >= 1/e, equivalently "
-    "with "
+    ">= O(sqrt(d) log d) implies E t_{i*} >= 2/(N+1)^2. Lemma 18: P(1 - t_{i*} >= (2 N k_d)^(-2/(d-3))) >= 1/e, "
+    "equivalently with "
     "a_{N,d} = (2 N sqrt(d))^(-2/(d-3)). Lemma 19: E exp(-xi (t_(1) - t_(2))) is O(N^2 k_d^2/xi) and Omega(1/xi), t_(1) and "
-    "t_(2) "
-    "the two largest cosines [paper]."
+    "t_(2) the two largest cosines [paper]."
 )
 
 
@@ -63,8 +61,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
     notes = [
         MARKS,
         "The factor of 2 in k_d changes nothing under an O. Lemma 19 is right, and contradicts Lemma 9: without weight on "
-        "the query "
-        "the loss is of order 1/xi1, while Lemma 9 would make it exponentially small [derived].",
+        "the query the loss is of order 1/xi1, while Lemma 9 would make it exponentially small [derived].",
     ]
     name = "Lemmas 16 to 19 of Athreya and Wang: 17 to 19 confirmed, the density of 16 twice too large"
     return Theorem(name, STATEMENT, set_here({"N": N, "d": D}), seeds, conditions, rows, notes)

@@ -22,13 +22,11 @@ LAST = 1e7
 
 CONVERGENCE = (
     "Theorem 1: with N >= O(sqrt(d) log d) and sigma > 2 max{log(N d), -log(1 - (N sqrt(d))^(-1/d)), C_d (1 - 1/(2N))}, "
-    "gradient "
-    "descent on the population loss has L(t) <= O((K-1)/K poly(N, d)/log t) [paper]."
+    "gradient descent on the population loss has L(t) <= O((K-1)/K poly(N, d)/log t) [paper]."
 )
 RATIO = (
     "Lemma 12, of Li et al. as Athreya and Wang restate it: sigma >= 3 log(2 N^4 d/a_{N,d}) implies xi1 <= (7/15) xi2 for "
-    "all t "
-    "[paper]."
+    "all t [paper]."
 )
 SIGN = (
     "Lemma 8: (1/eta)(d dxi1 + 2 dxi2) >= (K-1)/K (1 - 1/(2N)) C_d e^(-6 xi1). In its proof the left side is "
@@ -36,9 +34,8 @@ SIGN = (
 )
 BOUNDS = (
     "Lemma 9: dxi1/eta <= (K-1)/K ((2N/d) e^(-4 xi1/(N+1)^2) - a/(d N^3 e) e^(2(xi1 - xi2))). Lemma 10: (d/eta) dxi1 >= "
-    "(K-1)/K "
-    "((1 - 1/(2N)) C_d e^(-6 xi1) - 2 e^(2 xi1 - 2 xi2)). Lemma 11: dxi2/eta >= (K-1)/K e^(2 a xi1 - 2 xi2)/((N+1)^3 e). "
-    "All for "
+    "(K-1)/K ((1 - 1/(2N)) C_d e^(-6 xi1) - 2 e^(2 xi1 - 2 xi2)). Lemma 11: dxi2/eta >= (K-1)/K e^(2 a xi1 - 2 "
+    "xi2)/((N+1)^3 e). All for "
     "every xi1, xi2 >= 0 [paper]."
 )
 
@@ -92,8 +89,7 @@ def assemble_theorem_1(options: Options, seeds: Seeds, found: Found) -> Theorem:
     notes = [
         MARKS,
         "Consistent: the theorem is an upper bound, which holds with room. The loss falls like the cube root of time, A/xi1 "
-        "with "
-        "xi1 = (3 A tau/(d + rho^2))^(1/3) [derived]: far from sharp.",
+        "with xi1 = (3 A tau/(d + rho^2))^(1/3) [derived]: far from sharp.",
         "tau = eta kappa t: the bound's t differs from it by a constant factor. The experiments of Athreya and Wang are at "
         "sigma = 3, where the conditions do not hold: they validate nothing of the theorem.",
     ]
@@ -152,12 +148,10 @@ def assemble_lemma_12(options: Options, seeds: Seeds, found: Found) -> Theorem:
     notes = [
         MARKS,
         "Every claim here is ours and against the lemma: that they hold says that it is refuted numerically, as Athreya and "
-        "Wang "
-        "restate it. Whether Li et al. have it in this form was not read by us.",
+        "Wang restate it. Whether Li et al. have it in this form was not read by us.",
         "Why it must fail for every sigma: if xi1 <= c xi2 with c < 1/2 for ever, the query's weight is at most e^(2 xi1 - "
-        "xi2), so "
-        "that xi2 = O(log t), and then xi1 = O(log t); but while that weight is negligible xi1 grows at a rate of order "
-        "1/xi1^2, as "
+        "xi2), so that xi2 = O(log t), and then xi1 = O(log t); but while that weight is negligible xi1 grows at a "
+        "rate of order 1/xi1^2, as "
         "the cube root of time [derived].",
         "Lemma 13's second half and (19), which rest on it, fall with it; Theorem 1's statement does not contradict what is "
         "measured.",
@@ -269,8 +263,7 @@ def assemble_bounds(options: Options, seeds: Seeds, found: Found) -> Theorem:
     notes = [
         MARKS,
         "Lemma 9 is false for large xi1: -dL/dxi1 tends to A/xi1^2, not to an exponential; it also contradicts Lemma 19, by "
-        "which "
-        "the loss without weight on the query is of order 1/xi1 [derived].",
+        "which the loss without weight on the query is of order 1/xi1 [derived].",
         "Lemma 10's exponent should be 2 xi1 - xi2, as in Lemma 6. Lemma 11 needs xi1 not much above xi2 [derived].",
         "All is by quadrature: every seed gives the same.",
     ]

@@ -21,9 +21,8 @@ EXACT = 1e-13  # rounding
 
 FAMILY = (
     "Lemma 1: under gradient descent on the population loss W(t) stays diag(xi1 I, 0, -xi2); blocks W_12, W_22 and W_32, "
-    "the "
-    "label's columns, have gradient 0 at every W. Its proof says that the gradient of W_13 vanishes as labels average out, "
-    "and "
+    "the label's columns, have gradient 0 at every W. Its proof says that the gradient of W_13 vanishes as labels "
+    "average out, and "
     "(10) sums the gradient of W_11 over contexts only [paper]."
 )
 RATIO = (
@@ -155,11 +154,9 @@ def assemble_family(options: Options, seeds: Seeds, found: Found) -> Theorem:
     notes = [
         MARKS,
         "The lemma is right; its list of idle directions lacks d + 1 numbers, and its proof gives a wrong reason for W_13: "
-        "labels "
-        "averaged, sum_j gamma_j x_j stays, and vanishes by x -> -x where scores are even [derived].",
+        "labels averaged, sum_j gamma_j x_j stays, and vanishes by x -> -x where scores are even [derived].",
         "(10) does not say what its coefficients are, so that it can be made true; with the natural ones the query's own "
-        "token is "
-        "missing [derived].",
+        "token is missing [derived].",
     ]
     name = "Lemma 1 and (10) of Athreya and Wang: confirmed, with more idle directions and another reason"
     settings = set_here({"N": LENGTH, "d": D, "K": 3})
