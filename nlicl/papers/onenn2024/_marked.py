@@ -30,10 +30,12 @@ def _gradient(W: np.ndarray, prompt: Prompt, loss: str, mark: Mark) -> np.ndarra
     d, h_0 = prompt.d, prompt.h_0
     tokens = _coded(prompt, mark)
     keys = mark.keys(tokens, True, "N")
-    V, n = keys[:, d:-1], len(keys)
+    lift = _lift(prompt, mark)
+    V, n = keys[:, d:-1] + lift * (1 - keys[:, -1:]), len(keys)
     q = _attention(finite("a score", keys @ _scored(W, mark) @ h_0), d, mark)
     l = q @ V
-    r = _residual(l, _target(W, prompt, tokens, mark), prompt, loss, mark)
+    u = tokens[_target(W, prompt, tokens, mark), d:-1] + lift
+    r = _residual(l, u, prompt, loss, mark)
 
     weight = mark.factor("q_j", q, {"the uniform 1/(N+1)": 1 / n, "q_j (1 - q_j)": lambda: q * (1 - q)})
     along = mark.choice("v_j", V @ r, "missing-term", {"v_j is missing: - l for v_j - l": 0.0})
@@ -58,15 +60,19 @@ def _coded(prompt: Prompt, mark: Mark) -> np.ndarray:
     if not mark.touches("codes") or prompt.K is None:
         return tokens
 
-    def changed(of_contexts: float, of_query: float) -> np.ndarray:
+    def changed() -> np.ndarray:
         other = np.array(tokens)
-        other[:-1, prompt.d : -1] += of_contexts
-        other[-1, prompt.d : -1] += of_query
+        other[:-1, prompt.d : -1] += 1 / prompt.K
         return other
 
-    missing = {"- 1/K is missing in every code: e_c for u_c": lambda: changed(1 / prompt.K, 0.0)}
-    extra = {"- 1/K stands in the query's label code, which is 0": lambda: changed(0.0, -1 / prompt.K)}
-    return mark.choice("codes", mark.choice("codes", tokens, "missing-term", missing), "extra-term", extra)
+    missing = {"- 1/K is missing in every token: e_c for u_c, in scores, too": changed}
+    return mark.choice("codes", tokens, "missing-term", missing)
+
+
+def _lift(prompt: Prompt, mark: Mark) -> float:
+    """What is added to every code in the answer and the target: nothing."""
+    missing = {"- 1/K is missing in every code of the answer and the target: e_c for u_c": 1 / (prompt.K or np.inf)}
+    return float(mark.choice("codes", 0.0, "missing-term", missing))
 
 
 def _scored(W: np.ndarray, mark: Mark) -> np.ndarray:
@@ -111,9 +117,8 @@ def _target(W: np.ndarray, prompt: Prompt, tokens: np.ndarray, mark: Mark) -> in
     return int(mark.other(f"{name} in the target", prompt.nearest, others, slot="target"))
 
 
-def _residual(l: np.ndarray, i: int, prompt: Prompt, loss: str, mark: Mark) -> np.ndarray:
-    """r = dloss/dl (L,), for the target i."""
-    u = prompt.tokens[i, prompt.d : -1]
+def _residual(l: np.ndarray, u: np.ndarray, prompt: Prompt, loss: str, mark: Mark) -> np.ndarray:  # noqa: E741
+    """r = dloss/dl (L,), for the target's code u."""
     if loss == "squared":
         return _straight(l, u, mark)
     e = (u == u.max()).astype(float)
