@@ -102,7 +102,7 @@ def exact(N: int, d: int, points: int | None = None) -> Source:
     N : int
         Contexts, at most 4.
     d : int
-        Dimension, odd and at least 3: the density is then a polynomial.
+        Dimension, odd, from 3 to 99: the density is then a polynomial.
     points : int, optional
         Gauss points a dimension, at least 2; 64, 64, 48, 32 for N = 1, 2, 3, 4 if not given.
 
@@ -116,7 +116,7 @@ def exact(N: int, d: int, points: int | None = None) -> Source:
     TypeError, ValueError
         Another N; an even d; so many points that they do not fit into memory.
     """
-    N, d = integer("N", N, 1), integer("d", d, 3)
+    N, d = integer("N", N, 1), integer("d", d, 3, 99)
     if N > LONGEST:
         raise InvalidValue(f"N is {N}; expected at most {LONGEST} for a quadrature. Use sampled(N, d, M, seed).")
     if d % 2 == 0:
@@ -240,7 +240,7 @@ def accuracy(xi1: float, source: Source, K: int, seed: Seed = 0) -> float:
     xi1 : float
     source : Source
     K : int
-        Classes, at least 2. Labels are uniform and independent; the first of equal logits counts.
+        Classes, from 2 to 1000. Labels are uniform and independent; the first of equal logits counts.
     seed : int or sequence of int
         Of the labels, drawn once for each row of cosines.
 
@@ -249,7 +249,7 @@ def accuracy(xi1: float, source: Source, K: int, seed: Seed = 0) -> float:
     float
         From 0 to 1.
     """
-    source, K = instance("source", source, Source, "as exact and sampled make it"), integer("K", K, 2)
+    source, K = instance("source", source, Source, "as exact and sampled make it"), integer("K", K, 2, 1000)
     xi1 = real("xi1", xi1, "of any sign", lambda _: True)
     labels = np.random.default_rng(checked(seed)).integers(K, size=source.cosines.shape)
     score = xi1 * (source.cosines - source.cosines[:, :1])
@@ -278,6 +278,7 @@ class Trajectory(NamedTuple):
     loss: NDArray[np.float64]
 
 
+@sound
 def descend(source: Source, sigma: float, *, eta: float, steps: int, kappa: float = 1.0, every: int = 1) -> Trajectory:
     """Gradient descent from (0, sigma): exactly what gradient descent on the population loss does in W, from the start.
 
@@ -319,6 +320,7 @@ def descend(source: Source, sigma: float, *, eta: float, steps: int, kappa: floa
     return Trajectory(*np.array(kept).T)
 
 
+@sound
 def flow(source: Source, sigma: float, tau: Sequence[float] | ArrayLike, *, tolerance: float = 1e-8) -> Trajectory:
     """The gradient flow from (0, sigma), at some times: dxi1/dtau = -partial_1/(d kappa), dxi2/dtau = -partial_2/kappa.
 

@@ -55,7 +55,7 @@ MOST = 10**6
 LIMIT = 7 / 15
 """What xi1/xi2 never exceeds by Lemma 12 [paper]. It does [derived]."""
 
-NODES = 400  # of a quadrature over the angle; the integrands are smooth
+NODES = 200  # of a quadrature over the angle; the integrands are smooth
 NEGLIGIBLE = 1e-20  # a probability
 
 
@@ -109,11 +109,13 @@ def _integral(power: int, d: int, weight: str) -> float:
     from scipy.special import betainc, betaincinv
 
     half = (d - 1) / 2
-    lowest = 2 * float(betaincinv(half, half, NEGLIGIBLE ** (1 / power))) - 1 if power else -1.0
+    most = 1 - 2 * float(betaincinv(half, half, NEGLIGIBLE))  # beyond it, and below `least`, there is nothing
+    least = 2 * float(betaincinv(half, half, NEGLIGIBLE ** (1 / max(power, 1)))) - 1
     nodes, weights = _rule()
-    angle = np.arccos(lowest) * (1 + nodes) / 2
+    start, length = np.arccos(most), np.arccos(least) - np.arccos(most)
+    angle = start + length * (1 + nodes) / 2
     t, sine = np.cos(angle), np.sin(angle)
-    mass = np.arccos(lowest) / 2 * weights * density_constant(d) * sine ** (d - 2)  # f(t) dt
+    mass = length / 2 * weights * density_constant(d) * sine ** (d - 2)  # f(t) dt
     of = t if weight == "t" else density_constant(d) * sine ** (d - 3)
     return float(mass @ (of * betainc(half, half, (1 + t) / 2) ** power))
 
