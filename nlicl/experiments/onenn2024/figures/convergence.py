@@ -176,19 +176,20 @@ def draw(figure: Figure) -> Any:
     accuracy, of_N, of_xi = panels
     for i, K in enumerate(CLASSES):
         style.curve(accuracy, figure[f"{name_of(16, K)}: separated accuracy"], i, label=f"$K = {K}$")
-    for one in figure.reference[:1]:
-        style.theirs(accuracy, one.without_ends(), 1, label="paper, $K = 3$: start, end")
+    for one in figure.reference:
+        if one.name.startswith(name_of(16, 3)):
+            style.theirs(accuracy, one, 1, label="paper, $K = 3$: start, end")
     accuracy.set(xlabel="step", ylabel="accuracy, separated prompts", title="$N = 16$")
     accuracy.set_xscale("symlog", linthresh=500)
     for i, length in enumerate(LENGTHS):
         style.curve(of_N, figure[f"{name_of(length, 3)}: loss"], i, label=f"$N = {length}$")
         law = figure[f"{name_of(length, 3)}: population loss"]
-        of_N.plot(law.x, law.y, color=style.PAPER, linewidth=0.8, label="population's flow")
+        of_N.plot(law.x, law.y, color=style.PAPER, linewidth=0.8, label="" if i else "population's flow")
     of_N.set(xlabel="step", ylabel="loss, uniform prompts", title="$K = 3$", xscale="log", yscale="log")
     for i, which in enumerate(("xi1", "xi2")):
         style.curve(of_xi, figure[f"{name_of(16, 3)}: {which}"], i, label=rf"$\xi_{which[-1]}$, SGD in all of $W$")
         law = figure[f"{name_of(16, 3)}: population {which}"]
-        of_xi.plot(law.x, law.y, color=style.PAPER, linewidth=0.8, label="population's flow")
+        of_xi.plot(law.x, law.y, color=style.PAPER, linewidth=0.8, label="" if i else "population's flow")
     of_xi.set(xlabel="step", title="$N = 16$, $K = 3$", xscale="log")
     for axes in panels:
         style.legend(axes)

@@ -30,8 +30,8 @@ ORIGINAL = Original(
     "distance from the family in the blocks that enter the scores, before and after 4e4 steps: 1.056 and .343 for noise .1, "
     "10.558 and 3.449 for 1, 31.673 and 25.145 for 3; idle blocks 5.400 and 5.400 for 1; accuracy 1.000 up to 1, .78 +- .28 "
     "at 2, .44 +- .07 at 3; 3 seeds [paper]",
-    "K, 3 here: the norms 10.56 and 5.40 fit it (10.30, 6.00) better than K = 2 (9.85, 4.69); the separated set's law, on "
-    "which the accuracy at 2 depends; seeds",
+    "K, 3 here: the norms 10.56 and 5.40 fit it (10.30, 6.00) better than K = 2 (9.85, 4.69); the separated set's law; seeds, "
+    "on which ratios, and accuracies at 2 and 3, depend",
 )
 
 
@@ -208,8 +208,8 @@ def draw(figure: Figure) -> Any:
     for one in figure.reference[-1:]:
         style.theirs(right, one, 0, label="paper")
     right.set(xlabel=r"noise $\epsilon$", ylabel="accuracy, separated prompts", ylim=(0, 1.05))
-    for axes in (left, right):
-        style.legend(axes)
+    style.legend(left, loc="lower right", fontsize=5.5)
+    style.legend(right, loc="lower left")
     return canvas
 
 
