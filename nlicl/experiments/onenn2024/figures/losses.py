@@ -110,7 +110,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         TEST_SET,
         "Gradients are those of the definition with another residual: (1-c)(l - u) + c(softmax(l) - e) for the mixture; "
         "squentropy has softmax(l) - e and 2/(K-1) l_k for the other classes [derived; the losses paper].",
-        f"Accuracy is measured on {PROMPTS} prompts a seed, the same for every loss: a standard error of 0.002 a seed. For the "
+        f"Accuracy is measured on {PROMPTS} prompts a seed, the same for every loss: a standard error of 0.002. For the "
         "squared loss the population's is 0.898 after 4e4 steps [derived], 0.010 below the paper's: the number of its test "
         "prompts and its K are not stated.",
         "Squentropy has no c; its point is drawn at 0.",
