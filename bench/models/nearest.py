@@ -21,7 +21,7 @@ def numpy_step(params, H, h_0, V, u):
     q -= q.max(axis=1, keepdims=True)
     np.exp(q, out=q)
     q /= q.sum(axis=1, keepdims=True)
-    l = (q[:, None, :] @ V)[:, 0]  # noqa: E741
+    l = (q[:, None, :] @ V)[:, 0]
     r = l - u
 
     slopes = (V @ r[:, :, None])[:, :, 0]  # l = sum_j q_j v_j, q = softmax(s)

@@ -43,7 +43,7 @@ def token_form(r=None, own=True, centre=True, codes=0.0, target=None, outer=np.o
         if prompt.K is not None:
             V[:, :-1] += codes / prompt.K
         q = softmax(H.T @ W @ h_0)
-        l = V @ q  # noqa: E741
+        l = V @ q
         i = prompt.nearest if target is None else target(H.T @ W @ h_0, prompt)
         found = l - V[:, i] if r is None else r(l, V[:, i], prompt.c, prompt)
         total = 0
@@ -55,7 +55,7 @@ def token_form(r=None, own=True, centre=True, codes=0.0, target=None, outer=np.o
 
 
 def squentropy(sum_over_all=False, factor=2.0):
-    def r(l, u, c, prompt):  # noqa: E741
+    def r(l, u, c, prompt):
         e = np.eye(len(l))[c]
         return softmax(l) - e + factor / (len(l) - 1) * l * (1 if sum_over_all else 1 - e)
 

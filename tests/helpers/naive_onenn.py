@@ -7,9 +7,8 @@ a list of rows.
 import cmath
 import math
 
-from naive import dot, softmax, times
-
 import numpy as np
+from naive import dot, softmax, times
 
 
 def code(label, K):
@@ -39,7 +38,7 @@ def forward(W, inputs, classes, K):
 
 def loss(W, inputs, classes, K, kind="squared", mixture=0.5):
     """Of one prompt."""
-    l, _ = forward(W, inputs, classes, K)  # noqa: E741
+    l, _ = forward(W, inputs, classes, K)
     c = classes[nearest(inputs)]
     u = code(c, K)
     square = sum((a - b) ** 2 for a, b in zip(l, u, strict=True)) / 2

@@ -48,9 +48,7 @@ def test_answers_are_the_loops(B, N, d, K, dtype, seed):
     answer, attn = nearest.forward(prompts.tokens.astype(dtype), prompts.width, W)
     assert answer.dtype == attn.dtype == dtype
     for n in range(B):
-        l, q = naive_onenn.forward(  # noqa: E741
-            naive.numbers(W), naive.numbers(prompts.inputs[n]), prompts.classes[n].tolist(), K
-        )
+        l, q = naive_onenn.forward(naive.numbers(W), naive.numbers(prompts.inputs[n]), prompts.classes[n].tolist(), K)
         assert_close(answer[n], l, EPS[dtype])
         assert_close(attn[n], q, EPS[dtype])
 

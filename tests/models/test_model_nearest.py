@@ -155,7 +155,7 @@ def test_prompts_are_what_they_were_made_of():
     single = prompts.cast(np.dtype(np.float32))
     assert single.tokens.dtype == np.float32 and single.cast(np.dtype(np.float32)) is single
     np.testing.assert_array_equal(single.nearest, prompts.nearest)
-    assert "Prompts(B=4, N=5, d=3, K=3, float64)" == repr(prompts)
+    assert repr(prompts) == "Prompts(B=4, N=5, d=3, K=3, float64)"
     binary = random_prompts(K=None)[1]
     assert binary[0].kappa == 1 and binary[0].c in (-1, 1) and "binary" in repr(binary)
     assert "W (7, 7)" in repr(random_prompts()[0])

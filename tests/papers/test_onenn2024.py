@@ -194,7 +194,7 @@ def test_xi2_never_falls_nor_does_d_xi1_and_twice_xi2(xi1, xi2, seed):
 
 
 def test_the_mean_gradient_over_symmetric_prompts_stays_in_the_family():
-    """Inputs x and -x, every label vector: blocks (1,3) and (3,1) vanish; without -x they do not (the reason in print is labels)."""
+    """Inputs x and -x, every label vector: blocks (1,3) and (3,1) vanish. Without -x they do not: labels are no reason."""
     rng, d, K = np.random.default_rng(0), 4, 2
     X = rng.standard_normal((d, 4))
     X /= np.linalg.norm(X, axis=0)

@@ -1,4 +1,4 @@
-"""Training in onenn2024: compiled runs are the usual ones to the bit; the family, idle blocks, the population's golden values."""
+"""Training in onenn2024: compiled runs are the usual ones to the bit; the family, idle blocks, golden values."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from draws import assert_close
 
 import nlicl
 from nlicl.papers import onenn2024
-from nlicl.papers.onenn2024 import Params, Problem, family, population, problems
+from nlicl.papers.onenn2024 import Problem, family, population, problems
 from nlicl.training import Adam
 from nlicl.training.runs import Diverged
 

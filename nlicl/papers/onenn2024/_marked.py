@@ -117,7 +117,7 @@ def _target(W: np.ndarray, prompt: Prompt, tokens: np.ndarray, mark: Mark) -> in
     return int(mark.other(f"{name} in the target", prompt.nearest, others, slot="target"))
 
 
-def _residual(l: np.ndarray, u: np.ndarray, prompt: Prompt, loss: str, mark: Mark) -> np.ndarray:  # noqa: E741
+def _residual(l: np.ndarray, u: np.ndarray, prompt: Prompt, loss: str, mark: Mark) -> np.ndarray:
     """r = dloss/dl (L,), for the target's code u."""
     if loss == "squared":
         return _straight(l, u, mark)

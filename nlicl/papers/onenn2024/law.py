@@ -10,7 +10,7 @@ from ...core.errors import InvalidType, InvalidValue
 from ...models.model import Batch
 from ...models.nearest.prompts import Params
 from ...models.nearest.steps import NEAREST, check_fit, check_params
-from .family import place
+from .family import place, width
 from .population import Source, moments
 
 __all__ = ["Law"]
@@ -43,6 +43,7 @@ class Law(Batch):
 
     def __post_init__(self) -> None:
         instance("source", self.source, Source, "as population.exact and population.sampled make it")
+        width(self.K)
 
     @property
     def length(self) -> int:
