@@ -1,4 +1,4 @@
-"""One step of the one-nearest-neighbour transformer, Li et al. 2024, Athreya and Wang: mean squared loss and the gradient of W.
+"""One step of the one-nearest-neighbour transformer, Li et al. 2024, Athreya and Wang: squared loss and the gradient of W.
 
 Prompts are the paper's, uniform on the sphere, as tokens (x_j, u_j, 0) with the query (x_0, 0, 1) last; W is Gaussian, scaled
 so that scores are of order 1. The query attends to itself. Tokens, label codes and targets are made once, for all.
