@@ -13,7 +13,7 @@ from nlicl.papers.onenn2024 import population, theory
 
 SWEEPS = sweeps("onenn2024")
 FOUND = {  # the exponent of a rough version
-    "scaling-eps": (-2.4, -2.1), "scaling-eta": (-1.01, -0.97), "scaling-N": (0.7, 0.95), "scaling-d": (1.3, 1.8),
+    "scaling-eps": (-2.4, -2.1), "scaling-eta": (-1.01, -0.97), "scaling-N": (0.65, 1.0), "scaling-d": (1.3, 1.8),
     "scaling-K": (0.08, 0.2),
 }  # fmt: skip
 

@@ -263,6 +263,6 @@ def test_errors_say_what_was_expected(call, message):
 def test_a_source_is_asked_for():
     with pytest.raises(
         TypeError,
-        match="source is a list; expected a .*Source, as exact and sampled make it",
+        match=r"source is a list; expected a .*Source, as exact and sampled make it",
     ):
         moments(0, 0, [[0.5]])
