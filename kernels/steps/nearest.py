@@ -17,6 +17,7 @@ Legend   d width of an input;   L width of a label code, 1 for binary labels;   
 Derivation and numbers: docs/onenn2024.md.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ def costs(B: int, N: int, d: int, L: int, itemsize: int) -> Costs:
     )
 
 
+@lru_cache(64)
 def plan(shape: tuple[int, int, int], itemsize: int) -> tuple[int, int, int]:
     """(n_chunks, block, n_cached) of tokens (B, N+1, E), as `dense.plan`; a batch that is soon done is one chunk."""
     B, rows, E = shape
@@ -103,8 +105,11 @@ def step(tokens: NDArray, nearest: NDArray, L: int, W: NDArray, kind: int, mixtu
     n_chunks, block, n_cached = plan(tokens.shape, tokens.itemsize)
     loss = np.zeros(n_chunks, tokens.dtype)
     dW_T = np.zeros((n_chunks, E, E), tokens.dtype)
-    W_T = np.ascontiguousarray(W.T)
-    launch(step_chunks, n_chunks, loss, dW_T, tokens, nearest, L, W_T, kind, mixture, block, n_cached)
+    arguments = (loss, dW_T, tokens, nearest, L, np.ascontiguousarray(W.T), kind, mixture, block, n_cached)
+    if n_chunks == 1:
+        step_chunks(0, 1, *arguments)
+        return loss[0] / B, np.ascontiguousarray(dW_T[0].T)
+    launch(step_chunks, n_chunks, *arguments)
     return loss.sum() / B, np.ascontiguousarray(add_partials(dW_T).T)
 
 
