@@ -1,12 +1,13 @@
 """Laws, closed forms and bounds of Li et al. 2024: tables, quadratures, sampled cosines; where printed bounds fail."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
 
 from nlicl.papers.onenn2024 import theory
-from nlicl.papers.onenn2024.population import exact, flow, moments, sampled
+from nlicl.papers.onenn2024.population import accuracy, exact, flow, moments, sampled
 
 TABLE = {  # (N, d): A, m
     (2, 5): (0.231776616672, 0.257142857143),
@@ -74,6 +75,14 @@ def test_closed_forms_at_the_start_are_those_of_the_quadrature(N, d, sigma):
 def test_the_start_of_the_usual_problem():
     found = theory.at_zero(16, 8, 3)
     np.testing.assert_allclose(found, (0.468750300708, -0.037356100283, -5.995498291e-7), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("N", "K"), [(1, 5), (2, 2), (5, 2), (5, 3), (4, 4)])
+def test_the_accuracy_at_the_start_is_the_share_of_the_commonest_label(N, K):
+    every = [max(np.bincount(labels, minlength=K)) / N for labels in product(range(K), repeat=N)]
+    assert theory.start_accuracy(N, K) == pytest.approx(np.mean(every), rel=1e-12)
+    source = sampled(N, 4, 20_000, 7)
+    assert accuracy(0.0, source, K, seed=1) == pytest.approx(np.mean(every), abs=0.02)
 
 
 # ---------------------------------------------------------------- the long run
@@ -154,6 +163,7 @@ def test_where_printed_bounds_fail():
         (lambda: theory.ratio(0.5, 3, 5), "xi1 is 0.5; expected a finite number from 1 to 1e30"),
         (lambda: theory.at_zero(3, 5, -1), "sigma is -1; expected a finite number from 0 to 1e6"),
         (lambda: theory.lemma_9(-1, 0, 3, 5), "xi1 is -1; expected a finite number at least 0"),
+        (lambda: theory.start_accuracy(101, 3), "N is 101; expected at most 100"),
         (lambda: theory.slow_growth(-1, 3, 5), "tau is -1; expected a finite number at least 0"),
     ],
 )

@@ -46,6 +46,7 @@ SWEEPS = by_name(
             quick={"over": {"eps": [0.1, 0.07, 0.049]}, "seeds": 1},
             theory={"eps": Theory(-3.0, "t = d kappa^2 A^2/(3 eta eps^3), the law of large xi1 [derived]")},
             notes=(
+                "Found: -2.87, with an interval from -3.00 to -2.75 [measured].",
                 "Upper bounds of the theorem allow exp(1/eps) steps: the law is far below.",
                 "Theory is of small eps: where the loss is 0.1, the slope is -2.2 [measured].",
                 ROWS,
@@ -62,7 +63,7 @@ SWEEPS = by_name(
             training=LIMIT,
             quick={"over": {"learning_rate": [20.0, 40.0, 80.0]}, "seeds": 1},
             theory={"learning_rate": Theory(-1.0, "tau = eta kappa t [derived]")},
-            notes=("Gradient descent is the flow, up to steps of this size.", ROWS),
+            notes=("Found: -0.999 [measured].", "Gradient descent is the flow, up to steps of this size.", ROWS),
         ),
         NamedSweep(
             name="scaling-N",
@@ -75,7 +76,11 @@ SWEEPS = by_name(
             training=LIMIT,
             quick={"over": {"length": [6, 10, 16]}, "seeds": 1},
             theory={"length": Theory(0.83, "A^2 at d = 8, its slope from N = 8 to 48 [derived]")},
-            notes=("Not a pure power of N: the slope of A^2 falls slowly as N grows [derived].", ROWS),
+            notes=(
+                "Found: 0.81, with an interval from 0.74 to 0.88 [measured].",
+                "Not a pure power of N: the slope of A^2 falls slowly as N grows [derived].",
+                ROWS,
+            ),
         ),
         NamedSweep(
             name="scaling-d",
@@ -88,7 +93,11 @@ SWEEPS = by_name(
             training=LIMIT,
             quick={"over": {"d": [5, 8, 13]}, "seeds": 1},
             theory={"d": Theory(1.69, "d A^2 at N = 16, its slope from d = 5 to 28 [derived]")},
-            notes=("Not a pure power of d: the slope of d A^2 goes on changing [derived].", ROWS),
+            notes=(
+                "Found: 1.69, with an interval from 1.49 to 1.89 [measured].",
+                "Not a pure power of d: the slope of d A^2 goes on changing [derived].",
+                ROWS,
+            ),
         ),
         NamedSweep(
             name="scaling-K",
@@ -102,6 +111,7 @@ SWEEPS = by_name(
             quick={"over": {"K": [8, 16, 32]}, "seeds": 1},
             theory={"K": Theory(0.0, "kappa^2, kappa = (K-1)/K, which goes to 1 [derived]")},
             notes=(
+                "Found: 0.10 [measured].",
                 "At an equal loss, not an equal xi, steps are proportional to kappa^2: of slope 0.1 over these values, and "
                 "0 as K grows [derived].",
                 ROWS,
