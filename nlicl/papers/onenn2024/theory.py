@@ -185,9 +185,9 @@ def start_accuracy(N: int, K: int) -> float:
     Parameters
     ----------
     N, K : int
-        N from 1 to 150, K from 2 to 1000.
+        N from 1 to 100, K from 2 to 1000.
     """
-    N, K = integer("N", N, 1, 150), integer("K", K, 2, 1000)
+    N, K = integer("N", N, 1, 100), integer("K", K, 2, 1000)
     mean = 0.0
     for most in range(N):  # E max = sum of P(max > most); P(max <= most) is a coefficient of (sum x^c/c!)^K N!/K^N
         one = np.array([1 / math.factorial(c) / K**c if c <= most else 0.0 for c in range(N + 1)])
