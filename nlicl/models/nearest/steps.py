@@ -63,7 +63,8 @@ class _PromptsOnCpu:
         params = _entered(params, batch)
         check_loss(loss, batch.K)
         with np.errstate(all="ignore"):  # as in forward
-            value, dW = nearest.step(*batch.operands, batch.width, params.W, nearest.NAMES[loss], batch.mixture)
+            tokens, where = batch.operands
+            value, dW = nearest.step(tokens, where, batch.width, params.W, nearest.NAMES[loss], batch.mixture)
             total = np.add.reduce(dW, axis=None)  # finite, as a rule: it has finite terms
         if not isfinite(value):
             raise not_finite("the loss", params.W.dtype)

@@ -62,7 +62,7 @@ def _coded(prompt: Prompt, mark: Mark) -> np.ndarray:
 
     def changed() -> np.ndarray:
         other = np.array(tokens)
-        other[:-1, prompt.d : -1] += 1 / prompt.K
+        other[:-1, prompt.d : -1] += 1 / prompt.width
         return other
 
     missing = {"- 1/K is missing in every token: e_c for u_c, in scores, too": changed}
