@@ -130,7 +130,8 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     runs: list[Trajectory] = [one["run"] for one in found]
     tau, A = runs[0].tau, theory.loss_constant(N, D)
     xi1 = np.mean([run.xi1 for run in runs], axis=0)
-    rho = np.array([theory.ratio(max(each, 1.0), N, D) for each in xi1])
+    some = slice(None, None, EACH_DECADE // 4)
+    rho = np.array([theory.ratio(max(each, 1.0), N, D) for each in xi1[some]])
     series = [
         spread("loss", tau, [run.loss for run in runs]),
         spread("xi1", tau, [run.xi1 for run in runs]),
@@ -138,7 +139,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         spread("xi1/xi2", tau, [run.xi1 / run.xi2 for run in runs]),
         Series("A/xi1", tau, A / xi1),
         Series("xi1, frozen xi2", tau, np.asarray(theory.slow_growth(tau, N, D))),
-        Series("xi1/xi2, quasi-equilibrium", tau, 1 / rho),
+        Series("xi1/xi2, quasi-equilibrium", tau[some], 1 / rho),
         Series("7/15", tau[[0, -1]], np.full(2, theory.LIMIT)),
     ]
     settings = set_here({
