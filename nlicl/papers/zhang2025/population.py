@@ -254,10 +254,10 @@ def checked_covariance(Lambda: ArrayLike) -> Array:
 
 def checked_length(N: float) -> float:
     """N as a float, which may be infinite; ValueError or TypeError if it is below 1, or no integer."""
-    if isinstance(N, (float, np.floating)) and N == math.inf:
+    if isinstance(N, (float, np.floating)) and math.isinf(N) and N > 0:
         return math.inf
     N = real("N", N, "at least 1, or inf", lambda x: x >= 1)
-    if N != int(N):
+    if not N.is_integer():
         raise InvalidValue(f"N is {N:g}; expected an integer, the number of contexts, or inf.")
     return N
 

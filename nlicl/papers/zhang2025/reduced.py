@@ -264,7 +264,7 @@ def checked_weights(weights: Weights, Lambda: Array | None = None) -> Weights:
     D = rest[0].shape[2]
     if isinstance(weights, Merged) and rest[0].shape[1] != D:
         raise InvalidValue(f"U has shape {rest[0].shape}; expected (H, D, D).")
-    if Lambda is not None and D != len(Lambda):
+    if Lambda is not None and len(Lambda) != D:
         raise InvalidValue(f"{names[0]} has shape {rest[0].shape} with Lambda {Lambda.shape}; expected the same D.")
     return type(weights)(v, *rest)
 
