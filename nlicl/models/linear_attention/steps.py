@@ -17,7 +17,7 @@ from . import reference
 from .prompts import Params, Prompts
 from .statistics import Statistics
 
-__all__ = ["LINEAR_ATTENTION", "Forward", "LinearAttention", "OnCpu", "OnStatistics", "check_params"]
+__all__ = ["LINEAR_ATTENTION", "Forward", "LinearAttention", "OnCpu", "OnStatistics", "check_params", "checked_result"]
 
 _FEW = 2**20  # numbers that fit into any memory
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
