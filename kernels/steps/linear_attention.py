@@ -167,7 +167,7 @@ def merge_backward(dW: NDArray, K: NDArray, Q: NDArray) -> tuple[NDArray, NDArra
 
 def tensor(v: NDArray, W: NDArray) -> NDArray:
     """m_kij = sum_h v_hi W_hjk as (D, E E)."""
-    H, E = v.shape
+    _H, E = v.shape
     m = np.zeros((E, E * (E - 1)), v.dtype)
     add_large_product(m, v.T, flat(W))
     return np.ascontiguousarray(m.reshape(E, E, E - 1).transpose(2, 0, 1)).reshape(E - 1, E * E)
@@ -317,7 +317,7 @@ def probe(U, queries, tokens, W_T):
 
 @kernel
 def attend(A, Y, X_T, tokens, u, v, softmax):
-    """Weights A and values Y = v X (H, T) of one prompt from its probes u (H, E); returns sum_ht A_ht Y_ht. X_T (E, T): room."""
+    """Weights A and values Y = v X (H, T) of a prompt from its probes u (H, E); returns sum_ht A_ht Y_ht. X_T (E, T): room."""
     transpose(X_T, tokens)
     A[:] = 0
     add_product(A, u, X_T)  # scores u_h . xt_t

@@ -1,4 +1,4 @@
-"""The definition: multi-head linear attention, or softmax attention, as a matrix of tokens. One prompt, plain NumPy, any dtype.
+"""The definition: multi-head linear or softmax attention on a matrix of tokens. One prompt, plain NumPy, any dtype.
 
 It shares no code with the kernels and is what everything else is judged by. Where it overflows it raises `NotFinite`.
 

@@ -5,6 +5,7 @@ loss is a quadratic in m. As G is symmetric, m counts by m_kij + m_kji, i < j, a
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -100,9 +101,9 @@ class Statistics(Batch):
     def loss_and_slope(self, m: np.ndarray) -> tuple[float, np.ndarray]:
         """The mean loss at the tensor m (D, E E), and its derivative by each entry."""
         E, D = self.E, self.E - 1
-        rows, columns, _ = _pairs(E)
+        rows, columns = _pairs(E)
         whole = m.reshape(D, E, E)
-        folded = np.where(rows == columns, whole[:, rows, columns], whole[:, rows, columns] + whole[:, columns, rows])
+        folded = whole[:, rows, columns] + np.where(rows == columns, 0.0, whole[:, columns, rows])
         folded = folded.reshape(1, -1)
         product = np.empty_like(folded)
         map_rows(product, folded, self.S)
@@ -132,15 +133,16 @@ class Statistics(Batch):
         return f"Statistics(D={self.E - 1}, {self.prompts} prompts)"
 
 
-def _pairs(E: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """i and j of all pairs i <= j, and their number."""
+@lru_cache(16)
+def _pairs(E: int) -> tuple[np.ndarray, np.ndarray]:
+    """i and j of all pairs i <= j."""
     rows, columns = np.triu_indices(E)
-    return rows, columns, len(rows)
+    return frozen(rows), frozen(columns)
 
 
 def _features(tokens: np.ndarray, s: float) -> np.ndarray:
     """s G_ij x_query,k of all prompts (B, F), by k and then by pairs i <= j."""
     B, _, E = tokens.shape
-    rows, columns, pairs = _pairs(E)
+    rows, columns = _pairs(E)
     G = np.matmul(tokens.transpose(0, 2, 1), tokens)[:, rows, columns]
-    return np.ascontiguousarray((s * tokens[:, -1, :-1, None] * G[:, None]).reshape(B, (E - 1) * pairs))
+    return np.ascontiguousarray((s * tokens[:, -1, :-1, None] * G[:, None]).reshape(B, (E - 1) * len(rows)))

@@ -231,10 +231,9 @@ class Problem:
             Settings out of range, named; too few prompts for corrections over them.
         """
         n, length = integer("n", n, 1), integer("length", self.length if length is None else length, 1)
-        if icl is None:
-            icl = self.icl
-        else:
-            icl = real("icl", icl, "from 0 to 1, a share of the prompts", lambda x: 0 <= x <= 1)
+        icl = (
+            self.icl if icl is None else real("icl", icl, "from 0 to 1, a share of the prompts", lambda x: 0 <= x <= 1)
+        )
         own = n if icl is None else int(np.floor(icl * n))  # prompts with tasks of their own
         least = max(2, (self.d + 2) * (own == n)) if self.corrected else 1
         if n < least:
