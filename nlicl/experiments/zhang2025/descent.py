@@ -79,15 +79,20 @@ def follow(
     E, D = statistics.E, statistics.E - 1
     S, b, c = _unfolded(statistics)
     others = {name: _unfolded(one) for name, one in tests.items()}
-    merged = isinstance(params, Params)
     vt = params.V[:, -1].astype(float)
-    W = params.W[:, :, :D].astype(float) if merged else np.empty((len(vt), E, D))
-    K, Q = (None, None) if merged else (params.K.astype(float), params.Q[:, :, :D].astype(float))
     H = len(vt)
-    losses, looks = np.empty(steps), {name: [] for name in tests}
+    K = Q = np.empty((H, 0, E))
+    if isinstance(params, Params):
+        W, rest = params.W[:, :, :D].astype(float), params.W[:, :, D:]
+    else:
+        W, rest = np.empty((H, E, D)), params.Q[:, :, D:]
+        K, Q = params.K.astype(float), params.Q[:, :, :D].astype(float)
+    merged = isinstance(params, Params)
+    losses = np.empty(steps)
+    looks: dict[str, list[float]] = {name: [] for name in tests}
     for t in range(steps + 1):
-        if K is not None:
-            np.matmul(K.transpose(0, 2, 1), Q, out=W)
+        if not merged:
+            W = np.matmul(K.transpose(0, 2, 1), Q)
         flat = W.reshape(H, E * D)
         m = (vt.T @ flat).ravel()
         if t % every == 0:
@@ -104,7 +109,7 @@ def follow(
         by_W = (vt @ move).reshape(H, E, D)
         if frozen:
             by_v[:, :-1] = 0
-        if K is None:
+        if merged:
             if frozen:
                 by_W[:, -1] = 0
             W -= by_W
@@ -117,10 +122,8 @@ def follow(
         vt -= by_v
     V = params.V.copy()
     V[:, -1] = vt
-    if K is None:
-        ends: Any = Params(V, np.concatenate([W, params.W[:, :, D:]], axis=2))
-    else:
-        ends = SeparateParams(V, K, np.concatenate([Q, params.Q[:, :, D:]], axis=2))
+    whole = np.concatenate([W if merged else Q, rest], axis=2)
+    ends = Params(V, whole) if merged else SeparateParams(V, K, whole)
     at = np.arange(0, steps + 1, every) if tests else np.arange(0)
     return Course(losses, ends, at, {name: np.array(values) for name, values in looks.items()})
 

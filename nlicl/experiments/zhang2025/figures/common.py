@@ -57,6 +57,13 @@ def within(claim: str, values: ArrayLike, low: float = -np.inf, high: float = np
     return fact(claim, holds, measured, f"{expected or f'{low:.4g} to {high:.4g}'} for every seed", found)
 
 
+def average(claim: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Claim:
+    """A claim: the mean over seeds lies from `low` to `high`."""
+    found = np.asarray(values, float)
+    mean = float(found.mean()) if found.size else np.nan
+    return fact(claim, low <= mean <= high, f"{mean:.4g}", f"mean over seeds {low:.4g} to {high:.4g}", found)
+
+
 def close(claim: str, values: ArrayLike, expected: ArrayLike, slack: float = 0.0, *, share: float = 0.0) -> Claim:
     """A claim: each value is the expected one, up to `slack` or a share of it, whichever is larger."""
     found, aim = np.broadcast_arrays(np.asarray(values, float), np.asarray(expected, float))

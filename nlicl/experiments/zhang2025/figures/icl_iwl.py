@@ -1,6 +1,7 @@
 """In-weight against in-context learning: prompts of which a share c has tasks of their own, the others one and the same."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from ...figure import Figure, Original, Recipe
 from ...series import Series, spread
 from ...settings import set_here
 from ..descent import follow
-from .common import DRAWN, SEEDS, comparisons, curve, within
+from .common import DRAWN, SEEDS, average, comparisons, curve, within
 
 __all__ = ["RECIPES"]
 
@@ -42,10 +43,10 @@ PUBLISHED = [
 ]
 ORIGINAL = Original(
     "the figure on in-weight against in-context learning",
-    "merged, H = 8, white inputs, init 1e-6, rate 5e-4, 5000 prompts of which a share c has tasks of their own, test sets c = 0 and c = "
-    "1 of 5000 [source]; c = 0: the drop is near 770, the in-context loss rises to 2.2; c = 0.2, 0.4, 0.6, 0.8: the in-weight loss "
-    "is least, 0.25, 0.35, 0.46, 0.64, near steps 900, 1200, 1680, 2250; c = 0.2: the in-context loss ends at 0.25; c = 1: "
-    "the drop is near 2950; 5000 steps are drawn [digitised]",
+    "merged, H = 8, white inputs, init 1e-6, rate 5e-4, 5000 prompts of which a share c has tasks of their own, "
+    "test sets c = 0 and c = 1 of 5000 [source]; c = 0: the drop is near 770, the in-context loss rises to 2.2; c = "
+    "0.2, 0.4, 0.6, 0.8: the in-weight loss is least, 0.25, 0.35, 0.46, 0.64, near steps 900, 1200, 1680, 2250; c = "
+    "0.2: the in-context loss ends at 0.25; c = 1: the drop is near 2950; 5000 steps are drawn [digitised]",
     "its number in the paper; seeds; which curves share axes",
 )
 
@@ -55,7 +56,8 @@ def shares(options: Options) -> tuple[float, ...]:
 
 
 def measure(options: Options, seed: int, runs: Runs) -> Measured:
-    steps, found = QUICK_STEPS if options["quick"] else STEPS, {}
+    steps = QUICK_STEPS if options["quick"] else STEPS
+    found: dict[str, Any] = {}
     tests = {
         name: Statistics.of(PROBLEM.sample(TESTS, seed=(seed, Part.TESTS, number), icl=c))
         for name, number, c in ((IN_WEIGHT, Test.IN_WEIGHT, 0.0), (IN_CONTEXT, Test.IN_CONTEXT, 1.0))
@@ -63,9 +65,13 @@ def measure(options: Options, seed: int, runs: Runs) -> Measured:
     for c in shares(options):
         problem = replace(PROBLEM, icl=c)
         run = follow(
-            problem.initialize(seed=seed), Statistics.of(problem.sample(int(problem.P), seed=seed)),
-            learning_rate=problem.learning_rate, steps=steps, tests=tests, every=EVERY,
-        )  # fmt: skip
+            problem.initialize(seed=seed),
+            Statistics.of(problem.sample(int(problem.P), seed=seed)),
+            learning_rate=problem.learning_rate,
+            steps=steps,
+            tests=tests,
+            every=EVERY,
+        )
         halved = run.losses < (run.losses[0] + run.losses.min()) / 2
         found |= {f"{c:g}, {name}": values for name, values in run.tests.items()}
         found |= {f"{c:g}, {TRAINING}": run.losses[::EVERY], f"{c:g}, half": float(halved.argmax())}
@@ -85,26 +91,64 @@ def minimum(found: Found, c: float) -> tuple[NDArray, NDArray]:
 
 def claims(options: Options, found: Found) -> list[Claim]:
     rows = [
-        published(within("c = 0: step at which the training loss has halved, mean over seeds (near 770, digitised)", of(found, 0.0, "half").mean(), 620, 920), "value"),
-        published(within("c = 0: in-context loss at the end (2.2, digitised: it rises)", of(found, 0.0, IN_CONTEXT)[:, -1], 2), "value"),
-    ]  # fmt: skip
+        published(
+            average(
+                "c = 0: step at which the training loss has halved (near 770, digitised)",
+                of(found, 0.0, "half"),
+                620,
+                920,
+            ),
+            "value",
+        ),
+        published(
+            within(
+                "c = 0: in-context loss at the end (2.2, digitised: it rises)", of(found, 0.0, IN_CONTEXT)[:, -1], 2
+            ),
+            "value",
+        ),
+    ]
     for c in shares(options):
         if c in SEEN:
             step, least = SEEN[c]
             at, value = minimum(found, c)
             rows += [
-                published(within(f"c = {c:g}: least in-weight loss, mean over seeds ({least:g}, digitised)", value.mean(), least - 0.08, least + 0.08), "value"),
-                published(within(f"c = {c:g}: its step, mean over seeds ({step}, digitised)", at.mean(), step - 150, step + 150), "value"),
-            ]  # fmt: skip
+                published(
+                    average(
+                        f"c = {c:g}: least in-weight loss ({least:g}, digitised)", value, least - 0.08, least + 0.08
+                    ),
+                    "value",
+                ),
+                published(average(f"c = {c:g}: its step ({step}, digitised)", at, step - 150, step + 150), "value"),
+            ]
     if options["quick"]:
         return rows
     ends = np.array([of(found, c, IN_CONTEXT)[:, -1] for c in SHARES[1:]])
     again = np.array([of(found, c, IN_WEIGHT)[:, -1] - minimum(found, c)[1] for c in SEEN])
     rows += [
-        published(within("c = 0.2 and more: in-context loss at the end (0.25 at 0.2, digitised)", ends, high=0.3), "value"),
-        published(within("c = 0.2 to 0.8: rise of the in-weight loss after its minimum (phases: in weights first, then in context)", again, 0.1), "phases"),
-        published(within("c = 1: step at which the training loss has halved, mean over seeds (near 2950, digitised)", of(found, 1.0, "half").mean(), 2800, 3300), "value"),
-    ]  # fmt: skip
+        published(
+            within("c = 0.2 and more: in-context loss at the end (0.25 at 0.2, digitised)", ends, high=0.3), "value"
+        ),
+        published(
+            within(
+                (
+                    "c = 0.2 to 0.8: rise of the in-weight loss after its minimum (phases: in weights first, then in "
+                    "context)"
+                ),
+                again,
+                0.1,
+            ),
+            "phases",
+        ),
+        published(
+            average(
+                "c = 1: step at which the training loss has halved (near 2950, digitised)",
+                of(found, 1.0, "half"),
+                2800,
+                3300,
+            ),
+            "value",
+        ),
+    ]
     return rows
 
 
@@ -120,8 +164,9 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     ends = [c for c in (0.0, 1.0) if c in those]
     series.append(spread(DROP, ends, np.transpose([of(found, c, "half") for c in ends])))
     notes = [
-        "Of P prompts the first floor(c P) have tasks of their own, the others share one task of norm sqrt(D), which weights can "
-        "learn. c = 0: context labels are noise, and only the query's label is by the shared task [source].",
+        "Of P prompts the first floor(c P) have tasks of their own, the others share one task of norm sqrt(D), "
+        "which weights can learn. c = 0: context labels are noise, and only the query's label is by the shared task "
+        "[source].",
         "The in-weight test has prompts as c = 0, the in-context test as c = 1.",
         "The drop is timed where the training loss has come down half of its way.",
         SEEDS,

@@ -1,4 +1,4 @@
-"""Time courses in closed form beside gradient descent on the exact population: an aligned head, merged heads on white inputs."""
+"""Time courses in closed form beside gradient descent on the population: an aligned head, merged heads on white inputs."""
 
 import math
 from functools import cache
@@ -55,9 +55,13 @@ def computed(quick: bool) -> Measured:
         t = dynamics.flow_time("separate", at, eta, N)
         half = float(dynamics.aligned_time((a[d] / 2) ** (1 / 3), v_0, lam, a[d]))
         found[f"lambda = {lam:g}"] = {
-            "t": t, "v": v / limit, "closed": dynamics.aligned_course(t, v_0, lam, a[d]) / limit, "half": half, "limit": limit,
+            "t": t,
+            "v": v / limit,
+            "closed": dynamics.aligned_course(t, v_0, lam, a[d]) / limit,
+            "half": half,
+            "limit": limit,
             "apart": max(np.abs(part[..., np.arange(4) != d]).max() for w in run.kept for part in w[1:]),
-        }  # fmt: skip
+        }
     for tau in (TAU, TAU / 2):
         steps = round(END / tau)
         at = np.linspace(0, steps, POINTS + 1).astype(int)
@@ -66,9 +70,11 @@ def computed(quick: bool) -> Measured:
         sigma = np.trace(Mbar, axis1=1, axis2=2) / 4
         t = dynamics.flow_time("merged", at, tau / 2, N)
         found[f"white, step {tau:g}"] = {
-            "t": t, "v": sigma, "closed": dynamics.white_course(t, 4, N, W_0),
+            "t": t,
+            "v": sigma,
+            "closed": dynamics.white_course(t, 4, N, W_0),
             "apart": np.abs(Mbar - sigma[:, None, None] * np.eye(4)).max(),
-        }  # fmt: skip
+        }
     return found
 
 
@@ -89,37 +95,55 @@ def claims(options: Options, one: Measured) -> list[Claim]:
     ]
     rows += [within("aligned heads: k and q off their axis (derived: 0)", [h["apart"] for h in heads.values()], high=0)]
     if not options["quick"]:
-        rows.append(close("aligned head, lambda = 0.4: time to half from v_0 = 0.05 (derived)", heads["lambda = 0.4"]["half"],
-                          HALVES[0.4], 1e-5))  # fmt: skip
+        rows.append(
+            close(
+                "aligned head, lambda = 0.4: time to half from v_0 = 0.05 (derived)",
+                heads["lambda = 0.4"]["half"],
+                HALVES[0.4],
+                1e-5,
+            )
+        )
     scaled = [run["half"] * float(name[9:]) ** 2 * v_0 for name, run in heads.items()]
     rows.append(within("times to half, over 1/(lambda^2 v_0) (derived: 1 for small v_0)", scaled, 0.8, 1.2))
     coarse, fine = whites
     rows += [
         within(f"merged, {coarse}: sigma against the closed form, any time (summary)", off[coarse], high=2e-3),
-        within("merged: distance from the closed form at half the step, over it (derived: first order)",
-               off[fine] / off[coarse], 0.45, 0.55),
+        within(
+            "merged: distance from the closed form at half the step, over it (derived: first order)",
+            off[fine] / off[coarse],
+            0.45,
+            0.55,
+        ),
         within("merged: Mbar - sigma I (derived: 0)", [run["apart"] for run in whites.values()], high=1e-14),
         close("merged: sigma at the end, against Mbar* (derived)", whites[fine]["v"][-1], 1 / (1 + 5 / N), 1e-4),
-    ]  # fmt: skip
+    ]
     return rows
 
 
 def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     one, series = found[0], list[Series]()
     for name, run in one.items():
-        t = run["t"] / (run["half"] if "half" in run else 1)
+        t = run["t"] / (run.get("half", 1))
         series += [curve(name, t, run["v"]), curve(f"{name}: closed form", t, run["closed"])]
-    settings = set_here({
-        "N": N, "D": 4, "eigenvalues": FALLING, "v_0": QUICK_START if options["quick"] else START, "steps of the loss": STEP,
-        "H of merged heads": HEADS, "w_0": W_0, "steps of the flow's time, merged": (TAU, TAU / 2),
-    })  # fmt: skip
+    settings = set_here(
+        {
+            "N": N,
+            "D": 4,
+            "eigenvalues": FALLING,
+            "v_0": QUICK_START if options["quick"] else START,
+            "steps of the loss": STEP,
+            "H of merged heads": HEADS,
+            "w_0": W_0,
+            "steps of the flow's time, merged": (TAU, TAU / 2),
+        }
+    )
     notes = [
-        "The paper has these two time courses [summary: formulas, checked]. The closed form of the aligned head's time, and "
-        "lambda other than 1 in sigma, are [derived]. That the paper draws them is not known.",
-        "Time is that of tau dW/dt = -(1/2) dL/dW with tau = 1 [summary]: t = 2 eta n. An aligned head's is over its time to "
-        "half, v^3 = a/2.",
-        "Gradient descent lags behind the flow by an amount in proportion to its step: for merged heads the distance halves "
-        "with it.",
+        "The paper has these two time courses [summary: formulas, checked]. The closed form of the aligned head's "
+        "time, and lambda other than 1 in sigma, are [derived]. That the paper draws them is not known.",
+        "Time is that of tau dW/dt = -(1/2) dL/dW with tau = 1 [summary]: t = 2 eta n. An aligned head's is over "
+        "its time to half, v^3 = a/2.",
+        "Gradient descent lags behind the flow by an amount in proportion to its step: for merged heads the "
+        "distance halves with it.",
         DETERMINISTIC,
     ]
     title = "Time courses in closed form, and gradient descent on the population"

@@ -1,6 +1,7 @@
 """Ranks of keys and queries: where R divides the number of components learnt, plateaus are long; elsewhere they are short."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,10 @@ FACTOR = 5.0  # by which the plateau after R components is longer than any befor
 SHORT = 1500  # steps, for R = 8: any plateau between the first drop and the last but one
 ORIGINAL = Original(
     "Figure 4",
-    "loss curves at ranks 1, 2, 4 and 8, D = 8, N = 31, H = 9, with 8, 4, 2 and 1 long plateaus [summary]; init 5e-3, 80000 "
-    "prompts, rate 0.02, 20001 steps [source]",
-    "its curves; which version of the initialisation: per head was taken, by the date of the command [derived]. We ran the "
-    "exact population in the place of 80000 prompts, and 40001 steps",
+    "loss curves at ranks 1, 2, 4 and 8, D = 8, N = 31, H = 9, with 8, 4, 2 and 1 long plateaus [summary]; init "
+    "5e-3, 80000 prompts, rate 0.02, 20001 steps [source]",
+    "its curves; which version of the initialisation: per head was taken, by the date of the command [derived]. We "
+    "ran the exact population in the place of 80000 prompts, and 40001 steps",
 )
 
 
@@ -40,7 +41,8 @@ def ranks(options: Options) -> tuple[int, ...]:
 
 
 def measure(options: Options, seed: int, runs: Runs) -> Measured:
-    steps, found = QUICK_STEPS if options["quick"] else STEPS, {}
+    steps = QUICK_STEPS if options["quick"] else STEPS
+    found: dict[str, Any] = {}
     for rank in ranks(options):
         one = problem(rank)
         start = reduced.reduced(one.initialize(seed=seed))
@@ -112,15 +114,21 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "steps run": [steps, "set here"],
     }
     notes = [
-        "A drop is where the loss passes the middle of two successive golden losses L(M_m). A plateau is what lies between two.",
-        "Pairs of keys and queries of one head share its value v_h: once the first has grown, the others of the head follow "
-        "quickly [summary]. So a long plateau comes where all R of each head in use are, with m divisible by R.",
-        "The last drop, of the smallest eigenvalue 1/36, is late at every rank, and is not reached in every run: a plateau "
-        "before it is not counted [measured]. Where the next drop is not reached, the plateau counts as infinitely long.",
-        "At R = 1 the components are learnt from the largest on where heads start alike; one that starts small is overtaken "
-        "by another head on a smaller component. So single plateaus are those of other fixed points [measured].",
-        "At R = 8 plateaus between drops are short, not absent: up to 1210 steps of about 6000 of the first plateau, in three "
-        "seeds [measured].",
+        (
+            "A drop is where the loss passes the middle of two successive golden losses L(M_m). A plateau is what lies "
+            "between two."
+        ),
+        "Pairs of keys and queries of one head share its value v_h: once the first has grown, the others of the "
+        "head follow quickly [summary]. So a long plateau comes where all R of each head in use are, with m "
+        "divisible by R.",
+        "The last drop, of the smallest eigenvalue 1/36, is late at every rank, and is not reached in every run: a "
+        "plateau before it is not counted [measured]. Where the next drop is not reached, the plateau counts as "
+        "infinitely long.",
+        "At R = 1 the components are learnt from the largest on where heads start alike; one that starts small is "
+        "overtaken by another head on a smaller component. So single plateaus are those of other fixed points "
+        "[measured].",
+        "At R = 8 plateaus between drops are short, not absent: up to 1210 steps of about 6000 of the first "
+        "plateau, in three seeds [measured].",
         SEEDS,
         DRAWN,
     ]

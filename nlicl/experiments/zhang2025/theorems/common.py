@@ -13,8 +13,9 @@ from ...theorem import Condition
 __all__ = ["DATA", "MARKS", "NUMBERS", "SMALL", "check_sizes", "falling", "positive", "rotated", "settings", "small"]
 
 MARKS = (
-    "Marks: [paper] is seen in public text of or about the paper; [summary] is from a third party's summary, checked by us; "
-    "[source] is read in the authors' code; [derived] is ours, checked numerically; [set here] is a setting of this run."
+    "Marks: [paper] is seen in public text of or about the paper; [summary] is from a third party's summary, "
+    "checked by us; [source] is read in the authors' code; [derived] is ours, checked numerically; [set here] is a "
+    "setting of this run."
 )
 NUMBERS = "The paper's text was not read: names and wording of statements are ours."
 DATA = Condition(

@@ -24,15 +24,17 @@ LAWS = {
     "ranks": "K_h K_h^T - Q_h Q_h^T",
 }
 STATEMENT = (
-    "Gradient flow conserves, with merged keys and queries on u = v_x = 0, v_h v_h' - <U_h, U_h'> for all pairs of heads; with separate "
-    "ones ||vt_h||^2 - ||K_h||_F^2 and K_h K_h^T - Q_h Q_h^T, also in the full model and on any prompts; under softmax attention the "
-    "last alone [derived]. Gradient descent changes them at second order in its step."
+    "Gradient flow conserves, with merged keys and queries on u = v_x = 0, v_h v_h' - <U_h, U_h'> for all pairs of "
+    "heads; with separate ones ||vt_h||^2 - ||K_h||_F^2 and K_h K_h^T - Q_h Q_h^T, also in the full model and on "
+    "any prompts; under softmax attention the last alone [derived]. Gradient descent changes them at second order "
+    "in its step."
 )
 NOTES = [
     MARKS,
     NUMBERS,
-    "That a quantity is conserved is looked at in two ways: its derivative along the gradient is 0, at dense random weights and on "
-    "random prompts; and over one and the same time of descent on the population it drifts in proportion to the step.",
+    "That a quantity is conserved is looked at in two ways: its derivative along the gradient is 0, at dense random "
+    "weights and on random prompts; and over one and the same time of descent on the population it drifts in "
+    "proportion to the step.",
     "Derivatives are over the sum of the absolute values of their terms.",
 ]
 
@@ -49,7 +51,7 @@ def _relative(change: NDArray, *terms: NDArray) -> float:
 
 def _model(options: Options, seed: int, softmax: bool) -> dict[str, float]:
     """Derivatives of the laws along the gradient of the full model, separate keys and queries, on random prompts."""
-    D, N, H, R = (options[name] for name in ("D", "N", "heads", "rank"))
+    N, H, R = (options[name] for name in ("N", "heads", "rank"))
     rng, E = np.random.default_rng([41, seed]), options["D"] + 1
     tokens = rng.standard_normal((5, N + 1, E))
     tokens[:, -1, -1] = 0
@@ -85,7 +87,7 @@ def _drifts(options: Options, seed: int) -> dict[str, float]:
     """The drift of each law on the population, and that at a tenth of the step over it."""
     D, N, H, R = (options[name] for name in ("D", "N", "heads", "rank"))
     rng, Lambda = np.random.default_rng([47, seed]), rotated(falling(options["D"]), seed)
-    found = {}
+    found: dict[str, float] = {}
     for start in (
         Merged(*(0.3 * rng.standard_normal(shape) for shape in ((H,), (H, D, D)))),
         Separate(*(0.5 * rng.standard_normal(shape) for shape in ((H,), (H, R, D), (H, R, D)))),

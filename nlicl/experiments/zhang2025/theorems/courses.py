@@ -19,17 +19,21 @@ __all__ = ["COURSES"]
 OPTIONS = {"D": 4, "N": 31, "heads": 4, "w_0": 0.05, "v_0": 0.2, "step": 0.004}
 MOST_STEPS = 400_000
 STATEMENT = (
-    "tau dW/dt = -(1/2) dL/dW with tau = 1. Merged, Lambda = I, U_h(0) = v_h(0) I/sqrt(D), ||v(0)|| = w_0: Mbar = sigma(t) I, sigma = "
-    "e^(2 sqrt(D) t) / (b (e^(2 sqrt(D) t) - 1) + sqrt(D)/w_0^2), b = 1 + (1 + D)/N [summary, checked]. Separate, one head on the "
-    "eigenvector of lambda, v = k.e = q.e: dv/dt = lambda^2 v^2 (1 - v^3/a) [summary, checked], which comes to lambda^2 a^(1/3) t = "
-    "Pi(v/a^(1/3)) - Pi(v_0/a^(1/3)) [derived]; its time to half is 1/(lambda^2 v_0) in leading order [derived]."
+    "tau dW/dt = -(1/2) dL/dW with tau = 1. Merged, Lambda = I, U_h(0) = v_h(0) I/sqrt(D), ||v(0)|| = w_0: Mbar = "
+    "sigma(t) I, sigma = e^(2 sqrt(D) t) / (b (e^(2 sqrt(D) t) - 1) + sqrt(D)/w_0^2), b = 1 + (1 + D)/N [summary, "
+    "checked]. Separate, one head on the eigenvector of lambda, v = k.e = q.e: dv/dt = lambda^2 v^2 (1 - v^3/a) "
+    "[summary, checked], which comes to lambda^2 a^(1/3) t = Pi(v/a^(1/3)) - Pi(v_0/a^(1/3)) [derived]; its time to "
+    "half is 1/(lambda^2 v_0) in leading order [derived]."
 )
 NOTES = [
     MARKS,
     NUMBERS,
-    "Gradient descent is on the exact population with steps of `step` in the flow's time, over 2 sqrt(D) or over the largest "
-    "lambda^2, and again with half the step: it is off by an amount in proportion to its step.",
-    "The aligned head is on the largest eigenvalue of the authors' spectrum, with random axes; the axes of heads are the seed's.",
+    "Gradient descent is on the exact population with steps of `step` in the flow's time, over 2 sqrt(D) or over "
+    "the largest lambda^2, and again with half the step: it is off by an amount in proportion to its step.",
+    (
+        "The aligned head is on the largest eigenvalue of the authors' spectrum, with random axes; the axes of heads "
+        "are the seed's."
+    ),
 ]
 
 
@@ -37,8 +41,7 @@ def check(options: Options) -> None:
     check_sizes(options)
     positive(options, "w_0", "v_0", "step")
     real("step", options["step"], "of at most 0.02: that of a flow", lambda x: x <= 0.02)
-    lam, a = _largest(options)
-    limit = a ** (1 / 3)
+    limit = _largest(options)[1] ** (1 / 3)
     if not options["v_0"] < 0.75 * limit:
         raise InvalidValue(f"v_0 is {options['v_0']:g}; expected below {0.75 * limit:.3g}, which is to be grown to.")
     top = 1 / (1 + (1 + options["D"]) / options["N"])
@@ -47,7 +50,8 @@ def check(options: Options) -> None:
     steps = max(_ends(options)) / options["step"]
     if steps > MOST_STEPS:
         raise InvalidValue(
-            f"step is {options['step']:g}: a run takes {steps:.2g} steps; expected at most {MOST_STEPS}. Raise step, w_0 or v_0."
+            f"step is {options['step']:g}: a run takes {steps:.2g} steps; expected at most {MOST_STEPS}. Raise step, "
+            "w_0 or v_0."
         )
 
 
@@ -68,7 +72,7 @@ def _ends(options: Options) -> tuple[float, float]:
 
 
 def measure(options: Options, seed: int, runs: Runs) -> Measured:
-    found = {}
+    found: dict[str, float] = {}
     for share in (1.0, 0.5):
         for kind, of in (("merged", _merged), ("separate", _separate)):
             found |= {

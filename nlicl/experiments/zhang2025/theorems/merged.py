@@ -16,19 +16,20 @@ __all__ = ["MERGED"]
 OPTIONS = {"D": 4, "N": 31, "heads": 8, "init": 1e-6, "learning_rate": 0.001}
 MOST_STEPS = 200_000
 STATEMENT = (
-    "With merged keys and queries the loss has two fixed points [paper]: the zero function, where all v_h are 0 and all <Lambda^2, "
-    "U_h> are 0, and the optimum Mbar* = ((1 + 1/N) Lambda + (tr Lambda/N) I)^-1 [derived]. From small weights there is one abrupt "
-    "drop of the loss [paper]. Early on the product along Lambda^2/||Lambda^2|| grows as m_0 e^(2 ||Lambda^2|| t) with m_0 = sum_h "
-    "(v_h + <U_h, Lambda^2/||Lambda^2||>)^2/4 [derived]."
+    "With merged keys and queries the loss has two fixed points [paper]: the zero function, where all v_h are 0 and "
+    "all <Lambda^2, U_h> are 0, and the optimum Mbar* = ((1 + 1/N) Lambda + (tr Lambda/N) I)^-1 [derived]. From "
+    "small weights there is one abrupt drop of the loss [paper]. Early on the product along Lambda^2/||Lambda^2|| "
+    "grows as m_0 e^(2 ||Lambda^2|| t) with m_0 = sum_h (v_h + <U_h, Lambda^2/||Lambda^2||>)^2/4 [derived]."
 )
 NOTES = [
     MARKS,
     NUMBERS,
     "Two fixed points are two functions: a whole manifold of weights has the zero function and no gradient.",
-    "The drop is timed where the loss is half way between the first, tr Lambda, and the last, L*; where the loss along Lambda^2 "
-    "does not come down so far, where it is half way to the least along it. The law follows the growth along Lambda^2 alone.",
-    "The functions that are stationary for separate keys and queries are none for merged ones: with merged heads that have such "
-    "a function, but for the first and the last, the gradient is not 0.",
+    "The drop is timed where the loss is half way between the first, tr Lambda, and the last, L*; where the loss "
+    "along Lambda^2 does not come down so far, where it is half way to the least along it. The law follows the "
+    "growth along Lambda^2 alone.",
+    "The functions that are stationary for separate keys and queries are none for merged ones: with merged heads "
+    "that have such a function, but for the first and the last, the gradient is not 0.",
 ]
 
 
@@ -41,8 +42,8 @@ def check(options: Options) -> None:
         )
     if _steps(options) > MOST_STEPS:
         raise InvalidValue(
-            f"learning_rate is {options['learning_rate']:g} with N = {options['N']}: a run takes some {_steps(options):.2g} "
-            f"steps; expected at most {MOST_STEPS}. Raise learning_rate."
+            f"learning_rate is {options['learning_rate']:g} with N = {options['N']}: a run takes some "
+            f"{_steps(options):.2g} steps; expected at most {MOST_STEPS}. Raise learning_rate."
         )
 
 

@@ -1,4 +1,6 @@
-"""Separate keys and queries of rank one: 2^D stationary functions, their losses, and training that goes from one to the next."""
+"""Separate keys and queries of rank one: 2^D stationary functions, their losses, training from one to the next."""
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,19 +18,20 @@ __all__ = ["SADDLES"]
 OPTIONS = {"D": 4, "N": 31, "heads": 5, "init": 0.01, "learning_rate": 0.02}
 STEPS, QUICK_STEPS, MOST_STEPS = 8.0, 3.0, 200_000
 STATEMENT = (
-    "With separate keys and queries of rank one the loss has exponentially many fixed points [paper]: for each set S of principal "
-    "components the function Mbar_S = sum over S of a_d e_d e_d^T, a_d = ((1 + 1/N) lambda_d + tr Lambda/N)^-1, is stationary "
-    "[derived], with the loss L(S) = tr Lambda - sum over S of lambda_d (1 + (1 + tr Lambda/lambda_d)/N)^-1 [source, for the m "
-    "largest]. Training from small weights goes from saddle to saddle, learning one component after another [paper]; with fewer "
-    "heads than components it ends where all heads are used [derived]."
+    "With separate keys and queries of rank one the loss has exponentially many fixed points [paper]: for each set "
+    "S of principal components the function Mbar_S = sum over S of a_d e_d e_d^T, a_d = ((1 + 1/N) lambda_d + tr "
+    "Lambda/N)^-1, is stationary [derived], with the loss L(S) = tr Lambda - sum over S of lambda_d (1 + (1 + tr "
+    "Lambda/lambda_d)/N)^-1 [source, for the m largest]. Training from small weights goes from saddle to saddle, "
+    "learning one component after another [paper]; with fewer heads than components it ends where all heads are "
+    "used [derived]."
 )
 NOTES = [
     MARKS,
     NUMBERS,
     "A head is on each learnt component, v = a^(1/3) = |k| = |q|, and one of zeros beside them.",
-    "Training is by gradient descent on the exact population, in the code's units, s = 1, from normal entries. A flat stretch has "
-    "150 steps or more with a change below 2e-5 each; the loss in its middle is compared with that of the fixed point whose "
-    "components are learnt there by more than half.",
+    "Training is by gradient descent on the exact population, in the code's units, s = 1, from normal entries. A "
+    "flat stretch has 150 steps or more with a change below 2e-5 each; the loss in its middle is compared with that "
+    "of the fixed point whose components are learnt there by more than half.",
 ]
 
 
@@ -37,9 +40,9 @@ def check(options: Options) -> None:
     positive(options, "init", "learning_rate")
     if _steps(options) > MOST_STEPS:
         raise InvalidValue(
-            f"init is {options['init']:g} with learning_rate {options['learning_rate']:g}, N = {options['N']}: plateaus last as "
-            f"1/(2 learning_rate N lambda^2 init), some {_steps(options):.2g} steps for half of the components; expected at most "
-            f"{MOST_STEPS}. Raise init or learning_rate."
+            f"init is {options['init']:g} with learning_rate {options['learning_rate']:g}, N = {options['N']}: "
+            f"plateaus last as 1/(2 learning_rate N lambda^2 init), some {_steps(options):.2g} steps for half of the "
+            f"components; expected at most {MOST_STEPS}. Raise init or learning_rate."
         )
 
 
@@ -101,7 +104,7 @@ def _trained(options: Options, Lambda: np.ndarray, H: int, seed: int) -> dict[st
         share = np.einsum("id,ij,jd->d", axes, N * reduced.effective(run.kept[i]), axes) / a
         sets.append(frozenset(np.flatnonzero(share > 0.5).tolist()))
         apart.append(run.losses[at[i]] - losses[tuple(sorted(sets[-1]))])
-    grown = all(one < other for one, other in zip(sets, sets[1:], strict=False) if one != other)
+    grown = all(one < other for one, other in pairwise(sets) if one != other)
     return {
         "plateaus": len(set(sets)),
         "apart": np.max(np.abs(apart)),
@@ -139,16 +142,24 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
     conditions = [
         DATA,
         Condition("rank one, separate keys and queries [paper]", "R = 1", True),
-        Condition("at least as many heads as components, for the last saddle to be left [derived]", f"H = {options['heads']}, D = {D}",
-                  options["heads"] >= D),
+        Condition(
+            "at least as many heads as components, for the last saddle to be left [derived]",
+            f"H = {options['heads']}, D = {D}",
+            options["heads"] >= D,
+        ),
         Condition("small weights at first [summary]", f"standard deviation {options['init']:g}, code's units", None),
-    ]  # fmt: skip
+    ]
     return Theorem(
         "Saddles of separate keys and queries", STATEMENT, settings(options), seeds, conditions, claims, NOTES
     )
 
 
 SADDLES = Experiment(
-    "saddles", "2^D stationary functions, their losses, and training from saddle to saddle", no_runs, measure, assemble,
-    OPTIONS, check,
-)  # fmt: skip
+    "saddles",
+    "2^D stationary functions, their losses, and training from saddle to saddle",
+    no_runs,
+    measure,
+    assemble,
+    OPTIONS,
+    check,
+)
