@@ -43,7 +43,6 @@ __all__ = [
 
 Array = NDArray[np.float64]
 KINDS = ("merged", "separate")
-_ABOVE_0 = ("greater than 0", lambda x: x > 0)
 
 
 # ---- Conserved by the flow
@@ -98,7 +97,7 @@ def white_course(t: ArrayLike, D: int, N: float, w_0: float, eigenvalue: float =
     """
     t = numbers("t", t, "at least 0", lambda x: x >= 0)
     D, N = integer("D", D, 1), checked_length(N)
-    w_0, lam = real("w_0", w_0, *_ABOVE_0), real("eigenvalue", eigenvalue, *_ABOVE_0)
+    w_0, lam = _size("w_0", w_0), _size("eigenvalue", eigenvalue)
     b, root = lam * (1 + (1 + D) / N), math.sqrt(D)
     decay = np.exp(-2 * root * lam**2 * t)  # numerator and denominator over the growing exponential
     found: Array = 1 / (b * (1 - decay) + root / w_0**2 * decay)
@@ -183,7 +182,7 @@ def merged_half_steps(
     -------
     float
     """
-    eta, s_N = real("learning_rate", learning_rate, *_ABOVE_0), factor(N, scale)
+    eta, s_N = _size("learning_rate", learning_rate), factor(N, scale)
     m_0 = s_N * early_product(weights, Lambda)
     if m_0 <= 0:
         raise InvalidValue("weights have no component along Lambda^2, which alone grows; expected some that have.")
@@ -227,7 +226,7 @@ def aligned_time(v: ArrayLike, v_0: float, eigenvalue: float, amplitude: float) 
     ndarray of the shape of v
         For small v_0 about 1/(eigenvalue^2 v_0): plateaus last as 1/lambda^2 at equal v_0.
     """
-    lam, limit = real("eigenvalue", eigenvalue, *_ABOVE_0), real("amplitude", amplitude, *_ABOVE_0) ** (1 / 3)
+    lam, limit = _size("eigenvalue", eigenvalue), _size("amplitude", amplitude) ** (1 / 3)
     v_0 = real("v_0", v_0, f"between 0 and {limit:g}", lambda x: 0 < x < limit)
     v = numbers("v", v, f"from v_0 to below {limit:g}", lambda x: (x >= v_0) & (x < limit))
     return (Pi(v / limit) - Pi(v_0 / limit)) / (lam**2 * limit)
@@ -249,7 +248,7 @@ def aligned_course(t: ArrayLike, v_0: float, eigenvalue: float, amplitude: float
     from scipy.optimize import brentq
 
     t = numbers("t", t, "at least 0", lambda x: x >= 0)
-    limit = real("amplitude", amplitude, *_ABOVE_0) ** (1 / 3)
+    limit = _size("amplitude", amplitude) ** (1 / 3)
     aligned_time(v_0, v_0, eigenvalue, amplitude)  # which checks the rest
     start, rate = float(Pi(v_0 / limit)), eigenvalue**2 * limit
 
@@ -286,8 +285,8 @@ def flow_time(kind: str, steps: ArrayLike, learning_rate: float, N: float, scale
     -------
     float or ndarray
     """
-    eta, s_N = real("learning_rate", learning_rate, *_ABOVE_0), factor(N, scale)
-    steps = numbers("steps", steps, "at least 0", lambda x: x >= 0)
+    eta, s_N = _size("learning_rate", learning_rate), factor(N, scale)
+    steps = numbers("steps", steps, "from 0 to 1e100", lambda x: (x >= 0) & (x <= 1e100))
     return 2 * eta * s_N ** {"merged": 1.0, "separate": 2 / 3}[choice("kind", kind, KINDS)] * steps
 
 
@@ -342,7 +341,12 @@ def flat_stretches(losses: ArrayLike, *, length: int = 150, change: float = 2e-5
         First and last step of each, in their order.
     """
     losses, length = numbers("losses", losses, shape="(T,)"), integer("length", length, 1)
-    change = real("change", change, *_ABOVE_0)
+    change = _size("change", change)
     flat = np.concatenate([[False], np.abs(np.diff(losses)) < change, [False]])
     ends = np.flatnonzero(np.diff(flat.astype(np.int8)))
     return [(int(a), int(b)) for a, b in zip(ends[::2], ends[1::2], strict=True) if b - a >= length]
+
+
+def _size(name: str, value: float) -> float:
+    """A number whose powers are ordinary doubles; ValueError or TypeError for anything else."""
+    return real(name, value, "from 1e-50 to 1e50", lambda x: 1e-50 <= x <= 1e50)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...core.checks import instance, integer, numbers, real
+from ...core.checks import instance, integer, magnitude, numbers, sound
 from ...core.errors import InvalidType, InvalidValue, NotFinite
 from ...core.memory import check_memory
 from .population import checked_covariance, factor, gradient, second_moment
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+_ENTRY = ("from -1e75 to 1e75", lambda x: abs(x) <= 1e75)  # products of three, and squares, are then ordinary doubles
 
 
 class Merged(NamedTuple):
@@ -89,7 +90,7 @@ def reduced(params: Any) -> Weights:
     TypeError
         Parameters of another model.
     """
-    fields = getattr(params, "_fields", ())
+    fields = getattr(params, "_fields", ()) if isinstance(params, tuple) else ()
     if tuple(fields) not in (("V", "W"), ("V", "K", "Q")):
         raise InvalidType(
             f"params has the fields {tuple(fields)}; expected V, W or V, K, Q, those of linear attention."
@@ -117,6 +118,7 @@ def effective(weights: Weights) -> Array:
     return found
 
 
+@sound
 def head_gradients(weights: Weights, Lambda: ArrayLike, N: float, scale: float | None = None) -> Weights:
     """The population loss's gradients by the heads' variables, in their type.
 
@@ -179,7 +181,7 @@ def descend(
     """
     Lambda = checked_covariance(Lambda)
     weights, s_N = checked_weights(weights, Lambda), factor(N, scale)
-    eta = real("learning_rate", learning_rate, "greater than 0", lambda x: x > 0)
+    eta = magnitude("learning_rate", learning_rate)
     steps = integer("steps", steps, 0)
     check_memory(f"steps is {steps}: a loss is kept of each", 8 * (steps + 1), "Lower it.")
     wanted = _checked_keep(keep, steps)
@@ -252,9 +254,9 @@ def checked_weights(weights: Weights, Lambda: Array | None = None) -> Weights:
     """Weights as float64 arrays; ValueError or TypeError if their shapes do not fit to one another, or to Lambda."""
     if not isinstance(weights, (Merged, Separate)):
         instance("weights", weights, Separate)
-    v: Array = numbers("v", weights[0], shape="(H,)")
+    v: Array = numbers("v", weights[0], *_ENTRY, shape="(H,)")
     names = weights._fields[1:]
-    rest = [numbers(name, part, shape="(H, _, D)") for name, part in zip(names, weights[1:], strict=True)]
+    rest = [numbers(name, part, *_ENTRY, shape="(H, _, D)") for name, part in zip(names, weights[1:], strict=True)]
     for name, part in zip(names, rest, strict=True):
         if len(part) != len(v) or part.shape != rest[0].shape or not part.size:
             raise InvalidValue(
