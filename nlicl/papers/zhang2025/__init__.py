@@ -94,5 +94,8 @@ PAPER = register(
             "T": "steps",
             "B": "tasks",
         },
+        figures="nlicl.experiments.zhang2025.figures",
+        theorems="nlicl.experiments.zhang2025.theorems",
+        sweeps="nlicl.experiments.zhang2025.sweeps",
     )
 )
