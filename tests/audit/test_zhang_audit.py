@@ -28,6 +28,7 @@ def test_marked_formulas_are_fit_for_a_diagnosis(part):
     assert check_marks(PARTS[part], draws=8) == []
 
 
+@pytest.mark.slow
 def test_the_paper_is_audited_and_no_complex_step_is_further_off_than_1e_13():
     """Of every right form and the library's own, on draws where yhat - y_query is no small difference of large numbers."""
     report = audit_paper("zhang2025", draws=5)

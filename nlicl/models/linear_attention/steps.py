@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.arrays import fitting, packed
-from ...core.describe import kind_of, name_of
+from ...core.describe import kind_of, name_of, short
 from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_memory
 from ...kernels.layers import loss as losses
@@ -14,7 +14,7 @@ from ...kernels.steps import linear_attention as kernels
 from ..model import Step, register
 from ..overflow import not_finite
 from . import reference
-from .prompts import Params, Prompts
+from .prompts import Params, Prompts, SeparateParams
 from .statistics import Statistics
 
 __all__ = ["LINEAR_ATTENTION", "Forward", "LinearAttention", "OnCpu", "OnStatistics", "check_params", "checked_result"]
@@ -138,6 +138,8 @@ def check_params(params: Any, kind: type = Params) -> Any:
     params : Params or SeparateParams
     kind : {Params, SeparateParams}
     """
+    if kind is not Params and kind is not SeparateParams:
+        raise InvalidType(f"kind is {short(kind)}; expected Params or SeparateParams.")
     shapes = reference.SHAPES[kind]
     if not isinstance(params, kind):
         raise InvalidType(f"params is a {kind_of(params)}; expected a {name_of(kind)}({', '.join(shapes)}).")

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.checks import instance, integer, real
+from ...core.checks import instance, integer, numbers, real
 from ...core.errors import InvalidValue
 from ...core.memory import check_draw, check_memory
 from ...core.seeds import Part, Seed, generator
@@ -229,14 +229,15 @@ def accuracies(W: np.ndarray, prompts: Prompts) -> tuple[float, float]:
     float, float
     """
     tokens = instance("prompts", prompts, Prompts).tokens
-    if np.shape(W) != (tokens.shape[2] - 1,) * 2:
+    block: Any = numbers("W", W, shape="(D, D)")
+    if block.shape != (tokens.shape[2] - 1,) * 2:
         raise InvalidValue(
-            f"W has shape {np.shape(W)}; expected {(tokens.shape[2] - 1,) * 2}, as tokens have shape {tokens.shape}."
+            f"W has shape {block.shape}; expected {(tokens.shape[2] - 1,) * 2}, as tokens have shape {tokens.shape}."
         )
     x, y = tokens[:, :-1, :-1], tokens[:, :-1, -1]
-    z = np.einsum("ni,ni->n", np.einsum("nt,nti->ni", y, x) @ W, tokens[:, -1, :-1])
+    z = np.einsum("ni,ni->n", np.einsum("nt,nti->ni", y, x) @ block, tokens[:, -1, :-1])
     unit = x / np.linalg.norm(x, axis=2, keepdims=True)
-    own = np.einsum("ni,nti->nt", np.einsum("nt,nti->ni", y, unit) @ W, unit)
+    own = np.einsum("ni,nti->nt", np.einsum("nt,nti->ni", y, unit) @ block, unit)
     return float((np.sign(z) == prompts.labels).mean()), float((np.sign(own) == y).mean())
 
 

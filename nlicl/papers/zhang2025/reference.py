@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.arrays import fitting
-from ...core.checks import instance
+from ...core.checks import instance, integer
 from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue
 from ...models.linear_attention import reference
 from ...models.linear_attention.prompts import Params, Prompt, SeparateParams
-from .population import checked_covariance, checked_length, factor
+from .population import checked_covariance, factor
 
 __all__ = [
     "Block",
@@ -138,7 +138,7 @@ def every_prompt(Lambda: np.ndarray, N: int) -> tuple[np.ndarray, ...]:
     A context takes the points 0 and sqrt(D + 2) times those of a spherical 5-design, with the moments of N(0, I) up to the
     fifth; queries and tasks take sqrt(D) e_j, with those up to the second that matter. D is 2 or 3.
     """
-    Lambda, N = checked_covariance(Lambda), int(checked_length(N))
+    Lambda, N = checked_covariance(Lambda), integer("N", N, 1)
     D = len(Lambda)
     if D not in (2, 3) or N > 3:
         raise InvalidValue(
