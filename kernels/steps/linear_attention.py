@@ -227,8 +227,11 @@ def gram_chunks(first, last, loss, dm, tokens, labels, s, m, kind, times, block)
             add_product(M[:b], queries[:b], m)  # M_ij = sum_k m_kij x_query,k
             for n in range(b):
                 yhat = s * 0
-                for j in range(E * E):
-                    yhat += G[n, j] * M[n, j]
+                for i in range(0, E * E, E):
+                    total = s * 0  # a sum for each row: one long sum waits for each addition
+                    for j in range(i, i + E):
+                        total += G[n, j] * M[n, j]
+                    yhat += total
                 yhat = s * yhat  # yhat = s sum_ij G_ij M_ij
                 loss[chunk] += times * losses.value(kind, yhat, labels[lo + n])
                 g = s * times * losses.slope(kind, yhat, labels[lo + n]) / B

@@ -10,6 +10,7 @@ from ...core.describe import kind_of, name_of, short
 from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_memory
 from ...kernels.layers import loss as losses
+from ...kernels.products import are_finite
 from ...kernels.steps import linear_attention as kernels
 from ..model import Step, register
 from ..overflow import not_finite
@@ -125,7 +126,7 @@ def checked_result(params: Any, value: Any, dv: np.ndarray, others: list[np.ndar
     dV = np.zeros_like(params.V)
     dV[:, -1] = dv
     for name, array in zip(params._fields, (dv, *others), strict=True):
-        if not np.isfinite(array).all():
+        if not are_finite(np.ascontiguousarray(array)):
             raise not_finite(f"the gradient of {name}", params.V.dtype)
     return value, type(params)(dV, *others)
 
@@ -140,6 +141,8 @@ def check_params(params: Any, kind: type = Params) -> Any:
     """
     if kind is not Params and kind is not SeparateParams:
         raise InvalidType(f"kind is {short(kind)}; expected Params or SeparateParams.")
+    if _is_plain(params, kind):
+        return params  # as a rule, in some microseconds
     shapes = reference.SHAPES[kind]
     if not isinstance(params, kind):
         raise InvalidType(f"params is a {kind_of(params)}; expected a {name_of(kind)}({', '.join(shapes)}).")
@@ -157,6 +160,20 @@ def check_params(params: Any, kind: type = Params) -> Any:
     if E < 2:
         raise InvalidValue(f"params.V has shape {arrays[0].shape}; expected (H, E, E) with E = D + 1, at least 2.")
     return kind(*arrays)
+
+
+def _is_plain(params: Any, kind: type) -> bool:
+    """Whether the parameters are packed arrays of numbers, of one dtype and shapes that go together."""
+    if type(params) is not kind or any(type(array) is not np.ndarray or array.ndim != 3 for array in params):
+        return False
+    V, *others = params
+    H, E = V.shape[0], V.shape[1]
+    fits = V.shape == (H, E, E) and E > 1 and H > 0 and V.dtype in _DTYPES and V.flags.c_contiguous
+    for array in others:
+        fits = fits and array.shape == others[0].shape and array.dtype == V.dtype and array.flags.c_contiguous
+    rows = others[0].shape[1]
+    fits = fits and others[0].shape == (H, rows, E) and (rows == E if kind is Params else rows > 0)
+    return fits and are_finite(*params)
 
 
 def _check_room(params: Any, batch: Prompts, numbers: int) -> None:
