@@ -105,7 +105,7 @@ def classifier_found():
     ours = np.array([[0.717, 0.768, 0.78, 0.778, 0.789], [0.792, 0.844, 0.860, 0.883, 0.920]])
     return {
         "trained": ours,
-        "identity": np.array([[0.77, 0.78, 0.785, 0.79, 0.79], [0.816, 0.837, 0.851, 0.878, 0.92]]),
+        "identity": np.array([[0.76, 0.78, 0.785, 0.79, 0.79], [0.816, 0.837, 0.851, 0.878, 0.92]]),
     }
 
 
@@ -173,8 +173,8 @@ WRONG = [
     ("separate", change("flat, prompts: apart", to=0.02), "on prompts: the same"),
     ("separate", drop("flat, prompts: drops", 1, 100.0), "drops come one after"),
     ("separate", drop("flat, prompts: heights", 2, 0.39), "on prompts: loss midway between drop 2"),
-    ("separate", drop("flat, prompts: drops", 0, 700.0), "on prompts: median step of drop 1"),
-    ("separate", drop("flat, prompts: drops", 3, np.nan), "on prompts: median step of drop 4"),
+    ("separate", drop("flat, prompts: drops", 0, 700.0), "on prompts: step of drop 1"),
+    ("separate", drop("flat, prompts: drops", 3, np.nan), "on prompts: step of drop 4"),
     ("separate", drop("flat, prompts: drops", 3, np.nan), "on prompts: the fourth drop"),
     ("separate", drop("stacked, prompts: drops", 0, 800.0), "stacked, the repository's"),
     ("separate", drop("stacked, prompts: drops", 3, 9000.0), "stacked: runs that have"),
@@ -209,6 +209,7 @@ WRONG = [
     ("classifier", change("trained", to=lambda x: x - np.array([[0.05], [0]])), "test accuracy, mean"),
     ("classifier", change("trained", to=lambda x: x + np.array([[0], [0.02]])), "in-context accuracy, mean"),
     ("classifier", change("identity", to=lambda x: x + 0.05), "test accuracy, W = I"),
+    ("classifier", change("identity", to=lambda x: x - 0.06), "test accuracy at d = 10"),
     ("classifier", change("identity", to=lambda x: x - 0.02), "in-context accuracy: how far"),
     ("classifier", change("trained", to=lambda x: x[:, [0, 2, 1, 3, 4]]), "in-context accuracy: growth"),
 ]  # fmt: skip

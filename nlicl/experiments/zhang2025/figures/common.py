@@ -47,14 +47,16 @@ def curve(name: str, x: ArrayLike, y: ArrayLike) -> Series:
     return Series(name, np.asarray(x, float), np.asarray(y, float))
 
 
-def within(claim: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Claim:
-    """A claim: every value of every seed lies from `low` to `high`. NaN stands for never, and does not."""
+def within(
+    claim: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf, *, who: str = "for every seed"
+) -> Claim:
+    """A claim: every value lies from `low` to `high`. NaN stands for never, and does not. `who` says whose values they are."""
     found = np.asarray(values, float)
     holds = bool(found.size and np.all((found >= low) & (found <= high)))
     never = int(np.isnan(found).sum())
     measured = span(found) + (f", or never: {never} of {found.size}" if never else "")
     expected = f"at most {high:.4g}" if np.isinf(low) else f"at least {low:.4g}" if np.isinf(high) else ""
-    return fact(claim, holds, measured, f"{expected or f'{low:.4g} to {high:.4g}'} for every seed", found)
+    return fact(claim, holds, measured, f"{expected or f'{low:.4g} to {high:.4g}'} {who}", found)
 
 
 def average(claim: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Claim:

@@ -130,10 +130,8 @@ def claims(options: Options, found: Found) -> list[Claim]:
         ),
         published(
             within(
-                (
-                    "c = 0.2 to 0.8: rise of the in-weight loss after its minimum (phases: in weights first, then in "
-                    "context)"
-                ),
+                "c = 0.2 to 0.8: rise of the in-weight loss after its minimum (phases: in weights first, then in "
+                "context)",
                 again,
                 0.1,
             ),

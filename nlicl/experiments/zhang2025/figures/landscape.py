@@ -83,10 +83,8 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     series.append(curve("any components", one["components"], one["loss"]))
     settings: Settings = {"D": [D, "source"], "N": [N, "source"], "eigenvalues": [(0.4, 0.3, 0.2, 0.1), "source"]}
     notes = [
-        (
-            "A fixed point is a function: components in S are learnt, Mbar_S = sum over S of a_d e_d e_d^T. Many "
-            "weights have it."
-        ),
+        "A fixed point is a function: components in S are learnt, Mbar_S = sum over S of a_d e_d e_d^T. Many "
+        "weights have it.",
         "N is the number of contexts, 31 for the authors' 32 tokens [source].",
         "All at heads of rank one with separate keys and queries. Merged heads have two of these functions only, "
         "the first and the last [paper]: see `nlicl theorem zhang2025`.",

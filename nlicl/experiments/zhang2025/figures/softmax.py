@@ -27,10 +27,8 @@ NEAR = 0.09
 PAUSES = "losses of pauses, separate, all seeds"
 ORIGINAL = Original(
     "Figures 5 and 6",
-    (
-        "softmax attention: one drop with merged keys and queries, several with separate ones; initialisation scales "
-        "[summary]"
-    ),
+    "softmax attention: one drop with merged keys and queries, several with separate ones; initialisation scales "
+    "[summary]",
     "its curves, rates, scales, heads, prompts and steps, of which the repository has none: H = 8 and 5, init 0.01, "
     "rates 0.1 and 0.2, 1000 and 2000 prompts were taken [ours]",
 )
@@ -76,10 +74,8 @@ def claims(options: Options, found: Found) -> list[Claim]:
         ),
         published(
             within(
-                (
-                    "separate: steps of the first plateau, to a loss of 0.9 of the first, over merged's (ours: at these "
-                    "rates)"
-                ),
+                "separate: steps of the first plateau, to a loss of 0.9 of the first, over merged's (ours: at these "
+                "rates)",
                 [one["first separate"] / one["first merged"] for one in found],
                 2,
             ),
@@ -96,10 +92,8 @@ def claims(options: Options, found: Found) -> list[Claim]:
             "phases",
         ),
         within(
-            (
-                "separate: loss of a pause over the first, from the nearest golden loss of linear attention (measured: "
-                "near)"
-            ),
+            "separate: loss of a pause over the first, from the nearest golden loss of linear attention (measured: "
+            "near)",
             apart,
             high=NEAR,
         ),
@@ -122,10 +116,8 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "the likeness, softened as scores grow.",
         "A pause is where the speed of training, over 40 steps, is half of that before and after it, or less. "
         "Truly flat it is seldom.",
-        (
-            "No claim is made about the loss at the end: softmax attention is no linear model, and may come below 0.136 "
-            "on so few prompts."
-        ),
+        "No claim is made about the loss at the end: softmax attention is no linear model, and may come below 0.136 "
+        "on so few prompts.",
         "With merged keys and queries from a smaller start there is a pause near 0.7 in some seeds, the longer the "
         "smaller the start, where nearly all heads of one sign grow: at init 1e-6 it lasts 400 steps at rate 0.1 "
         "with 4 heads [measured]. From 0.01 there is none. At rate 0.2 the loss oscillates after the drop.",

@@ -30,10 +30,8 @@ NOTES = [
     NUMBERS,
     "Gradient descent is on the exact population with steps of `step` in the flow's time, over 2 sqrt(D) or over "
     "the largest lambda^2, and again with half the step: it is off by an amount in proportion to its step.",
-    (
-        "The aligned head is on the largest eigenvalue of the authors' spectrum, with random axes; the axes of heads "
-        "are the seed's."
-    ),
+    "The aligned head is on the largest eigenvalue of the authors' spectrum, with random axes; the axes of heads "
+    "are the seed's.",
 ]
 
 
