@@ -54,7 +54,7 @@ def test_a_rough_sweep_finds_an_exponent(name):
     table = Table(plan.grid.names, names, run_cells(plan.work, list(plan.grid), threads=2))
     assert table.ok and np.isfinite(table[names[0]]).all()
     x = {axis: table[axis] for axis in table.names}
-    law = fit_power(x, table[names[0]], table["seed"], sweep.problem.steps, theory=sweep.theory, draws=100)
+    law = fit_power(x, table[names[0]], table["seed"], sweep.training["steps"], theory=sweep.theory, draws=100)
     ((axis, found),) = law.exponents.items()
     expected, room = FOUND[name]
     assert abs(found.value - expected) < room, f"exponent in {axis}"

@@ -13,8 +13,8 @@ from ..sweeps.named import NamedSweep
 
 __all__ = ["SWEEPS"]
 
-MERGED = Problem(P="population", learning_rate=0.004, steps=1500)
-SEPARATE = Problem(heads=5, rank=1, init=0.01, P="population", learning_rate=0.02, steps=8000)
+MERGED = Problem(P="population", learning_rate=0.004)
+SEPARATE = Problem(heads=5, rank=1, init=0.01, P="population", learning_rate=0.02)
 HALF = "steps until training_loss < 0.57"
 FIRST = "steps until training_loss < 0.82"
 
@@ -37,7 +37,8 @@ SWEEPS = by_name(
             problem=MERGED,
             over={"init": [1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3]},
             measure=HALF,
-            training={"measure": None},
+            seeds=20,
+            training={"steps": 1500, "measure": None},
             quick={"over": {"init": [1e-6, 1e-5, 1e-4]}, "seeds": 3},
             theory={"init": Theory(0.0, "a logarithm: ln(1/init^2)/(4 eta N ||Lambda^2||), no power [derived]")},
             notes=(
@@ -54,7 +55,8 @@ SWEEPS = by_name(
             problem=SEPARATE,
             over={"init": [0.0025, 0.005, 0.01, 0.02, 0.04, 0.08]},
             measure=FIRST,
-            training={"measure": None},
+            seeds=20,
+            training={"steps": 8000, "measure": None},
             quick={"over": {"init": [0.01, 0.02, 0.04]}, "seeds": 3},
             theory={"init": Theory(-1.0, "1/(2 eta N lambda^2 v_0), leading order for small v_0 [derived]")},
             notes=(
@@ -72,7 +74,8 @@ SWEEPS = by_name(
             problem=SEPARATE,
             over={"learning_rate": [0.005, 0.01, 0.02, 0.04, 0.08, 0.16]},
             measure=FIRST,
-            training={"measure": None},
+            seeds=20,
+            training={"steps": 8000, "measure": None},
             quick={"over": {"learning_rate": [0.02, 0.04, 0.08]}, "seeds": 3},
             theory={"learning_rate": Theory(-1.0, "the flow's time is 2 eta N^(2/3) n [derived]")},
             notes=("Descent follows the flow while eta is small: the exponent is -1 there [derived].", POPULATION),
@@ -81,10 +84,11 @@ SWEEPS = by_name(
             name="scaling-length",
             title="steps to the drop against the number of contexts, merged keys and queries",
             claim=ONE_DROP,
-            problem=replace(MERGED, learning_rate=0.002, steps=4000),
+            problem=replace(MERGED, learning_rate=0.002),
             over={"length": [8, 12, 16, 24, 32, 48, 64, 96, 128]},
             measure=FIRST,
-            training={"measure": None},
+            seeds=20,
+            training={"steps": 4000, "measure": None},
             quick={"over": {"length": [16, 32, 64]}, "seeds": 3},
             theory={"length": Theory(-1.0, "ln(m/m_0)/(4 eta N ||Lambda^2||), without the logarithm's N [derived]")},
             notes=(
@@ -98,10 +102,11 @@ SWEEPS = by_name(
             name="scaling-d",
             title="steps to the drop against the dimension, merged keys and queries, white inputs",
             claim=ONE_DROP,
-            problem=replace(MERGED, covariance="white", learning_rate=0.01, steps=6000),
+            problem=replace(MERGED, covariance="white", learning_rate=0.01),
             over={"d": [2, 3, 4, 6, 8, 12, 16, 24]},
             measure="steps until training_loss < 0.8",
-            training={"measure": None},
+            seeds=20,
+            training={"steps": 6000, "measure": None},
             quick={"over": {"d": [2, 4, 8]}, "seeds": 3},
             theory={"d": Theory(1.5, "||Lambda^2|| = d^(-3/2) where Lambda = I/d [derived]")},
             notes=(
