@@ -146,7 +146,7 @@ def check_params(params: Any, kind: type = Params) -> Any:
     shapes = reference.SHAPES[kind]
     if not isinstance(params, kind):
         raise InvalidType(f"params is a {kind_of(params)}; expected a {name_of(kind)}({', '.join(shapes)}).")
-    given = {f"params.{name}": array for name, array in params._asdict().items()}  # type: ignore[attr-defined]
+    given = {f"params.{name}": array for name, array in params._asdict().items()}
     arrays = fitting(given, dict(zip(given, shapes.values(), strict=True)))
     dtypes = [array.dtype for array in arrays]
     for name, dtype in zip(shapes, dtypes, strict=True):
@@ -164,16 +164,17 @@ def check_params(params: Any, kind: type = Params) -> Any:
 
 def _is_plain(params: Any, kind: type) -> bool:
     """Whether the parameters are packed arrays of numbers, of one dtype and shapes that go together."""
-    if type(params) is not kind or any(type(array) is not np.ndarray or array.ndim != 3 for array in params):
+    arrays: tuple[Any, ...] = tuple(params) if type(params) is kind else ()  # type: ignore[arg-type]
+    if not arrays or any(type(array) is not np.ndarray or array.ndim != 3 for array in arrays):
         return False
-    V, *others = params
+    V, *others = arrays
     H, E = V.shape[0], V.shape[1]
     fits = V.shape == (H, E, E) and E > 1 and H > 0 and V.dtype in _DTYPES and V.flags.c_contiguous
     for array in others:
         fits = fits and array.shape == others[0].shape and array.dtype == V.dtype and array.flags.c_contiguous
     rows = others[0].shape[1]
     fits = fits and others[0].shape == (H, rows, E) and (rows == E if kind is Params else rows > 0)
-    return fits and are_finite(*params)
+    return bool(fits and are_finite(*arrays))
 
 
 def _check_room(params: Any, batch: Prompts, numbers: int) -> None:

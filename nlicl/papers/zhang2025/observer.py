@@ -56,10 +56,7 @@ class Observer:
         n, seed = integer("n", n, 1), integer("seed", seed, 0)
         tests: dict[str, tuple[Test, float | None]] = {"test_loss": (Test.OBSERVED, None)}
         if problem.icl is not None:
-            tests: dict[str, tuple[Test, float | None]] = {
-                "test_loss": (Test.IN_CONTEXT, 1.0),
-                "in_weight_loss": (Test.IN_WEIGHT, 0.0),
-            }
+            tests = {"test_loss": (Test.IN_CONTEXT, 1.0), "in_weight_loss": (Test.IN_WEIGHT, 0.0)}
         self._tests = {
             name: _condensed(problem.sample(n, seed=(seed, Part.TESTS, number), icl=icl))
             for name, (number, icl) in tests.items()
