@@ -120,7 +120,7 @@ def claims(options: Options, found: Found) -> list[Claim]:
             ),
             "value",
         ),
-        within("attention: largest rise of the loss in a step (derived: none at this rate)", of["rises"], high=0),
+        within("attention: largest rise of the loss in a step (none but rounding)", of["rises"], high=1e-12),
     ]
     if not options["quick"]:
         ends = of[f"end, {ATTENTION}"]
