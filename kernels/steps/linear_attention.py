@@ -7,10 +7,10 @@
 A token is (x_n, y_n), the query (x_query, 0), one of the keys: only D columns of W_h act. Two ways lead to the same numbers:
 
 *By the Gram matrix*, linear attention on few coordinates. yhat is linear in the tensor m_kij = sum_h v_hi W_hjk, whatever the
-number of heads, and a prompt is its Gram matrix G = X X^T and its query:
+number of heads, and a prompt is its Gram matrix G = X X^T and its query. As G is symmetric, m is folded to pairs i <= j:
 
-    yhat = s sum_ijk m_kij G_ij x_query,k          dm_kij = s e G_ij x_query,k
-    dv_hi = sum_jk dm_kij W_hjk                    dW_hjk = sum_i dm_kij v_hi
+    yhat = s sum_k,i<=j m_kij G_ij x_query,k       m_kij = sum_h v_hi W_hjk + (i < j) v_hj W_hik
+    dm_kij = s e G_ij x_query,k                    dv_hi = sum_jk dm_kij W_hjk       dW_hjk = sum_i dm_kij v_hi
 
 *By tokens*, all heads of a prompt at once: scores S = U X, with probes U_h = W_h xt_query, and values Y = v X, both (H, T):
 
@@ -24,6 +24,7 @@ Legend   B prompts, T = N + 1 tokens of width E = D + 1, H heads, R rank;   v (H
 Derivation and numbers: docs/zhang2025.md.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from ..layers import loss as losses
 from ..products import add_large_product, add_product, transpose
 from .dense import add_partials
 
-__all__ = ["by_gram", "costs", "forward", "merge", "of_tensor", "separate_step", "step", "tensor"]
+__all__ = ["by_gram", "costs", "forward", "merge", "of_tensor", "pairs_of", "separate_step", "step", "tensor"]
 
 _WORTH_A_THREAD = 1_000_000  # multiply-adds: some hundred microseconds
 _PARTIALS_SHARE = 0.03  # of the prompts' size, at most, goes into the chunks' partial sums
@@ -54,7 +55,8 @@ def costs(B: int, T: int, E: int, H: int, softmax: bool, itemsize: int) -> Costs
     """The `Costs` of `step`, of merged keys and queries."""
     D = E - 1
     if by_gram(T, E, H, softmax):
-        merged, prompt, exponentials = 3 * H * E * E * D, T * E * E + 2 * D * E * E + E * E + D + 2, 0
+        pairs = E * (E + 1) // 2
+        merged, prompt, exponentials = 3 * H * E * E * D, T * E * E + 2 * D * pairs + pairs + D + 2, 0
     else:
         merged, prompt = 0, 2 * H * E * D + 4 * H * T * E + 3 * H * T + 2
         prompt += 2 * H * T * softmax
@@ -119,9 +121,10 @@ def step(
     H, D, dtype = len(v), E - 1, tokens.dtype
     s, times = dtype.type(scale), dtype.type(2 if kind == losses.SQUARED else 1)
     if by_gram(T, E, H, softmax):
-        n_chunks, block = plan(B, (T + 2 * D) * E * E, D * E * E, T * E)
+        pairs = E * (E + 1) // 2
+        n_chunks, block = plan(B, T * E * E + 2 * D * pairs, D * pairs, T * E)
         loss = np.zeros(n_chunks, dtype)
-        dm = np.zeros((n_chunks, D, E * E), dtype)
+        dm = np.zeros((n_chunks, D, pairs), dtype)
         launch(gram_chunks, n_chunks, loss, dm, tokens, labels, s, tensor(v, W), kind, times, block)
         dv, dW = of_tensor(add_partials(dm), v, W)
     else:
@@ -166,21 +169,35 @@ def merge_backward(dW: NDArray, K: NDArray, Q: NDArray) -> tuple[NDArray, NDArra
 
 
 def tensor(v: NDArray, W: NDArray) -> NDArray:
-    """m_kij = sum_h v_hi W_hjk as (D, E E)."""
+    """m_kij, folded: (D, E (E + 1)/2), by pairs i <= j."""
     _H, E = v.shape
     m = np.zeros((E, E * (E - 1)), v.dtype)
     add_large_product(m, v.T, flat(W))
-    return np.ascontiguousarray(m.reshape(E, E, E - 1).transpose(2, 0, 1)).reshape(E - 1, E * E)
+    m = m.reshape(E, E, E - 1)
+    rows, columns = pairs_of(E)
+    folded = m[rows, columns] + m[columns, rows]
+    folded[rows == columns] = m[range(E), range(E)]
+    return np.ascontiguousarray(folded.T)
 
 
 def of_tensor(dm: NDArray, v: NDArray, W: NDArray) -> tuple[NDArray, NDArray]:
-    """dv (H, E) and dW (H, E, E), its last column 0, from dm (D, E E)."""
+    """dv (H, E) and dW (H, E, E), its last column 0, from dm (D, E (E + 1)/2) by pairs."""
     H, E = v.shape
-    by_i = np.ascontiguousarray(dm.reshape(E - 1, E, E).transpose(1, 2, 0)).reshape(E, E * (E - 1))
+    rows, columns = pairs_of(E)
+    by_i = np.empty((E, E, E - 1), v.dtype)
+    by_i[rows, columns] = by_i[columns, rows] = dm.T
+    by_i = by_i.reshape(E, E * (E - 1))
     dv, dW = np.zeros_like(v), np.zeros((H, E * (E - 1)), v.dtype)
     add_large_product(dv, flat(W), by_i.T)  # m_kij = sum_h v_hi W_hjk  =>  dv_hi = sum_jk dm_kij W_hjk
     add_large_product(dW, v, by_i)  #                                       dW_hjk = sum_i dm_kij v_hi
     return dv, widened(dW, H, E - 1)
+
+
+@lru_cache(32)
+def pairs_of(E: int) -> tuple[NDArray, NDArray]:
+    """i and j of all pairs i <= j, of E coordinates; not to be written to."""
+    rows, columns = np.triu_indices(E)
+    return rows, columns
 
 
 def flat(W: NDArray) -> NDArray:
@@ -207,12 +224,13 @@ def probing(W: NDArray) -> NDArray:
 @kernel
 def gram_chunks(first, last, loss, dm, tokens, labels, s, m, kind, times, block):
     """Chunks first .. last - 1: a chunk adds its sum of losses to its entry of loss (n_chunks,), and its share of the mean's
-    gradient to its partial sums in dm (n_chunks, D, E E)."""
+    gradient to its partial sums in dm (n_chunks, D, E (E + 1)/2)."""
     B, _, E = tokens.shape
     n_chunks = loss.shape[0]
-    grams = np.empty((block, E, E), tokens.dtype)
-    G = grams.reshape(block, E * E)
-    M = np.empty((block, E * E), tokens.dtype)
+    pairs = m.shape[1]
+    gram = np.empty((E, E), tokens.dtype)
+    G = np.empty((block, pairs), tokens.dtype)
+    M = np.empty((block, pairs), tokens.dtype)
     queries = np.empty((block, E - 1), tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
@@ -220,19 +238,21 @@ def gram_chunks(first, last, loss, dm, tokens, labels, s, m, kind, times, block)
             hi = min(lo + block, end)
             b = hi - lo
             take_queries(queries[:b], tokens[lo:hi])
-            grams[:b] = 0
-            for n in range(b):
-                add_product(grams[n], tokens[lo + n].T, tokens[lo + n])  # G = sum_t xt_t xt_t^T
             M[:b] = 0
             add_product(M[:b], queries[:b], m)  # M_ij = sum_k m_kij x_query,k
             for n in range(b):
+                gram[:] = 0
+                add_product(gram, tokens[lo + n].T, tokens[lo + n])  # G = sum_t xt_t xt_t^T
                 yhat = s * 0
-                for i in range(0, E * E, E):
+                pair = 0
+                for i in range(E):
                     total = s * 0  # a sum for each row: one long sum waits for each addition
-                    for j in range(i, i + E):
-                        total += G[n, j] * M[n, j]
+                    for j in range(i, E):
+                        G[n, pair] = gram[i, j]
+                        total += gram[i, j] * M[n, pair]
+                        pair += 1
                     yhat += total
-                yhat = s * yhat  # yhat = s sum_ij G_ij M_ij
+                yhat = s * yhat  # yhat = s sum_i<=j G_ij M_ij
                 loss[chunk] += times * losses.value(kind, yhat, labels[lo + n])
                 g = s * times * losses.slope(kind, yhat, labels[lo + n]) / B
                 for k in range(E - 1):

@@ -158,7 +158,7 @@ def arguments_of(name):
     return {
         "forward_chunks": (0, 2, n(11), n(11, 2, 7), tokens, s, 1, v, W_T, 2, 3),
         "token_chunks": (0, 2, n(2), n(2, 2, 4), n(2, 8, 3), tokens, labels, s, 1, v, W_T, SQUARED, two, 3),
-        "gram_chunks": (0, 2, n(2), n(2, 3, 16), tokens, labels, s, m, SQUARED, two, 3),
+        "gram_chunks": (0, 2, n(2), n(2, 3, 10), tokens, labels, s, m, SQUARED, two, 3),
         "take_queries": (n(11, 3), tokens),
         "probe": (n(11, 8), n(11, 3), tokens, W_T),
         "attend": (n(2, 7), n(2, 7), n(4, 7), tokens[0], n(2, 4), v, 1),
@@ -214,7 +214,7 @@ for dtype in (np.float32, np.float64):
     for arrays in found:
         for array in arrays:
             digest.update(np.asarray(array).tobytes())
-assert linear_attention.by_gram(16, 4, 2, False) and linear_attention.plan(9000, 16 * 16 + 96, 48, 64)[0] > 2
+assert linear_attention.by_gram(16, 4, 2, False) and linear_attention.plan(9000, 16 * 16 + 60, 30, 64)[0] > 2
 print(digest.hexdigest())
 """
 
@@ -224,3 +224,15 @@ print(digest.hexdigest())
 def test_threads_give_the_same_bits_of_linear_attention():
     one, two = (python(THREADS, NUMBA_NUM_THREADS=str(n)) for n in (1, 3))
     assert one == two
+
+
+def test_costs_are_counted_by_hand():
+    """At the paper's sizes, and where the way by tokens is taken."""
+    costs = linear_attention.costs(5000, 32, 5, 8, False, 8)
+    prompt = 32 * 25 + 2 * 4 * 15 + 15 + 4 + 2  # G; M and dm; their product; e x_query; loss
+    assert costs.multiply_adds == 5000 * prompt + 3 * 8 * 25 * 4 and costs.exponentials == 0
+    assert costs.bytes == 8 * (5000 * (32 * 5 + 1) + 2 * 8 * (5 + 20))
+    soft, plain = (linear_attention.costs(10, 6, 40, 2, softmax, 8) for softmax in (True, False))
+    assert soft.exponentials == 10 * 2 * 6 and soft.bytes == plain.bytes
+    assert plain.multiply_adds == 10 * (2 * 2 * 40 * 39 + 4 * 2 * 6 * 40 + 3 * 2 * 6 + 2)
+    assert soft.multiply_adds == plain.multiply_adds + 10 * 2 * 2 * 6

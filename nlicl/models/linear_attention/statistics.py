@@ -5,7 +5,6 @@ loss is a quadratic in m. As G is symmetric, m counts by m_kij + m_kji, i < j, a
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from ...core.checks import instance, integer, numbers
 from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_memory
 from ...kernels.products import add_large_product, map_rows
+from ...kernels.steps.linear_attention import pairs_of
 from ..model import Batch
 from .prompts import Prompts
 
@@ -99,19 +99,13 @@ class Statistics(Batch):
         return cls(E, S / P, b[0] / P, c / P, P)
 
     def loss_and_slope(self, m: np.ndarray) -> tuple[float, np.ndarray]:
-        """The mean loss at the tensor m (D, E E), and its derivative by each entry."""
-        E, D = self.E, self.E - 1
-        rows, columns = _pairs(E)
-        whole = m.reshape(D, E, E)
-        folded = whole[:, rows, columns] + np.where(rows == columns, 0.0, whole[:, columns, rows])
-        folded = folded.reshape(1, -1)
+        """The mean loss at the folded tensor m (D, E (E + 1)/2), and its derivative by each entry."""
+        folded = m.reshape(1, -1)
         product = np.empty_like(folded)
         map_rows(product, folded, self.S)
         slope = 2 * (product[0] - self.b)
         loss = self.c + float((folded[0] * (product[0] - 2 * self.b)).sum())
-        dm = np.empty((D, E, E))
-        dm[:, rows, columns] = dm[:, columns, rows] = slope.reshape(D, -1)
-        return loss, dm.reshape(D, E * E)
+        return loss, slope.reshape(m.shape)
 
     @property
     def length(self) -> int:
@@ -133,16 +127,9 @@ class Statistics(Batch):
         return f"Statistics(D={self.E - 1}, {self.prompts} prompts)"
 
 
-@lru_cache(16)
-def _pairs(E: int) -> tuple[np.ndarray, np.ndarray]:
-    """i and j of all pairs i <= j."""
-    rows, columns = np.triu_indices(E)
-    return frozen(rows), frozen(columns)
-
-
 def _features(tokens: np.ndarray, s: float) -> np.ndarray:
     """s G_ij x_query,k of all prompts (B, F), by k and then by pairs i <= j."""
     B, _, E = tokens.shape
-    rows, columns = _pairs(E)
+    rows, columns = pairs_of(E)
     G = np.matmul(tokens.transpose(0, 2, 1), tokens)[:, rows, columns]
     return np.ascontiguousarray((s * tokens[:, -1, :-1, None] * G[:, None]).reshape(B, (E - 1) * len(rows)))
