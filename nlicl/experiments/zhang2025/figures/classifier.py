@@ -111,8 +111,8 @@ def draw(figure: Figure) -> style.Canvas:
     for i, one in enumerate(figure.reference):
         style.theirs(axes, one, i, label=f"authors' picture: {one.name}")
     axes.axhline(0.8, color=style.PAPER, linewidth=0.8, linestyle=":")
-    axes.set(xlabel="$d$", ylabel="accuracy", xscale="log", ylim=(0.68, 0.95))
-    style.legend(axes)
+    axes.set(xlabel="$d$", ylabel="accuracy", xscale="log", ylim=(0.68, 1.02))
+    style.legend(axes, loc="upper left")
     return canvas
 
 
