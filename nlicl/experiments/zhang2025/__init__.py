@@ -1,0 +1,1 @@
+"""Figures, theorems and sweeps of Zhang et al. 2025."""
