@@ -167,6 +167,7 @@ def test_marks_have_no_faults():
     assert check_marks(onenn2024.subject, draws=20) == []
 
 
+@pytest.mark.slow
 def test_the_audit_finds_what_is_printed_wrong():
     report = audit_paper("onenn2024", draws=15)
     assert report.ok, report
@@ -184,4 +185,5 @@ def test_the_audit_finds_what_is_printed_wrong():
         entry.name for entry in right
     }
     for entry in right:
-        assert entry.witnesses["complex_step"] <= 1e-13 if "complex_step" in entry.witnesses else True
+        both = [entry.witnesses[name] for name in ("complex_step", "complex_step_reference")]
+        assert max(both) <= 1e-13, (entry.name, both)

@@ -309,3 +309,23 @@ def test_other_types_are_refused():
 def test_divergence_is_said():
     with pytest.raises(NotFinite, match="diverges"):
         reduced.descend(two_heads(), LAMBDA, N, learning_rate=100.0, steps=100)
+
+
+def test_the_mean_over_prompts_goes_to_the_population():
+    """Loss and gradient of v and U of P prompts, in units of the code: off by their standard errors, of order P^(-1/2)."""
+    from nlicl.models.front import forward, loss_and_grad
+    from nlicl.papers.zhang2025.problem import Problem
+
+    problem = Problem(d=3, length=5, heads=2, init=0.3, corrected=False)
+    params, prompts = problem.initialize(seed=1), problem.sample(20_000, seed=2)
+    heads = reduced.reduced(params)
+    losses = (forward(params, prompts).score - prompts.labels) ** 2
+    exact = population.loss(reduced.effective(heads), problem.Lambda, 5, 1.0)
+    error = losses.std() / math.sqrt(len(losses))
+    assert abs(losses.mean() - exact) < 5 * error and error < 0.05 * exact
+    off = []
+    for P in (200, 20_000):
+        _, grads = loss_and_grad(params, prompts[:P])
+        expected = reduced.head_gradients(heads, problem.Lambda, 5, 1.0)
+        off.append(np.abs(grads.W[:, :3, :3] - expected.U).max() / np.abs(expected.U).max())
+    assert off[1] < 0.1 and off[1] < off[0] / 3

@@ -60,6 +60,7 @@ def test_idle_blocks_never_change(loss):
         assert_close(after[name].sum(axis=0), before[name].sum(axis=0), 1e-13)
 
 
+@pytest.mark.slow
 def test_the_population_runs_on_golden_values():
     """N = 3, d = 5, K = 3, sigma = 3, eta = 1 [derived; by a program of its own]: as the reduced recursion, in W."""
     problem = problems["population-exact"]

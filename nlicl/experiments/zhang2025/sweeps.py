@@ -42,6 +42,7 @@ SWEEPS = by_name(
             quick={"over": {"init": [1e-6, 1e-5, 1e-4]}, "seeds": 3},
             theory={"init": Theory(0.0, "a logarithm: ln(1/init^2)/(4 eta N ||Lambda^2||), no power [derived]")},
             notes=(
+                "Found: -0.10, from -0.06 at 1e-8 to -0.16 at 1e-3 [measured].",
                 "A logarithm has a small exponent that goes to 0 with init: -1/ln(c/init), from -0.06 at 1e-8 to -0.2 at "
                 "1e-3 [derived]. A power law is not adequate, as it should not be.",
                 "Beside scaling-init-separate, whose exponent is -1, it is the difference between the two parametrisations.",
@@ -60,6 +61,7 @@ SWEEPS = by_name(
             quick={"over": {"init": [0.01, 0.02, 0.04]}, "seeds": 3},
             theory={"init": Theory(-1.0, "1/(2 eta N lambda^2 v_0), leading order for small v_0 [derived]")},
             notes=(
+                "Found: -1.08, and -1.01 at the lower end [measured].",
                 "The version of the initialisation is flat: values, keys and queries have one scale.",
                 "The loss of 0.82 is the middle of the first two golden losses.",
                 "Seeds scatter by a factor of 2: what v_0 the winning head has is luck. All values of init share it, as the "
@@ -78,7 +80,11 @@ SWEEPS = by_name(
             training={"steps": 8000, "measure": None},
             quick={"over": {"learning_rate": [0.02, 0.04, 0.08]}, "seeds": 3},
             theory={"learning_rate": Theory(-1.0, "the flow's time is 2 eta N^(2/3) n [derived]")},
-            notes=("Descent follows the flow while eta is small: the exponent is -1 there [derived].", POPULATION),
+            notes=(
+                "Found: -0.98, and -1.00 at the lower end [measured].",
+                "Descent follows the flow while eta is small: the exponent is -1 there [derived].",
+                POPULATION,
+            ),
         ),
         NamedSweep(
             name="scaling-length",
@@ -92,6 +98,7 @@ SWEEPS = by_name(
             quick={"over": {"length": [16, 32, 64]}, "seeds": 3},
             theory={"length": Theory(-1.0, "ln(m/m_0)/(4 eta N ||Lambda^2||), without the logarithm's N [derived]")},
             notes=(
+                "Found: -1.03 [measured].",
                 "In the code's units a prompt's sum over N contexts is not divided by N, so that longer prompts train faster. "
                 "In the paper's units there is next to no N in the early growth [derived].",
                 "m_0 is N times larger for longer prompts in units of beta: the exponent is -1 - 1/ln(m/m_0), about -1.04.",
@@ -110,6 +117,7 @@ SWEEPS = by_name(
             quick={"over": {"d": [2, 4, 8]}, "seeds": 3},
             theory={"d": Theory(1.5, "||Lambda^2|| = d^(-3/2) where Lambda = I/d [derived]")},
             notes=(
+                "Found: 1.52 [measured].",
                 "With Lambda = I/d the loss starts at 1 for every d; the product at which it is 0.8 grows with d, in the "
                 "logarithm only.",
                 POPULATION,
