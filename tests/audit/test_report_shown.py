@@ -113,3 +113,10 @@ def test_reports_add_up_and_searches_keep_their_formula():
         one + nlicl.audit_formula(zero, wrt="a", draws=3, query_attends=True)
     with pytest.raises(TypeError):
         one + 3
+
+
+def test_a_repr_is_one_line_with_the_diagnosis():
+    report = nlicl.audit_gradient(lambda x: x @ x, lambda x: x, np.array([0.3, 0.7]), mend=0)
+    assert "scale: given = 1/2 times expected" in repr(report) and "\n" not in repr(report)
+    report = nlicl.audit_formula(lambda params, prompt: -li2024.formulas["a"](params, prompt), wrt="a", draws=2, mend=0)
+    assert "disagree (sign: " in repr(report) and "\n" not in repr(report)

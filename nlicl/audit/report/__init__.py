@@ -68,5 +68,5 @@ class AuditReport(Findings):
         return "\n\n".join(filter(None, (table(self), mends(self))))
 
     def __repr__(self) -> str:
-        verdicts = ", ".join(f"{report.name}: {report.verdict}" for report in self.formulas)
+        verdicts = ", ".join(report.in_short for report in self.formulas)
         return f"AuditReport({self.paper!r}, draws={self.draws}, seed={self.seed}: {verdicts})"
