@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from nlicl.audit import Formula, audit_paper, check_marks, verdict
+from nlicl.audit import Formula, audit_formula, audit_paper, check_marks, verdict
 from nlicl.audit.bench import Bench
 from nlicl.papers import onenn2024
 from nlicl.papers.onenn2024 import formulas
@@ -62,7 +62,7 @@ def squentropy(sum_over_all=False, factor=2.0):
     return r
 
 
-def label_form(kappa=None, squares_of_query=False, own=True):
+def label_form(kappa=lambda K: (K - 1) / K, squares_of_query=False, own=True):
     """sum_j gamma_j hbar_j h_0^T with slips."""
 
     def formula(weights, inputs):
@@ -70,11 +70,16 @@ def label_form(kappa=None, squares_of_query=False, own=True):
         H = np.zeros((len(W), X.shape[1]))
         H[: len(X)], H[-1, -1] = X, 1
         q = softmax(H.T @ W @ H[:, -1])
-        gamma = gammas(q, inputs.nearest, (K - 1) / K if kappa is None else kappa(K), squares_of_query)
+        gamma = gammas(q, inputs.nearest, kappa_of(K, kappa), squares_of_query)
         gamma[-1] *= own
         return np.outer(H @ gamma, H[:, -1])
 
     return formula
+
+
+def kappa_of(K, slip=lambda K: (K - 1) / K):
+    """kappa, perhaps a wrong one; 1 for binary labels."""
+    return 1.0 if K is None else slip(K)
 
 
 def gammas(q, i, kappa, squares_of_query=False):
@@ -91,9 +96,9 @@ def reduced(sign=-1, tbar_with_query=True, squares_of_query=False, kappa=None):
     def formula(weights, cosines):
         (xi1, xi2), t, K, i = weights.xi, cosines.t, cosines.K, cosines.nearest
         q = softmax(np.append(xi1 * t, xi1 + sign * xi2))
-        gamma = gammas(q, i, (K - 1) / K if kappa is None else kappa(K), squares_of_query)
+        gamma = gammas(q, i, kappa_of(K, kappa) if kappa else kappa_of(K), squares_of_query)
         tbar = q[:-1] @ t + q[-1] * tbar_with_query
-        first = (K - 1) / K * ((q[:-1] ** 2 * (t - tbar)).sum() - q[i] * (t[i] - tbar))
+        first = kappa_of(K) * ((q[:-1] ** 2 * (t - tbar)).sum() - q[i] * (t[i] - tbar))
         if squares_of_query or kappa:
             first = gamma @ np.append(t, 1)
         return np.array([first, -gamma[-1]])
@@ -187,3 +192,42 @@ def test_the_audit_finds_what_is_printed_wrong():
     for entry in right:
         both = [entry.witnesses[name] for name in ("complex_step", "complex_step_reference")]
         assert max(both) <= 1e-13, (entry.name, both)
+
+
+@pytest.mark.parametrize("wrt", SUBJECTS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_is_wrong_for_small_or_equal_sizes_alone_is_seen(wrt, seed):
+    """Of each kind there is a draw whose gradient is not 0."""
+    formula = next(iter(SUBJECTS[wrt].formulas.values()))
+    seen = set()
+    for point in SUBJECTS[wrt].points(20, seed, False):
+        for prompt in point.prompts:
+            if not np.abs(formula(point.params, prompt)).max() > 0:
+                continue
+            if wrt in ("xi", "traces"):
+                N, d, K = len(prompt.t), prompt.d, prompt.K
+                seen |= {("xi1 < 0", point.params[0][0] < 0), ("xi2 < 0", point.params[0][1] < 0)}
+            else:
+                N, d, K = prompt.X.shape[1] - 1, len(prompt.X), prompt.K
+            seen |= {("N", N), ("K", K), ("d", d), ("N = d", d == N), ("K = d", d == K), ("K = N", K == N)}
+            if wrt == "W":
+                seen.add((K, prompt.c))
+            if wrt == "W_mixture":
+                seen |= {("c", prompt.mixture), ("c = 1", "N = d", prompt.mixture == 1 and d == N)}
+    wanted = {("N", 1), ("N", 2), ("d", 2), ("K", 2), ("N = d", True), ("K = d", True), ("K = N", True)}
+    if wrt in ("xi", "traces"):
+        wanted |= {("K", None), ("xi1 < 0", True), ("xi2 < 0", True)}
+    else:
+        wanted |= {("d", 1)}
+    wanted |= {"W": {(None, -1), (None, 1)}, "W_labels": {("K", None)}}.get(wrt, set())
+    if wrt == "W_mixture":
+        wanted |= {("c", 0.0), ("c", 1.0), ("c = 1", "N = d", True)}
+    assert wanted <= seen, wanted - seen
+
+
+def test_a_formula_that_is_wrong_for_one_context_alone_does_not_agree():
+    def formula(weights, cosines):
+        return formulas["xi"](weights, cosines) * (1 + (len(cosines.t) == 1))
+
+    report = audit_formula(formula, paper="onenn2024", wrt="xi", mend=0)
+    assert report.verdict == "disagree"

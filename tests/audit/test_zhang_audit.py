@@ -10,7 +10,7 @@ from nlicl.audit import Formula, audit_formula, audit_paper, check_marks
 from nlicl.audit.bench import Bench
 from nlicl.models.linear_attention.reference import forward
 from nlicl.papers import zhang2025
-from nlicl.papers.zhang2025 import population
+from nlicl.papers.zhang2025 import population, reference
 from nlicl.papers.zhang2025.reference import embedded
 
 PARTS = {"merged": dataclasses.replace(zhang2025.subject, parts=()), **zhang2025.subjects}
@@ -218,3 +218,48 @@ def test_the_paper_s_initialisation_alone_sees_no_difference_where_u_is_0():
     entry = audit_formula(reduced, paper=PARTS["merged"], wrt="W", draws=8).formulas[0]
     assert entry.verdict == "disagree"
     assert "it rests on an assumption, u = v_x = 0" in str(entry.diagnosis)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_wrong_for_small_or_equal_sizes_alone_is_seen(part):
+    """Of each kind there is a draw whose gradient is not 0."""
+    formula = next(iter(PARTS[part].formulas.values()))
+    seen = set()
+    for point in PARTS[part].points(20, 0, False):
+        for prompt in point.prompts:
+            if not np.abs(formula(point.params, prompt)).max() > 0:
+                continue
+            if part == "population":
+                D, N, H, R = len(prompt.Lambda), prompt.N, 1, 0
+                s = 1 / N if prompt.scale is None else prompt.scale
+                seen.add(("diagonal", not (prompt.Lambda - np.diag(np.diag(prompt.Lambda))).any() and D > 1))
+            else:
+                N, D = np.subtract(prompt.tokens.shape, 1).tolist()
+                H = 1 if part == "classifier" else len(point.params[0])
+                R = point.params[1].shape[1] if "separate" in part else 0
+                s = prompt.scale
+            seen |= {("D", D), ("N", N), ("H", H), ("R", R), ("N = D", N == D), ("s", s == 1), ("s > 1", s > 1)}
+            seen |= {
+                ("H = D", H == D),
+                ("H = E", H == D + 1),
+                ("R = D", R == D),
+                ("R = E", R == D + 1),
+                ("R = H", R == H),
+            }
+    wanted = {("D", 1), ("N", 1), ("N", 3), ("H", 1), ("N = D", True), ("s > 1", True)}
+    if part == "population":
+        wanted |= {("diagonal", True)}
+    elif part != "classifier":
+        wanted |= {("s", True), ("H = D", True), ("H = E", True), ("H", 3)}
+    if "separate" in part:
+        wanted |= {("R", 1), ("R", 3), ("R = D", True), ("R = E", True), ("R = H", True)}
+    assert wanted <= seen, wanted - seen
+
+
+def test_the_population_of_one_dimension_is_summed_over():
+    Lambda, N, Mbar = 0.8, 2, 0.6
+    B = (1 + 2 / N) * Lambda**2
+    found = reference.population_loss(
+        reference.Effective(np.array([[Mbar]])), reference.Population(np.array([[Lambda]]), N)
+    )
+    assert abs(found - (Lambda - 2 * Lambda**2 * Mbar + B * Mbar**2 * Lambda)) < 1e-14

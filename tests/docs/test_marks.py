@@ -62,3 +62,14 @@ def test_this_machinery_sees_marks():
 def test_this_machinery_follows_links(tmp_path):
     (tmp_path / "b.md").write_text("| [paper] | read |\n")
     assert linked(tmp_path / "a.md", "[b](b.md#marks), [c](c.md), [d](https://x/d.md)") == ["| [paper] | read |\n"]
+
+
+NUMBERED = ["docs/onenn2024.md", "docs/zhang2025.md", "docs/figures/onenn2024.md", "docs/figures/zhang2025.md"]
+NUMBERED += [name for name in PAGES if name.startswith("docs/theorems-")]
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_numbers_have_their_leading_zero(name):
+    """0.48, not .48: outside of blocks, whose text is the command line's, and of code."""
+    text = re.sub(r"^    .*$|`[^`\n]*`", "", prose((ROOT / name).read_text(encoding="utf-8")), flags=re.MULTILINE)
+    assert re.findall(r"(?<![\w.)\]])\.\d+", text) == []

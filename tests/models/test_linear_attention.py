@@ -251,6 +251,14 @@ def test_prompts_say_what_is_wrong(arguments, error, message):
         Prompts(**{"tokens": prompts.tokens, "labels": prompts.labels, **arguments})
 
 
+def test_labels_that_the_tokens_dtype_cannot_hold_are_refused():
+    tokens = np.zeros((2, 2, 2), np.float32)
+    with pytest.raises(
+        ValueError, match=r"labels\[1\] is 1e\+300; expected numbers that float32, the dtype of tokens, can hold"
+    ):
+        Prompts(tokens, np.array([1.0, 1e300]))
+
+
 def test_steps_say_what_is_wrong():
     params, prompts = drawn()
     wide = drawn(D=4)[0]

@@ -139,6 +139,28 @@ def test_the_nearest_context_comes_from_the_data():
     assert far[0].c == 1
 
 
+@pytest.mark.parametrize(
+    "dtype, factors", [(np.float64, (1e-300, 1e-160, 1e160, 1e307)), (np.float32, (1e-36, 1e-25, 1e25, 1e37))]
+)
+def test_the_nearest_context_is_found_where_squares_overflow_or_vanish(dtype, factors):
+    x = np.random.default_rng(5).standard_normal((20, 6, 3)).astype(dtype)
+    classes = np.zeros((20, 5), int)
+    wanted = Prompts(x, classes, 2).nearest
+    assert len(set(wanted.tolist())) == 5
+    for factor in factors:
+        np.testing.assert_array_equal(Prompts(x * dtype(factor), classes, 2).nearest, wanted)
+    x[:, 1] = x[:, 3] = x[:, -1]  # no distance at all: the first of them
+    assert (Prompts(x, classes, 2).nearest == 1).all()
+
+
+def test_copies_of_cast_prompts_keep_their_nearest_contexts():
+    x = np.zeros((1, 3, 1))
+    x[0, :, 0] = 1 + 3e-9, 1 + 1e-9, 1
+    prompts = Prompts(x, np.array([[0, 1]]), 2).cast(np.dtype(np.float32))
+    for one in (prompts, pickle.loads(pickle.dumps(prompts)), copy.deepcopy(prompts), prompts[:]):
+        assert one.nearest.tolist() == [1] and not one.nearest.flags.writeable
+
+
 def test_prompts_are_what_they_were_made_of():
     _, prompts = random_prompts()
     prompt = prompts[-1]

@@ -115,7 +115,10 @@ def test_merged_keys_and_queries_start_where_u_and_v_x_are_0():
         ({"icl": 1.5}, ValueError, "icl is 1.5; expected a finite number from 0 to 1"),
         ({"init": 0}, ValueError, "init is 0; expected a finite number greater than 0"),
         ({"init_version": "new"}, ValueError, "init_version is 'new'; expected one of 'flat', 'per head', 'stacked'"),
-        ({"P": "all"}, ValueError, "P is 'all'; expected one of 'population'"),
+        ({"P": "all"}, ValueError, "P is 'all'; expected 'population', or a number of prompts"),
+        ({"P": 5}, ValueError, "P is 5; expected at least 6: inputs are centred"),
+        ({"P": 1, "icl": 0.5}, ValueError, "P is 1; expected at least 2: inputs are centred"),
+        ({"learning_rate": 1e-320}, ValueError, "learning_rate is 1e-320; expected a finite number greater than 0, from"),
         ({"P": 0}, ValueError, "P is 0; expected at least 1"),
         ({"P": "population", "softmax": True}, ValueError, "P is 'population' with softmax = True"),
         ({"P": "population", "icl": 0.5}, ValueError, "P is 'population' with icl = 0.5"),
@@ -307,7 +310,7 @@ def test_the_classifier_says_what_is_wrong():
         accuracies(np.eye(2), CLASSES.sample(3))
     with pytest.raises(TypeError, match=r"params is a .*; expected parameters of a loss of zhang2025"):
         embedded((1, 2))
-    with pytest.raises(ValueError, match="expected D of 2 or 3 and N of at most 3"):
+    with pytest.raises(ValueError, match="expected D and N of at most 3"):
         every_prompt(np.eye(4), 2)
     with pytest.raises(ValueError, match=r"weights.Mbar has shape \(3, 3\); expected \(2, 2\)"):
         population_loss(Effective(np.eye(3)), Population(np.eye(2), 1))

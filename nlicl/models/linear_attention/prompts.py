@@ -193,4 +193,9 @@ def _labels(value: Any, B: int, dtype: np.dtype) -> np.ndarray:
     if array.shape != (B,):
         raise InvalidValue(f"labels has shape {array.shape}; expected ({B},), one label for each prompt of tokens.")
     check_finite(array, "labels")
-    return array.astype(dtype)
+    with np.errstate(over="ignore"):  # it is found, and raised
+        labels = array.astype(dtype)
+    if not np.isfinite(labels).all():
+        n = int(np.argmin(np.isfinite(labels)))
+        raise InvalidValue(f"labels[{n}] is {array[n]}; expected numbers that {dtype}, the dtype of tokens, can hold.")
+    return labels

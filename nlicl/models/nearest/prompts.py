@@ -168,8 +168,8 @@ class Prompts(Batch):
         object.__setattr__(self, "classes", frozen(_classes(self.classes, (B, rows - 1), self.K)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What `pickle` and `copy` make it from: checked arrays, as anybody's."""
-        return type(self), (self.inputs, self.classes, self.K, self.mixture)
+        """What `pickle` and `copy` make it from: checked arrays, as anybody's, and the contexts that are nearest."""
+        return _restored, (self.inputs, self.classes, self.K, self.mixture, self.nearest)
 
     @property
     def length(self) -> int:
@@ -189,8 +189,7 @@ class Prompts(Batch):
     @cached_property
     def nearest(self) -> np.ndarray:
         """i* (B,), the context with the smallest ||x_j - x_0||, the lowest index of several; from 0."""
-        gaps = self.inputs[:, :-1] - self.inputs[:, -1:]
-        return frozen(np.einsum("bnd,bnd->bn", gaps, gaps).argmin(axis=1))
+        return frozen(_nearest(self.inputs))
 
     @property
     def targets(self) -> np.ndarray:
@@ -237,6 +236,35 @@ class Prompts(Batch):
         B, rows, d = self.inputs.shape
         labels = "binary" if self.K is None else f"K={self.K}"
         return f"Prompts(B={B}, N={rows - 1}, d={d}, {labels}, {self.inputs.dtype})"
+
+
+def _restored(inputs: Any, classes: Any, K: int | None, mixture: float, nearest: np.ndarray) -> Prompts:
+    prompts = Prompts(inputs, classes, K, mixture)
+    prompts.__dict__["nearest"] = frozen(nearest)
+    return prompts
+
+
+@np.errstate(over="ignore", under="ignore", invalid="ignore")
+def _nearest(inputs: np.ndarray) -> np.ndarray:
+    """The first of the contexts with the smallest distance to the query (B,), however large or small distances are."""
+    gaps = inputs[:, :-1] - inputs[:, -1:]
+    squares = np.einsum("bnd,bnd->bn", gaps, gaps)
+    found = squares.argmin(axis=1)
+    range_ = np.finfo(inputs.dtype)
+    lost = ~np.isfinite(squares).all(axis=1) | (squares.min(axis=1) < range_.tiny / range_.eps)
+    if lost.any():
+        found[lost] = _nearest_by_exponents(inputs[lost])
+    return found
+
+
+def _nearest_by_exponents(inputs: np.ndarray) -> np.ndarray:
+    """The same where squares overflow or vanish: a distance is a number of usual size and an exponent of 2."""
+    gaps = inputs[:, :-1] / 2 - inputs[:, -1:] / 2
+    _, exponents = np.frexp(abs(gaps).max(axis=2))
+    scaled = np.ldexp(gaps, -exponents[:, :, None])
+    norms, more = np.frexp(np.sqrt(np.einsum("bnd,bnd->bn", scaled, scaled)))
+    exponents = np.where(norms > 0, exponents + more, np.iinfo(exponents.dtype).min)
+    return np.lexsort((norms, exponents), axis=1)[:, 0]
 
 
 def _classes(value: Any, shape: tuple[int, int], K: int | None) -> np.ndarray:

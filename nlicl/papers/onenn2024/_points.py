@@ -1,8 +1,9 @@
 """Where the formulas of this paper are judged, and the kernels they are judged by.
 
 W has entries everywhere, as W(0) has not: at the initialisation, and in the mean of the population on the family, most blocks
-of the gradient are 0 whatever a formula says. xi1 and xi2 are of one size: the query's own weight counts. Sizes differ. Among
-the prompts are some whose largest score is not the nearest context's.
+of the gradient are 0 whatever a formula says. xi1 and xi2 are of one size: the query's own weight counts. Sizes differ, so
+that an axis is none of the others; small and equal ones, one context, one dimension, two classes, come once each. Among the
+prompts are some whose largest score is not the nearest context's.
 """
 
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def of_prompts(loss: str, kind: Callable[..., Any]) -> Callable[[int, int, bool]
         rng = generator(Purpose.POINTS, (seed, nearest.NAMES[loss]))
         random = _random_prompts(rng, loss, kind)
         fixed = [next(random), next(random), *_small_run(seed, loss, kind), _general_position(rng, loss, kind)]
-        return fill(fixed, random, draws)
+        return fill([*fixed, *_small_prompts(rng, loss, kind)], random, draws)
 
     return points
 
@@ -105,6 +106,21 @@ def _largest_scores(prompts: Prompts, rng: np.random.Generator) -> np.ndarray | 
     scores = np.einsum("bne,ef,bf->bn", prompts.tokens[:, :-1], W, prompts.tokens[:, -1])
     right = np.mean(scores.argmax(axis=1) == prompts.nearest)
     return W if 0 < right < 1 else None
+
+
+def _small_prompts(rng: np.random.Generator, loss: str, kind: Callable[..., Any]) -> list[Point]:
+    """One context, one dimension, two classes, all sizes equal, binary labels: what is wrong for them alone is seen here."""
+    last = (None, 2, 3, 0.5) if loss == "squared" else (2, 3, 3, 1.0)
+    found = []
+    for K, N, d, mixture in ((2, 1, 2, 1.0), (3, 2, 1, 1.0), (3, 3, 3, 0.0), last):
+        mixture = mixture if loss == "mixture" else 0.5
+        X = rng.standard_normal((1, N + 1, d)) if d == 1 else _sphere(rng, 1, N + 1, d)
+        classes = np.array([[-1, 1], [1, -1]]) if K is None else np.arange(N)[None] % K
+        holds = _holds(loss, mixture, *(() if d == 1 else _SPHERE))
+        prompts = Prompts(np.broadcast_to(X, (len(classes), *X.shape[1:])), classes, K, mixture)
+        label = f"small ({'binary' if K is None else f'K={K}'}, N={N}, d={d})"
+        found.append(Point(label, kind(_weights(rng, prompts.size)), prompts, holds))
+    return found
 
 
 def _small_run(seed: int, loss: str, kind: Callable[..., Any]) -> tuple[Point, Point]:
@@ -165,7 +181,19 @@ def of_inputs(draws: int, seed: int, query_attends: bool) -> list[Point]:
     """Random W with W_21 = W_23 = 0, on the sphere and in general position; a member of the family, and one near it."""
     rng = generator(Purpose.LABEL_POINTS, seed)
     random = _random_inputs(rng)
-    return fill([next(random), next(random), _near_the_family(rng, 0.0), _near_the_family(rng, 0.3)], random, draws)
+    fixed = [next(random), next(random), _near_the_family(rng, 0.0), _near_the_family(rng, 0.3)]
+    return fill([*fixed, *_small_inputs(rng)], random, draws)
+
+
+def _small_inputs(rng: np.random.Generator) -> list[Point]:
+    """Binary labels, one context, one dimension, all sizes equal."""
+    found = []
+    for K, N, d in ((None, 3, 2), (2, 1, 2), (3, 2, 1), (3, 3, 3), (None, 1, 4)):
+        X = rng.standard_normal((N + 1, d)) if d == 1 else _sphere(rng, N + 1, d)
+        W = _without_label_rows(_weights(rng, d + width(K) + 1), d)
+        label = f"small ({'binary' if K is None else f'K={K}'}, N={N}, d={d})"
+        found.append(Point(label, Averaged(W), (Inputs(X.T, K),), () if d == 1 else _SPHERE))
+    return found
 
 
 def _random_inputs(rng: np.random.Generator) -> Iterator[Point]:
@@ -230,9 +258,23 @@ def of_cosines(kind: Callable[[float, float, int], Any]) -> Callable[[int, int, 
         rng = generator(Purpose.COSINE_POINTS, seed)
         random = _random_cosines(rng, kind)
         start = Point("the initialisation, sigma = 1", kind(0.0, 1.0, 5), _cosines(rng, 5, 4, 2), _SPHERE)
-        return fill([next(random), next(random), start], random, draws)
+        return fill([next(random), next(random), start, *_small_cosines(rng, kind)], random, draws)
 
     return points
+
+
+def _small_cosines(rng: np.random.Generator, kind: Callable[[float, float, int], Any]) -> list[Point]:
+    """Binary labels, one context, all sizes equal; xi1 or xi2 below 0."""
+    found = []
+    for K, N, d, xi1, xi2 in (
+        (None, 3, 4, 1.5, 0.9),
+        (2, 1, 3, 0.8, 1.2),
+        (3, 3, 3, -0.7, 0.4),
+        (None, 1, 2, 0.6, -0.5),
+    ):
+        label = f"small ({'binary' if K is None else f'K={K}'}, N={N}, d={d}, xi1={xi1}, xi2={xi2})"
+        found.append(Point(label, kind(xi1, xi2, d), _cosines(rng, d, N, K)[:1], _SPHERE))
+    return found
 
 
 def _random_cosines(rng: np.random.Generator, kind: Callable[[float, float, int], Any]) -> Iterator[Point]:

@@ -1,7 +1,8 @@
 """Where the formulas of Zhang et al. 2025 are judged, and the kernels they are judged by.
 
 Weights are dense, W is not symmetric and all sizes of a draw are different: prompts with u = v_x = 0 cannot see half of the
-gradients, and at a diagonal Lambda and Mbar the population's gradient is symmetric. The paper's initialisation, where
+gradients, and at a diagonal Lambda and Mbar the population's gradient is symmetric. Small and equal sizes, one context, one
+dimension, one head, rank one, come once each. The paper's initialisation, where
 u = v_x = 0, and a trained point are among the draws; s is 1/N, 1 or another number.
 """
 
@@ -27,6 +28,7 @@ __all__ = ["POINTS", "gradient", "mean_loss", "sizes"]
 
 # D, N, H, R: no two equal, none is D + 1, and N + 1 is none of the others.
 _SIZES = ((3, 6, 2, 5), (2, 5, 4, 1), (4, 2, 6, 7), (3, 7, 5, 2), (2, 6, 5, 4))
+_SMALL = ((1, 3, 1, 1), (2, 1, 1, 2), (2, 1, 3, 1), (3, 3, 3, 3), (2, 3, 3, 3), (5, 9, 2, 1))
 _REDUCED = ("u = v_x = 0",)
 _LINEAR = ("labels are linear functions of the inputs",)
 
@@ -41,7 +43,11 @@ def _of(part: str, number: int) -> Callable[[int, int, bool], list[Point]]:
         rng = generator(Purpose.POINTS, (seed, number))
         random = _random(part, rng)
         start, trained = _small_run(part, seed)
-        return fill([next(random), next(random), start, trained], random, draws)
+        small = [
+            _dense("small", part, rng, 1, sizes, scale)
+            for sizes, scale in zip(_SMALL, (1.0, None, 2.5, None, 0.7, 1.0), strict=True)
+        ]
+        return fill([next(random), next(random), start, trained, *small], random, draws)
 
     return points
 
@@ -49,18 +55,24 @@ def _of(part: str, number: int) -> Callable[[int, int, bool], list[Point]]:
 def _random(part: str, rng: np.random.Generator) -> Iterator[Point]:
     turn = 0
     while True:
-        D, N, H, R = _SIZES[turn % len(_SIZES)]
-        scale = (None, 1.0, 0.7)[turn % 3]
-        H = 1 if part == "classifier" else H
-        tokens = rng.standard_normal((2, N + 1, D + 1))
-        labels = rng.standard_normal(2)
-        if part == "classifier":
-            tokens[..., -1], labels = rng.choice([-1.0, 1.0], (2, N + 1)), rng.choice([-1.0, 1.0], 2)
-        tokens[:, -1, -1] = 0
-        params = _parameters(part, rng, D, H, R)
-        label = f"random, dense (D={D}, N={N}, H={H}{f', R={R}' if 'separate' in part else ''})"
-        yield Point(label, params, Prompts(tokens, labels, "softmax" in part, scale))
+        yield _dense("random, dense", part, rng, 2, _SIZES[turn % len(_SIZES)], (None, 1.0, 0.7)[turn % 3])
         turn += 1
+
+
+def _dense(
+    name: str, part: str, rng: np.random.Generator, B: int, sizes: tuple[int, int, int, int], scale: float | None
+) -> Point:
+    """A point of B prompts, D, N, H, R their sizes."""
+    D, N, H, R = sizes
+    H = 1 if part == "classifier" else H
+    tokens = rng.standard_normal((B, N + 1, D + 1))
+    labels = rng.standard_normal(B)
+    if part == "classifier":
+        tokens[..., -1], labels = rng.choice([-1.0, 1.0], (B, N + 1)), rng.choice([-1.0, 1.0], B)
+    tokens[:, -1, -1] = 0
+    params = _parameters(part, rng, D, H, R)
+    label = f"{name} (D={D}, N={N}, H={H}{f', R={R}' if 'separate' in part else ''})"
+    return Point(label, params, Prompts(tokens, labels, "softmax" in part, scale))
 
 
 def _parameters(part: str, rng: np.random.Generator, D: int, H: int, R: int) -> Any:
@@ -112,9 +124,15 @@ def _taken(part: str, params: Any) -> Any:
 
 
 def _of_populations(draws: int, seed: int, query_attends: bool) -> list[Point]:
-    """Dense Mbar and Lambda, of few prompts that stand for all; Mbar = 0."""
+    """Dense Mbar and Lambda, of few prompts that stand for all; Mbar = 0; one dimension, a diagonal Lambda."""
     rng = generator(Purpose.POINTS, (seed, 6))
-    return fill([], _random_populations(rng), draws)
+    random = _random_populations(rng)
+    fixed = [next(random) for _ in range(6)]
+    for Lambda, N, scale in ((np.array([[0.8]]), 3, None), (np.diag([0.9, 0.4]), 3, 2.5)):
+        D = len(Lambda)
+        law = Population(Lambda, N, scale)
+        fixed.append(Point(f"small (D={D}, N={N})", Effective(rng.standard_normal((D, D))), (law,)))
+    return fill(fixed, random, draws)
 
 
 def _random_populations(rng: np.random.Generator) -> Iterator[Point]:

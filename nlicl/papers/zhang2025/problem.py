@@ -139,19 +139,26 @@ class Problem:
             keep(self, "icl", real("icl", self.icl, "from 0 to 1, a share of the prompts", lambda x: 0 <= x <= 1))
         wanted = "greater than 0, from 1e-100 to 1e100"
         keep(self, "init", real("init", self.init, wanted, lambda x: 1 / _LARGEST_INIT <= x <= _LARGEST_INIT))
-        keep(self, "learning_rate", real("learning_rate", self.learning_rate, "greater than 0", lambda x: x > 0))
+        keep(self, "learning_rate", magnitude("learning_rate", self.learning_rate))
         self._check_P()
 
     def _check_P(self) -> None:
         if not isinstance(self.P, str):
             keep(self, "P", integer("P", self.P, 1))
+            least = self._least(self.P, self.icl)
+            if least > self.P:
+                raise InvalidValue(
+                    f"P is {self.P}; expected at least {least}: inputs are centred over the prompts, and tasks whitened. Give "
+                    "more, or corrected=False."
+                )
             if self.batch is not None and not self.softmax:
                 raise InvalidValue(
                     f"batch is {self.batch}; expected None: linear attention trains on all P prompts at once, through their "
                     "sufficient statistics. Batches are drawn by nlicl.train(problem, prompts=P, batch=...)."
                 )
             return
-        choice("P", self.P, ("population",))
+        if self.P != "population":
+            raise InvalidValue(f"P is {short(self.P)}; expected 'population', or a number of prompts.")
         odd = {"softmax": self.softmax, "icl": self.icl is not None, "batch": self.batch is not None}
         for name, given in odd.items():
             if given:
@@ -159,6 +166,10 @@ class Problem:
                     f"P is 'population' with {name} = {short(getattr(self, name))}: the exact population is that of linear "
                     f"attention where all prompts have tasks of their own. Expected a number of prompts, or no {name}."
                 )
+
+    def _least(self, n: int, icl: float | None) -> int:
+        """How many prompts the corrections over n of them need."""
+        return max(2, (self.d + 2) * (_own(n, icl) == n)) if self.corrected else 1
 
     @property
     def prompts(self) -> str | int:
@@ -234,8 +245,7 @@ class Problem:
         icl = (
             self.icl if icl is None else real("icl", icl, "from 0 to 1, a share of the prompts", lambda x: 0 <= x <= 1)
         )
-        own = n if icl is None else int(np.floor(icl * n))  # prompts with tasks of their own
-        least = max(2, (self.d + 2) * (own == n)) if self.corrected else 1
+        own, least = _own(n, icl), self._least(n, icl)
         if n < least:
             raise InvalidValue(
                 f"n is {n}; expected at least {least}: inputs are centred over the prompts, and tasks whitened. Draw more, or "
@@ -302,7 +312,7 @@ class Problem:
         H, E, R = self.heads, self.d + 1, self.rank
         size = 2 * H * E * E if R is None else H * E * (E + 2 * R)
         check_memory(
-            f"heads is {H}, d = {self.d}: training holds some {_ARRAYS} times {size} numbers",
+            f"heads is {H}, d = {self.d}, rank = {R}: training holds some {_ARRAYS} times {size} numbers",
             8 * _ARRAYS * size,
             "Lower them.",
         )
@@ -329,6 +339,11 @@ class Problem:
     def observer(self, seed: int = 0) -> Observer:
         """What `nlicl.train` measures as it goes: an `Observer` of this problem."""
         return Observer(self, seed=seed)
+
+
+def _own(n: int, icl: float | None) -> int:
+    """How many of n prompts have tasks of their own."""
+    return n if icl is None else int(np.floor(icl * n))
 
 
 def _whitened(w: np.ndarray) -> np.ndarray:

@@ -136,14 +136,12 @@ def every_prompt(Lambda: np.ndarray, N: int) -> tuple[np.ndarray, ...]:
     """Prompts that stand for all: x (P, N, D), x_query and w (P, D), and their weights (P,), which sum to 1.
 
     A context takes the points 0 and sqrt(D + 2) times those of a spherical 5-design, with the moments of N(0, I) up to the
-    fifth; queries and tasks take sqrt(D) e_j, with those up to the second that matter. D is 2 or 3.
+    fifth; queries and tasks take sqrt(D) e_j, with those up to the second that matter. D is 1, 2 or 3.
     """
     Lambda, N = checked_covariance(Lambda), integer("N", N, 1)
     D = len(Lambda)
-    if D not in (2, 3) or N > 3:
-        raise InvalidValue(
-            f"Lambda is {D} by {D} with N = {N}; expected D of 2 or 3 and N of at most 3, to sum over all."
-        )
+    if D > 3 or N > 3:
+        raise InvalidValue(f"Lambda is {D} by {D} with N = {N}; expected D and N of at most 3, to sum over all.")
     return _every_prompt(tuple(map(tuple, Lambda.tolist())), N)
 
 
@@ -151,7 +149,9 @@ def every_prompt(Lambda: np.ndarray, N: int) -> tuple[np.ndarray, ...]:
 def _every_prompt(rows: tuple[tuple[float, ...], ...], N: int) -> tuple[np.ndarray, ...]:
     root = np.linalg.cholesky(np.array(rows))
     D = len(root)
-    if D == 2:
+    if D == 1:
+        design = np.array([[1.0], [-1.0]])
+    elif D == 2:
         angles = np.arange(6) * np.pi / 3
         design = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     else:  # the corners of an icosahedron

@@ -29,8 +29,8 @@ CURVE, POINT = "uniform accuracy against c", "uniform accuracy, squentropy"
 
 ORIGINAL = Original(
     "Figure 6",
-    "uniform accuracy after 4e4 steps: .908 for the squared loss, .924 for cross-entropy, .916 for squentropy, rising with "
-    "c in (1-c) squared + c cross-entropy; on the separated set 1.000 for c > 0, .999 +- .002 at c = 0; 3 seeds [paper]",
+    "uniform accuracy after 4e4 steps: 0.908 for the squared loss, 0.924 for cross-entropy, 0.916 for squentropy, rising with "
+    "c in (1-c) squared + c cross-entropy; on the separated set 1.000 for c > 0, 0.999 +- 0.002 at c = 0; 3 seeds [paper]",
     "K, 3 here, which the noise norms of Figure 5 fit; the values at c strictly between 0 and 1; the separated set's law; "
     "the number of test prompts; seeds",
 )

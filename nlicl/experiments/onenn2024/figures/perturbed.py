@@ -27,9 +27,9 @@ KEPT = 0.48  # of the square of W_31 [measured]
 
 ORIGINAL = Original(
     "Figure 5",
-    "distance from the family in the blocks that enter the scores, before and after 4e4 steps: 1.056 and .343 for noise .1, "
-    "10.558 and 3.449 for 1, 31.673 and 25.145 for 3; idle blocks 5.400 and 5.400 for 1; accuracy 1.000 up to 1, .78 +- .28 "
-    "at 2, .44 +- .07 at 3; 3 seeds [paper]",
+    "distance from the family in the blocks that enter the scores, before and after 4e4 steps: 1.056 and 0.343 for noise 0.1, "
+    "10.558 and 3.449 for 1, 31.673 and 25.145 for 3; idle blocks 5.400 and 5.400 for 1; accuracy 1.000 up to 1, 0.78 +- 0.28 "
+    "at 2, 0.44 +- 0.07 at 3; 3 seeds [paper]",
     "K, 3 here: the norms 10.56 and 5.40 fit it (10.30, 6.00) better than K = 2 (9.85, 4.69); the separated set's law; seeds, "
     "on which ratios, and accuracies at 2 and 3, depend",
 )
@@ -191,7 +191,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "says [derived].",
         "So the ratio depends on the seed: its law has a mean of 0.35. Sums of squares of the 9 idle numbers are 17, 20 and "
         "15 for seeds 0, 1 and 2, where 9 are to be expected: hence our 0.45 beside the paper's 0.33.",
-        "At eps = 2 some starts are led to the right rule and some are not, as in the paper (.78 +- .28).",
+        "At eps = 2 some starts are led to the right rule and some are not, as in the paper (0.78 +- 0.28).",
     ]
     return Figure("Training from noise in all of W: distance from the family", settings, seeds, series, claims(options, found),
                   reference, comparisons, notes)  # fmt: skip

@@ -19,10 +19,10 @@ __all__ = ["RECIPES"]
 
 FALLING = (0.4, 0.3, 0.2, 0.1)
 START, QUICK_START = 0.05, 0.2  # v_0 of aligned heads
-STEP = 0.001  # of the loss at lambda = .4; others so that lambda^2 step is the same
+STEP = 0.001  # of the loss at lambda = 0.4; others so that lambda^2 step is the same
 HEADS, W_0 = 8, 0.01
 TAU, END = 0.001, 6.0  # step and end in the flow's time, merged
-HALVES = {0.4: 120.93895}  # time to half from .05, by which the closed form was checked
+HALVES = {0.4: 120.93895}  # time to half from 0.05, by which the closed form was checked
 POINTS = 60
 
 
