@@ -1,6 +1,8 @@
 """`nlicl audit`: hold gradient formulas, or the gradient of any function, against independent witnesses."""
 
 import argparse
+import functools
+import operator
 import os
 import sys
 from collections.abc import Mapping
@@ -19,6 +21,11 @@ OF_PAPERS = ("formula", "draws", "query_attends", "backend")
 SOURCES = ("paper", "formula", "gradient", "at", "points", "hessian_vector", "hessian")  # options that name code
 OF_FUNCTIONS = ("gradient", "at", "points", "names", "entries", "tolerance", "hessian_vector", "hessian")
 EXAMPLE = """\
+for example:
+  nlicl audit li2024                                             every formula of the paper
+  nlicl audit li2024 --formula appendix.py:grad --wrt W_K        yours
+  nlicl audit li2024 --formula a.py:dWQ=W_Q --formula b.py:dWK=W_K --html page.html
+
 any function: in losses.py stand a loss, its gradient and a place,
 
     x0 = np.random.default_rng(0).standard_normal(6)
@@ -87,7 +94,12 @@ def add(commands: Any) -> None:
 
 
 def _of_papers(group: Any) -> None:
-    group.add_argument("--formula", metavar="FILE.py:FUNCTION", help="a formula of your own; needs --wrt")
+    group.add_argument(
+        "--formula",
+        action="append",
+        metavar="FILE.py:FUNCTION[=NAME]",
+        help="a formula of your own; NAME is the parameter that it differentiates by, or --wrt says it; may be given again",
+    )
     group.add_argument("--draws", type=int, metavar="N", help=f"places to judge at (default {DRAWS})")
     group.add_argument(
         "--query-attends",
@@ -190,7 +202,8 @@ def _check_apart(options: argparse.Namespace, files: Mapping[str, Path | None]) 
     if len(set(places.values())) < len(places):
         both = " and ".join(f"{option} {path}" for option, path in given.items())
         raise CannotRun(f"{both} are one file; name another one for one of them")
-    texts = (getattr(options, name, None) for name in SOURCES)
+    named = [getattr(options, name, None) for name in SOURCES]
+    texts = [text for entry in named for text in (entry if isinstance(entry, list) else [entry])]
     sources = {f"{text.partition('.py')[0]}.py" for text in texts if isinstance(text, str) and ".py" in text}
     for option, place in places.items():
         for source in sources:
@@ -206,13 +219,7 @@ def _audited(options: argparse.Namespace) -> "AuditReport":
             f"{options.paper}: a paper's formulas are judged at places of all sizes, not at named settings: nlicl audit "
             f"{paper}. At a place of your own, such as a trained one: nlicl audit FILE.py:LOSS --gradient GRADIENT --at POINT"
         )
-    if options.formula and options.wrt is None:
-        known = ", ".join(load_paper(options.paper).subject.parameters)
-        first = known.split(", ")[0]
-        raise CannotRun(
-            f"--formula needs --wrt NAME, the parameter it differentiates by, of {options.paper} one of {known}; for example "
-            f"--wrt {first}"
-        )
+    own = _own_formulas(options)
     if options.formula and options.backend == "cuda":
         raise CannotRun(
             "--backend is whose gradients are the library's, and --formula judges yours; give one of the two"
@@ -223,9 +230,15 @@ def _audited(options: argparse.Namespace) -> "AuditReport":
         from ..audit import audit_formula, audit_paper
         from ..audit.process import find
 
-        if options.formula:
-            formula = find({}, "--formula", options.formula, "FILE.py:FUNCTION", "appendix.py:grad")
-            return audit_formula(formula, paper=options.paper, wrt=options.wrt, timeout=options.timeout, **settings)
+        if own:
+            reports = []
+            for done, (text, wrt) in enumerate(own):
+                formula = find({}, "--formula", text, "FILE.py:FUNCTION", "appendix.py:grad")
+                bar(done, len(own), text)
+                reports.append(
+                    audit_formula(formula, paper=options.paper, wrt=wrt, timeout=options.timeout, **settings)
+                )
+            return functools.reduce(operator.add, reports)
 
         def progress(done: int, total: int, name: str) -> None:
             note = "  (the first run compiles the kernels: about a quarter of a minute)" if done == 0 else ""
@@ -233,6 +246,29 @@ def _audited(options: argparse.Namespace) -> "AuditReport":
 
         backend = options.backend or "cpu"
         return audit_paper(options.paper, wrt=options.wrt, backend=backend, progress=progress, **settings)
+
+
+def _own_formulas(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """What each --formula names, FILE.py:FUNCTION, and the parameter that it differentiates by."""
+    given: list[str] = options.formula or []
+    pairs = []
+    for text in given:
+        where, equals, name = text.rpartition("=")
+        named = bool(equals) and not name.endswith(".py") and ":" not in name
+        wrt = name if named else options.wrt
+        if not wrt:
+            known = ", ".join(load_paper(options.paper).subject.parameters)
+            first = known.split(", ")[0]
+            raise CannotRun(
+                f"--formula needs --wrt NAME, the parameter it differentiates by, of {options.paper} one of {known}; for "
+                f"example --wrt {first}, or --formula {where if named else text}={first}"
+            )
+        if named and options.wrt not in (None, name):
+            raise CannotRun(f"--formula {text} is by {name}, and --wrt says {options.wrt}; leave one of them out")
+        pairs.append((where if named else text, wrt))
+    if len(set(pairs)) < len(pairs):
+        raise CannotRun(f"--formula {next(text for text in given if given.count(text) > 1)} is given twice")
+    return pairs
 
 
 def _write(report: "AuditReport", files: Mapping[str, Path | None], piped: list[str], only_wrong: bool) -> None:

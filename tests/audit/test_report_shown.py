@@ -15,6 +15,7 @@ from nlicl.audit.report.mathml import mathml
 from nlicl.audit.report.table import table
 from nlicl.core.text import INVISIBLE, visible
 from nlicl.experiments.experiment import execute
+from nlicl.papers import li2024
 
 NASTY = "\u202ea\x1b[31m\udcff\u2028\u200b\x9b\u2066\x07é∂ש\nW_K       agree\r"
 HIDDEN = re.compile(f"[{INVISIBLE}]")
@@ -96,3 +97,26 @@ def test_booleans_are_no_text(given):
         nlicl.train(li2024.Problem(), resume=given)
     with pytest.raises(TypeError, match=r"quick is .*; expected True or False"):
         list(execute([], [0], quick=given))
+
+
+def test_reports_add_up_and_searches_keep_their_formula():
+    def zero(params, prompt):
+        return 0 * params.a
+
+    one = nlicl.audit_formula(li2024.formulas["a"], draws=2)
+    two = nlicl.audit_formula(zero, wrt="a", draws=2, query_attends=True, mend=1)
+    both = one + two
+    assert [entry.name for entry in both.formulas] == ["a", "zero"] and both.verdict == "disagree"
+    assert [search.of for search in both.searches] == [(1,)] and [search.of for search in two.searches] == [(0,)]
+    assert both.searches[0].mending() is two.searches[0].mending()
+    with pytest.raises(ValueError, match="draws is 2 in one report and 3 in the other; expected the same"):
+        one + nlicl.audit_formula(zero, wrt="a", draws=3, query_attends=True)
+    with pytest.raises(TypeError):
+        one + 3
+
+
+def test_a_repr_is_one_line_with_the_diagnosis():
+    report = nlicl.audit_gradient(lambda x: x @ x, lambda x: x, np.array([0.3, 0.7]), mend=0)
+    assert "scale: given = 1/2 times expected" in repr(report) and "\n" not in repr(report)
+    report = nlicl.audit_formula(lambda params, prompt: -li2024.formulas["a"](params, prompt), wrt="a", draws=2, mend=0)
+    assert "disagree (sign: " in repr(report) and "\n" not in repr(report)

@@ -229,6 +229,36 @@ def test_every_help_has_examples(command, capsys):
     assert f"nlicl {command} " in end
 
 
+def test_several_formulas_are_one_report(run, appendix, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text("import numpy as np\n\n\ndef dWV(params, prompt):\n    return 0 * params.W_V\n", encoding="utf-8")
+    page, data = tmp_path / "page.html", tmp_path / "report.json"
+    few = ("--draws", 4, "--mend", 0, "--html", page, "--json", data)
+    status, out, err = run(
+        "audit", "--formula", f"{appendix}:grad", "--wrt", "W_V", "--formula", f"{other}:dWV=W_V", *few
+    )
+    assert (status, err) == (1, "") and "Not as expected: dWV (disagree)." in out
+    assert [entry["name"] for entry in json.loads(data.read_text())["formulas"]] == ["grad", "dWV"]
+    assert page.read_text().count("<section id=") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{0}:grad=W_V", "{0}:grad"], "--formula needs --wrt NAME"),
+        (["{0}:grad=W_V", "{0}:grad=W_V"], "is given twice"),
+        (["{0}:grad=w_v"], "wrt is 'w_v' (did you mean W_V?)"),
+        (["{0}:grad="], "--formula needs --wrt NAME"),
+    ],
+)
+def test_formulas_that_do_not_say_by_what(run, appendix, arguments, said):
+    given = [part for text in arguments for part in ("--formula", text.format(appendix))]
+    cannot_run(run("audit", *given, "--draws", 2), said)
+    cannot_run(
+        run("audit", "--formula", f"{appendix}:grad=W_V", "--wrt", "W_K"), "--wrt says W_K; leave one of them out"
+    )
+
+
 def test_bad_arguments_with_a_formula(run, appendix):
     cannot_run(run("audit", "--wrt", "W_X", "--formula", f"{appendix}:grad"), "wrt is 'W_X'")
     cannot_run(run("audit", "nobody", "--wrt", "W_V", "--formula", f"{appendix}:grad"), "paper is 'nobody'")

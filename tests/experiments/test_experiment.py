@@ -186,7 +186,10 @@ def test_arguments_of_another_kind_are_refused_before_any_work(arguments, messag
         ({"r": 5}, r"^runs of the experiment e says that 'r' is 5; expected a Training"),
         ({"r": Training(SMALL, measure=[1])}, r"names 'r', a Training with a field that has no hash .*'list'"),
         ({"r": Training(SMALL, optimizer=Unhashable())}, r"has no hash .*'Unhashable'"),
-        ({"r": Training(SMALL, model="zz")}, r"^model is 'zz'; expected one of 'gpt2', 'regression', 'transformer'"),
+        (
+            {"r": Training(SMALL, model="zz")},
+            r"^model is 'zz'; expected one of 'gpt2', .*'regression', .*'transformer'",
+        ),
     ],
 )
 def test_runs_that_are_none_are_refused_before_any_work(runs, message):

@@ -421,7 +421,11 @@ def test_prompts_that_are_none_are_refused(given_, error, words):
 
 def test_unknown_losses_are_refused():
     p, x = gpt2_problem(Gpt2Sizes())
-    refused(lambda: reference.loss(p, x[0], "hinje"), ValueError, "loss is 'hinje'; expected one of 'hinge'")
+    refused(
+        lambda: reference.loss(p, x[0], "hinje"),
+        ValueError,
+        "loss is 'hinje' (did you mean hinge?); expected one of 'hinge'",
+    )
 
 
 def test_what_overflows_is_said():

@@ -116,5 +116,7 @@ def test_logistic_loss_does_not_overflow():
 
 def test_unknown_losses_are_refused():
     p, x = problem(Sizes())
-    with pytest.raises(ValueError, match=r"loss is 'hinje'; expected one of 'hinge', 'logistic', 'squared'"):
+    with pytest.raises(
+        ValueError, match=r"loss is 'hinje' \(did you mean hinge\?\); expected one of 'hinge', 'logistic', 'squared'"
+    ):
         reference.loss(p, x[0], "hinje")

@@ -2,6 +2,8 @@
 
 import os
 
+from ...core.describe import short
+from ...core.errors import InvalidValue
 from ...core.files import to_json, write_whole
 from .findings import Findings, FormulaReport
 from .html import page
@@ -34,6 +36,25 @@ class AuditReport(Findings):
             raise AssertionError(str(self))
         return self
 
+    def __add__(self, other: "AuditReport") -> "AuditReport":
+        """Both in one report: on one page, in one table. They are of one paper, from one seed and as many draws.
+
+        Raises
+        ------
+        ValueError
+            They are not.
+        """
+        if not isinstance(other, AuditReport):
+            return NotImplemented
+        for what in ("paper", "seed", "draws"):
+            one, two = getattr(self, what), getattr(other, what)
+            if one != two:
+                raise InvalidValue(
+                    f"{what} is {short(one)} in one report and {short(two)} in the other; expected the same."
+                )
+        searches = [*self.searches, *(search.moved(len(self.formulas)) for search in other.searches)]
+        return AuditReport(self.paper, self.seed, self.draws, [*self.formulas, *other.formulas], searches)
+
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON to a file: whole or not at all."""
         write_whole(path, to_json(self.to_dict()))
@@ -47,5 +68,5 @@ class AuditReport(Findings):
         return "\n\n".join(filter(None, (table(self), mends(self))))
 
     def __repr__(self) -> str:
-        verdicts = ", ".join(f"{report.name}: {report.verdict}" for report in self.formulas)
+        verdicts = ", ".join(report.in_short for report in self.formulas)
         return f"AuditReport({self.paper!r}, draws={self.draws}, seed={self.seed}: {verdicts})"

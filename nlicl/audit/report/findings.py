@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ...core.checks import integer
 from ...core.files import plain
+from ...core.text import one_line
 from ..mend.found import Mending, Repair
 from ..subject import Formula
 from .search import Progress, Search
@@ -107,6 +108,12 @@ class FormulaReport:
     def ok(self) -> bool:
         """Whether the verdict is the expected one and nothing failed."""
         return self.verdict == self.expected and self.error is None
+
+    @property
+    def in_short(self) -> str:
+        """Name, verdict and diagnosis in one line: what a `repr` shows."""
+        found = "; ".join(f"{item['kind']}: {item['detail']}" for item in self.diagnosis)
+        return one_line(f"{self.name}: {self.verdict}" + (f" ({found})" if found else ""))
 
     def where(self, draw: int) -> str:
         """A draw, in words."""

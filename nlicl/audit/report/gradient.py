@@ -276,5 +276,5 @@ class GradientReport(AuditReport):
         return {**data, **plain(rest), "arguments": data["formulas"]}
 
     def __repr__(self) -> str:
-        verdicts = ", ".join(f"{argument.name}: {argument.verdict}" for argument in self.arguments)
+        verdicts = ", ".join(argument.in_short for argument in self.arguments)
         return f"GradientReport({self.paper!r}: {self.verdict}; {verdicts})"

@@ -60,6 +60,10 @@ class Search:
                 self._run = None
         return self._mending
 
+    def moved(self, by: int) -> "Search":
+        """The same search in a report where `by` other formulas come before."""
+        return Search(tuple(number + by for number in self.of), self.mending)
+
     def __copy__(self) -> "Search":
         return self
 
