@@ -53,7 +53,7 @@ def test_a_sweep_is_well_formed(name):
     assert full.grid.names == quick.grid.names == tuple(sweep.theory)
     for theory in sweep.theory.values():
         assert marks(theory.source), f"{theory.source!r} of {name} has no mark"
-    assert len(quick.grid) < len(full.grid) and len(full.grid.seeds) in (1, 20)
+    assert len(quick.grid) < len(full.grid) and len(full.grid.seeds) in (1, 3, 20)
     for plan, least, factor in ((full, 6, 4), (quick, 3, 2)):
         (values,) = plan.grid._axes.values()
         values = np.sort(np.array(values, float))
@@ -63,7 +63,8 @@ def test_a_sweep_is_well_formed(name):
 
 
 def test_every_sweep_is_run_by_a_test():
-    assert {*FOUND, *(f"huang2023:{name}" for name in FLOW)} == set(NAMED)
+    here = {name for name in NAMED if name.partition(":")[0] in ("li2024", "huang2023", "bu2024")}
+    assert {*FOUND, *(f"huang2023:{name}" for name in FLOW)} == here  # of the others each paper has a test of its own
 
 
 def test_a_sweep_is_called_as_no_setting_of_its_paper():

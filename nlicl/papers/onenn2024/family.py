@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...core.arrays import real_array
 from ...core.checks import integer, real
-from ...core.errors import InvalidValue
+from ...core.describe import kind_of
+from ...core.errors import InvalidType, InvalidValue
 from ...models.nearest.prompts import Params
 
 __all__ = ["Place", "blocks", "member", "place", "width"]
@@ -52,7 +54,9 @@ def member(xi1: float, xi2: float, d: int, K: int | None) -> Params:
 
 def blocks(params: Params, K: int | None) -> dict[str, np.ndarray]:
     """The nine blocks of W by name: "11", "12" .. "33", rows first; 1 the input's, 2 the label's, 3 the query's mark."""
-    W = np.asarray(params.W)
+    if not isinstance(params, Params):
+        raise InvalidType(f"params is a {kind_of(params)}; expected nlicl.papers.onenn2024.Params(W).")
+    W = real_array(params.W, "params.W", "(E, E)")
     edges = [0, len(W) - 1 - width(K), len(W) - 1, len(W)]
     if edges[1] < 1 or W.shape != (len(W), len(W)):
         raise InvalidValue(f"params.W has shape {W.shape}; expected (E, E) with E = d + K + 1, K = {K}, d >= 1.")

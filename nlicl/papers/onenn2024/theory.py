@@ -249,7 +249,7 @@ def slow_growth(tau: ArrayLike, N: int, d: int, rho: float = 0.0) -> Numbers:
         xi2/xi1, as `ratio` has it; 0 while xi2 stays at a large sigma.
     """
     tau, rho = numbers("tau", tau, "at least 0", lambda t: t >= 0), real("rho", rho, "at least 0", lambda x: x >= 0)
-    return np.cbrt(3 * loss_constant(N, d) * tau / (d + rho**2))
+    return np.cbrt(3 * loss_constant(N, d) * tau / (d + rho * rho))
 
 
 def crossing_time(N: int, d: int, sigma: float) -> float:
@@ -311,6 +311,7 @@ def lemma_9(xi1: float, xi2: float, N: int, d: int) -> float:
         d at least 4.
     """
     xi1, xi2 = _checked_xi(xi1, xi2)
+    N, d = integer("N", N, 1), integer("d", d, 4)
     return 2 * N / d * np.exp(-4 * xi1 / (N + 1) ** 2) - a(N, d) / (d * N**3 * math.e) * np.exp(2 * (xi1 - xi2))
 
 

@@ -176,7 +176,8 @@ class Classifier:
         """
         radius = self.d**0.3 if self.test_radius is None else self.test_radius
         if exponent is not None:
-            radius = self.d ** real("exponent", exponent, "from -10 to 10", lambda x: abs(x) <= 10)
+            exponent = real("exponent", exponent, "from -10 to 10", lambda x: abs(x) <= 10)
+            radius = self.d**exponent
         number = Test.CLASSES if exponent is None else int(1000 * (exponent + 11))
         seeds = (integer("seed", seed, 0), Part.TESTS, number)
         return self.sample(self.test_tasks, self.test_length, seeds, radius, self.test_flip)

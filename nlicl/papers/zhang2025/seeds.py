@@ -2,7 +2,7 @@
 
 from enum import IntEnum, unique
 
-__all__ = ["Purpose", "Test"]
+__all__ = ["Purpose", "Statement", "Test"]
 
 
 @unique
@@ -15,6 +15,20 @@ class Purpose(IntEnum):
     TASK = 4  # the one task that prompts share where they can be learnt in weights
     POINTS = 5  # where the audit judges formulas: (seed, number of the subject)
     CLASSES = 6  # prompts of the classifier
+
+
+@unique
+class Statement(IntEnum):
+    """Purposes of `nlicl.core.seeds.uncounted`, of the statements that are tested as theorems: [purpose, seed]."""
+
+    AXES = 17  # the axes of a covariance
+    SADDLES = 23  # a start of separate keys and queries
+    FEWER = 29  # a start with fewer heads than components
+    MERGED = 31  # weights of the merged model
+    BALANCED = 37  # a balanced start
+    CONSERVED = 41  # weights and prompts whose conserved quantities are followed, separate keys and queries
+    CONSERVED_MERGED = 43  # the same, of merged keys and queries
+    DRIFTS = 47  # starts of descent on the population, whose drift is measured
 
 
 @unique

@@ -5,6 +5,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ....core.checks import integer, real
 from ....core.errors import InvalidValue
+from ....core.seeds import uncounted
+from ....papers.zhang2025.seeds import Statement
 from ...claims import Claim, every
 from ...experiment import Options
 from ...settings import Settings, set_here
@@ -33,7 +35,7 @@ def falling(D: int) -> NDArray[np.float64]:
 def rotated(eigenvalues: ArrayLike, seed: int) -> NDArray[np.float64]:
     """A covariance with these eigenvalues and random axes."""
     values = np.asarray(eigenvalues, float)
-    Q, _ = np.linalg.qr(np.random.default_rng([17, seed]).standard_normal((len(values), len(values))))
+    Q, _ = np.linalg.qr(uncounted(Statement.AXES, seed).standard_normal((len(values), len(values))))
     Lambda = (Q * values) @ Q.T
     return np.asarray((Lambda + Lambda.T) / 2)
 

@@ -4,10 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.checks import integer
+from ....core.seeds import uncounted
 from ....models.front import loss_and_grad
 from ....models.linear_attention.prompts import Params, Prompts, SeparateParams
 from ....papers.zhang2025 import dynamics, reduced
 from ....papers.zhang2025.reduced import Merged, Separate
+from ....papers.zhang2025.seeds import Statement
 from ...claims import Claim, every
 from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, no_runs
 from ...summary import stacked
@@ -52,7 +54,7 @@ def _relative(change: NDArray, *terms: NDArray) -> float:
 def _model(options: Options, seed: int, softmax: bool) -> dict[str, float]:
     """Derivatives of the laws along the gradient of the full model, separate keys and queries, on random prompts."""
     N, H, R = (options[name] for name in ("N", "heads", "rank"))
-    rng, E = np.random.default_rng([41, seed]), options["D"] + 1
+    rng, E = uncounted(Statement.CONSERVED, seed), options["D"] + 1
     tokens = rng.standard_normal((5, N + 1, E))
     tokens[:, -1, -1] = 0
     params = SeparateParams(*(rng.standard_normal(shape) for shape in ((H, E, E), (H, R, E), (H, R, E))))
@@ -70,7 +72,7 @@ def _model(options: Options, seed: int, softmax: bool) -> dict[str, float]:
 def _merged_model(options: Options, seed: int) -> float:
     """The same with merged ones on u = v_x = 0, prompts of an exact law in that w and -w are both there."""
     D, N, H = (options[name] for name in ("D", "N", "heads"))
-    rng, E = np.random.default_rng([43, seed]), options["D"] + 1
+    rng, E = uncounted(Statement.CONSERVED_MERGED, seed), options["D"] + 1
     tokens = rng.standard_normal((4, N + 1, E))
     tokens[:, -1, -1] = 0
     labels = rng.standard_normal(4)
@@ -86,7 +88,7 @@ def _merged_model(options: Options, seed: int) -> float:
 def _drifts(options: Options, seed: int) -> dict[str, float]:
     """The drift of each law on the population, and that at a tenth of the step over it."""
     D, N, H, R = (options[name] for name in ("D", "N", "heads", "rank"))
-    rng, Lambda = np.random.default_rng([47, seed]), rotated(falling(options["D"]), seed)
+    rng, Lambda = uncounted(Statement.DRIFTS, seed), rotated(falling(options["D"]), seed)
     found: dict[str, float] = {}
     for start in (
         Merged(*(0.3 * rng.standard_normal(shape) for shape in ((H,), (H, D, D)))),

@@ -6,8 +6,10 @@ import numpy as np
 
 from ....core.checks import real
 from ....core.errors import InvalidValue
+from ....core.seeds import uncounted
 from ....papers.zhang2025 import dynamics, population, reduced
 from ....papers.zhang2025.reduced import Merged, Separate
+from ....papers.zhang2025.seeds import Statement
 from ...claims import Claim, every
 from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, no_runs
 from ...summary import stacked
@@ -81,7 +83,7 @@ def measure(options: Options, seed: int, runs: Runs) -> Measured:
 
 def _merged(options: Options, seed: int, step: float) -> dict[str, float]:
     D, N, w_0 = (options[name] for name in ("D", "N", "w_0"))
-    v = np.random.default_rng([37, seed]).standard_normal(options["heads"])
+    v = uncounted(Statement.BALANCED, seed).standard_normal(options["heads"])
     v *= w_0 / np.linalg.norm(v)
     eta = step / (2 * math.sqrt(D)) / 2
     steps = math.ceil(_ends(options)[0] / step)

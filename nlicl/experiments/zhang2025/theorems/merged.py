@@ -3,8 +3,10 @@
 import numpy as np
 
 from ....core.errors import InvalidValue
+from ....core.seeds import uncounted
 from ....papers.zhang2025 import dynamics, population, reduced
 from ....papers.zhang2025.reduced import Merged
+from ....papers.zhang2025.seeds import Statement
 from ...claims import Claim, every
 from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, no_runs
 from ...summary import stacked
@@ -56,7 +58,7 @@ def _steps(options: Options) -> int:
 
 def measure(options: Options, seed: int, runs: Runs) -> Measured:
     D, N, H = (options[name] for name in ("D", "N", "heads"))
-    Lambda, rng = rotated(falling(D), seed), np.random.default_rng([31, seed])
+    Lambda, rng = rotated(falling(D), seed), uncounted(Statement.MERGED, seed)
     direction = Lambda @ Lambda / dynamics.early_rate(Lambda)
     U = rng.standard_normal((H, D, D))
     U -= np.tensordot(U, direction, 2)[:, None, None] * direction

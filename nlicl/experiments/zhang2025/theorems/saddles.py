@@ -5,8 +5,10 @@ from itertools import pairwise
 import numpy as np
 
 from ....core.errors import InvalidValue
+from ....core.seeds import uncounted
 from ....papers.zhang2025 import dynamics, population, reduced
 from ....papers.zhang2025.reduced import Separate
+from ....papers.zhang2025.seeds import Statement
 from ...claims import Claim, every
 from ...experiment import Experiment, Found, Measured, Options, Runs, Seeds, no_runs
 from ...summary import stacked
@@ -84,7 +86,7 @@ def measure(options: Options, seed: int, runs: Runs) -> Measured:
 
 
 def _start(options: Options, H: int, seed: int) -> Separate:
-    rng, D = np.random.default_rng([23, seed]), options["D"]
+    rng, D = uncounted(Statement.SADDLES, seed), options["D"]
     return Separate(*(options["init"] * rng.standard_normal(shape) for shape in ((H,), (H, 1, D), (H, 1, D))))
 
 
@@ -116,7 +118,7 @@ def _trained(options: Options, Lambda: np.ndarray, H: int, seed: int) -> dict[st
 def _fewer(options: Options, Lambda: np.ndarray, seed: int) -> float:
     """The loss where one head is used up, over L(M_1): 1."""
     D, N = options["D"], options["N"]
-    rng = np.random.default_rng([29, seed])
+    rng = uncounted(Statement.FEWER, seed)
     start = Separate(np.array([0.5]), *(0.5 * rng.standard_normal((2, 1, 1, D)) / np.sqrt(D)))
     run = reduced.descend(start, Lambda, N, learning_rate=0.1, steps=8000)
     losses = [point.loss for point in population.fixed_points(Lambda, N) if len(point.components) <= 1]
