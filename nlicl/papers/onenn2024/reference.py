@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.arrays import real_array
-from ...core.checks import instance
-from ...core.errors import InvalidValue
+from ...core.checks import instance, integer
+from ...core.describe import kind_of, short
+from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_memory
 from ...models.nearest.prompts import Params, Prompt, Prompts, codes
 from ...models.nearest.reference import forward, loss
@@ -123,9 +124,27 @@ def _label_vectors(N: int, K: int | None) -> np.ndarray:
     return np.array(list(itertools.product(each, repeat=N)))
 
 
+def _checked_inputs(inputs: Inputs) -> np.ndarray:
+    """X (d, N+1), floating; TypeError, ValueError for anything else."""
+    X = real_array(instance("inputs", inputs, Inputs).X, "inputs.X", "(d, N+1)")
+    if X.shape[0] < 1 or X.shape[1] < 2:
+        raise InvalidValue(f"inputs.X has shape {X.shape}; expected (d, N+1) with d, N >= 1.")
+    if inputs.K is not None:
+        integer("inputs.K", inputs.K, 2)
+    return X
+
+
+def _checked_cosines(cosines: Cosines) -> np.ndarray:
+    """t (N,), from -1 to 1; TypeError, ValueError for anything else."""
+    t = real_array(instance("cosines", cosines, Cosines).t, "cosines.t", "(N,)")
+    if len(t) < 1 or not np.all(abs(t) <= 1):
+        raise InvalidValue(f"cosines.t is {short(t.tolist())}; expected at least one number, from -1 to 1.")
+    return t
+
+
 def labelled(inputs: Inputs) -> Prompts:
     """The prompts with these inputs and every label vector, whose mean loss is the label-averaged one."""
-    X = np.asarray(instance("inputs", inputs, Inputs).X)
+    X = _checked_inputs(inputs)
     classes = _label_vectors(X.shape[1] - 1, inputs.K)
     check_memory("so many label vectors", 24 * len(classes) * X.size, "Take fewer contexts.")
     return Prompts(np.broadcast_to(X.T, (len(classes), *X.T.shape)), classes, inputs.K)
@@ -134,7 +153,7 @@ def labelled(inputs: Inputs) -> Prompts:
 @np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
 def label_averaged_loss(weights: Averaged, inputs: Inputs) -> Any:
     """The mean of ||l - u||^2 / 2 over all label vectors: the one-prompt loss, summed over K^N prompts."""
-    X, K = instance("inputs", inputs, Inputs)
+    X, K = _checked_inputs(inputs), inputs.K
     d, rows = X.shape
     L = width(K)
     W = real_array(instance("weights", weights, Averaged).W_labels, "weights.W_labels", "(E, E)", complex_too=True)
@@ -159,7 +178,7 @@ def member(xi1: Any, xi2: Any, d: int, K: int | None) -> np.ndarray:
 
 def embedded(cosines: Cosines) -> Inputs:
     """Inputs on the sphere with these cosines: x_0 = e_1, x_j = t_j e_1 + sqrt(1 - t_j^2) e_2."""
-    t, d, K = instance("cosines", cosines, Cosines)
+    t, d, K = _checked_cosines(cosines), integer("cosines.d", cosines.d, 2), cosines.K
     X = np.zeros((d, len(t) + 1))
     X[0, :-1], X[1, :-1], X[0, -1] = t, np.sqrt(1 - t * t), 1
     return Inputs(X, K)
@@ -167,11 +186,17 @@ def embedded(cosines: Cosines) -> Inputs:
 
 def reduced_loss(weights: Xi | Traces, cosines: Cosines) -> Any:
     """The label-averaged loss at a W of the family, by (xi1, xi2), or by (tr W_11, -W_33)."""
-    d, K = instance("cosines", cosines, Cosines)[1:]
+    _checked_cosines(cosines)
+    d, K = integer("cosines.d", cosines.d, 2), cosines.K
+    if not isinstance(weights, (Xi, Traces)):
+        raise InvalidType(f"weights is a {kind_of(weights)}; expected Xi or Traces.")
+    (name,) = weights._fields
+    given = real_array(weights[0], f"weights.{name}", "(2,)", complex_too=True)
+    if given.shape != (2,):
+        raise InvalidValue(f"weights.{name} has shape {given.shape}; expected (2,).")
+    xi1, xi2 = given
     if isinstance(weights, Traces):
-        xi1, xi2 = weights.traces[0] / d, weights.traces[1]
-    else:
-        xi1, xi2 = instance("weights", weights, Xi).xi
+        xi1 = xi1 / d
     return label_averaged_loss(Averaged(member(xi1, xi2, d, K)), embedded(cosines))
 
 

@@ -26,6 +26,7 @@ from ...core.describe import kind_of
 from ...core.errors import InvalidType, InvalidValue
 from ...models.linear_attention import reference
 from ...models.linear_attention.prompts import Params, Prompt, SeparateParams
+from ...models.overflow import finite
 from .population import checked_covariance, factor
 
 __all__ = [
@@ -116,6 +117,7 @@ def loss(params: Any, prompt: Prompt) -> Any:
     return reference.loss(embedded(params), prompt, "logistic" if isinstance(params, Block) else "squared")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # it is found, and raised
 def population_loss(weights: Effective, population: Population) -> Any:
     """The mean of (yhat - y_query)^2 over x ~ N(0, Lambda) and w, with u = v_x = 0.
 
@@ -129,7 +131,7 @@ def population_loss(weights: Effective, population: Population) -> Any:
         raise InvalidValue(f"weights.Mbar has shape {Mbar.shape}; expected {Lambda.shape}, that of Lambda.")
     y = np.einsum("pnd,pd->pn", x, w)
     yhat = factor(N, scale) / N * np.einsum("pn,pni,ij,pj->p", y, x, Mbar, x_query, optimize=True)
-    return (weight * (yhat - (w * x_query).sum(axis=1)) ** 2).sum()
+    return finite("the loss", (weight * (yhat - (w * x_query).sum(axis=1)) ** 2).sum())
 
 
 def every_prompt(Lambda: np.ndarray, N: int) -> tuple[np.ndarray, ...]:

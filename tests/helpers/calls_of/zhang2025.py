@@ -28,6 +28,7 @@ EXCEPTIONS = {
     "nlicl.papers.zhang2025.reduced.Descent": "what descend returns",
     "nlicl.papers.zhang2025.reduced.checked_weights": "a check itself",
     "nlicl.papers.zhang2025.seeds.Purpose": "numbers",
+    "nlicl.papers.zhang2025.seeds.Statement": "numbers",
     "nlicl.papers.zhang2025.seeds.Test": "numbers",
 }
 
