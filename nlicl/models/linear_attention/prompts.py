@@ -78,6 +78,11 @@ class Prompt(prompt.Prompt):
     softmax: bool = False
     scale: float = field(default=1.0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "softmax", boolean("softmax", self.softmax))
+        object.__setattr__(self, "scale", magnitude("scale", self.scale))
+
     @property
     def X(self) -> np.ndarray:
         """The contexts' inputs x_n as columns (D, N)."""

@@ -89,7 +89,8 @@ class Inputs(NamedTuple):
     @property
     def nearest(self) -> int:
         """i*, the context nearest to the query, from 0."""
-        return int(((self.X[:, :-1] - self.X[:, -1:]) ** 2).sum(axis=0).argmin())
+        X = np.asarray(self.X)
+        return int(((X[:, :-1] - X[:, -1:]) ** 2).sum(axis=0).argmin())
 
     @property
     def kappa(self) -> float:

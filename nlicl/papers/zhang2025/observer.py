@@ -74,7 +74,7 @@ class Observer:
                 f"params.V has shape {params.V.shape}; expected (H, {self.problem.d + 1}, {self.problem.d + 1}), as d of the "
                 f"problem is {self.problem.d}."
             )
-        params = type(params)(*(array.astype(np.float64) for array in params))
+        params = type(params)(*(np.asarray(array, np.float64) for array in params))
         found: dict[str, Any] = {name: loss_and_grad(params, test)[0] for name, test in self._tests.items()}
         if self._golden is not None:
             loss = population.loss(Mbar, self.problem.Lambda, self.problem.length)
