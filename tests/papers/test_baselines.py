@@ -192,7 +192,7 @@ def test_three_neighbours_need_three_contexts(call):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"method": "2-NN"}, "method is '2-NN' (did you mean 3-NN?); expected one of 'Logistic', 'SVM Gaussian'"),
+    ({"method": "2-NN"}, r"method is '2-NN' \(did you mean 3-NN\?\); expected one of 'Logistic', 'SVM Gaussian'"),
     ({"labels": [1, 0, 1, 1, 1, 1]}, "labels holds other values than -1 and"),
     ({"labels": [1, -1]}, r"have shapes \(6, 2\), \(2,\) and \(2,\); expected"),
     ({"query": [1.0]}, "have shapes"),
