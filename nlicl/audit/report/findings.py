@@ -58,6 +58,12 @@ class FormulaReport:
         Whether a copy with one entry off by a part in a million was caught.
     diagnosis : list of dict
         kind and detail; empty on agreement.
+    mistakes : int
+        How many mistakes the diagnosis names that are made at once; 0 if it names none. Other items of the diagnosis are
+        other explanations of the same.
+    facts : list of str
+        What else is known of a formula that disagrees, a sentence each. If something separates the draws on which it is
+        wrong from the others, the first sentence says it.
     error : str or None
         Why the formula could not be evaluated, if it could not.
     reason : str
@@ -91,6 +97,8 @@ class FormulaReport:
     activity: dict[str, float] = field(default_factory=dict)
     control_caught: bool | None = None
     diagnosis: list[dict[str, str]] = field(default_factory=list)
+    mistakes: int = 0
+    facts: list[str] = field(default_factory=list)
     error: str | None = None
     reason: str = ""
     code: str = ""
