@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ....papers import li2024
 from ....training.runs import Run
 from ... import style
-from ...claims import every, fact, interval
+from ...claims import every, fact, interval, located
 from ...experiment import Found, Measured, Options, Runs, Seeds, Training
 from ...figure import Figure, Recipe
 from ...series import Series, spread
@@ -107,11 +107,15 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     early = {name: _early(name, x) for name, x in values.items()}  # eta Delta
     C = np.concatenate([steps[name].mean(axis=0) * early[name] for name in values])
     claims = [
-        every(
-            f"exponent of the steps in {name} (ours, not the theorem's -2/3)",
-            slopes[name],
-            centre - width,
-            centre + width,
+        located(
+            every(
+                f"exponent of the steps in {name} (ours, not the theorem's -2/3)",
+                slopes[name],
+                centre - width,
+                centre + width,
+            ),
+            -2 / 3,
+            "-2/3",
         )
         for name, (centre, width) in EXPECTED.items()
     ]
