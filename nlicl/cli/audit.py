@@ -244,9 +244,7 @@ def _audited(options: argparse.Namespace, subject: "Subject | None") -> "AuditRe
             for done, (text, wrt) in enumerate(own):
                 formula = find({}, "--formula", text, "FILE.py:FUNCTION", "appendix.py:grad")
                 bar(done, len(own), text)
-                reports.append(
-                    audit_formula(formula, paper=judged, wrt=wrt, timeout=options.timeout, **settings)
-                )
+                reports.append(audit_formula(formula, paper=judged, wrt=wrt, timeout=options.timeout, **settings))
             return functools.reduce(operator.add, reports)
 
         def progress(done: int, total: int, name: str) -> None:

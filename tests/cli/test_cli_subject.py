@@ -116,7 +116,9 @@ def test_a_formula_is_held_against_it(folder, capsys):
     assert status == 0 and "agree" in out
     status, out, _ = said(capsys, "audit", "mine.py:subject", "--formula", "own.py:twice=w", "--mend", "0")
     assert status == 1 and "2 times the expected one" in out
-    assert "it calls nlicl's own" not in out  # Python calls nlicl's loader for the import inside; the formula calls nothing
+    assert (
+        "it calls nlicl's own" not in out
+    )  # Python calls nlicl's loader for the import inside; the formula calls nothing
 
 
 def test_an_error_of_the_reader_s_definition_is_no_bug_of_nlicl_s(folder, capsys):
@@ -130,7 +132,10 @@ def test_an_error_of_the_reader_s_definition_is_no_bug_of_nlicl_s(folder, capsys
     ("arguments", "expected"),
     [
         (["mine.py:subjet"], "mine.py has no subjet (did you mean subject?); it has subject, broken"),
-        (["mine.py:number"], "mine.py:number is 3; expected a loss, an nlicl.audit.Subject, such as subject, or a Paper"),
+        (
+            ["mine.py:number"],
+            "mine.py:number is 3; expected a loss, an nlicl.audit.Subject, such as subject, or a Paper",
+        ),
         (["mine.py:dw"], "mine.py:dw needs --at POINT"),
         (["mine.py:Subject"], "mine.py:Subject needs --at POINT"),
         (["mine.py"], "expected FILE.py:LOSS or FILE.py:SUBJECT"),
