@@ -13,7 +13,8 @@ EXTRAS = {
     "plot": ("matplotlib",),
     "baselines": ("scikit-learn",),
     "dask": ("distributed",),
-    "test": ("pytest", "hypothesis", "mpmath", "coverage", "matplotlib", "scikit-learn", "distributed"),
+    "completion": ("shtab",),
+    "test": ("pytest", "hypothesis", "mpmath", "coverage", "matplotlib", "scikit-learn", "distributed", "shtab"),
 }
 """Extras and the distributions that they install, as pyproject.toml has them."""
 _LARGE = 2**28  # bytes of old caches that are worth a word

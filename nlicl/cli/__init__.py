@@ -27,7 +27,7 @@ from .. import __version__
 from ..core.describe import meant
 from ..core.interruption import as_interruption
 from ..core.text import message
-from . import audit, compare, papers, reproduce, sweep, train
+from . import audit, compare, completion, papers, reproduce, sweep, train
 from .common import CannotRun, examples
 from .lines import command_line, line, short_warnings
 from .outcome import outcome
@@ -213,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (audit, train, sweep, reproduce, compare, papers):
         command.add(commands)
+    completion.add(commands, parser)
 
     doctor = commands.add_parser(
         "doctor",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .common import CannotRun, check_files, load_paper, progress_bar
 
 if TYPE_CHECKING:
-    from ..audit import AuditReport
+    from ..audit import AuditReport, Subject
 
 __all__ = ["add"]
 
@@ -25,6 +25,7 @@ for example:
   nlicl audit li2024                                             every formula of the paper
   nlicl audit li2024 --formula appendix.py:grad --wrt W_K        yours
   nlicl audit li2024 --formula a.py:dWQ=W_Q --formula b.py:dWK=W_K --html page.html
+  nlicl audit mypaper.py:subject                                 every formula of a paper of your own
 
 any function: in losses.py stand a loss, its gradient and a place,
 
@@ -51,6 +52,7 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="PAPER: every formula of the paper, the library's own gradients, and a negative control.\n"
         "PAPER with --formula FILE.py:FUNCTION --wrt NAME: your function f(params, prompt) -> array.\n"
+        "FILE.py:SUBJECT: the same for a paper of your own, an nlicl.audit.Subject or a Paper in your file.\n"
         "FILE.py:LOSS with --at: the gradient of any function of yours.",
         epilog=EXAMPLE,
     )
@@ -58,8 +60,8 @@ def add(commands: Any) -> None:
         "paper",
         nargs="?",
         default="li2024",
-        metavar="PAPER or FILE.py:LOSS",
-        help="%(default)s, the default, or another of nlicl papers; or a loss of your own",
+        metavar="PAPER or FILE.py:NAME",
+        help="%(default)s, the default, or another of nlicl papers; or a subject, a paper or a loss of your own",
     )
     audit.add_argument("--seed", type=int, default=0, metavar="S", help="of everything random (default %(default)s)")
     audit.add_argument(
@@ -163,7 +165,13 @@ def run(options: argparse.Namespace) -> int:
     if len(piped) == 2:
         raise CannotRun("--json - and --html - both ask for standard output; name a file for one of them")
     check_files({option: path for option, path in files.items() if option not in piped})
-    of_function = ".py:" in options.paper or options.paper.endswith(".py")
+    in_a_file = ".py:" in options.paper or options.paper.endswith(".py")
+    subject = None
+    if in_a_file and all(getattr(options, name) is None for name in OF_FUNCTIONS):
+        from .own import own_subject
+
+        subject = own_subject(options.paper)
+    of_function = in_a_file and subject is None
     _check_kind(options, of_function)
     _check_apart(options, {option: path for option, path in files.items() if option not in piped})
     if of_function:
@@ -171,7 +179,7 @@ def run(options: argparse.Namespace) -> int:
 
         report: AuditReport = audited(options)
     else:
-        report = _audited(options)
+        report = _audited(options, subject)
     _write(report, files, piped, options.only_wrong)
     errors = [entry.error for entry in report.formulas if entry.error]
     if errors:
@@ -211,15 +219,16 @@ def _check_apart(options: argparse.Namespace, files: Mapping[str, Path | None]) 
                 raise CannotRun(f"{option} {given[option]}: is the code that is judged; name another file")
 
 
-def _audited(options: argparse.Namespace) -> "AuditReport":
-    """The audit of a paper, or of a formula of the reader's own."""
+def _audited(options: argparse.Namespace, subject: "Subject | None") -> "AuditReport":
+    """The audit of a paper, of a subject of the reader's own, or of formulas held against either."""
     paper, colon, settings_of = options.paper.partition(":")
-    if colon and settings_of in load_paper(paper).problems:
+    if subject is None and colon and settings_of in load_paper(paper).problems:
         raise CannotRun(
             f"{options.paper}: a paper's formulas are judged at places of all sizes, not at named settings: nlicl audit "
             f"{paper}. At a place of your own, such as a trained one: nlicl audit FILE.py:LOSS --gradient GRADIENT --at POINT"
         )
-    own = _own_formulas(options)
+    judged = subject or load_paper(options.paper).subject
+    own = _own_formulas(options, judged)
     if options.formula and options.backend == "cuda":
         raise CannotRun(
             "--backend is whose gradients are the library's, and --formula judges yours; give one of the two"
@@ -235,9 +244,7 @@ def _audited(options: argparse.Namespace) -> "AuditReport":
             for done, (text, wrt) in enumerate(own):
                 formula = find({}, "--formula", text, "FILE.py:FUNCTION", "appendix.py:grad")
                 bar(done, len(own), text)
-                reports.append(
-                    audit_formula(formula, paper=options.paper, wrt=wrt, timeout=options.timeout, **settings)
-                )
+                reports.append(audit_formula(formula, paper=judged, wrt=wrt, timeout=options.timeout, **settings))
             return functools.reduce(operator.add, reports)
 
         def progress(done: int, total: int, name: str) -> None:
@@ -245,10 +252,10 @@ def _audited(options: argparse.Namespace) -> "AuditReport":
             bar(done, total, name + note)
 
         backend = options.backend or "cpu"
-        return audit_paper(options.paper, wrt=options.wrt, backend=backend, progress=progress, **settings)
+        return audit_paper(judged, wrt=options.wrt, backend=backend, progress=progress, **settings)
 
 
-def _own_formulas(options: argparse.Namespace) -> list[tuple[str, str]]:
+def _own_formulas(options: argparse.Namespace, subject: "Subject") -> list[tuple[str, str]]:
     """What each --formula names, FILE.py:FUNCTION, and the parameter that it differentiates by."""
     given: list[str] = options.formula or []
     pairs = []
@@ -257,7 +264,7 @@ def _own_formulas(options: argparse.Namespace) -> list[tuple[str, str]]:
         named = bool(equals) and not name.endswith(".py") and ":" not in name
         wrt = name if named else options.wrt
         if not wrt:
-            known = ", ".join(load_paper(options.paper).subject.parameters)
+            known = ", ".join(subject.parameters)
             first = known.split(", ")[0]
             raise CannotRun(
                 f"--formula needs --wrt NAME, the parameter it differentiates by, of {options.paper} one of {known}; for "

@@ -82,16 +82,17 @@ def _cut(text: str, most: int) -> str:
 def culprit(error: BaseException) -> str | None:
     """Who raised an error, in a line, if it was not nlicl; otherwise None.
 
-    It is somebody else's where code of a registered paper or model was under way: the innermost line of the traceback that is
-    nlicl's or theirs is theirs. Errors of worker processes bring their traceback as text.
+    It is somebody else's where code of a registered paper or model, or of a file of the reader's, was under way: the innermost
+    line of the traceback that is nlicl's or theirs is theirs. Errors of worker processes bring their traceback as text.
     """
+    from ..audit.process import is_readers
     from ..core.describe import kind_of
 
     for file, number in reversed(_places(error)):
         home = _home(file)
         if home == "nlicl":
             return None
-        owner = _owners().get(home)
+        owner = file.rsplit("/", 1)[-1] if is_readers(file) else _owners().get(home)
         if owner:
             where = f"line {number} of {file.rsplit('/', 1)[-1]}"
             return (

@@ -10,7 +10,7 @@ no prison: the reader's code has the reader's rights, on files and on other proc
 
 from .channel import Garbled, Link
 from .parent import Ended, Late, Process, available
-from .source import CannotLoad, Named, Source, find
+from .source import CannotLoad, Named, Source, find, is_readers
 from .watch import own_calls
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "Source",
     "available",
     "find",
+    "is_readers",
     "own_calls",
 ]

@@ -23,7 +23,7 @@ from typing import Any
 from ...core.errors import InvalidValue
 from ...core.text import message
 
-__all__ = ["CannotLoad", "Named", "Source", "find"]
+__all__ = ["CannotLoad", "Named", "Source", "find", "is_readers"]
 
 LARGEST = 16 * 2**20  # bytes of a file
 _NO_CODE = re.compile(
@@ -145,6 +145,12 @@ class _Fresh(SourceFileLoader):
         text = importlib.util.decode_source(data)
         linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
         return code
+
+
+def is_readers(file: str) -> bool:
+    """Whether a module that was loaded from this file in this process is one of the reader's."""
+    loaders = (getattr(module, "__loader__", None) for module in list(sys.modules.values()))
+    return any(isinstance(loader, _Fresh) and loader.path == file for loader in loaders)
 
 
 def _watch_folder(folder: str) -> None:

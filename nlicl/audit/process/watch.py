@@ -9,6 +9,7 @@ from typing import Any
 __all__ = ["own_calls"]
 
 _READING = ("prompt", "prompts", "arrays", "describe", "checks")  # modules whose functions only read a prompt
+_LOADING = __name__.rpartition(".")[0]  # this room: Python calls it where a function imports a module of the reader's
 
 
 def _is_ours(module: str) -> bool:
@@ -39,7 +40,7 @@ def own_calls(wanted: bool = True) -> Iterator[list[str]]:
 
     def see(frame: FrameType, event: str, argument: Any) -> None:
         module = str(frame.f_globals.get("__name__"))
-        if event != "call" or module == __name__ or not _is_ours(module) or _is_ours(_caller(frame)):
+        if event != "call" or module.startswith(_LOADING) or not _is_ours(module) or _is_ours(_caller(frame)):
             return
         name = frame.f_code.co_qualname
         if module.rpartition(".")[2] in _READING or frame.f_code.co_name in ("<module>", "__getattr__", "__dir__"):
