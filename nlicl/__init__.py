@@ -1,4 +1,4 @@
-"""nlicl: nonlinear in-context learning. One definition, handwritten gradients, and an audit that holds them apart.
+"""nlicl: nonlinear in-context learning. One definition, handwritten gradients, and an audit that tells right from wrong.
 
     >>> import nlicl
     >>> from nlicl.papers import li2024
@@ -8,7 +8,7 @@
     >>> loss, grads = nlicl.loss_and_grad(params, prompts, loss="hinge")
     >>> report = nlicl.audit_formula(li2024.formulas["W_Q"])
 
-Names below are loaded on first use, so that `import nlicl` costs nothing and the definition
+Names below are loaded on first use, so `import nlicl` is fast, and the definition
 (`nlicl.models.transformer.reference`) can be used without the compiler.
 """
 

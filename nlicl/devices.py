@@ -177,7 +177,7 @@ def to_device(thing: Any) -> Any:
     Returns
     -------
     Params, Prompts, CodedPrompts or device array
-        Of the same kind and dtypes; what lies on a GPU already is not copied.
+        A copy of the same kind and dtypes. Arrays that are on a GPU already are not copied.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def to_device(thing: Any) -> Any:
 
 
 def to_host(thing: Any) -> Any:
-    """Copy parameters, prompts, an array, or what `nlicl.forward` gave from the GPU: `to_device` in reverse.
+    """Copy parameters, prompts, an array, or a result of `nlicl.forward` from the GPU: the reverse of `to_device`.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def to_host(thing: Any) -> Any:
 
     Returns
     -------
-    The same with NumPy arrays; what is on the host already is not copied, and what is None stays None.
+    The same with NumPy arrays. Arrays that are on the host already are not copied, and None stays None.
     """
     return _moved(thing, fetch)
 

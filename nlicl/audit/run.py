@@ -37,31 +37,31 @@ def audit_formula(
     timeout: float | None = None,
     mend: float | None = None,
 ) -> AuditReport:
-    """Hold one gradient formula against independent witnesses.
+    """Tell whether a gradient formula is right, by comparing it with derivatives from the loss alone.
 
     Parameters
     ----------
     formula : Formula or callable
-        f(params, prompt) -> array: the gradient of the loss of one prompt, of the parameter's shape. It may be written
-        with NumPy alone, as it stands in the paper. What parameters and prompts are is the paper's: see its page.
+        f(params, prompt) -> array: the gradient of the loss of one prompt, with the parameter's shape. NumPy is enough
+        to write it. The paper's page says what its parameters and prompts are.
     paper : str or Subject
-        Whose model, loss and draws: a paper's name, or a `nlicl.audit.Subject` of your own.
+        The source of model, loss and draws: a paper's name, or a `nlicl.audit.Subject` of your own.
     wrt : str, optional
-        The parameter, one of `subject.parameters` of the paper; needed unless the formula says so itself. Where a paper
-        has several losses, it says which.
+        The parameter, one of `subject.parameters` of the paper; needed unless the formula names it. In a paper with
+        several losses, it also selects the loss.
     draws : int
-        How many places to judge it at, from 2 to 10000.
+        The number of draws, from 2 to 10000. A draw is one set of parameters and one prompt.
     seed : int
-        Of the draws, at least 0.
+        The seed of the draws, at least 0.
     query_attends : bool, optional
-        Judge against the model in which the query is among the keys (l+1 terms) or not (l terms); if not given, what
-        the formula asks for, else not.
+        Whether the query attends to itself (l+1 terms) or not (l terms) in the model. Default: as the formula asks,
+        else not.
     timeout : float, optional
-        Seconds that the formula may take on all draws together. It then runs in a forked child, so that neither an
-        endless loop nor a crash harms the caller (not on Windows, which cannot fork); no limit if not given.
+        Seconds that the formula may take on all draws together. It then runs in a child process, so an endless loop or
+        a crash does not harm the caller (not on Windows, which cannot fork). Default: no limit.
     mend : float, optional
-        Seconds that the search for a mend of a formula that disagrees may take; 5 if not given, 0: no search. It begins
-        when the report is printed or written, or asked for `mended()`.
+        Seconds that the search for a mend of a formula that disagrees may take. Default: 5; 0 means no search. It starts
+        when the report is printed or written, or `mended()` is called.
 
     Returns
     -------

@@ -21,23 +21,23 @@ BUILT_IN = (TRANSFORMER, REGRESSION, GPT2)
 
 
 def forward(params: Any, prompts: Any, model: Model | str | None = None, backend: str = "auto") -> Any:
-    """Scores and what leads to them, for every prompt of a batch.
+    """Scores and intermediate quantities of the model, for every prompt of a batch.
 
     Parameters
     ----------
     params : Params
-        Of a model: `nlicl.Params`, or another's. float32 or float64.
+        Parameters of a model, `nlicl.Params` or another type, in float32 or float64.
     prompts : Prompts or CodedPrompts
-        Of the same dtype (coded prompts take that of `params`); or another kind of prompts that the model takes.
+        Prompts in the same dtype (coded prompts take that of `params`), of any kind that the model takes.
     model : Model or str, optional
-        The model, or its name; the one that such parameters belong to, if not given.
+        The model, or its name. Default: the model registered for the type of the parameters.
     backend : {"auto", "cpu", "cuda"}
         As in `loss_and_grad`.
 
     Returns
     -------
     Forward
-        In the dtype given. Every model's has `score` (B,), and what else there is.
+        In the dtype of the parameters. It has `score` (B,), and the intermediate quantities of the model.
 
     Raises
     ------
@@ -63,21 +63,21 @@ def loss_and_grad(
     prompts : Prompts or CodedPrompts
         Of the same dtype (coded prompts take that of `params`); or another kind of prompts that the model takes.
     loss : {"hinge", "logistic", "squared"}, optional
-        max(0, 1 - zF), log(1 + exp(-zF)) or (F - z)^2 / 2, of which a model may have some only. If not given, the prompts'
-        own, or the model's first: the hinge for `nlicl.Params`.
+        max(0, 1 - zF), log(1 + exp(-zF)) or (F - z)^2 / 2; some models have fewer. Default: the loss of the prompts, or the
+        model's first loss, which is the hinge for `nlicl.Params`.
     model : Model or str, optional
         The model, or its name; the one that such parameters belong to, if not given.
     backend : {"auto", "cpu", "cuda"}
-        Where to compute: on a GPU through CUDA; on the CPU; or, "auto", on the GPU if parameters or prompts lie there (see
-        `nlicl.to_device`) and on the CPU if not. Arrays of the host are copied to the GPU and what comes out is copied back.
+        The device. "auto" is the GPU if parameters or prompts are there (see `nlicl.to_device`), else the CPU. With "cuda",
+        arrays on the host are copied to the GPU, and results are copied back.
 
     Returns
     -------
     loss : floating scalar
         (1/B) sum_n loss_n.
     grads : Params
-        Its derivative with respect to each parameter, `a` included; at a kink of ReLU or hinge the derivative of the
-        flat side, 0. On the GPU, as arrays with `__cuda_array_interface__`, if parameters or prompts lie there.
+        Its derivative with respect to each parameter, including `a`. At a kink of ReLU or hinge it is the derivative of
+        the flat side, 0. If parameters or prompts are on the GPU, so are the gradients, with `__cuda_array_interface__`.
 
     Raises
     ------

@@ -121,61 +121,61 @@ def train(
     Parameters
     ----------
     problem : a paper's Problem
-        What is not given below is taken from it.
+        It supplies the arguments that are not given.
     steps, learning_rate, batch : int, float, int, optional
-        T, eta > 0, B. The population has no batches: B is then not to be given.
+        T, eta > 0, B. On the population there are no batches; do not give B then.
     seed : int, or sequence of int
-        Of initialisation, prompts and tests. The same seed gives the same bits on any number of threads. Several, such as
-        range(20): a run for each, side by side on all cores, to the bits of the run of that seed alone.
+        The seed of initialisation, prompts and tests. The same seed gives the same bits on any number of threads. For several
+        seeds, such as range(20), there is a run for each, on all cores. Each has the bits of a run of its seed alone.
     loss : str, optional
-        "hinge", "logistic" or "squared", of which a model may have some only; the problem's if not given.
+        "hinge", "logistic" or "squared"; some models have fewer. Default: the problem's.
     trained : sequence of str, optional
-        The parameters that train, for example ("W_Q", "W_K"); the others stay as they are.
+        The parameters that train, for example ("W_Q", "W_K"); the others do not change.
     optimizer : Optimizer, optional
-        `SGD()`, `Adam()` or `AdamW()` of `nlicl.training`, or one of your own; the problem's, or `SGD()`, if not given. On a
+        `SGD()`, `Adam()` or `AdamW()` of `nlicl.training`, or one of your own. Default: the problem's, or `SGD()`. On a
         GPU, SGD only.
     weight_decay : float, optional
-        lambda >= 0, on trained parameters; the problem's, or 0, if not given. The optimizer says what it does with it.
+        lambda >= 0, on trained parameters. Its meaning depends on the optimizer. Default: the problem's, or 0.
     schedule : callable, optional
-        t -> factor of the learning rate, for example `InverseTime(1e4)`; the problem's, or constant, if not given.
+        t -> factor of the learning rate, for example `InverseTime(1e4)`. Default: the problem's, or constant.
     mask : dict of str to array of bool, optional
-        What trains within a parameter, of its shape or of its last axis; the rest of it stays, and does not decay. The
-        problem's, or everything, if not given.
+        The entries of a parameter that train, in its shape or that of its last axis. The others do not change and do not
+        decay. Default: the problem's, or all entries.
     prompts : {"fresh", "population"} or int or Prompts or CodedPrompts, optional
         "fresh": new ones every step. "population": all prompts at once, if the problem has a `population`; this is gradient
         descent, not SGD. Prompts, or a number of them to draw: a fixed training set. Each step uses `batch` of its prompts,
-        drawn without replacement; all of them if `batch` is at least their number, or the problem has none. If not
-        given: the problem's `prompts`, or "fresh".
+        drawn without replacement; all of them if `batch` is at least their number, or the problem has none. Default: the
+        problem's `prompts`, or "fresh".
     params : NamedTuple of ndarray, optional
-        Where to start; the problem's initialisation if not given.
+        The initial parameters. Default: the problem's initialisation.
     model : Model or str, optional
-        The model to train, or its name, as in `nlicl.loss_and_grad`: one with the parameters and prompts of the problem. The
-        one that such parameters belong to, if not given.
+        The model to train, or its name, as in `nlicl.loss_and_grad`. It must take the parameters and prompts of the problem.
+        Default: the model registered for the type of the parameters.
     dtype : {numpy.float64, numpy.float32}
-        To train in.
+        The dtype of the computation.
     backend : {"auto", "cpu", "cuda"}
-        Where: on a GPU, where prompts are drawn if the problem can, and parameters and losses stay until a measurement, a
-        checkpoint or `until` asks for them; on the CPU; or, "auto", on a GPU only if `params` or `prompts` lie there.
+        The device. "auto" is a GPU only if `params` or `prompts` are there. On a GPU, prompts are drawn there if the problem
+        can do so. Parameters and losses stay there until a measurement, a checkpoint or `until` needs them.
     measure : int, sequence of int, or None
-        When to measure: every so many steps and at the end, at these steps, or never.
+        An int n: measure every n steps and at the end. A sequence: at these steps. None: never.
     observe : callable, optional
-        params -> dict of numbers and arrays of fixed shapes; the problem's observer if not given. The parameters that it gets
+        params -> dict of numbers and arrays of fixed shapes. Default: the problem's observer. The parameters that it gets
         are read-only. With several seeds, `observe` and `until` are called in the threads of the runs, one at a time. A
         problem, a schedule or an optimizer of your own are called in several threads at once.
     until : callable, optional
-        Losses so far (t,) -> bool: whether to stop now, before T. On a GPU it has them brought to the host every step.
+        Losses so far (t,) -> bool. True stops the run. On a GPU, the losses are then copied to the host every step.
     out : path, optional
-        Folder for checkpoints (`checkpoint.npz`) and the measurements (`history.csv`); made if it is not there. With several
-        seeds, each has a folder in it: seed-0, seed-1, ..
+        Folder for checkpoints (`checkpoint.npz`) and the measurements (`history.csv`); made if it does not exist. With several
+        seeds it has a folder for each: seed-0, seed-1, ..
     checkpoint : int
-        Steps between checkpoints: what a killed run loses at most.
+        Steps between checkpoints. A killed run loses at most this many steps.
     resume : bool
-        Go on from the checkpoint in `out`, if there is one. Settings must be the same; `steps` may be larger. With several
-        seeds, each that is not at its end goes on.
+        Continue from the checkpoint in `out`, if there is one. Settings must be the same; `steps` may be larger. With several
+        seeds, the unfinished ones continue.
     progress : callable, optional
-        (t, T, loss) -> None, called after every step; every 100 where a model descends itself, on a GPU whenever losses come
-        to the host. With several seeds: steps made in all runs together, steps of all, and the mean of the runs' last losses,
-        called in the caller's thread.
+        (t, T, loss) -> None, called after every step. If a model updates its parameters itself, it is called every 100 steps;
+        on a GPU, whenever losses are copied to the host. With several seeds it gets the steps made in all runs, the steps of
+        all runs, and the mean of the runs' last losses, and is called in the caller's thread.
 
     Returns
     -------
@@ -185,17 +185,17 @@ def train(
     Raises
     ------
     Diverged
-        The loss, a gradient, a parameter or a moment is not finite, or the loss is a million times what it was. Of several
-        seeds the others go on to their end. Then it is raised, and its `.runs` has the runs of all.
+        The loss, a gradient, a parameter or a moment is not finite, or the loss is a million times as large as before. With
+        several seeds the others first train to their end. `.runs` of the error has the runs of all seeds.
     ValueError, TypeError
-        Settings out of range, named; parameters or prompts of another model; a checkpoint of another run, or a damaged one;
-        `out` is a folder where another run trains.
+        A setting is out of range (it is named), parameters or prompts belong to another model, a checkpoint is damaged or of
+        another run, or another run trains in the folder `out`.
     FileExistsError
-        `out` holds a checkpoint and `resume` is not set: nothing is overwritten.
+        `out` has a checkpoint and `resume` is not set. Nothing is overwritten.
     KeyboardInterrupt
-        Ctrl-C, once the step is made and what was done is kept in `out`; a problem that descends itself makes steps for up to
-        0.05 seconds at a time. A second Ctrl-C does not wait for the step: this one is not kept, nor are up to 99 before it
-        where a model descends itself.
+        Ctrl-C. It waits for the end of the step, and the steps made are kept in `out`. If a problem makes many steps in one
+        call, it waits up to 0.05 seconds. A second Ctrl-C does not wait, and the step is lost. If a model updates its
+        parameters itself, up to 99 steps before it are lost too.
     nlicl.devices.Unavailable
         backend="cuda" without a GPU, or without the package numba-cuda.
     """

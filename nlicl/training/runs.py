@@ -96,9 +96,10 @@ class Run:
 
 
 class Diverged(ArithmeticError):
-    """Training left the finite numbers. `.run` holds the last finite parameters and the history up to there.
+    """A number in training is no longer finite. `.run` has the last finite parameters and the history up to there.
 
-    Of several seeds, `.run` is that of the first that diverged, and `.runs` are the `Runs` of all; else it is None.
+    With several seeds, `.run` is that of the first seed that diverged, and `.runs` has the runs of all seeds. Otherwise
+    `.runs` is None.
     """
 
     def __init__(self, message: str, run: Run, runs: Any = None) -> None:

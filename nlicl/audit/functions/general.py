@@ -50,7 +50,7 @@ def audit_gradient(
     seed: int = 0,
     mend: float | None = None,
 ) -> GradientReport:
-    """Hold a gradient of any function against independent witnesses.
+    """Tell whether a gradient of any function is right, by comparing it with derivatives from the loss alone.
 
     Parameters
     ----------
@@ -60,41 +60,41 @@ def audit_gradient(
         It takes the same arguments and returns an array of the shape of `x`, or one for each argument in the form of `x`.
         True: `loss` returns (loss, gradient).
     x : array_like; or a list, tuple, named tuple or dict of them, nested or not
-        Where: finite floating numbers, NumPy's, torch's or JAX's. A list of numbers is one array. Integers, texts and other
-        objects among several arguments are data.
+        The point: finite floating numbers, NumPy's, torch's or JAX's. A list of numbers is one array. Integers, texts and
+        other objects among several arguments are data.
     hessian_vector : callable, optional
         hessian_vector(x, v), or hessian_vector(*x, *v): the Hessian times v, in the form of the gradient. Second derivatives
-        are judged at x and at one place beside it.
+        are judged at x and at one place near x.
     hessian : callable, optional
-        hessian(x): the Hessian by all entries of the arguments in their order, (n, n), dense or sparse; of one array x also of
-        shape x.shape + x.shape. An array of x's shape, or (n,), is its diagonal.
+        hessian(x): the Hessian with respect to all entries of the arguments in their order, (n, n), dense or sparse. For one
+        array x its shape may be x.shape + x.shape. An array of x's shape, or (n,), is the diagonal.
     names : sequence of str, optional
-        What to call the arguments.
+        Names of the arguments.
     wrt : str, int, or a sequence of them, optional
-        The arguments to judge by; the others are data. All floating arrays if not given.
+        The arguments whose gradient is judged; the others are data. Default: all floating arrays.
     points : sequence of places, optional
-        More places in the form of x, judged entry by entry as x is. If not given, two a little off x, judged along
-        directions (10 percent; less where the loss ends before). `points=[]`: x alone.
+        More places in the form of x, judged entry by entry as x is. Default: two places near x (10 percent away, or less if
+        the loss is not finite there), judged along directions. `points=[]`: x alone.
     tolerance : float, optional
-        Relative, of an entry, at most 1e-3. If not given, it follows from the precision in which loss and gradient compute,
-        1e-10 in float64 and 3e-4 in float32, and from the rounding that is measured.
+        The relative error that an entry may have, at most 1e-3. By default it follows from the precision in which loss and
+        gradient compute, 1e-10 in float64 and 3e-4 in float32, and from the measured rounding.
     tangent : callable, optional
         tangent(x, v): the projection of v on the directions in which x may move, of one array x. Gradient and derivative are
         compared after it.
     symmetric : str or sequence of str
         Arguments that are symmetric matrices: compared along symmetric directions.
     entries : int
-        An argument with more entries is judged along directions, in which each entry counts, and by 64 of its entries one
-        by one. So is one with more than 64 entries if nothing but differences of the loss can be had.
+        If an argument has more entries, 64 of them are judged one by one, and all together along random directions. The same
+        holds for more than 64 entries if the only witness is differences of the loss.
     timeout : float, optional
-        Seconds, looked at between calls. The report then rests on what was found by then.
+        Seconds, checked between calls. The report then contains what was found by then.
     progress : callable, optional
         progress(done, total, argument), called before each argument at each point.
     seed : int
-        Of directions, samples and neighbours, at least 0.
+        The seed of directions, samples and neighbours of x, at least 0.
     mend : float, optional
-        Seconds that the search for a mend may take, where the gradient disagrees; 5 if not given, 0: no search. It begins
-        when the report is printed or written, or asked for `mended()`.
+        Seconds that the search for a mend of a gradient that disagrees may take. Default: 5; 0 means no search. It starts
+        when the report is printed or written, or `mended()` is called.
 
     Returns
     -------

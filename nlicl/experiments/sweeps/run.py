@@ -167,55 +167,55 @@ def sweep(
     progress: Callable[[int, int, str], object] | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> Table:
-    """Train in every setting of a grid with every seed, and measure.
+    """Train at every setting of a grid with every seed, and measure each run.
 
     Parameters
     ----------
     problem : a paper's Problem
-        What is not swept over is taken from it.
+        It supplies the settings that are not swept over.
     over : dict of str to list, or list of dict
         {"alpha": [0.4, 0.8], "beta": [1, 2]}: all combinations. [{"alpha": 0.4, "beta": 2}, ...]: these settings. Names are
         fields of the problem, or arguments of `nlicl.train`: steps, learning_rate, batch, optimizer, ...
     seeds : int, or sequence of int
-        That many, from 0; or these.
+        A number n means the seeds 0 to n - 1; a sequence lists the seeds.
     measure : str, callable, list of them, or dict of str to them
-        What to find in each run: a number from its history, "steps until hinge_unseen < 0.1", "hinge_unseen" (the last value),
+        The result of each run: a number from its history, "steps until hinge_unseen < 0.1", "hinge_unseen" (the last value),
         "hinge_unseen at 200", "lowest training_loss", "training_loss over 10" (the mean of the last 10); or a function of the
-        `Run`. A dict names the columns. A run ends early if all measures are "steps until" and have come.
+        `Run`. A dict names the columns. If all measures are "steps until", a run ends as soon as all are reached.
     training : dict, optional
-        Further arguments of `nlicl.train`, for all runs. "measure" says how often is measured: 20 steps, if not given.
+        Further arguments of `nlicl.train`, for all runs. "measure" is the number of steps between measurements. Default: 20.
     executor : object with submit, or str, optional
-        Who makes the runs: any executor with `submit(f, *args)` and futures with `.result()`, as of concurrent.futures, Dask,
-        mpi4py.futures, submitit, executorlib; or a text for Dask: "local", the address of a scheduler, its file. This
-        process, runs side by side on all cores, if not given.
+        Any executor with `submit(f, *args)` and futures with `.result()`, as of concurrent.futures, Dask, mpi4py.futures,
+        submitit, executorlib; or a text for Dask: "local", the address of a scheduler, its file. Default: threads of this
+        process, one run per core.
     jobs : int, optional
-        That many processes of this machine instead.
+        Use this many processes of this machine instead.
     threads : int, optional
-        Threads of a worker; by the cores that it has, if not given.
+        Threads of a worker. Default: by the number of its cores.
     out : path, optional
-        A folder to keep the records in. What it has is not run again: a sweep that was broken off goes on, and a larger grid
-        adds to it. Several processes may sweep into one folder at once. `table.csv` in it holds everything.
+        A folder for the records. Runs that it already has are not repeated: an interrupted sweep continues, and a larger grid
+        adds to it. Several processes may sweep into one folder at once. Its `table.csv` has all records.
     progress : callable, optional
         (done, total, text) -> None.
     tell : callable, optional
-        (text) -> None, called with what a reader should know, such as a worker that was lost. A RuntimeWarning if not given.
+        (text) -> None, called with messages for the reader, such as a lost worker. Default: a RuntimeWarning.
 
     Returns
     -------
     Table
-        One record a cell. A run that diverged, or a setting that the problem refuses, is a record with its reason. What a
-        record holds depends on its setting and seed alone, to the bit.
+        One record per run. A run that diverged, or a setting that the problem refuses, is a record with its reason. A record
+        depends on its setting and seed alone, to the bit.
 
     Raises
     ------
     ValueError, TypeError
         An unknown setting, an empty grid, a measure that does not exist, the store of another sweep; every setting is refused.
     nlicl.experiments.pool.ExecutorLost
-        There is no executor any more: a scheduler that cannot be reached. What was done is kept in `out`.
+        The executor is gone, for example because a scheduler cannot be reached. `out` has the finished runs.
     OSError
-        The folder cannot be written, or what was in it has been deleted meanwhile.
+        The folder cannot be written, or its contents were deleted during the sweep.
     KeyboardInterrupt
-        Ctrl-C. What was done is kept in `out`; the same call goes on.
+        Ctrl-C. `out` has the finished runs; the same call continues.
     """
     if jobs is not None:
         jobs = integer("jobs", jobs, 1)
