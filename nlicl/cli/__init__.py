@@ -4,7 +4,7 @@
 |-------------|-----------------------------------------------------------------------------------------------------------|
 | 0           | all is well: every verdict is the expected one, every claim holds                                          |
 | 1           | something disagrees, does not hold or is undetermined; a training run diverged; the doctor found a problem |
-| 2           | the command could not run, or not to its end: one line on standard error says why, and what to do          |
+| 2           | the command could not run or be completed: one line on standard error says why, and what to do            |
 | 70          | a bug of nlicl: its traceback on standard error                                                            |
 | 130         | interrupted, by Ctrl-C; 143 by SIGTERM                                                                     |
 
@@ -48,7 +48,7 @@ _STATUSES = """\
 exit status, of every command:
   0    all is well: every verdict is the expected one, every claim holds
   1    something disagrees, does not hold or is undetermined; a training run diverged; the doctor found a problem
-  2    the command could not run, or not to its end: one line on standard error says why
+  2    the command could not run or be completed: one line on standard error says why
   70   a bug of nlicl: its traceback is printed
   130  interrupted by Ctrl-C; 143 by SIGTERM
 """
@@ -217,14 +217,14 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser(
         "doctor",
-        help="versions, threads, cache, BLAS, CUDA: what is as it should be",
+        help="check the installation: versions, threads, cache, BLAS, CUDA",
         **examples(
-            ("nlicl doctor", "what is as it should be, and how to mend the rest"),
+            ("nlicl doctor", "checks, and how to repair what fails"),
             ("nlicl doctor --clear-cache", "delete compiled kernels"),
         ),
     )
     doctor.add_argument(
-        "--clear-cache", action="store_true", help="delete the compiled kernels that are kept, of any version of nlicl"
+        "--clear-cache", action="store_true", help="delete the stored compiled kernels of all versions of nlicl"
     )
     doctor.set_defaults(run=_doctor)
     return parser

@@ -27,7 +27,7 @@ for example:
   nlicl audit li2024 --formula a.py:dWQ=W_Q --formula b.py:dWK=W_K --html page.html
   nlicl audit mypaper.py:subject                                 every formula of a paper of your own
 
-any function: in losses.py stand a loss, its gradient and a place,
+any function: let losses.py define a loss, its gradient and a point,
 
     x0 = np.random.default_rng(0).standard_normal(6)
 
@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
     """The command's arguments."""
     audit = commands.add_parser(
         "audit",
-        help="hold a paper's gradient formulas, your own, or the gradient of any function, against independent witnesses",
+        help="tell whether a paper's gradient formulas, your own, or the gradient of any function, are right",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="PAPER: every formula of the paper, the library's own gradients, and a negative control.\n"
         "PAPER with --formula FILE.py:FUNCTION --wrt NAME: your function f(params, prompt) -> array.\n"
@@ -63,36 +63,42 @@ def add(commands: Any) -> None:
         metavar="PAPER or FILE.py:NAME",
         help="%(default)s, the default, or another of nlicl papers; or a subject, a paper or a loss of your own",
     )
-    audit.add_argument("--seed", type=int, default=0, metavar="S", help="of everything random (default %(default)s)")
+    audit.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of all random draws (default %(default)s)"
+    )
     audit.add_argument(
         "--wrt",
         metavar="NAME",
-        help="only this parameter of the paper's, nlicl papers lists them; of a function these arguments, W,b or 0,1",
+        help="only this parameter of the paper (nlicl papers lists them); for a function, these arguments: W,b or 0,1",
     )
     audit.add_argument(
         "--timeout",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="for a formula or a function of your own, on all places together (default %(default)g)",
+        help="time limit for a formula or a function of your own, at all places together (default %(default)g)",
     )
     audit.add_argument(
         "--mend",
         type=float,
         metavar="SECONDS",
-        help="that the search for a mend of what disagrees may take, after the table (default 5; 0: no search)",
+        help="time limit of the search for mends, which follows the table (default 5; 0: no search)",
     )
-    audit.add_argument("--only-wrong", action="store_true", help="show only what is wrong, with the wrong entries")
+    audit.add_argument(
+        "--only-wrong", action="store_true", help="show only wrong formulas or arguments, with their wrong entries"
+    )
     audit.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
         help="write the report there as well; -: to standard output, without the table",
     )
-    audit.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, to read or to attach; - as above")
+    audit.add_argument(
+        "--html", type=Path, metavar="FILE", help="write it as a page, to read or to attach; -: as for --json"
+    )
     audit.set_defaults(run=run)
     _of_papers(audit.add_argument_group("of a paper"))
-    _of_functions(audit.add_argument_group("of any function; NAME alone stands in the file of LOSS"))
+    _of_functions(audit.add_argument_group("of any function; a NAME without a file is looked up in the file of LOSS"))
 
 
 def _of_papers(group: Any) -> None:
@@ -100,19 +106,24 @@ def _of_papers(group: Any) -> None:
         "--formula",
         action="append",
         metavar="FILE.py:FUNCTION[=NAME]",
-        help="a formula of your own; NAME is the parameter that it differentiates by, or --wrt says it; may be given again",
+        help="a formula of your own; NAME is its parameter, unless --wrt gives it; may be repeated",
     )
-    group.add_argument("--draws", type=int, metavar="N", help=f"places to judge at (default {DRAWS})")
+    group.add_argument(
+        "--draws",
+        type=int,
+        metavar="N",
+        help=f"number of draws, each one set of parameters and one prompt (default {DRAWS})",
+    )
     group.add_argument(
         "--query-attends",
         action=argparse.BooleanOptionalAction,
-        help="judge against the model with (l+1 terms) or without (l terms) the query among the keys; "
-        "default: what each formula asks for",
+        help="whether the query attends to itself in the model (l+1 terms) or not (l terms); "
+        "default: as each formula asks",
     )
     group.add_argument(
         "--backend",
         choices=("cpu", "cuda"),
-        help="whose gradients are the library's: its CPU kernels' (the default) or its GPU kernels'",
+        help="the kernels that compute the library's own gradients (default cpu)",
     )
 
 
@@ -120,22 +131,24 @@ def _of_functions(group: Any) -> None:
     group.add_argument(
         "--at",
         metavar="[FILE.py:]POINT",
-        help="where: an array, a number, a tuple, list or dict of arrays, or a function without arguments that returns one",
+        help="the point: an array, a number, a tuple, list or dict of arrays, or a function of no arguments that returns one",
     )
     group.add_argument(
-        "--gradient", metavar="[FILE.py:]GRADIENT", help="left out: LOSS returns a pair (loss, gradient)"
+        "--gradient",
+        metavar="[FILE.py:]GRADIENT",
+        help="the gradient; without it, LOSS returns a pair (loss, gradient)",
     )
-    group.add_argument(
-        "--points", metavar="[FILE.py:]NAME", help="a list of more places; default: two a little off POINT"
-    )
-    group.add_argument("--names", metavar="W,b", help="what to call the arguments")
+    group.add_argument("--points", metavar="[FILE.py:]NAME", help="a list of more places; default: two near POINT")
+    group.add_argument("--names", metavar="W,b", help="names of the arguments")
     group.add_argument(
         "--entries",
         type=int,
         metavar="N",
-        help="arguments with more are judged by samples and directions (default 500)",
+        help="judge larger arguments by samples and directions (default 500)",
     )
-    group.add_argument("--tolerance", type=float, metavar="T", help="relative, of an entry, at most 1e-3")
+    group.add_argument(
+        "--tolerance", type=float, metavar="T", help="relative error that an entry may have, at most 1e-3"
+    )
     group.add_argument(
         "--hessian-vector", metavar="[FILE.py:]NAME", help="h(x, v), the Hessian times v, judged as well"
     )

@@ -16,24 +16,24 @@ def add(commands: Any) -> None:
     """The command's arguments."""
     compare = commands.add_parser(
         "compare",
-        help="how close stored figures are to the papers' own, as a page",
+        help="write a page that compares stored figures with the papers' own",
         description="Reads every PAPER-FIGURE.json in the folders, and writes a page of Markdown: what is known of each "
         "paper's figure, what was run, how far the two are apart, and what is not known. Exit status 1 if a claim about a "
         "paper's figure or text does not hold.",
         **examples(
             ("nlicl compare reproduced", "what nlicl reproduce has written"),
-            ("nlicl compare reproduced --out close.md --keep results", "to a file, and the numbers kept"),
+            ("nlicl compare reproduced --out close.md --keep results", "write to a file, and store the numbers"),
         ),
     )
     compare.add_argument(
-        "folders", nargs="+", type=folder_name, metavar="DIR", help="what nlicl reproduce --out was given"
+        "folders", nargs="+", type=folder_name, metavar="DIR", help="a folder that nlicl reproduce --out has written"
     )
     compare.add_argument("--out", type=Path, metavar="FILE", help="write the page there (default: standard output)")
     compare.add_argument(
         "--keep",
         type=folder_name,
         metavar="DIR",
-        help="write each result there as well, without its curves: all that this page needs, in a few kilobytes",
+        help="also write each result there without its curves, in a few kilobytes; this page needs no more",
     )
     compare.set_defaults(run=run)
 

@@ -24,12 +24,12 @@ def add(commands: Any) -> None:
     papers = commands.add_parser(
         "papers",
         help="the papers, their formulas with sources and known errors, figures, theorems, sweeps and settings",
-        description="All papers; PAPER: this one only; PAPER:SETTINGS: every value of these settings, and by a mark where it "
-        "comes from.",
+        description="Lists all papers. PAPER: this one only. PAPER:SETTINGS: every value of these settings, with a mark for "
+        "its source.",
         **examples(
             ("nlicl papers", "all of them"),
             ("nlicl papers li2024", "one: formulas, figures, theorems, sweeps"),
-            ("nlicl papers bu2024:reference", "each value of these settings, and where it comes from"),
+            ("nlicl papers bu2024:reference", "each value of these settings with its source"),
         ),
     )
     papers.add_argument("paper", nargs="?", metavar="PAPER[:SETTINGS]", help="for example li2024, or bu2024:reference")

@@ -39,9 +39,9 @@ def add(commands: Any) -> None:
     """The commands' arguments."""
     reproduce = commands.add_parser(
         "reproduce",
-        help="compute a paper's figures, draw them beside its curves, check their claims",
-        description="Trains, measures, draws: for each figure a picture, the data as CSV and JSON, and its claims with what "
-        "was measured. Exit status 1 if a claim does not hold.",
+        help="reproduce a paper's figures, draw them beside its curves, and check their claims",
+        description="Trains, measures and draws. Each figure gives a picture, its data as CSV and JSON, and its claims with "
+        "the measurements. Exit status 1 if a claim does not hold.",
         **examples(
             ("nlicl reproduce li2024", "all figures, ten minutes on two cores"),
             ("nlicl reproduce li2024 --quick", "roughly, in two"),
@@ -57,12 +57,12 @@ def add(commands: Any) -> None:
         type=folder_name,
         default=Path("reproduced"),
         metavar="DIR",
-        help="made if it is not there (default %(default)s)",
+        help="folder for the results (default %(default)s); made if it does not exist",
     )
     reproduce.add_argument(
         "--format",
         metavar="KIND[,KIND]",
-        help="pictures: png, and pdf or svg for print (default png, where matplotlib is installed)",
+        help="format of the pictures: png, pdf or svg (default png, if matplotlib is installed)",
     )
     reproduce.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of that figure")
     _shared(reproduce)

@@ -30,15 +30,16 @@ def add(commands: Any) -> None:
     sweep = commands.add_parser(
         "sweep",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        help="runs over a grid of settings and over seeds; a table, exponents with intervals",
-        description="Trains in every setting with every seed, and measures. With --out DIR every run is kept, DIR/table.csv "
-        "holds all,\nand the same command goes on where it was broken off. `nlicl sweep DIR` shows what is there.",
+        help="train over a grid of settings and over seeds; print a table, and exponents with intervals",
+        description="Trains at every setting with every seed, and measures each run. --out DIR stores every run; "
+        "DIR/table.csv has all of them.\nAfter an interruption, the same command makes the missing runs. "
+        "`nlicl sweep DIR` shows the stored runs.",
         epilog=_EXAMPLES,
     )
     sweep.add_argument(
         "paper",
         metavar="PAPER[:NAME]|DIR",
-        help="a paper with its usual or its named settings; a sweep of it by name (nlicl papers PAPER); or a sweep's folder",
+        help="a paper with its default or named settings, a named sweep (nlicl papers PAPER), or a sweep's folder",
     )
     sweep.add_argument(
         "--over",
@@ -47,7 +48,7 @@ def add(commands: Any) -> None:
         help="a field of the problem, or an argument of training: 1,2,3 or LOW:HIGH:COUNT or LOW:HIGH:COUNT:log",
     )
     sweep.add_argument(
-        "--cases", type=Path, metavar="FILE.csv", help="settings one by one: a line of names, then values"
+        "--cases", type=Path, metavar="FILE.csv", help="a list of settings: a line of names, then one setting per line"
     )
     sweep.add_argument(
         "--measure",
@@ -56,14 +57,18 @@ def add(commands: Any) -> None:
         help="'steps until NAME < X', 'NAME' (at the end), 'NAME at STEP', 'lowest NAME', 'NAME over K' (the mean of the "
         "last K); NAME is training_loss, or what a run measures",
     )
-    sweep.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of all runs, as of nlicl train")
-    sweep.add_argument("--steps", type=int, metavar="N", help="updates in a run, at most; the problem's if not given")
+    sweep.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of all runs, as in nlicl train")
+    sweep.add_argument(
+        "--steps", type=int, metavar="N", help="largest number of updates in a run (default: the problem's)"
+    )
     sweep.add_argument("--seeds", type=int, metavar="N", help="seeds 0 .. N-1 (default 5)")
     add_executor_options(sweep)
-    sweep.add_argument("--out", type=folder_name, metavar="DIR", help="a folder for the sweep; made if it is not there")
+    sweep.add_argument(
+        "--out", type=folder_name, metavar="DIR", help="a folder for the sweep; made if it does not exist"
+    )
     sweep.add_argument("--fit", choices=("power",), help="fit a power law in what is swept over")
-    sweep.add_argument("--quick", action="store_true", help="of a sweep by name: a rough version")
-    sweep.add_argument("--plan", action="store_true", help="only count the runs that are to be made")
+    sweep.add_argument("--quick", action="store_true", help="a rough version of a named sweep")
+    sweep.add_argument("--plan", action="store_true", help="count the runs without making them")
     sweep.add_argument("--json", type=Path, metavar="FILE", help="write settings and laws there; -: to standard output")
     sweep.set_defaults(run=run)
 

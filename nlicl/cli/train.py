@@ -20,16 +20,16 @@ def add(commands: Any) -> None:
     """The command's arguments."""
     train = commands.add_parser(
         "train",
-        help="train a paper's model; measure as it goes; keep checkpoints",
+        help="train a paper's model, with measurements and checkpoints",
         description="Trains as the paper does, by SGD or Adam on fresh prompts or by gradient descent on the population loss, "
         "and prints the measurements as a table. With --out DIR: checkpoint.npz (parameters, history, settings; read it by "
-        "nlicl.load_run) and history.csv. --resume DIR goes on where a run stopped, whatever stopped it, to the same result "
-        "as without the stop.",
+        "nlicl.load_run) and history.csv. --resume DIR continues a run that was interrupted; the result is "
+        "the same as without the interruption.",
         **examples(
             ("nlicl train li2024", "as the paper does"),
             ("nlicl train li2024 --set alpha=0.6 --steps 300 --seeds 20", "another setting, twenty seeds side by side"),
-            ("nlicl train huang2023:balanced --out run", "kept in a folder"),
-            ("nlicl train huang2023 --resume run --steps 2000", "and gone on with"),
+            ("nlicl train huang2023:balanced --out run", "stored in a folder"),
+            ("nlicl train huang2023 --resume run --steps 2000", "continued"),
         ),
     )
     train.add_argument(
@@ -44,18 +44,18 @@ def add(commands: Any) -> None:
         help="a field of the problem (length, learning_rate, ...; a wrong name lists all), or one of "
         + ", ".join(OPTIONS),
     )
-    train.add_argument("--steps", type=int, metavar="N", help="updates in all; the problem's if not given")
+    train.add_argument("--steps", type=int, metavar="N", help="number of updates (default: the problem's)")
     which = train.add_mutually_exclusive_group()
-    which.add_argument("--seed", type=int, metavar="S", help="default 0")
+    which.add_argument("--seed", type=int, metavar="S", help="seed of the run (default 0)")
     which.add_argument(
         "--seeds",
         type=int,
         metavar="N",
-        help="train with seeds 0 .. N-1, side by side; prints median and range over them; in DIR are seed-0, seed-1, ..",
+        help="train with seeds 0 .. N-1 at once, and print median and range over them; DIR gets folders seed-0, seed-1, ..",
     )
-    train.add_argument("--backend", choices=("cpu", "cuda"), help="where to train: cpu, the default, or cuda, on a GPU")
+    train.add_argument("--backend", choices=("cpu", "cuda"), help="the device: cpu (default), or cuda for a GPU")
     where = train.add_mutually_exclusive_group()
-    where.add_argument("--out", type=folder_name, metavar="DIR", help="a folder for the run; made if it is not there")
+    where.add_argument("--out", type=folder_name, metavar="DIR", help="a folder for the run; made if it does not exist")
     where.add_argument("--resume", type=folder_name, metavar="DIR", help="the folder of a run to continue")
     train.set_defaults(run=run)
 
