@@ -96,7 +96,7 @@ def on_device(array: Any) -> bool:
             array, "__cuda_ndarray__", False
         )  # the simulator's
     except Exception as error:
-        raise InvalidType(f"a {kind_of(array)} cannot be used where it lies: {error} Give array.detach().") from None
+        raise InvalidType(f"a {kind_of(array)} cannot be used where it is: {error} Give array.detach().") from None
 
 
 class Place(NamedTuple):

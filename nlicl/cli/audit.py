@@ -222,7 +222,7 @@ def _check_apart(options: argparse.Namespace, files: Mapping[str, Path | None]) 
     places = {option: os.path.realpath(path) for option, path in given.items() if plain_file(path.absolute())}
     if len(set(places.values())) < len(places):
         both = " and ".join(f"{option} {path}" for option, path in given.items())
-        raise CannotRun(f"{both} are one file; name another one for one of them")
+        raise CannotRun(f"{both} name the same file; choose another for one of them")
     named = [getattr(options, name, None) for name in SOURCES]
     texts = [text for entry in named for text in (entry if isinstance(entry, list) else [entry])]
     sources = {f"{text.partition('.py')[0]}.py" for text in texts if isinstance(text, str) and ".py" in text}

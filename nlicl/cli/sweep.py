@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
             ) from None
         except KeyboardInterrupt as interruption:
             if options.out is not None:
-                interruption.args = ("what was done is kept; the same command goes on",)
+                interruption.args = ("finished runs are stored; the same command continues",)
             raise
     fit = options.fit is not None or named is not None
     if options.json == Path("-"):
@@ -137,7 +137,7 @@ def _folder(options: argparse.Namespace) -> Path | None:
     if name in PAPERS.names() or not (os.path.isdir(path) or "/" in options.paper):
         return None
     if not is_store(path):
-        raise CannotRun(f"{options.paper}: holds no sweep; expected a paper, or a folder that `nlicl sweep --out` made")
+        raise CannotRun(f"{options.paper}: has no sweep; expected a paper, or a folder that `nlicl sweep --out` made")
     given = [
         name for name in (*_NOT_OF_NAMED, "seeds", "out", "quick", "plan", "jobs", "dask") if getattr(options, name)
     ]

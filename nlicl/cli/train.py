@@ -125,9 +125,11 @@ def run(options: argparse.Namespace) -> int:
                 and seeds is not None
                 and any((each / CHECKPOINT).exists() for each in folder.iterdir())
             ):
-                interruption.args = (f"what was done is kept; go on by --seeds {options.seeds} --resume {folder}",)
+                interruption.args = (
+                    f"the steps made are stored; continue with --seeds {options.seeds} --resume {folder}",
+                )
             elif folder is not None and (folder / CHECKPOINT).exists():
-                interruption.args = (f"what was done is kept; go on by --resume {folder}",)
+                interruption.args = (f"the steps made are stored; continue with --resume {folder}",)
             raise
     print(table(result) if isinstance(result, Run) else table_of_seeds(result))
     if folder is not None and seeds is not None:
@@ -176,7 +178,7 @@ def _resumed(
     name, paper, which, named = named_problem(options.paper)
     if folder is None:
         raise CannotRun(
-            f"--resume {options.resume}: holds no run of the seeds 0 .. {options.seeds - 1}; start them anew with --out"
+            f"--resume {options.resume}: has no run of the seeds 0 .. {options.seeds - 1}; start them anew with --out"
         )
     try:
         kept = dict(load_run(folder).settings)
@@ -244,7 +246,7 @@ def _check_names(where: str, kept: Mapping[str, Any], described: Any) -> None:
     whole = isinstance(described, dict) and isinstance(described.get("fields"), dict) and needed <= set(kept)
     if not whole or not set(kept) <= set(inspect.signature(train).parameters):
         raise CannotRun(
-            f"{where}: holds settings that this nlicl does not know, or is damaged. Continue it with the nlicl that wrote it, "
+            f"{where}: has settings that this nlicl does not know, or is damaged. Continue it with the nlicl that wrote it, "
             "or start anew with --out"
         )
 

@@ -31,7 +31,7 @@ _HEADER = re.compile(
 
 
 class Damaged(Exception):
-    """Why a file is not as it was written, in a few words."""
+    """Why a file has changed since it was written, in a few words."""
 
 
 class Unreadable(Exception):
@@ -106,7 +106,7 @@ def _parts(archive: zipfile.ZipFile, size: int) -> dict[str, NDArray[Any]]:
         try:
             content = archive.read(entry)
         except zipfile.BadZipFile:
-            raise Damaged(f"its {short(name)} is not as it was written") from None
+            raise Damaged(f"its {short(name)} has changed since it was written") from None
         array = _array(content)
         if array is None:
             raise Damaged(f"its {short(name)} is no array of numbers or text, or is cut")

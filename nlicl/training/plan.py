@@ -263,7 +263,7 @@ def make_plan(
     whole = isinstance(prompts, str) and prompts == "population"
     if whole and batch is not None:
         raise InvalidValue(
-            f"batch is {short(batch)} with prompts = 'population', which every step takes whole; expected no batch. Leave it "
+            f"batch is {short(batch)} with prompts = 'population', and every step uses all of it; expected no batch. Leave it "
             "out, or train on prompts='fresh'."
         )
     batch = None if whole else _checked_batch(problem.batch if batch is None else batch, prompts)

@@ -50,7 +50,7 @@ def test_a_run_that_is_interrupted_says_how_to_go_on(run, monkeypatch, tmp_path,
     interrupted(monkeypatch, 3, error)
     status, out, err = run("train", "li2024", *SMALL, *STEP_BY_STEP, "--steps", 9, "--out", tmp_path / "run")
     assert (status, out) == (expected, "")
-    assert err == f"nlicl: interrupted; what was done is kept; go on by --resume {tmp_path / 'run'}\n"
+    assert err == f"nlicl: interrupted; the steps made are stored; continue with --resume {tmp_path / 'run'}\n"
     monkeypatch.undo()
     assert nlicl.load_run(tmp_path / "run").step == 3
     assert run("train", "li2024", "--resume", tmp_path / "run")[0] == 0
@@ -94,7 +94,7 @@ def test_sigterm_keeps_the_run(tmp_path):
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (143, "")
-    assert err == f"nlicl: interrupted; what was done is kept; go on by --resume {folder}\n"
+    assert err == f"nlicl: interrupted; the steps made are stored; continue with --resume {folder}\n"
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.npz", "history.csv"]
 
 
@@ -153,6 +153,6 @@ def test_ctrl_c_in_a_sweep_keeps_what_was_done(jobs, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert err == "nlicl: interrupted; what was done is kept; the same command goes on\n"
+    assert err == "nlicl: interrupted; finished runs are stored; the same command continues\n"
     kept = len((folder / "table.csv").read_text().splitlines()) - 1
     assert 0 < kept < 999 * 30

@@ -133,7 +133,7 @@ def test_json_goes_into_a_file(tmp_path):
         (["li2024:scaling-alfa", "--over", "alpha=1", "--measure", T], "it has the sweeps scaling-alpha"),
         (["li2025", "--over", "alpha=1", "--measure", T], "expected one of 'bu2024'"),
         (["li2024", "--cases", "no.csv", "--measure", T], "No such file"),
-        (["./nothing"], "holds no sweep"),
+        (["./nothing"], "has no sweep"),
     ],
 )
 def test_what_is_refused_is_one_line(arguments, said, capsys, tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ HUANG_WRONG = [
     (["huang2023:experiment", "--set", "prompts=0"], "prompts is 0; expected at least 1"),
     (
         ["huang2023:experiment", "--set", "prompts=fresh"],
-        "batch is None with prompts = 'fresh', of which there is no end",
+        "batch is None with prompts = 'fresh', which never end",
     ),
     (["huang2023:experiment", "--set", "M=5"], "--set M: no such setting (M is called prompts)"),
     (["huang2023:experiment", "--set", "features=axes"], "features is 'axes'; expected one of 'one-hot', 'dense'"),
@@ -317,7 +317,7 @@ def test_ctrl_c_on_a_terminal_keeps_the_run_and_says_how_to_go_on(tmp_path):
     os.close(parent)
     assert process.communicate(timeout=60)[0] == b"" and process.returncode == 130
     last = text.decode().replace("\r", "\n").strip().splitlines()[-1]
-    assert last.endswith(f"nlicl: interrupted; what was done is kept; go on by --resume {tmp_path / 'run'}")
+    assert last.endswith(f"nlicl: interrupted; the steps made are stored; continue with --resume {tmp_path / 'run'}")
     step = nlicl.load_run(tmp_path / "run").step
     assert step > 0
     assert main(["train", "li2024", "--resume", str(tmp_path / "run"), "--steps", str(step + 1)]) == 0
@@ -588,7 +588,7 @@ def test_seeds_that_diverge(run, monkeypatch):
     [
         (["--seeds", 0], "--seeds 0: expected a number of seeds, at least 1"),
         (["--seeds", 2, "--seed", 1], "not allowed with argument"),
-        (["--seeds", 2, "--resume", "nowhere"], "--resume nowhere: holds no run of the seeds 0 .. 1; start them anew"),
+        (["--seeds", 2, "--resume", "nowhere"], "--resume nowhere: has no run of the seeds 0 .. 1; start them anew"),
     ],
 )
 def test_wrong_seeds(run, arguments, message):

@@ -135,7 +135,7 @@ def test_a_damaged_sweep_json_is_refused(tmp_path, text):
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no sweep: it has no sweep.json"):
+    with pytest.raises(ValueError, match=r"has no sweep: there is no sweep.json"):
         Store.shown(tmp_path)
 
 

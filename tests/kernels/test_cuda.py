@@ -197,7 +197,7 @@ def test_arrays_on_a_gpu_ask_for_one(no_gpu):
 
 def test_a_tensor_that_records_gradients_is_to_be_detached():
     with pytest.raises(
-        TypeError, match=r"^a Recording cannot be used where it lies: Can't get .* Give array\.detach\(\)\.$"
+        TypeError, match=r"^a Recording cannot be used where it is: Can't get .* Give array\.detach\(\)\.$"
     ):
         devices.on_device(Recording())
     with pytest.raises(TypeError, match=r"Give array\.detach\(\)"):

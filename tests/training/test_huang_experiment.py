@@ -78,7 +78,7 @@ def test_features():
         (
             {"batch": None, "prompts": "fresh"},
             InvalidValue,
-            "batch is None with prompts = 'fresh', of which there is no end",
+            "batch is None with prompts = 'fresh', which never end",
         ),
     ],
 )

@@ -97,7 +97,7 @@ class Store:
         """The store in a folder, to be read. ValueError if it holds none, or sweep.json is damaged."""
         if not is_store(folder):
             raise InvalidValue(
-                f"{folder} holds no sweep: it has no {SWEEP}. Expected a folder that `nlicl sweep --out` made."
+                f"{folder} has no sweep: there is no {SWEEP}. Expected a folder that `nlicl sweep --out` made."
             )
         return cls(folder, _read_about(folder))
 

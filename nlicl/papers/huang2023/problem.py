@@ -137,7 +137,7 @@ class Problem:
             )
         if self.batch is None and self.prompts == "fresh":
             raise InvalidValue(
-                "batch is None with prompts = 'fresh', of which there is no end; expected a number of prompts a step. Give "
+                "batch is None with prompts = 'fresh', which never end; expected a number of prompts a step. Give "
                 "batch, or a number of prompts that are drawn once."
             )
 

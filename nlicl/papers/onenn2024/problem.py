@@ -134,7 +134,7 @@ class Problem:
             )
         if self.batch is None and self.prompts == "fresh":
             raise InvalidValue(
-                "batch is None with prompts = 'fresh', of which there is no end; expected a number of prompts a step. Give "
+                "batch is None with prompts = 'fresh', which never end; expected a number of prompts a step. Give "
                 "batch=128."
             )
         if self.prompts == "population" and (self.loss != "squared" or self.init_noise):
