@@ -55,22 +55,22 @@ def activity(loss: str) -> Callable[[Params, Prompt], dict[str, float]]:
     return evaluate
 
 
-def kernel(loss: str, step: Callable[..., Any] = dense.step) -> Callable[[Params, Prompts], Any]:
-    """Mean loss of a batch through the compiled step, in float64 or complex128."""
+def kernel(loss: str, mean_loss: Callable[..., Any] = dense.mean_loss) -> Callable[[Params, Prompts], Any]:
+    """Mean loss of a batch through the compiled forward pass of a step, in float64 or complex128."""
 
     def evaluate(params: Params, prompts: Prompts) -> Any:
         dtype = np.result_type(*params)
         arrays = [np.ascontiguousarray(array, dtype) for array in params]
         tokens, labels = prompts.tokens.astype(dtype), prompts.labels.astype(dtype)
         keys = tokens.shape[1] if prompts.query_attends else tokens.shape[1] - 1
-        return step(tokens, labels, keys, *arrays, losses.NAMES[loss])[0]
+        return mean_loss(tokens, labels, keys, *arrays, losses.NAMES[loss])
 
     return evaluate
 
 
-def source(loss: str, step: Callable[..., Any] = dense.step) -> Callable[[Params, Prompts], Any]:
+def source(loss: str, mean_loss: Callable[..., Any] = dense.mean_loss) -> Callable[[Params, Prompts], Any]:
     """The same through the kernels' Python source, in any dtype."""
-    return kernel(loss, source_of(step))
+    return kernel(loss, source_of(mean_loss))
 
 
 def gradient(loss: str, times: int = 1) -> Callable[[Params, Prompts], Params]:
