@@ -8,7 +8,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.checks import choice
 
-__all__ = ["ABOUT", "Claim", "all_hold", "every", "fact", "if_promised", "interval", "mean_within", "published"]
+__all__ = [
+    "ABOUT",
+    "Claim",
+    "all_hold",
+    "every",
+    "fact",
+    "if_promised",
+    "interval",
+    "located",
+    "mean_within",
+    "published",
+]
 
 ABOUT = ("order", "phases", "value")
 _VERDICTS = {True: "holds", False: "FAILS", None: "?"}
@@ -50,10 +61,11 @@ def all_hold(claims: Iterable[Claim]) -> bool:
 
 
 def every(claim: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Claim:
-    """A claim about every seed: each value lies from `low` to `high`."""
+    """A claim about every seed: each value lies from `low` to `high`. A claim that fails says in how many."""
     found = np.asarray(values, float)
-    holds = bool(np.all((found >= low) & (found <= high)))
-    return Claim(claim, f"{_range(low, high)} for every seed", _spread(found), holds, found.ravel().tolist())
+    inside = (found >= low) & (found <= high)
+    told = _spread(found) if inside.all() else f"{_spread(found)}; so in {inside.sum()} of {inside.size}"
+    return Claim(claim, f"{_range(low, high)} for every seed", told, bool(inside.all()), found.ravel().tolist())
 
 
 def mean_within(claim: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Claim:
@@ -78,6 +90,24 @@ def if_promised(claim: Claim, promised: bool) -> Claim:
 def published(claim: Claim, about: str) -> Claim:
     """The same claim, as one that tests the paper's own figure or text: its "order", "phases" or a "value" of it."""
     return replace(claim, about=choice("about", about, ABOUT))
+
+
+def located(claim: Claim, value: float, name: str) -> Claim:
+    """The same claim, which also says where a value lies among those of the seeds: `name` tells whose value it is.
+
+    Nothing is added if a seed has no value.
+    """
+    if np.isnan(claim.values).any():
+        return claim
+    low, high, seeds = min(claim.values), max(claim.values), len(claim.values)
+    where = (
+        f"above all {seeds} seeds"
+        if value > high
+        else f"below all {seeds} seeds"
+        if value < low
+        else "within this range"
+    )
+    return replace(claim, measured=f"{claim.measured}; {name} lies {where}")
 
 
 def interval(values: ArrayLike) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlicl.core.errors import InvalidInput, InvalidType, InvalidValue
-from nlicl.experiments.claims import all_hold, every, fact, if_promised, interval, mean_within
+from nlicl.experiments.claims import all_hold, every, fact, if_promised, interval, located, mean_within
 from nlicl.experiments.experiment import Experiment, Training, by_name, execute, no_runs
 from nlicl.papers import li2024
 
@@ -48,6 +48,22 @@ def test_a_claim_about_the_mean():
     assert interval([3.0]) == (3.0, -np.inf, np.inf)
     assert mean_within("exactly", [1.0, 1.0], 1, 1).holds
     assert not fact("so it is", False, "no", "yes").holds
+
+
+def test_a_claim_about_every_seed_says_in_how_many_it_fails_to_hold():
+    assert every("one", [1.0, 2.0, 3.0], high=2).measured == "1 to 3, mean 2; so in 2 of 3"
+    assert every("one", [1.0, np.nan]).measured == "not reached in 1 of 2; so in 1 of 2"
+    assert every("one", [1.0, 2.0, 3.0], high=3).measured == "1 to 3, mean 2"
+
+
+WHERE = [(0.5, "below all 3 seeds"), (4, "above all 3 seeds"), (2.5, "within this range")]
+
+
+@pytest.mark.parametrize(("value", "where"), WHERE)
+def test_a_claim_says_where_a_value_lies(value, where):
+    claim = located(every("one", [1.0, 2.0, 3.0]), value, "theirs")
+    assert claim.measured == f"1 to 3, mean 2; theirs lies {where}" and claim.holds
+    assert located(every("one", [1.0, np.nan]), value, "theirs").measured.endswith("in 1 of 2")
 
 
 def test_what_does_not_hold_and_is_not_promised_is_undetermined():

@@ -53,7 +53,7 @@ def found_dynamics(options=FULL, wrong=None):
     return {"steps": STEPS, "batches": found["loss"][1:].copy(), **found}
 
 
-ERRORS = {  # where it is not the .0008 of training, or the share of another setting
+ERRORS = {  # where it is not the 0.0008 of training, or the share of another setting
     "L* = 1": 0.0024, "conic": 0, "b_1-b_2": 0, "b_1+b_2, d_1": 0, "tilted": 0, "flipped": 0.999, "new b": 0.43,
     "new d": 0.51, "noise 1": 0.04, "b_1-b_2, d_1-d_2": 0.46,
 }  # fmt: skip
@@ -147,7 +147,7 @@ WRONG = [
     ("dynamics", {("loss", 1500): np.nan}, "loss at t = 1500"),
     ("ood", {"L* = 1": (0.006, 1, 0.4)}, "0-1 error, L* = 1 ("),
     ("ood", {"L* = 128": (0.006, 1, 0.4)}, "0-1 error, L* = 128 ("),
-    ("ood", {"skewed .99/.01": (0.006, 1, 0.4)}, "0-1 error, skewed .99/.01 ("),
+    ("ood", {"skewed 0.99/0.01": (0.006, 1, 0.4)}, "0-1 error, skewed 0.99/0.01 ("),
     ("ood", {"switched": (0.5, 1, 0.4)}, "0-1 error, switched:"),
     ("ood", {"exchanged b": (0.5, 0.5, 0.4)}, "0-1 error, exchanged b:"),
     ("ood", {"conic": (0.0011, 1, 0.4)}, "0-1 error, conic:"),
@@ -295,7 +295,7 @@ def test_what_is_watched_follows_the_rule(monkeypatch):
     matches = {name: np.sum(p.signs[:, :-1] == p.signs[:, -1:], axis=1) for name, p in watch.prompts.items()}
     assert np.all(matches["balanced"] == 2) and matches["at-least-one"].min() == 1 and matches["iid"].min() == 0
     assert watch.prompts["L* = 32"].length == 32
-    assert np.mean(watch.prompts["skewed .9/.1"].concept == 0) > 0.8
+    assert np.mean(watch.prompts["skewed 0.9/0.1"].concept == 0) > 0.8
     assert set(watch(problem.initialize(seed=0))) == {*ood.PANELS, *ood.FLOOR}
 
 

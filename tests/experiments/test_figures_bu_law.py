@@ -88,15 +88,15 @@ def test_claims_hold_on_what_is_expected(name):
 
 
 SLOW = [0.5 * np.exp(-T / 80)] * 3
-POWER = [0.4 / (1 + (T / 90) ** 4)] * 3  # .1 at 118, .01 at 225, .001 at 402
+POWER = [0.4 / (1 + (T / 90) ** 4)] * 3  # 0.1 at 118, 0.01 at 225, 0.001 at 402
 WRONG_LAW = [
     ({"mean": 0.8 * np.exp(-0.018 * T)}, ["slope"]),
     ({"mean": 0.8 * np.exp(-0.005 * T)}, ["slope"]),
     ({"mean": 0.2 * np.exp(-0.1 * (T - 180)) + 0.02 * np.exp(-0.005 * T)}, ["R^2"]),
     ({"loss": 0.49}, ["loss at t = 600"]),
-    ({"starts": SLOW}, ["steps from error .1"]),
-    ({"starts": POWER}, ["steps from error .1", "the second of these"]),
-    ({"starts": [0.5 * np.exp(-T / 35) + 0.002] * 3}, ["steps from error .1", "the second of these"]),
+    ({"starts": SLOW}, ["steps from error 0.1"]),
+    ({"starts": POWER}, ["steps from error 0.1", "the second of these"]),
+    ({"starts": [0.5 * np.exp(-T / 35) + 0.002] * 3}, ["steps from error 0.1", "the second of these"]),
 ]
 
 
@@ -168,7 +168,7 @@ def disagreeing(found, name, which, share):
 
 
 SCALES, DECAY = (success.cells(FULL, name) for name in ("scales", "decay"))
-CELL = np.flatnonzero((SCALES[:, 0] == 0.05) & (SCALES[:, 1] == 0.1))[0]  # Phi = .691
+CELL = np.flatnonzero((SCALES[:, 0] == 0.05) & (SCALES[:, 1] == 0.1))[0]  # Phi = 0.691
 SHARP = np.flatnonzero((DECAY[:, 0] == 0.05) & (DECAY[:, 1] == 0.02))
 WRONG_MAPS = [
     (fewer, "scales", CELL, 0.80, "lambda = 0: share that learns less Phi"),
@@ -189,7 +189,7 @@ def test_maps_fail_on_what_is_wrong(change, name, which, share, claim):
 
 
 def test_weight_decay_decides_only_where_sigma_1_is_small():
-    """sigma_1 = sigma_0 has failures at .25 lambda*, and may have successes at 2 lambda*."""
+    """sigma_1 = sigma_0 has failures at 0.25 lambda*, and may have successes at 2 lambda*."""
     mild = np.flatnonzero(DECAY[:, 0] == DECAY[:, 1])
     found = fewer(fewer(maps_found(), "decay", mild[0], 0.8), "decay", mild[-1], 0.05)
     assert not failing("success-map", by_seeds(found))

@@ -17,7 +17,7 @@ LENGTHS = np.array(classical.lengths({"quick": False}))
 
 
 def rows(domain, alpha, ls, **wrong):
-    """Errors as the no-match probability has them; 3-NN's are five times as large, wide kappa' adds .003 to all."""
+    """Errors as the no-match probability has them; 3-NN's are five times as large, wide kappa' adds 0.003 to all."""
     base = 0.9 * (1 - alpha / 2) ** ls + (0.003 if domain == WIDE else 0)
     found = {name: base * (5 if name == "3-NN" else 1) for name in classical.methods(domain)}
     found |= {"ICL missed": np.full(len(ls), 0.001), "1-NN missed": np.full(len(ls), 0.01 if domain == WIDE else 0.0)}
@@ -72,14 +72,14 @@ def test_claims_fail_on_what_is_wrong(name, where, row, change, claim):
 def test_errors_that_do_not_grow_as_alpha_falls(where, method):
     broken = found("fig4b", where, **{method: -0.3})
     failing = [one.claim for one in assemble("fig4b", broken).claims if not one.holds]
-    assert any(text.startswith("error at alpha' = .6 less") and f"{where}, mean" in text for text in failing), failing
+    assert any(text.startswith("error at alpha' = 0.6 less") and f"{where}, mean" in text for text in failing), failing
 
 
 def test_comparisons_with_the_published_curves():
     figure = assemble("fig4a", found("fig4a"))
     assert len(figure.comparisons) == 3 * 6 + 1
     by_name = {one.series: one for one in figure.comparisons}
-    # in domain at l = 20: .9 x .6^20 is less than half a published step and counts as 1/4000; published .001
+    # in domain at l = 20: 0.9 x 0.6^20 is less than half a published step and counts as 1/4000; published 0.001
     theirs = {series.name: series.y for series in figure.reference}
     ours = np.maximum(0.9 * 0.6**LENGTHS, 1 / 4000)
     expected = np.max(np.maximum(ours / theirs["ICL"], theirs["ICL"] / ours))

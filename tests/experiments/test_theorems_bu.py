@@ -165,7 +165,7 @@ def test_a_control_that_escapes_or_starts_high_is_undetermined():
     bad = RIGHT | {"decay": 0.8}
     escaping = bad | {"escape, decay": np.array([300.0, np.inf])}
     assert assembled([escaping]).claims[-1].holds is None
-    assert assembled([bad], steps=10).claims[-1].holds is None  # it starts at .67, and has not decayed
+    assert assembled([bad], steps=10).claims[-1].holds is None  # it starts at 0.67, and has not decayed
     assert assembled([bad]).claims[-1].holds is False
 
 

@@ -113,7 +113,7 @@ def test_never_is_no_pass():
 
 
 def test_a_bound_that_is_too_small_is_said():
-    """An O hides a constant: C = .01, below what the flow needs, refutes nothing, and the bounds are not said to hold."""
+    """An O hides a constant: C = 0.01, below what the flow needs, refutes nothing, and the bounds are not said to hold."""
     theorem = result("balanced", C=0.01)
     undetermined = [one.claim for one in theorem.claims if one.holds is None]
     assert (

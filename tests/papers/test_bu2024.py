@@ -720,7 +720,7 @@ def test_shifts_out_of_distribution():
     p = Problem(dictionary=6, d_x=9, d_y=7)
     s, found, half = p.semantics, shifts(p), math.sqrt(0.5)
     assert [found[f"L* = {L}"].draw for L in (1, 2, 4, 8, 16, 32, 64, 128)] == [{"length": 2**i} for i in range(8)]
-    assert found["skewed .9/.1"].draw == {"concept_weights": (0.9, 0.1)}
+    assert found["skewed 0.9/0.1"].draw == {"concept_weights": (0.9, 0.1)}
     assert found["noise 0.5"].draw == {"sigma_xi": 0.5}
     a, b, c, d = (getattr(s, name).T for name in "abcd")
     tilt = math.sqrt(0.91)
@@ -802,7 +802,7 @@ def test_initial_sizes_of_other_models():
 
 
 def test_attention_at_the_start_is_the_closed_form():
-    """Without noise E[n_+/(n_+ + n_- exp(-2 sigma_0^2 ||b||^2))], .5406 in the reference setting."""
+    """Without noise E[n_+/(n_+ + n_- exp(-2 sigma_0^2 ||b||^2))], 0.5406 in the reference setting."""
     for problem, want in ((Problem(sigma_xi=0.0, p_z=0.0), 0.5406), (theory_case, None)):
         norm_b = theory.norms(problem.norm_x, problem.norm_y, problem.kappa_x, problem.kappa_y).b
         law = theory.initial_attention(problem.length, problem.match, problem.sigma_0**2 * norm_b**2)

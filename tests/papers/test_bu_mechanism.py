@@ -174,7 +174,7 @@ def test_the_word_matrix_makes_the_scores():
 
 
 def test_products_at_the_start():
-    """sigma_0^2 times the squared norms: .0625 and .1875 in the reference setting; cross, mixed and nu are 0."""
+    """sigma_0^2 times the squared norms: 0.0625 and 0.1875 in the reference setting; cross, mixed and nu are 0."""
     problem = Problem()
     observe = Observer(problem, n=50)
     found = observe(problem.initialize())

@@ -126,7 +126,7 @@ class Semantics(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Two concepts, L = 4, kappa = .5, lambda = .01, sigma_0 = .3, sigma_1 = .1; K = 5 or 4 plays no part without noise."""
+    """Two concepts, L = 4, kappa = 0.5, lambda = 0.01, sigma_0 = 0.3, sigma_1 = 0.1; K does not matter without noise."""
 
     d_x: int
     d_y: int

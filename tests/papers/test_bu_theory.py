@@ -11,7 +11,7 @@ from nlicl.models.transformer import reference
 from nlicl.papers.bu2024 import recursion, theory
 from nlicl.papers.bu2024.closed import closed_form, sigmoid
 
-REFERENCE = theory.norms(5, 5, 0.5, 0.5)  # K1 = 2, m = 50, lambda = .002, gamma = 1e4, sigma_0 = .1, sigma_1 = .01
+REFERENCE = theory.norms(5, 5, 0.5, 0.5)  # K1 = 2, m = 50, lambda = 0.002, gamma = 1e4, sigma_0 = 0.1, sigma_1 = 0.01
 
 # ---------------------------------------------------------------- closed forms
 
@@ -132,7 +132,7 @@ def test_pure_decay_telescopes(gamma, T):
 
 
 def test_decay_of_the_reference_setting():
-    """a^T W a falls from sigma_0^2 ||a||^2 = .1875 to .1072 in 1500 steps."""
+    """a^T W a falls from sigma_0^2 ||a||^2 = 0.1875 to 0.1072 in 1500 steps."""
     start = 0.1**2 * REFERENCE.a**2
     assert start == pytest.approx(0.1875)
     assert start * theory.decay(1500, 1e4) ** 2 == pytest.approx(0.1072, abs=5e-5)
@@ -361,7 +361,7 @@ def test_the_rule_without_weight_decay():
     state, r = recursion.random_start(M, sigma_0, sigma_1, list(range(seeds)) * 3)
     o = recursion.run(state, r, recursion.Setting(**SIZES), np.full(6000, 1.0), [0, 300, 6000]).observed
     success, _, agree = agreement(o, 0.0, seeds)
-    # of 200 seeds: .810, .710, .605; .790, .685, .575; .980, .975, .970
+    # of 200 seeds: 0.810, 0.710, 0.605; 0.790, 0.685, 0.575; 0.980, 0.975, 0.970
     np.testing.assert_allclose(success, [0.81, 0.71, 0.605], atol=3 * 0.5 / seeds**0.5)
     assert np.all(agree >= 0.925), agree
     # a run that fails forgets beta first, attn_+ = 1/2; then it attends to the other sign, and reads it turned around

@@ -501,7 +501,7 @@ def test_states_at_the_times_are_our_reference(p_1, K):
 
 
 def test_the_literal_window_holds_where_it_is_centred():
-    """-0.51 log K <= B_{k,1} <= -0.49 log K in phase II at p_1 = sqrt(2) - 1; not at .5: the window is asymptotic."""
+    """-0.51 log K <= B_{k,1} <= -0.49 log K in phase II at p_1 = sqrt(2) - 1; not at 0.5: the window is asymptotic."""
     K = 10**4
     for p_1, inside in ((2**0.5 - 1, True), (0.5, False)):
         run = reduced.flow(reduced.under_represented(K, p_1))
@@ -700,7 +700,7 @@ def test_not_reached_is_a_value():
 
 
 def test_bounds_hold_with_constant_10():
-    """Each phase, and the whole with constant 1: our runs, eps = .01 and .1."""
+    """Each phase, and the whole with constant 1: our runs, eps = 0.01 and 0.1."""
     for K in (20, 30, 100, 1000):
         queries = [make(K, p_1) for p_1 in (0.5, 0.8) for make in (reduced.dominant, reduced.under_represented)]
         for query in (reduced.balanced(K), *queries):

@@ -254,7 +254,7 @@ def test_the_golden_classifier():
 
 
 def test_the_three_hundred_steps_are_one():
-    """W = (eta/(2B)) sum over tasks of y_q p x_q^T, and V and u stay; tr W/d and the noise are .125."""
+    """W = (eta/(2B)) sum over tasks of y_q p x_q^T, and V and u stay; tr W/d and the noise are 0.125."""
     problem = Classifier(d=50, steps=30)
     run = nlicl.train(problem, seed=0, measure=None)
     prompts = problem.sample(50, seed=(0, 1, 0))

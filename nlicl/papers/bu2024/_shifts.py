@@ -89,8 +89,8 @@ def shifts(problem: Problem, seed: int = 0) -> dict[str, Shift]:
 
     rows = [
         *(Shift(f"L* = {L}", f"{L} demonstration" + "s" * (L > 1), True, {"length": L}) for L in lengths),
-        Shift("skewed .9/.1", "shared concept 1 with probability .9", True, {"concept_weights": (0.9, 0.1)}),
-        Shift("skewed .99/.01", "shared concept 1 with probability .99", True, {"concept_weights": (0.99, 0.01)}),
+        Shift("skewed 0.9/0.1", "shared concept 1 with probability 0.9", True, {"concept_weights": (0.9, 0.1)}),
+        Shift("skewed 0.99/0.01", "shared concept 1 with probability 0.99", True, {"concept_weights": (0.99, 0.01)}),
         Shift("switched", "(a_2; b_1), labels c_2, d_1", True, {"semantics": s.switched()}),
         Shift("exchanged b", "(a_1; b_2), labels c_1, d_1", True, {"semantics": s.combined(b=np.eye(2)[::-1])}),
         Shift("conic", "(a_1+a_2; b_1+b_2), labels c_1+c_2, d_1+d_2, over sqrt 2", True, {"semantics": s.combined(**conic)}),
@@ -99,7 +99,7 @@ def shifts(problem: Problem, seed: int = 0) -> dict[str, Shift]:
               {"semantics": s.combined(**conic | {"b": difference, "d": difference})}),
         Shift("b_1+b_2, d_1", "(a_1; b_1+b_2), labels c_1, d_1", True,
               {"semantics": s.combined(a=first, b=both, c=first, d=first)}),
-        Shift("tilted", ".3 b_1 + .954 b_2 with .954 d_1 + .3 d_2", True,
+        Shift("tilted", "0.3 b_1 + 0.954 b_2 with 0.954 d_1 + 0.3 d_2", True,
               {"semantics": s.combined(a=both, b=[[0.3], [tilted]], c=both, d=[[tilted], [0.3]])}),
         Shift("flipped", "labels flipped, d -> -d", False, {"semantics": s.combined(d=-np.eye(2))}),
         *(Shift(f"new {name}", f"new orthogonal {name}", name in "ac", {"semantics": new(name)}) for name in "abcd"),

@@ -104,7 +104,7 @@ class Observed(NamedTuple):
 
     @property
     def learned(self) -> np.ndarray:
-        """Whether the mean of t_e = 2 attn_+ - 1 over both signs is above .9: the criterion of success in all our checks."""
+        """Whether the mean of t_e = 2 attn_+ - 1 over both signs is above 0.9: the criterion of success in all our checks."""
         return np.mean(2 * self.attn_plus - 1, axis=-1) > 0.9
 
 

@@ -82,7 +82,7 @@ BOUNDS = {  # step, quantity, lowest and highest mean
         (1500, "xi", -np.inf, 1.8),
     ),
 }
-# Of fewer seeds the noise product may be larger: single seeds differ by .033 by their 200 draws of noise alone.
+# Of fewer seeds the noise product may be larger: single seeds differ by 0.033 by their 200 draws of noise alone.
 MANY, XI_OF_FEW = 10, 0.33
 
 
@@ -157,10 +157,10 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "c and d grow together in the MLP: ReLU is one-sided. What a concept does not need stays small in attention alone.",
         *(() if options["quick"] else (
             "Other concepts occur in a token with probability p_z = 1/K. Hence the product across concepts, more than a third "
-            "of the concept's own, and what a^T W a of single seeds has beside decay. At p_z = 0 the first is .005 [our "
-            "reference run], the second nothing: .1073 for seed 5, where decay says .1072 [measured].",
-            "A seed's product with noise is the largest for its 200 noise vectors: these alone scatter it by .033 about .263, "
-            "and those of seeds 0 to 9 lie high, at .287 [measured for one trained W].",
+            "of the concept's own, and what a^T W a of single seeds has beside decay. At p_z = 0 the first is 0.005 [our "
+            "reference run], the second nothing: 0.1073 for seed 5, where decay says 0.1072 [measured].",
+            "A seed's product with noise is the largest for its 200 noise vectors: these alone scatter it by 0.033 about "
+            "0.263, and those of seeds 0 to 9 lie high, at 0.287 [measured for one trained W].",
         )),
         "F = 0 counts as half an error. Single seeds leave the saddle at different times: read error from t = 600 on.",
         MARKS,

@@ -152,7 +152,7 @@ def claims_law(error: NDArray, loss: NDArray, starts: NDArray) -> list[Claim]:
         fact(f"R^2 of that line, {of} ({source})", min(shares) >= least, listed(shares), f"at least {least}", shares),
         fact(f"loss at t = 600, {n} runs ({OURS})", loss[:, -1].mean() > 0.5, f"mean {loss[:, -1].mean():.3g}",
              "mean above 0.5", loss[:, -1]),
-        fact(f"steps from error .1 to .01, and on to .001, {single} ({HERE})", np.all(taken <= longest),
+        fact(f"steps from error 0.1 to 0.01, and on to 0.001, {single} ({HERE})", np.all(taken <= longest),
              "; ".join(" and ".join(f"{steps:.0f}" for steps in each) for each in taken), f"each at most {longest}", taken),
         fact(f"the second of these over the first, geometric mean of starts ({HERE}; an exponential has 1)", ratio <= most,
              f"{ratio:.3g}", f"at most {most}", taken[:, 1] / taken[:, 0]),
@@ -184,15 +184,15 @@ def assemble_law(options: Options, seeds: Seeds, found: Found) -> Figure:
         f"A seed stands for {many} runs from as many starts, and {single} from each of {len(STARTS)} single starts; every run "
         f"has test prompts of its own. Bands go from the lowest to the highest mean of {many}.",
         f"All {n} runs: slope {slope:.4f} a step (95% interval over runs drawn anew {low:.4f} to {high:.4f}), R^2 {R2:.3f} "
-        f"against t, {R2_log:.3f} against log t [measured]. Two sets of 150 reference runs had slopes -.0114 and -.0090, R^2 "
-        ".985 and .992; together -.0100, .998, and .968 against log t [our reference run]. Two more "
-        "sets of 300 (seeds 10 to 19, 20 to 29) had .982 and .993, .997 and .980 [measured]. So which of t and log t fits the "
-        "mean over starts better hangs on a few late runs, and is not claimed.",
+        f"against t, {R2_log:.3f} against log t [measured]. Two sets of 150 reference runs had slopes -0.0114 and -0.0090, "
+        "R^2 0.985 and 0.992; together -0.0100, 0.998, and 0.968 against log t [our reference run]. Two more "
+        "sets of 300 (seeds 10 to 19, 20 to 29) had 0.982 and 0.993, 0.997 and 0.980 [measured]. So which of t and log t "
+        "fits the mean over starts better hangs on a few late runs, and is not claimed.",
         "Caveat: the tail of the mean over starts is made of the few runs that are still at the saddle. At t = 600 the median "
         f"error is {np.median(end):.2g}; {waiting[:, -1].sum()} of {n} runs have more than {AT_SADDLE} and make {of_late:.0%} "
         "of the mean [measured]. What falls there is the share of runs that wait: starts differ in T_hat.",
-        "So the last panel holds the start. From each, the mean over SGD alone falls from .1 to .01, and on to .001 in about "
-        "as many steps, or fewer. The theorem's bound is for one start, with high probability [recalled].",
+        "So the last panel holds the start. From each, the mean over SGD alone falls from 0.1 to 0.01, and on to 0.001 in "
+        "about as many steps, or fewer. The theorem's bound is for one start, with high probability [recalled].",
         f"Caveat: t << gamma = {PROBLEM.step_offset:g}, and the step size is nearly constant: it falls by "
         f"{1 - PROBLEM.schedule(600):.0%} until t = 600. This supports the shape of Theorem 1, not the argument behind it, "
         "which needs decreasing steps [derived].",
@@ -304,12 +304,12 @@ def assemble_cases(options: Options, seeds: Seeds, found: Found) -> Figure:
     notes = [
         NO_CURVE,
         f"A seed stands for {runs} runs of each case; equal seeds start from the same parameters. Test prompts are as long as "
-        "those of training. An error below .001 is drawn there.",
-        f"Mid-way, at t = 390, the error of B = 1, 4, 16 still differs: {listed(at)} [measured]; .057, .020, .013 at t = 400 "
-        "[our reference run]. Attention does not.",
+        "those of training. An error below 0.001 is drawn there.",
+        f"Mid-way, at t = 390, the error of B = 1, 4, 16 still differs: {listed(at)} [measured]; 0.057, 0.020, 0.013 at t "
+        "= 400 [our reference run]. Attention does not.",
         f"The mean error at t = 600 is made of the few runs that are still at the saddle: {', '.join(map(str, waiting))} of "
         f"{runs * len(seeds)} have more than {AT_SADDLE} [measured]. So it is claimed to be small, not to be equal. In our "
-        "reference runs it was .0049, .0054, .0033, .0051, .0010, .0026 [our reference run].",
+        "reference runs it was 0.0049, 0.0054, 0.0033, 0.0051, 0.0010, 0.0026 [our reference run].",
         "That neither L nor B is required is the paper's claim [paper]; tested are six settings of one small problem.",
         MARKS,
     ]

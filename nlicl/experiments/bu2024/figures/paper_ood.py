@@ -25,7 +25,7 @@ WATCHED, WATCHED_QUICK = 250, 80  # test prompts of a distribution while trainin
 TESTED, TESTED_QUICK = 1000, 300  # at the end ...
 TOKENS = 50_000  # ... with so many tokens at most
 AT_ONCE = 5000  # tokens, 80 MB
-ASKED = ("L* = 1", "L* = 2", "L* = 8", "L* = 32", "skewed .9/.1", "skewed .99/.01", "switched")  # the paper's cases
+ASKED = ("L* = 1", "L* = 2", "L* = 8", "L* = 32", "skewed 0.9/0.1", "skewed 0.99/0.01", "switched")  # the paper's cases
 MOST = 0.01  # mean error where a shift succeeds
 
 

@@ -184,17 +184,18 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         NO_CURVE,
         "Runs of the reduced recursion, one concept, each from a start of its own. A seed stands for "
         f"{MAPS['scales'][1]} runs in a cell, {MAPS['decay'][1]} for lambda > 0. A run has learnt if the mean of 2 attn_+ - 1 "
-        "is above .9 at the end. The 0-1 error would not tell: at lambda = 0 a run that fails may at last attend to the wrong "
-        "demonstrations, read them turned around, and be right [derived].",
+        "is above 0.9 at the end. The 0-1 error would not tell: at lambda = 0 a run that fails may at last attend to the "
+        "wrong demonstrations, read them turned around, and be right [derived].",
         "The rule [derived], of the start alone: at lambda = 0, R_0 > 0 or X_0^2 > R_0^2, which has probability "
         "Phi(sigma_0/sigma_1); for lambda > 0, escape before 1/lambda. It holds for small norms, and while no neuron crosses "
         "o_c = 0: where it errs, it is mostly a run that learns against it [measured].",
-        "The rule is to be right of 95% of runs. Our reference runs had .980, .975 and .970 at (sigma_0, sigma_1) = "
-        "(.05, .05), (.05, .1), (.02, .1), lambda = 0, 200 starts each [our reference run]; 600 other starts each gave .972, "
-        ".953 and .962, and any 200 may well have less than .95 [measured]. So .95 is claimed of a map, and of a cell up to "
-        "three standard errors.",
-        f"Steps of {ETA:g} stand for 30,000 steps of .2, the reference's: of 200 starts in each of these cells .995, .995 and "
-        ".985 end alike, and the shares that learn are .840, .690, .605 here and .845, .695, .620 there [measured].",
+        "The rule is to be right of 95% of runs. Our reference runs had 0.980, 0.975 and 0.970 at (sigma_0, sigma_1) = "
+        "(0.05, 0.05), (0.05, 0.1), (0.02, 0.1), lambda = 0, 200 starts each [our reference run]; 600 other starts each "
+        "gave 0.972, 0.953 and 0.962, and any 200 may well have less than 0.95 [measured]. So 0.95 is claimed of a map, "
+        "and of a cell up to three standard errors.",
+        f"Steps of {ETA:g} stand for 30,000 steps of 0.2, the reference's: of 200 starts in each of these cells 0.995, "
+        "0.995 and 0.985 end alike, and the shares that learn are 0.840, 0.690, 0.605 here and 0.845, 0.695, 0.620 there "
+        "[measured].",
         f"Lines of the last panel: the rule on {STARTS} starts. lambda* is that of m_+ = m/2.",
         MARKS,
         *(("A quick run: fewer cells and runs, tolerances as much wider as fewer runs ask for.",) if options["quick"] else ()),

@@ -28,7 +28,7 @@ BASE = bu2024.Problem(steps=1000)
 LENGTHS = ("L* = 1", "L* = 2", "L* = 8", "L* = 32")
 PROMISED = {
     "(i) any length: L* = 1, 2, 8, 32": LENGTHS,
-    "(ii) skewed concepts: .9/.1 and .99/.01": ("skewed .9/.1", "skewed .99/.01"),
+    "(ii) skewed concepts: 0.9/0.1 and 0.99/0.01": ("skewed 0.9/0.1", "skewed 0.99/0.01"),
     "(iii) conic combinations of both concepts": ("conic",),
     "switched semantic features: (a_2; b_1) with c_2, d_1; (a_1; b_2) with c_1, d_1": ("switched", "exchanged b"),
 }

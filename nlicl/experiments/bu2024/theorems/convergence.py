@@ -93,7 +93,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
         claim(f"0-1 error after T = {main.steps} steps (bound eps)", of["error"], high=eps),
         claim("correct attention weight then", of["attention"], 0.9),
         there_is(T[:, 0], main.steps, seeds, early, promised),
-        claim("the error falls first: loss when the error gets to eps; log 2 = .693 is chance", of["loss at T"], 0.35),
+        claim("the error falls first: loss when the error gets to eps; log 2 = 0.693 is chance", of["loss at T"], 0.35),
         claim(f"no requirement on L: error at L = {LONGER * main.length} (bound eps)", of["others"][:, 0, 0], high=eps),
         claim(f"none on B: error at B = {WIDER * main.batch} (bound eps)", of["others"][:, 1, 0], high=eps),
         claim("correct attention weight in both", of["others"][..., 1], 0.9),

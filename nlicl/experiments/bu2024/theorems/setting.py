@@ -44,7 +44,7 @@ DELTA = 0.05  # the probability of failure that conditions are shown for
 MUCH = 10  # what "much larger" means
 WELL_BEFORE = 0.75  # of T: a seed is early if the rule has all its concepts escape by then
 LEVEL = 0.05  # of the binomial tests of shares of seeds
-LOW = 0.6  # attention that is not learnt, with room below .65
+LOW = 0.6  # attention that is not learnt, with room below 0.65
 
 UNKNOWN = (
     "The paper's conditions are known by kind only: suitable initialisation, small noise, a wide network [paper, "

@@ -1,7 +1,7 @@
 """Weights and scores along the gradient flow of the population loss, N infinite, K = 100: the phases of training.
 
-Balanced features; the dominant query; an under-represented query at p_1 = .5, where target and dominant feature change
-roles within phase I, and at .8, where they do within phase II.
+Balanced features; the dominant query; an under-represented query at p_1 = 0.5, where target and dominant feature change
+roles within phase I, and at 0.8, where they do within phase II.
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""How long the phases take as K grows and as eps falls: gradient flow, N infinite, p_1 = .5, K up to 1e8."""
+"""How long the phases take as K grows and as eps falls: gradient flow, N infinite, p_1 = 0.5, K up to 1e8."""
 
 from functools import cache
 
@@ -140,7 +140,7 @@ def draw(figure: Figure) -> style.Canvas:
         style.curve(right, series, list(_LABELS).index(name), label=label)
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", ylabel=r"flow time $\tau$")
-    left.set(xlabel="$K$", title=r"$\epsilon = .01$; with exponents")
+    left.set(xlabel="$K$", title=r"$\epsilon = 0.01$; with exponents")
     right.set(xlabel=r"$1/\epsilon$", title="$K = 1000$; with exponents")
     style.legend(left, loc="upper left")
     style.legend(right, loc="upper left")

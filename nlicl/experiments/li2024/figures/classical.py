@@ -1,12 +1,12 @@
 """Figure 4 of Li et al. 2024: in-context learning against classical methods fitted on each prompt's own contexts.
 
-0-1 error against the test length at alpha' = .8 (4A) and .6 (4B), of the one-layer model (ICL) and of logistic regression,
+0-1 error against the test length at alpha' = 0.8 (4A) and 0.6 (4B), of the one-layer model (ICL) and of logistic regression,
 SVMs and nearest neighbours (`nlicl.papers.li2024.baselines`), on three kinds of test prompts:
 
 | here                        | what                                                                                    |
 |-----------------------------|-----------------------------------------------------------------------------------------|
-| in domain                   | unseen tasks on the IDR patterns, kappa ~ U(-.5, .5)                                    |
-| out of domain               | three ODR patterns with S_1 = 1.1, kappa' ~ U(-.5, .5)                                  |
+| in domain                   | unseen tasks on the IDR patterns, kappa ~ U(-0.5, 0.5)                                    |
+| out of domain               | three ODR patterns with S_1 = 1.1, kappa' ~ U(-0.5, 0.5)                                  |
 | out of domain, wide kappa'  | S_1 = 1.3, kappa' ~ U(-1.5, 1.5): here every method comes near its published curve      |
 
 A match is a context with the query's pattern. Without one the label of the query's pattern is not to be seen; the share of
@@ -48,7 +48,7 @@ HALF_STEP = 1 / 4000  # published errors are multiples of 1/2000 [derived]
 FLOOR = 1e-4  # of the drawing
 
 MISSED = {(IN, 0.8): 0.002, (IN, 0.6): 0.002, (OUT, 0.8): 0.002, (OUT, 0.6): 0.004}
-"""Bounds on ICL's error given a match. Out of domain at alpha' = .6 means over 5 to 10 seeds are .0014 to .0021 [measured]."""
+"""Bounds on ICL's error given a match. At alpha' = 0.6, out of domain, 5 to 10 seeds: 0.0014 to 0.0021 [measured]."""
 
 
 def lengths(options: Options) -> tuple[int, ...]:
@@ -228,13 +228,13 @@ WHY = [
     "and within 1.5 if its intercept is penalised as well. K' is sharp: 1-NN is off by 4.2 at K' = 1.4, by 3.4 at 1.6 "
     "[measured]. The paper's S_1, K' and settings of the methods are not known; S_1 = 1.3 is one of its values [paper], "
     "K' may exceed 1 [recalled].",
-    "Checked, and not enough: alpha' = .6 or .7 (1-NN stays too good by 4 to 10 at l = 20), training with K = 1.5 as well "
-    "(ICL as before), label noise of .3 to 1% (logistic regression and SVMs stay off by 9 and more), at K' = .5 an SVM "
+    "Checked, and not enough: alpha' = 0.6 or 0.7 (1-NN stays too good by 4 to 10 at l = 20), training with K = 1.5 as well "
+    "(ICL as before), label noise of 0.3 to 1% (logistic regression and SVMs stay off by 9 and more), at K' = 0.5 an SVM "
     "with C = 10 (linear) or gamma = 1/30 (Gaussian): these come within 3, 1-NN does not [measured].",
 ]
 OOD_MISSED = (
-    "Out of domain ICL does fail given a match, at S_1 = 1.1 and l >= 14 on .1 to .2% of the prompts: all have one match "
-    "only, whose attention (.4 to .5 on average) is outvoted by contexts of the other label. Cause: 6 training tasks; "
+    "Out of domain ICL does fail given a match, at S_1 = 1.1 and l >= 14 on 0.1 to 0.2% of the prompts: all have one match "
+    "only, whose attention (0.4 to 0.5 on average) is outvoted by contexts of the other label. Cause: 6 training tasks; "
     "trained on 18 the model makes no such error in 10000 prompts a point [measured]."
 )
 
@@ -250,7 +250,7 @@ def assemble_4b(options: Options, seeds: Seeds, found: Found) -> Figure:
     for domain in DOMAINS:
         harder = np.mean([one[domain] for one in found], axis=0)[: len(METHODS), short]
         easier = np.mean([one[f"{domain}, alpha' = 0.8"] for one in found], axis=0)[: len(METHODS)]
-        name = f"error at alpha' = .6 less that at .8, any method, any l <= {SHORT}, {domain}"
+        name = f"error at alpha' = 0.6 less that at 0.8, any method, any l <= {SHORT}, {domain}"
         figure.claims.append(published(means(name, (harder - easier).ravel(), low=0), "order"))
     return figure
 
@@ -283,6 +283,6 @@ def draw(figure: Figure) -> style.Canvas:
 
 
 RECIPES = [
-    one_layer("fig4a", "ICL and classical methods, alpha' = .8", six_tasks, measure_4a, assemble_4a, draw),
-    one_layer("fig4b", "ICL and classical methods, alpha' = .6", six_tasks, measure_4b, assemble_4b, draw),
+    one_layer("fig4a", "ICL and classical methods, alpha' = 0.8", six_tasks, measure_4a, assemble_4a, draw),
+    one_layer("fig4b", "ICL and classical methods, alpha' = 0.6", six_tasks, measure_4b, assemble_4b, draw),
 ]

@@ -211,17 +211,17 @@ def assemble_3a(options: Options, seeds: Seeds, found: Found) -> Figure:
         [
             *others_notes(options, "sibling"),
             ANOTHER.format(problem_of(options).steps),
-            "Up to l = 8 our 0-1 error is the no-match probability at every S_1 [measured]: .0625, .0156, .0039 at l = 4, 6, "
-            "8. The published errors are .8 to 1.3 times that at l = 4 and .9 to 2.4 times at l = 6 [digitised].",
+            "Up to l = 8 our 0-1 error is the no-match probability at every S_1 [measured]: 0.0625, 0.0156, 0.0039 at l = "
+            "4, 6, 8. The published errors are 0.8 to 1.3 times that at l = 4 and 0.9 to 2.4 times at l = 6 [digitised].",
             WHY,
             "Theorem 3.4's condition S_1 >= 1 shows in hinge, not in the 0-1 error, and is sufficient, not necessary. Below 1 "
             "the MLP loses the feature part of its input: with perfect attention (all of it on matches, kappa = 0) the hinge "
             "rises in the same way [measured].",
             "Above 1 attention spreads [measured]. sign F is a vote, in which a match weighs "
-            f"{weight[0.5]}, {weight[0.9]}, {weight[1.1]}, {weight[1.3]} other contexts at S_1 = .5, .9, 1.1, 1.3: a single "
+            f"{weight[0.5]}, {weight[0.9]}, {weight[1.1]}, {weight[1.3]} other contexts at S_1 = 0.5, 0.9, 1.1, 1.3: a single "
             "match is outvoted by 9 others once it weighs less, hence the rise at l = 10. It comes with these pairs: each ODR "
             "pattern joins two patterns of one training task, which training drives apart. With the opposite pairs (1,4), "
-            "(2,5), (3,6) no matched prompt fails at S_1 = 1.3, and .03 of them do at S_1 = .5, l = 6 (3 seeds, 10000 "
+            "(2,5), (3,6) no matched prompt fails at S_1 = 1.3, and 0.03 of them do at S_1 = 0.5, l = 6 (3 seeds, 10000 "
             "prompts) [measured].",
         ],
     )
@@ -345,12 +345,12 @@ def assemble_3b(options: Options, seeds: Seeds, found: Found) -> Figure:
             *others_notes(options, "sibling"),
             ANOTHER.format(problem_of(options).steps),
             "At l = 2 and 4 the published errors are within a factor of 2 of ours [digitised]: most of both is the share of "
-            "prompts without a match, (1 - alpha'/2)^l [derived]; ours fails on .83 to 1 of those [measured]. The paper's "
-            "point at l = 0 is a coin's .5.",
+            "prompts without a match, (1 - alpha'/2)^l [derived]; ours fails on 0.83 to 1 of those [measured]. The paper's "
+            "point at l = 0 is a coin's 0.5.",
             WHY,
             "Out of domain the 0-1 error need not fall with l beyond 8: one match among 11 or 12 contexts is outvoted by the "
-            "others (see fig3a-one-layer). Between the lengths drawn the excess over 1.1 times no match comes to .005, at l = "
-            "11, alpha' = 1 (10 seeds, 10000 prompts); at S_1 = 1 it stays below .001 [measured].",
+            "others (see fig3a-one-layer). Between the lengths drawn the excess over 1.1 times no match comes to 0.005, at "
+            "l = 11, alpha' = 1 (10 seeds, 10000 prompts); at S_1 = 1 it stays below 0.001 [measured].",
         ],
     )
 

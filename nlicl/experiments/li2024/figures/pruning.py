@@ -40,7 +40,7 @@ COUNTS = np.arange(TRAINED.m + 1)
 SHOWN = 27  # removals up to 26, as published
 
 # Hinge loss at alpha' = 0.8: mean of 40 seeds after 400 steps, five random orders a seed [measured]. Single seeds have
-# standard deviations of up to .034, .017 and .057.
+# standard deviations of up to 0.034, 0.017 and 0.057.
 REMOVED = (0, 3, 6, 10, 13, 16, 19, 26, 40)
 TABLES = {
     "calibrated": {
@@ -215,20 +215,20 @@ def notes_5a(comparisons: Iterable[Comparison], small: Sequence[int]) -> list[st
     factor = {one.series.partition(", alpha'")[0]: one.factor for one in comparisons}
     near = lambda measure: " and ".join(f"{factor[f'{measure}, {name}']:.1f}" for name in ("smallest first", "random"))  # noqa: E731
     return [
-        "The published error [digitised], a classification error [summary], rises from .0071 to .0295 (smallest first) and "
-        ".045 (random) at 26 of 64. Worst factor between it and ours over its nine points, alpha' = .6, smallest first and "
+        "The published error [digitised], a classification error [summary], rises from 0.0071 to 0.0295 (smallest first) and "
+        "0.045 (random) at 26 of 64. Worst factor between it and ours over its nine points, alpha' = 0.6, smallest first and "
         f"random [measured]: hinge loss {near('hinge')}; 0-1 error by the sign of F {near('0-1 error')}; 0-1 error with +1 "
         f"predicted where F > 1/2 {near('0-1 error, cut 1/2')}.",
         "Named cause: the published error sees the scale of F, the sign of F does not. With rows of W_O W_V along (mu-bar; "
         "+-q) and label sum y, F = S+ relu(f + r y) - S- relu(f - r y) changes sign at y = -(f/r)(S+ - S-)/(S+ + S-), with "
-        "f/r = .4 from the magnitudes of Figures 2C and 2D: removing neurons shrinks F and hardly moves that point "
+        "f/r = 0.4 from the magnitudes of Figures 2C and 2D: removing neurons shrinks F and hardly moves that point "
         "[derived]. A cut at 1/2 in place of 0, as for labels 0 and 1, has nothing fitted to it. It brings both curves within "
         "a factor of 3 after 150 to 400 steps (at most 2.9), and of 1.6 with the query attending or with the second "
         "parameter set after 1000 steps [measured, four seeds]; it takes our ICL curve of Figure 4A (out of domain, S_1 = "
         "1.1) from a factor of 3.8 to 1.6 [measured]. That the authors cut there is not known: half the squared hinge loss "
-        "(1.6, 1.7) and the margin zF <= .46 (1.6, 1.7) do as well.",
+        "(1.6, 1.7) and the margin zF <= 0.46 (1.6, 1.7) do as well.",
         "Checked, and no explanation: factors of the 0-1 error by the sign of F, smallest first and random [measured, four "
-        "seeds], for 150 steps 7.1, 12; S_1 = .5 47, 72; S_1 = 1.3 4.4, 8.2; K' = 2 11, 23; l = 14 3.5, 6.1; query attending "
+        "seeds], for 150 steps 7.1, 12; S_1 = 0.5 47, 72; S_1 = 1.3 4.4, 8.2; K' = 2 11, 23; l = 14 3.5, 6.1; query attending "
         "8.6, 22; 18 tasks 47, 72; second parameter set 8.8, 17; batches of 16 14, 22; Adam at 1e-3 with dense patterns and q "
         "18, 26. From 0 to 26 removed these at most double, the published ones grow four- and sixfold; l = 12 (2.5, 3.2) lies "
         "flat in the middle of their range. Only Adam with patterns along the axes rises as much, for the smallest (1.8), not "
@@ -238,7 +238,7 @@ def notes_5a(comparisons: Iterable[Comparison], small: Sequence[int]) -> list[st
         "[measured]. They are active on almost no prompt: they have no gradient and add nothing.",
         "Largest first: where one sign of a_i has fewer neurons these grow larger and go first, and once they are gone the "
         "0-1 error is 1/2 (by 26 removed in 6 of 40 seeds, by 40 in 12) [measured]. The hinge loss can lie below k/64, by "
-        "up to .04, since zF is 1.13 at its median, not 1 [measured].",
+        "up to 0.04, since zF is 1.13 at its median, not 1 [measured].",
     ]
 
 

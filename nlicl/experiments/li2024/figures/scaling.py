@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ....papers import li2024
 from ....training.runs import Run
 from ... import style
-from ...claims import every, fact, interval
+from ...claims import every, fact, interval, located
 from ...experiment import Found, Measured, Options, Runs, Seeds, Training
 from ...figure import Figure, Recipe
 from ...series import Series, spread
@@ -54,8 +54,8 @@ NOTES = [
     "Where ours come from [derived]: the escape from the small start goes at the rate eta Delta, Delta the advantage of the "
     "query's pattern over the task's other one in the initial attention; Delta ~ alpha delta^2 beta^2 / 2 where it is small. "
     "The finite l lowers it by 2 to 7% [measured]. C is fitted, one for both panels.",
-    "The exponent in beta is one of delta beta: at beta = 2, delta = .1, .2, .4 take 1299, 373, 106 steps; at delta = .2, "
-    "beta = 1, 2, 4 take 1600, 373, 105 (eta = .1, l = 20, seed 0) [measured].",
+    "The exponent in beta is one of delta beta: at beta = 2, delta = 0.1, 0.2, 0.4 take 1299, 373, 106 steps; at delta = 0.2, "
+    "beta = 1, 2, 4 take 1600, 373, 105 (eta = 0.1, l = 20, seed 0) [measured].",
     "Error bars: lowest and highest seed. The theorem's line starts at the first point: only its slope is the theorem's.",
 ]
 
@@ -107,11 +107,15 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     early = {name: _early(name, x) for name, x in values.items()}  # eta Delta
     C = np.concatenate([steps[name].mean(axis=0) * early[name] for name in values])
     claims = [
-        every(
-            f"exponent of the steps in {name} (ours, not the theorem's -2/3)",
-            slopes[name],
-            centre - width,
-            centre + width,
+        located(
+            every(
+                f"exponent of the steps in {name} (ours, not the theorem's -2/3)",
+                slopes[name],
+                centre - width,
+                centre + width,
+            ),
+            -2 / 3,
+            "-2/3",
         )
         for name, (centre, width) in EXPECTED.items()
     ]
@@ -153,7 +157,7 @@ def _found(slopes: Mapping[str, NDArray], values: Mapping[str, NDArray], steps: 
         low, high = (
             exponents(values["alpha"][part], steps["alpha"][:, part]).mean() for part in (slice(3), slice(2, None))
         )
-        yield f"In alpha it is {low:.2f} up to .45 and {high:.2f} from there on: no pure power [measured]."
+        yield f"In alpha it is {low:.2f} up to 0.45 and {high:.2f} from there on: no pure power [measured]."
 
 
 def _settings(options: Options) -> Settings:

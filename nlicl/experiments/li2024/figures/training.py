@@ -31,8 +31,8 @@ _BALANCE = (
     "positive a_i; single magnitudes go from {} [measured]."
 )
 BALANCE = {
-    "calibrated": _BALANCE.format(".88 to 1.02", ".86 to 1.6"),
-    "stated": _BALANCE.format(".61 to 1.09", ".10 to .34"),
+    "calibrated": _BALANCE.format("0.88 to 1.02", "0.86 to 1.6"),
+    "stated": _BALANCE.format("0.61 to 1.09", "0.10 to 0.34"),
 }
 EPOCHS = (
     "The paper's axis counts epochs of unknown length, ours SGD steps with fresh prompts of 256: shapes and levels "
@@ -197,11 +197,11 @@ def assemble_2b(options: Options, seeds: Seeds, found: Found) -> Figure:
         [c for s in series for r in reference if s.name.startswith(r.name) and (c := compare(s, r))],
         [
             EPOCHS,
-            f"The paper's curve ends at .997. Out of domain ours is at {at('18 tasks', 300).mean():.3f} with 18 training "
+            f"The paper's curve ends at 0.997. Out of domain ours is at {at('18 tasks', 300).mean():.3f} with 18 training "
             f"tasks and at {at('6 tasks', 300).mean():.2f} with 6, means over seeds at step 300; with 6 tasks the in-domain "
             f"attention is at {at('in-domain', 300).mean():.2f} [measured]. How many tasks the figure was trained on is not "
             "known.",
-            "It starts at .422, where delta beta = .4, as Figure 2A has it, predicts .439.",
+            "It starts at 0.422, where delta beta = 0.4, as Figure 2A has it, predicts 0.439.",
         ],
     )
 
@@ -278,9 +278,9 @@ def assemble_2c(options: Options, seeds: Seeds, found: Found) -> Figure:
         [
             f"Drawn: the five largest neurons of seed {seeds[0]}, a point each 20 steps. Claims: all seeds.",
             BALANCE[options["start"]],
-            "The published final angle is .12 pi = .38 rad; ours, from the identity start by SGD, is "
+            "The published final angle is 0.12 pi = 0.38 rad; ours, from the identity start by SGD, is "
             f"{angle[1].mean():.2f} rad [measured]. Adam at rate "
-            "1e-3 gives .41 to .45 [measured]: the published figure may come from another optimiser or start.",
+            "1e-3 gives 0.41 to 0.45 [measured]: the published figure may come from another optimiser or start.",
         ],
     )  # fmt: skip
 
@@ -345,8 +345,8 @@ def assemble_2d(options: Options, seeds: Seeds, found: Found) -> Figure:
             f"Drawn: five large neurons of each sign and the two smallest of seed {seeds[0]}. Claims: means over the "
             f"{LARGE // 2} largest of each sign, all seeds; large: ||W_O(i,.)|| at least half the median.",
             BALANCE[options["start"]],
-            "The published final angle is .165 pi = .52 rad; SGD from the identity start gives .03 to .08 rad. Adam at rate "
-            "1e-3 with a random dense q gives .51 to .56 [measured].",
+            "The published final angle is 0.165 pi = 0.52 rad; SGD from the identity start gives 0.03 to 0.08 rad. Adam at "
+            "rate 1e-3 with a random dense q gives 0.51 to 0.56 [measured].",
         ],
     )
 

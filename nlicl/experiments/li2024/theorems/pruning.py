@@ -146,11 +146,11 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
             instead / positive(of["small over large"]), INSTEAD,
         ),
         *(
-            every(f"(3) largest first: hinge - (1 - (1 - R) mean zF), {where}, R = .1 .. .9", above[test].ravel(), 0)
+            every(f"(3) largest first: hinge - (1 - (1 - R) mean zF), {where}, R = 0.1 .. 0.9", above[test].ravel(), 0)
             for test, where in zip(TESTS, ("out of domain", "unseen tasks", f"{len(many)} training tasks"), strict=True)
         ),
         *(
-            every(f"(3) any order: hinge / R, {where}, R = {start:g} .. .9", share[test][:, tested[start]].ravel(), bound)
+            every(f"(3) any order: hinge / R, {where}, R = {start:g} .. 0.9", share[test][:, tested[start]].ravel(), bound)
             for test, where, start, bound in (
                 ("ood", "out of domain", FEW_FROM, FEW_BOUND), ("in", "unseen tasks", FEW_FROM, FEW_BOUND),
                 ("more", f"{len(many)} training tasks, out of domain", MANY_FROM, MANY_BOUND),
@@ -163,7 +163,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
         setting.CONSTANTS,
         "All errors but the last row are hinge, which the theorem is about. The 0-1 error does not show (3): pruning scales F "
         "and leaves its sign. It jumps to 1/2 when the neurons of one sign of a_i are all gone; those of the rarer sign have "
-        f"the larger rows, so largest first comes to that early (0-1 error at R = .9: {span(of['0-1, last, ood'])}) "
+        f"the larger rows, so largest first comes to that early (0-1 error at R = 0.9: {span(of['0-1, last, ood'])}) "
         "[measured].",
         f"(2), in numbers: without the small ones the hinge is {span(of['without small, ood'])} out of domain; with as many "
         f"of the largest gone it grows by {span(instead)}. Small neurons fire, if at all, where the hinge is inactive: they "
@@ -173,7 +173,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Theorem:
         f"Norms: small rows up to {span(of['small norm'])}, large ones {span(of['large norm'])} (median); 1/sqrt(M2) = "
         f"{trained.M2**-0.5:.2g}, xi sqrt(m_b) = {trained.xi * (trained.m_b or trained.d) ** 0.5:.2g}. Small rows have the "
         "norm of the start, so their size is xi's, not M2's [measured].",
-        "(3) does not say which of the large ones; tested are the largest, random ones, the smallest of the large. At R = .1 "
+        "(3) does not say which of the large ones; tested are the largest, random ones, the smallest of the large. At R = 0.1 "
         f"the least hinge / R is {span(small_R[0])}, with {len(many)} tasks {span(small_R[1])}: no constant of Omega(R) "
         "serves all small R [measured]. Margins zF above 1 absorb the loss of a few neurons: what an average choice costs is "
         "hinge >= 1 - (1 - R) mean zF, by convexity [derived], and that is positive from R = 1 - 1 / mean zF on. Mean zF is "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ....papers.onenn2024 import population, theory
 from ....papers.onenn2024.population import Trajectory
 from ... import style
-from ...claims import Claim, every, fact
+from ...claims import Claim, every, fact, located
 from ...experiment import Found, Measured, Options, Runs, Seeds, no_runs
 from ...figure import Figure, Recipe
 from ...series import Series, spread
@@ -105,7 +105,10 @@ def claims(options: Options, found: Found) -> list[Claim]:
             [crossing(small_run)], SMALL_CROSSED * 0.999, SMALL_CROSSED * 1.001,
         ),
         every(f"N = 16, d = 8: xi1/xi2 at the end, above 7/15 ({DERIVED})", [r.xi1[-1] / r.xi2[-1] for r in runs], 1.0),
-        every(f"exponent of the loss against tau from 1e5 on: -1/3 ({DERIVED})", middle, -1 / 3 - 0.02, -1 / 3 + 0.02),
+        located(
+            every(f"exponent of the loss against tau from 1e5 on: -1/3 ({DERIVED})", middle, -1 / 3 - 0.02, -1 / 3 + 0.02),
+            -1 / 3, "-1/3",
+        ),
         every(f"xi1 L / A from 1e5 on: 1 ({DERIVED})", products, 1 - spare, 1 + spare),
         every(
             f"xi1 over (3 A tau/d)^(1/3), frozen xi2's law, at 1e5 ({DERIVED})",
