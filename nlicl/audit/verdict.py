@@ -9,6 +9,7 @@ from . import kinks
 from .answer import Answer
 from .decision import Evidence, decide
 from .diagnose import diagnose
+from .facts import Judged, plain_facts
 from .report import FormulaReport
 from .subject import Formula, Subject
 from .witnesses import EPS, Case, taylor_slope
@@ -73,7 +74,7 @@ def reach(
     report.error = answer.error(formula.name, cases)
     if not answer.arrays:
         report.verdict = "disagree" if answer.shapes else "undetermined"
-        report.diagnosis = diagnose(formula, cases, answer, subject, ())
+        report.diagnosis, report.mistakes = diagnose(formula, cases, answer, subject, ())
         return report
 
     measured = _Measured(formula.wrt, cases, answer)
@@ -95,7 +96,11 @@ def reach(
     elif measured.lost and not report.reason:
         report.note = "; ".join(text for text in (domain_note, measured.loss) if text)
     if report.verdict == "disagree":
-        report.diagnosis = diagnose(formula, cases, answer, subject, measured.certain)
+        telling = {n: array for n, array in answer.arrays.items() if n not in measured.lost}
+        judged = Judged(formula.wrt, cases, telling, measured.wrong_draws, subject) if telling else None
+        certain = measured.certain
+        report.diagnosis, report.mistakes = diagnose(formula, cases, answer, subject, certain, judged)
+        report.facts = plain_facts(judged, report.diagnosis) if judged else []
     return report
 
 

@@ -57,13 +57,12 @@ class FormulaReport:
     control_caught : bool
         Whether a copy with one entry off by a part in a million was caught.
     diagnosis : list of dict
-        kind and detail; empty on agreement.
+        kind and detail; empty on agreement. Items of a second explanation of the same have `explanation` "2" besides, and so on.
     mistakes : int
-        How many mistakes the diagnosis names that are made at once; 0 if it names none. Other items of the diagnosis are
-        other explanations of the same.
+        How many mistakes the first explanation names that are made at once; 0 if it names none.
     facts : list of str
         What else is known of a formula that disagrees, a sentence each. If something separates the draws on which it is
-        wrong from the others, the first sentence says it.
+        wrong from the others, the first sentence says it, unless the diagnosis does.
     error : str or None
         Why the formula could not be evaluated, if it could not.
     reason : str
@@ -118,10 +117,27 @@ class FormulaReport:
         return self.verdict == self.expected and self.error is None
 
     @property
+    def said(self) -> list[str]:
+        """The diagnosis in lines: how many mistakes there are at once, and which other explanations would do as well."""
+        lines, before = [], "1"
+        for item in self.diagnosis:
+            number = item.get("explanation", "1")
+            opening = "or " if number != before else "and " if number != "1" else ""
+            lines.append(f"{opening}{item['kind']}: {item['detail']}")
+            before = number
+        several = {2: "two", 3: "three"}.get(self.mistakes)
+        if several:
+            first = next((n for n, item in enumerate(self.diagnosis) if item["kind"] != "shape"), 0)
+            lines.insert(first, f"{several} mistakes at once:")
+        return lines
+
+    @property
     def in_short(self) -> str:
-        """Name, verdict and diagnosis in one line: what a `repr` shows."""
-        found = "; ".join(f"{item['kind']}: {item['detail']}" for item in self.diagnosis)
-        return one_line(f"{self.name}: {self.verdict}" + (f" ({found})" if found else ""))
+        """Name, verdict and diagnosis in one line: what a `repr` shows. Without a diagnosis, the error or the reason."""
+        found = "; ".join(self.said).replace("at once:; ", "at once: ") or (self.error or self.reason)
+        more = f"; {self.facts[0]}" if self.facts and not self.mistakes else ""
+        shown = found if self.verdict != "agree" else ""
+        return one_line(f"{self.name}: {self.verdict}" + (f" ({shown}{more})" if shown else ""))
 
     def where(self, draw: int) -> str:
         """A draw, in words."""

@@ -83,7 +83,7 @@ def _remarks(formula: FormulaReport, report: Findings) -> list[str]:
     remarks = []
     if formula.error and not any(item["kind"] in ("shape", "transpose") for item in formula.diagnosis):
         remarks.append(f"error: {formula.error}")
-    remarks += [f"{item['kind']}: {item['detail']}" for item in formula.diagnosis]
+    remarks += [*formula.said, *formula.facts]
     if formula.verdict == "disagree" and formula.worst:
         w = formula.worst
         remarks.append(f"worst entry {formula.entry(w)} {formula.where(w['draw'])}: {both_values(w)}{formula.by}")

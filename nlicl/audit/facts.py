@@ -1,0 +1,297 @@
+"""What else is known of a wrong formula, in plain sentences: what separates its wrong draws from the right ones, and what is
+true of its arrays on every draw. None is a guess: a sentence is said only if it holds on all draws that were judged.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from functools import cached_property
+
+import numpy as np
+
+from .comparison import Comparison
+from .conditions import FEWEST, Separator, conditions, separators
+from .subject import Subject
+from .witnesses import Case
+
+__all__ = ["NAMELESS", "Judged", "plain_facts"]
+
+NAMELESS = {"unknown", "entries", "shape", "structure", "rank-one", "low-rank", "precision", "no-gradient", "other-function"}
+"""Kinds of a diagnosis that name no mistake."""
+
+_MOST = 4  # sentences
+_ZERO = 1e-12  # of a typical entry: a smaller one is nothing but rounding
+_SHOWN = 3  # conditions that are named beside the first
+
+
+class Judged(Comparison):
+    """A formula on all draws that were judged: which are wrong, which right, and what holds there.
+
+    Parameters
+    ----------
+    wrt : str
+    cases : list of Case
+        All of them.
+    given : dict of int to ndarray
+        The arrays of those that tell something.
+    bad : collection of int
+        The draws on which the formula is wrong.
+    subject : Subject
+    """
+
+    def __init__(
+        self, wrt: str, cases: list[Case], given: dict[int, np.ndarray], bad: Collection[int], subject: Subject
+    ) -> None:
+        super().__init__(wrt, cases, given, subject)
+        self.every, self.bad = cases, [n for n in self.numbers if n in bad]
+        self.expected = self.gradients(wrt)
+        self.place = {n: k for k, n in enumerate(self.numbers)}
+        tiny = _ZERO * float(np.median([scale for scale in self.scales if scale > 0] or [1.0]))
+        self.silent = [n for n, g, e in zip(self.numbers, self.given, self.expected, strict=True)
+                       if not (abs(g) > tiny).any() and not (abs(e) > tiny).any()]  # fmt: skip
+        self.zero = [n for n, e in zip(self.numbers, self.expected, strict=True) if not (abs(e) > tiny).any()]
+        self.nothing = [n for n, g in zip(self.numbers, self.given, strict=True) if not (abs(g) > tiny).any()]
+        self.good = [n for n in self.numbers if n not in self.bad and n not in self.silent]
+        self.wrong = self.wrong_entries(self.expected)
+
+    @cached_property
+    def known(self) -> list[dict[str, str]]:
+        """The conditions of all cases."""
+        return [conditions(case, self.subject) for case in self.every]
+
+    @cached_property
+    def points(self) -> list[int]:
+        """For all cases, a number that is the same for the same parameters."""
+        return [id(case.params) for case in self.every]
+
+    def apart(self, first: Collection[int], second: Collection[int], more: Collection[int] = ()) -> list[Separator]:
+        """The conditions that separate two sets of draws."""
+        return separators(self.known, self.points, first, second, more)
+
+    @cached_property
+    def separator(self) -> str:
+        """The sentence that says what separates wrong draws from right ones; empty if nothing does."""
+        silent = [n for n in self.silent if n not in self.bad]
+        found = self.apart(self.bad, self.good, silent)
+        if not found:
+            return ""
+        first, wrong, right = found[0], len(self.bad), len(self.good)
+        aside = "" if first.in_one == wrong else f" (on the others both gradients are zero)"
+        of = f"the {wrong} draws" if first.in_one == wrong else f"{wrong} of the {first.in_one} draws"
+        text = f"wrong on {of} where {first.one}{aside}, right on the {first.in_other} where {first.other}"
+        if first.in_other > right:
+            text += f" ({first.in_other - right} of them zero)"
+        if all(n in self.zero for n in self.bad):
+            text += "; where it is wrong it should be zero"
+        same = [one.one for one in found[1:] if (one.in_one, one.in_other) == (first.in_one, first.in_other)]
+        if same:
+            text += f"; on the same draws, and no others, {_listed(same[:_SHOWN])}"
+        few = len(self.every) - len(self.numbers)
+        return text + (f" (of the {len(self.numbers)} draws that could be judged)" if few else "")
+
+    def there(self, chosen: Collection[int], others: Collection[int]) -> str:
+        """What holds on all chosen draws and on none of the others, however few they are; empty if nothing does."""
+        found = []
+        for topic, words in self.known[next(iter(chosen))].items():
+            if all(self.known[n].get(topic) == words for n in chosen) and not any(
+                self.known[n].get(topic) == words for n in others
+            ):
+                found.append(words)
+        return _listed(found[:_SHOWN])
+
+
+def plain_facts(judged: Judged, diagnosis: list[dict[str, str]]) -> list[str]:
+    """The sentences for a report, that of the separator first; none that the diagnosis says.
+
+    Parameters
+    ----------
+    judged : Judged
+    diagnosis : list of dict
+        kind and detail.
+    """
+    said = " ".join(item["detail"] for item in diagnosis)
+    found = [judged.separator] if judged.separator and judged.separator not in said else []
+    if not all(np.isfinite(given).all() for given in judged.given):
+        return found
+    if all(item["kind"] in NAMELESS for item in diagnosis):
+        with np.errstate(all="ignore"):
+            for sentences in (_of_zeros, _of_factors, _of_regions, _of_lines, _of_entries, _of_numbers):
+                found += sentences(judged)
+    else:
+        found += _of_regions(judged, generic=False)
+    return [text for text in dict.fromkeys(found) if text not in said][:_MOST]
+
+
+def _of_zeros(j: Judged) -> Iterator[str]:
+    """Where one of the two is zero and the other is not."""
+    live = [n for n in j.numbers if n not in j.zero]
+    for chosen, others, what in (
+        ([n for n in j.zero if n not in j.nothing], live, "not zero on {} where the right gradient is"),
+        ([n for n in j.nothing if n not in j.zero], [n for n in live if n not in j.nothing],
+         "zero on {} where the right gradient is not"),
+    ):  # fmt: skip
+        if not chosen or not others:
+            continue
+        found = j.apart(chosen, others)
+        exact = [one for one in found if one.in_one == len(chosen)]
+        where = f": on those where {exact[0].one}" if exact else ""
+        if where and exact[0].one in j.separator:
+            continue
+        yield what.format(_draws(len(chosen))) + where
+
+
+def _of_factors(j: Judged) -> Iterator[str]:
+    """Whether it is a multiple of the right gradient, on each draw with a factor of its own."""
+    live = [j.place[n] for n in j.numbers if n not in j.zero]
+    if len(live) < FEWEST or len(live) == len(j.numbers):  # of all draws, the diagnosis says it
+        return
+    ratios = []
+    for k in live:
+        e = j.expected[k]
+        ratios.append(float((j.given[k] * e).sum() / (e * e).sum()))
+        if not j.close(k, ratios[-1] * e) or ratios[-1] == 0:
+            return
+    positive = "positive " if min(ratios) > 0 else "negative " if max(ratios) < 0 else ""
+    if np.allclose(ratios, ratios[0], rtol=10 * j.fits, atol=0):
+        if abs(ratios[0] - 1) > 10 * j.fits:
+            yield f"{ratios[0]:.6g} times the right gradient on all {len(live)} draws where that is not zero"
+        return
+    yield (
+        f"a multiple of the right gradient on all {len(live)} draws where that is not zero, by another {positive}factor "
+        f"on each, {min(ratios):.4g} to {max(ratios):.4g}"
+    )
+
+
+def _of_regions(j: Judged, generic: bool = True) -> Iterator[str]:
+    """The smallest region that holds all wrong entries, if others are right there."""
+    bad = [j.place[n] for n in j.bad]
+    if len(bad) < FEWEST or any(len(j.cases[k].each) != 1 for k in bad):
+        return
+    regions = {k: _regions(j, k, generic) for k in bad}
+    found: list[tuple[float, str]] = []
+    for words in regions[bad[0]]:
+        share, right = [], 0
+        for k in bad:
+            mask = regions[k].get(words)
+            wrong, alive = j.wrong[k], (j.given[k] != 0) | (j.expected[k] != 0)
+            if mask is None or mask.shape != wrong.shape or (wrong & ~mask).any():
+                break
+            right += bool((alive & ~mask).any())
+            share.append(mask.mean())
+        else:
+            if right >= FEWEST:
+                found.append((float(np.mean(share)), words))
+    if found:
+        yield f"wrong in {min(found)[1]} only, on all {len(bad)} draws where it is wrong"
+
+
+def _regions(j: Judged, k: int, generic: bool) -> dict[str, np.ndarray]:
+    """Entries that belong together on a draw, by what they are called."""
+    case = j.cases[k]
+    own = j.subject.regions(case.params, case.each[0]).get(j.wrt, {})
+    found = {words: np.asarray(mask, bool) for words, mask in own.items()}
+    shape = j.given[k].shape
+    if generic and len(shape) == 2 and shape[0] == shape[1] > 2:
+        ones = np.ones(shape, bool)
+        found |= {
+            "the diagonal": np.eye(len(ones), dtype=bool),
+            "entries off the diagonal": ~np.eye(len(ones), dtype=bool),
+            "the upper triangle, without the diagonal": np.triu(ones, 1),
+            "the lower triangle, without the diagonal": np.tril(ones, -1),
+        }
+    return found
+
+
+def _of_lines(j: Judged) -> Iterator[str]:
+    """Whether its rows, or its columns, are multiples of the right ones."""
+    bad = [j.place[n] for n in j.bad if n not in j.zero]
+    if len(bad) < FEWEST or any(min(j.given[k].shape) < 2 or j.given[k].ndim != 2 for k in bad):
+        return
+    told = []
+    for axis, line in enumerate((_word(j), "column")):
+        if all(_lines_parallel(j, k, axis) for k in bad):
+            told.append(line)
+    if len(told) == 1:
+        thing = f"each {told[0]} is a multiple of the right gradient's {told[0]}"
+        if all(_rank_one(j, k) for k in bad):
+            left, right = ("left", "right") if told[0] != "column" else ("right", "left")
+            thing = f"both are outer products, and the {right}-hand vector is the right one: the {left}-hand one is wrong"
+        yield f"{thing}, on all {len(bad)} draws where it is wrong and should not be zero"
+    elif not told and all(_rank_one(j, k, j.given[k] - j.expected[k]) for k in bad):
+        if not all(_rank_one(j, k, j.expected[k]) for k in bad):
+            yield f"given - expected is an outer product of two vectors on all {len(bad)} draws where it is wrong"
+
+
+def _word(j: Judged) -> str:
+    return "row"
+
+
+def _lines_parallel(j: Judged, k: int, axis: int) -> bool:
+    """Whether each row (axis 0) or column of the given array is a multiple of the expected one."""
+    g, e = (array if axis == 0 else array.T for array in (j.given[k], j.expected[k]))
+    norm = (e * e).sum(axis=1, keepdims=True)
+    ratio = np.where(norm > 0, (g * e).sum(axis=1, keepdims=True) / np.where(norm > 0, norm, 1.0), 0.0)
+    if _rank_one(j, k, e):  # all rows are multiples of one: a zero row of the expected may be any multiple of that
+        u, s, vt = np.linalg.svd(e)
+        return bool(np.all(abs(g - np.outer(g @ vt[0], vt[0])) <= j.fits * j.scales[k]))
+    return bool(np.all(abs(g - ratio * e) <= j.fits * j.scales[k]))
+
+
+def _rank_one(j: Judged, k: int, array: np.ndarray | None = None) -> bool:
+    """Whether an array, or both arrays, of a draw have rank one."""
+    arrays = [j.given[k], j.expected[k]] if array is None else [array]
+    for one in arrays:
+        s = np.linalg.svd(one, compute_uv=False)
+        if not s[0] > _ZERO * j.scales[k] or s[1] > 10 * j.fits * s[0]:
+            return False
+    return True
+
+
+def _of_entries(j: Judged) -> Iterator[str]:
+    """What is true of every entry."""
+    bad = [j.place[n] for n in j.bad]
+    live = [k for k in bad if j.numbers[k] not in j.zero]
+    if len(live) < FEWEST:
+        return
+    tiny = {k: j.fits * j.scales[k] for k in bad}
+
+    def always(test: Callable[[int], bool], of: list[int] = bad) -> bool:
+        return all(test(k) for k in of)
+
+    if always(lambda k: bool(np.all(abs(abs(j.given[k]) - abs(j.expected[k])) <= tiny[k]))):
+        yield "every entry has the right size, and some have the wrong sign"
+    elif always(lambda k: bool(np.all(abs(j.given[k])[j.wrong[k]] <= tiny[k]))):
+        yield f"every wrong entry is zero, on all {len(bad)} draws where it is wrong"
+    elif always(lambda k: bool(np.all(abs(j.expected[k])[j.wrong[k]] <= tiny[k]))):
+        yield f"every wrong entry should be zero, on all {len(bad)} draws where it is wrong"
+    elif j.given[live[0]].size > 1 and always(
+        lambda k: bool(np.all(abs(np.sort(j.given[k], axis=None) - np.sort(j.expected[k], axis=None)) <= tiny[k])), live
+    ):
+        yield f"the right numbers at other places, on all {len(live)} draws where it is wrong and should not be zero"
+
+
+def _of_numbers(j: Judged) -> Iterator[str]:
+    """Angles, precision, and whether it changes at all."""
+    live = [j.place[n] for n in j.numbers if n not in j.zero and n not in j.nothing]
+    if len(live) < FEWEST:
+        return
+    off = max(float(abs(j.given[k] - j.expected[k]).max() / j.scales[k]) for k in range(len(j.numbers)))
+    if 1e-9 < off < 1e-2:
+        yield f"right to {int(-np.log10(off))} digits of the largest entry, or more, on every draw"
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for k in live:
+        shapes.setdefault(j.given[k].shape, []).append(k)
+    often = [same for same in shapes.values() if len(same) > 1 and np.ptp([j.expected[k] for k in same], axis=0).any()]
+    if sum(map(len, often)) >= FEWEST and all(np.array_equal(j.given[k], j.given[same[0]]) for same in often for k in same):
+        yield "the same array on all draws of one size, whatever parameters and prompt are"
+    if all(j.given[k].size > 1 for k in live) and all(
+        abs((j.given[k] * j.expected[k]).sum()) <= 1e-6 * np.linalg.norm(j.given[k]) * np.linalg.norm(j.expected[k])
+        for k in live
+    ):
+        yield f"orthogonal to the right gradient on all {len(live)} draws where neither is zero"
+
+
+def _draws(count: int) -> str:
+    return "1 draw" if count == 1 else f"{count} draws"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
