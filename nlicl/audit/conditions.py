@@ -1,11 +1,11 @@
 """What holds on a draw, in words, and which of it tells the draws on which a formula is wrong from the others.
 
-A condition is a topic with the words that are true on a draw: "hinge" -> "the hinge is inactive". A paper's subject names its
-own; the label's sign, shares of what is active, equal sizes, symmetric matrices, assumptions and kinds of places are found here.
+A condition is a topic with the words that are true on a draw: "hinge" -> "the hinge is inactive". A paper's subject names
+its own. The label's sign, what is active, equal sizes, symmetric matrices and random places are found here.
 
-A condition separates two sets of draws if its words on the one never hold on the other. By chance that happens soon where draws
-are few: FEWEST on each side and ENOUGH in all are asked for, and of a condition that is the same on all prompts of a
-point, two points on each side and five in all.
+A condition separates two sets of draws if its words on the one never hold on the other. By chance that happens soon where
+draws are few: FEWEST on each side and ENOUGH in all are asked for. Of a condition that is the same on all prompts of a
+point, two points on each side and five in all are asked for besides.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ import numpy as np
 from .subject import Subject
 from .witnesses import Case
 
-__all__ = ["ENOUGH", "FEWEST", "Separator", "conditions", "separators"]
+__all__ = ["ENOUGH", "FEWEST", "Separator", "conditions", "enough", "separators"]
 
 FEWEST, ENOUGH = 3, 10  # draws on each side, and in all
 _POINTS, _POINTS_IN_ALL = 2, 5
@@ -75,9 +75,12 @@ def _matrices(params: Any) -> dict[str, str]:
     """Which parameters are symmetric, and which are zero."""
     found = {}
     for name, array in list(params._asdict().items())[:_PARAMETERS]:
-        if array.ndim > 1 and array.shape[-1] == array.shape[-2] > 1:
-            symmetric = np.allclose(array, array.swapaxes(-1, -2), rtol=1e-9, atol=1e-12 * abs(array).max())
-            found[f"{name} symmetric"] = f"{name} is {'' if symmetric else 'not '}symmetric"
+        if array.ndim > 1:
+            square = array.shape[-1] == array.shape[-2]
+            tiny = 1e-12 * abs(array).max()
+            symmetric = square and np.allclose(array, array.swapaxes(-1, -2), rtol=1e-9, atol=tiny)
+            words = "symmetric" if symmetric else "square and not symmetric" if square else "not square"
+            found[f"{name} symmetric"] = f"{name} is {words}"
         found[f"{name} zero"] = f"{name} is {'not ' if array.any() else ''}zero"
     return found
 
@@ -97,6 +100,11 @@ class Separator(NamedTuple):
     other: str
     in_one: int
     in_other: int
+
+
+def enough(first: Collection[int], second: Collection[int]) -> bool:
+    """Whether there are draws enough in two sets for a condition that separates them to be no chance."""
+    return min(len(first), len(second)) >= FEWEST and len(first) + len(second) >= ENOUGH
 
 
 def separators(
@@ -119,7 +127,7 @@ def separators(
     more : collection of int
         Draws that may be on either side, and are counted.
     """
-    if min(len(first), len(second)) < FEWEST or len(first) + len(second) < ENOUGH:
+    if not enough(first, second):
         return []
     told = [*first, *second]
     found = []

@@ -14,6 +14,7 @@ import numpy as np
 
 from .answer import Answer
 from .comparison import FITS, Comparison, item, numbered, with_factor
+from .conditions import Separator, conditions, enough, separators
 from .facts import NAMELESS, Judged
 from .fallback import patterns
 from .mistakes import MISFITS, Edit, Mark, edits
@@ -63,7 +64,8 @@ def _undefined(formula: Formula, cases: list[Case], answer: Answer, subject: Sub
                     return found
     first = min(answer.shapes or answer.problems)
     domain = _domain(cases, answer, subject)
-    where = domain or f"such as {cases[first].label}"
+    apart = [] if domain else _apart(cases, answer, subject)
+    where = domain or (f"those where {apart[0].one}" if apart else f"such as {cases[first].label}")
     kind = "shape" if answer.shapes or domain else "unknown"
     return [item(kind, f"it {answer.problems[first]}, on {len(answer.problems)} of {len(cases)} draws, {where}")]
 
@@ -127,6 +129,14 @@ def _domain(cases: list[Case], answer: Answer, subject: Subject) -> str | None:
         if all((size[one] == size[other]) == (n not in answer.problems) for n, size in enumerate(sizes)):
             return f"wherever {one} and {other} differ"
     return None
+
+
+def _apart(cases: list[Case], answer: Answer, subject: Subject) -> list[Separator]:
+    """The conditions under which the formula has no array of the right shape, that never hold where it has one."""
+    bad, good = ([n for n in range(len(cases)) if (n in answer.problems) == fails] for fails in (True, False))
+    if not enough(bad, good):
+        return []
+    return separators([conditions(case, subject) for case in cases], [id(case.params) for case in cases], bad, good)
 
 
 _ANOTHER = "the given array is the gradient with respect to {}"
@@ -228,7 +238,7 @@ class _Search(Comparison):
                 factor = self._fits(Mark(chosen), order, factor_too)
                 if factor is not None:
                     named = _unique([item(edit.kind, edit.detail) for edit in chosen])
-                    found += [named + [one] for one in factor] if factor else [named]
+                    found += [[*named, one] for one in factor] if factor else [named]
             if found:
                 self.count = len(found[0])
                 return numbered(found)
@@ -314,8 +324,7 @@ class _Search(Comparison):
                 detail = self.judged.separator
             elif len(good) < len(bad):
                 detail = f"right on only {len(good)} of the {told} draws that are not zero, {self._places(good)}"
-                there = self.judged.there(*([self.numbers[k] for k in some] for some in (good, bad))) if self.judged else ""
-                detail += f"; {there} there, and nowhere else" if there else ""
+                detail += self._only_there(good, bad)
             else:
                 detail = f"wrong on {len(bad)} of the {told} draws that are not zero, right on the others; wrong on "
                 detail += self._places(bad)
@@ -334,14 +343,20 @@ class _Search(Comparison):
             return [item("entries", f"wrong in {share:.0%} of the entries only; see the worst one")]
         return []
 
+    def _only_there(self, chosen: list[int], others: list[int]) -> str:
+        """What holds on the chosen cases only, to stand behind them."""
+        if self.judged is None:
+            return ""
+        words = self.judged.there([self.numbers[k] for k in chosen], [self.numbers[k] for k in others])
+        return f"; only there {words}" if words else ""
+
     def _parallel(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
         """The item if the given array is the expected one times a number that changes from draw to draw."""
         ratios = self.ratios(expected)
         if ratios is None or np.isnan(ratios).all():
             return []
         low, high = np.nanmin(ratios), np.nanmax(ratios)
-        sort = "positive " if low > 0 else "negative " if high < 0 else ""
-        return [item("scale", f"the given gradient is a number times the expected one, another {sort}number on each draw, "
+        return [item("scale", "the given gradient is a number times the expected one, another number on each draw, "
                                f"from {low:.4g} to {high:.4g}")]  # fmt: skip
 
     def _row(self) -> str:
@@ -352,8 +367,11 @@ class _Search(Comparison):
         k = next(k for k, given in enumerate(self.given) if not np.isfinite(given).all())
         index = [int(i) for i in np.argwhere(~np.isfinite(self.given[k]))[0]]
         count = sum(not np.isfinite(given).all() for given in self.given)
+        bad = [n for n, given in zip(self.numbers, self.given, strict=True) if not np.isfinite(given).all()]
+        apart = self.judged.apart(bad, [n for n in self.numbers if n not in bad]) if self.judged else []
+        where = f": on those where {apart[0].one}" if apart else ""
         return [item("entries", f"it returns {self.given[k][tuple(index)]} at {index} of draw {self.numbers[k]}, "
-                                 f"and NaN or infinity on {count} of {len(self.given)} draws")]  # fmt: skip
+                                 f"and NaN or infinity on {count} of {len(self.given)} draws{where}")]  # fmt: skip
 
     def _summary(self, expected: list[np.ndarray]) -> str:
         dots = [(g * e).sum() / np.sqrt((g * g).sum() * (e * e).sum()) for g, e in zip(self.given, expected, strict=True)

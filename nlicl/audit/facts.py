@@ -2,7 +2,7 @@
 true of its arrays on every draw. None is a guess: a sentence is said only if it holds on all draws that were judged.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,9 @@ from .witnesses import Case
 
 __all__ = ["NAMELESS", "Judged", "plain_facts"]
 
-NAMELESS = {"unknown", "entries", "shape", "structure", "rank-one", "low-rank", "precision", "no-gradient", "other-function"}
+NAMELESS = {
+    "unknown", "entries", "shape", "structure", "rank-one", "low-rank", "precision", "no-gradient", "other-function",
+}  # fmt: skip
 """Kinds of a diagnosis that name no mistake."""
 
 _MOST = 4  # sentences
@@ -67,16 +69,20 @@ class Judged(Comparison):
         return separators(self.known, self.points, first, second, more)
 
     @cached_property
+    def separators(self) -> list[Separator]:
+        """The conditions that separate the wrong draws from the right ones."""
+        return self.apart(self.bad, self.good, [n for n in self.silent if n not in self.bad])
+
+    @cached_property
     def separator(self) -> str:
-        """The sentence that says what separates wrong draws from right ones; empty if nothing does."""
-        silent = [n for n in self.silent if n not in self.bad]
-        found = self.apart(self.bad, self.good, silent)
+        """The sentence that says so; empty if nothing does."""
+        found = self.separators
         if not found:
             return ""
         first, wrong, right = found[0], len(self.bad), len(self.good)
-        aside = "" if first.in_one == wrong else f" (on the others both gradients are zero)"
+        aside = "" if first.in_one == wrong else " (on the others both gradients are zero)"
         of = f"the {wrong} draws" if first.in_one == wrong else f"{wrong} of the {first.in_one} draws"
-        text = f"wrong on {of} where {first.one}{aside}, right on the {first.in_other} where {first.other}"
+        text = f"wrong on {of} where {first.one}{aside}, right on the {first.in_other} where {_again(first)}"
         if first.in_other > right:
             text += f" ({first.in_other - right} of them zero)"
         if all(n in self.zero for n in self.bad):
@@ -108,8 +114,9 @@ def plain_facts(judged: Judged, diagnosis: list[dict[str, str]]) -> list[str]:
         kind and detail.
     """
     said = " ".join(item["detail"] for item in diagnosis)
-    found = [judged.separator] if judged.separator and judged.separator not in said else []
-    if not all(np.isfinite(given).all() for given in judged.given):
+    apart = judged.separators
+    found = [judged.separator] if apart and f"where {apart[0].one}" not in said else []
+    if not judged.bad or not all(np.isfinite(given).all() for given in judged.given):
         return found
     if all(item["kind"] in NAMELESS for item in diagnosis):
         with np.errstate(all="ignore"):
@@ -141,18 +148,18 @@ def _of_zeros(j: Judged) -> Iterator[str]:
 def _of_factors(j: Judged) -> Iterator[str]:
     """Whether it is a multiple of the right gradient, on each draw with a factor of its own."""
     live = [j.place[n] for n in j.numbers if n not in j.zero]
-    if len(live) < FEWEST or len(live) == len(j.numbers):  # of all draws, the diagnosis says it
+    if len(live) < FEWEST:
         return
     ratios = []
     for k in live:
         e = j.expected[k]
         ratios.append(float((j.given[k] * e).sum() / (e * e).sum()))
-        if not j.close(k, ratios[-1] * e) or ratios[-1] == 0:
+        if not _parallel(j, k) or ratios[-1] == 0:
             return
     positive = "positive " if min(ratios) > 0 else "negative " if max(ratios) < 0 else ""
-    if np.allclose(ratios, ratios[0], rtol=10 * j.fits, atol=0):
-        if abs(ratios[0] - 1) > 10 * j.fits:
-            yield f"{ratios[0]:.6g} times the right gradient on all {len(live)} draws where that is not zero"
+    bad = [ratio for k, ratio in zip(live, ratios, strict=True) if j.numbers[k] in j.bad]
+    if len(bad) >= FEWEST and np.allclose(bad, bad[0], rtol=10 * j.fits, atol=0):
+        yield f"{bad[0]:.6g} times the right gradient on all {len(bad)} draws where it is wrong and should not be zero"
         return
     yield (
         f"a multiple of the right gradient on all {len(live)} draws where that is not zero, by another {positive}factor "
@@ -205,23 +212,16 @@ def _of_lines(j: Judged) -> Iterator[str]:
     bad = [j.place[n] for n in j.bad if n not in j.zero]
     if len(bad) < FEWEST or any(min(j.given[k].shape) < 2 or j.given[k].ndim != 2 for k in bad):
         return
-    told = []
-    for axis, line in enumerate((_word(j), "column")):
-        if all(_lines_parallel(j, k, axis) for k in bad):
-            told.append(line)
-    if len(told) == 1:
-        thing = f"each {told[0]} is a multiple of the right gradient's {told[0]}"
-        if all(_rank_one(j, k) for k in bad):
-            left, right = ("left", "right") if told[0] != "column" else ("right", "left")
-            thing = f"both are outer products, and the {right}-hand vector is the right one: the {left}-hand one is wrong"
-        yield f"{thing}, on all {len(bad)} draws where it is wrong and should not be zero"
-    elif not told and all(_rank_one(j, k, j.given[k] - j.expected[k]) for k in bad):
-        if not all(_rank_one(j, k, j.expected[k]) for k in bad):
-            yield f"given - expected is an outer product of two vectors on all {len(bad)} draws where it is wrong"
-
-
-def _word(j: Judged) -> str:
-    return "row"
+    every = f"on all {len(bad)} draws where it is wrong and should not be zero"
+    told = [line for axis, line in enumerate(("row", "column")) if all(_lines_parallel(j, k, axis) for k in bad)]
+    one = all(_rank_one(j.expected[k], j.fits) for k in bad)
+    if len(told) == 1 and one and all(_rank_one(j.given[k], j.fits) for k in bad):
+        right, wrong = ("second", "first") if told[0] == "row" else ("first", "second")
+        yield f"both are outer products u v^T; the {right} vector is the right one, the {wrong} is wrong, {every}"
+    elif len(told) == 1:
+        yield f"each {told[0]} is a multiple of the right gradient's {told[0]}, {every}"
+    elif not told and all(_rank_one(j.given[k] - j.expected[k], j.fits) for k in bad) and not one:
+        yield f"given - expected is an outer product of two vectors, {every}"
 
 
 def _lines_parallel(j: Judged, k: int, axis: int) -> bool:
@@ -229,43 +229,51 @@ def _lines_parallel(j: Judged, k: int, axis: int) -> bool:
     g, e = (array if axis == 0 else array.T for array in (j.given[k], j.expected[k]))
     norm = (e * e).sum(axis=1, keepdims=True)
     ratio = np.where(norm > 0, (g * e).sum(axis=1, keepdims=True) / np.where(norm > 0, norm, 1.0), 0.0)
-    if _rank_one(j, k, e):  # all rows are multiples of one: a zero row of the expected may be any multiple of that
-        u, s, vt = np.linalg.svd(e)
-        return bool(np.all(abs(g - np.outer(g @ vt[0], vt[0])) <= j.fits * j.scales[k]))
+    if _rank_one(
+        e, j.fits
+    ):  # all rows are multiples of one: where the expected row is zero, any multiple of that will do
+        v = np.linalg.svd(e)[2][0]
+        return bool(np.all(abs(g - np.outer(g @ v, v)) <= j.fits * j.scales[k]))
     return bool(np.all(abs(g - ratio * e) <= j.fits * j.scales[k]))
 
 
-def _rank_one(j: Judged, k: int, array: np.ndarray | None = None) -> bool:
-    """Whether an array, or both arrays, of a draw have rank one."""
-    arrays = [j.given[k], j.expected[k]] if array is None else [array]
-    for one in arrays:
-        s = np.linalg.svd(one, compute_uv=False)
-        if not s[0] > _ZERO * j.scales[k] or s[1] > 10 * j.fits * s[0]:
-            return False
-    return True
+def _rank_one(array: np.ndarray, fits: float) -> bool:
+    """Whether an array has rank one."""
+    largest, second = np.linalg.svd(array, compute_uv=False)[:2]
+    return bool(largest > 0 and second <= fits * largest)
 
 
 def _of_entries(j: Judged) -> Iterator[str]:
-    """What is true of every entry."""
+    """What is true of every entry, on the draws where it is wrong."""
     bad = [j.place[n] for n in j.bad]
     live = [k for k in bad if j.numbers[k] not in j.zero]
-    if len(live) < FEWEST:
+    if len(live) < FEWEST or any(j.given[k].size < 2 for k in live):
         return
-    tiny = {k: j.fits * j.scales[k] for k in bad}
+    here = f"on all {len(bad)} draws where it is wrong"
 
-    def always(test: Callable[[int], bool], of: list[int] = bad) -> bool:
-        return all(test(k) for k in of)
+    def is_small(arrays: list[np.ndarray], wrong_only: bool = False) -> bool:
+        """Whether arrays are zero on all wrong draws, as far as can be told."""
+        return all((abs(arrays[k])[j.wrong[k] if wrong_only else ...] <= j.fits * j.scales[k]).all() for k in bad)
 
-    if always(lambda k: bool(np.all(abs(abs(j.given[k]) - abs(j.expected[k])) <= tiny[k]))):
-        yield "every entry has the right size, and some have the wrong sign"
-    elif always(lambda k: bool(np.all(abs(j.given[k])[j.wrong[k]] <= tiny[k]))):
-        yield f"every wrong entry is zero, on all {len(bad)} draws where it is wrong"
-    elif always(lambda k: bool(np.all(abs(j.expected[k])[j.wrong[k]] <= tiny[k]))):
-        yield f"every wrong entry should be zero, on all {len(bad)} draws where it is wrong"
-    elif j.given[live[0]].size > 1 and always(
-        lambda k: bool(np.all(abs(np.sort(j.given[k], axis=None) - np.sort(j.expected[k], axis=None)) <= tiny[k])), live
-    ):
-        yield f"the right numbers at other places, on all {len(live)} draws where it is wrong and should not be zero"
+    sizes = [abs(g) - abs(e) for g, e in zip(j.given, j.expected, strict=True)]
+    against = [np.minimum(g * np.sign(e), 0) for g, e in zip(j.given, j.expected, strict=True)]
+    sorted_ = [np.sort(g, axis=None) - np.sort(e, axis=None) for g, e in zip(j.given, j.expected, strict=True)]
+    if is_small(sizes):
+        yield f"every entry has the right size, and some have the wrong sign, {here}"
+    elif is_small(j.given, wrong_only=True) and not is_small(j.given):
+        yield f"every wrong entry is zero, {here}"
+    elif is_small(j.expected, wrong_only=True):
+        yield f"every wrong entry should be zero, {here}"
+    elif is_small(sorted_):
+        yield f"the right numbers at other places, {here}"
+    elif is_small(against) and not all(_parallel(j, k) for k in live):
+        yield f"no entry has the wrong sign, {here}"
+
+
+def _parallel(j: Judged, k: int) -> bool:
+    """Whether the given array of a draw is a multiple of the expected one, which is not zero."""
+    g, e = j.given[k], j.expected[k]
+    return j.close(k, (g * e).sum() / (e * e).sum() * e)
 
 
 def _of_numbers(j: Judged) -> Iterator[str]:
@@ -280,13 +288,22 @@ def _of_numbers(j: Judged) -> Iterator[str]:
     for k in live:
         shapes.setdefault(j.given[k].shape, []).append(k)
     often = [same for same in shapes.values() if len(same) > 1 and np.ptp([j.expected[k] for k in same], axis=0).any()]
-    if sum(map(len, often)) >= FEWEST and all(np.array_equal(j.given[k], j.given[same[0]]) for same in often for k in same):
+    if sum(map(len, often)) >= FEWEST and all(
+        np.array_equal(j.given[k], j.given[same[0]]) for same in often for k in same
+    ):
         yield "the same array on all draws of one size, whatever parameters and prompt are"
     if all(j.given[k].size > 1 for k in live) and all(
         abs((j.given[k] * j.expected[k]).sum()) <= 1e-6 * np.linalg.norm(j.given[k]) * np.linalg.norm(j.expected[k])
         for k in live
     ):
         yield f"orthogonal to the right gradient on all {len(live)} draws where neither is zero"
+
+
+def _again(words: Separator) -> str:
+    """What holds on the second set, with "it" for the subject of the first: "the hinge is inactive", "it is active"."""
+    one, other = (side.partition(" is ") for side in (words.one, words.other))
+    same = one[0] == other[0] and one[2] and " or " not in words.other
+    return f"it is {other[2]}" if same else words.other
 
 
 def _draws(count: int) -> str:

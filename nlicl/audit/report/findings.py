@@ -57,7 +57,8 @@ class FormulaReport:
     control_caught : bool
         Whether a copy with one entry off by a part in a million was caught.
     diagnosis : list of dict
-        kind and detail; empty on agreement. Items of a second explanation of the same have `explanation` "2" besides, and so on.
+        kind and detail; empty on agreement. Items of a second explanation of the same have besides "explanation": "2", and
+        so on.
     mistakes : int
         How many mistakes the first explanation names that are made at once; 0 if it names none.
     facts : list of str
@@ -138,6 +139,9 @@ class FormulaReport:
         more = f"; {self.facts[0]}" if self.facts and not self.mistakes else ""
         shown = found if self.verdict != "agree" else ""
         return one_line(f"{self.name}: {self.verdict}" + (f" ({shown}{more})" if shown else ""))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.in_short})"
 
     def where(self, draw: int) -> str:
         """A draw, in words."""

@@ -24,7 +24,7 @@ LEGEND = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class ArgumentReport(FormulaReport):
     """The audit of the gradient by one argument: a `FormulaReport`, and what only any function has.
 
