@@ -17,7 +17,7 @@ import numpy as np
 from .subject import Subject
 from .witnesses import Case
 
-__all__ = ["ENOUGH", "FEWEST", "Separator", "conditions", "enough", "separators"]
+__all__ = ["ENOUGH", "FEWEST", "Separator", "conditions", "enough", "notable", "separators"]
 
 FEWEST, ENOUGH = 3, 10  # draws on each side, and in all
 _POINTS, _POINTS_IN_ALL = 2, 5
@@ -30,11 +30,23 @@ def conditions(case: Case, subject: Subject) -> dict[str, str]:
     return {topic: words for topic, words in first.items() if all(other.get(topic) == words for other in rest)}
 
 
+def notable(case: Case, subject: Subject) -> list[str]:
+    """What a reader of one draw wants to know of it: of sizes and matrices only what is special."""
+    found = [words for prompt in case.each for words in _of_paper(case, prompt, subject).values()]
+    rest = _equal(subject.sizes(case.params, case.each[0])) | _matrices(case.params)
+    special = [words for words in rest.values() if not words.endswith(("differ", " > 1", "not square", "not zero"))]
+    every = [words for words in found if found.count(words) == len(case.each)]
+    return list(dict.fromkeys(every + [words for words in special if " and not " not in words]))
+
+
+def _of_paper(case: Case, prompt: Any, subject: Subject) -> dict[str, str]:
+    named = {topic: str(words) for topic, words in subject.conditions(case.params, prompt).items()}
+    return named | _label(prompt) | _active(subject.activity(case.params, prompt))
+
+
 def _of_prompt(case: Case, prompt: Any, subject: Subject) -> dict[str, str]:
     return (
-        {topic: str(words) for topic, words in subject.conditions(case.params, prompt).items()}
-        | _label(prompt)
-        | _active(subject.activity(case.params, prompt))
+        _of_paper(case, prompt, subject)
         | _equal(subject.sizes(case.params, prompt))
         | _matrices(case.params)
         | {"place": f"the parameters are {'' if case.label.startswith('random') else 'not '}random"}
@@ -63,7 +75,7 @@ def _active(shares: Mapping[str, float]) -> dict[str, str]:
 
 def _equal(sizes: Mapping[str, float]) -> dict[str, str]:
     """Which sizes are equal, and which are 1."""
-    plain = {name: value for name, value in sizes.items() if name.isidentifier() and float(value).is_integer()}
+    plain = {name: n for name, n in sizes.items() if name.isidentifier() and isinstance(n, (int, np.integer))}
     found = {}
     for one, other in combinations(plain, 2):
         words = f"{one} = {other}" if plain[one] == plain[other] else f"{one} and {other} differ"

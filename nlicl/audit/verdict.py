@@ -10,6 +10,7 @@ from .answer import Answer
 from .decision import Evidence, decide
 from .diagnose import diagnose
 from .facts import Judged, plain_facts
+from .hand import DrawsInHand
 from .report import FormulaReport
 from .subject import Formula, Subject
 from .witnesses import EPS, Case, taylor_slope
@@ -72,6 +73,8 @@ def reach(
     report = FormulaReport.of(formula, draws=len(cases), note=note)
     report.activity = _activity(cases, subject)
     report.error = answer.error(formula.name, cases)
+    hand = DrawsInHand(formula.wrt, answer.arrays, {}, (), dict(answer.problems))
+    report.hand = hand
     if not answer.arrays:
         report.verdict = "disagree" if answer.shapes else "undetermined"
         report.diagnosis, report.mistakes = diagnose(formula, cases, answer, subject, ())
@@ -90,6 +93,8 @@ def reach(
     report.wrong_entries = measured.wrong_entries()
     report.taylor, report.heat_map = measured.taylor, measured.heat_map()
     report.control_caught = measured.control_caught()
+    hand.expected, hand.wrong = measured.expected, measured.wrong_draws
+    hand.remarks |= dict.fromkeys(measured.lost, "left out as evidence, since rounding may explain what is off")
     report.verdict, report.reason = _verdict(measured, answer, report)
     if measured.lost and report.verdict == "agree":
         report.reason = measured.loss

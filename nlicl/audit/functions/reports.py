@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..decision import decide
+from ..hand import PlaceInHand, PlacesInHand
 from ..report.gradient import ArgumentReport
 from .function import Function
 from .sight import Precision, Sight
@@ -33,6 +34,10 @@ def report_on(
     if evidence.idle and report.reason == evidence.idle:
         report.verdict, report.reason = "agree", "zero, up to rounding"
     witness, sights = summary.witnesses[k], summary.sights[k]
+    labels = enumerate(zip(report.points, sights, strict=False))
+    report.hand = PlacesInHand(
+        [PlaceInHand(n, label, s.x, s.given, s.expected, s.is_wrong and not s.lacks) for n, (label, s) in labels]
+    )
     report.witness, report.why = witness.name, witness.why
     report.wrong_draws = [n for n, sight in enumerate(sights) if sight.is_wrong and not sight.lacks]
     number = report.wrong_draws[0] if report.wrong_draws else 0

@@ -4,7 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...core.checks import integer
+from ...core.describe import short
+from ...core.errors import InvalidType, InvalidValue
 from ...core.files import plain
 from ...core.text import one_line
 from ..mend.found import Mending, Repair
@@ -105,6 +109,7 @@ class FormulaReport:
     wrong_entries: list[dict[str, Any]] = field(default_factory=list)
     taylor: dict[str, list[float]] | None = None
     heat_map: dict[str, Any] | None = None
+    hand: Any = field(default=None, repr=False, compare=False)  # what `at` asks
 
     @classmethod
     def of(cls, formula: Formula, draws: int, note: str) -> "FormulaReport":
@@ -143,6 +148,38 @@ class FormulaReport:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.in_short})"
 
+    def at(self, draw: int) -> Any:
+        """One draw in hand: parameters, prompt, what was given and what was expected.
+
+        Parameters
+        ----------
+        draw : int
+            Its number, from 0; `worst["draw"]` and `wrong_draws` have some.
+
+        Returns
+        -------
+        Draw
+            A named tuple: number, label, params, prompt, given, expected, wrong, holds, remark. Of the audit of any function
+            a `PlaceInHand`: number, label, x, given, expected, wrong.
+
+        Raises
+        ------
+        TypeError, ValueError
+            No number of a draw. The report was not made by an audit, or in a process with other papers.
+        """
+        if self.hand is None:
+            raise InvalidValue(
+                f"this report on {self.name} holds no draws, since it was made from data; expected one that an audit returns. "
+                f"Audit the formula again."
+            )
+        if isinstance(draw, (bool, np.bool_)) or not isinstance(draw, (int, np.integer)):
+            raise InvalidType(f"draw is {short(draw)}; expected an integer from 0 to {self.draws - 1}.")
+        if not 0 <= draw < self.draws:
+            raise InvalidValue(
+                f"draw is {short(draw)}; expected one of the {self.draws} numbers from 0 to {self.draws - 1}."
+            )
+        return self.hand.at(int(draw))
+
     def where(self, draw: int) -> str:
         """A draw, in words."""
         return f"of draw {draw}"
@@ -164,7 +201,7 @@ class FormulaReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The formula's part of the JSON; no NaN or infinity in it."""
-        return plain(dict(vars(self)))
+        return plain({name: value for name, value in vars(self).items() if name != "hand"})
 
 
 @dataclass

@@ -81,7 +81,10 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
 
 def _remarks(formula: FormulaReport, report: Findings) -> list[str]:
     remarks = []
-    if formula.error and not any(item["kind"] in ("shape", "transpose") for item in formula.diagnosis):
+    said = any(
+        item["kind"] in ("shape", "transpose") or item["detail"].startswith("it raises ") for item in formula.diagnosis
+    )
+    if formula.error and not said:
         remarks.append(f"error: {formula.error}")
     remarks += [*formula.said, *formula.facts]
     if formula.verdict == "disagree" and formula.worst:
