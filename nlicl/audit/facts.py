@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from .comparison import Comparison
-from .conditions import FEWEST, Separator, conditions, separators
+from .conditions import ENOUGH, FEWEST, Separator, conditions, separators
 from .subject import Subject
 from .witnesses import Case
 
@@ -21,6 +21,7 @@ NAMELESS = {
 
 _MOST = 4  # sentences
 _ZERO = 1e-12  # of a typical entry: a smaller one is nothing but rounding
+_CLEARLY = 1e3  # times the tolerance
 _SHOWN = 3  # conditions that are named beside the first
 
 
@@ -53,6 +54,11 @@ class Judged(Comparison):
         self.nothing = [n for n, g in zip(self.numbers, self.given, strict=True) if not (abs(g) > tiny).any()]
         self.good = [n for n in self.numbers if n not in self.bad and n not in self.silent]
         self.wrong = self.wrong_entries(self.expected)
+
+    @property
+    def row(self) -> str:
+        """What a row of the parameter is called."""
+        return self.subject.rows.get(self.wrt, "row")
 
     @cached_property
     def known(self) -> list[dict[str, str]]:
@@ -120,8 +126,10 @@ def plain_facts(judged: Judged, diagnosis: list[dict[str, str]]) -> list[str]:
         return found
     if all(item["kind"] in NAMELESS for item in diagnosis):
         with np.errstate(all="ignore"):
+            rows = any(f"wrong in {line}" in said for line in ("row", "column", judged.row))
             for sentences in (_of_zeros, _of_factors, _of_regions, _of_lines, _of_entries, _of_numbers):
-                found += sentences(judged)
+                if not (rows and sentences is _of_lines):
+                    found += sentences(judged)
     else:
         found += _of_regions(judged, generic=False)
     return [text for text in dict.fromkeys(found) if text not in said][:_MOST]
@@ -266,8 +274,28 @@ def _of_entries(j: Judged) -> Iterator[str]:
         yield f"every wrong entry should be zero, {here}"
     elif is_small(sorted_):
         yield f"the right numbers at other places, {here}"
+    elif text := _from_a_size_on(j, bad):
+        yield f"{text}, {here}"
     elif is_small(against) and not all(_parallel(j, k) for k in live):
         yield f"no entry has the wrong sign, {here}"
+
+
+def _from_a_size_on(j: Judged, bad: list[int]) -> str:
+    """The sentence if just the largest entries are wrong, or just the smallest; empty if not."""
+    wrong = np.concatenate([abs(j.expected[k])[j.wrong[k]] for k in bad])
+    right = np.concatenate([abs(e)[~mask & (e != 0)] for e, mask in zip(j.expected, j.wrong, strict=True)])
+    off = np.concatenate([abs(j.given[k] - j.expected[k])[j.wrong[k]] for k in bad])
+    if (
+        min(wrong.size, right.size) < ENOUGH or (off < _CLEARLY * j.telling * wrong).any()
+    ):  # or it is tolerance that ends there
+        return ""
+    sizes = np.concatenate([abs(j.given[k])[j.wrong[k]] for k in bad])
+    cut = f"; all of these are {sizes[0]:.4g} in size" if np.allclose(sizes, sizes[0], rtol=10 * j.fits, atol=0) else ""
+    if wrong.min() > right.max():
+        return f"wrong in just the entries that should be larger than {right.max():.4g} in size{cut}"
+    if wrong.max() < right.min():
+        return f"wrong in just the entries that should be smaller than {right.min():.4g} in size{cut}"
+    return ""
 
 
 def _parallel(j: Judged, k: int) -> bool:
@@ -284,6 +312,7 @@ def _of_numbers(j: Judged) -> Iterator[str]:
     off = max(float(abs(j.given[k] - j.expected[k]).max() / j.scales[k]) for k in range(len(j.numbers)))
     if 1e-9 < off < 1e-2:
         yield f"right to {int(-np.log10(off))} digits of the largest entry, or more, on every draw"
+    yield from _of_differences(j, live)
     shapes: dict[tuple[int, ...], list[int]] = {}
     for k in live:
         shapes.setdefault(j.given[k].shape, []).append(k)
@@ -297,6 +326,29 @@ def _of_numbers(j: Judged) -> Iterator[str]:
         for k in live
     ):
         yield f"orthogonal to the right gradient on all {len(live)} draws where neither is zero"
+
+
+def _of_differences(j: Judged, live: list[int]) -> Iterator[str]:
+    """Whether given - expected is one number, or a multiple of the parameter."""
+    ones, weights = (
+        [make(j.cases[k]) for k in live] for make in (lambda case: 1.0, lambda case: getattr(case.params, j.wrt))
+    )
+    for what, arrays in (("one number", ones), (f"a multiple of {j.wrt}", weights)):
+        factors = []
+        for k, array in zip(live, arrays, strict=True):
+            unit = np.broadcast_to(array, j.given[k].shape) * j.smooth[k]
+            norm = (unit * unit).sum()
+            off = j.given[k] - j.expected[k]
+            factors.append((off * unit).sum() / norm if norm else 0.0)
+            if off.size < 2 or not norm or (abs(off - factors[-1] * unit) > j.fits * j.scales[k]).any():
+                break
+        else:
+            if any(abs(factor) > 0 for factor in factors):
+                same = np.allclose(factors, factors[0], rtol=1e-5, atol=0)
+                number = (
+                    f"{factors[0]:.6g}" if same else f"another on each draw, {min(factors):.4g} to {max(factors):.4g}"
+                )
+                yield f"given - expected is {what} on all {len(live)} draws where neither is zero: {number}"
 
 
 def _again(words: Separator) -> str:

@@ -1,6 +1,7 @@
 """`nlicl audit`: hold gradient formulas, or the gradient of any function, against independent witnesses."""
 
 import argparse
+import contextlib
 import functools
 import operator
 import os
@@ -166,12 +167,15 @@ def run(options: argparse.Namespace) -> int:
     of_function = ".py:" in options.paper or options.paper.endswith(".py")
     _check_kind(options, of_function)
     _check_apart(options, {option: path for option, path in files.items() if option not in piped})
-    if of_function:
-        from .function import audited
+    with contextlib.redirect_stdout(
+        sys.stderr
+    ):  # where there is no process of its own for it, what the reader's code prints
+        if of_function:
+            from .function import audited
 
-        report: AuditReport = audited(options)
-    else:
-        report = _audited(options)
+            report: AuditReport = audited(options)
+        else:
+            report = _audited(options)
     _write(report, files, piped, options.only_wrong)
     errors = [entry.error for entry in report.formulas if entry.error]
     if errors:

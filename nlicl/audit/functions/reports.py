@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..decision import decide
+from ..facts import NAMELESS
 from ..hand import PlaceInHand, PlacesInHand
 from ..report.gradient import ArgumentReport
 from .function import Function
@@ -45,6 +46,7 @@ def report_on(
     report.entries, report.kinks = sight.looked, [list(index) for index in sights[0].kinks]
     report.wrong = int(sight.wrong.sum())
     report.diagnosis = summary.diagnoses[k]
+    report.mistakes = int(any(item["kind"] not in NAMELESS for item in report.diagnosis))
     seen = ~np.isnan(sight.expected)
     with np.errstate(all="ignore"):
         off = np.where(seen, abs(sight.given - sight.expected), 0.0)

@@ -171,6 +171,9 @@ class GradientReport(AuditReport):
         """Whether the verdict is "agree"."""
         return self._verdict == "agree"
 
+    def _failure(self) -> str:
+        return str(self)  # its first line is the verdict with its reason
+
     @property
     def hessian_error(self) -> float | None:
         """Largest relative error of the Hessian's products; None if none was given, or none could be judged."""
