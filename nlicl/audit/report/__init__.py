@@ -31,10 +31,18 @@ class AuditReport(Findings):
     """
 
     def check(self) -> "AuditReport":
-        """Raise AssertionError, with the report as its message, unless every verdict is the expected one."""
+        """Raise AssertionError, with the report as its message, unless every verdict is the expected one.
+
+        The first line of the message says what is wrong, since a test's summary shows no more.
+        """
+        __tracebackhide__ = True  # pytest then shows the test's own line
         if not self:
-            raise AssertionError(str(self))
+            raise AssertionError(self._failure())
         return self
+
+    def _failure(self) -> str:
+        bad = "; ".join(formula.in_short for formula in self.formulas if not formula.ok)
+        return f"{bad}\n\n{self}"
 
     def __add__(self, other: "AuditReport") -> "AuditReport":
         """Both in one report: on one page, in one table. They are of one paper, from one seed and as many draws.

@@ -20,13 +20,17 @@ from .prompts import CodedPrompts, Params, Prompt, Prompts
 __all__ = [
     "activity",
     "as_codes",
+    "conditions",
     "definition",
     "gradient",
     "kernel",
+    "of_neurons",
     "on_gpu",
     "placed",
     "pruned_point",
     "random_points",
+    "regions",
+    "signs",
     "sizes",
     "source",
 ]
@@ -163,6 +167,36 @@ def pruned_point(rng: np.random.Generator, query_attends: bool) -> Point:
     return Point(
         "one neuron pruned: its row of W_O is 0", params, Prompts(prompts.tokens, np.array([z]), query_attends)
     )
+
+
+def conditions(params: Params, prompt: Prompt) -> dict[str, str]:
+    """The signs of F and of z F on a prompt, in words."""
+    return signs(reference.forward(params, prompt).score, prompt.z)
+
+
+def signs(F: float, z: float) -> dict[str, str]:
+    """The signs of a score F and of z F, in words."""
+    sign = ">" if F > 0 else "<" if F < 0 else "="
+    return {"output": f"F {sign} 0", "answer": "z F > 0" if z * F > 0 else "z F <= 0"}
+
+
+def regions(params: Params, prompt: Prompt) -> dict[str, dict[str, np.ndarray]]:
+    """The entries of W_O and a that belong to neurons of one kind."""
+    return of_neurons(reference.forward(params, prompt).preactivation, params, "W_O", "a")
+
+
+def of_neurons(u: np.ndarray, params: Any, hidden: str, outer: str) -> dict[str, dict[str, np.ndarray]]:
+    """The entries that belong to neurons of one kind, of the hidden layer's weights and of the weights behind it."""
+    a = getattr(params, outer)
+    kinds = {
+        "inactive neurons": u <= 0,
+        "active neurons": u > 0,
+        f"neurons with {outer}_i < 0": a < 0,
+        f"neurons with {outer}_i > 0": a > 0,
+    }
+    shape = getattr(params, hidden).shape
+    rows = {f"rows of {kind}": np.broadcast_to(mask[:, None], shape) for kind, mask in kinds.items()}
+    return {hidden: rows, outer: {f"entries of {kind}": mask for kind, mask in kinds.items()}}
 
 
 def sizes(params: Params, prompt: Prompt) -> dict[str, float]:

@@ -33,6 +33,11 @@ def activity(evaluate: Callable[[Any, Any], tuple[Any, np.ndarray]]) -> Callable
     return lambda params, prompt: {"relu_active": float(np.mean(evaluate(params, prompt)[1] > 0))}
 
 
+def conditions(blocks: Any, prompt: Any) -> dict[str, str]:
+    """The signs of F and z F, and of the labels among the demonstrations, in words."""
+    return audited.signs(reference.forward(blocks, prompt).F.real, prompt.z)
+
+
 def sizes(params: Any, prompt: Any) -> dict[str, float]:
     """The constants by which a formula may be off."""
     l, d = len(prompt.tokens) - 1, prompt.tokens.shape[1]
