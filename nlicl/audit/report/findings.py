@@ -146,6 +146,11 @@ class FormulaReport:
         """The formula's part of the JSON; no NaN or infinity in it."""
         return plain(dict(vars(self)))
 
+    def _repr_html_(self) -> str | None:
+        from .notebook import formula_html
+
+        return formula_html(self)
+
 
 @dataclass
 class Findings:
