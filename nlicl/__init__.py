@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what editors and type checkers see; `_WHERE` says the same to Python
     from .audit import assert_gradient, audit_formula, audit_gradient
     from .core.progress import progress
+    from .core.slider import slider
     from .devices import to_device, to_host
     from .experiments.sweeps.run import sweep
     from .models.front import forward, loss_and_grad
@@ -39,6 +40,7 @@ _WHERE = {
     "train": "nlicl.training",
     "load_run": "nlicl.training",
     "progress": "nlicl.core.progress",
+    "slider": "nlicl.core.slider",
     "sweep": "nlicl.experiments.sweeps.run",
     "Diverged": "nlicl.training",
     "audit_formula": "nlicl.audit",
@@ -59,6 +61,7 @@ __all__ = [
     "load_run",
     "loss_and_grad",
     "progress",
+    "slider",
     "sweep",
     "to_device",
     "to_host",

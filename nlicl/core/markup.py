@@ -100,7 +100,7 @@ def number(value: Any) -> str:
     """A number in four digits; anything else in a few words."""
     if isinstance(value, (bool, np.bool_)):
         return str(bool(value))
-    if isinstance(value, (int, float, np.integer, np.floating)):
+    if isinstance(value, (float, np.floating)):
         return f"{value:.4g}"
     return one_line(short(value))
 
@@ -117,6 +117,11 @@ def _drawing(width: int, height: int, label: str, parts: Iterable[str]) -> Marku
 
 def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="11" fill="currentColor">{_html(text)}</text>'
+
+
+def _cut(label: str) -> str:
+    """A label that is no wider than a picture."""
+    return label if len(label) <= 55 else f"{label[:52]}..."
 
 
 def _thinned(x: NDArray[Any], *curves: NDArray[np.float64]) -> list[NDArray[np.float64]]:
@@ -164,7 +169,7 @@ def curve(
     logarithmic = least > 0 and most > 30 * least
     if logarithmic:
         y, low, high = np.log(y), np.log(low), np.log(high)
-    width, height, left, right, top, bottom = 360, 170, 62, 14, 10, 34
+    width, height, left, right, top, bottom = 380, 180, 52, 14, 24, 34
     bounds = float(low.min()), float(high.max())
     span = bounds[1] - bounds[0] or 1.0
     u = left + (x - x.min()) / np.ptp(x) * (width - left - right)
@@ -188,9 +193,8 @@ def curve(
         _text(left - 5, floor, number(least), "end"),
         _text(left, floor + 14, number(ends[0])),
         _text(width - right, floor + 14, number(ends[1]), "end"),
-        _text((left + width - right) / 2, height - 5, x_label),
-        f'<g transform="translate(14 {(top + floor) / 2:g}) rotate(-90)">'
-        f"{_text(0, 0, y_label + ' (log)' * logarithmic)}</g>",
+        _text((left + width - right) / 2, height - 5, _cut(x_label)),
+        _text(2, 12, _cut(y_label) + " (log)" * logarithmic, "start"),
     ]
     return _drawing(width, height, f"{y_label} against {x_label}", parts)
 
@@ -226,7 +230,7 @@ def bars(values: ArrayLike, labels: Sequence[str], x_label: str, y_label: str) -
     found = np.asarray(values, float)[:60]
     if not len(found) or not np.isfinite(found).all() or found.max() <= 0 or found.min() < 0:
         return Markup("")
-    width, height, left, top, bottom = 360, 120, 62, 10, 34
+    width, height, left, top, bottom = 380, 134, 52, 24, 34
     floor, step = height - bottom, (width - left - 14) / len(found)
     parts = [f'<path d="M{left} {top}V{floor}H{width - 14}" stroke="currentColor" fill="none" opacity=".5"/>']
     for i, (value, label) in enumerate(zip(found.tolist(), labels, strict=False)):
@@ -240,8 +244,8 @@ def bars(values: ArrayLike, labels: Sequence[str], x_label: str, y_label: str) -
         _text(left - 5, floor, "0", "end"),
         _text(left + step / 2, floor + 14, labels[0]),
         _text(left + (len(found) - 0.5) * step, floor + 14, labels[len(found) - 1]),
-        _text((left + width - 14) / 2, height - 5, x_label),
-        f'<g transform="translate(14 {(top + floor) / 2:g}) rotate(-90)">{_text(0, 0, y_label)}</g>',
+        _text((left + width - 14) / 2, height - 5, _cut(x_label)),
+        _text(2, 12, _cut(y_label), "start"),
     ]
     return _drawing(width, height, f"{y_label} against {x_label}", parts)
 

@@ -66,6 +66,9 @@ class Batch:
             f"a {kind_of(self)} cannot be moved to or from a GPU: its model has no GPU kernels. Take backend='cpu'."
         )
 
+    def __repr__(self) -> str:
+        return f"{kind_of(self)}({len(self)} prompts of {self.length} contexts)"
+
     def _repr_html_(self) -> str | None:
         return batch_html(self)
 

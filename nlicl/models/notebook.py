@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.describe import kind_of
 from ..core.markup import Markup, arrays, bars, box, join, matrix, note, safely
 from ..core.text import one_line
 from ..devices import on_device
@@ -16,13 +17,13 @@ __all__ = ["batch_html", "forward_html", "params_html", "prompt_html"]
 @safely
 def params_html(params: Any) -> str:
     """Parameters, or a gradient: their shapes, least and largest entries, and maps of the matrices."""
-    return box(one_line(repr(params)), arrays(params._asdict()), _legend())
+    return box(_named(params), arrays(params._asdict()), _legend())
 
 
 @safely
 def prompt_html(prompt: Any) -> str:
     """One prompt: its label, and a map of its tokens."""
-    return box(one_line(repr(prompt)), _tokens(prompt))
+    return box(_named(prompt), _tokens(prompt))
 
 
 @safely
@@ -33,7 +34,7 @@ def batch_html(batch: Any) -> str:
     if all(isinstance(value, np.ndarray) for value in found.values()):
         with suppress(Exception):  # a batch of a reader's own, or one that has no single prompts
             first = _tokens(batch[0])
-    return box(one_line(repr(batch)), arrays(found, maps=0), first)
+    return box(_named(batch), arrays(found, maps=0), first)
 
 
 @safely
@@ -41,6 +42,12 @@ def forward_html(forward: Any) -> str:
     """What a model computes on a batch: its arrays, and where the first prompt's query attends."""
     found: Mapping[str, Any] = {name: value for name, value in forward._asdict().items() if value is not None}
     return box("What the model computes on these prompts", arrays(found, maps=0), _attention(found.get("attention")))
+
+
+def _named(thing: Any) -> str:
+    """What an object calls itself, if that is short; else its type."""
+    text = one_line(repr(thing))
+    return text if len(text) <= 200 else kind_of(thing)
 
 
 def _is_array(value: Any) -> bool:

@@ -22,7 +22,7 @@ def report_html(report: Findings) -> str:
     heads = [report.judged, "verdict", "digits", *(column.long for column in columns), report.counted]
     rows = [_row(formula, report) for formula in report.formulas]
     faulty = [formula for formula in report.formulas if not formula.ok]
-    parts = [join(*_fault(formula)) for formula in faulty[:_SHOWN]]
+    parts = [join(*_fault(formula, named=len(report.formulas) > 1)) for formula in faulty[:_SHOWN]]
     if len(faulty) > _SHOWN:
         parts.append(note(f"{len(faulty) - _SHOWN} more are not as expected; print the report for all."))
     found = mends(report)
@@ -37,7 +37,7 @@ def formula_html(formula: FormulaReport) -> str:
     digits = "" if formula.digits is None else f", {formula.digits:.1f} correct digits"
     wrong = f", wrong on {len(formula.wrong_draws)} of {formula.draws}" if formula.wrong_draws else ""
     title = join(one_line(formula.name), ": ", _verdict(formula), digits, wrong)
-    return box(title, note(one_line(f"{formula.wrt}: {formula.equation}")), *_fault(formula))
+    return box(title, note(one_line(f"{formula.wrt}: {formula.equation}")), *_fault(formula, named=False))
 
 
 def _row(formula: FormulaReport, report: Findings) -> list[object]:
@@ -46,7 +46,8 @@ def _row(formula: FormulaReport, report: Findings) -> list[object]:
     for column in report.columns:
         value = formula.witnesses.get(column.key)
         of_slope = column.key == "taylor_slope"
-        numbers.append("-" if value is None else f"{value:.2f}" if of_slope else f"{value:.1e}")
+        nothing = "linear" if of_slope and formula.taylor else "-"
+        numbers.append(nothing if value is None else f"{value:.2f}" if of_slope else f"{value:.1e}")
     wrong = "-" if formula.digits is None else f"{len(formula.wrong_draws)} of {formula.draws}"
     return [one_line(formula.name), _verdict(formula), digits, *numbers, wrong]
 
@@ -57,7 +58,7 @@ def _verdict(formula: FormulaReport) -> Markup:
     return join(Markup(f'<span style="color:{colour};font-weight:bold">'), formula.verdict, Markup("</span>"), known)
 
 
-def _fault(formula: FormulaReport) -> Iterator[object]:
+def _fault(formula: FormulaReport, named: bool) -> Iterator[object]:
     """What is wrong with a formula, line by line, and where."""
     lines: list[object] = []
     if formula.mistakes > 1:
@@ -71,7 +72,7 @@ def _fault(formula: FormulaReport) -> Iterator[object]:
         lines.append(one_line(f"worst entry {formula.entry(worst)} {where}: {both_values(worst)}{formula.by}"))
     lines += [one_line(text) for text in (formula.error, formula.reason, formula.note) if text]
     if lines:
-        yield join(Markup("<div><b>"), one_line(formula.name), Markup("</b></div>"))
+        yield join(Markup("<div><b>"), one_line(formula.name), Markup("</b></div>")) if named else ""
         yield Markup(f"<ul>{''.join(f'<li>{join(line)}</li>' for line in lines)}</ul>")
     yield from _errors(formula)
 
