@@ -13,6 +13,7 @@ EXTRAS = {
     "plot": ("matplotlib",),
     "baselines": ("scikit-learn",),
     "dask": ("distributed",),
+    "notebook": ("matplotlib", "pandas", "ipykernel", "nbclient", "nbformat"),
     "test": ("pytest", "hypothesis", "mpmath", "coverage", "matplotlib", "scikit-learn", "distributed"),
 }
 """Extras and the distributions that they install, as pyproject.toml has them."""
