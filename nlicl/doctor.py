@@ -14,6 +14,7 @@ EXTRAS = {
     "baselines": ("scikit-learn",),
     "dask": ("distributed",),
     "completion": ("shtab",),
+    "notebook": ("matplotlib", "pandas", "ipykernel", "nbclient", "nbformat"),
     "test": ("pytest", "hypothesis", "mpmath", "coverage", "matplotlib", "scikit-learn", "distributed", "shtab"),
 }
 """Extras and the distributions that they install, as pyproject.toml has them."""

@@ -8,6 +8,7 @@ from ...core.files import to_json, write_whole
 from .findings import Findings, FormulaReport
 from .html import page
 from .mends import mends
+from .notebook import report_html
 from .table import table
 
 __all__ = ["AuditReport", "FormulaReport"]
@@ -74,6 +75,9 @@ class AuditReport(Findings):
     def __str__(self) -> str:
         """The table, and below it the mends, which it searches if that is yet to be done."""
         return "\n\n".join(filter(None, (table(self), mends(self))))
+
+    def _repr_html_(self) -> str | None:
+        return report_html(self)
 
     def __repr__(self) -> str:
         verdicts = ", ".join(report.in_short for report in self.formulas)

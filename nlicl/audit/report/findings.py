@@ -203,6 +203,11 @@ class FormulaReport:
         """The formula's part of the JSON; no NaN or infinity in it."""
         return plain({name: value for name, value in vars(self).items() if name != "hand"})
 
+    def _repr_html_(self) -> str | None:
+        from .notebook import formula_html
+
+        return formula_html(self)
+
 
 @dataclass
 class Findings:
