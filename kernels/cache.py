@@ -27,6 +27,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from ..core.describe import short
+from ..core.progress import compiling
 from . import files
 
 __all__ = ["KernelCache", "warn_in_one_line"]
@@ -75,7 +76,9 @@ class KernelCache(NullCache):
         found = f"{path.name} in the cache of compiled kernels, {_shown(self.folder)},"
         try:
             contents = files.read(path, self.base)
-            return None if contents is None else _rebuilt(contents, (key, sig), target_context)
+            kept = None if contents is None else _rebuilt(contents, (key, sig), target_context)
+            if kept is not None:
+                return kept
         except files.Damaged as reason:
             try:
                 files.remove(path)
@@ -85,6 +88,7 @@ class KernelCache(NullCache):
             say_once("damaged", f"{found} is damaged: {reason}. {done}; its kernel is compiled anew.")
         except OSError as error:
             say_once("unread", f"{found} cannot be read: {error.strerror}. Its kernel is compiled anew.")
+        compiling()
         return None
 
     def save_overload(self, sig: Any, cres: Any) -> None:

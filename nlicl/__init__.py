@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what editors and type checkers see; `_WHERE` says the same to Python
     from .audit import assert_gradient, audit_formula, audit_gradient
+    from .core.progress import progress
+    from .core.slider import slider
     from .devices import to_device, to_host
     from .experiments.sweeps.run import sweep
     from .models.front import forward, loss_and_grad
@@ -37,6 +39,8 @@ _WHERE = {
     "to_host": "nlicl.devices",
     "train": "nlicl.training",
     "load_run": "nlicl.training",
+    "progress": "nlicl.core.progress",
+    "slider": "nlicl.core.slider",
     "sweep": "nlicl.experiments.sweeps.run",
     "Diverged": "nlicl.training",
     "audit_formula": "nlicl.audit",
@@ -56,6 +60,8 @@ __all__ = [
     "forward",
     "load_run",
     "loss_and_grad",
+    "progress",
+    "slider",
     "sweep",
     "to_device",
     "to_host",

@@ -14,7 +14,17 @@ EXTRAS = {
     "baselines": ("scikit-learn",),
     "dask": ("distributed",),
     "completion": ("shtab",),
+    "notebook": ("matplotlib", "pandas", "ipykernel", "nbclient", "nbformat"),
     "test": ("pytest", "hypothesis", "mpmath", "coverage", "matplotlib", "scikit-learn", "distributed", "shtab"),
+    "docs": (
+        "sphinx",
+        "myst-nb",
+        "numpydoc",
+        "pydata-sphinx-theme",
+        "sphinx-copybutton",
+        "sphinx-design",
+        "latex2mathml",
+    ),
 }
 """Extras and the distributions that they install, as pyproject.toml has them."""
 _LARGE = 2**28  # bytes of old caches that are worth a word

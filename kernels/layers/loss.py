@@ -12,7 +12,7 @@ import numpy as np
 
 from ..compile import kernel
 
-__all__ = ["HINGE", "LOGISTIC", "NAMES", "SQUARED", "has_gradient", "slope", "value"]
+__all__ = ["HINGE", "LOGISTIC", "NAMES", "SQUARED", "has_gradient", "mean", "slope", "value"]
 
 HINGE, LOGISTIC, SQUARED = 0, 1, 2
 NAMES = {"hinge": HINGE, "logistic": LOGISTIC, "squared": SQUARED}
@@ -32,6 +32,15 @@ def value(kind, F, z):
             return np.log1p(np.exp(-t)) + t * 0  # which is NaN of infinity
         return np.log1p(np.exp(t)) - t  # the same, without overflow
     return (F - z) * (F - z) / 2
+
+
+@kernel
+def mean(kind, F, labels):
+    """The mean loss of scores F (B,) under labels (B,)."""
+    total = F.dtype.type(0)
+    for n in range(F.shape[0]):
+        total += value(kind, F[n], labels[n])
+    return total / F.shape[0]
 
 
 @kernel

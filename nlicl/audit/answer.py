@@ -1,5 +1,6 @@
 """What a formula answers on the cases. It is the reader's code: it may raise, return nonsense, crash, or never end."""
 
+import linecache
 import math
 import os
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InvalidInput, InvalidValue
-from ..core.text import one_line
+from ..core.text import message, one_line
 from .forms.returned import array_of, is_one, seen
 from .forms.tree import is_dict, is_sequence, is_sparse, items_of, library, look
 from .process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, available, own_calls
@@ -23,8 +24,10 @@ __all__ = ["Answer", "attributes", "describe", "first_line", "read"]
 
 LONGEST = 1 << 20  # bytes of an answer, beside the array's
 LONGEST_TEXT = 1000  # characters
+SHOWN = 90  # characters of an exception's message, and of a line of code
 LARGER = 100  # times the expected size: an array that is larger is not looked at
 
+_SIGNATURE = re.compile(r",? with gufunc signature \S+")  # of NumPy's, which hides what counts behind it
 _STANDARD = sysconfig.get_path("stdlib") + os.sep
 
 
@@ -229,17 +232,24 @@ def _parts(found: Any, expected: str) -> str:
 def describe(error: BaseException) -> str:
     """An exception in one line, with the last line of the reader's file that led to it, where there is one."""
     place = _place(error)
-    where = f" (line {place[1]} of {os.path.basename(place[0])})" if place else ""
-    text = first_line(error)
-    return f"{type(error).__name__}: {text if len(text) <= 90 else text[:87] + '...'}{where}"
+    where = f" (line {place[1]} of {os.path.basename(place[0])}{_code_at(*place)})" if place else ""
+    text = _SIGNATURE.sub("", first_line(error))
+    return f"{type(error).__name__}: {_cut(text)}{where}"
+
+
+def _code_at(file: str, line: int) -> str:
+    """The text of a line, to stand behind its number; empty where Python does not know it."""
+    text = one_line(linecache.getline(file, line).strip())
+    return f": `{_cut(text)}`" if text else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message that is not blank."""
-    try:
-        return next((line for line in str(error).splitlines() if line.strip()), "no message")
-    except Exception:  # the reader's own exception, whose text raises
-        return "no message"
+    return next((line for line in message(error).splitlines() if line.strip()), "no message")
 
 
 def _place(error: BaseException) -> tuple[str, int] | None:

@@ -11,6 +11,7 @@ from ..core.errors import InvalidValue
 from ..core.memory import check_memory
 from . import verdict
 from .answer import attributes
+from .hand import Recipe
 from .report import FormulaReport
 from .subject import Formula, Point, Subject
 from .witnesses import Case
@@ -87,7 +88,12 @@ class Bench:
             formula, cases, lambda case: formula(*_copies(case)), self.subject, note, timeout, self._elsewhere
         )
         report.query_attends = bool(attends)
+        every = {id(case): n for n, case in enumerate(self.single(bool(attends)))}
+        report.hand.recipe = self._recipe(bool(attends), tuple(every[id(case)] for case in cases))
         return report
+
+    def _recipe(self, attends: bool, numbers: tuple[int, ...], batched: bool = False) -> Recipe:
+        return Recipe(self.subject, self.draws, self.seed, attends, numbers, batched)
 
     def cases(self, formula: Formula, query_attends: bool | None = None) -> tuple[list[Case], str]:
         """The cases at which a formula is judged, and what is to be said of those that are left out.
@@ -123,8 +129,10 @@ class Bench:
             return getattr(self._gradients[through, id(case)], wrt)
 
         formula = Formula(gradient, name or f"library {wrt}", wrt, equation, "nlicl's kernels")
-        report = verdict.reach(formula, self.batched(bool(query_attends)), call, self.subject)
-        report.query_attends = bool(query_attends)
+        attends = bool(query_attends)
+        report = verdict.reach(formula, self.batched(attends), call, self.subject)
+        report.query_attends = attends
+        report.hand.recipe = self._recipe(attends, tuple(range(report.draws)), batched=True)
         return report
 
     def _elsewhere(self, what: str, name: str) -> list[str]:

@@ -6,7 +6,7 @@ from . import kinks
 from .subject import Subject
 from .witnesses import Case
 
-__all__ = ["FITS", "Comparison", "item", "with_factor"]
+__all__ = ["FITS", "Comparison", "item", "numbered", "with_factor"]
 
 FITS = 1e-7  # relative to the largest entry: the given array is what the hypothesis says
 TELLING = 1e-10  # relative to an entry: it is wrong
@@ -40,6 +40,11 @@ class Comparison:
     def gradients(self, wrt: str) -> list[np.ndarray]:
         """The right gradients by a parameter of the shape of `self.wrt`."""
         return [case.complex_step(wrt)[0] * smooth for case, smooth in zip(self.cases, self.smooth, strict=True)]
+
+    def wrong_entries(self, expected: list[np.ndarray]) -> list[np.ndarray]:
+        """Which entries are not the expected ones, on every draw."""
+        return [~(abs(g - e) <= self.telling * np.maximum(abs(e), 1e-3 * s))
+                for g, e, s in zip(self.given, expected, self.scales, strict=True)]  # fmt: skip
 
     # -- one factor, everywhere
 
@@ -131,3 +136,9 @@ def with_factor(factor: list[dict[str, str]]) -> str:
 def item(kind: str, detail: str) -> dict[str, str]:
     """One item of a diagnosis."""
     return {"kind": kind, "detail": detail}
+
+
+def numbered(explanations: list[list[dict[str, str]]]) -> list[dict[str, str]]:
+    """The items of several explanations of the same; those of all but the first say which explanation is theirs."""
+    first, *others = explanations or [[]]
+    return first + [one | {"explanation": str(n)} for n, items in enumerate(others, 2) for one in items]

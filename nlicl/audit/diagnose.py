@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from .answer import Answer
-from .comparison import FITS, Comparison, item, with_factor
+from .comparison import FITS, Comparison, item, numbered, with_factor
+from .conditions import Separator, conditions, enough, separators
+from .facts import NAMELESS, Judged
 from .fallback import patterns
 from .mistakes import MISFITS, Edit, Mark, edits
 from .subject import Formula, Subject
@@ -23,22 +25,30 @@ __all__ = ["diagnose"]
 
 
 def diagnose(
-    formula: Formula, cases: list[Case], answer: Answer, subject: Subject, certain: Collection[int]
-) -> list[dict[str, str]]:
-    """A list of {"kind", "detail"}, most telling first.
+    formula: Formula,
+    cases: list[Case],
+    answer: Answer,
+    subject: Subject,
+    certain: Collection[int],
+    judged: Judged | None = None,
+) -> tuple[list[dict[str, str]], int]:
+    """Items {"kind", "detail"}, the most telling first, and how many mistakes are made at once: 0 if none is named.
+
+    An item of a second explanation of the same has "explanation": 2 besides, and so on.
 
     `answer` holds the given arrays by number of case. Those that are not among `certain` have lost digits: they are looked at
-    only if nothing else is wrong.
+    only if nothing else is wrong. `judged` knows on which draws the formula is wrong.
     """
     found = _undefined(formula, cases, answer, subject)
     if answer.arrays and not answer.shapes:
         precise = {n: array for n, array in answer.arrays.items() if n in certain}
-        search = _Search(formula.wrt, cases, precise or answer.arrays, subject)
+        search = _Search(formula.wrt, cases, precise or answer.arrays, subject, judged)
         if len(search.numbers) < len(answer.arrays) and search.all_right():
-            search = _Search(formula.wrt, cases, answer.arrays, subject)
+            search = _Search(formula.wrt, cases, answer.arrays, subject, judged)
         if not (found and search.all_right()):
-            found += search.run()
-    return found
+            explained = search.run()
+            return found + explained, search.count or int(any(item["kind"] not in NAMELESS for item in explained))
+    return found, int(any(item["kind"] not in NAMELESS for item in found))
 
 
 def _undefined(formula: Formula, cases: list[Case], answer: Answer, subject: Subject) -> list[dict[str, str]]:
@@ -54,7 +64,8 @@ def _undefined(formula: Formula, cases: list[Case], answer: Answer, subject: Sub
                     return found
     first = min(answer.shapes or answer.problems)
     domain = _domain(cases, answer, subject)
-    where = domain or f"such as {cases[first].label}"
+    apart = [] if domain else _apart(cases, answer, subject)
+    where = domain or (f"those where {apart[0].one}" if apart else f"such as {cases[first].label}")
     kind = "shape" if answer.shapes or domain else "unknown"
     return [item(kind, f"it {answer.problems[first]}, on {len(answer.problems)} of {len(cases)} draws, {where}")]
 
@@ -120,6 +131,14 @@ def _domain(cases: list[Case], answer: Answer, subject: Subject) -> str | None:
     return None
 
 
+def _apart(cases: list[Case], answer: Answer, subject: Subject) -> list[Separator]:
+    """The conditions under which the formula has no array of the right shape, that never hold where it has one."""
+    bad, good = ([n for n in range(len(cases)) if (n in answer.problems) == fails] for fails in (True, False))
+    if not enough(bad, good):
+        return []
+    return separators([conditions(case, subject) for case in cases], [id(case.params) for case in cases], bad, good)
+
+
 _ANOTHER = "the given array is the gradient with respect to {}"
 
 # Number of mistakes, and whether a constant factor may come on top. Three cost seconds, so they come after all that is
@@ -133,6 +152,13 @@ _MOST = 20_000  # combinations to try
 class _Search(Comparison):
     """The hypotheses, from the simplest."""
 
+    def __init__(
+        self, wrt: str, cases: list[Case], given: dict[int, np.ndarray], subject: Subject, judged: Judged | None = None
+    ) -> None:
+        super().__init__(wrt, cases, given, subject)
+        self.judged = judged
+        self.count = 0  # of mistakes at once, where edits are found
+
     def run(self) -> list[dict[str, str]]:
         expected = self.gradients(self.wrt)
         if any(not np.isfinite(given).all() for given in self.given):
@@ -144,14 +170,19 @@ class _Search(Comparison):
         if all(self.close(k, e) for k, e in enumerate(expected)):  # too near for a mistake of one factor
             found = self._some_entries(expected)
         else:
-            found = self.factor(expected) or self._transposed(expected) + self._other_parameter()
+            found = numbered([[one] for one in self.factor(expected) or self._elsewhere(expected)])
             found = found or self._decay(expected)
-            found = found or self._mistakes(_ONE) or self._assumption(expected)
+            found = found or self._mistakes(_ONE) or self._signs(expected) or self._assumption(expected)
             found = found or self._mistakes(_TWO) or self._some_entries(expected)
             found = found or self._mistakes(_THREE) or self._parallel(expected) or patterns(self, expected)
         return found or [item("unknown", self._summary(expected))]
 
     # -- the same numbers in other places
+
+    def _elsewhere(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
+        found = self._transposed(expected) + self._other_parameter()
+        self.count = 2 if found and found[0]["detail"].endswith("it)") else 0  # a factor stands in brackets
+        return found
 
     def _transposed(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
         if any(array.ndim != 2 or array.shape[0] != array.shape[1] for array in expected):
@@ -200,15 +231,17 @@ class _Search(Comparison):
         for count, factor_too in complexities:
             if comb(len(wrong), count) > _MOST:
                 return []
-            found = []
+            found: list[list[dict[str, str]]] = []
             for chosen in combinations(wrong, count):
                 if len({edit.slot for edit in chosen}) < count:
                     continue
                 factor = self._fits(Mark(chosen), order, factor_too)
                 if factor is not None:
-                    found += [item(edit.kind, edit.detail) for edit in chosen] + factor
+                    named = _unique([item(edit.kind, edit.detail) for edit in chosen])
+                    found += [[*named, one] for one in factor] if factor else [named]
             if found:
-                return _unique(found)
+                self.count = len(found[0])
+                return numbered(found)
         return []
 
     def _fits(self, mark: Mark, order: list[int], factor_too: bool) -> list[dict[str, str]] | None:
@@ -238,15 +271,23 @@ class _Search(Comparison):
             return []
         return self.factor(candidate) or None
 
+    def _signs(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
+        """The item if it is right up to its sign, minus the expected array on some draws."""
+        ratios = self.ratios(expected)
+        if ratios is None or np.isnan(ratios).all() or not np.allclose(abs(ratios[~np.isnan(ratios)]), 1, rtol=1e-6):
+            return []
+        minus = [n for n, ratio in zip(self.numbers, ratios, strict=True) if ratio < 0]
+        plus = [n for n, ratio in zip(self.numbers, ratios, strict=True) if ratio > 0]
+        apart = self.judged.apart(minus, plus) if self.judged else []
+        where = (f" where {apart[0].one}", f" where {apart[0].other}") if apart else ("", "")
+        return [item("sign", f"right up to the sign: minus the expected gradient on {len(minus)} draws{where[0]}, and the "
+                             f"expected one on {len(plus)}{where[1]}")]  # fmt: skip
+
     # -- right but for some places
 
     def all_right(self) -> bool:
         """Whether every entry is right that does not sit on a kink."""
-        return not any(mask.any() for mask in self._wrong(self.gradients(self.wrt)))
-
-    def _wrong(self, expected: list[np.ndarray]) -> list[np.ndarray]:
-        return [~(abs(g - e) <= self.telling * np.maximum(abs(e), 1e-3 * s))
-                for g, e, s in zip(self.given, expected, self.scales, strict=True)]  # fmt: skip
+        return not any(mask.any() for mask in self.wrong_entries(self.gradients(self.wrt)))
 
     def _alive(self, expected: list[np.ndarray]) -> list[np.ndarray]:
         """Where expected and given are not both zero. Where they are, nothing was told, as behind a gate that is closed:
@@ -260,7 +301,7 @@ class _Search(Comparison):
 
     def _assumption(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
         """The item if the formula is right wherever some assumption of the paper holds, and wrong only where not."""
-        bad = {k for k, mask in enumerate(self._wrong(expected)) if mask.any()}
+        bad = {k for k, mask in enumerate(self.wrong_entries(expected)) if mask.any()}
         alive = {k for k, mask in enumerate(self._alive(expected)) if mask.any()}
         found = []
         for what in dict.fromkeys(what for case in self.cases for what in case.holds):
@@ -274,13 +315,16 @@ class _Search(Comparison):
         return found
 
     def _some_entries(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
-        wrong, alive = self._wrong(expected), self._alive(expected)
+        wrong, alive = self.wrong_entries(expected), self._alive(expected)
         bad = [k for k, mask in enumerate(wrong) if mask.any()]
         good = [k for k, mask in enumerate(alive) if mask.any() and k not in bad]
         if good and min(wrong[k].sum() / alive[k].sum() for k in bad) > 0.5:
             told = len(good) + len(bad)
-            if len(good) < len(bad):
+            if self.judged and self.judged.separator:
+                detail = self.judged.separator
+            elif len(good) < len(bad):
                 detail = f"right on only {len(good)} of the {told} draws that are not zero, {self._places(good)}"
+                detail += self._only_there(good, bad)
             else:
                 detail = f"wrong on {len(bad)} of the {told} draws that are not zero, right on the others; wrong on "
                 detail += self._places(bad)
@@ -299,6 +343,13 @@ class _Search(Comparison):
             return [item("entries", f"wrong in {share:.0%} of the entries only; see the worst one")]
         return []
 
+    def _only_there(self, chosen: list[int], others: list[int]) -> str:
+        """What holds on the chosen cases only, to stand behind them."""
+        if self.judged is None:
+            return ""
+        words = self.judged.there([self.numbers[k] for k in chosen], [self.numbers[k] for k in others])
+        return f"; only there {words}" if words else ""
+
     def _parallel(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
         """The item if the given array is the expected one times a number that changes from draw to draw."""
         ratios = self.ratios(expected)
@@ -316,8 +367,11 @@ class _Search(Comparison):
         k = next(k for k, given in enumerate(self.given) if not np.isfinite(given).all())
         index = [int(i) for i in np.argwhere(~np.isfinite(self.given[k]))[0]]
         count = sum(not np.isfinite(given).all() for given in self.given)
+        bad = [n for n, given in zip(self.numbers, self.given, strict=True) if not np.isfinite(given).all()]
+        apart = self.judged.apart(bad, [n for n in self.numbers if n not in bad]) if self.judged else []
+        where = f": on those where {apart[0].one}" if apart else ""
         return [item("entries", f"it returns {self.given[k][tuple(index)]} at {index} of draw {self.numbers[k]}, "
-                                 f"and NaN or infinity on {count} of {len(self.given)} draws")]  # fmt: skip
+                                 f"and NaN or infinity on {count} of {len(self.given)} draws{where}")]  # fmt: skip
 
     def _summary(self, expected: list[np.ndarray]) -> str:
         dots = [(g * e).sum() / np.sqrt((g * g).sum() * (e * e).sum()) for g, e in zip(self.given, expected, strict=True)

@@ -102,7 +102,7 @@ def fill(fixed: Iterable[Point], random: Iterator[Point], draws: int) -> list[Po
     return found
 
 
-def _nothing(params: Any, prompt: Any) -> dict[str, float]:
+def _nothing(params: Any, prompt: Any) -> dict[str, Any]:
     return {}
 
 
@@ -137,6 +137,13 @@ class Subject:
         Subjects of the paper's other losses, with parameters and draws of their own; audited with it.
     rows : mapping of str to str
         What a row, the first index, of a parameter is, if it has a name: {"W_O": "neuron"}.
+    conditions : callable
+        conditions(params, prompt) -> {topic: words that are true there}: {"output": "F < 0"}. If one tells the draws on which
+        a formula is wrong from the others, the report says so: the first that does. Signs of labels, equal sizes, shares
+        of 0 and 1 of what is active and symmetric matrices need not be named. None by default.
+    regions : callable
+        regions(params, prompt) -> {parameter: {words: bool array}}: entries that belong together, in the shape of the
+        parameter: {"W_O": {"rows of inactive neurons": mask}}. The report says if only these are wrong. None by default.
     computed_by : str
         What `gradient` is, for the report; {wrt} stands for the parameter.
     on_gpu : mapping of str to callable
@@ -157,6 +164,8 @@ class Subject:
     marked: Mapping[str, Marked] = field(default_factory=dict)
     parts: tuple["Subject", ...] = ()
     rows: Mapping[str, str] = field(default_factory=dict)
+    conditions: Callable[[Any, Any], Mapping[str, str]] = _nothing
+    regions: Callable[[Any, Any], Mapping[str, Mapping[str, np.ndarray]]] = _nothing
     computed_by: str = "mean over a batch, nlicl.loss_and_grad(...)[1].{wrt}"
     on_gpu: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
 

@@ -9,6 +9,8 @@ from . import kinks
 from .answer import Answer
 from .decision import Evidence, decide
 from .diagnose import diagnose
+from .facts import Judged, plain_facts
+from .hand import DrawsInHand
 from .report import FormulaReport
 from .subject import Formula, Subject
 from .witnesses import EPS, Case, taylor_slope
@@ -71,9 +73,11 @@ def reach(
     report = FormulaReport.of(formula, draws=len(cases), note=note)
     report.activity = _activity(cases, subject)
     report.error = answer.error(formula.name, cases)
+    hand = DrawsInHand(formula.wrt, answer.arrays, {}, (), dict(answer.problems))
+    report.hand = hand
     if not answer.arrays:
         report.verdict = "disagree" if answer.shapes else "undetermined"
-        report.diagnosis = diagnose(formula, cases, answer, subject, ())
+        report.diagnosis, report.mistakes = diagnose(formula, cases, answer, subject, ())
         return report
 
     measured = _Measured(formula.wrt, cases, answer)
@@ -89,13 +93,19 @@ def reach(
     report.wrong_entries = measured.wrong_entries()
     report.taylor, report.heat_map = measured.taylor, measured.heat_map()
     report.control_caught = measured.control_caught()
+    hand.expected, hand.wrong = measured.expected, measured.wrong_draws
+    hand.remarks |= dict.fromkeys(measured.lost, "left out as evidence, since rounding may explain what is off")
     report.verdict, report.reason = _verdict(measured, answer, report)
     if measured.lost and report.verdict == "agree":
         report.reason = measured.loss
     elif measured.lost and not report.reason:
         report.note = "; ".join(text for text in (domain_note, measured.loss) if text)
     if report.verdict == "disagree":
-        report.diagnosis = diagnose(formula, cases, answer, subject, measured.certain)
+        telling = {n: array for n, array in answer.arrays.items() if n not in measured.lost}
+        judged = Judged(formula.wrt, cases, telling, measured.wrong_draws, subject) if telling else None
+        certain = measured.certain
+        report.diagnosis, report.mistakes = diagnose(formula, cases, answer, subject, certain, judged)
+        report.facts = plain_facts(judged, report.diagnosis) if judged else []
     return report
 
 

@@ -1,6 +1,7 @@
 """`nlicl audit`: hold gradient formulas, or the gradient of any function, against independent witnesses."""
 
 import argparse
+import contextlib
 import functools
 import operator
 import os
@@ -179,20 +180,23 @@ def run(options: argparse.Namespace) -> int:
         raise CannotRun("--json - and --html - both ask for standard output; name a file for one of them")
     check_files({option: path for option, path in files.items() if option not in piped})
     in_a_file = ".py:" in options.paper or options.paper.endswith(".py")
-    subject = None
-    if in_a_file and all(getattr(options, name) is None for name in OF_FUNCTIONS):
-        from .own import own_subject
+    with contextlib.redirect_stdout(
+        sys.stderr
+    ):  # where the reader's code has no process of its own, for what it prints
+        subject = None
+        if in_a_file and all(getattr(options, name) is None for name in OF_FUNCTIONS):
+            from .own import own_subject
 
-        subject = own_subject(options.paper)
-    of_function = in_a_file and subject is None
-    _check_kind(options, of_function)
-    _check_apart(options, {option: path for option, path in files.items() if option not in piped})
-    if of_function:
-        from .function import audited
+            subject = own_subject(options.paper)
+        of_function = in_a_file and subject is None
+        _check_kind(options, of_function)
+        _check_apart(options, {option: path for option, path in files.items() if option not in piped})
+        if of_function:
+            from .function import audited
 
-        report: AuditReport = audited(options)
-    else:
-        report = _audited(options, subject)
+            report: AuditReport = audited(options)
+        else:
+            report = _audited(options, subject)
     _write(report, files, piped, options.only_wrong)
     errors = [entry.error for entry in report.formulas if entry.error]
     if errors:

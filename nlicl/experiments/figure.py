@@ -21,6 +21,7 @@ from ..core.files import to_json, write_whole
 from ..core.text import one_line
 from .claims import Claim, all_hold
 from .experiment import Experiment, Found, Options, Seeds
+from .notebook import figure_html
 from .series import Comparison, Series
 from .settings import Settings
 from .style import FORMATS, Canvas, render
@@ -132,6 +133,15 @@ class Figure:
                 unknown = [""] * (len(self.seeds) - len(every))
                 rows.writerows([one_line(prefix + series.name), *row, *unknown] for row in zip(*columns, strict=True))
         return text.getvalue()
+
+    def __repr__(self) -> str:
+        held = sum(claim.holds is True for claim in self.claims)
+        return (
+            f"Figure({self.name or self.title!r}, {len(self.series)} series, {held} of {len(self.claims)} claims hold)"
+        )
+
+    def _repr_html_(self) -> str | None:
+        return figure_html(self)
 
     def write(
         self, folder: str | PathLike[str], draw: Callable[["Figure"], Canvas], formats: Iterable[str] = ("png",)

@@ -5,7 +5,9 @@ curves are thin, hollow and grey.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -33,6 +35,7 @@ __all__ = [
     "legend_below",
     "new",
     "render",
+    "settled",
     "theirs",
 ]
 
@@ -69,10 +72,22 @@ SETTINGS: Any = {  # matplotlib's rcParams
 
 def new(columns: int = 1, width: float = 3.5, height: float = 2.7, rows: int = 1, **options: Any) -> tuple[Canvas, Any]:
     """A matplotlib figure without a window, and its axes: one, or an array of them. `width` and `height` are those of one."""
+    figure = _kind()(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, **options)
+
+
+@cache
+def _kind() -> Any:
+    """A figure that a notebook shows, whether pyplot was imported or not."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * columns, height * rows))
-    return figure, figure.subplots(rows, columns, **options)
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            out = io.BytesIO()
+            self.savefig(out, format="png", dpi=100)
+            return out.getvalue()
+
+    return Shown
 
 
 def curve(
@@ -123,14 +138,21 @@ def legend_below(canvas: Canvas, *panels: Axes, columns: int | None = None, **op
     canvas.legend(list(entries.values()), list(entries), loc="outside lower center", **options)
 
 
+@contextmanager
+def settled() -> Iterator[None]:
+    """What is drawn meanwhile has the look of all figures."""
+    import matplotlib
+
+    with matplotlib.rc_context(SETTINGS):
+        yield
+
+
 Data = TypeVar("Data")
 
 
 def render(draw: Callable[[Data], Canvas], data: Data, kind: str) -> bytes:
     """The picture of a figure's data, as bytes of a file of one of `FORMATS`. It is undated: the same data, the same bytes."""
-    import matplotlib
-
-    with matplotlib.rc_context(SETTINGS):
+    with settled():
         figure = draw(data)
         out = io.BytesIO()
         figure.savefig(out, format=kind, metadata={_DATED[kind]: None})

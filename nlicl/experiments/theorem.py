@@ -11,6 +11,7 @@ from typing import Any
 from ..core.text import one_line
 from .claims import Claim, all_hold
 from .experiment import Seeds
+from .notebook import theorem_html
 from .settings import Settings
 
 __all__ = ["Condition", "Theorem", "report"]
@@ -72,6 +73,9 @@ class Theorem:
 
     def __str__(self) -> str:
         return report(self)
+
+    def _repr_html_(self) -> str | None:
+        return theorem_html(self)
 
 
 def report(theorem: Theorem) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from ..core.describe import kind_of, name_of, short
 from ..core.errors import InvalidType, InvalidValue
 from ..core.registry import MODELS, check_name
+from .notebook import batch_html
 
 __all__ = ["Batch", "Descent", "DeviceStep", "Model", "Step", "enter", "find", "register", "step_of"]
 
@@ -64,6 +65,12 @@ class Batch:
         raise InvalidType(
             f"a {kind_of(self)} cannot be moved to or from a GPU: its model has no GPU kernels. Take backend='cpu'."
         )
+
+    def __repr__(self) -> str:
+        return f"{kind_of(self)}({len(self)} prompts of {self.length} contexts)"
+
+    def _repr_html_(self) -> str | None:
+        return batch_html(self)
 
 
 class Step(Protocol):

@@ -8,6 +8,7 @@ from ..core.arrays import real_array
 from ..core.checks import boolean
 from ..core.describe import short
 from ..core.errors import InvalidType, InvalidValue
+from .notebook import prompt_html
 
 __all__ = ["Prompt"]
 
@@ -67,3 +68,6 @@ class Prompt:
     def query(self) -> np.ndarray:
         """p_query (d,)."""
         return self.tokens[-1]
+
+    def _repr_html_(self) -> str | None:
+        return prompt_html(self)

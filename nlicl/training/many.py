@@ -21,7 +21,9 @@ from ..core.interruption import Held
 from ..core.memory import check_count
 from ..kernels.compile import THREADS, threads_at_most
 from .checkpoint import CHECKPOINT
+from .columns import LOSS, frame_of_seeds, plot_of_seeds
 from .course import Progress, Stopped, Told, Until, follow
+from .notebook import runs_html
 from .plan import Plan
 from .problem import Observer
 from .runs import Diverged, Run
@@ -77,6 +79,45 @@ class Runs(Sequence[Run]):
             except InvalidKey as error:
                 raise InvalidKey(f"seed {seed}: {error.args[0]}") from None
         return np.array(found)
+
+    def to_pandas(self) -> Any:
+        """What all runs recorded, as a pandas.DataFrame with the index (seed, step); columns as of `History.to_pandas`.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            pandas is not installed.
+        """
+        return frame_of_seeds({seed: run.history for seed, run in zip(self.seeds, self._runs, strict=True)})
+
+    def plot(self, name: str = LOSS, *, axes: Any = None) -> Any:
+        """Draw the median over seeds against the step, with a band from the lowest to the highest seed.
+
+        Seeds that diverged are left out, and so are steps that not all of the others have.
+
+        Parameters
+        ----------
+        name, axes
+            As of `Run.plot`.
+
+        Returns
+        -------
+        matplotlib Axes
+
+        Raises
+        ------
+        ModuleNotFoundError
+            matplotlib is not installed.
+        KeyError, ValueError
+            It was not measured, or is an array at each step; every seed diverged.
+        """
+        kept = [run.history for seed, run in zip(self.seeds, self._runs, strict=True) if seed not in self.diverged]
+        if not kept:
+            raise InvalidValue(f"all {len(self)} seeds diverged; expected one that did not, to draw. See .diverged.")
+        return plot_of_seeds(kept, name, axes)
+
+    def _repr_html_(self) -> str | None:
+        return runs_html(self)
 
     def __repr__(self) -> str:
         lost = f", {len(self.diverged)} of them diverged" if self.diverged else ""

@@ -16,6 +16,8 @@ from ..core.checks import path as checked_path
 from ..core.describe import short
 from ..core.errors import InvalidKey, InvalidType, InvalidValue, NotFinite
 from ..core.files import write_whole
+from .columns import LOSS, frame, plot, scalars
+from .notebook import history_html, run_html
 from .optimizers import OptimizerState
 
 __all__ = ["Diverged", "History", "Run", "State", "diverged"]
@@ -59,13 +61,35 @@ class History:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """One row a measurement: step, and every measurement that is one number."""
-        names = [name for name, values in self.measured.items() if values.ndim == 1]
+        names = scalars(self)
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["step", *names])
         columns = [self.measured[name].tolist() for name in names]
         rows.writerows([step, *row] for step, *row in zip(self.steps.tolist(), *columns, strict=True))
         write_whole(checked_path("path", path, "the path of a file"), text.getvalue())
+
+    def to_pandas(self) -> Any:
+        """What was recorded, as a pandas.DataFrame with one row a step.
+
+        The columns are "training_loss", "learning_rate", and every measurement that is one number. A measurement is NaN at
+        the steps where it was not made: `frame["hinge_unseen"].dropna()` has the others. The last row is the end of the run,
+        where there is no further step and no loss.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Its index is `step`.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            pandas is not installed.
+        """
+        return frame(self)
+
+    def _repr_html_(self) -> str | None:
+        return history_html(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +117,33 @@ class Run:
     def __repr__(self) -> str:
         loss = f", loss {self.history.loss[-1]:.4g}" if len(self.history.loss) else ""
         return f"Run(step={self.step}{loss}, {self.params!r})"
+
+    def plot(self, name: str = LOSS, *, axes: Any = None) -> Any:
+        """Draw the training loss, or a measurement, against the step.
+
+        Parameters
+        ----------
+        name : str
+            "training_loss", or a measurement that is one number, "hinge_unseen" for instance.
+        axes : matplotlib Axes, optional
+            Where to draw; new ones if not given. A second curve on the same axes adds a legend.
+
+        Returns
+        -------
+        matplotlib Axes
+            `axes.figure.savefig("loss.png")` keeps the picture.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            matplotlib is not installed.
+        KeyError, ValueError
+            It was not measured, or is an array at each step.
+        """
+        return plot(self.history, name, axes)
+
+    def _repr_html_(self) -> str | None:
+        return run_html(self)
 
 
 class Diverged(ArithmeticError):

@@ -1,6 +1,7 @@
 """A formula is the reader's code: whatever it does, the report stands."""
 
 import json
+import linecache
 import os
 import re
 import signal
@@ -173,7 +174,8 @@ def test_an_array_that_is_used_again_is_copied():
 
 
 def line_of(function, offset=1):
-    return f"(line {function.__code__.co_firstlineno + offset} of test_answer.py)"
+    number = function.__code__.co_firstlineno + offset
+    return f"(line {number} of test_answer.py: `{linecache.getline(__file__, number).strip()}`)"
 
 
 def beyond(params, prompt):
@@ -226,7 +228,7 @@ def test_a_line_of_numpy_only_where_the_reader_has_none():
     error = caught.value
     assert line_of(test_a_line_of_numpy_only_where_the_reader_has_none, 2) in describe(error)
     error.__traceback__ = error.__traceback__.tb_next  # NumPy's frames alone
-    assert re.search(r"\(line \d+ of \w+\.py\)$", describe(error)) and "test_answer" not in describe(error)
+    assert re.search(r"\(line \d+ of \w+\.py: `.+`\)$", describe(error)) and "test_answer" not in describe(error)
     assert "(line" not in describe(error.with_traceback(None))
 
 

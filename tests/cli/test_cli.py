@@ -93,7 +93,7 @@ def test_nan_disagrees(run, appendix):
         ("none", "none returns None; is a return missing? Expected a floating array"),
         ("rows", "rows returns shape ("),
         ("text", "text returns 'W_V'; expected a floating array"),
-        ("raises", "raises raises KeyError: 'W_X' (line 24 of appendix.py), on draw 0"),
+        ("raises", "raises raises KeyError: 'W_X' (line 24 of appendix.py: `raise KeyError(\"W_X\")`), on draw 0"),
         ("needs_more", "needs_more raises TypeError: "),
     ],
 )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import calls_of
 import numpy as np
+from matplotlib.figure import Figure
 
 import nlicl
 import nlicl.papers
@@ -72,6 +73,7 @@ EXCEPTIONS: dict[str, str] = {
     "nlicl.models.gpt2.reference.layernorm": "a line of the definition, which checks",
     "nlicl.models.gpt2.reference.softmax": "a line of the definition, which checks",
     "nlicl.papers.li2024.data.DataModel": "what problems inherit from",
+    "nlicl.models.notebook": "what a notebook calls, which shows the object's repr where they fail",
     "nlicl.models.model.Batch": "what a batch type inherits from",
     "nlicl.models.model.enter": "find and step_of at once, for nlicl.forward",
     "nlicl.models.model.register": "changes the register; tests/models/test_registry.py has its errors",
@@ -95,6 +97,7 @@ EXCEPTIONS: dict[str, str] = {
     "nlicl.models.regression.reference.softmax": "a line of the definition, which checks",
     "nlicl.papers.provenance": "for the settings() of each problem, which checks itself",
     "nlicl.papers.problem.keep": "parts of Problem, which checks",
+    "nlicl.core.progress.progress": "no arguments",
     "nlicl.devices.kernels": "no arguments",
     "nlicl.devices.unavailable": "no arguments",
     "nlicl.devices.place": "needs a GPU",
@@ -298,6 +301,7 @@ _add(devices.fetch, array=_TOKENS)
 
 # ---- nlicl.training
 
+_add(nlicl.slider, pictures=[Figure((1, 1))], labels=[0.5], name="alpha", first=0)
 _add(training.Adam, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
 _add(training.AdamW, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
 _add(training.InverseTime, offset=100.0)

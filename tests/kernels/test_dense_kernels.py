@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from draws import Sizes, assert_close, problem, seeds
+from draws import Sizes, assert_close, problem, seeds, sizes
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from steps import KIND, STEPS
@@ -11,7 +11,7 @@ from nlicl import Params
 from nlicl.kernels import compile, products
 from nlicl.kernels.layers import attention
 from nlicl.kernels.layers import loss as losses
-from nlicl.kernels.steps import unmerged
+from nlicl.kernels.steps import dense, unmerged
 
 FLOATS = st.sampled_from([np.float32, np.float64])
 
@@ -187,3 +187,16 @@ def test_a_score_that_is_not_finite_has_a_gradient():
             with np.errstate(invalid="ignore"):
                 assert of(np.float64(F), np.float64(0))
         assert of(1.0, np.nan) and of(1.0, 0.5) and not of(1.0, 0.0) and not of(1.0, -0.0)
+
+
+# ---------------------------------------------------------------- the mean loss alone
+
+
+@pytest.mark.parametrize("module", [dense, unmerged])
+@given(sizes, FLOATS, st.sampled_from(sorted(KIND)), st.booleans(), seeds)
+def test_the_mean_loss_is_that_of_the_step(module, size, dtype, loss, attends, seed):
+    """Witnesses of the audit take the one; what is trained is the other."""
+    p, x = problem(size, seed, dtype)
+    arrays = (x.tokens, x.labels, size.l + attends, *p, KIND[loss])
+    alone, beside = module.mean_loss(*arrays), module.step(*arrays)[0]
+    assert abs(alone - beside) <= 16 * np.finfo(dtype).eps * max(1, abs(beside))

@@ -499,6 +499,7 @@ def arguments_of(name, rng):
         "mlp.slopes": (n(m), n(B), n(B, m), n(m)),
         "loss.value": (1, 0.3, -1.0),
         "loss.slope": (1, 0.3, -1.0),
+        "loss.mean": (1, n(B), x.labels),
         "loss.has_gradient": (0.3, 0.0),
         "products.add_product": (n(m, d), n(m, l), n(l, d)),
         "products.add_rows": (n(d), n(l), n(l, d)),

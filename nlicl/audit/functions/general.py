@@ -233,9 +233,7 @@ def assert_gradient(loss: Callable[..., Any], gradient: Callable[..., Any] | boo
         As `audit_gradient`.
     """
     __tracebackhide__ = True
-    report = audit_gradient(loss, gradient, x, **settings)
-    if not report:
-        raise AssertionError(str(report))
+    audit_gradient(loss, gradient, x, **settings).check()
 
 
 def _check(loss: Any, gradient: Any, hessian_vector: Any, hessian: Any, tangent: Any, progress: Any) -> None:

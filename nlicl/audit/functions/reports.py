@@ -3,6 +3,8 @@
 import numpy as np
 
 from ..decision import decide
+from ..facts import NAMELESS
+from ..hand import PlaceInHand, PlacesInHand
 from ..report.gradient import ArgumentReport
 from .function import Function
 from .sight import Precision, Sight
@@ -33,6 +35,10 @@ def report_on(
     if evidence.idle and report.reason == evidence.idle:
         report.verdict, report.reason = "agree", "zero, up to rounding"
     witness, sights = summary.witnesses[k], summary.sights[k]
+    labels = enumerate(zip(report.points, sights, strict=False))
+    report.hand = PlacesInHand(
+        [PlaceInHand(n, label, s.x, s.given, s.expected, s.is_wrong and not s.lacks) for n, (label, s) in labels]
+    )
     report.witness, report.why = witness.name, witness.why
     report.wrong_draws = [n for n, sight in enumerate(sights) if sight.is_wrong and not sight.lacks]
     number = report.wrong_draws[0] if report.wrong_draws else 0
@@ -40,6 +46,7 @@ def report_on(
     report.entries, report.kinks = sight.looked, [list(index) for index in sights[0].kinks]
     report.wrong = int(sight.wrong.sum())
     report.diagnosis = summary.diagnoses[k]
+    report.mistakes = int(any(item["kind"] not in NAMELESS for item in report.diagnosis))
     seen = ~np.isnan(sight.expected)
     with np.errstate(all="ignore"):
         off = np.where(seen, abs(sight.given - sight.expected), 0.0)

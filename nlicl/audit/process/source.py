@@ -168,6 +168,11 @@ def _watch_folder(folder: str) -> None:
 
 
 def _said(error: BaseException) -> str:
+    """What a file raised, with its line; Python names that of a file it cannot read itself."""
+    from ..answer import describe
+
+    if not isinstance(error, SyntaxError):
+        return describe(error)
     lines = message(error).splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 

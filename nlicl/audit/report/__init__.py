@@ -8,6 +8,7 @@ from ...core.files import to_json, write_whole
 from .findings import Findings, FormulaReport
 from .html import page
 from .mends import mends
+from .notebook import report_html
 from .table import table
 
 __all__ = ["AuditReport", "FormulaReport"]
@@ -31,10 +32,18 @@ class AuditReport(Findings):
     """
 
     def check(self) -> "AuditReport":
-        """Raise AssertionError, with the report as its message, unless every verdict is the expected one."""
+        """Raise AssertionError, with the report as its message, unless every verdict is the expected one.
+
+        The first line of the message says what is wrong, since a test's summary shows no more.
+        """
+        __tracebackhide__ = True  # pytest then shows the test's own line
         if not self:
-            raise AssertionError(str(self))
+            raise AssertionError(self._failure())
         return self
+
+    def _failure(self) -> str:
+        bad = "; ".join(formula.in_short for formula in self.formulas if not formula.ok)
+        return f"{bad}\n\n{self}"
 
     def __add__(self, other: "AuditReport") -> "AuditReport":
         """Both in one report: on one page, in one table. They are of one paper, from one seed and as many draws.
@@ -66,6 +75,9 @@ class AuditReport(Findings):
     def __str__(self) -> str:
         """The table, and below it the mends, which it searches if that is yet to be done."""
         return "\n\n".join(filter(None, (table(self), mends(self))))
+
+    def _repr_html_(self) -> str | None:
+        return report_html(self)
 
     def __repr__(self) -> str:
         verdicts = ", ".join(report.in_short for report in self.formulas)

@@ -4,7 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...core.checks import integer
+from ...core.describe import short
+from ...core.errors import InvalidType, InvalidValue
 from ...core.files import plain
 from ...core.text import one_line
 from ..mend.found import Mending, Repair
@@ -57,13 +61,13 @@ class FormulaReport:
     control_caught : bool
         Whether a copy with one entry off by a part in a million was caught.
     diagnosis : list of dict
-        kind and detail; empty on agreement.
+        kind and detail; empty on agreement. Items of a second explanation of the same have besides "explanation": "2", and
+        so on.
     mistakes : int
-        How many mistakes the diagnosis names that are made at once; 0 if it names none. Other items of the diagnosis are
-        other explanations of the same.
+        How many mistakes the first explanation names that are made at once; 0 if it names none.
     facts : list of str
         What else is known of a formula that disagrees, a sentence each. If something separates the draws on which it is
-        wrong from the others, the first sentence says it.
+        wrong from the others, the first sentence says it, unless the diagnosis does.
     error : str or None
         Why the formula could not be evaluated, if it could not.
     reason : str
@@ -105,6 +109,7 @@ class FormulaReport:
     wrong_entries: list[dict[str, Any]] = field(default_factory=list)
     taylor: dict[str, list[float]] | None = None
     heat_map: dict[str, Any] | None = None
+    hand: Any = field(default=None, repr=False, compare=False)  # what `at` asks
 
     @classmethod
     def of(cls, formula: Formula, draws: int, note: str) -> "FormulaReport":
@@ -118,10 +123,62 @@ class FormulaReport:
         return self.verdict == self.expected and self.error is None
 
     @property
+    def said(self) -> list[str]:
+        """The diagnosis in lines: how many mistakes there are at once, and which other explanations would do as well."""
+        lines, before = [], "1"
+        for item in self.diagnosis:
+            number = item.get("explanation", "1")
+            opening = "or " if number != before else "and " if number != "1" else ""
+            lines.append(f"{opening}{item['kind']}: {item['detail']}")
+            before = number
+        several = {2: "two", 3: "three"}.get(self.mistakes)
+        if several:
+            first = next((n for n, item in enumerate(self.diagnosis) if item["kind"] != "shape"), 0)
+            lines.insert(first, f"{several} mistakes at once:")
+        return lines
+
+    @property
     def in_short(self) -> str:
-        """Name, verdict and diagnosis in one line: what a `repr` shows."""
-        found = "; ".join(f"{item['kind']}: {item['detail']}" for item in self.diagnosis)
-        return one_line(f"{self.name}: {self.verdict}" + (f" ({found})" if found else ""))
+        """Name, verdict and diagnosis in one line: what a `repr` shows. Without a diagnosis, the error or the reason."""
+        found = "; ".join(self.said).replace("at once:; ", "at once: ") or (self.error or self.reason)
+        more = f"; {self.facts[0]}" if self.facts and not self.mistakes else ""
+        shown = found if self.verdict != "agree" else ""
+        return one_line(f"{self.name}: {self.verdict}" + (f" ({shown}{more})" if shown else ""))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.in_short})"
+
+    def at(self, draw: int) -> Any:
+        """One draw in hand: parameters, prompt, what was given and what was expected.
+
+        Parameters
+        ----------
+        draw : int
+            Its number, from 0; `worst["draw"]` and `wrong_draws` have some.
+
+        Returns
+        -------
+        Draw
+            A named tuple: number, label, params, prompt, given, expected, wrong, holds, remark. Of the audit of any function
+            a `PlaceInHand`: number, label, x, given, expected, wrong.
+
+        Raises
+        ------
+        TypeError, ValueError
+            No number of a draw. The report was not made by an audit, or in a process with other papers.
+        """
+        if self.hand is None:
+            raise InvalidValue(
+                f"this report on {self.name} holds no draws, since it was made from data; expected one that an audit returns. "
+                f"Audit the formula again."
+            )
+        if isinstance(draw, (bool, np.bool_)) or not isinstance(draw, (int, np.integer)):
+            raise InvalidType(f"draw is {short(draw)}; expected an integer from 0 to {self.draws - 1}.")
+        if not 0 <= draw < self.draws:
+            raise InvalidValue(
+                f"draw is {short(draw)}; expected one of the {self.draws} numbers from 0 to {self.draws - 1}."
+            )
+        return self.hand.at(int(draw))
 
     def where(self, draw: int) -> str:
         """A draw, in words."""
@@ -144,7 +201,12 @@ class FormulaReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The formula's part of the JSON; no NaN or infinity in it."""
-        return plain(dict(vars(self)))
+        return plain({name: value for name, value in vars(self).items() if name != "hand"})
+
+    def _repr_html_(self) -> str | None:
+        from .notebook import formula_html
+
+        return formula_html(self)
 
 
 @dataclass

@@ -24,7 +24,7 @@ LEGEND = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class ArgumentReport(FormulaReport):
     """The audit of the gradient by one argument: a `FormulaReport`, and what only any function has.
 
@@ -170,6 +170,9 @@ class GradientReport(AuditReport):
     def ok(self) -> bool:
         """Whether the verdict is "agree"."""
         return self._verdict == "agree"
+
+    def _failure(self) -> str:
+        return str(self)  # its first line is the verdict with its reason
 
     @property
     def hessian_error(self) -> float | None:

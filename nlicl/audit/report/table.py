@@ -81,9 +81,12 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
 
 def _remarks(formula: FormulaReport, report: Findings) -> list[str]:
     remarks = []
-    if formula.error and not any(item["kind"] in ("shape", "transpose") for item in formula.diagnosis):
+    said = any(
+        item["kind"] in ("shape", "transpose") or item["detail"].startswith("it raises ") for item in formula.diagnosis
+    )
+    if formula.error and not said:
         remarks.append(f"error: {formula.error}")
-    remarks += [f"{item['kind']}: {item['detail']}" for item in formula.diagnosis]
+    remarks += [*formula.said, *formula.facts]
     if formula.verdict == "disagree" and formula.worst:
         w = formula.worst
         remarks.append(f"worst entry {formula.entry(w)} {formula.where(w['draw'])}: {both_values(w)}{formula.by}")

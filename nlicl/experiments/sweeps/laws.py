@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...core.checks import instance, integer, numbers, real, sound, text
 from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
+from ..notebook import law_html
 from .adequacy import Adequacy, judge
 from .law_data import checked
 from .law_text import caveats, equation, report
@@ -226,6 +227,12 @@ class PowerLaw:
 
     def __str__(self) -> str:
         return report(self)
+
+    def __repr__(self) -> str:
+        return f"PowerLaw({equation(self)}; {self.cells} cells of {len(self.seeds)} seeds)"
+
+    def _repr_html_(self) -> str | None:
+        return law_html(self)
 
 
 def fit_power(

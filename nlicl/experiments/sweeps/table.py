@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from ...core.checks import choice, path
 from ...core.describe import short
 from ...core.errors import InvalidKey, InvalidType, InvalidValue
+from ...core.extras import need
 from ...core.files import plain, write_whole
-from ..style import Canvas
+from ..notebook import table_html
+from ..style import Canvas, settled
 from .cell import Record
 from .laws import PowerLaw, Theory, fit_power
 
@@ -167,7 +169,8 @@ class Table(Sequence[Record]):
         """A law that was fitted to a measure, as a picture: a figure of matplotlib."""
         from .law_figure import draw
 
-        return draw(law, *self._points(measure), y_label=self._chosen(measure))
+        with settled():
+            return draw(law, *self._points(measure), y_label=self._chosen(measure))
 
     def _chosen(self, measure: str | None) -> str:
         if measure is None and len(self.measures) > 1:
@@ -230,8 +233,7 @@ class Table(Sequence[Record]):
         ModuleNotFoundError
             pandas is not installed.
         """
-        import pandas
-
+        pandas = need("pandas", "notebook", "table.to_pandas")
         return pandas.DataFrame({name: self.column(name) for name in self.columns})
 
     def to_dict(self) -> dict[str, Any]:
@@ -242,6 +244,9 @@ class Table(Sequence[Record]):
             "cells": len(self),
             "settings": [plain(each.to_dict(self.measures)) for each in self.settings],
         }
+
+    def _repr_html_(self) -> str | None:
+        return table_html(self)
 
     def __repr__(self) -> str:
         bad = f", {len(self.lacking)} not done" if self.lacking else ""

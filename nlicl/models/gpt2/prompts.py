@@ -21,6 +21,7 @@ from ...core.checks import boolean, instance, integer
 from ...core.describe import short
 from ...core.errors import InvalidType, InvalidValue
 from ..model import Batch
+from ..notebook import params_html, prompt_html
 
 __all__ = ["Params", "Prompt", "Prompts", "checked_params", "interleaved"]
 
@@ -76,6 +77,9 @@ class Params(NamedTuple):
         layers, _, heads, _, C = (*np.shape(self.W_qkv), 0, 0, 0, 0, 0)[:5]
         sizes = f"layers={layers}, heads={heads}, width={C}, positions={len(np.atleast_1d(self.wpe))}"
         return f"gpt2.Params({sizes}, {sum(map(np.size, self))} numbers, {getattr(self.W_in, 'dtype', '?')})"
+
+    def _repr_html_(self) -> str | None:
+        return params_html(self)
 
 
 _SHAPES = {
@@ -155,6 +159,9 @@ class Prompt:
         for name, value in (("tokens", tokens), ("z", z), ("reads", reads), ("causal", causal)):
             object.__setattr__(made, name, value)
         return made
+
+    def _repr_html_(self) -> str | None:
+        return prompt_html(self)
 
 
 @dataclass(frozen=True, eq=False)

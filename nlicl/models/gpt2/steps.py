@@ -11,6 +11,7 @@ from ...kernels.layers import loss as losses
 from ...kernels.products import are_finite
 from ...kernels.steps import gpt2
 from ..model import Step, register
+from ..notebook import forward_html
 from ..overflow import not_finite
 from . import reference
 from .prompts import Params, Prompts, checked_params
@@ -37,6 +38,9 @@ class Forward(NamedTuple):
     score: np.ndarray
     attention: np.ndarray
     preactivation: np.ndarray
+
+    def _repr_html_(self) -> str | None:
+        return forward_html(self)
 
 
 class _TokensOnCpu:

@@ -10,6 +10,7 @@ from ...core.checks import boolean, magnitude
 from ...core.errors import InvalidType, InvalidValue
 from .. import prompt
 from ..model import Batch
+from ..notebook import params_html
 
 __all__ = ["Params", "Prompt", "Prompts", "SeparateParams"]
 
@@ -33,6 +34,9 @@ class Params(NamedTuple):
     def __repr__(self) -> str:
         return f"Params(V {np.shape(self.V)}, W {np.shape(self.W)}, {getattr(self.V, 'dtype', '?')})"
 
+    def _repr_html_(self) -> str | None:
+        return params_html(self)
+
 
 class SeparateParams(NamedTuple):
     """Separate keys and queries, W^KQ_h = K_h^T Q_h; gradients have the same form.
@@ -54,6 +58,9 @@ class SeparateParams(NamedTuple):
     def __repr__(self) -> str:
         shapes = f"V {np.shape(self.V)}, K {np.shape(self.K)}, Q {np.shape(self.Q)}"
         return f"SeparateParams({shapes}, {getattr(self.V, 'dtype', '?')})"
+
+    def _repr_html_(self) -> str | None:
+        return params_html(self)
 
 
 @dataclass(frozen=True)

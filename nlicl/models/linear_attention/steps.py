@@ -13,6 +13,7 @@ from ...kernels.layers import loss as losses
 from ...kernels.products import are_finite
 from ...kernels.steps import linear_attention as kernels
 from ..model import Step, register
+from ..notebook import forward_html
 from ..overflow import not_finite
 from . import reference
 from .prompts import Params, Prompts, SeparateParams
@@ -37,6 +38,9 @@ class Forward(NamedTuple):
 
     score: np.ndarray
     attention: np.ndarray
+
+    def _repr_html_(self) -> str | None:
+        return forward_html(self)
 
 
 class OnCpu:

@@ -11,6 +11,7 @@ from ...core.checks import integer, real
 from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_tokens
 from ..model import Batch
+from ..notebook import params_html, prompt_html
 
 __all__ = ["Params", "Prompt", "Prompts", "codes"]
 
@@ -29,6 +30,9 @@ class Params(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Params(W {np.shape(self.W)}, {getattr(self.W, 'dtype', '?')})"
+
+    def _repr_html_(self) -> str | None:
+        return params_html(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +101,9 @@ class Prompt:
         """c*, the nearest context's class, from 0; or its label, -1 or +1."""
         code = self.target
         return int(np.argmax(code)) if self.K is not None else int(code[0].real)
+
+    def _repr_html_(self) -> str | None:
+        return prompt_html(self)
 
 
 def codes(classes: np.ndarray, K: int | None, dtype: Any = np.float64) -> np.ndarray:

@@ -11,6 +11,7 @@ from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_memory
 from ...kernels.steps import nearest
 from ..model import Step, register
+from ..notebook import forward_html
 from ..overflow import not_finite
 from . import reference
 from .prompts import Params, Prompts
@@ -46,6 +47,9 @@ class Forward(NamedTuple):
         if self.answer.shape[1] == 1:
             return np.sign(self.answer[:, 0]).astype(np.intp)
         return self.answer.argmax(axis=1)
+
+    def _repr_html_(self) -> str | None:
+        return forward_html(self)
 
 
 class _PromptsOnCpu:

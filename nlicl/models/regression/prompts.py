@@ -13,6 +13,7 @@ from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_tokens
 from .. import prompt
 from ..model import Batch
+from ..notebook import params_html
 
 __all__ = ["Code", "CodedPrompts", "Params", "Prompt", "Prompts"]
 
@@ -30,6 +31,9 @@ class Params(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Params(Q {np.shape(self.Q)}, {getattr(self.Q, 'dtype', '?')})"
+
+    def _repr_html_(self) -> str | None:
+        return params_html(self)
 
 
 class Code(NamedTuple):

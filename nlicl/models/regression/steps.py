@@ -10,6 +10,7 @@ from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_memory
 from ...kernels.steps import regression
 from ..model import Step, register
+from ..notebook import forward_html
 from ..overflow import not_finite
 from . import reference
 from .prompts import CodedPrompts, Params, Prompts
@@ -36,6 +37,9 @@ class Forward(NamedTuple):
     score: np.ndarray
     attention: np.ndarray
     Attn: np.ndarray | None
+
+    def _repr_html_(self) -> str | None:
+        return forward_html(self)
 
 
 class _OnCpu:

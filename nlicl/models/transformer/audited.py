@@ -20,13 +20,17 @@ from .prompts import CodedPrompts, Params, Prompt, Prompts
 __all__ = [
     "activity",
     "as_codes",
+    "conditions",
     "definition",
     "gradient",
     "kernel",
+    "of_neurons",
     "on_gpu",
     "placed",
     "pruned_point",
     "random_points",
+    "regions",
+    "signs",
     "sizes",
     "source",
 ]
@@ -55,22 +59,22 @@ def activity(loss: str) -> Callable[[Params, Prompt], dict[str, float]]:
     return evaluate
 
 
-def kernel(loss: str, step: Callable[..., Any] = dense.step) -> Callable[[Params, Prompts], Any]:
-    """Mean loss of a batch through the compiled step, in float64 or complex128."""
+def kernel(loss: str, mean_loss: Callable[..., Any] = dense.mean_loss) -> Callable[[Params, Prompts], Any]:
+    """Mean loss of a batch through the compiled forward pass of a step, in float64 or complex128."""
 
     def evaluate(params: Params, prompts: Prompts) -> Any:
         dtype = np.result_type(*params)
         arrays = [np.ascontiguousarray(array, dtype) for array in params]
         tokens, labels = prompts.tokens.astype(dtype), prompts.labels.astype(dtype)
         keys = tokens.shape[1] if prompts.query_attends else tokens.shape[1] - 1
-        return step(tokens, labels, keys, *arrays, losses.NAMES[loss])[0]
+        return mean_loss(tokens, labels, keys, *arrays, losses.NAMES[loss])
 
     return evaluate
 
 
-def source(loss: str, step: Callable[..., Any] = dense.step) -> Callable[[Params, Prompts], Any]:
+def source(loss: str, mean_loss: Callable[..., Any] = dense.mean_loss) -> Callable[[Params, Prompts], Any]:
     """The same through the kernels' Python source, in any dtype."""
-    return kernel(loss, source_of(step))
+    return kernel(loss, source_of(mean_loss))
 
 
 def gradient(loss: str, times: int = 1) -> Callable[[Params, Prompts], Params]:
@@ -163,6 +167,36 @@ def pruned_point(rng: np.random.Generator, query_attends: bool) -> Point:
     return Point(
         "one neuron pruned: its row of W_O is 0", params, Prompts(prompts.tokens, np.array([z]), query_attends)
     )
+
+
+def conditions(params: Params, prompt: Prompt) -> dict[str, str]:
+    """The signs of F and of z F on a prompt, in words."""
+    return signs(reference.forward(params, prompt).score, prompt.z)
+
+
+def signs(F: float, z: float) -> dict[str, str]:
+    """The signs of a score F and of z F, in words."""
+    sign = ">" if F > 0 else "<" if F < 0 else "="
+    return {"output": f"F {sign} 0", "answer": "z F > 0" if z * F > 0 else "z F <= 0"}
+
+
+def regions(params: Params, prompt: Prompt) -> dict[str, dict[str, np.ndarray]]:
+    """The entries of W_O and a that belong to neurons of one kind."""
+    return of_neurons(reference.forward(params, prompt).preactivation, params, "W_O", "a")
+
+
+def of_neurons(u: np.ndarray, params: Any, hidden: str, outer: str) -> dict[str, dict[str, np.ndarray]]:
+    """The entries that belong to neurons of one kind, of the hidden layer's weights and of the weights behind it."""
+    a = getattr(params, outer)
+    kinds = {
+        "inactive neurons": u <= 0,
+        "active neurons": u > 0,
+        f"neurons with {outer}_i < 0": a < 0,
+        f"neurons with {outer}_i > 0": a > 0,
+    }
+    shape = getattr(params, hidden).shape
+    rows = {f"rows of {kind}": np.broadcast_to(mask[:, None], shape) for kind, mask in kinds.items()}
+    return {hidden: rows, outer: {f"entries of {kind}": mask for kind, mask in kinds.items()}}
 
 
 def sizes(params: Params, prompt: Prompt) -> dict[str, float]:

@@ -23,6 +23,7 @@ from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import check_tokens
 from ...devices import on_device
 from ..model import Batch
+from ..notebook import params_html
 from ..prompt import Prompt
 
 __all__ = ["CodedPrompts", "Params", "Prompt", "Prompts", "packed_codes"]
@@ -52,6 +53,9 @@ class Params(NamedTuple):
     def __repr__(self) -> str:
         arrays = ", ".join(f"{name} {np.shape(value)}" for name, value in self._asdict().items())
         return f"Params({arrays}, {getattr(self.W_Q, 'dtype', '?')})"
+
+    def _repr_html_(self) -> str | None:
+        return params_html(self)
 
 
 def _part(prompts: Any, index: Any) -> Any:

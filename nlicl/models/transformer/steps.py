@@ -17,6 +17,7 @@ from ...kernels.products import are_finite
 from ...kernels.steps import coded, dense, unmerged
 from ...kernels.steps.watched import watch
 from ..model import Step, register
+from ..notebook import forward_html
 from ..overflow import not_finite
 from . import reference
 from .checks import check_all_finite, check_dtype, check_fit, check_params, check_tokens_fit, packed_params
@@ -44,6 +45,9 @@ class Forward(NamedTuple):
     attention: np.ndarray
     context: np.ndarray
     preactivation: np.ndarray
+
+    def _repr_html_(self) -> str | None:
+        return forward_html(self)
 
 
 _FEW = 2**20  # numbers that fit into any memory

@@ -33,6 +33,11 @@ def activity(evaluate: Callable[[Any, Any], tuple[Any, np.ndarray]]) -> Callable
     return lambda params, prompt: {"relu_active": float(np.mean(evaluate(params, prompt)[1] > 0))}
 
 
+def conditions(blocks: Any, prompt: Any) -> dict[str, str]:
+    """The signs of F and z F, and of the labels among the demonstrations, in words."""
+    return audited.signs(reference.forward(blocks, prompt).F.real, prompt.z)
+
+
 def sizes(params: Any, prompt: Any) -> dict[str, float]:
     """The constants by which a formula may be off."""
     l, d = len(prompt.tokens) - 1, prompt.tokens.shape[1]
@@ -115,8 +120,10 @@ def merged(draws: int, seed: int, query_attends: bool) -> list[Point]:
 
 
 def merged_kernel(source: bool = False) -> Callable[[reference.Merged, Prompts], Any]:
-    """Mean loss of a batch through the step for few prompts, with W_K the identity."""
-    evaluate = audited.source("logistic", unmerged.step) if source else audited.kernel("logistic", unmerged.step)
+    """Mean loss of a batch through the forward pass for few prompts, with W_K the identity."""
+    evaluate = (
+        audited.source("logistic", unmerged.mean_loss) if source else audited.kernel("logistic", unmerged.mean_loss)
+    )
     return lambda merged, prompts: evaluate(reference.full_merged(merged), prompts)
 
 
@@ -177,8 +184,9 @@ def _blocks_of(params: Params) -> reference.Blocks:
 
 
 def block_kernel(source: bool = False) -> Callable[[Any, Any], Any]:
-    """Mean loss of a batch through the step for codes, where they are all there is to a prompt, or for few prompts."""
-    steps: tuple[Callable[..., Any], ...] = (multihot.step, unmerged.step)
+    """Mean loss of a batch, through the step for codes where prompts have no tokens, or through the forward pass for few
+    prompts."""
+    steps: tuple[Callable[..., Any], ...] = (multihot.step, unmerged.mean_loss)
     on_codes, on_tokens = (source_of(step) if source else step for step in steps)
 
     def evaluate(blocks: Any, prompts: Any) -> Any:
@@ -188,7 +196,7 @@ def block_kernel(source: bool = False) -> Callable[[Any, Any], Any]:
         labels, keys = prompts.labels.astype(dtype), prompts.length
         if isinstance(prompts, CodedPrompts) and prompts.tokens is None:
             return on_codes(*prompts.codes(dtype), labels, keys, *arrays, losses.LOGISTIC)[0]
-        return on_tokens(prompts.dense().tokens.astype(dtype), labels, keys, *arrays, losses.LOGISTIC)[0]
+        return on_tokens(prompts.dense().tokens.astype(dtype), labels, keys, *arrays, losses.LOGISTIC)
 
     return evaluate
 

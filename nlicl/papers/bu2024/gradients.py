@@ -221,6 +221,7 @@ merged_subject = _subject(
     gradient=_points.merged_gradient,
     marked=_marked.of_merged,
     activity=_points.activity(reference.evaluate_merged),
+    conditions=lambda merged, prompt: audited.conditions(reference.full_merged(merged), prompt),
     computed_by="mean over a batch, nlicl.loss_and_grad with W_K = I, its gradient of W_Q",
 )
 """The audit's subject for the model with one bilinear matrix: formulas f(merged, prompt), parameter W_QK."""
@@ -235,6 +236,8 @@ block_subject = _subject(
     marked=_marked.of_blocks,
     activity=_points.activity(reference.evaluate),
     rows={"W_Oy": "neuron"},
+    regions=lambda blocks, prompt: audited.of_neurons(reference.forward(blocks, prompt).h, blocks, "W_Oy", "r"),
+    conditions=_points.conditions,
     computed_by="mean over a batch, nlicl.loss_and_grad, its block of words or labels",
 )
 """The audit's subject for the blocks that train: formulas f(blocks, prompt), parameters W_Qx, W_Kx, W_Oy."""
@@ -248,6 +251,7 @@ one_concept_subject = _subject(
     gradient=_points.block_gradient(reference.OneConcept),
     marked={"W_Q1": dW_Q1, "W_K1": dW_K1},
     activity=_points.activity(reference.evaluate),
+    conditions=_points.conditions,
     computed_by="mean over a batch, nlicl.loss_and_grad on codes, its block of words",
 )
 """The audit's subject for prompts of one concept without noise: formulas f(blocks, prompt), parameters W_Q1, W_K1."""
@@ -257,11 +261,13 @@ subject = _subject(
     parts=(merged_subject, block_subject, one_concept_subject),
     points=_points.all_matrices,
     definition=audited.definition("logistic"),
-    kernel=audited.kernel("logistic", unmerged.step),
-    source=audited.source("logistic", unmerged.step),
+    kernel=audited.kernel("logistic", unmerged.mean_loss),
+    source=audited.source("logistic", unmerged.mean_loss),
     gradient=audited.gradient("logistic"),
     marked=_marked.of_all,
     activity=audited.activity("logistic"),
     rows={"W_O": "neuron", "a": "neuron"},
+    conditions=audited.conditions,
+    regions=audited.regions,
     on_gpu=audited.on_gpu("logistic"),
 )

@@ -15,7 +15,7 @@ from ...kernels.compile import source as source_of
 from ...kernels.layers import causal_attention, gelu, layernorm, linear
 from .layers import GELU, Attention, LayerNorm, Linear, Softmax, Upstream, output, read_off
 
-__all__ = ["layer_definition", "layer_gradient", "layer_kernel", "layer_points", "layer_sizes"]
+__all__ = ["layer_conditions", "layer_definition", "layer_gradient", "layer_kernel", "layer_points", "layer_sizes"]
 
 
 # ---- Layers: places
@@ -101,6 +101,12 @@ def layer_sizes(params: Any, prompt: Upstream) -> dict[str, float]:
         return {"n": len(params.X), "out": params.W.shape[0], "in": params.W.shape[1]}
     rows, width = params[0].shape
     return {"T": rows, {LayerNorm: "C", GELU: "M"}.get(type(params), "keys"): width}
+
+
+def layer_conditions(params: Any, prompt: Upstream) -> dict[str, str]:
+    """Whether attention is causal, in words; of the layers that attend."""
+    attends = isinstance(params, (Attention, Softmax))
+    return {"mask": "attention is causal" if prompt.causal else "attention has no mask"} if attends else {}
 
 
 # ---- Layers: witnesses

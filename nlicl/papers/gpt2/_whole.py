@@ -20,7 +20,7 @@ from ...models.gpt2 import reference
 from ...models.gpt2.prompts import Params, Prompt, Prompts
 from .problem import Problem
 
-__all__ = ["activity", "definition", "gradient", "kernel", "points", "sizes", "source"]
+__all__ = ["activity", "conditions", "definition", "gradient", "kernel", "points", "sizes", "source"]
 
 # d, H, D, L, M, T, positions, tokens that are read, causal, scale of the weights
 _SIZES: tuple[tuple[int, int, int, int, int, int, int, tuple[int, ...], bool, float], ...] = (
@@ -113,6 +113,13 @@ def definition(params: Params, prompt: Prompt) -> tuple[Any, np.ndarray]:
 def activity(params: Params, prompt: Prompt) -> dict[str, float]:
     """The share of tokens that are read whose hinge is active."""
     return {"hinge_active": float(np.mean(definition(params, prompt)[1] > 0))}
+
+
+def conditions(params: Params, prompt: Prompt) -> dict[str, str]:
+    """What attends, and how many tokens are read, in words."""
+    several = len(prompt.reads) > 1
+    return {"mask": "attention is causal" if prompt.causal else "attention has no mask",
+            "reads": "several tokens are read" if several else "one token is read"}  # fmt: skip
 
 
 def sizes(params: Params, prompt: Prompt) -> dict[str, float]:

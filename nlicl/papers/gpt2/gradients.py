@@ -201,6 +201,7 @@ def _layer_subject(layer: type) -> Subject:
         source=_points.layer_kernel(layer, source=True),
         gradient=_points.layer_gradient(layer),
         sizes=_points.layer_sizes,
+        conditions=_points.layer_conditions,
         marked=MARKED[layer],
         computed_by=f"nlicl.kernels.layers.{module}.backward, d{{wrt}}",
     )
@@ -219,6 +220,7 @@ subject = Subject(
     source=_whole.source,
     gradient=_whole.gradient,
     sizes=_whole.sizes,
+    conditions=_whole.conditions,
     activity=_whole.activity,
     marked={name: marked(name) for name in Params._fields},
     parts=tuple(layer_subjects.values()),

@@ -15,6 +15,7 @@ from ...kernels.compile import source as source_of
 from ...kernels.steps import regression
 from ...models.front import loss_and_grad
 from ...models.regression.prompts import CodedPrompts, Params, Prompts
+from ...models.regression.reference import forward
 from . import population as populations
 from .problem import Problem
 from .reference import Counted, Population, PopulationWeights, Weights
@@ -95,6 +96,30 @@ def sizes(params: Params, prompt: Any) -> dict[str, float]:
     """The constants by which a formula may be off."""
     N, d = len(prompt.y), len(prompt.x_query)
     return {"N": N, "N+1": N + 1, "d": d, "sqrt(d)": np.sqrt(d), "d+1": d + 1}
+
+
+def conditions(params: Params, prompt: Any) -> dict[str, str]:
+    """The sign of the error, and whether the query's token is among the contexts, in words."""
+    yhat = forward(params, prompt)[0]
+    seen = bool(np.equal(prompt.X.T, prompt.x_query).all(axis=1).any())
+    words = "the query's input is among the contexts" if seen else "the query's input is not among the contexts"
+    return {"error": "yhat > z" if yhat > prompt.z else "yhat <= z", "query": words}
+
+
+def counted_conditions(weights: Weights, counted: Counted) -> dict[str, str]:
+    """Whether the query's feature is among the contexts, and whether all features are, in words."""
+    seen, every = counted.counts[counted.query] > 0, counted.counts.min() > 0
+    return {
+        "query": f"the query's feature is {'' if seen else 'not '}among the contexts",
+        "features": "every feature is among the contexts" if every else "some feature is not among the contexts",
+    }
+
+
+def counted_regions(weights: Weights, counted: Counted) -> dict[str, dict[str, np.ndarray]]:
+    """Rows and columns of S: of the query's feature, of features that are absent."""
+    ones, k, absent = np.ones(weights.S.shape, bool), np.arange(len(weights.S)) == counted.query, counted.counts == 0
+    return {"S": {"the query's row": ones * k[:, None], "the query's column": ones * k,
+                  "rows of absent features": ones * absent[:, None]}}  # fmt: skip
 
 
 def prompt_kernel(source: bool = False) -> Callable[[Params, Any], Any]:

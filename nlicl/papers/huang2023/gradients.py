@@ -178,6 +178,8 @@ task_averaged_subject = _subject(
     points=_points.of_counts,
     gradient=_points.task_averaged_gradient,
     sizes=lambda weights, counted: {"N": counted.counts.sum(), "K": len(weights.S)},
+    conditions=_points.counted_conditions,
+    regions=_points.counted_regions,
     computed_by="mean over tasks, nlicl.kernels.steps.regression.coded_step with V = I",
 )
 """The audit's subject for losses of one prompt averaged over its task: formulas f(weights, counted), parameter S."""
@@ -202,5 +204,6 @@ subject = _subject(
     points=_points.of_prompts,
     gradient=lambda params, prompts: loss_and_grad(params, prompts)[1],
     sizes=_points.sizes,
+    conditions=_points.conditions,
     parts=(task_averaged_subject, population_subject),
 )

@@ -268,5 +268,7 @@ subject = Subject(
     sizes=_sizes,
     activity=audited.activity("hinge"),
     rows={"W_O": "neuron", "a": "neuron"},
+    conditions=audited.conditions,
+    regions=audited.regions,
     on_gpu=audited.on_gpu("hinge"),
 )

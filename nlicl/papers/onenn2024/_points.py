@@ -33,8 +33,10 @@ __all__ = [
     "of_cosines",
     "of_inputs",
     "of_prompts",
+    "prompt_conditions",
     "prompt_gradient",
     "prompt_kernel",
+    "prompt_regions",
     "prompt_sizes",
     "traces_gradient",
     "xi_gradient",
@@ -151,6 +153,32 @@ def prompt_sizes(params: Any, prompt: Any) -> dict[str, float]:
     """The constants by which a formula may be off."""
     N = len(prompt.tokens) - 1
     return {"N": N, "N+1": N + 1, "d": prompt.d, "K": prompt.width, "sqrt(d)": np.sqrt(prompt.d)}
+
+
+def prompt_conditions(params: Any, prompt: Any) -> dict[str, str]:
+    """Whether the nearest context has the largest score, and what the labels are, in words."""
+    scores = prompt.tokens[:-1] @ params[0] @ prompt.tokens[-1]
+    nearest = int(np.argmax(scores)) == prompt.c
+    return {
+        "nearest": f"the largest score is {'' if nearest else 'not '}the nearest context's",
+        "labels": "labels are binary, -1 and 1" if prompt.K is None else "labels are classes",
+    }
+
+
+def prompt_regions(params: Any, prompt: Any) -> dict[str, dict[str, np.ndarray]]:
+    """The blocks of W: inputs, labels, and the last row and column."""
+    name, W, d = params._fields[0], params[0], prompt.d
+    parts = {"x": slice(d), "labels": slice(d, -1), "the indicator": slice(-1, None)}
+    found = {}
+    for row, rows in parts.items():
+        for column, columns in parts.items():
+            mask = np.zeros(W.shape, bool)
+            mask[rows, columns] = True
+            found[f"the block of {row} by {column}"] = mask
+        mask = np.zeros(W.shape, bool)
+        mask[rows] = True
+        found[f"the rows of {row}"], found[f"the columns of {row}"] = mask, mask.T
+    return {name: found}
 
 
 def prompt_kernel(loss: str, source: bool = False) -> Callable[[Any, Any], Any]:

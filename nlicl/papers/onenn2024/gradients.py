@@ -232,6 +232,8 @@ def _of_prompts(loss: str, kind: Any, **more: Any) -> Subject:
         source=_points.prompt_kernel(loss, source=True),
         gradient=_points.prompt_gradient(loss, kind),
         sizes=_points.prompt_sizes,
+        conditions=_points.prompt_conditions,
+        regions=_points.prompt_regions,
         marked={wrt: _marked.gradient(loss)},
         computed_by=f"mean over a batch, nlicl.loss_and_grad(..., loss={loss!r})[1].W",
         **more,

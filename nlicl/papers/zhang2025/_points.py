@@ -18,13 +18,14 @@ from ...kernels.layers import loss as losses
 from ...kernels.steps import linear_attention as kernels
 from ...models.front import loss_and_grad
 from ...models.linear_attention.prompts import Params, Prompts, SeparateParams
+from ...models.linear_attention.reference import forward
 from . import reference
 from .law import Law
 from .problem import Problem
 from .reference import Block, Effective, Heads, Population, SeparateSoftmax, Softmax, embedded
 from .seeds import Purpose
 
-__all__ = ["POINTS", "gradient", "mean_loss", "sizes"]
+__all__ = ["POINTS", "conditions", "gradient", "mean_loss", "regions", "sizes"]
 
 # D, N, H, R: no two equal, none is D + 1, and N + 1 is none of the others.
 _SIZES = ((3, 6, 2, 5), (2, 5, 4, 1), (4, 2, 6, 7), (3, 7, 5, 2), (2, 6, 5, 4))
@@ -163,6 +164,36 @@ def sizes(params: Any, prompt: Any) -> dict[str, float]:
     heads = {} if isinstance(params, Block) else {"H": len(params[0])}
     ranks = {"R": params[1].shape[1]} if isinstance(params, (SeparateParams, SeparateSoftmax)) else {}
     return found | heads | ranks
+
+
+def conditions(params: Any, prompt: Any) -> dict[str, str]:
+    """The sign of the error, and what the scale is, in words; of a law, what the scale is."""
+    if isinstance(prompt, Population):
+        default = prompt.scale is None or prompt.scale == 1 / prompt.N
+        return {"scale": "s = 1/N" if default else "s is not 1/N"}
+    T = len(prompt.tokens)
+    found = {"scale": "s = 1/N" if np.isclose(prompt.scale, 1 / (T - 1)) else "s is not 1/N"}
+    yhat = forward(embedded(params), prompt)[0]
+    if isinstance(params, Block):
+        return found | {"output": "the score is positive" if yhat > 0 else "the score is not positive"}
+    return found | {"error": "yhat > z" if yhat > prompt.z else "yhat <= z"}
+
+
+def regions(params: Any, prompt: Any) -> dict[str, dict[str, np.ndarray]]:
+    """The last row and the last column of each matrix, those of the labels, and the block of inputs."""
+    found = {}
+    for name, array in params._asdict().items():
+        if name in ("V", "W", "V_softmax", "W_softmax"):
+            parts = {"the last row": (-1, slice(None)), "the last column": (slice(None), -1),
+                     "the block of inputs": (slice(-1), slice(-1)), "the last row's last entry": (-1, -1)}  # fmt: skip
+            found[name] = {f"{words} of each head": _only(array, (..., *index)) for words, index in parts.items()}
+    return found
+
+
+def _only(array: np.ndarray, index: tuple[Any, ...]) -> np.ndarray:
+    mask = np.zeros(array.shape, bool)
+    mask[index] = True
+    return mask
 
 
 # ---- Kernels

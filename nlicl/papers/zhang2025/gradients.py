@@ -238,6 +238,8 @@ def _subject(part: str, computed_by: str, parts: tuple[Subject, ...] = ()) -> Su
         source=_points.mean_loss(source=True),
         gradient=_points.gradient,
         sizes=_points.sizes,
+        conditions=_points.conditions,
+        regions=_points.regions,
         marked=_marked.MARKED[part],
         parts=parts,
         computed_by=computed_by,
