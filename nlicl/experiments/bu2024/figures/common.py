@@ -60,7 +60,7 @@ PAPER_CURVE = (
     "paper's figures is known."
 )
 MARKS = (
-    "A claim says where its number comes from: 'our reference run', computed by us before this code and apart from it; "
+    "A claim names the source of its number: 'our reference run', which we computed before this code and independently of it; "
     "'derived', ours and checked numerically; 'our range, small setting' in a quick run. None of them is a quotation. "
     "Means are over seeds."
 )

@@ -159,8 +159,8 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
             "Other concepts occur in a token with probability p_z = 1/K. Hence the product across concepts, more than a third "
             "of the concept's own, and what a^T W a of single seeds has beside decay. At p_z = 0 the first is 0.005 [our "
             "reference run], the second nothing: 0.1073 for seed 5, where decay says 0.1072 [measured].",
-            "A seed's product with noise is the largest for its 200 noise vectors: these alone scatter it by 0.033 about "
-            "0.263, and those of seeds 0 to 9 lie high, at 0.287 [measured for one trained W].",
+            "A seed's product with noise is the largest one for its 200 noise vectors. The choice of these vectors alone "
+            "scatters it by 0.033 about 0.263. Those of seeds 0 to 9 give 0.287, which is high [measured for one trained W].",
         )),
         "F = 0 counts as half an error. Single seeds leave the saddle at different times: read error from t = 600 on.",
         MARKS,

@@ -36,8 +36,9 @@ STEPS = np.arange(0.0, PROBLEM.steps + 1, EVERY)
 AT_SADDLE = 0.05  # error above which a run counts as one that has not learnt
 HERE = "our range"
 MARKS = (
-    "A claim says where its number comes from: 'our reference run', computed by us before this code and apart from it; 'our "
-    "range', set by us where there is none for so many runs. None of them is a quotation. Means are over all runs."
+    "A claim names the source of its number: 'our reference run', which we computed before this code and independently of "
+    "it; 'our range', set by us because there is no reference for so many runs. None of them is a quotation. Means are "
+    "over all runs."
 )
 
 

@@ -187,14 +187,14 @@ def assemble_ood(options: Options, seeds: Seeds, found: Found) -> Figure:
     notes = [
         NO_CURVE,
         "Other lengths, skewed concepts and switched semantic features are the paper's cases, with curves of the same kind "
-        "[paper]; what each of them is in numbers, all others, and every failing one are ours. (a; b) are word features a +- "
-        "b, and sums of two are over sqrt 2.",
-        "The rule behind the pattern [derived]: a distribution succeeds where b*^T W b* is large and positive and the readout "
-        "along d* has the learnt sign. So a* and c* do not matter, d* must be a conic combination of the learnt ones, and b* "
-        "need not: b_1-b_2 works, a new orthogonal b or d and flipped labels fail.",
+        "[paper]. Their numbers are ours. So are all other cases, and every failing one. (a; b) are word features a +- b, "
+        "and sums of two are over sqrt 2.",
+        "The rule behind the pattern [derived]: a distribution succeeds if b*^T W b* is large and positive, and the "
+        "readout along d* has the learnt sign. So a* and c* do not matter. d* must be a conic combination of the learnt "
+        "ones; b* need not be one. b_1-b_2 works; a new orthogonal b or d and flipped labels fail.",
         f"For {ARBITRARY} the sign of the readout is arbitrary. Exchanging the two concepts changes neither the law of "
-        "training nor this distribution, but makes each right answer a wrong one: over seeds the error is symmetric about 1/2 "
-        "[derived], and a single seed may have none. The same holds for a new d, by its reflection.",
+        "training nor this distribution, but makes each right answer a wrong one. So over seeds the error is symmetric "
+        "about 1/2 [derived], and a single seed may have none. The same holds for a new d, by its reflection.",
         f"Curves: {WATCHED} test prompts a seed, bands from the lowest to the highest seed. Claims: the parameters after "
         f"{STEPS} steps, {TESTED} test prompts a seed, {TESTED_LONG} for L* >= {LONG}.",
         MARKS,
@@ -271,9 +271,9 @@ def assemble_floor(options: Options, seeds: Seeds, found: Found) -> Figure:
     ]
     notes = [
         NO_CURVE,
-        "With independent signs all demonstrations have the sign that is not the query's with probability 2^-L, and where all "
-        "signs are equal the score is the same for both signs of the query: no parameters at all have an error below 2^-L "
-        "(one concept in a prompt, no noise) [derived]. It looks like failed training, and is not.",
+        "With independent signs, all demonstrations have the sign that is not the query's with probability 2^-L. If all "
+        "signs are equal, the score is the same for both signs of the query. So no parameters have an error below 2^-L "
+        "(one concept in a prompt, no noise) [derived]. This looks like failed training, and is not.",
         "At-least-one: if no demonstration has the query's sign, one of them gets it. Which rule the paper has is not known.",
         f"Trained at L = {problem.length} with '{problem.match}' for {STEPS} steps, tested with all three rules. Left: the "
         f"parameters at the end, {TESTED} test prompts a seed; where there is no point, no prompt failed. Right: {WATCHED} "

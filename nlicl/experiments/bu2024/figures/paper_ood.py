@@ -123,8 +123,8 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     ]
     notes = [
         PAPER_CURVE,
-        "Other lengths, skewed concepts and switched semantic features are the paper's cases [paper]; what each of them is in "
-        "numbers, all others, and every failing one are ours, as in the figure ood.",
+        "Other lengths, skewed concepts and switched semantic features are the paper's cases [paper]. Their numbers are "
+        "ours, as in the figure ood. So are all other cases, and every failing one.",
         f"Solid: the paper's problem, {last} steps, 100 epochs if an epoch has {last / 100:g}. Dashed: the quick default"
         + (", the small setting." if options["quick"] else "."),
         f"Curves: {watched} test prompts a seed, bands from the lowest to the highest seed. Claims: the parameters at the "

@@ -46,7 +46,7 @@ NO_CURVE = (
     "known, are those of an experiment [quoted]: huang2023-fig2 and huang2023-fig3."
 )
 MARKS = (
-    "A claim says where its number comes from: 'our reference run', computed by us before this code and apart from it; "
+    "A claim names the source of its number: 'our reference run', which we computed before this code and independently of it; "
     "'derived', ours and checked numerically; 'recalled', from memory of the paper's theorems, the numbers uncertain. None of "
     "them is a quotation."
 )

@@ -131,9 +131,9 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "400 steps, and at most 2.34 whatever the gradients are. In one-hot features an entry is a weight A_k or B_{k,n}. In "
         "dense ones a weight is a sum over d^2 entries that move together, and it grows about d sqrt(2/pi) / (2 sqrt(K - 1)) "
         "times as fast. Gradient descent takes both alike.",
-        "If the paper's figure shows attention near 1, its features are dense with d well above K: that is our inference "
-        "about the paper's setting, given Q = 0 at first and Adam's usual decay rates, and no statement of the paper. See "
-        "huang2023-concentration.",
+        "If the paper's figure shows attention near 1, its features are dense with d well above K. This is our inference "
+        "about the paper's setting, given Q = 0 at first and Adam's usual decay rates. It is not a statement of the "
+        "paper. See huang2023-concentration.",
     ]
     title = "Attention score concentration, K = 10"
     return Figure(title, settings(), seeds, series, claims(found), notes=notes)

@@ -233,9 +233,9 @@ WHY = [
     "with C = 10 (linear) or gamma = 1/30 (Gaussian): these come within 3, 1-NN does not [measured].",
 ]
 OOD_MISSED = (
-    "Out of domain ICL does fail given a match, at S_1 = 1.1 and l >= 14 on 0.1 to 0.2% of the prompts: all have one match "
-    "only, whose attention (0.4 to 0.5 on average) is outvoted by contexts of the other label. Cause: 6 training tasks; "
-    "trained on 18 the model makes no such error in 10000 prompts a point [measured]."
+    "Out of domain ICL does fail given a match, at S_1 = 1.1 and l >= 14 on 0.1 to 0.2% of the prompts: all have only one "
+    "match, and its attention (0.4 to 0.5 on average) is outvoted by contexts of the other label. The cause is training "
+    "on 6 tasks. Trained on 18, the model makes no such error in 10000 prompts a point [measured]."
 )
 
 

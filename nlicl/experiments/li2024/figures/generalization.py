@@ -69,9 +69,9 @@ ANOTHER = (
     "SGD on 6 tasks. Bands: lowest and highest seed, for hinge. Where a 0-1 error has no point, no test prompt failed."
 )
 WHY = (
-    "The published errors stay up at long l, ours do not. The cause, as far as it was checked: another model, trained in "
-    "an unknown way. In fig3a and fig3b a GPT-2 of these sizes has errors between none and the published ones at l = 20, "
-    "by its seed and by settings that the paper leaves open [measured]. kappa' is not the cause: at K' = 3 the one-layer "
+    "The published errors stay up at long l; ours do not. As far as we checked, the cause is another model, trained in an "
+    "unknown way. In fig3a and fig3b a GPT-2 of these sizes has errors between none and the published ones at l = 20, by "
+    "its seed and by settings that the paper leaves open [measured]. kappa' is not the cause: at K' = 3 the one-layer "
     "model fails on at most 0.001 at l = 20 [measured]."
 )
 
@@ -218,11 +218,11 @@ def assemble_3a(options: Options, seeds: Seeds, found: Found) -> Figure:
             "the MLP loses the feature part of its input: with perfect attention (all of it on matches, kappa = 0) the hinge "
             "rises in the same way [measured].",
             "Above 1 attention spreads [measured]. sign F is a vote, in which a match weighs "
-            f"{weight[0.5]}, {weight[0.9]}, {weight[1.1]}, {weight[1.3]} other contexts at S_1 = 0.5, 0.9, 1.1, 1.3: a single "
-            "match is outvoted by 9 others once it weighs less, hence the rise at l = 10. It comes with these pairs: each ODR "
-            "pattern joins two patterns of one training task, which training drives apart. With the opposite pairs (1,4), "
-            "(2,5), (3,6) no matched prompt fails at S_1 = 1.3, and 0.03 of them do at S_1 = 0.5, l = 6 (3 seeds, 10000 "
-            "prompts) [measured].",
+            f"{weight[0.5]}, {weight[0.9]}, {weight[1.1]}, {weight[1.3]} other contexts at S_1 = 0.5, 0.9, 1.1, 1.3: a "
+            "single match is outvoted by 9 others if it weighs less than they do. This causes the rise at l = 10. It comes "
+            "with these pairs: each ODR pattern joins two patterns of one training task, which training drives apart. With "
+            "the opposite pairs (1,4), (2,5), (3,6) no matched prompt fails at S_1 = 1.3, and 0.03 of them do at S_1 = "
+            "0.5, l = 6 (3 seeds, 10000 prompts) [measured].",
         ],
     )
 
@@ -344,9 +344,9 @@ def assemble_3b(options: Options, seeds: Seeds, found: Found) -> Figure:
         [
             *others_notes(options, "sibling"),
             ANOTHER.format(problem_of(options).steps),
-            "At l = 2 and 4 the published errors are within a factor of 2 of ours [digitised]: most of both is the share of "
-            "prompts without a match, (1 - alpha'/2)^l [derived]; ours fails on 0.83 to 1 of those [measured]. The paper's "
-            "point at l = 0 is a coin's 0.5.",
+            "At l = 2 and 4 the published errors are within a factor of 2 of ours [digitised]. Most of both is the share "
+            "of prompts without a match, (1 - alpha'/2)^l [derived]. Ours fails on 0.83 to 1 of those [measured]. The "
+            "paper's point at l = 0 is a coin's 0.5.",
             WHY,
             "Out of domain the 0-1 error need not fall with l beyond 8: one match among 11 or 12 contexts is outvoted by the "
             "others (see fig3a-one-layer). Between the lengths drawn the excess over 1.1 times no match comes to 0.005, at "

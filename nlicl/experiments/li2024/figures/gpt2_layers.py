@@ -183,9 +183,9 @@ def assemble_7(options: Options, seeds: Seeds, found: Found) -> Figure:
 
 
 ROWS = (
-    "A neuron is a row of W_fc diag(gamma_2) P W_o W_v diag(gamma_1) P W_in, P the projection that takes means off: but for a "
-    "positive factor, what the MLP's first layer makes of a token that its block gets by attention. For the one-layer model "
-    "that is a row of W_O W_V [derived]. How the paper takes it is not known."
+    "A neuron is a row of W_fc diag(gamma_2) P W_o W_v diag(gamma_1) P W_in, where P subtracts means. Up to a positive "
+    "factor, it is what the MLP's first layer computes from a token that its block gets by attention. For the one-layer "
+    "model this is a row of W_O W_V [derived]. We do not know how the paper defines it."
 )
 SHOWN = (
     "Drawn: the five neurons of each layer that are largest at the end, first seed, a point each time that is measured."

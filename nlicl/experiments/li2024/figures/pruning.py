@@ -236,9 +236,9 @@ def notes_5a(comparisons: Iterable[Comparison], small: Sequence[int]) -> list[st
         f"Near-initial neurons: {min(small)} to {max(small)} of 64 over these seeds, 11 in the paper's run [digitised]; over "
         "40 seeds 3 to 18, mean 9.0, standard deviation 3.1, that of a binomial count being 2.8; 11 or more in 12 of 40 "
         "[measured]. They are active on almost no prompt: they have no gradient and add nothing.",
-        "Largest first: where one sign of a_i has fewer neurons these grow larger and go first, and once they are gone the "
-        "0-1 error is 1/2 (by 26 removed in 6 of 40 seeds, by 40 in 12) [measured]. The hinge loss can lie below k/64, by "
-        "up to 0.04, since zF is 1.13 at its median, not 1 [measured].",
+        "Largest first: if one sign of a_i has fewer neurons, these grow larger and are removed first. Once they are gone, "
+        "the 0-1 error is 1/2 (by 26 removed in 6 of 40 seeds, by 40 in 12) [measured]. The hinge loss can lie below "
+        "k/64, by up to 0.04, since zF is 1.13 at its median, not 1 [measured].",
     ]
 
 

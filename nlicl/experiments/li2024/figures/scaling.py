@@ -48,12 +48,12 @@ def learned(losses: NDArray) -> bool:
 
 
 NOTES = [
-    "Theorem 3.3 fixes an order, T = Theta(alpha^(-2/3)) [paper] and beta^(-2/3) [summary], with constants, logarithms and "
-    "the final accuracy free; these steps are to one fixed loss from one small start. They do not contradict it, nor confirm "
-    "it.",
-    "Where ours come from [derived]: the escape from the small start goes at the rate eta Delta, Delta the advantage of the "
-    "query's pattern over the task's other one in the initial attention; Delta ~ alpha delta^2 beta^2 / 2 where it is small. "
-    "The finite l lowers it by 2 to 7% [measured]. C is fitted, one for both panels.",
+    "Theorem 3.3 fixes an order, T = Theta(alpha^(-2/3)) [paper] and beta^(-2/3) [summary], with constants, logarithms "
+    "and the final accuracy free. Our steps are to one fixed loss from one small start. They neither contradict nor "
+    "confirm it.",
+    "Our exponents have this cause [derived]: training escapes from the small start at the rate eta Delta. Delta is the "
+    "advantage of the query's pattern over the task's other one in the initial attention. If it is small, Delta ~ alpha "
+    "delta^2 beta^2 / 2. The finite l lowers it by 2 to 7% [measured]. C is fitted, one for both panels.",
     "The exponent in beta is one of delta beta: at beta = 2, delta = 0.1, 0.2, 0.4 take 1299, 373, 106 steps; at delta = 0.2, "
     "beta = 1, 2, 4 take 1600, 373, 105 (eta = 0.1, l = 20, seed 0) [measured].",
     "Error bars: lowest and highest seed. The theorem's line starts at the first point: only its slope is the theorem's.",

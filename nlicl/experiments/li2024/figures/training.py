@@ -26,7 +26,7 @@ SIX = li2024.Problem()
 EIGHTEEN = li2024.Problem(training_tasks=li2024.cyclic_tasks(6, shifts=3))
 LARGE = 16  # rows whose mean stands for "the large neurons"
 _BALANCE = (
-    "How far a neuron grows depends on how many share its sign. What is settled is the sum: on each side the large neurons' "
+    "How far a neuron grows depends on how many share its sign. Only the sum is determined: on each side the large neurons' "
     "|a_i| times label part add up to {}, about the margin of 1 that the hinge asks for, over seeds with 23 to 41 of 64 "
     "positive a_i; single magnitudes go from {} [measured]."
 )

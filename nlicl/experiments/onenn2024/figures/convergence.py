@@ -161,9 +161,9 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         MARKS,
         SIGMA,
         TEST_SET,
-        "At the start attention is uniform and the answer is the commonest label: its share is what accuracy begins with, "
-        "whatever the inputs are, where labels are independent and uniform [derived]. The paper's curves begin at 1/3 for K "
-        "= 3; no test set with such labels does.",
+        "At the start attention is uniform, and the answer is the commonest label. So accuracy begins at the share of this "
+        "label, for all inputs, if labels are independent and uniform [derived]. The paper's curves begin at 1/3 for K = "
+        "3; no test set with such labels does.",
         "The population's curves are the flow of (xi1, xi2) on cosines that are drawn once. Loss over loss is on the same "
         "test prompts: W of SGD, and the member of the family where the flow is.",
     ]

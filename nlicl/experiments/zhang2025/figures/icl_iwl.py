@@ -163,7 +163,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
     series.append(spread(DROP, ends, np.transpose([of(found, c, "half") for c in ends])))
     notes = [
         "Of P prompts the first floor(c P) have tasks of their own, the others share one task of norm sqrt(D), "
-        "which weights can learn. c = 0: context labels are noise, and only the query's label is by the shared task "
+        "which weights can learn. c = 0: context labels are noise, and only the query's label comes from the shared task "
         "[source].",
         "The in-weight test has prompts as c = 0, the in-context test as c = 1.",
         "The drop is timed where the training loss has come down half of its way.",

@@ -148,8 +148,8 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "[derived]. The subspace is invariant for the population, not for 5000 prompts: u and v_x grow to some 0.01 "
         "and shift the drop by some 10 steps, in single seeds by 40. With u and v_x kept at 0 the two curves are "
         "one.",
-        "The law of the drop's time follows the growth along Lambda^2 alone, from the initial product m_0 to the "
-        "one at which the loss is 0.57: it is early by about 3% [measured].",
+        "The law of the drop's time follows the growth along Lambda^2 alone, from the initial product m_0 to the one at "
+        "which the loss is 0.57. It is about 3% too early [measured].",
         "P prompts have a population loss of their own: the end differs from 0.136 by the sample.",
         "Curves are by full-batch gradient descent on sufficient statistics, which makes what `nlicl.train` makes.",
         SEEDS,

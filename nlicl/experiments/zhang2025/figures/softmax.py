@@ -119,7 +119,7 @@ def assemble(options: Options, seeds: Seeds, found: Found) -> Figure:
         "No claim is made about the loss at the end: softmax attention is no linear model, and may come below 0.136 "
         "on so few prompts.",
         "With merged keys and queries from a smaller start there is a pause near 0.7 in some seeds, the longer the smaller "
-        "the start: at init 1e-6 it lasts 400 steps at rate 0.1 with 4 heads [measured]. Why is not known here. From 0.01 "
+        "the start: at init 1e-6 it lasts 400 steps at rate 0.1 with 4 heads [measured]. We do not know why. From 0.01 "
         "there is none. At rate 0.2 the loss oscillates after the drop [measured].",
         SEEDS,
     ]
