@@ -115,21 +115,23 @@ def assemble_3_3(options: Options, seeds: Seeds, found: Found) -> Theorem:
     ]  # fmt: skip
     notes = [
         CONSTANTS,
-        f"Condition (iii) on l_ts is about prompts of which a share alpha'/2 matches the query. With {shortest} independent "
-        f"contexts instead, the hinge is {span(of['hinge, shortest, independent'])}: prompts without a match, a share "
-        f"{li2024.no_match_probability(alpha, shortest):.3g} of all, are answered wrongly [measured].",
+        "Condition (iii) on l_ts is about prompts in which a share alpha'/2 of the contexts matches the query. With "
+        f"{shortest} independent contexts instead, the hinge is {span(of['hinge, shortest, independent'])}: prompts "
+        f"without a match, a share {li2024.no_match_probability(alpha, shortest):.3g} of all, are answered wrongly "
+        "[measured].",
         f"B: with batches of {TINY_BATCH} the hinge is above eps in {np.sum(of['tiny batch'] > eps)} of {len(seeds)} seeds "
         f"({span(of['tiny batch'])}), with {SMALL_BATCH} in {np.sum(of['small batch'] > eps)} [measured; at the defaults in "
-        "13 and 0 of 40 seeds]. So B bears on 'with high probability'; how small the hinge gets is up to T, for fresh "
-        "prompts each step average over steps.",
-        "m: the formula is sufficient, far from necessary here. What few neurons lose is a sign: without it F cannot take "
-        f"one label, and the hinge is near 1/2. The chance is 2^(1-m), {2.0 ** (1 - FEW_NEURONS):g} at m = {FEW_NEURONS}.",
-        "l_tr = 1: attention on one context is 1, and the context's label says nothing on z, since it is of the query's "
-        "pattern as often as of the other one. This is so at any alpha, also where l_tr >= 1/alpha: the constant of (iii) "
-        "is above 1 [derived].",
-        "The constant C of (iv) contains what the formula does not: |a_i|, delta, xi. Over alpha from 0.1 to 1 the exponent "
-        "of alpha is about -0.86, and no pure power fits; that of beta is -2.0 at fixed delta, not -2/3 [measured]: for "
-        "smaller beta set steps.",
+        "13 and 0 of 40 seeds]. So B affects 'with high probability'. T determines how small the hinge gets, because "
+        "fresh prompts in each step average over steps.",
+        "m: the formula is sufficient, far from necessary here. Few neurons may all have the same sign. Then F cannot "
+        f"take one of the labels, and the hinge is near 1/2. The chance is 2^(1-m), {2.0 ** (1 - FEW_NEURONS):g} at m = "
+        f"{FEW_NEURONS}.",
+        "l_tr = 1: attention on one context is 1. The context has the query's pattern as often as the other one, so its "
+        "label says nothing about z. This holds at any alpha, also if l_tr >= 1/alpha. So the constant of (iii) is above "
+        "1 [derived].",
+        "The constant C of (iv) depends on quantities that the formula does not contain: |a_i|, delta, xi. Over alpha from "
+        "0.1 to 1 the exponent of alpha is about -0.86, and no pure power fits; that of beta is -2.0 at fixed delta, not "
+        "-2/3 [measured]: for smaller beta set steps.",
         "'With high probability' is tested as 'in every seed'. O(eps) is tested with constant 1.",
     ]
     return Theorem(

@@ -25,7 +25,7 @@ from .setting import reached
 __all__ = ["ALIGNMENT", "CONCENTRATION", "PROJECTION"]
 
 S_1 = 1.2  # of the out-of-domain tests, with alpha' = 0.8: as in Figure 2B
-CONDITIONS = "The conditions are those of Theorem 3.3 [recalled]; of its sizes see there."
+CONDITIONS = "The conditions are those of Theorem 3.3 [recalled]; see there for the sizes."
 
 
 def runs(options: Options) -> dict[str, Training]:
@@ -208,8 +208,8 @@ def assemble_4_3(options: Options, seeds: Seeds, found: Found) -> Theorem:
         )
     notes = [
         "Tests out of domain: S_1 = 1.2, alpha' = 0.8, independent contexts.",
-        f"Out of domain with {tasks} training tasks the attention ends at {span(of['ood, few'][:, -1])} [measured]: how many "
-        "tasks were trained decides. Figure 2B ends at 0.997 [digitised].",
+        f"Out of domain with {tasks} training tasks the attention ends at {span(of['ood, few'][:, -1])} [measured]: the "
+        "number of training tasks decides. Figure 2B ends at 0.997 [digitised].",
         "That the limit is 1 is not tested: the hinge vanishes, training slows down, and 1 - attention falls ever more "
         "slowly. 1 - eta^C cannot be tested at eta = 1, where it is 0.",
     ]
@@ -298,10 +298,10 @@ def assemble_4_4(options: Options, seeds: Seeds, found: Found) -> Theorem:
         f"q^T (weighted sum) z is {span(of['q of the sum, in'])} on average on unseen tasks, {span(of['q of the sum, ood'])} "
         "out of domain; it is 1 if all attention is on the query's pattern.",
         f"Out of domain lucky neurons fire on a share {span(of['fires for the other label, ood'])} of prompts of the other "
-        "label. No claim: at li2024.sibling (beta = 3) it is up to 0.96, and still no prediction is wrong: firing for one's "
-        "own label is what counts, silence for the other is not needed [measured].",
-        "Angles of the published figures 2C and 2D are larger (0.38 and 0.52 rad [digitised]); SGD from the identity start "
-        "does not give them [measured].",
+        "label. No claim: at li2024.sibling (beta = 3) it is up to 0.96, and still no prediction is wrong. It matters "
+        "that a neuron fires for its own label; it need not be silent for the other [measured].",
+        "Angles of the published figures 2C and 2D are larger (0.38 and 0.52 rad [digitised]); SGD from the identity "
+        "start does not reproduce them [measured].",
     ]
     return theorem(
         "Second proposition (4.4 [recalled]), neurons align", STATEMENT_4_4, options, seeds, of, claims, notes
