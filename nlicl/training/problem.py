@@ -1,7 +1,7 @@
-"""What a problem must offer so that `nlicl.train` can train on it, and what it may offer besides.
+"""The members that a problem needs so that `nlicl.train` can train on it, and the optional ones.
 
-`train` knows no paper. It asks a problem for the members of `Problem`, which every problem has. It asks for those of `Extras`
-by `extra(problem, name)`: each of them has a default, so that a problem need not have it.
+`train` does not depend on any paper. It uses the members of `Problem`, which every problem has. It reads those of `Extras`
+by `extra(problem, name)`. They are optional, because each of them has a default.
 """
 
 import contextlib
@@ -81,9 +81,9 @@ class Problem(Protocol):
 class FreshDescent(Protocol):
     """SGD on fresh prompts that a problem does itself, on the CPU: drawing, steps and updates, several steps a call.
 
-    What it makes must be what the usual way makes, up to rounding: the prompts of step t are those of `sample(n, seed=(seed,
-    t))`, n being the batch. And it must be the same bits for any number of threads, and however the steps are spread over
-    calls. A run's own is called from one thread at a time.
+    Its results must equal those of the usual way up to rounding: the prompts of step t are those of `sample(n, seed=(seed,
+    t))`, where n is the batch. The bits must not depend on the number of threads, nor on how the steps are distributed over
+    calls. The object of a run is called from one thread at a time.
     """
 
     def steps(
@@ -103,23 +103,23 @@ class FreshDescent(Protocol):
         Parameters
         ----------
         params : NamedTuple of ndarray
-            Where it starts: what it returned for the steps before, or others like them. Not to be written to.
+            The initial parameters: those returned for the steps before, or others of the same form. Do not write to them.
         losses : ndarray (n,)
-            To be filled with the mean loss of each step's batch, before its update.
+            Output: the mean loss of each step's batch, before its update.
         etas : ndarray (n,)
         weight_decay, largest : float
 
         Returns
         -------
         params, made, why
-            The parameters after the `made` steps, in arrays that nobody writes to again, and why step t + made cannot be
-            made: `NotFinite`, of its loss or gradient, or what else to tell of it; None if nothing is wrong.
+            The parameters after the `made` steps, in arrays that nobody writes to again, and the reason why step t + made
+            is impossible: `NotFinite`, for its loss or gradient, or a text. None if nothing is wrong.
         """
         ...
 
 
 class Extras:
-    """What a problem may have besides, and what holds for a problem that does not have it.
+    """The optional members of a problem, and their defaults.
 
     Attributes
     ----------
