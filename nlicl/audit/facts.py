@@ -175,7 +175,8 @@ def _of_factors(j: Judged) -> Iterator[str]:
     positive = "positive " if min(ratios) > 0 else "negative " if max(ratios) < 0 else ""
     bad = [ratio for k, ratio in zip(live, ratios, strict=True) if j.numbers[k] in j.bad]
     if len(bad) >= FEWEST and np.allclose(bad, bad[0], rtol=10 * j.fits, atol=0):
-        yield f"{bad[0]:.6g} times the right gradient on all {len(bad)} draws where it is wrong and should not be zero"
+        times = "minus" if abs(bad[0] + 1) < 10 * j.fits else f"{bad[0]:.6g} times"
+        yield f"{times} the right gradient on all {len(bad)} draws where it is wrong and should not be zero"
         return
     yield (
         f"a multiple of the right gradient on all {len(live)} draws where that is not zero, by another {positive}factor "
@@ -274,6 +275,8 @@ def _of_entries(j: Judged) -> Iterator[str]:
     sizes = [abs(g) - abs(e) for g, e in zip(j.given, j.expected, strict=True)]
     against = [np.minimum(g * np.sign(e), 0) for g, e in zip(j.given, j.expected, strict=True)]
     sorted_ = [np.sort(g, axis=None) - np.sort(e, axis=None) for g, e in zip(j.given, j.expected, strict=True)]
+    if all(_parallel(j, k) for k in live) and len(live) == len(bad):  # that is said
+        return
     if is_small(sizes):
         yield f"every entry has the right size, and some have the wrong sign, {here}"
     elif is_small(j.given, wrong_only=True) and not is_small(j.given):
@@ -284,14 +287,15 @@ def _of_entries(j: Judged) -> Iterator[str]:
         yield f"the right numbers at other places, {here}"
     elif text := _from_a_size_on(j, bad):
         yield f"{text}, {here}"
-    elif is_small(against) and j.off >= _ROUGHLY and not all(_parallel(j, k) for k in live):
+    elif is_small(against) and j.off >= _ROUGHLY:
         yield f"no entry has the wrong sign, {here}"
 
 
 def _from_a_size_on(j: Judged, bad: list[int]) -> str:
     """The sentence if just the largest entries are wrong, or just the smallest; empty if not."""
     wrong = np.concatenate([abs(j.expected[k])[j.wrong[k]] for k in bad])
-    right = np.concatenate([abs(e)[~mask & (e != 0)] for e, mask in zip(j.expected, j.wrong, strict=True)])
+    seen = [abs(e) > j.fits * scale for e, scale in zip(j.expected, j.scales, strict=True)]  # others may be rounding
+    right = np.concatenate([abs(e)[~mask & s] for e, mask, s in zip(j.expected, j.wrong, seen, strict=True)])
     off = np.concatenate([abs(j.given[k] - j.expected[k])[j.wrong[k]] for k in bad])
     if (
         min(wrong.size, right.size) < ENOUGH or (off < _CLEARLY * j.telling * wrong).any()

@@ -167,9 +167,7 @@ def run(options: argparse.Namespace) -> int:
     of_function = ".py:" in options.paper or options.paper.endswith(".py")
     _check_kind(options, of_function)
     _check_apart(options, {option: path for option, path in files.items() if option not in piped})
-    with contextlib.redirect_stdout(
-        sys.stderr
-    ):  # where there is no process of its own for it, what the reader's code prints
+    with contextlib.redirect_stdout(sys.stderr):  # what the reader's code prints, where it has no process of its own
         if of_function:
             from .function import audited
 
