@@ -24,7 +24,7 @@ __all__ = ["Answer", "attributes", "describe", "first_line", "read"]
 
 LONGEST = 1 << 20  # bytes of an answer, beside the array's
 LONGEST_TEXT = 1000  # characters
-SHOWN = 90  # characters of an exception's message, and of a line of code
+MESSAGE, CODE = 120, 90  # characters of an exception's message, and of a line of code, that are shown
 LARGER = 100  # times the expected size: an array that is larger is not looked at
 
 _SIGNATURE = re.compile(r",? with gufunc signature \S+")  # of NumPy's, which hides what counts behind it
@@ -234,17 +234,17 @@ def describe(error: BaseException) -> str:
     place = _place(error)
     where = f" (line {place[1]} of {os.path.basename(place[0])}{_code_at(*place)})" if place else ""
     text = _SIGNATURE.sub("", first_line(error))
-    return f"{type(error).__name__}: {_cut(text)}{where}"
+    return f"{type(error).__name__}: {_cut(text, MESSAGE)}{where}"
 
 
 def _code_at(file: str, line: int) -> str:
     """The text of a line, to stand behind its number; empty where Python does not know it."""
     text = one_line(linecache.getline(file, line).strip())
-    return f": `{_cut(text)}`" if text else ""
+    return f": `{_cut(text, CODE)}`" if text else ""
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def first_line(error: BaseException) -> str:

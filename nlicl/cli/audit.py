@@ -180,9 +180,7 @@ def run(options: argparse.Namespace) -> int:
         raise CannotRun("--json - and --html - both ask for standard output; name a file for one of them")
     check_files({option: path for option, path in files.items() if option not in piped})
     in_a_file = ".py:" in options.paper or options.paper.endswith(".py")
-    with contextlib.redirect_stdout(
-        sys.stderr
-    ):  # where the reader's code has no process of its own, for what it prints
+    with contextlib.redirect_stdout(sys.stderr):  # what the reader's code prints, where it has no process of its own
         subject = None
         if in_a_file and all(getattr(options, name) is None for name in OF_FUNCTIONS):
             from .own import own_subject
