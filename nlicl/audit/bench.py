@@ -12,6 +12,7 @@ from ..core.memory import check_memory
 from . import verdict
 from .answer import attributes
 from .report import FormulaReport
+from .report.columns import Background
 from .subject import Formula, Point, Subject
 from .witnesses import Case
 
@@ -87,7 +88,21 @@ class Bench:
             formula, cases, lambda case: formula(*_copies(case)), self.subject, note, timeout, self._elsewhere
         )
         report.query_attends = bool(attends)
+        report.background = self._background(self._right(formula, bool(attends)))
         return report
+
+    def _background(self, right: Formula | None = None, role: str = "own") -> Background:
+        """What a page says of a formula beside what is found."""
+        known = None if right is None else (right.name, right.equation, right.source)
+        return Background(self.paper.title, self.subject.statement, known, role)
+
+    def _right(self, formula: Formula, attends: bool) -> Formula | None:
+        """The registered formula of the same gradient that is right everywhere; None if it is the one that is judged."""
+        for known in self.subject.formulas.values():
+            same = known.wrt == formula.wrt and (known.query_attends is None or known.query_attends == attends)
+            if same and known.expected == "agree" and not known.domain:
+                return None if known.function is formula.function else known
+        return None
 
     def cases(self, formula: Formula, query_attends: bool | None = None) -> tuple[list[Case], str]:
         """The cases at which a formula is judged, and what is to be said of those that are left out.
@@ -125,6 +140,7 @@ class Bench:
         formula = Formula(gradient, name or f"library {wrt}", wrt, equation, "nlicl's kernels")
         report = verdict.reach(formula, self.batched(bool(query_attends)), call, self.subject)
         report.query_attends = bool(query_attends)
+        report.background = self._background(role="library")
         return report
 
     def _elsewhere(self, what: str, name: str) -> list[str]:

@@ -12,7 +12,7 @@ from naive_gpt2 import gradient, normal
 
 import nlicl
 from nlicl.audit import audit_paper, check_marks
-from nlicl.audit.report.mathml import mathml
+from nlicl.audit.report.tex import equation
 from nlicl.models.gpt2.prompts import Params
 from nlicl.models.gpt2.reference import evaluate
 from nlicl.papers import gpt2
@@ -49,7 +49,7 @@ def test_every_parameter_has_a_formula_and_no_name_stands_twice():
 
 def test_equations_are_set_as_mathematics():
     for formula in gpt2.formulas.values():
-        assert ElementTree.fromstring(mathml(formula.equation)).tag == "math", formula
+        assert ElementTree.fromstring(equation(formula.equation)).tag == "math", formula
 
 
 @pytest.mark.parametrize("name", gpt2.layer_subjects)

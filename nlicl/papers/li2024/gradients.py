@@ -22,6 +22,7 @@ from ...models.transformer.marked import marked
 from ...models.transformer.prompts import Params, Prompt, Prompts
 from ...models.transformer.reference import forward
 from .problem import Problem
+from .statement import STATEMENT
 
 __all__ = [
     "TITLE",
@@ -269,4 +270,5 @@ subject = Subject(
     activity=audited.activity("hinge"),
     rows={"W_O": "neuron", "a": "neuron"},
     on_gpu=audited.on_gpu("hinge"),
+    statement=STATEMENT,
 )
