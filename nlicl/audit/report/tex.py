@@ -16,6 +16,7 @@ __all__ = ["as_html", "display", "equation", "has_tex", "inline", "prose"]
 
 LONGEST = 4000  # characters of TeX that are typeset
 DEEPEST = 40  # elements inside one another
+LONG = 5  # elements in a row after which a line may end before a bracket, too
 _NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
 _ELEMENTS = {
     "math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msub", "msup", "msubsup", "munder", "mover", "munderover", "mfrac",
@@ -191,7 +192,8 @@ def _clauses(tree: list[ElementTree.Element]) -> Iterator[list[list[str]]]:
     last, depth = "", 0
     for element in tree:
         sign = _sign(element)
-        if clause[-1] and sign in _BREAK_BEFORE and last not in _BREAK_BEFORE and last not in _OPENING:
+        apart = sign in _BREAK_BEFORE and last not in _BREAK_BEFORE and last not in _OPENING
+        if clause[-1] and (apart or (len(clause[-1]) >= LONG and sign in _OPENING)):
             clause.append([])
         written = _written(element)
         if sign in ("+", "-", "−") and (last in _BREAK_BEFORE or last in _OPENING or last in ("", ",")):
