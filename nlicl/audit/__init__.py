@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .marks import check_marks
 from .mistakes import PLAIN, Mark
-from .subject import Formula, Point, Subject, fill
+from .subject import Formula, Point, Statement, Subject, fill
 
 if TYPE_CHECKING:
     from .functions import assert_gradient, audit_gradient
@@ -28,6 +28,7 @@ __all__ = [
     "GradientReport",
     "Mark",
     "Point",
+    "Statement",
     "Subject",
     "assert_gradient",
     "audit_formula",

@@ -20,11 +20,11 @@ from .process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, ava
 from .subject import Formula
 from .witnesses import Case
 
-__all__ = ["Answer", "attributes", "describe", "first_line", "read"]
+__all__ = ["Answer", "attributes", "describe", "first_line", "read", "told"]
 
 LONGEST = 1 << 20  # bytes of an answer, beside the array's
-LONGEST_TEXT = 1000  # characters
-SHOWN = 90  # characters of an exception's message, and of a line of code
+LONGEST_TEXT = 2000  # characters
+MESSAGE, CODE = 120, 90  # characters of an exception's message, and of a line of code, that are shown
 LARGER = 100  # times the expected size: an array that is larger is not looked at
 
 _SIGNATURE = re.compile(r",? with gufunc signature \S+")  # of NumPy's, which hides what counts behind it
@@ -138,7 +138,7 @@ def _values_from_child(
             loaded = _read_dict(process.receive(deadline, LONGEST))
             for _ in cases if "loaded" in loaded else ():
                 said = _read_dict(process.receive(deadline, LONGEST + 16 * size))
-                called += [_text(name)[:80] for name in _list(said.get("calls"))[:5]]
+                called += [told(name)[:80] for name in _list(said.get("calls"))[:5]]
                 values.append(_checked(said.get("value")))
             reason = ""
         except Late:
@@ -146,9 +146,9 @@ def _values_from_child(
         except Ended as error:
             reason = str(error)
         except Garbled as error:
-            reason = f"spoils its answer: {_text(str(error))}"
+            reason = f"spoils its answer: {told(str(error))}"
     if named is not None and "loaded" not in loaded:
-        raise InvalidValue(f"{_text(loaded['cannot']) if 'cannot' in loaded else f'{named.opening}: it {reason}'}.")
+        raise InvalidValue(f"{told(loaded['cannot']) if 'cannot' in loaded else f'{named.opening}: it {reason}'}.")
     return values + [reason] * (len(cases) - len(values)), called
 
 
@@ -165,13 +165,13 @@ def _list(said: Any) -> list[Any]:
 def _checked(value: Any) -> np.ndarray | str:
     """What a child says that the formula returned: a real floating array, or a text."""
     if isinstance(value, str):
-        return _text(value)
+        return told(value)
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         return value
     raise Garbled("it is neither an array nor a text")
 
 
-def _text(text: Any) -> str:
+def told(text: Any) -> str:
     """A text of the child's, as one line of reasonable length."""
     text = str(text)
     return one_line(text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "...")
@@ -234,17 +234,17 @@ def describe(error: BaseException) -> str:
     place = _place(error)
     where = f" (line {place[1]} of {os.path.basename(place[0])}{_code_at(*place)})" if place else ""
     text = _SIGNATURE.sub("", first_line(error))
-    return f"{type(error).__name__}: {_cut(text)}{where}"
+    return f"{type(error).__name__}: {_cut(text, MESSAGE)}{where}"
 
 
 def _code_at(file: str, line: int) -> str:
     """The text of a line, to stand behind its number; empty where Python does not know it."""
     text = one_line(linecache.getline(file, line).strip())
-    return f": `{_cut(text)}`" if text else ""
+    return f": `{_cut(text, CODE)}`" if text else ""
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def first_line(error: BaseException) -> str:

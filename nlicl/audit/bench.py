@@ -13,6 +13,7 @@ from . import verdict
 from .answer import attributes
 from .hand import Recipe
 from .report import FormulaReport
+from .report.columns import Background
 from .subject import Formula, Point, Subject
 from .witnesses import Case
 
@@ -90,10 +91,24 @@ class Bench:
         report.query_attends = bool(attends)
         every = {id(case): n for n, case in enumerate(self.single(bool(attends)))}
         report.hand.recipe = self._recipe(bool(attends), tuple(every[id(case)] for case in cases))
+        report.background = self._background(self._right(formula, bool(attends)))
         return report
 
     def _recipe(self, attends: bool, numbers: tuple[int, ...], batched: bool = False) -> Recipe:
         return Recipe(self.subject, self.draws, self.seed, attends, numbers, batched)
+
+    def _background(self, right: Formula | None = None, role: str = "own") -> Background:
+        """What a page says of a formula beside what is found."""
+        known = None if right is None else (right.name, right.equation, right.source)
+        return Background(self.paper.title, self.subject.statement, known, role)
+
+    def _right(self, formula: Formula, attends: bool) -> Formula | None:
+        """The registered formula of the same gradient that is right everywhere; None if it is the one that is judged."""
+        for known in self.subject.formulas.values():
+            same = known.wrt == formula.wrt and (known.query_attends is None or known.query_attends == attends)
+            if same and known.expected == "agree" and not known.domain:
+                return None if known.function is formula.function else known
+        return None
 
     def cases(self, formula: Formula, query_attends: bool | None = None) -> tuple[list[Case], str]:
         """The cases at which a formula is judged, and what is to be said of those that are left out.
@@ -133,6 +148,7 @@ class Bench:
         report = verdict.reach(formula, self.batched(attends), call, self.subject)
         report.query_attends = attends
         report.hand.recipe = self._recipe(attends, tuple(range(report.draws)), batched=True)
+        report.background = self._background(role="library")
         return report
 
     def _elsewhere(self, what: str, name: str) -> list[str]:

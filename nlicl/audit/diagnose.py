@@ -47,8 +47,16 @@ def diagnose(
             search = _Search(formula.wrt, cases, answer.arrays, subject, judged)
         if not (found and search.all_right()):
             explained = search.run()
-            return found + explained, search.count or int(any(item["kind"] not in NAMELESS for item in explained))
-    return found, int(any(item["kind"] not in NAMELESS for item in found))
+            return found + explained, search.count or _count(explained)
+    return found, _count(found)
+
+
+def _count(items: list[dict[str, str]]) -> int:
+    """How many mistakes a diagnosis names that tried no edits: the factor that stands in brackets counts."""
+    first = next((one for one in items if one["kind"] not in NAMELESS), None)
+    if first is None:
+        return 0
+    return 1 + (first["kind"] in ("transpose", "wrong-parameter") and first["detail"].endswith(")"))
 
 
 def _undefined(formula: Formula, cases: list[Case], answer: Answer, subject: Subject) -> list[dict[str, str]]:
@@ -180,9 +188,7 @@ class _Search(Comparison):
     # -- the same numbers in other places
 
     def _elsewhere(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
-        found = self._transposed(expected) + self._other_parameter()
-        self.count = 2 if found and found[0]["detail"].endswith("it)") else 0  # a factor stands in brackets
-        return found
+        return self._transposed(expected) + self._other_parameter()
 
     def _transposed(self, expected: list[np.ndarray]) -> list[dict[str, str]]:
         if any(array.ndim != 2 or array.shape[0] != array.shape[1] for array in expected):

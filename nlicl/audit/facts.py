@@ -22,6 +22,7 @@ NAMELESS = {
 _MOST = 4  # sentences
 _ZERO = 1e-12  # of a typical entry: a smaller one is nothing but rounding
 _CLEARLY = 1e3  # times the tolerance
+_ROUGHLY = 1e-2  # of the largest entry: below it, signs are no news
 _SHOWN = 3  # conditions that are named beside the first
 
 
@@ -48,12 +49,19 @@ class Judged(Comparison):
         self.expected = self.gradients(wrt)
         self.place = {n: k for k, n in enumerate(self.numbers)}
         tiny = _ZERO * float(np.median([scale for scale in self.scales if scale > 0] or [1.0]))
-        self.silent = [n for n, g, e in zip(self.numbers, self.given, self.expected, strict=True)
-                       if not (abs(g) > tiny).any() and not (abs(e) > tiny).any()]  # fmt: skip
-        self.zero = [n for n, e in zip(self.numbers, self.expected, strict=True) if not (abs(e) > tiny).any()]
-        self.nothing = [n for n, g in zip(self.numbers, self.given, strict=True) if not (abs(g) > tiny).any()]
+        small = [n for n, g in zip(self.numbers, self.given, strict=True) if not (abs(g) > tiny).any()]
+        none = [n for n, e in zip(self.numbers, self.expected, strict=True) if not (abs(e) > tiny).any()]
+        both = {n for n in small if n in none}  # wrong by so little, they are no zeros
+        self.silent = [n for n in self.numbers if n in both and n not in self.bad]
+        self.zero, self.nothing = ([n for n in some if n not in both or n in self.silent] for some in (none, small))
         self.good = [n for n in self.numbers if n not in self.bad and n not in self.silent]
         self.wrong = self.wrong_entries(self.expected)
+
+    @cached_property
+    def off(self) -> float:
+        """The largest error of all draws, relative to the largest entry of its draw."""
+        differences = [abs(g - e).max() for g, e in zip(self.given, self.expected, strict=True)]
+        return max(float(d / scale) for d, scale in zip(differences, self.scales, strict=True))
 
     @property
     def row(self) -> str:
@@ -77,7 +85,7 @@ class Judged(Comparison):
     @cached_property
     def separators(self) -> list[Separator]:
         """The conditions that separate the wrong draws from the right ones."""
-        return self.apart(self.bad, self.good, [n for n in self.silent if n not in self.bad])
+        return self.apart(self.bad, self.good, self.silent)
 
     @cached_property
     def separator(self) -> str:
@@ -87,12 +95,12 @@ class Judged(Comparison):
             return ""
         first, wrong, right = found[0], len(self.bad), len(self.good)
         aside = "" if first.in_one == wrong else " (on the others both gradients are zero)"
+        if all(n in self.zero for n in self.bad):
+            aside = " (the right gradient is zero there)"
         of = f"the {wrong} draws" if first.in_one == wrong else f"{wrong} of the {first.in_one} draws"
         text = f"wrong on {of} where {first.one}{aside}, right on the {first.in_other} where {_again(first)}"
         if first.in_other > right:
             text += f" ({first.in_other - right} of them zero)"
-        if all(n in self.zero for n in self.bad):
-            text += "; where it is wrong it should be zero"
         same = [one.one for one in found[1:] if (one.in_one, one.in_other) == (first.in_one, first.in_other)]
         if same:
             text += f"; on the same draws, and no others, {_listed(same[:_SHOWN])}"
@@ -167,7 +175,8 @@ def _of_factors(j: Judged) -> Iterator[str]:
     positive = "positive " if min(ratios) > 0 else "negative " if max(ratios) < 0 else ""
     bad = [ratio for k, ratio in zip(live, ratios, strict=True) if j.numbers[k] in j.bad]
     if len(bad) >= FEWEST and np.allclose(bad, bad[0], rtol=10 * j.fits, atol=0):
-        yield f"{bad[0]:.6g} times the right gradient on all {len(bad)} draws where it is wrong and should not be zero"
+        times = "minus" if abs(bad[0] + 1) < 10 * j.fits else f"{bad[0]:.6g} times"
+        yield f"{times} the right gradient on all {len(bad)} draws where it is wrong and should not be zero"
         return
     yield (
         f"a multiple of the right gradient on all {len(live)} draws where that is not zero, by another {positive}factor "
@@ -266,6 +275,8 @@ def _of_entries(j: Judged) -> Iterator[str]:
     sizes = [abs(g) - abs(e) for g, e in zip(j.given, j.expected, strict=True)]
     against = [np.minimum(g * np.sign(e), 0) for g, e in zip(j.given, j.expected, strict=True)]
     sorted_ = [np.sort(g, axis=None) - np.sort(e, axis=None) for g, e in zip(j.given, j.expected, strict=True)]
+    if all(_parallel(j, k) for k in live) and len(live) == len(bad):  # that is said
+        return
     if is_small(sizes):
         yield f"every entry has the right size, and some have the wrong sign, {here}"
     elif is_small(j.given, wrong_only=True) and not is_small(j.given):
@@ -276,14 +287,15 @@ def _of_entries(j: Judged) -> Iterator[str]:
         yield f"the right numbers at other places, {here}"
     elif text := _from_a_size_on(j, bad):
         yield f"{text}, {here}"
-    elif is_small(against) and not all(_parallel(j, k) for k in live):
+    elif is_small(against) and j.off >= _ROUGHLY:
         yield f"no entry has the wrong sign, {here}"
 
 
 def _from_a_size_on(j: Judged, bad: list[int]) -> str:
     """The sentence if just the largest entries are wrong, or just the smallest; empty if not."""
     wrong = np.concatenate([abs(j.expected[k])[j.wrong[k]] for k in bad])
-    right = np.concatenate([abs(e)[~mask & (e != 0)] for e, mask in zip(j.expected, j.wrong, strict=True)])
+    seen = [abs(e) > j.fits * scale for e, scale in zip(j.expected, j.scales, strict=True)]  # others may be rounding
+    right = np.concatenate([abs(e)[~mask & s] for e, mask, s in zip(j.expected, j.wrong, seen, strict=True)])
     off = np.concatenate([abs(j.given[k] - j.expected[k])[j.wrong[k]] for k in bad])
     if (
         min(wrong.size, right.size) < ENOUGH or (off < _CLEARLY * j.telling * wrong).any()
@@ -309,9 +321,6 @@ def _of_numbers(j: Judged) -> Iterator[str]:
     live = [j.place[n] for n in j.numbers if n not in j.zero and n not in j.nothing]
     if len(live) < FEWEST:
         return
-    off = max(float(abs(j.given[k] - j.expected[k]).max() / j.scales[k]) for k in range(len(j.numbers)))
-    if 1e-9 < off < 1e-2:
-        yield f"right to {int(-np.log10(off))} digits of the largest entry, or more, on every draw"
     yield from _of_differences(j, live)
     shapes: dict[tuple[int, ...], list[int]] = {}
     for k in live:

@@ -19,6 +19,7 @@ from .mends import formula_search
 from .process import Named
 from .report import AuditReport, FormulaReport
 from .report.search import Progress, Search, limit
+from .sources import source_text
 from .subject import Formula, Subject
 
 __all__ = ["audit_formula", "audit_paper"]
@@ -84,6 +85,9 @@ def audit_formula(
     bench = Bench(_part(judged, subject), draws, seed, subject)
     found = bench.audit(judged, query_attends, timeout)
     report = AuditReport(subject.name, seed, draws, [found])
+    known = f"{subject.name}.formulas[{judged.name!r}]" if judged is formula else judged.name
+    settings = {"wrt": wrt, "draws": draws, "seed": seed, "query_attends": query_attends}
+    report.call = _call("audit_formula", [known], paper, settings)
     if found.verdict == "disagree" and most:
         report.searches = [Search((0,), formula_search(judged, bench, query_attends, timeout, most, found))]
     return report
@@ -146,10 +150,13 @@ def audit_paper(
         controlled = any(job.name == _CONTROL for job in jobs)
         jobs += _jobs(Bench(part, draws, seed, subject, backend), chosen, query_attends, control=not controlled)
     report = AuditReport(subject.name, seed, draws, [])
+    settings = {"wrt": wrt, "draws": draws, "seed": seed, "query_attends": query_attends, "backend": backend}
+    report.call = _call("audit.audit_paper", [], paper, settings)
     for done, job in enumerate(jobs):
         if progress is not None:
             progress(done, len(jobs), job.name)
         found = job.audit()
+        found.background = found.background._replace(role=job.role)
         report.formulas.append(found)
         if job.search is not None and found.verdict == "disagree" and not found.ok and most:
             report.searches.append(Search((done,), job.search(most, found)))
@@ -157,11 +164,20 @@ def audit_paper(
 
 
 class _Job(NamedTuple):
-    """One audit of many: its name, the call, and, of a formula, the search for a mend: search(seconds, report)."""
+    """One audit of many: its name, the call, of a formula the search for a mend, search(seconds, report), and its role."""
 
     name: str
     audit: Callable[[], FormulaReport]
     search: Callable[[float, FormulaReport], Callable[[Progress | None], Mending]] | None = None
+    role: str = "formula"
+
+
+def _call(function: str, given: list[str], paper: str | Subject, settings: dict[str, Any]) -> str:
+    """A call in Python that does the same."""
+    whose = repr(paper) if isinstance(paper, str) else f"<the subject {paper.name}>"
+    usual = {"query_attends": None, "backend": "cpu", "wrt": None}
+    words = [f"{name}={value!r}" for name, value in settings.items() if name not in usual or value != usual[name]]
+    return f"nlicl.{function}({', '.join([*given, f'paper={whose}', *words])})"
 
 
 def _jobs(bench: Bench, formulas: list[Formula], query_attends: bool | None, control: bool) -> list[_Job]:
@@ -179,10 +195,10 @@ def _jobs(bench: Bench, formulas: list[Formula], query_attends: bool | None, con
         for through in bench.through:
             remarks = [through] * bool(through) + ["query attends"] * bool(attends and query_attends is None)
             name = f"library {wrt}" + (f" ({', '.join(remarks)})" if remarks else "")
-            jobs.append(_Job(name, partial(bench.audit_library, wrt, attends, name, through)))
+            jobs.append(_Job(name, partial(bench.audit_library, wrt, attends, name, through), role="library"))
     jobs += [judged(f) for f in formulas if f.expected != "agree"]
     if control and own:
-        jobs.append(_Job(_CONTROL, lambda: bench.audit(_broken(own[0]), query_attends)))
+        jobs.append(_Job(_CONTROL, lambda: bench.audit(_broken(own[0]), query_attends), role="control"))
     return jobs
 
 
@@ -239,15 +255,7 @@ def _formula(formula: Formula | Callable[[Any, Any], Any], wrt: str | None, subj
     name = name if isinstance(name, str) and name else "formula"
     text = (inspect.getdoc(formula) or name).strip().splitlines()
     source = getattr(getattr(formula, "__code__", None), "co_filename", "given by the reader")
-    return Formula(formula, name, wrt, text[0] if text else name, source.rsplit("/", 1)[-1], code=_code(formula))
-
-
-def _code(function: Callable[..., Any]) -> str:
-    """A function's source text; empty where Python does not know it."""
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        return ""
+    return Formula(formula, name, wrt, text[0] if text else name, source.rsplit("/", 1)[-1], code=source_text(formula))
 
 
 def _check_parameter(wrt: str, subject: Subject) -> None:

@@ -3,7 +3,7 @@
 The audit knows functions and arrays, not papers. A paper's module builds one `Subject`; everything the audit does
 follows from it. docs/adding-a-paper.md shows one from beginning to end.
 
-    from nlicl.audit import Formula, Point, Subject, fill
+    from nlicl.audit import Formula, Point, Statement, Subject, fill
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ import numpy as np
 
 from .mistakes import Marked
 
-__all__ = ["Formula", "Point", "Subject", "fill"]
+__all__ = ["Formula", "Point", "Statement", "Subject", "fill"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,33 @@ class Formula:
 
     def __repr__(self) -> str:
         return f"Formula({self.name!r}, wrt={self.wrt!r}, expected={self.expected!r}: {self.equation})"
+
+
+@dataclass(frozen=True)
+class Statement:
+    r"""A model and its loss in TeX, for readers of a report who know neither.
+
+    Attributes
+    ----------
+    model : tuple of str
+        Its equations, one a line.
+    loss : str
+        The loss that formulas differentiate.
+    symbols : tuple of (str, str)
+        What is to be explained: TeX, and what it means in words. Words may hold TeX between dollars.
+    about : str
+        What the parameters and the loss are, in a few words: "linear attention, keys and queries apart".
+
+    Examples
+    --------
+    >>> Statement((r"F = a^\top \mathrm{relu}(u)",), r"\max(0, 1 - z F)", (("z", "the label, $+1$ or $-1$"),)).about
+    ''
+    """
+
+    model: tuple[str, ...]
+    loss: str
+    symbols: tuple[tuple[str, str], ...] = ()
+    about: str = ""
 
 
 class Point(NamedTuple):
@@ -149,6 +176,8 @@ class Subject:
     on_gpu : mapping of str to callable
         The library's gradients through each of its GPU kernels, as `gradient`, by a name that tells them apart. Empty if
         the paper has no such kernels.
+    statement : Statement or None
+        The model and the loss, typeset for readers of a report.
     """
 
     name: str
@@ -168,6 +197,7 @@ class Subject:
     regions: Callable[[Any, Any], Mapping[str, Mapping[str, np.ndarray]]] = _nothing
     computed_by: str = "mean over a batch, nlicl.loss_and_grad(...)[1].{wrt}"
     on_gpu: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+    statement: Statement | None = None
 
     @property
     def every(self) -> tuple["Subject", ...]:

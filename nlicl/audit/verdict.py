@@ -72,7 +72,7 @@ def reach(
     note = "; ".join(filter(None, (domain_note, answer.remark)))
     report = FormulaReport.of(formula, draws=len(cases), note=note)
     report.activity = _activity(cases, subject)
-    report.error = answer.error(formula.name, cases)
+    report.error, report.failed = answer.error(formula.name, cases), sorted(answer.problems)
     hand = DrawsInHand(formula.wrt, answer.arrays, {}, (), dict(answer.problems))
     report.hand = hand
     if not answer.arrays:
@@ -88,8 +88,8 @@ def reach(
     report.max_relative_error = measured.norm_error
     report.digits = round(float(np.clip(-np.log10(max(measured.norm_error, 1e-300)), 0.0, 17.0)), 1) + 0.0
     report.cosine = measured.cosine
-    report.worst = measured.worst
-    report.wrong_draws = measured.wrong_draws
+    report.worst = measured.worst | _place(cases[measured.worst["draw"]])
+    report.wrong_draws, report.left_out = measured.wrong_draws, measured.lost
     report.wrong_entries = measured.wrong_entries()
     report.taylor, report.heat_map = measured.taylor, measured.heat_map()
     report.control_caught = measured.control_caught()
@@ -139,6 +139,13 @@ def _late(witnesses: dict[str, float | None], tolerance: float) -> list[str]:
     if slope is not None and slope < SLOPE_AT_LEAST and tolerance < 1e-8:
         late.append("the Taylor slope")
     return late
+
+
+def _place(case: Case) -> dict[str, Any]:
+    """A draw's label, and the sizes there that are numbers of something."""
+    found = case.subject.sizes(case.params, case.each[0])
+    sizes = {name: int(size) for name, size in found.items() if name.isidentifier() and int(size) == size}
+    return {"label": case.label, "sizes": sizes}
 
 
 def _activity(cases: list[Case], subject: Subject) -> dict[str, float]:

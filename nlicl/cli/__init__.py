@@ -125,6 +125,7 @@ def _run(arguments: Sequence[str], out: Screen) -> int:
         parser.print_help()
         return 0
     options = parser.parse_args(arguments)
+    options.words = list(arguments)
     _check_working_folder()
     _check_threads()
     for option in ("json", "html"):

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import operator
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -180,9 +181,7 @@ def run(options: argparse.Namespace) -> int:
         raise CannotRun("--json - and --html - both ask for standard output; name a file for one of them")
     check_files({option: path for option, path in files.items() if option not in piped})
     in_a_file = ".py:" in options.paper or options.paper.endswith(".py")
-    with contextlib.redirect_stdout(
-        sys.stderr
-    ):  # where the reader's code has no process of its own, for what it prints
+    with contextlib.redirect_stdout(sys.stderr):  # what the reader's code prints, where it has no process of its own
         subject = None
         if in_a_file and all(getattr(options, name) is None for name in OF_FUNCTIONS):
             from .own import own_subject
@@ -197,11 +196,24 @@ def run(options: argparse.Namespace) -> int:
             report: AuditReport = audited(options)
         else:
             report = _audited(options, subject)
+    report.call = _repeated(options.words)
     _write(report, files, piped, options.only_wrong)
     errors = [entry.error for entry in report.formulas if entry.error]
     if errors:
         raise CannotRun(errors[0])
     return 0 if report.ok else 1
+
+
+def _repeated(words: list[str]) -> str:
+    """The command that repeats the audit, quoted for a shell: without the files that it wrote."""
+    found, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if word in ("--json", "--html"):
+            del rest[:1]
+        elif not word.startswith(("--json=", "--html=")):
+            found.append(word)
+    return shlex.join(["nlicl", *found])
 
 
 def _check_kind(options: argparse.Namespace, of_function: bool) -> None:

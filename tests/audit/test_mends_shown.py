@@ -231,7 +231,7 @@ class Tags(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        if tag not in ("meta", "path", "rect", "circle"):
+        if tag not in ("meta", "path", "rect", "circle", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -480,6 +480,7 @@ def test_ctrl_c_keeps_the_verdict(run, audited, tmp_path, error, expected):
     assert (status, out, err) == (expected, table(report) + "\n", "nlicl: interrupted\n")
     entry = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["formulas"][0]
     assert (entry["verdict"], entry["repairs"], entry["mend"]) == ("disagree", [], None)
+    report.call = "nlicl audit"
     assert (tmp_path / "a.html").read_text(encoding="utf-8") == page(report)
     audited(error)
     status, out, _ = run("audit", "--json", "-")

@@ -3,14 +3,12 @@
 import json
 import re
 from html.parser import HTMLParser
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import nlicl
 from nlicl.audit.report.html import page
-from nlicl.audit.report.mathml import mathml
 from nlicl.core.files import write_whole
 from nlicl.papers import li2024
 
@@ -32,7 +30,7 @@ def wrong():
 class _Tags(HTMLParser):
     """Opening and closing tags match; collects what there is."""
 
-    void = frozenset({"meta", "br", "circle", "path", "rect"})
+    void = frozenset({"meta", "br", "circle", "path", "rect", "wbr"})
 
     def __init__(self):
         super().__init__()
@@ -70,22 +68,8 @@ def test_the_page_says_what_the_report_says(wrong, right):
     text = page(wrong)
     assert "&lt;script&gt;" in text  # the reader's own words are escaped
     assert "<pre" in text and "return -2 * li2024" in text  # and so is the formula itself
-    assert "-2 times" in text and "disagree" in text and "worst entry" in text
+    assert "-2 times" in text and "disagree" in text and "Worst entry" in text
     assert re.search(r"<math", page(right))
-
-
-def test_every_registered_formula_is_typeset():
-    for formula in li2024.formulas.values():
-        tree = ElementTree.fromstring(mathml(formula.equation))
-        assert tree.tag == "math", formula.equation
-        letters = re.findall(r"[A-Za-z0-9]", formula.equation.replace("sum", ""))
-        assert "".join(letters) == "".join(re.findall(r"[A-Za-z0-9]", "".join(tree.itertext())))
-
-
-def test_prose_and_broken_formulas_stay_text():
-    for text in ("my own gradient, equation 7", "a_", "^T", "", "x § y"):
-        assert mathml(text).startswith("<p>")
-    assert "<b>" not in mathml("<b>bold</b>") + mathml("<b>")
 
 
 def test_the_json_is_json(wrong, tmp_path):

@@ -11,8 +11,8 @@ import nlicl
 from nlicl.audit import AuditReport, FormulaReport
 from nlicl.audit.report.gradient import ArgumentReport, GradientReport, ProductReport
 from nlicl.audit.report.html import page
-from nlicl.audit.report.mathml import mathml
 from nlicl.audit.report.table import table
+from nlicl.audit.report.tex import equation
 from nlicl.core.text import INVISIBLE, visible
 from nlicl.experiments.experiment import execute
 from nlicl.papers import li2024
@@ -61,7 +61,7 @@ def test_nothing_of_a_report_is_hidden(report, tmp_path):
 
 
 def test_equations_hide_nothing():
-    assert "\x1c" not in mathml(visible("a_i \x1c W_V")) and r"\u202e" in mathml(visible("a \u202e b"))
+    assert "\x1c" not in equation(visible("a_i \x1c W_V")) and r"\u202e" in equation(visible("a \u202e b"))
 
 
 def test_a_function_of_any_name():

@@ -184,7 +184,7 @@ def test_json_and_pages(run, losses):
     status, out, _ = run("audit", *RIGHT, "--json", "a.json", "--html", "a.html")
     assert status == 0 and out.startswith("gradient: agree")
     assert json.loads((losses / "a.json").read_text())["verdict"] == "agree"
-    assert "<h1>Gradient audit: loss</h1>" in (losses / "a.html").read_text()
+    assert "<title>Gradient audit: loss</title>" in (losses / "a.html").read_text()
     status, out, _ = run("audit", *RIGHT, "--html", "-")
     assert status == 0 and out.startswith("<!DOCTYPE html>")
 

@@ -57,8 +57,8 @@ def work():
 
 
 def test_nothing_is_said_elsewhere(capsys):
-    work()
     module.compiling()
+    work()
     assert capsys.readouterr() == ("", "")
 
 

@@ -1,6 +1,5 @@
 """A loss and a gradient as the audit calls them: on fresh copies, counted, within a time limit."""
 
-import inspect
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from ..answer import describe
 from ..dual import lift, parts, recording
 from ..forms import Arguments
 from ..scope import around, held, lengths
+from ..sources import source_text
 
 __all__ = ["DualValue", "Function", "OutOfTime", "quiet"]
 
@@ -111,17 +111,18 @@ class Function:
         """Where the gradient stands: its name and file."""
         gradient = self._functions[-1]
         file = _attribute(_attribute(gradient, "__code__"), "co_filename") or ""
-        return " of ".join(
-            filter(None, (getattr(gradient, "__name__", type(gradient).__name__), file.rsplit("/", 1)[-1]))
-        )
+        name = getattr(gradient, "__name__", type(gradient).__name__)
+        return " of ".join(filter(None, (name, file.rsplit("/", 1)[-1])))
 
     @property
     def code(self) -> str:
         """The gradient's source text; empty where Python does not know it."""
-        try:
-            return inspect.getsource(self._functions[-1])
-        except Exception:  # what Python does not know, or attributes that raise
-            return ""
+        return source_text(self._functions[-1])
+
+    @property
+    def loss_code(self) -> str:
+        """The loss's source text; empty where Python does not know it, or where one function returns both."""
+        return source_text(self._loss) if callable(self._gradient) else ""
 
     @property
     def closure_sizes(self) -> dict[str, int]:
@@ -336,11 +337,8 @@ class Function:
             ) from error
         value = value.toarray() if hasattr(value, "toarray") else value
         shapes = [array.shape for array in leaves]
-        if (
-            isinstance(value, (list, tuple))
-            and len(leaves) > 1
-            and [getattr(part, "shape", None) for part in value] == shapes
-        ):
+        several = isinstance(value, (list, tuple)) and len(leaves) > 1
+        if several and [getattr(part, "shape", None) for part in value] == shapes:
             value = np.concatenate([np.ravel(part) for part in value])
         try:
             given = np.asarray(value)

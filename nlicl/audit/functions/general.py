@@ -124,7 +124,27 @@ def audit_gradient(
     audit = Audit(function, tolerance, entries, seed, progress)
     audit.projections = _projections(arguments, tangent, symmetric)
     places = None if points is None else _points(points, names, wrt, loss, arguments)
-    return _with_search(audit.whole(places), most, lambda: gradient_search(audit, places, most))
+    report = audit.whole(places)
+    called = [function.name, "True" if gradient is True else function.source.partition(" of ")[0], "x", f"seed={seed}"]
+    more: dict[str, Any] = {
+        "hessian_vector": hessian_vector,
+        "hessian": hessian,
+        "names": names,
+        "wrt": wrt,
+        "points": points,
+    }
+    more |= {"tolerance": tolerance, "tangent": tangent, "symmetric": symmetric or None}
+    called += [f"{name}={_named(value)}" for name, value in more.items() if value is not None]
+    report.call = f"nlicl.audit_gradient({', '.join(called)})"
+    return _with_search(report, most, lambda: gradient_search(audit, places, most))
+
+
+def _named(value: Any) -> str:
+    """A setting as it stands in a call: a text, a number or a list of them; of anything else the dots."""
+    plain = isinstance(value, (str, int, float)) or (
+        isinstance(value, (list, tuple)) and all(isinstance(item, (str, int)) for item in value)
+    )
+    return short(value) if plain else "..."
 
 
 def _with_search(

@@ -12,8 +12,7 @@ import numpy as np
 
 from ...core.errors import InvalidType, InvalidValue
 from ...core.memory import shared_memory
-from ...core.text import one_line
-from ..answer import describe, first_line
+from ..answer import describe, first_line, told
 from ..forms import Arguments
 from ..process import CannotLoad, Ended, Garbled, Late, Link, Named, Process, own_calls
 from ..scope import bounded
@@ -23,7 +22,6 @@ __all__ = ["Broken", "Failed", "Files", "Opened", "Remote", "opened"]
 
 GRACE = 1.0  # seconds beyond the limit for the call that is under way; one that takes longer is taken for endless
 LONGEST = 1 << 22  # bytes of an answer, beside its arrays'
-LONGEST_TEXT = 2000  # characters
 
 
 class Broken(BaseException):
@@ -181,7 +179,7 @@ class Remote(Function):
         self.has_product, self.has_matrix = files.product is not None, files.matrix is not None
         said = self._first(files.loss.label)
         try:
-            self.names = [_text(name) for name in said["names"]]
+            self.names = [told(name) for name in said["names"]]
             self.arrays = [_array(array) for array in said["arrays"]]
             self.points = None if said["points"] is None else [self._gradients(point) for point in said["points"]]
             self._about = {key: str(said[key])[: LONGEST // 8] for key in ("name", "source", "code")}
@@ -196,6 +194,7 @@ class Remote(Function):
             raise Broken("spoils its answer: x or a point is empty, or not finite")
         shown = files.gradient or files.loss
         self._about["code"] = shown.source.text_of(shown.name) or self._about["code"]
+        self._about["loss"] = files.loss.source.text_of(files.loss.name) if files.gradient else ""
         self._sizes = sum(array.size for array in self.arrays)
 
     @classmethod
@@ -223,6 +222,10 @@ class Remote(Function):
         return self._about["code"]
 
     @property
+    def loss_code(self) -> str:
+        return self._about["loss"]
+
+    @property
     def closure_sizes(self) -> dict[str, int]:
         return self._closure
 
@@ -238,7 +241,7 @@ class Remote(Function):
                 return self._unwrapped(said)
             if time.monotonic() > self._until:
                 raise InvalidValue(f"{late} within {self.timeout:g} s.")
-            late = _text(said["late"]) or f"{label} does not finish"
+            late = told(said["late"]) or f"{label} does not finish"
 
     def _received(self, deadline: float) -> dict[str, Any]:
         try:
@@ -246,7 +249,7 @@ class Remote(Function):
         except Ended as error:
             raise Broken(str(error)) from None
         except Garbled as error:
-            raise Broken(f"spoils its answer: {_text(error)}") from None
+            raise Broken(f"spoils its answer: {told(error)}") from None
         if not isinstance(said, dict):
             raise Broken("spoils its answer: it is of another form")
         return said
@@ -259,8 +262,8 @@ class Remote(Function):
     def _unwrapped(self, said: dict[str, Any]) -> Any:
         if "error" not in said:
             return said.get("found")
-        text = _text(said.get("text"))
-        short = _text(said.get("short"))
+        text = told(said.get("text"))
+        short = told(said.get("short"))
         kinds: dict[str, type[Exception]] = {
             "InvalidValue": InvalidValue, "CannotLoad": InvalidValue, "InvalidType": InvalidType, "OutOfTime": OutOfTime,
         }  # fmt: skip
@@ -282,8 +285,8 @@ class Remote(Function):
             raise Broken(str(error)) from None
         if isinstance(said.get("calls"), dict):
             self.calls = {name: _count(said["calls"].get(name, 0)) for name in ("loss", "gradient")}
-            self.altered = {_text(text) for text in _list(said.get("altered"))[:20]}
-            self.own += [_text(name)[:80] for name in _list(said.get("own"))[:5]]
+            self.altered = {told(text) for text in _list(said.get("altered"))[:20]}
+            self.own += [told(name)[:80] for name in _list(said.get("own"))[:5]]
         return self._unwrapped(said)
 
     def _gradients(self, said: Any) -> list[np.ndarray]:
@@ -339,7 +342,7 @@ class Remote(Function):
         except Failed:
             return []
         arrays = [
-            (_text(name)[:100], array) for name, array in said if getattr(array, "dtype", None) in (float, np.int64)
+            (told(name)[:100], array) for name, array in said if getattr(array, "dtype", None) in (float, np.int64)
         ]
         return list(bounded({name: array for name, array in arrays if np.isfinite(array).all()}).items())
 
@@ -392,9 +395,3 @@ def _pair(value: Any) -> tuple[Any, Any]:
     if not isinstance(value, list) or len(value) != 2:
         raise Broken("spoils its answer: it is of another form")
     return value[0], value[1]
-
-
-def _text(text: Any) -> str:
-    """A text of the child's, as one line of reasonable length."""
-    text = str(text)
-    return one_line(text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "...")

@@ -5,6 +5,7 @@ import numpy as np
 from ..decision import decide
 from ..facts import NAMELESS
 from ..hand import PlaceInHand, PlacesInHand
+from ..report.columns import Background
 from ..report.gradient import ArgumentReport
 from .function import Function
 from .sight import Precision, Sight
@@ -19,7 +20,10 @@ def argument_report(name: str, function: Function, shape: tuple[int, ...], draws
     """An empty report on one argument."""
     size = int(np.prod(shape, dtype=int))
     equation, source, code = f"d {function.name} / d {name}", function.source, function.code
-    return ArgumentReport(name, name, equation, source, "agree", None, draws, shape=shape, size=size, code=code)
+    background = Background(loss=function.loss_code)
+    return ArgumentReport(
+        name, name, equation, source, "agree", None, draws, shape=shape, size=size, code=code, background=background
+    )
 
 
 def report_on(

@@ -62,7 +62,8 @@ class AuditReport(Findings):
                     f"{what} is {short(one)} in one report and {short(two)} in the other; expected the same."
                 )
         searches = [*self.searches, *(search.moved(len(self.formulas)) for search in other.searches)]
-        return AuditReport(self.paper, self.seed, self.draws, [*self.formulas, *other.formulas], searches)
+        calls = "\n".join(dict.fromkeys(filter(None, (self.call, other.call))))
+        return AuditReport(self.paper, self.seed, self.draws, [*self.formulas, *other.formulas], searches, calls)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON to a file: whole or not at all."""

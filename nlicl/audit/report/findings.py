@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,28 +13,12 @@ from ...core.files import plain
 from ...core.text import one_line
 from ..mend.found import Mending, Repair
 from ..subject import Formula
+from .columns import COLUMNS, Background, Column
 from .search import Progress, Search
 
-__all__ = ["Column", "Findings", "FormulaReport", "both_values"]
+__all__ = ["Findings", "FormulaReport", "both_values"]
 
 FEW = 15  # draws: with fewer, a paper's list of places (random ones, the initialisation, a trained point ...) is cut short
-
-
-class Column(NamedTuple):
-    """A witness in a table: its key in `FormulaReport.witnesses`, its name in the terminal and on a page."""
-
-    key: str
-    short: str
-    long: str
-
-
-COLUMNS = (
-    Column("complex_step", "cplx kernel", "c. step, kernel"),
-    Column("complex_step_reference", "cplx ref.", "c. step, definition"),
-    Column("finite_difference", "differences", "differences"),
-    Column("extended", "extended", "extended"),
-    Column("taylor_slope", "Taylor", "Taylor"),
-)
 
 
 @dataclass
@@ -53,7 +37,12 @@ class FormulaReport:
     cosine : float or None
         Between given and expected gradients, all draws together.
     worst : dict or None
-        index, given, expected, draw of the entry that is worst relative to its own size.
+        index, given, expected, draw of the entry that is worst relative to its own size; of a paper's formula also the
+        draw's label and its sizes.
+    failed : list of int
+        Draws on which there is no value of the right shape.
+    left_out : list of int
+        Draws that tell nothing, since rounding explains what is off there.
     witnesses : dict
         Largest relative difference to each witness; the Taylor slope, None where the loss is exactly linear.
     activity : dict
@@ -80,6 +69,8 @@ class FormulaReport:
         "steps" and "remainders" behind the Taylor slope.
     heat_map : dict or None
         "draw", the worst one, and "errors", each entry's |given - expected| relative to the largest expected entry.
+    background : Background
+        What a page says besides. It is not in `to_dict`.
     """
 
     name: str
@@ -97,6 +88,8 @@ class FormulaReport:
     cosine: float | None = None
     worst: dict[str, Any] | None = None
     wrong_draws: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
     witnesses: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(column.key for column in COLUMNS))
     activity: dict[str, float] = field(default_factory=dict)
     control_caught: bool | None = None
@@ -110,6 +103,7 @@ class FormulaReport:
     taylor: dict[str, list[float]] | None = None
     heat_map: dict[str, Any] | None = None
     hand: Any = field(default=None, repr=False, compare=False)  # what `at` asks
+    background: Background = field(default_factory=Background)
 
     @classmethod
     def of(cls, formula: Formula, draws: int, note: str) -> "FormulaReport":
@@ -180,6 +174,20 @@ class FormulaReport:
             )
         return self.hand.at(int(draw))
 
+    @property
+    def called(self) -> str:
+        """What to call it in a sentence."""
+        return self.name
+
+    @property
+    def target(self) -> str:
+        """The gradient that it should be."""
+        return f"d loss / d {self.wrt}"
+
+    def on(self, n: int) -> str:
+        """So many of the places it was judged at, in words."""
+        return f"on all {n} random inputs" if n == self.draws else f"on {n} of {self.draws} random inputs"
+
     def where(self, draw: int) -> str:
         """A draw, in words."""
         return f"of draw {draw}"
@@ -201,7 +209,7 @@ class FormulaReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The formula's part of the JSON; no NaN or infinity in it."""
-        return plain({name: value for name, value in vars(self).items() if name != "hand"})
+        return plain({name: value for name, value in vars(self).items() if name not in ("hand", "background")})
 
     def _repr_html_(self) -> str | None:
         from .notebook import formula_html
@@ -221,6 +229,8 @@ class Findings:
     formulas : list of FormulaReport
     searches : list of Search
         For mends of what disagrees. They run when their result is asked for, by `str`, `to_dict` and `repairs` for example.
+    call : str
+        The command, or the call in Python, that repeats the audit.
     """
 
     paper: str
@@ -228,6 +238,7 @@ class Findings:
     draws: int
     formulas: list[FormulaReport]
     searches: list[Search] = field(default_factory=list, compare=False, repr=False)
+    call: str = field(default="", compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -317,14 +328,23 @@ class Findings:
     @property
     def setting(self) -> str:
         """Where and how it was judged, for a page."""
-        return f"{self.draws} draws, seed {self.seed}, float64"
+        return f"{self.draws} random inputs (draws), each of parameters and one prompt; seed {self.seed}; float64"
+
+    @property
+    def introduction(self) -> str:
+        """What was done, for a reader who has not heard of it."""
+        what = "each formula" if len(self.formulas) > 1 else "the formula"
+        return (
+            f"nlicl is a program that checks gradients derived by hand. It evaluated {what} on {self.draws} random inputs, "
+            "and held every entry against derivatives of the loss that are found without deriving anything."
+        )
 
     @property
     def legend(self) -> str:
         """What a table's numbers are, for a page."""
         return (
-            "Numbers are largest differences relative to the largest entry of the gradient on its draw; "
-            "c. step is the complex step."
+            "Numbers are the largest differences between a formula and a witness, relative to the largest entry of the "
+            "gradient on the same input."
         )
 
     @property

@@ -5,23 +5,27 @@ from typing import Any
 
 from ...core.files import plain
 from . import AuditReport
-from .findings import Column, FormulaReport, both_values
+from .columns import Column
+from .findings import FormulaReport, both_values
 
 __all__ = ["ArgumentReport", "GradientReport", "ProductReport"]
 
 COLUMNS = (
-    Column("dual_numbers", "dual nrs", "dual numbers"),
-    Column("complex_step", "cplx step", "complex step"),
-    Column("finite_difference", "differences", "differences"),
-    Column("direction", "direction", "direction"),
+    Column(
+        "dual_numbers",
+        "dual nrs",
+        "dual numbers",
+        "Dual numbers carry the derivative through NumPy's functions, exact to rounding.",
+    ),
+    Column(
+        "complex_step",
+        "cplx step",
+        "complex step",
+        "The complex step is Im f(x + ihv)/h, exact to rounding where every step of the function is analytic.",
+    ),
+    Column("finite_difference", "differences", "differences", "Differences are extrapolated from values of the loss."),
+    Column("direction", "direction", "direction", "Direction: all entries together, along random directions."),
 )
-
-LEGEND = {
-    "dual_numbers": "Dual numbers carry the derivative through NumPy's functions, exact to rounding.",
-    "complex_step": "The complex step is Im f(x + ihv)/h, exact to rounding where every step of the function is analytic.",
-    "finite_difference": "Differences are extrapolated from values of the loss.",
-    "direction": "Direction: all entries together, along random directions.",
-}
 
 
 @dataclass(repr=False)
@@ -57,6 +61,19 @@ class ArgumentReport(FormulaReport):
     kinks: list[list[int]] = field(default_factory=list)
     tolerance: float = 0.0
     points: list[str] = field(default_factory=lambda: ["x"])
+
+    @property
+    def called(self) -> str:
+        return "the given gradient"
+
+    @property
+    def target(self) -> str:
+        return self.equation
+
+    def on(self, n: int) -> str:
+        if len(self.points) == 1:
+            return self.where(0)
+        return f"at all {n} points" if n == self.draws else f"at {n} of {self.draws} points"
 
     def where(self, draw: int) -> str:
         """A point, in words."""
@@ -196,9 +213,17 @@ class GradientReport(AuditReport):
 
     @property
     def legend(self) -> str:
-        there = {column.key for column in self.columns}
-        words = " ".join(text for key, text in LEGEND.items() if key in there)
-        return f"Numbers are largest differences relative to the largest entry of the gradient at its point. {words}"
+        return (
+            "Numbers are the largest differences to a witness, relative to the largest entry of the gradient at its "
+            "point."
+        )
+
+    @property
+    def introduction(self) -> str:
+        return (
+            "nlicl is a program that checks gradients derived by hand. It held every entry of this one against derivatives of "
+            "the loss that are found without deriving anything."
+        )
 
     @property
     def further(self) -> list[str]:

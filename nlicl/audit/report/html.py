@@ -1,180 +1,271 @@
-"""The audit report as one self-contained HTML page: no network, no scripts; fit to attach to a referee's report."""
+"""The audit report as one self-contained HTML page: no network, no scripts; fit to attach to a referee's report.
 
-import math
-from typing import Any
+Its reader has not heard of nlicl. So it says in words what was found, what the model and its loss are, what the right gradient
+is, how it was judged, and how to repeat that. It fits a wide screen, a telephone and paper.
+"""
 
-from ...core.text import visible
-from .findings import Findings, FormulaReport, both_values
-from .mathml import mathml
-from .sides import STYLE, as_html, sides
+import platform
+from datetime import date
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+
+from .findings import Findings, FormulaReport
+from .headline import headline
+from .search import Search
+from .section import badge, erratum, found, section
+from .sides import sides
+from .tex import as_html, display, equation, inline, prose
 
 __all__ = ["page"]
 
-_STYLE = """
-:root { --ink: #1c1f23; --soft: #5b636d; --line: #d5dae0; --paper: #fff; --good: #17663a; --bad: #a4161a; --open: #7a5a00; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.2rem; max-width: 60rem; color: var(--ink); background: var(--paper);
-  font: 16px/1.5 Charter, Georgia, "Times New Roman", serif; }
-h1 { font-size: 1.5rem; margin: .2rem 0; } h2 { font-size: 1.15rem; margin: 0; }
-p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .9rem; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; width: 100%; }
-th, td { padding: .25rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line);
-  font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
-section { border-top: 2px solid var(--line); margin-top: 1.4rem; padding-top: .8rem; }
-.agree { color: var(--good); } .disagree { color: var(--bad); } .undetermined { color: var(--open); }
-.verdict { font-weight: bold; } .known { font-weight: normal; color: var(--soft); }
-ul { margin: .4rem 0; padding-left: 1.2rem; } .kind { font-family: ui-monospace, monospace; font-size: .85em; }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; }
-pre { font: .82rem/1.45 ui-monospace, monospace; background: #f5f6f8; padding: .6rem .8rem; }
-figure { margin: .6rem 0; max-width: 100%; } figcaption { font-size: .85rem; color: var(--soft); max-width: 22rem; }
-svg { max-width: 100%; height: auto; } svg text { font: 11px ui-sans-serif, sans-serif; fill: var(--soft); }
-math { font-size: 1.05em; } .math { overflow-x: auto; overflow-y: hidden; padding: .2rem 0; }
-a { color: inherit; } @media print { section { break-inside: avoid; } body { max-width: none; } }
-"""
 
-
-def page(report: Findings) -> str:
+def page(report: Findings, made: date | None = None) -> str:
     """The page as text.
 
     Parameters
     ----------
     report : Findings
+    made : date, optional
+        The day that the page names; today if not given.
 
     Returns
     -------
     str
         HTML.
     """
-    from ... import __version__
+    formulas = report.formulas
+    full = [n for n, f in enumerate(formulas) if f.background.role == "own" or not f.ok]
+    errata = [n for n, f in enumerate(formulas) if n not in full and f.verdict != "agree"]
+    alone = len(formulas) == 1
+    body = [
+        _header(report, alone),
+        "" if alone else _summary(report),
+        _models(report),
+        *_sections(report, full, alone),
+        _errata(report, errata),
+        _witnesses(report) if alone else _legend(report),
+        _repeat(report, made or date.today()),
+    ]
+    title = as_html(f"Gradient audit: {report.paper}")
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title><style>{_style()}</style></head>\n<body><main>\n"
+        + "\n".join(filter(None, body))
+        + "\n</main></body></html>\n"
+    )
 
-    title = f"Gradient audit: {report.paper}"
+
+@cache
+def _style() -> str:
+    return files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+
+
+def _header(report: Findings, alone: bool) -> str:
+    """The headline, and what was done, for a reader who has not heard of nlicl."""
+    first, *rest = _sentences(headline(report))
+    title = next((f.background.title for f in report.formulas if f.background.title), "")
+    kicker = f"Gradient audit: {report.paper}" + (f" · {title}" if title else "")
+    parts = [f'<header><p class="kicker">{as_html(kicker)}</p><h1>{as_html(first)}</h1>']
+    if rest:
+        parts.append(f'<p class="lead">{as_html(" ".join(rest))}</p>')
+    reason = getattr(report, "reason", "")
+    if reason and reason.rstrip(".") not in headline(report):
+        conclusion = report.conclusion
+        for item in (item for f in report.formulas for item in f.diagnosis):  # which is said below
+            conclusion = conclusion.replace(f": {item['detail']}", "")
+        parts.append(f"<p>{as_html(conclusion)}</p>")
+    parts.append(f"<p>{as_html(report.introduction)}</p></header>")
+    items = found(report.formulas[0]) if alone else ""
+    if items:
+        heading = "What is wrong" if report.formulas[0].verdict == "disagree" else "What was seen"
+        parts.append(f'<section id="found"><h2>{heading}</h2>{items}</section>')
+    return "".join(parts)
+
+
+def _sentences(text: str) -> list[str]:
+    """The first sentence, and the rest."""
+    first, stop, rest = text.partition(". ")
+    return [first + stop.strip(), rest] if stop and rest else [text]
+
+
+# ---- The formulas
+
+
+def _summary(report: Findings) -> str:
+    """All formulas in a table, a line each; on a narrow screen a card each."""
+    names = [report.judged, "verdict", "digits", *(column.long for column in report.columns), report.counted]
+    left = ' class="words"'
+    head = "".join(
+        f'<th scope="col" role="columnheader"{left * (k < 2)}>{as_html(name)}</th>' for k, name in enumerate(names)
+    )
+    rows = []
+    for n, f in enumerate(report.formulas):
+        name = as_html(f.name)
+        linked = f.background.role == "own" or f.verdict != "agree" or not f.ok
+        link = f'<a href="#f{n}">{name}</a>' if linked else name
+        cells = [f'<th scope="row" role="rowheader">{link}</th>', f'<td role="cell" class="words">{badge(f)}</td>']
+        values = [_cell(f, "digits"), *(_cell(f, column.key) for column in report.columns), _wrong(f)]
+        cells += [
+            f'<td role="cell" class="number" data-name="{as_html(label)}">{value}</td>'
+            for label, value in zip(names[2:], values, strict=True)
+        ]
+        rows.append(f'<tr role="row">{"".join(cells)}</tr>')
+    table = _table(head, rows)
+    return f'<section id="all"><h2>What was judged</h2>{table}<p class="soft">{as_html(report.legend)}</p></section>'
+
+
+def _table(head: str, rows: list[str]) -> str:
+    """A table whose lines are cards on a narrow screen. Its roles are written out, since cards would lose them."""
+    start = f'<table class="cards" role="table"><thead role="rowgroup"><tr role="row">{head}</tr></thead>'
+    return f'{start}<tbody role="rowgroup">{"".join(rows)}</tbody></table>'
+
+
+def _cell(f: FormulaReport, key: str) -> str:
+    value = f.digits if key == "digits" else f.witnesses.get(key)
+    if value is None:
+        return "linear" if key == "taylor_slope" and f.taylor else "–"
+    return f"{value:.2f}" if key == "taylor_slope" else f"{value:.1f}" if key == "digits" else f"{value:.1e}"
+
+
+def _wrong(f: FormulaReport) -> str:
+    return f"{len(f.wrong_draws)} of {f.draws}"
+
+
+def _sections(report: Findings, numbers: list[int], alone: bool) -> list[str]:
+    """The sections on these formulas, and on the searches for mends that concern several of them."""
+    parts, shown = [], ""
+    searches = list(enumerate(report.searches))
+    for n in numbers:
+        f = report.formulas[n]
+        mine = [(k, search) for k, search in searches if search.of == (n,)]
+        parts.append(section(n, report, f.code * (f.code != shown), mine, alone))
+        shown = f.code  # one gradient of several arguments is shown once
+    own = {(n,) for n in numbers}
+    rest: list[tuple[int, Search]] = [(k, search) for k, search in searches if search.of not in own]
+    return parts + [sides(k, report, search) for k, search in rest]
+
+
+def _errata(report: Findings, numbers: list[int]) -> str:
+    """Formulas that are known to be wrong, and are."""
+    if not numbers:
+        return ""
+    text = "These formulas are registered as wrong. The audit is not told what is wrong with them: it finds that by itself."
+    parts = [erratum(n, report) for n in numbers if report.formulas[n].background.role != "control"]
+    parts[:0] = [f"<h2>Known errors</h2><p>{text}</p>" if parts else "<h2>Negative control</h2>"]
+    control = "The negative control is a right formula with one entry changed by a part in a million."
+    for n in numbers:
+        if report.formulas[n].background.role == "control":
+            parts.append(f'<p id="f{n}">{control} It has to be found wrong, and is.</p>')
+    return f'<section id="known">{"".join(parts)}</section>'
+
+
+# ---- The models
+
+
+def _models(report: Findings) -> str:
+    """Each model with its loss and what the symbols mean; below it the formulas of a paper that are right."""
+    groups: dict[object, list[FormulaReport]] = {}
+    for f in report.formulas:
+        groups.setdefault(f.background.statement, []).append(f)
+    several = len(groups) > 1
+    parts = [text for f in groups.items() if (text := _model(*f, several))]
+    heading = "The model and its loss" if any(groups) else "The loss"
+    return f'<section id="model"><h2>{heading}</h2>{"".join(parts)}</section>' if parts else ""
+
+
+def _model(statement: object, formulas: list[FormulaReport], several: bool) -> str:
+    from ..subject import Statement
+
+    parts = []
+    if isinstance(statement, Statement):
+        about = statement.about
+        parts += [f"<h3>{prose(about).removeprefix('<p>').removesuffix('</p>')}</h3>"] * bool(several and about)
+        parts += map(display, statement.model)
+        parts.append(f"<p>The loss that is differentiated is</p>{display(statement.loss)}")
+        if statement.symbols:
+            items = (f"<dt>{inline(tex)}</dt><dd>{_words(words)}</dd>" for tex, words in statement.symbols)
+            parts.append(f'<dl class="symbols">{"".join(items)}</dl>')
+    losses = dict.fromkeys(f.background.loss for f in formulas if f.background.loss)
+    parts += [f"<pre>{as_html(code)}</pre>" for code in losses]
+    right = [f for f in formulas if f.background.role == "formula" and f.ok and f.verdict == "agree"]
+    if right:
+        items = (f"<dt>{as_html(f.target)}</dt><dd>{_listed(f)}</dd>" for f in right)
+        parts.append(f'<p>Gradients of it that are right:</p><dl class="formulas left">{"".join(items)}</dl>')
+        sources = dict.fromkeys(f.source[:1].upper() + f.source[1:] for f in right)
+        parts.append(f'<p class="soft">{as_html(". ".join(sources))}.</p>')
+    return "".join(parts)
+
+
+def _listed(f: FormulaReport) -> str:
+    """A formula that is right, in a list of them."""
+    name = "" if f.name == f.wrt else f'<span class="kind">{as_html(f.name)}</span> '
+    return name + equation(f.equation)
+
+
+def _words(text: str) -> str:
+    return prose(text).removeprefix("<p>").removesuffix("</p>")
+
+
+# ---- How it was judged, and how to repeat it
+
+
+def _witnesses(report: Findings) -> str:
+    """The table of one formula: each witness, the largest difference to it, and what it is."""
+    f = report.formulas[0]
+    rows = [
+        f'<tr role="row"><th scope="row" role="rowheader">{as_html(column.long)}</th>'
+        f'<td role="cell" class="number" data-name="difference">{_cell(f, column.key)}</td>'
+        f'<td role="cell" class="words">{as_html(column.what)}</td></tr>'
+        for column in report.columns
+    ]
+    named = (("witness", ""), ("difference", ""), ("what it is", ' class="words"'))
+    head = "".join(f'<th scope="col" role="columnheader"{kind}>{name}</th>' for name, kind in named)
+    table = _table(head, rows) + f'<p class="soft">{as_html(report.legend)}</p>'
+    digits = "" if f.digits is None else f"Digits that are right: {f.digits:.1f}. "
+    counted = f"Wrong: {_wrong(f)} {'points' if report.counted.startswith('points') else 'inputs'}."
+    return f'<section id="how"><h2>How it was judged</h2><p>{_setting(report)}</p>{table}<p>{digits}{counted}</p></section>'
+
+
+def _legend(report: Findings) -> str:
+    """What the columns of the table are."""
+    entries = [("digits", "-log10 of the largest error: how many digits are right, relative to the largest entry.")]
+    entries += [(column.long, column.what) for column in report.columns]
+    items = "".join(f"<dt>{as_html(name)}</dt><dd>{as_html(text)}</dd>" for name, text in entries)
+    return f'<section id="how"><h2>How it was judged</h2><p>{_setting(report)}</p><dl>{items}</dl></section>'
+
+
+def _setting(report: Findings) -> str:
+    """Where it was judged, and what was active there."""
     activity = next((formula.activity for formula in report.formulas if formula.activity), {})
     shares = [
         f"{name.removesuffix('_active')} active on {share:.0%}"
         for name, share in activity.items()
         if name != "kink_margin"
     ]
-    before = ["", *(formula.code for formula in report.formulas)]  # one gradient of several arguments is shown once
-    codes = [formula.code * (formula.code != last) for formula, last in zip(report.formulas, before, strict=False)]
-    setting = f"nlicl {__version__}; {report.setting}" + (f"; {', '.join(shares)}" if shares else "")
-    return "\n".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{as_html(title)}</title><style>{_STYLE}{STYLE}</style></head><body>",
-            f"<h1>{as_html(title)}</h1>",
-            f"<p>{as_html(report.conclusion)}</p>",
-            f'<p class="soft">{as_html(setting)}. {as_html(report.legend)}</p>',
-            _summary(report),
-            *(f"<p>{as_html(text)}</p>" for text in report.further),
-            *(_section(n, formula, code) for n, (formula, code) in enumerate(zip(report.formulas, codes, strict=True))),
-            *(sides(n, report, search) for n, search in enumerate(report.searches)),
-            "</body></html>\n",
-        ]
-    )
+    text = report.setting[:1].upper() + report.setting[1:]
+    text += (f"; {', '.join(shares)}" if shares else "") + "."
+    reason = getattr(report, "reason", "")
+    return as_html(" ".join([text, *[report.conclusion] * (report.ok and not reason), *report.further]))
 
 
-def _summary(report: Findings) -> str:
-    names = (report.judged, "verdict", "digits", *(column.long for column in report.columns), report.counted)
-    head = "".join(f"<th>{as_html(name)}</th>" for name in names)
-    rows = []
-    for n, f in enumerate(report.formulas):
-        keys = ("digits", *(column.key for column in report.columns))
-        cells = [f'<a href="#f{n}">{as_html(f.name)}</a>', _verdict(f), *(_cell(f, key) for key in keys)]
-        cells.append(f"{len(f.wrong_draws)} of {f.draws}")
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def _verdict(formula: FormulaReport) -> str:
-    note = ' <span class="known">(known erratum)</span>' if formula.expected == "disagree" and formula.ok else ""
-    return f'<span class="verdict {formula.verdict}">{formula.verdict}</span>{note}'
-
-
-def _cell(formula: FormulaReport, key: str) -> str:
-    value = formula.digits if key == "digits" else formula.witnesses.get(key)
-    if value is None:
-        return "linear" if key == "taylor_slope" and formula.taylor else "–"
-    return f"{value:.2f}" if key == "taylor_slope" else f"{value:.1f}" if key == "digits" else f"{value:.1e}"
-
-
-def _section(n: int, f: FormulaReport, code: str) -> str:
-    parts = [f'<section id="f{n}"><h2>{as_html(f.name)}: ∂ loss / ∂ {as_html(f.wrt)} — {_verdict(f)}</h2>']
-    parts.append(f'<div class="math">{mathml(visible(f.equation))}</div>')
-    if code:
-        parts.append(f'<pre class="scroll">{as_html(code)}</pre>')
-    parts.append(f'<p class="soft">{as_html(f.about)}</p>')
-    if f.erratum:
-        parts.append(f"<p>Known erratum: {as_html(f.erratum)}.</p>")
-    items = [f'<span class="kind">{as_html(d["kind"])}</span>: {as_html(d["detail"])}' for d in f.diagnosis]
-    if f.verdict == "disagree" and f.worst:
-        w = f.worst
-        items.append(
-            f"worst entry {as_html(f.entry(w))} {as_html(f.where(w['draw']))}: {both_values(w)}{as_html(f.by)}"
-        )
-    said = any(d["kind"] in ("shape", "transpose") for d in f.diagnosis)  # then the error says the same again
-    items += [as_html(text) for text in (None if said else f.error, f.reason, f.note) if text]
-    if items:
-        parts.append("<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>")
-    plots = [_taylor_plot(f.taylor) if f.taylor else "", _heat_map(f, f.heat_map) if f.heat_map else ""]
-    if any(plots):
-        parts.append(f'<div class="plots">{"".join(plots)}</div>')
-    return "".join(parts) + "</section>"
-
-
-def _taylor_plot(taylor: dict[str, list[float]]) -> str:
-    """Remainder against step, both logarithmic, with lines of slope 1 and 2 through the largest step's point."""
-    points = [
-        (math.log10(t), math.log10(r)) for t, r in zip(taylor["steps"], taylor["remainders"], strict=True) if r > 0
+def _repeat(report: Findings, made: date) -> str:
+    """The command or the call, and what it ran on."""
+    call = f"<p>This repeats the audit:</p><pre>{as_html(report.call)}</pre>" if report.call else ""
+    versions = [f"{name} {_version(name)}" for name in ("nlicl", "numpy", "numba")] + [
+        f"Python {platform.python_version()}"
     ]
-    if len(points) < 2:
-        return ""
-    (x1, y1), x0 = max(points), min(points)[0]
-    guides = {slope: y1 - slope * (x1 - x0) for slope in (1, 2)}  # their heights at the smallest step
-    low = min([y for _, y in points] + list(guides.values()))
-    high = max(y for _, y in points)
-    width, height, left, right, top, bottom = 300, 200, 70, 20, 12, 34
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        u = left + (x - x0) / (x1 - x0) * (width - left - right)
-        v = top + (high - y) / (high - low or 1) * (height - top - bottom)
-        return round(u, 1), round(v, 1)
-
-    parts = []
-    for slope, y in guides.items():
-        (u0, v0), (u1, v1) = at(x0, y), at(x1, y1)
-        parts.append(f'<path d="M{u0} {v0}L{u1} {v1}" stroke="#8a929c" stroke-dasharray="4 3"/>')
-        parts.append(f'<text x="{u0 - 6}" y="{v0 + 4}" text-anchor="end">slope {slope}</text>')
-    parts += ['<circle cx="{}" cy="{}" r="3.2" fill="#1c1f23"/>'.format(*at(*point)) for point in points]
-    for x, anchor in ((x0, "middle"), (x1, "end")):
-        parts.append(f'<text x="{at(x, low)[0]}" y="{height - 8}" text-anchor="{anchor}">t = {10**x:.0e}</text>')
-    caption = "Taylor remainder |f(x + tv) − f(x) − t⟨g, v⟩| against t, all draws together."
-    return _figure(width, height, "Taylor remainder", parts, caption)
+    text = f"Made on {made.isoformat()} with {', '.join(versions)}. The seed decides everything that is random."
+    return f'<section id="repeat"><h2>To repeat it</h2>{call}<p class="soft">{as_html(text)}</p></section>'
 
 
-def _heat_map(f: FormulaReport, heat_map: dict[str, Any]) -> str:
-    """Relative error of every entry on the worst draw, dark is wrong."""
-    rows = heat_map["errors"]
-    rows = rows if isinstance(rows[0], list) else [[value] for value in rows]
-    size = max(8, min(22, 280 // len(rows[0])))
-    parts = []
-    for i, row in enumerate(rows):
-        for j, error in enumerate(row):
-            shade = 0.0 if error <= 1e-16 else min(1.0, math.log10(min(error, 1.0)) / 16 + 1)
-            grey = round(250 - 220 * shade)
-            place = f"{i}, {j}" if len(row) > 1 else f"{i}"
-            parts.append(
-                f'<rect x="{j * size}" y="{i * size}" width="{size - 1}" height="{size - 1}" stroke="#b8bec6" '
-                f'fill="rgb({grey},{grey},{grey})"><title>[{place}] {error:.1e}</title></rect>'
-            )
-    where = f.where(heat_map["draw"]).replace("of draw", "on draw")
-    caption = f"Relative error of each entry of {f.wrt} {where}: white 1e-16 or less, black 1 or more."
-    return _figure(len(rows[0]) * size, len(rows) * size, "errors by entry", parts, caption)
+def _version(name: str) -> str:
+    from ... import __version__
 
-
-def _figure(width: int, height: int, label: str, parts: list[str], caption: str) -> str:
-    drawing = (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
-    )
-    return f"<figure>{drawing}<figcaption>{as_html(caption)}</figcaption></figure>"
+    if name == "nlicl":
+        return __version__
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(version unknown)"

@@ -1,37 +1,38 @@
 """What a search for mends found, as a part of the page: the text before and after, side by side."""
 
-import html
-
-from ...core.text import visible
 from ..mend.found import Change, Repair
 from .diff import Row, rows
 from .findings import Findings
 from .mends import CAUTION, MOST, is_short, more, name, no_mend, place
 from .search import Search
+from .tex import as_html
 
-__all__ = ["STYLE", "as_html", "sides"]
-
-STYLE = """
-.sides { display: flex; flex-wrap: wrap; gap: .4rem 1rem; } .sides > div { flex: 1 1 24rem; min-width: 0; max-width: 100%; }
-.sides pre { overflow-x: auto; margin: .2rem 0; } .sides span, .sides del, .sides ins { display: block; text-decoration: none;
-  width: max-content; min-width: 100%; } .sides del { background: #fbe3e4; } .sides ins { background: #dff2e4; }
-.sides b { font-weight: normal; color: var(--soft); user-select: none; }
-"""
+__all__ = ["sides"]
 
 
-def as_html(text: str) -> str:
-    """A text as HTML: it is no markup, and what cannot be seen, or turns other text round, is shown as its escape."""
-    return html.escape(visible(text))
+def sides(n: int, report: Findings, search: Search, level: int = 2) -> str:
+    """The section on search number n; empty if there is nothing to say. It searches if that is yet to be done.
 
+    Parameters
+    ----------
+    n : int
+    report : Findings
+    search : Search
+    level : int
+        Of its heading: 3 inside the section of a formula.
 
-def sides(n: int, report: Findings, search: Search) -> str:
-    """The section on search number n; empty if there is nothing to say. It searches if that is yet to be done."""
+    Returns
+    -------
+    str
+        HTML.
+    """
     mending = search.mending()
     parts = ["<p>or</p>" * bool(number) + _repair(repair) for number, repair in enumerate(mending.repairs[:MOST])]
     said = [more(mending), no_mend(mending, ""), CAUTION if mending.repairs else ""]
-    parts += [f"<p>{as_html(text)}</p>" for text in said if text]
-    heading = f"Mend{name(report, search)}"
-    return f'<section id="m{n}"><h2>{as_html(heading)}</h2>{"".join(parts)}</section>' if parts else ""
+    parts += [f"<p>{as_html(text[0].upper() + text[1:])}</p>" for text in said if text]
+    what = "What mends it" if mending.repairs else "A mend"
+    heading = what if level > 2 else f"{what}{name(report, search)}"
+    return f'<section id="m{n}"><h{level}>{as_html(heading)}</h{level}>{"".join(parts)}</section>' if parts else ""
 
 
 def _repair(repair: Repair) -> str:

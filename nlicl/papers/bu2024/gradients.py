@@ -21,7 +21,7 @@ from ...models.transformer import audited
 from ...models.transformer.prompts import Params
 from ...models.transformer.prompts import Prompt as AnyPrompt
 from ...models.transformer.reference import forward
-from . import _marked, _points, reference
+from . import _marked, _points, reference, statement
 from .closed import sigmoid
 from .prompts import Prompt
 from .reference import Blocks, Merged, OneConcept
@@ -214,6 +214,7 @@ def _subject(names: tuple[str, ...], parts: tuple[Subject, ...] = (), **function
 
 merged_subject = _subject(
     ("W_QK",),
+    statement=statement.MERGED,
     points=_points.merged,
     definition=reference.evaluate_merged,
     kernel=_points.merged_kernel(),
@@ -228,6 +229,7 @@ merged_subject = _subject(
 
 block_subject = _subject(
     ("W_Qx", "W_Kx", "W_Oy"),
+    statement=statement.BLOCKS,
     points=_points.blocks,
     definition=reference.evaluate,
     kernel=_points.block_kernel(),
@@ -244,6 +246,7 @@ block_subject = _subject(
 
 one_concept_subject = _subject(
     ("W_Q1", "W_K1"),
+    statement=statement.ONE_CONCEPT,
     points=_points.one_concept,
     definition=reference.evaluate,
     kernel=_points.block_kernel(),
@@ -258,6 +261,7 @@ one_concept_subject = _subject(
 
 subject = _subject(
     ("W_Q", "W_K", "W_V", "W_O", "a"),
+    statement=statement.FULL,
     parts=(merged_subject, block_subject, one_concept_subject),
     points=_points.all_matrices,
     definition=audited.definition("logistic"),

@@ -12,7 +12,7 @@ import numpy as np
 from ...audit.subject import Formula, Subject
 from ...models.gpt2.prompts import Params, Prompt
 from ...models.gpt2.reference import gelu, layernorm, softmax
-from . import _points, _whole
+from . import _points, _whole, statement
 from ._marked import MARKED
 from ._marked_whole import marked
 from .layers import (
@@ -204,6 +204,7 @@ def _layer_subject(layer: type) -> Subject:
         conditions=_points.layer_conditions,
         marked=MARKED[layer],
         computed_by=f"nlicl.kernels.layers.{module}.backward, d{{wrt}}",
+        statement=statement.LAYERS[layer.__name__],
     )
 
 
@@ -224,6 +225,7 @@ subject = Subject(
     activity=_whole.activity,
     marked={name: marked(name) for name in Params._fields},
     parts=tuple(layer_subjects.values()),
+    statement=statement.WHOLE,
     rows={
         name: "layer"
         for name, value in Params.__annotations__.items()

@@ -15,7 +15,7 @@ from ...audit.subject import Formula, Subject
 from ...models.front import loss_and_grad
 from ...models.overflow import finite
 from ...models.regression.prompts import Params, Prompt
-from . import _marked, _marked_means, _points, reference
+from . import _marked, _marked_means, _points, reference, statement
 from .reference import Counted, Population, PopulationWeights, Weights
 
 __all__ = [
@@ -177,6 +177,7 @@ task_averaged_subject = _subject(
     _marked_means.dS,
     points=_points.of_counts,
     gradient=_points.task_averaged_gradient,
+    statement=statement.TASK_AVERAGED,
     sizes=lambda weights, counted: {"N": counted.counts.sum(), "K": len(weights.S)},
     conditions=_points.counted_conditions,
     regions=_points.counted_regions,
@@ -191,6 +192,7 @@ population_subject = _subject(
     _marked_means.dAB,
     points=_points.of_populations,
     gradient=_points.population_gradient,
+    statement=statement.POPULATION,
     sizes=lambda weights, law: {"N": law.length, "K": len(law.p)},
     computed_by="nlicl.papers.huang2023.population.increments, times -1",
 )
@@ -205,5 +207,6 @@ subject = _subject(
     gradient=lambda params, prompts: loss_and_grad(params, prompts)[1],
     sizes=_points.sizes,
     conditions=_points.conditions,
+    statement=statement.PROMPT,
     parts=(task_averaged_subject, population_subject),
 )

@@ -22,6 +22,7 @@ from ...models.transformer.marked import marked
 from ...models.transformer.prompts import Params, Prompt, Prompts
 from ...models.transformer.reference import forward
 from .problem import Problem
+from .statement import STATEMENT
 
 __all__ = [
     "TITLE",
@@ -271,4 +272,5 @@ subject = Subject(
     conditions=audited.conditions,
     regions=audited.regions,
     on_gpu=audited.on_gpu("hinge"),
+    statement=STATEMENT,
 )

@@ -14,7 +14,7 @@ from ...audit.subject import Formula, Subject
 from ...models.nearest import reference as model
 from ...models.nearest.prompts import Params, Prompt
 from ...models.overflow import finite
-from . import _marked, _marked_means, _points, reference
+from . import _marked, _marked_means, _points, reference, statement
 from .reference import Averaged, Cosines, Inputs, Mixture, Squentropy, Traces, Xi
 
 __all__ = [
@@ -244,10 +244,10 @@ def _plain(loss: Callable[..., Any]) -> Callable[..., Any]:
     return lambda params, prompt: (loss(params, prompt), np.empty(0))
 
 
-mixture_subject = _of_prompts("mixture", Mixture)
+mixture_subject = _of_prompts("mixture", Mixture, statement=statement.MIXTURE)
 """The audit's subject for the mixture of squared loss and cross-entropy: formulas f(params, prompt), parameter W_mixture."""
 
-squentropy_subject = _of_prompts("squentropy", Squentropy)
+squentropy_subject = _of_prompts("squentropy", Squentropy, statement=statement.SQUENTROPY)
 """The audit's subject for squentropy: formulas f(params, prompt), parameter W_squentropy."""
 
 labels_subject = _subject(
@@ -259,6 +259,7 @@ labels_subject = _subject(
     gradient=_points.inputs_gradient,
     sizes=_points.inputs_sizes,
     marked={"W_labels": _marked_means.dW},
+    statement=statement.LABELS,
     computed_by="mean over all label vectors, nlicl.kernels.steps.nearest.step",
 )
 """The audit's subject for one set of inputs, labels averaged: formulas f(weights, inputs), parameter W_labels."""
@@ -276,6 +277,7 @@ xi_subject = _family(
     points=_points.of_cosines(lambda xi1, xi2, d: Xi(np.array([xi1, xi2]))),
     gradient=_points.xi_gradient,
     marked={"xi": _marked_means.dxi},
+    statement=statement.XI,
     computed_by="nlicl.papers.onenn2024.population.moments",
 )
 """The audit's subject for the closed system: formulas f(weights, cosines), parameter xi."""
@@ -285,10 +287,14 @@ traces_subject = _family(
     points=_points.of_cosines(lambda xi1, xi2, d: Traces(np.array([d * xi1, xi2]))),
     gradient=_points.traces_gradient,
     marked={"traces": _marked_means.dtraces},
+    statement=statement.TRACES,
     computed_by="nlicl.loss_and_grad on a Law, the entries of W_11's diagonal and minus that of W_33",
 )
 """The audit's subject for the steps of gradient descent in W: formulas f(weights, cosines), parameter traces."""
 
 subject = _of_prompts(
-    "squared", Params, parts=(mixture_subject, squentropy_subject, labels_subject, xi_subject, traces_subject)
+    "squared",
+    Params,
+    statement=statement.SQUARED,
+    parts=(mixture_subject, squentropy_subject, labels_subject, xi_subject, traces_subject),
 )

@@ -15,6 +15,7 @@ from ...models.linear_attention.prompts import Params, Prompt
 from ...models.linear_attention.reference import forward
 from . import _marked, _points, population, reference
 from .reference import Block, Effective, Heads, Population, embedded
+from .statement import STATEMENTS
 
 __all__ = ["TITLE", "formulas", "subject", "subjects"]
 
@@ -243,6 +244,7 @@ def _subject(part: str, computed_by: str, parts: tuple[Subject, ...] = ()) -> Su
         marked=_marked.MARKED[part],
         parts=parts,
         computed_by=computed_by,
+        statement=STATEMENTS[part],
     )
 
 
