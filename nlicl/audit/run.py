@@ -109,16 +109,16 @@ def audit_paper(
     Parameters
     ----------
     paper, draws, seed, query_attends
-        As in `audit_formula`; `query_attends` overrules what formulas ask for.
+        As in `audit_formula`; `query_attends` overrides the choice of the formulas.
     wrt : str, optional
         Only formulas of this parameter.
     backend : {"cpu", "cuda"}
-        Whose gradients are the library's: those of its CPU kernels, or of each of its GPU kernels. The witnesses are on the
+        The kernels that compute the library's own gradients: those of the CPU, or each of the GPU. The witnesses are on the
         CPU in either case.
     progress : callable, optional
         progress(done, total, name), called before each formula.
     mend : float, optional
-        As in `audit_formula`, for each formula that disagrees and is not expected to.
+        As in `audit_formula`, for each formula that disagrees unexpectedly.
 
     Returns
     -------

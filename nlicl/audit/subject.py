@@ -142,11 +142,11 @@ class Subject:
     name, title : str
     formulas : mapping of str to Formula
     points : callable
-        points(draws, seed, query_attends) -> list of Point with `draws` prompts in all; where the loss has gates, open
-        and closed ones.
+        points(draws, seed, query_attends) -> list of Point with `draws` prompts in all. If the loss has gates, some are open
+        and some closed.
     definition : callable
-        definition(params, prompt) -> (loss, margins): NumPy, any dtype, complex and longdouble included; the loss is
-        smooth where no margin is zero.
+        definition(params, prompt) -> (loss, margins), in NumPy, for any dtype, including complex and longdouble. The loss is
+        smooth wherever no margin is zero.
     kernel : callable
         kernel(params, prompts) -> mean loss through the compiled kernels, float64 or complex128.
     source : callable
@@ -154,28 +154,28 @@ class Subject:
     gradient : callable
         gradient(params, prompts) -> gradients of the mean loss, the library's.
     sizes : callable
-        sizes(params, prompt) -> {name: number}: constants by which a formula may be off (l, m, beta ...). None by default.
+        sizes(params, prompt) -> {name: number}: constants that may be a wrong factor in a formula (l, m, beta ...). None by
+        default.
     activity : callable
-        activity(params, prompt) -> {name: share}: what is active, averaged over the draws and reported. None by default.
+        activity(params, prompt) -> {name: share}: active shares, whose means over the draws are reported. None by default.
     marked : mapping of str to callable
-        The gradient by each parameter as a marked formula f(params, prompt, mark), see `nlicl.audit.mistakes`: its wrong
-        forms are what the diagnosis tries. Without one, the audit still finds signs, constant factors and transposes.
+        The gradient by each parameter as a marked formula f(params, prompt, mark), see `nlicl.audit.mistakes`. The diagnosis
+        tries its wrong variants. Without one, the audit still finds signs, constant factors and transposes.
     parts : tuple of Subject
-        Subjects of the paper's other losses, with parameters and draws of their own; audited with it.
+        Subjects of the paper's other losses, with their own parameters and draws. All are audited together.
     rows : mapping of str to str
-        What a row, the first index, of a parameter is, if it has a name: {"W_O": "neuron"}.
+        The name of a row (first index) of a parameter, if it has one: {"W_O": "neuron"}.
     conditions : callable
-        conditions(params, prompt) -> {topic: words that are true there}: {"output": "F < 0"}. If one tells the draws on which
-        a formula is wrong from the others, the report says so: the first that does. Signs of labels, equal sizes, shares
-        of 0 and 1 of what is active and symmetric matrices need not be named. None by default.
+        conditions(params, prompt) -> {topic: words that are true there}: {"output": "F < 0"}. The report names the first one
+        that separates the draws on which a formula is wrong from the others. Signs of labels, equal sizes, active shares
+        of 0 and 1, and symmetric matrices need not be given. None by default.
     regions : callable
         regions(params, prompt) -> {parameter: {words: bool array}}: entries that belong together, in the shape of the
         parameter: {"W_O": {"rows of inactive neurons": mask}}. The report says if only these are wrong. None by default.
     computed_by : str
-        What `gradient` is, for the report; {wrt} stands for the parameter.
+        How `gradient` is computed, for the report; {wrt} stands for the parameter.
     on_gpu : mapping of str to callable
-        The library's gradients through each of its GPU kernels, as `gradient`, by a name that tells them apart. Empty if
-        the paper has no such kernels.
+        Name -> a function like `gradient` that uses one of the GPU kernels. Empty if the paper has none.
     statement : Statement or None
         The model and the loss, typeset for readers of a report.
     """
