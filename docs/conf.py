@@ -43,6 +43,8 @@ numpydoc_xref_param_type = False
 autodoc_typehints = "none"  # the docstrings' sections say it, in words
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_use_type_comments = False  # there are none, and to look for them takes a while
+autosummary_generate = False
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 

@@ -11,10 +11,14 @@ import re
 import sys
 import types
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import docstrings
+from jinja2 import FileSystemLoader
+from jinja2.sandbox import SandboxedEnvironment
 from made import clear, write
+from numpydoc import docscrape_sphinx
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
@@ -309,7 +313,14 @@ def on_member(app: Sphinx, what: str, name: str, value: Any, skip: bool, options
     return True if type(value).__name__ == "_tuplegetter" else None
 
 
+@functools.cache
+def environment() -> SandboxedEnvironment:
+    """Of numpydoc's template, which numpydoc itself would read and compile anew for every docstring."""
+    return SandboxedEnvironment(loader=FileSystemLoader(Path(docscrape_sphinx.__file__).parent / "templates"))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    docscrape_sphinx.SandboxedEnvironment = lambda loader: environment()
     app.connect("builder-inited", make)
     app.connect("autodoc-process-docstring", on_docstring, priority=100)
     app.connect("autodoc-skip-member", on_member)

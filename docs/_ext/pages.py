@@ -163,6 +163,7 @@ def make(app: Sphinx) -> None:
 def on_read(app: Sphinx, docname: str, source: list[str]) -> None:
     """A page as the site has it: the landing page, and links that hold."""
     if docname == "index":
+        app.env.note_dependency(str(REPOSITORY / "README.md"))
         readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
         source[0] = landing(readme, sections(source[0]))
     elif app.env.doc2path(docname).suffix == ".md" and not docname.startswith(("sections/", "reference/")):
