@@ -312,7 +312,7 @@ class _Search(Comparison):
         found = []
         for what in dict.fromkeys(what for case in self.cases for what in case.holds):
             inside = {k for k, case in enumerate(self.cases) if what in case.holds}
-            if not bad & inside and alive & inside:
+            if not bad & inside and alive & inside and 2 * len(bad) >= len(alive - inside):
                 wrong = f"wrong on {len(bad)} of the {len(alive - inside)} that do not, {self._places(sorted(bad))}"
                 detail = (
                     f"it rests on an assumption, {what}: right on all {len(alive & inside)} draws that meet it, {wrong}"
@@ -333,7 +333,7 @@ class _Search(Comparison):
                 detail += self._only_there(good, bad)
             else:
                 detail = f"wrong on {len(bad)} of the {told} draws that are not zero, right on the others; wrong on "
-                detail += self._places(bad)
+                detail += self._places(bad) + self._only_there(bad, good)
             return [item("entries", detail)]
         for axis, name in enumerate((self._row(), "column")):
             if expected[0].ndim <= axis:

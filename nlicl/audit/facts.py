@@ -4,6 +4,7 @@ true of its arrays on every draw. None is a guess: a sentence is said only if it
 
 from collections.abc import Collection, Iterator
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -162,26 +163,30 @@ def _of_zeros(j: Judged) -> Iterator[str]:
 
 
 def _of_factors(j: Judged) -> Iterator[str]:
-    """Whether it is a multiple of the right gradient, on each draw with a factor of its own."""
-    live = [j.place[n] for n in j.numbers if n not in j.zero]
-    if len(live) < FEWEST:
+    """Whether it is a multiple of the right gradient: on the draws where it is wrong, by one factor or by several."""
+    bad = [j.place[n] for n in j.bad if n not in j.zero]
+    if not bad or not all(_parallel(j, k) and j.given[k].size > 1 for k in bad):
         return
-    ratios = []
-    for k in live:
-        e = j.expected[k]
-        ratios.append(float((j.given[k] * e).sum() / (e * e).sum()))
-        if not _parallel(j, k) or ratios[-1] == 0:
-            return
-    positive = "positive " if min(ratios) > 0 else "negative " if max(ratios) < 0 else ""
-    bad = [ratio for k, ratio in zip(live, ratios, strict=True) if j.numbers[k] in j.bad]
-    if len(bad) >= FEWEST and np.allclose(bad, bad[0], rtol=10 * j.fits, atol=0):
-        times = "minus" if abs(bad[0] + 1) < 10 * j.fits else f"{bad[0]:.6g} times"
-        yield f"{times} the right gradient on all {len(bad)} draws where it is wrong and should not be zero"
-        return
-    yield (
-        f"a multiple of the right gradient on all {len(live)} draws where that is not zero, by another {positive}factor "
-        f"on each, {min(ratios):.4g} to {max(ratios):.4g}"
-    )
+    ratios = sorted(_ratio(j, k) for k in bad)
+    near = 10 * j.fits
+    if ratios[-1] - ratios[0] <= near * abs(ratios[0]) and ratios[0]:
+        times = "minus" if abs(ratios[0] + 1) < near else f"{ratios[0]:.6g} times"
+        yield f"{times} the right gradient {_every(len(bad))} where it is wrong and should not be zero"
+    elif len(bad) >= FEWEST and all(ratios):
+        positive = "positive " if ratios[0] > 0 else "negative " if ratios[-1] < 0 else ""
+        new = all(b - a > near * max(abs(a), abs(b)) for a, b in pairwise(ratios))
+        factor = f"another {positive}factor on each" if new else f"a {positive}factor that is not always the same"
+        where = f"{_every(len(bad))} where it is wrong and should not be zero"
+        yield f"a multiple of the right gradient {where}, by {factor}, {ratios[0]:.4g} to {ratios[-1]:.4g}"
+
+
+def _ratio(j: Judged, k: int) -> float:
+    g, e = j.given[k], j.expected[k]
+    return float((g * e).sum() / (e * e).sum())
+
+
+def _every(count: int) -> str:
+    return {1: "on the one draw", 2: "on both draws"}.get(count, f"on all {count} draws")
 
 
 def _of_regions(j: Judged, generic: bool = True) -> Iterator[str]:
@@ -312,8 +317,7 @@ def _from_a_size_on(j: Judged, bad: list[int]) -> str:
 
 def _parallel(j: Judged, k: int) -> bool:
     """Whether the given array of a draw is a multiple of the expected one, which is not zero."""
-    g, e = j.given[k], j.expected[k]
-    return j.close(k, (g * e).sum() / (e * e).sum() * e)
+    return j.close(k, _ratio(j, k) * j.expected[k])
 
 
 def _of_numbers(j: Judged) -> Iterator[str]:
@@ -321,7 +325,7 @@ def _of_numbers(j: Judged) -> Iterator[str]:
     live = [j.place[n] for n in j.numbers if n not in j.zero and n not in j.nothing]
     if len(live) < FEWEST:
         return
-    yield from _of_differences(j, live)
+    yield from _of_differences(j, [k for k in live if j.numbers[k] in j.bad])
     shapes: dict[tuple[int, ...], list[int]] = {}
     for k in live:
         shapes.setdefault(j.given[k].shape, []).append(k)
@@ -349,15 +353,15 @@ def _of_differences(j: Judged, live: list[int]) -> Iterator[str]:
             norm = (unit * unit).sum()
             off = j.given[k] - j.expected[k]
             factors.append((off * unit).sum() / norm if norm else 0.0)
-            if off.size < 2 or not norm or (abs(off - factors[-1] * unit) > j.fits * j.scales[k]).any():
+            fits = (abs(off - factors[-1] * unit) <= j.fits * j.scales[k]).all()
+            if off.size < 2 or not norm or not fits or not (abs(off) > j.fits * j.scales[k]).any():
                 break
         else:
-            if any(abs(factor) > 0 for factor in factors):
+            if len(live) >= FEWEST:
                 same = np.allclose(factors, factors[0], rtol=1e-5, atol=0)
-                number = (
-                    f"{factors[0]:.6g}" if same else f"another on each draw, {min(factors):.4g} to {max(factors):.4g}"
-                )
-                yield f"given - expected is {what} on all {len(live)} draws where neither is zero: {number}"
+                span = f"not always the same, {min(factors):.4g} to {max(factors):.4g}"
+                number = f"{factors[0]:.6g}" if same else span
+                yield f"given - expected is {what} on all {len(live)} draws where it is wrong and neither is zero: {number}"
 
 
 def _again(words: Separator) -> str:

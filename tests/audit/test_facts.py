@@ -127,7 +127,7 @@ FACTS = [  # the same, of facts alone
         "W_V",
         [
             "not zero on 6 draws where the right gradient is: on those where the hinge is inactive",
-            "a multiple of the right gradient on all 14 draws where that is not zero, by another positive factor on each",
+            "a multiple of the right gradient on all 14 draws where it is wrong and should not be zero, by another pos",
         ],
         [],
         id="parallel",
