@@ -124,7 +124,7 @@ def test_json_of_a_paper(tmp_path):
         assert entry.keys() >= FIELDS
         assert entry["witnesses"].keys() >= {"complex_step", "finite_difference", "extended", "taylor_slope"}
         assert entry["activity"].keys() >= {"hinge_active", "relu_active", "kink_margin"}
-        assert entry["worst"].keys() == {"index", "given", "expected", "draw"}
+        assert entry["worst"].keys() == {"index", "given", "expected", "draw", "label", "sizes"}
         assert (entry["diagnosis"] == []) == (entry["verdict"] == "agree")
         assert entry["verdict"] == entry["expected"]
     names = [entry["name"] for entry in data["formulas"] if entry["erratum"]]
