@@ -37,6 +37,10 @@ class Comparison:
         """Whether the given array of case number k is this one."""
         return bool(np.all(abs(self.given[k] - array) <= self.fits * max(self.scales[k], 1e-300)))
 
+    def parallel(self, k: int, array: np.ndarray) -> bool:
+        """The same, by the given array's own size: noise that is far smaller than the gradient is no multiple of it."""
+        return self.close(k, array) and bool(np.all(abs(self.given[k] - array) <= self.fits * abs(self.given[k]).max()))
+
     def gradients(self, wrt: str) -> list[np.ndarray]:
         """The right gradients by a parameter of the shape of `self.wrt`."""
         return [case.complex_step(wrt)[0] * smooth for case, smooth in zip(self.cases, self.smooth, strict=True)]
@@ -67,7 +71,7 @@ class Comparison:
                 ratios.append(np.nan)
                 continue
             ratio = (given * array).sum() / norm
-            if not self.close(k, ratio * array):
+            if not self.parallel(k, ratio * array):
                 return None
             ratios.append(ratio)
         return np.array(ratios)

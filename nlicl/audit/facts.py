@@ -169,6 +169,8 @@ def _of_factors(j: Judged) -> Iterator[str]:
         return
     ratios = sorted(_ratio(j, k) for k in bad)
     near = 10 * j.fits
+    if max(abs(ratio - 1) for ratio in ratios) < near:  # too near for a factor
+        return
     if ratios[-1] - ratios[0] <= near * abs(ratios[0]) and ratios[0]:
         times = "minus" if abs(ratios[0] + 1) < near else f"{ratios[0]:.6g} times"
         yield f"{times} the right gradient {_every(len(bad))} where it is wrong and should not be zero"
@@ -232,7 +234,7 @@ def _regions(j: Judged, k: int, generic: bool) -> dict[str, np.ndarray]:
 def _of_lines(j: Judged) -> Iterator[str]:
     """Whether its rows, or its columns, are multiples of the right ones."""
     bad = [j.place[n] for n in j.bad if n not in j.zero]
-    if len(bad) < FEWEST or any(min(j.given[k].shape) < 2 or j.given[k].ndim != 2 for k in bad):
+    if len(bad) < FEWEST or any(j.given[k].ndim != 2 or min(j.given[k].shape) < 2 for k in bad):
         return
     every = f"on all {len(bad)} draws where it is wrong and should not be zero"
     told = [line for axis, line in enumerate(("row", "column")) if all(_lines_parallel(j, k, axis) for k in bad)]
@@ -255,8 +257,8 @@ def _lines_parallel(j: Judged, k: int, axis: int) -> bool:
         e, j.fits
     ):  # all rows are multiples of one: where the expected row is zero, any multiple of that will do
         v = np.linalg.svd(e)[2][0]
-        return bool(np.all(abs(g - np.outer(g @ v, v)) <= j.fits * j.scales[k]))
-    return bool(np.all(abs(g - ratio * e) <= j.fits * j.scales[k]))
+        return bool(np.all(abs(g - np.outer(g @ v, v)) <= j.fits * abs(g).max()))
+    return bool(np.all(abs(g - ratio * e) <= j.fits * abs(g).max()))
 
 
 def _rank_one(array: np.ndarray, fits: float) -> bool:
@@ -273,9 +275,11 @@ def _of_entries(j: Judged) -> Iterator[str]:
         return
     here = f"on all {len(bad)} draws where it is wrong"
 
-    def is_small(arrays: list[np.ndarray], wrong_only: bool = False) -> bool:
-        """Whether arrays are zero on all wrong draws, as far as can be told."""
-        return all((abs(arrays[k])[j.wrong[k] if wrong_only else ...] <= j.fits * j.scales[k]).all() for k in bad)
+    def is_small(arrays: list[np.ndarray], where: list[np.ndarray] | None = None) -> bool:
+        """Whether arrays are zero on all wrong draws, up to rounding."""
+        return all(
+            (abs(arrays[k])[... if where is None else where[k]] <= j.telling * 1e-3 * j.scales[k]).all() for k in bad
+        )
 
     sizes = [abs(g) - abs(e) for g, e in zip(j.given, j.expected, strict=True)]
     against = [np.minimum(g * np.sign(e), 0) for g, e in zip(j.given, j.expected, strict=True)]
@@ -284,9 +288,9 @@ def _of_entries(j: Judged) -> Iterator[str]:
         return
     if is_small(sizes):
         yield f"every entry has the right size, and some have the wrong sign, {here}"
-    elif is_small(j.given, wrong_only=True) and not is_small(j.given):
+    elif is_small(j.given, j.wrong) and not is_small(j.given):
         yield f"every wrong entry is zero, {here}"
-    elif is_small(j.expected, wrong_only=True):
+    elif is_small(j.expected, j.wrong):
         yield f"every wrong entry should be zero, {here}"
     elif is_small(sorted_):
         yield f"the right numbers at other places, {here}"
@@ -317,7 +321,7 @@ def _from_a_size_on(j: Judged, bad: list[int]) -> str:
 
 def _parallel(j: Judged, k: int) -> bool:
     """Whether the given array of a draw is a multiple of the expected one, which is not zero."""
-    return j.close(k, _ratio(j, k) * j.expected[k])
+    return j.parallel(k, _ratio(j, k) * j.expected[k])
 
 
 def _of_numbers(j: Judged) -> Iterator[str]:

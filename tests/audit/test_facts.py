@@ -194,6 +194,19 @@ def test_what_is_said(function, wrt, said, not_said):
     assert all(line in table(AuditReport("li2024", 0, 20, [report])) for line in report.facts)
 
 
+@pytest.mark.parametrize("size", [1e-5, 1e-9])
+def test_small_noise_is_no_multiple_of_the_gradient(size):
+    rng = np.random.default_rng(0)
+    cases = bench(li2024, 20, 0).single(False)
+    given = {n: size * rng.standard_normal(case.params.W_Q.shape) for n, case in enumerate(cases)}
+    judged = Judged("W_Q", cases, given, list(given), li2024.subject)
+    assert judged.ratios(judged.expected) is None
+    said = "; ".join(plain_facts(judged, [{"kind": "unknown", "detail": ""}]))
+    assert said == "not zero on 6 draws where the right gradient is: on those where the hinge is inactive"
+    near = {n: case.complex_step("W_Q")[0] * (1 + 1e-8) for n, case in enumerate(cases)}
+    assert plain_facts(Judged("W_Q", cases, near, list(near), li2024.subject), []) == []  # "1 times" says nothing
+
+
 def test_right_formulas_have_no_facts():
     for wrt, function in RIGHT.items():
         report = report_on(function, wrt)
