@@ -24,7 +24,8 @@ def page() -> str:
     about = {action.dest: action.help or "" for action in commands._choices_actions}
     lines = [INTRODUCTION, *ending(parser.epilog), ""]
     for name, command in commands.choices.items():
-        lines += [f"## nlicl {name}", "", plain(command.description or about.get(name, "")), ""]
+        description = (command.description or about.get(name, "")).strip().splitlines()
+        lines += [f"## nlicl {name}", "", "\\\n".join(map(plain, description)), ""]  # each line stays one
         lines += [block(usage(command)), ""]
         for group in command._action_groups:
             rows = list(arguments(command, group))
