@@ -74,7 +74,7 @@ def add(commands: Any) -> None:
 
 
 _EXAMPLES = """\
-examples:
+for example:
   nlicl sweep li2024 --over alpha=0.2:1:8 --over beta=1,2,3 --seeds 20 --measure "steps until hinge_unseen < 0.1" --out DIR
   nlicl sweep li2024:scaling-alpha --quick
   nlicl sweep DIR --fit power
