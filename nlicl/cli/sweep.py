@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
         help="train over a grid of settings and over seeds; print a table, and exponents with intervals",
         description="Trains at every setting with every seed, and measures each run. --out DIR stores every run; "
         "DIR/table.csv has all of them.\nAfter an interruption, the same command makes the missing runs. "
-        "`nlicl sweep DIR` shows the stored runs.",
+        "nlicl sweep DIR shows the stored runs.",
         epilog=_EXAMPLES,
     )
     sweep.add_argument(
