@@ -70,7 +70,7 @@ def _versions() -> Iterator[Finding]:
 
     yield Finding("ok", "nlicl", f"{__version__}, from {os.path.dirname(__file__)}")
     yield Finding("ok", "python", f"{platform.python_version()} ({sys.executable})")
-    for name in ("numpy", "numba", "llvmlite", "scipy"):
+    for name in ("numpy", "numba", "llvmlite", "scipy", "latex2mathml"):
         version = _version(name)
         yield (
             Finding("ok", name, version)

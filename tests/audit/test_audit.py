@@ -524,11 +524,13 @@ def test_a_formula_that_is_right_where_an_assumption_holds():
     assert item["detail"].startswith(
         "it rests on an assumption, even numbers: right on all 4 draws that meet it, wrong on 4 of"
     )
-    some = list(odd)[:1]  # wrong on one of those without is enough, wrong on one of those with it is too much
-    one = audit_formula(wrong_where(lambda params: params.slope[0, 0] in some), paper=subject, wrt="slope", draws=8)
-    assert "wrong on 1 of the 4 that do not" in str(one)
+    some = list(odd)[:2]  # wrong on half of those without is enough, on fewer it explains too little
+    half = audit_formula(wrong_where(lambda params: params.slope[0, 0] in some), paper=subject, wrt="slope", draws=8)
+    assert "wrong on 2 of the 4 that do not" in str(half)
+    one = audit_formula(wrong_where(lambda params: params.slope[0, 0] == some[0]), paper=subject, wrt="slope", draws=8)
+    assert "assumption" not in str(one)
     other = audit_formula(
-        wrong_where(lambda params: params.slope[0, 0] not in some), paper=subject, wrt="slope", draws=8
+        wrong_where(lambda params: params.slope[0, 0] != some[0]), paper=subject, wrt="slope", draws=8
     )
     assert "assumption" not in str(other)
     assert "right on only 1 of the 8 draws that are not zero, " in str(other)

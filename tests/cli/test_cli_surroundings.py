@@ -63,7 +63,7 @@ def test_two_reports_in_one_file_are_refused(tmp_path, monkeypatch, capsys, page
     (tmp_path / "f.py").write_text(LOSSES)
     (tmp_path / "link").symlink_to("report")
     words = ["audit", "f.py:loss", "--gradient", "grad", "--at", "x0", "--json", "report", "--html", page]
-    assert "one file" in refused(capsys, words)
+    assert "the same file" in refused(capsys, words)
     assert not (tmp_path / "report").exists()
 
 
