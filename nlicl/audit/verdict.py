@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import InvalidValue
 from . import kinks
 from .answer import Answer
 from .decision import Evidence, decide
@@ -179,6 +180,12 @@ class _Measured:
         self.eps = max(float(np.finfo(dtype).eps), EPS)
         self.expected = {n: cases[n].complex_step(wrt)[0] for n in self.given}
         self.rounding: dict[int, float] = {}
+        for n, array in self.expected.items():
+            if not np.isfinite(array).all():
+                raise InvalidValue(
+                    f"the loss of {cases[n].subject.name} has no finite gradient by {wrt} on draw {n} ({cases[n].label}); "
+                    f"expected one on every draw. Leave such places out of its points."
+                )
         self._measure()
         self._look_at([n for n in self.given if self._doubtful(n)])
 

@@ -25,9 +25,10 @@ def own_subject(where: str) -> "Subject | None":
     CannotRun
         The file does not import, or NAME is none of the three.
     InvalidInput
-        There is no such file.
+        There is no such file, or the subject is not what `nlicl.audit.Subject` says.
     """
     from ..audit import Subject
+    from ..audit.accept import accept
     from ..audit.process import CannotLoad, find
     from ..core.describe import meant, short
     from ..papers.paper import Paper
@@ -45,10 +46,10 @@ def own_subject(where: str) -> "Subject | None":
         offered = f"; it has {', '.join(subjects)}" if subjects else ""
         raise CannotRun(f"{where}: {named.source.shown} has no {named.name}{meant(named.name, there)}{offered}")
     value = there[named.name]
-    if isinstance(value, Paper):
-        return value.subject
-    if isinstance(value, Subject):
-        return value
+    if isinstance(value, (Paper, Subject)):
+        subject = value if isinstance(value, Subject) else value.subject
+        accept(subject)
+        return subject
     if callable(value):
         return None
     offered = f", such as {subjects[0]}" if subjects else ""

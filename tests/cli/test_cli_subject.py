@@ -163,3 +163,37 @@ def test_a_paper_in_a_file_is_audited_by_its_subject(folder, capsys):
     status, out, _ = said(capsys, "audit", "whole.py:PAPER", "--draws", "4", "--wrt", "w")
     assert status == 0 and out.startswith("nlicl audit mine: 4 draws")
     sys.modules.pop("mine")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said_of_it"),
+    [
+        ("rng.standard_normal(sizes.d))", "1.5)", "parameter w of mine is 1.5; expected an array of floating"),
+        ("return fill(", "return [1, 2]\n    return fill(", "a place of mine is 1; expected an nlicl.audit.Point"),
+        ("return fill(", "return []\n    return fill(", "points of mine returns []; expected a list"),
+        ("** 2 / 2, np.empty(0)", "** 2 / 2", "definition of mine is"),
+        ("** 2 / 2, np.empty(0)", "* np.nan, np.empty(0)", "expected a pair (loss, margins)"),
+        ("kernel=mean", "kernel=lambda p, q: None", "kernel of mine is None; expected the loss, a number"),
+        ("source=mean", "source=mean, sizes=lambda p, q: {'n': 'x'}", "sizes of mine is {'n': 'x'}; expected a dict"),
+        ('{"dw": Formula(dw, "dw", "w", "(w . x) x", "derived")}', "{}", "formulas of mine is empty"),
+        ('{"dw": Formula(dw, "dw", "w", "(w . x) x", "derived")}', "{'dw': 1}", "formulas['dw'] of mine is 1"),
+        ('"dw", "w",', '"dw", "v",', "wrt of formula dw is 'v'; expected one of w"),
+        ('"derived")', '"derived", expected="maybe")', "expected of formula dw is 'maybe'"),
+        ("source=mean", "source=mean, statement=Statement((3,), 'x')", "statement of mine is"),
+    ],
+)
+def test_what_is_no_subject_is_said_to_be_none(folder, capsys, old, new, said_of_it):
+    text = MINE.replace("import Formula", "import Formula, Statement").replace(old, new)
+    assert text.count(new) >= 1
+    (folder / "mine.py").write_text(text)
+    status, out, err = said(capsys, "audit", "mine.py:subject", "--draws", "6")
+    assert (status, out) == (2, "") and said_of_it in err
+
+
+def test_a_loss_without_a_gradient_on_some_draws_ends_the_audit(folder, capsys):
+    text = MINE.replace(
+        "return np.sum(params.w * x) ** 2 / 2,", "return np.sum(params.w * x) ** 2 / (2 if params.w[0].real > 0 else np.nan),"
+    )
+    (folder / "mine.py").write_text(text)
+    status, _, err = said(capsys, "audit", "mine.py:subject", "--draws", "30")
+    assert status == 2 and "the loss of mine has no finite gradient by w on draw" in err

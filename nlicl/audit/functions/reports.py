@@ -9,7 +9,7 @@ from ..report.columns import Background
 from ..report.gradient import ArgumentReport
 from .function import Function
 from .sight import Precision, Sight
-from .summary import Summary, control
+from .summary import CONSTANT, Summary, control
 
 __all__ = ["argument_report", "report_on"]
 
@@ -41,10 +41,14 @@ def report_on(
     witness, sights = summary.witnesses[k], summary.sights[k]
     labels = enumerate(zip(report.points, sights, strict=False))
     report.hand = PlacesInHand(
-        [PlaceInHand(n, label, s.x, s.given, s.expected, s.is_wrong and not s.lacks) for n, (label, s) in labels]
+        [PlaceInHand(n, label, s.x, s.given, s.expected, bool(s.is_wrong)) for n, (label, s) in labels]
     )
     report.witness, report.why = witness.name, witness.why
     report.wrong_draws = [n for n, sight in enumerate(sights) if sight.is_wrong and not sight.lacks]
+    on = summary.resting(k)
+    if report.verdict == "agree" and on not in ("", CONSTANT):
+        report.rests_on = on
+        report.elsewhere = [n for n, sight in enumerate(sights) if sight.is_wrong and sight.lacks]
     number = report.wrong_draws[0] if report.wrong_draws else 0
     sight = sights[number]
     report.entries, report.kinks = sight.looked, [list(index) for index in sights[0].kinks]

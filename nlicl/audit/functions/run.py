@@ -115,7 +115,7 @@ class Audit:
             self.lacks.append(lacks)
             self.labels.append(f"points[{number}]" if self.chosen_by_user else f"near x ({number + 1})")
         fixed = all(
-            np.array_equal(one, other, equal_nan=True)
+            np.array_equal(one, other) and np.isfinite(one).all()
             for _, there in self.places[1:]
             for one, other in zip(given, there, strict=True)
         )

@@ -3,7 +3,7 @@
 import os
 
 from ...core.describe import short
-from ...core.errors import InvalidValue
+from ...core.errors import InvalidType, InvalidValue
 from ...core.files import to_json, write_whole
 from .findings import Findings, FormulaReport
 from .html import page
@@ -31,6 +31,8 @@ class AuditReport(Findings):
         Edits that make a formula that disagrees agree. They are searched for when they are asked for, or shown.
     """
 
+    adds = True  # whether one may be added to another
+
     def check(self) -> "AuditReport":
         """Raise AssertionError, with the report as its message, unless every verdict is the expected one.
 
@@ -52,9 +54,16 @@ class AuditReport(Findings):
         ------
         ValueError
             They are not.
+        TypeError
+            One of them is on the gradient of any function: it has points, and perhaps a Hessian, of its own.
         """
         if not isinstance(other, AuditReport):
             return NotImplemented
+        if not (self.adds and other.adds):
+            raise InvalidType(
+                "reports on the gradient of a function do not add up, since each has points of its own; expected two on "
+                "formulas of one paper. Write a page of each."
+            )
         for what in ("paper", "seed", "draws"):
             one, two = getattr(self, what), getattr(other, what)
             if one != two:

@@ -188,6 +188,11 @@ class FormulaReport:
         """So many of the places it was judged at, in words."""
         return f"on all {n} random inputs" if n == self.draws else f"on {n} of {self.draws} random inputs"
 
+    @property
+    def right_on(self) -> str:
+        """Where it is right, if it is, in words."""
+        return self.on(self.draws - len(self.left_out))
+
     def where(self, draw: int) -> str:
         """A draw, in words."""
         return f"of draw {draw}"

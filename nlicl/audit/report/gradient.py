@@ -50,6 +50,10 @@ class ArgumentReport(FormulaReport):
         The widest, relative to the largest entry.
     points : list of str
         Where it was judged; the numbers in `worst` and `wrong_draws` are places in this list.
+    rests_on : str
+        What x is, in words, if it is right only where x is that: "symmetric".
+    elsewhere : list of int
+        The places where x is not that, and the gradient wrong; they are not among `wrong_draws`.
     """
 
     shape: tuple[int, ...] = ()
@@ -61,6 +65,8 @@ class ArgumentReport(FormulaReport):
     kinks: list[list[int]] = field(default_factory=list)
     tolerance: float = 0.0
     points: list[str] = field(default_factory=lambda: ["x"])
+    rests_on: str = ""
+    elsewhere: list[int] = field(default_factory=list)
 
     @property
     def called(self) -> str:
@@ -79,6 +85,12 @@ class ArgumentReport(FormulaReport):
         """A point, in words."""
         point = self.points[draw]
         return point if point.startswith("near") else f"at {point}"
+
+    @property
+    def right_on(self) -> str:
+        if not self.rests_on:
+            return super().right_on
+        return f"{self.on(self.draws - len(self.elsewhere))}, just those where {self.name} is {self.rests_on}"
 
     @property
     def by(self) -> str:
@@ -197,6 +209,7 @@ class GradientReport(AuditReport):
         return None if self.hessian is None else self.hessian.error
 
     judged, counted = "argument", "points wrong"
+    adds = False
 
     @property
     def headings(self) -> list[str]:

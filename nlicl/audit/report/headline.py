@@ -2,7 +2,7 @@
 
 from .findings import Findings, FormulaReport
 
-__all__ = ["claim", "headline", "mistakes_found"]
+__all__ = ["claim", "headline", "mistakes_found", "sentences"]
 
 SAID = 3  # formulas that have a sentence each; of more they are counted
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -18,7 +18,22 @@ def headline(report: Findings) -> str:
     Returns
     -------
     str
-        Sentences. The first is the most important one: "dWK is not d loss / d W_K: it is wrong on 14 of 20 random inputs ..."
+        Its sentences, one after the other.
+    """
+    return " ".join(sentences(report))
+
+
+def sentences(report: Findings) -> list[str]:
+    """The same, a sentence each. What an error says may have full stops in it.
+
+    Parameters
+    ----------
+    report : Findings
+
+    Returns
+    -------
+    list of str
+        The first is the most important one: "dWK is not d loss / d W_K: it is wrong on 14 of 20 random inputs ..."
     """
     formulas = report.formulas
     if any(formula.background.role != "own" for formula in formulas):
@@ -26,13 +41,13 @@ def headline(report: Findings) -> str:
     order = ("disagree", "undetermined", "agree")
     ranked = sorted(formulas, key=lambda formula: order.index(formula.verdict))
     if len(formulas) <= SAID:
-        text = " ".join(claim(formula, report) for formula in ranked)
+        found = [claim(formula, report) for formula in ranked]
     else:
-        text = " ".join(filter(None, (_counted(ranked, verdict) for verdict in order)))
+        found = list(filter(None, (_counted(ranked, verdict) for verdict in order)))
     reason = getattr(report, "reason", "")
     if report.verdict != "agree" and all(formula.verdict == "agree" for formula in formulas):  # a Hessian, say
-        return _sentence(reason) + " " + text
-    return text
+        return [*filter(None, [_sentence(reason)]), *found]
+    return found
 
 
 def claim(formula: FormulaReport, report: Findings) -> str:
@@ -78,37 +93,39 @@ def mistakes_found(formula: FormulaReport) -> str:
     return "no mistake that the audit knows explains it"
 
 
-def _of_paper(report: Findings) -> str:
+def _of_paper(report: Findings) -> list[str]:
     """Of all that a paper registers."""
     bad = [formula for formula in report.formulas if not formula.ok]
     if bad:
-        text = " ".join(claim(formula, report) for formula in bad[:SAID])
-        rest = len(report.formulas) - len(bad)
-        more = f" {_number(len(bad) - SAID, 'other verdict')} are not as expected." if len(bad) > SAID else ""
-        other = "one verdict is" if rest == 1 else f"{rest} verdicts are"
-        return text + more + (f" The other {other} as expected." if rest else "")
+        found = [claim(formula, report) for formula in bad[:SAID]]
+        more, rest = len(bad) - SAID, len(report.formulas) - len(bad)
+        if more > 0:
+            found.append(
+                "One more verdict is not as expected." if more == 1 else f"{more} more verdicts are not as expected."
+            )
+        if rest:
+            found.append(f"The other {'one verdict is' if rest == 1 else f'{rest} verdicts are'} as expected.")
+        return found
     right = [formula for formula in report.formulas if formula.verdict == "agree"]
     own = sum(formula.background.role == "formula" for formula in right)
     library = sum(formula.background.role == "library" for formula in right)
     known = sum(formula.background.role == "formula" for formula in report.formulas) - own
     digits = min((int(formula.digits) for formula in right if formula.digits is not None), default=0)
-    sentences = []
+    found = []
     if own:
         every = f"all {own} gradient formulas" if own > 1 else "the gradient formula"
         are = "are" if own > 1 else "is"
-        sentences.append(
-            f"{every} that nlicl has for {report.paper} {are} right, to {_number(digits, 'digit')} or more"
-        )
+        found.append(f"{every} that nlicl has for {report.paper} {are} right, to {_number(digits, 'digit')} or more")
         if library:
             its = f"the library's own {_word(library)} gradients" if library > 1 else "the library's own gradient"
-            sentences[-1] += f"; so {'are' if library > 1 else 'is'} {its}"
+            found[-1] += f"; so {'are' if library > 1 else 'is'} {its}"
     if known:
         word = _word(known)
-        sentences.append(
+        found.append(
             f"{word} other formula{'s' if known > 1 else ''} {'are' if known > 1 else 'is'} known to be wrong, and the audit "
             "finds that by itself"
         )
-    return " ".join(_sentence(text) for text in sentences) or report.conclusion
+    return list(map(_sentence, found)) or [report.conclusion]
 
 
 def _counted(formulas: list[FormulaReport], verdict: str) -> str:
@@ -135,9 +152,9 @@ def _right_on(formula: FormulaReport, report: Findings) -> str:
     """Where a formula is right, as part of a sentence."""
     out = len(formula.left_out)
     if not out:
-        return formula.on(formula.draws) + _defined(formula, report)
+        return formula.right_on + _defined(formula, report)
     rest = "the other one tells" if out == 1 else f"the other {out} tell"
-    return f"{formula.on(formula.draws - out)} ({rest} nothing, since rounding there is too large)"
+    return f"{formula.right_on} ({rest} nothing, since rounding there is too large)"
 
 
 def _defined(formula: FormulaReport, report: Findings) -> str:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 
 from .findings import Findings, FormulaReport
-from .headline import headline
+from .headline import headline, sentences
 from .search import Search
 from .section import badge, erratum, found, section
 from .sides import sides
@@ -64,7 +64,7 @@ def _style() -> str:
 
 def _header(report: Findings, alone: bool) -> str:
     """The headline, and what was done, for a reader who has not heard of nlicl."""
-    first, *rest = _sentences(headline(report))
+    first, *rest = sentences(report)
     title = next((f.background.title for f in report.formulas if f.background.title), "")
     kicker = f"Gradient audit: {report.paper}" + (f" · {title}" if title else "")
     parts = [f'<header><p class="kicker">{as_html(kicker)}</p><h1>{as_html(first)}</h1>']
@@ -82,12 +82,6 @@ def _header(report: Findings, alone: bool) -> str:
         heading = "What is wrong" if report.formulas[0].verdict == "disagree" else "What was seen"
         parts.append(f'<section id="found"><h2>{heading}</h2>{items}</section>')
     return "".join(parts)
-
-
-def _sentences(text: str) -> list[str]:
-    """The first sentence, and the rest."""
-    first, stop, rest = text.partition(". ")
-    return [first + stop.strip(), rest] if stop and rest else [text]
 
 
 # ---- The formulas

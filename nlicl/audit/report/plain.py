@@ -67,7 +67,7 @@ def to_tex(text: str) -> str:
         if not any(token in ("_", "^", "=", "sum") for _, token in tokens):
             return _product(tokens) if words == 0 else ""
         return _Parser(tokens).everything()
-    except _NotMath:
+    except (_NotMath, RecursionError):  # of brackets in brackets
         return ""
 
 

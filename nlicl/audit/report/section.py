@@ -77,8 +77,11 @@ def found(f: FormulaReport) -> str:
         items.append(f'<li class="mistake">{as_html(text)} <span class="kind">{as_html(item["kind"])}</span></li>')
     if f.worst and f.verdict != "agree":
         items.append(f"<li>{_worst(f)}</li>")
-    said = any(item["kind"] in ("shape", "transpose") for item in f.diagnosis)  # then the error says the same again
-    items += [f"<li>{as_html(_capital(text))}</li>" for text in (None if said else f.error, f.reason, f.note) if text]
+    said = any(
+        item["kind"] in ("shape", "transpose") or item["detail"].startswith("it raises ") for item in f.diagnosis
+    )  # then the error says the same again
+    for more in filter(None, (None if said else f.error, f.reason, f.note)):
+        items.append(f"<li>{as_html(more if more.startswith(f'{f.name} ') else _capital(more))}</li>")
     return f'<ul class="found">{"".join(items)}</ul>' if items else ""
 
 
