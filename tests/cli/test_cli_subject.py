@@ -192,7 +192,8 @@ def test_what_is_no_subject_is_said_to_be_none(folder, capsys, old, new, said_of
 
 def test_a_loss_without_a_gradient_on_some_draws_ends_the_audit(folder, capsys):
     text = MINE.replace(
-        "return np.sum(params.w * x) ** 2 / 2,", "return np.sum(params.w * x) ** 2 / (2 if params.w[0].real > 0 else np.nan),"
+        "return np.sum(params.w * x) ** 2 / 2,",
+        "return np.sum(params.w * x) ** 2 / (2 if params.w[0].real > 0 else np.nan),",
     )
     (folder / "mine.py").write_text(text)
     status, _, err = said(capsys, "audit", "mine.py:subject", "--draws", "30")
