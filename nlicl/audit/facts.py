@@ -49,7 +49,8 @@ class Judged(Comparison):
         self.every, self.bad = cases, [n for n in self.numbers if n in bad]
         self.expected = self.gradients(wrt)
         self.place = {n: k for k, n in enumerate(self.numbers)}
-        tiny = _ZERO * float(np.median([scale for scale in self.scales if scale > 0] or [1.0]))
+        sizes = [float(abs(e).max()) for e in self.expected]  # the given array may be out of all proportion
+        tiny = _ZERO * float(np.median([size for size in sizes if size > 0] or [1.0]))
         small = [n for n, g in zip(self.numbers, self.given, strict=True) if not (abs(g) > tiny).any()]
         none = [n for n, e in zip(self.numbers, self.expected, strict=True) if not (abs(e) > tiny).any()]
         both = {n for n in small if n in none}  # wrong by so little, they are no zeros

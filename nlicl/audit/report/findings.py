@@ -186,7 +186,8 @@ class FormulaReport:
 
     def on(self, n: int) -> str:
         """So many of the places it was judged at, in words."""
-        return f"on all {n} random inputs" if n == self.draws else f"on {n} of {self.draws} random inputs"
+        every = "both" if n == 2 else f"all {n}"
+        return f"on {every} random inputs" if n == self.draws else f"on {n} of {self.draws} random inputs"
 
     @property
     def right_on(self) -> str:
