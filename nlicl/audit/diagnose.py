@@ -147,10 +147,9 @@ def _apart(cases: list[Case], answer: Answer, subject: Subject) -> list[Separato
     return separators([conditions(case, subject) for case in cases], [id(case.params) for case in cases], bad, good)
 
 
-_COARSE = "wrong by no more than rounding in float32: it returns that on some draws, not on all"
+_COARSE = "wrong by no more than rounding in float32: it returns that on some draws, not on all"  # tolerance: float64's
 _ON_KINKS = "wrong only in entries that sit on a kink, outside of their one-sided derivatives"
 _ANOTHER = "the given array is the gradient with respect to {}"
-
 # Number of mistakes, and whether a constant factor may come on top. Three cost seconds, so they come after all that is
 # simpler; of a long list of wrong forms they would cost minutes.
 _ONE = ((1, False), (1, True))
@@ -175,7 +174,7 @@ class _Search(Comparison):
             return self._not_finite()
         if not any(given.any() for given in self.given):
             return [item("unknown", "the given array is zero on every draw")]
-        if self.all_right():  # off a kink; without one, the verdict's tolerance is that of the finest dtype
+        if self.all_right():
             return [item("precision", _COARSE) if all(map(np.all, self.smooth)) else item("entries", _ON_KINKS)]
         if all(self.close(k, e) for k, e in enumerate(expected)):  # too near for a mistake of one factor
             found = self._some_entries(expected)
