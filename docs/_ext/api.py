@@ -55,8 +55,11 @@ class Thing(NamedTuple):
 
     @property
     def about(self) -> str:
-        """Its first sentence; of a constant nothing, whose docstring is that of its type."""
-        return "" if self.kind == "data" else first_sentence(self.value.__doc__)
+        """Its first sentence; of a constant that of the text below it, since its docstring is that of its type."""
+        if self.kind != "data":
+            return first_sentence(self.value.__doc__)
+        module, _, name = self.name.rpartition(".")
+        return first_sentence("\n".join(data_docs(importlib.import_module(module), name, self.value)))
 
 
 def pages_of(package: str, patterns: Iterable[str]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import textwrap
 from collections.abc import Iterator
 
 from made import write
@@ -24,25 +25,35 @@ def page() -> str:
     about = {action.dest: action.help or "" for action in commands._choices_actions}
     lines = [INTRODUCTION, *ending(parser.epilog), ""]
     for name, command in commands.choices.items():
-        lines += [f"## nlicl {name}", "", plain(command.description or about.get(name, "")), ""]
+        description = (command.description or about.get(name, "")).strip().splitlines()
+        lines += [f"## nlicl {name}", "", "\\\n".join(map(plain, description)), ""]  # each line stays one
         lines += [block(usage(command)), ""]
         for group in command._action_groups:
             rows = list(arguments(command, group))
             if rows:
-                title = (group.title or "").replace("positional arguments", "arguments").capitalize()
+                title = begun((group.title or "").replace("positional arguments", "arguments"))
                 lines += [f"**{title}**", "", "| | |", "|---|---|", *rows, ""]
         lines += [*ending(command.epilog), ""]
     return "\n".join(lines)
 
 
+CODE, TABLE, TEXT = r"(?:    .*\n|\n(?=    ))+", r"\S.*\n(?:  \S.*\n)+", r"(?:\S.*\n)+"
+
+
 def ending(epilog: str | None) -> Iterator[str]:
-    """The end of a help: headings, and below each lines `  what one types  what it does`, as tables."""
-    for part in re.split(r"\n(?=\S)", (epilog or "").strip()):
-        heading, *lines = part.splitlines() or [""]
-        rows = [re.split(r" {2,}", line.strip(), maxsplit=1) for line in lines if line.strip()]
-        yield from ["", f"**{plain(heading.rstrip(':')).capitalize()}**", ""] if heading else []
-        yield from ["| | |", "|---|---|"] if rows else []
-        yield from (f"| `{cell(first)}` | {cell(plain(' '.join(rest)))} |" for first, *rest in rows)
+    """The end of a help: lines of code, four spaces in; a heading with lines `  what one types  what it does`, which become
+    a table; and text.
+    """
+    for part in re.findall(f"^(?:{CODE}|{TABLE}|{TEXT})", f"{epilog or ''}\n", re.MULTILINE):
+        heading, *lines = part.splitlines()
+        if re.fullmatch(CODE, part):
+            yield from ["", block(textwrap.dedent(part)), ""]
+        elif re.fullmatch(TABLE, part):
+            rows = [re.split(r" {2,}", line.strip(), maxsplit=1) for line in lines]
+            yield from ["", f"**{begun(plain(heading.rstrip(':')))}**", "", "| | |", "|---|---|"]
+            yield from (f"| `{cell(first)}` | {cell(plain(' '.join(rest)))} |" for first, *rest in rows)
+        else:
+            yield from ["", begun(plain(part)), ""]
 
 
 def usage(command: argparse.ArgumentParser) -> str:
@@ -65,6 +76,11 @@ def plain(text: str) -> str:
     """Text of a help as Markdown: nothing in it is markup, and what looks like a name on the command line is code."""
     text = re.sub(r"([\\`*_<>$\[\]])", r"\\\1", " ".join(text.split()))
     return re.sub(r"(?<![\w-])(--[a-z][\w-]*)", r"`\1`", text)
+
+
+def begun(text: str) -> str:
+    """With a capital at its beginning; others stay."""
+    return text[:1].upper() + text[1:]
 
 
 def cell(text: str) -> str:

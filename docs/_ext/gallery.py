@@ -40,7 +40,7 @@ def stored(paper: str, name: str) -> Path:
 
 def card(paper: str, name: str, recipe: Recipe) -> str:
     """A picture with its title, which links to the part of a page that has its claims."""
-    beside = f"Beside {recipe.original.name} of the paper." if recipe.original else "Ours: the paper has none such."
+    beside = f"Beside {recipe.original.name} of the paper." if recipe.original else "Not a figure of the paper: ours."
     title = recipe.title[:1].upper() + recipe.title[1:]
     return "\n".join(
         [

@@ -219,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser(
         "doctor",
         help="check the installation: versions, threads, cache, BLAS, CUDA",
+        description="Checks versions, threads, the cache, extras and one gradient, and says how to repair what fails.",
         **examples(
             ("nlicl doctor", "checks, and how to repair what fails"),
             ("nlicl doctor --clear-cache", "delete compiled kernels"),

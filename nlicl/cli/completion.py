@@ -17,7 +17,7 @@ def add(commands: Any, whole: argparse.ArgumentParser) -> None:
     completion = commands.add_parser(
         "completion",
         help="print what a shell needs to complete commands, options, papers and files",
-        description="Prints a script for the shell. It needs the package shtab: pip install 'nlicl[completion]'.",
+        description="Prints a script for the shell. It needs shtab: pip install '.[completion]' in a clone, or shtab itself.",
         **examples(
             ('eval "$(nlicl completion bash)"', "in ~/.bashrc"),
             ("nlicl completion zsh > DIR/_nlicl", "DIR is a folder of $fpath"),

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
         help="train over a grid of settings and over seeds; print a table, and exponents with intervals",
         description="Trains at every setting with every seed, and measures each run. --out DIR stores every run; "
         "DIR/table.csv has all of them.\nAfter an interruption, the same command makes the missing runs. "
-        "`nlicl sweep DIR` shows the stored runs.",
+        "nlicl sweep DIR shows the stored runs.",
         epilog=_EXAMPLES,
     )
     sweep.add_argument(
@@ -74,7 +74,7 @@ def add(commands: Any) -> None:
 
 
 _EXAMPLES = """\
-examples:
+for example:
   nlicl sweep li2024 --over alpha=0.2:1:8 --over beta=1,2,3 --seeds 20 --measure "steps until hinge_unseen < 0.1" --out DIR
   nlicl sweep li2024:scaling-alpha --quick
   nlicl sweep DIR --fit power

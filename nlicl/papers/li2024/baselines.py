@@ -79,7 +79,7 @@ def _estimator(method: str, C: float) -> Any:
         from sklearn.svm import SVC
     except ImportError:
         raise ImportError(
-            "nlicl.papers.li2024.baselines.predict needs scikit-learn: pip install 'nlicl[baselines]'. "
+            "nlicl.papers.li2024.baselines.predict needs scikit-learn: pip install '.[baselines]' in a clone. "
             "nlicl.papers.li2024.baselines.predictions does without."
         ) from None
     if method in _NEIGHBOURS:

@@ -126,8 +126,8 @@ def assemble_2a(options: Options, seeds: Seeds, found: Found) -> Figure:
 
 
 _LABELS_2A = (
-    r"$\|W_Q\, p_{query}\|$",
-    r"component of $W_Q\, p_{query}$",
+    r"$\|W_Q\, p_{\mathrm{query}}\|$",
+    r"component of $W_Q\, p_{\mathrm{query}}$",
     r"$\|W_K\, p_i\|$",
     r"component of $W_K\, p_i$",
 )
