@@ -25,7 +25,7 @@ from ..layers import attention, mlp
 from ..layers import loss as losses
 from ..products import add_large_product, add_product, transposed
 
-__all__ = ["Gradients", "Scores", "add_partials", "attend", "costs", "forward", "mean_loss", "plan", "probe", "step"]
+__all__ = ["Gradients", "Scores", "add_partials", "attend", "costs", "forward", "plan", "probe", "step"]
 
 Scores = tuple[NDArray, NDArray, NDArray, NDArray]  # F, attn, C, U
 Gradients = tuple[Any, NDArray, NDArray, NDArray, NDArray, NDArray]  # loss, dW_Q, dW_K, dW_V, dW_O, da
@@ -105,22 +105,6 @@ def forward(tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArr
     U = np.empty((B, m), tokens.dtype)
     launch(forward_chunks, n_chunks, F, attn, C, U, tokens, QK, OV_T, a, n_chunks, block, n_cached)
     return F, attn, C, U
-
-
-def mean_loss(
-    tokens: NDArray,
-    labels: NDArray,
-    n_keys: int,
-    W_Q: NDArray,
-    W_K: NDArray,
-    W_V: NDArray,
-    W_O: NDArray,
-    a: NDArray,
-    kind: int,
-) -> Any:
-    """Mean loss over the batch, by `forward`; arguments as in `step`."""
-    F, *_ = forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
-    return losses.mean(kind, F, labels)
 
 
 def step(

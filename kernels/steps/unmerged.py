@@ -11,8 +11,6 @@ a prompt needs otherwise. `pays` counts both. The results are those of `dense` b
 Derivation and numbers: docs/dense.md.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +21,7 @@ from ..layers import loss as losses
 from ..products import add_large_product, map_rows, map_rows_back
 from .dense import Gradients, Scores
 
-__all__ = ["costs", "forward", "mean_loss", "pays", "step"]
+__all__ = ["costs", "forward", "pays", "step"]
 
 _WORTH_A_THREAD = 1_000_000  # multiply-adds on tokens
 _MAX_CHUNKS = 64
@@ -64,22 +62,6 @@ def forward(tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArr
     """Scores F (B,), attention (B, n_keys), contexts C (B, d), pre-activations U (B, m); arguments as in `dense.forward`."""
     F, attn, C, U, *_ = _forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
     return F, attn, C, U
-
-
-def mean_loss(
-    tokens: NDArray,
-    labels: NDArray,
-    n_keys: int,
-    W_Q: NDArray,
-    W_K: NDArray,
-    W_V: NDArray,
-    W_O: NDArray,
-    a: NDArray,
-    kind: int,
-) -> Any:
-    """Mean loss over the batch, by `forward`; arguments as in `dense.step`."""
-    F, *_ = forward(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
-    return losses.mean(kind, F, labels)
 
 
 def step(

@@ -197,6 +197,7 @@ def test_a_score_that_is_not_finite_has_a_gradient():
 def test_the_mean_loss_is_that_of_the_step(module, size, dtype, loss, attends, seed):
     """Witnesses of the audit take the one; what is trained is the other."""
     p, x = problem(size, seed, dtype)
-    arrays = (x.tokens, x.labels, size.l + attends, *p, KIND[loss])
-    alone, beside = module.mean_loss(*arrays), module.step(*arrays)[0]
+    keys, kind = size.l + attends, KIND[loss]
+    alone = losses.mean(kind, module.forward(x.tokens, keys, *p)[0], x.labels)
+    beside = module.step(x.tokens, x.labels, keys, *p, kind)[0]
     assert abs(alone - beside) <= 16 * np.finfo(dtype).eps * max(1, abs(beside))

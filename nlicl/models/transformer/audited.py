@@ -59,22 +59,26 @@ def activity(loss: str) -> Callable[[Params, Prompt], dict[str, float]]:
     return evaluate
 
 
-def kernel(loss: str, mean_loss: Callable[..., Any] = dense.mean_loss) -> Callable[[Params, Prompts], Any]:
+def kernel(loss: str, forward: Callable[..., Any] = dense.forward) -> Callable[[Params, Prompts], Any]:
     """Mean loss of a batch through the compiled forward pass of a step, in float64 or complex128."""
+    return _mean_loss(loss, forward, losses.mean)
 
+
+def source(loss: str, forward: Callable[..., Any] = dense.forward) -> Callable[[Params, Prompts], Any]:
+    """The same through the kernels' Python source, in any dtype."""
+    return _mean_loss(loss, source_of(forward), source_of(losses.mean))
+
+
+def _mean_loss(loss: str, forward: Callable[..., Any], mean: Callable[..., Any]) -> Callable[[Params, Prompts], Any]:
     def evaluate(params: Params, prompts: Prompts) -> Any:
         dtype = np.result_type(*params)
         arrays = [np.ascontiguousarray(array, dtype) for array in params]
         tokens, labels = prompts.tokens.astype(dtype), prompts.labels.astype(dtype)
         keys = tokens.shape[1] if prompts.query_attends else tokens.shape[1] - 1
-        return mean_loss(tokens, labels, keys, *arrays, losses.NAMES[loss])
+        F, *_ = forward(tokens, keys, *arrays)
+        return mean(losses.NAMES[loss], F, labels)
 
     return evaluate
-
-
-def source(loss: str, mean_loss: Callable[..., Any] = dense.mean_loss) -> Callable[[Params, Prompts], Any]:
-    """The same through the kernels' Python source, in any dtype."""
-    return kernel(loss, source_of(mean_loss))
 
 
 def gradient(loss: str, times: int = 1) -> Callable[[Params, Prompts], Params]:

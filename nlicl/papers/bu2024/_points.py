@@ -121,9 +121,7 @@ def merged(draws: int, seed: int, query_attends: bool) -> list[Point]:
 
 def merged_kernel(source: bool = False) -> Callable[[reference.Merged, Prompts], Any]:
     """Mean loss of a batch through the forward pass for few prompts, with W_K the identity."""
-    evaluate = (
-        audited.source("logistic", unmerged.mean_loss) if source else audited.kernel("logistic", unmerged.mean_loss)
-    )
+    evaluate = audited.source("logistic", unmerged.forward) if source else audited.kernel("logistic", unmerged.forward)
     return lambda merged, prompts: evaluate(reference.full_merged(merged), prompts)
 
 
@@ -186,17 +184,17 @@ def _blocks_of(params: Params) -> reference.Blocks:
 def block_kernel(source: bool = False) -> Callable[[Any, Any], Any]:
     """Mean loss of a batch, through the step for codes where prompts have no tokens, or through the forward pass for few
     prompts."""
-    steps: tuple[Callable[..., Any], ...] = (multihot.step, unmerged.mean_loss)
-    on_codes, on_tokens = (source_of(step) if source else step for step in steps)
+    on_codes: Callable[..., Any] = source_of(multihot.step) if source else multihot.step
+    on_tokens = (audited.source if source else audited.kernel)("logistic", unmerged.forward)
 
     def evaluate(blocks: Any, prompts: Any) -> Any:
         params = reference.full(blocks)
+        if not isinstance(prompts, CodedPrompts) or prompts.tokens is not None:
+            return on_tokens(params, prompts.dense())
         dtype = np.result_type(*params)
         arrays = [np.ascontiguousarray(array, dtype) for array in params]
-        labels, keys = prompts.labels.astype(dtype), prompts.length
-        if isinstance(prompts, CodedPrompts) and prompts.tokens is None:
-            return on_codes(*prompts.codes(dtype), labels, keys, *arrays, losses.LOGISTIC)[0]
-        return on_tokens(prompts.dense().tokens.astype(dtype), labels, keys, *arrays, losses.LOGISTIC)
+        labels = prompts.labels.astype(dtype)
+        return on_codes(*prompts.codes(dtype), labels, prompts.length, *arrays, losses.LOGISTIC)[0]
 
     return evaluate
 
