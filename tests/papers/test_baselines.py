@@ -170,7 +170,7 @@ def test_nothing_else_needs_scikit_learn(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "sklearn"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r"predict needs scikit-learn: pip install 'nlicl\[baselines\]'"):
+    with pytest.raises(ImportError, match=r"predict needs scikit-learn: pip install '\.\[baselines\]'"):
         predict("1-NN", CLOUDS, SIDES, [1.0, 0])
     assert [answer(method, CLOUDS, SIDES, [1, 0]) for method in METHODS] == [1] * 5
 
