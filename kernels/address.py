@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import numba
 from llvmlite.binding import add_symbol
 from numba.core import cgutils
+from numba.core.types import unliteral  # type: ignore[attr-defined]
 from numba.extending import is_jitted, lower_builtin
 
 __all__ = ["apart", "entry"]
@@ -60,7 +61,10 @@ def apart(kernel: F) -> F:
                 known[kinds] = _lowered(_Callee(compiled.__module__, compiled.__name__, kinds))
             return known[kinds]
 
-        compiled.get_overload = get_overload
+        def get_call_template(kinds, named):
+            return type(compiled).get_call_template(compiled, tuple(map(unliteral, kinds)), named)
+
+        compiled.get_call_template, compiled.get_overload = get_call_template, get_overload
     return kernel
 
 

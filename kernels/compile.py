@@ -30,7 +30,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, local
@@ -43,7 +42,6 @@ import numpy as np
 from numba.core import config
 from numba.core.caching import NullCache
 from numba.core.event import Listener, register
-from numba.core.types import unliteral  # type: ignore[attr-defined]
 from numba.extending import is_jitted
 
 from ..core.checks import integer
@@ -51,6 +49,7 @@ from ..core.describe import short
 from ..core.errors import InvalidType
 from . import reach
 from .cache import KernelCache, warn_in_one_line
+from .inside import inside
 from .source import source
 
 __all__ = [
@@ -172,15 +171,10 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     compiled = njit(function, **_OPTIONS, no_cfunc_wrapper=own)  # which serves kernels in variables; ours are in none
     if is_jitted(compiled):
         if own:
-            compiled.get_call_template = partial(_template, compiled)
+            inside(compiled)
         if _cache is not None:
             compiled._cache = KernelCache(function, _cache, _cache.parent) if own else _LateCache(compiled, _cache)
     return compiled
-
-
-def _template(compiled: Any, kinds: Sequence[Any], named: dict[str, Any]) -> Any:
-    """What numba asks a kernel for that another one calls: a number written in the call is to be compiled for as any other."""
-    return type(compiled).get_call_template(compiled, tuple(map(unliteral, kinds)), named)
 
 
 class _Undisturbed(Listener):
