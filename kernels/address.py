@@ -1,7 +1,7 @@
 """Kernels that lie apart from those that call them; and kernels as functions of arguments that are not looked at again.
 
-A kernel that calls another one has it inside, compiled once more: right for what is small, or called for every number. What is
-large and does much in a call is compiled once, alone, and called by its address, which takes some nanoseconds:
+A kernel that calls another one has it inside (`inside`): right for what is small, or called for every number. What is large and
+does much in a call is compiled once, alone, and called by its address, which takes some nanoseconds:
 
     @apart
     @kernel
@@ -14,7 +14,7 @@ cache needs to be there before it.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
@@ -61,7 +61,7 @@ def apart(kernel: F) -> F:
                 known[kinds] = _lowered(_Callee(compiled.__module__, compiled.__name__, kinds))
             return known[kinds]
 
-        def get_call_template(kinds, named):
+        def get_call_template(kinds: Sequence[Any], named: dict[str, Any]) -> Any:
             return type(compiled).get_call_template(compiled, tuple(map(unliteral, kinds)), named)
 
         compiled.get_call_template, compiled.get_overload = get_call_template, get_overload

@@ -21,7 +21,7 @@ function that is called: edit what it calls, in another file, and it would go on
   thing is not seen: what a package teaches numba by `numba.extending.overload` about functions of NumPy or of nlicl.
 
 Private to numba is how a function gets another cache: `_cache` of a compiled function. What that has to offer is in `cache`.
-So are `get_call_template`, which numba asks for what a call of a kernel compiles to, and the events of its compiler.
+So are the events of its compiler. What a call of a kernel in another one compiles to is in `inside` and in `address`.
 """
 
 import gc
