@@ -2,7 +2,8 @@
 
 No deadline: the first example of a test may compile a kernel, which takes seconds. In continuous integration the
 examples are derived from the test's name, so that a red run can be repeated; at home they are fresh every time.
-NLICL_TEST_EXAMPLES says how many there are, 40 if it does not.
+NLICL_TEST_EXAMPLES says how many there are, 40 if it does not. NLICL_TEST_EVERY=4 runs one test in four of every file, the first
+one and every fourth after it: for another try at what all tests were run on, with other versions.
 """
 
 import os
@@ -22,7 +23,14 @@ settings.register_profile(
 settings.load_profile("nlicl")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if (every := int(os.environ.get("NLICL_TEST_EVERY", 1))) > 1:
+        files = {}
+        for item in items:
+            files.setdefault(item.path, []).append(item)
+        kept = {item for of_file in files.values() for item in of_file[::every]}
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
     if _plain_python:
         skip = pytest.mark.skip(reason="the JIT is off: there is no compiled code to look at")
         for item in items:
