@@ -1,7 +1,7 @@
 """Kernels that lie apart from those that call them; and kernels as functions of arguments that are not looked at again.
 
-A kernel that calls another one has it inside (`inside`): right for what is small, or called for every number. What is large and
-does much in a call is compiled once, alone, and called by its address, which takes some nanoseconds:
+A kernel that calls another one has it inside (`inside`): right for what is small, or called for every number. What is large
+and does much in a call is compiled once, alone, and called by its address, which takes some nanoseconds:
 
     @apart
     @kernel

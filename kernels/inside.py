@@ -41,9 +41,10 @@ def inside(kernel: F) -> F:
     compiled: Any = kernel
     known: dict[tuple[Any, ...], Any] = {}
 
-    def get_call_template(kinds: Sequence[Any], named: dict[str, Any]) -> Any:
+    def get_call_template(given: Sequence[Any], named: dict[str, Any]) -> Any:
         """What numba asks for where it finds a call: of what type the result is. A number written in it is one as any other."""
-        described, kinds = compiled._compiler.fold_argument_types(tuple(map(unliteral, kinds)), named)
+        kinds: tuple[Any, ...]
+        described, kinds = compiled._compiler.fold_argument_types(tuple(map(unliteral, given)), named)
         if kinds not in known:
             known[kinds] = _made(compiled, kinds)
         name = compiled.py_func.__name__
@@ -63,7 +64,9 @@ def _made(compiled: Any, kinds: tuple[Any, ...]) -> Any:
     target.options.parse_as_flags(flags, compiled.targetoptions)
     flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     library = _Part(target.target_context.codegen(), compiled.py_func.__qualname__)
-    made = compile_extra(target.typing_context, target.target_context, compiled.py_func, kinds, None, flags, {}, library)
+    made = compile_extra(
+        target.typing_context, target.target_context, compiled.py_func, kinds, None, flags, {}, library
+    )
     target.target_context.insert_user_function(library, made.fndesc, [library])
     return made
 
