@@ -42,7 +42,7 @@ def inside(kernel: F) -> F:
     known: dict[tuple[Any, ...], Any] = {}
 
     def get_call_template(given: Sequence[Any], named: dict[str, Any]) -> Any:
-        """What numba asks for where it finds a call: of what type the result is. A number written in it is one as any other."""
+        """What numba asks for where it finds a call: the type of the result. A number written in it is one as any other."""
         kinds: tuple[Any, ...]
         described, kinds = compiled._compiler.fold_argument_types(tuple(map(unliteral, given)), named)
         if kinds not in known:

@@ -2,8 +2,8 @@
 
 No deadline: the first example of a test may compile a kernel, which takes seconds. In continuous integration the
 examples are derived from the test's name, so that a red run can be repeated; at home they are fresh every time.
-NLICL_TEST_EXAMPLES says how many there are, 40 if it does not. NLICL_TEST_EVERY=4 runs one test in four of every file, the first
-one and every fourth after it: for another try at what all tests were run on, with other versions.
+NLICL_TEST_EXAMPLES says how many there are, 40 if it does not. NLICL_TEST_EVERY=4 runs one test in four of every file, the
+first one and every fourth after it: for another try at what all tests were run on, with other versions.
 """
 
 import os
