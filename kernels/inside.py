@@ -1,7 +1,7 @@
 """Kernels that others have inside: compiled as far as their callers need them, and no further.
 
-Numba makes of every kernel that another one calls one that Python may call, too: optimised alone, made machine code alone, with
-a wrapper that takes Python's objects apart. A caller needs none of it. It has the kernel inside, and is optimised as a whole.
+Numba makes of every kernel that another one calls one that Python may call, too: optimised alone, made machine code alone, and
+with a wrapper for Python's objects. A caller needs none of it. It has the kernel inside, and is optimised as a whole.
 
 In what is left, a third of all instructions said nothing: numba takes every number out of an array, its shape and its strides
 among them, to look whether one of them is counted by references. `counted` looks at the types first. What is computed is the

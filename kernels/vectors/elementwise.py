@@ -117,6 +117,8 @@ def exponential(lanes, x):
     value = lanes.constant(1 / math.factorial(degree))
     for power in range(degree - 1, -1, -1):
         value = lanes.multiply_add(value, r, lanes.constant(1 / math.factorial(power)))
-    whole = builder.fptosi(n, ir.VectorType(integer, lanes.count))
+    whole = builder.fptosi(n, ir.VectorType(INT, lanes.count))  # to 64 bits at once, AVX2 would go number by number
+    if integer is not INT:
+        whole = builder.sext(whole, ir.VectorType(integer, lanes.count))
     whole = builder.shl(builder.add(whole, lanes.constant(bias, integer)), lanes.constant(fraction, integer))
     return builder.select(above, builder.fmul(value, builder.bitcast(whole, lanes.type)), lanes.zero)

@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core import config as numba_config
 
-__all__ = ["BYTES", "INT", "Lanes", "Value", "index"]
+__all__ = ["BYTES", "INT", "REGISTERS", "Lanes", "Value", "index"]
 
 Value = Any  # of llvmlite, which says little of its types
 
@@ -15,16 +15,20 @@ INDEX = ir.IntType(64)
 INT = ir.IntType(32)
 
 
-def _vector_bytes() -> int:
-    """The width of a register on the machine that numba compiles for."""
+def _registers() -> tuple[int, int]:
+    """The width of a vector register on the machine that numba compiles for, in bytes, and how many there are."""
     config: Any = numba_config  # its settings come to be when it is imported
     features = config.CPU_FEATURES
     if features is None:
         features = llvmlite.binding.get_host_cpu_features().flatten()
-    return 64 if "+avx512f" in features else 32 if "+avx" in features else 16
+    if "+avx512f" in features:
+        return 64, 32
+    if "+avx" in features:
+        return 32, 16
+    return 16, 16 if llvmlite.binding.get_process_triple().startswith(("x86", "i686")) else 32
 
 
-BYTES = _vector_bytes()
+BYTES, REGISTERS = _registers()
 
 
 class Lanes:

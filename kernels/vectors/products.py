@@ -1,11 +1,14 @@
 """Products: of matrices, of rows with weights, of rows with one vector. Their meaning: the loops of `kernels.products`."""
 
 from .instructions import instructions
-from .lanes import BYTES, index
+from .lanes import BYTES, REGISTERS, index
 
 __all__ = ["add_panel", "add_product", "add_rows", "copy_rows", "pack", "row_products", "transpose"]
 
 _DEPTH = 256
+_HEIGHTS = (
+    (8, 4, 1) if REGISTERS == 32 else (4, 1)
+)  # of tiles: their sums stay in registers, and so do two of B and one of A
 
 
 @instructions("A", called=True)
@@ -19,8 +22,8 @@ def add_panel(lanes, C, A, B):
 
 
 def _add_product(lanes, C, A, B):
-    """Tiles of C, eight rows by two registers, stay in registers while their sums run over part of p: as many rows of B as
-    stay, two registers wide, in a first-level cache."""
+    """Tiles of C, `_HEIGHTS` rows by two registers, stay in registers while their sums run over part of p: as many rows of B
+    as stay, two registers wide, in a first-level cache."""
     builder, (rows, k), n = lanes.builder, A.shape, C.shape[1]
     columns = 2 * lanes.count
     with lanes.range(0, k, _DEPTH) as start, lanes.range(0, n, columns) as j:
@@ -28,7 +31,7 @@ def _add_product(lanes, C, A, B):
         depth = builder.select(builder.icmp_signed("<", left, index(_DEPTH)), left, index(_DEPTH))
         for masks in _edges(lanes, builder.sub(n, j)):
             above = index(0)
-            for height in (8, 4, 1):
+            for height in _HEIGHTS:
                 below = builder.and_(rows, index(-height))
                 with lanes.range(above, below, height) as i:
                     _tile(

@@ -149,7 +149,7 @@ for dtype in (np.float32, np.float64):
         want = np.exp(s.astype(float)) / np.exp(s.astype(float)).sum()
         attention.softmax(s)
         worst = max(worst, abs(s / want - 1).max() / np.finfo(dtype).eps)
-print(vectors.BYTES, worst < 16)
+print(vectors.BYTES, vectors.lanes.REGISTERS, worst < 16)
 """
 
 
@@ -161,7 +161,12 @@ def test_registers_of_any_width(features, width, tmp_path):
     if platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("these are features of another processor")
     settings = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
-    assert python(WIDTHS, **settings).split() == [width, "True"]
+    assert python(WIDTHS, **settings).split() == [width, "16", "True"]
+
+
+def test_a_tile_of_a_product_fits_into_the_registers():
+    """Two registers of sums a row, two of the right factor, one of the left. One more, and a product takes twice as long."""
+    assert 2 * max(vectors.products._HEIGHTS) + 3 <= vectors.lanes.REGISTERS
 
 
 @pytest.mark.compiled
