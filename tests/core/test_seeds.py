@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trees import nodes_of, tree_of
 
 import nlicl
 from nlicl.core import seeds
@@ -47,7 +48,7 @@ KEYED = ("default_rng", "SeedSequence", "generator", "key", "orthonormal", "unco
 
 def purposes_outside(path):
     """Line numbers of calls that start a generator from a number written on the spot."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -63,7 +64,7 @@ def purposes_outside(path):
 
 def constants_of(path):
     """Names that a module gives to integers at its top level."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree_of(path).body:
         if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Constant, ast.Tuple)):
             values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
             if all(isinstance(value, ast.Constant) and isinstance(value.value, int) for value in values):
@@ -73,7 +74,7 @@ def constants_of(path):
 def named_outside(path):
     """Line numbers of calls that start a generator from a constant of the module's own: a number in disguise."""
     own = set(constants_of(path))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Name) and node.args[0].id in own:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if name in KEYED:
@@ -82,7 +83,7 @@ def named_outside(path):
 
 def parts_outside(path):
     """Line numbers of seeds (seed, NUMBER, ...) whose part is written on the spot."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if not isinstance(node, ast.Tuple) or len(node.elts) < 3:
             continue
         first, part = node.elts[:2]

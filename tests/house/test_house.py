@@ -1,12 +1,12 @@
 """The order of the house: what may import what, and what an import may cost. Read from the sources and a fresh process."""
 
 import ast
-import functools
 import graphlib
 import os
 import sys
 
 import pytest
+import trees
 from child import KERNELS, ROOT, python
 
 PACKAGE = ROOT / "nlicl"
@@ -27,9 +27,8 @@ def modules():
 MODULES = modules()
 
 
-@functools.cache
 def tree_of(name):
-    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    return trees.tree_of(MODULES[name])
 
 
 def resolved(name, node):
@@ -43,7 +42,7 @@ def imports_of(name, at_import=False):
     """Every module that `name` imports, anywhere in its source, or at its own import only: `from . import x` counts as
     `package.x`, too."""
     tree = tree_of(name)
-    for node in outside_functions(tree) if at_import else ast.walk(tree):
+    for node in outside_functions(tree) if at_import else trees.nodes_of(MODULES[name]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 from child import ROOT
+from trees import nodes_of
 
 TESTS = ROOT / "tests"
 CI = ROOT / ".ci" / "run"
@@ -23,7 +24,7 @@ def marks_of(path):
 
 def imports_of(path):
     """The first parts of all that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

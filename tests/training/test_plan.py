@@ -8,6 +8,7 @@ from dataclasses import FrozenInstanceError, dataclass, replace
 import numpy as np
 import pytest
 from child import ROOT
+from trees import nodes_of
 
 import nlicl
 from nlicl import CodedPrompts, Params
@@ -60,7 +61,7 @@ def test_nobody_else_asks_whether_a_problem_has_something():
     """getattr and hasattr with one of these names: in `extra` alone."""
     asking = []
     for path in sorted((ROOT / "nlicl").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "hasattr"):
                 named = isinstance(node.args[1], ast.Constant) and node.args[1].value in EXTRAS
                 asking += [str(path.relative_to(ROOT))] if named else []
