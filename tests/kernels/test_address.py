@@ -23,27 +23,23 @@ def test_a_caller_from_the_cache_brings_the_kernel_that_it_calls(tmp_path):
     assert second == ["12.0", "1", "1", "1"]
 
 
-MERGED = """
+TOKENS = """
 import numpy as np
-from nlicl.kernels.steps.dictionary import merge, without_zero_rows
-support, E, _ = without_zero_rows(np.eye(4))
-print(merge(support, E, *[np.ones((4, 4))] * 4)[2].sum())
-"""
-WATCHED = """
-import nlicl
-from nlicl.papers import li2024
-print(nlicl.train(li2024.Problem(batch=4, steps=1), measure=1).history["hinge_unseen"][0])
+from nlicl.kernels import compile, products
+from nlicl.kernels.steps import dictionary
+found = dictionary.tokens_of(np.ones((2, 3)), np.array([0, 2]), np.ones((3, 2)), 4)
+kept = sorted(path.name.rsplit("-", 1)[0].rpartition(".")[2] for path in compile.cache_folder().rglob("*.nbc"))
+hits = [sum(kernel.stats.cache_hits.values()) for kernel in (dictionary.tokens_of, products.add_product)]
+print(*found[1], *kept, *hits)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.compiled
-def test_what_a_kernel_from_the_cache_calls_is_known_to_those_that_have_it_inside(tmp_path):
-    """`watch_alone` has `merge` inside, which calls kernels that are apart. The first process keeps `merge`; the second one
-    takes it from the cache and keeps `watch_alone`; the third one takes that from the cache, alone."""
-    python(MERGED, NUMBA_CACHE_DIR=str(tmp_path))
-    first, second = (python(WATCHED, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
-    assert first == second
+def test_what_is_called_within_a_kernel_that_is_inside_is_known_to_the_next_process(tmp_path):
+    """`tokens_of` has `put_product` inside, of which nothing is kept, and that calls `add_product`, which is apart."""
+    first, second = (python(TOKENS, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert first == "3.0 0.0 3.0 0.0 add_product tokens_of 0 0"
+    assert second == "3.0 0.0 3.0 0.0 add_product tokens_of 1 1"
 
 
 @pytest.mark.slow
