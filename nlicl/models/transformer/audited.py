@@ -5,6 +5,7 @@ Witnesses of the loss, and random points that leave a wrong formula nowhere to h
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,8 +66,13 @@ def kernel(loss: str, forward: Callable[..., Any] = dense.forward) -> Callable[[
 
 
 def source(loss: str, forward: Callable[..., Any] = dense.forward) -> Callable[[Params, Prompts], Any]:
-    """The same through the kernels' Python source, in any dtype."""
-    return _mean_loss(loss, source_of(forward), source_of(losses.mean))
+    """The same through the kernels' Python source, in any dtype, which is looked up when it is first asked for."""
+
+    @cache
+    def plain() -> Callable[[Params, Prompts], Any]:
+        return _mean_loss(loss, source_of(forward), source_of(losses.mean))
+
+    return lambda params, prompts: plain()(params, prompts)
 
 
 def _mean_loss(loss: str, forward: Callable[..., Any], mean: Callable[..., Any]) -> Callable[[Params, Prompts], Any]:
