@@ -24,6 +24,8 @@ from numba.core import cgutils
 from numba.core.types import unliteral  # type: ignore[attr-defined]
 from numba.extending import is_jitted, lower_builtin
 
+from .cache import code_of
+
 __all__ = ["apart", "entry"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,7 +48,7 @@ class _Callee(NamedTuple):
         kernel = getattr(import_module(self.module), self.name)
         kernel.compile(self.kinds)
         found = kernel.overloads[self.kinds]
-        add_symbol(self.symbol, found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
+        add_symbol(self.symbol, code_of(found).get_pointer_to_function(found.fndesc.llvm_func_name))
         return found.fndesc
 
 
@@ -62,6 +64,7 @@ def apart(kernel: F) -> F:
             return known[kinds]
 
         def get_call_template(kinds: Sequence[Any], named: dict[str, Any]) -> Any:
+            """As of any compiled function; but a number written in a call is one as any other."""
             return type(compiled).get_call_template(compiled, tuple(map(unliteral, kinds)), named)
 
         compiled.get_call_template, compiled.get_overload = get_call_template, get_overload

@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -30,10 +31,11 @@ from ..core.describe import short
 from ..core.progress import compiling
 from . import files
 
-__all__ = ["KernelCache", "warn_in_one_line"]
+__all__ = ["KernelCache", "code_of", "warn_in_one_line"]
 
 # What numba compiles differs with these. Its own cache does not look at them.
 _SETTINGS = ("OPT", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE")
+code_of = attrgetter("library")  # what numba calls the code of a compile result
 _said: set[str] = set()  # what this process has warned of
 
 
@@ -93,7 +95,11 @@ class KernelCache(NullCache):
 
     def save_overload(self, sig: Any, cres: Any) -> None:
         """Keep a compiled function, if it means the same in another process and can be written."""
-        if cres.library.has_dynamic_globals or not all(loop.can_cache for loop in cres.lifted) or " at 0x" in repr(sig):
+        if (
+            code_of(cres).has_dynamic_globals
+            or not all(loop.can_cache for loop in cres.lifted)
+            or " at 0x" in repr(sig)
+        ):
             return  # the last: one of the types is that of a function, which another process would not find again
         try:
             path, key = self._place(sig, cres.codegen)
@@ -144,7 +150,7 @@ def _rebuilt(contents: bytes, expected: object, target_context: Any) -> Any:
             return None
         found = CompileResult._rebuild(target_context, *parts)
         *_, needed, _ = parts  # to be there before it, and before what has it inside, which numba forgets
-        found.library._reload_init.update(needed)
+        code_of(found)._reload_init.update(needed)
         return found
     except (MemoryError, SystemError):  # the latter is what Ctrl-C may become inside numba
         raise

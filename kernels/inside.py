@@ -11,8 +11,8 @@ Private to numba are `compile_extra`, which makes a kernel for types, its flag `
 which are left out here, and `get_meminfos`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Flags, compile_extra
@@ -21,8 +21,6 @@ from numba.core.types import unliteral  # type: ignore[attr-defined]
 from numba.core.typing import make_concrete_template
 
 __all__ = ["inside"]
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Part(JITCodeLibrary):
@@ -36,9 +34,8 @@ class _Part(JITCodeLibrary):
         self._finalized = True
 
 
-def inside(kernel: F) -> F:
-    """A compiled kernel of this package: what calls it has it inside."""
-    compiled: Any = kernel
+def inside(compiled: Any) -> None:
+    """Let what calls a compiled kernel of this package have it inside."""
     known: dict[tuple[Any, ...], Any] = {}
 
     def get_call_template(given: Sequence[Any], named: dict[str, Any]) -> Any:
@@ -52,10 +49,9 @@ def inside(kernel: F) -> F:
 
     def get_overload(kinds: tuple[Any, ...]) -> object:
         """What numba looks for the way to lower a call by."""
-        return known[kinds].library
+        return known[kinds].fndesc
 
     compiled.get_call_template, compiled.get_overload = get_call_template, get_overload
-    return kernel
 
 
 def _made(compiled: Any, kinds: tuple[Any, ...]) -> Any:
@@ -67,7 +63,7 @@ def _made(compiled: Any, kinds: tuple[Any, ...]) -> Any:
     made = compile_extra(
         target.typing_context, target.target_context, compiled.py_func, kinds, None, flags, {}, library
     )
-    target.target_context.insert_user_function(library, made.fndesc, [library])
+    target.target_context.insert_user_function(made.fndesc, made.fndesc, [library])
     return made
 
 

@@ -6,9 +6,8 @@ from .lanes import BYTES, REGISTERS, index
 __all__ = ["add_panel", "add_product", "add_rows", "copy_rows", "pack", "row_products", "transpose"]
 
 _DEPTH = 256
-_HEIGHTS = (
-    (8, 4, 1) if REGISTERS == 32 else (4, 1)
-)  # of tiles: their sums stay in registers, and so do two of B and one of A
+# Of tiles: their sums, two registers a row, stay in registers, and so do two of B and one of A.
+_HEIGHTS = (8, 4, 1) if REGISTERS == 32 else (4, 1)
 
 
 @instructions("A", called=True)
