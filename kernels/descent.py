@@ -15,6 +15,7 @@ import numpy as np
 from .compile import kernel
 from .sampling import draw
 from .steps.coded import room, take_seat
+from .team import PHASES
 
 __all__ = ["End", "descend"]
 
@@ -80,7 +81,7 @@ def descend(
     n_keys, n_chunks, block = sizes
     dtype = a.dtype.type
     state, work = (
-        np.zeros(8, np.int64),
+        np.zeros(2 * PHASES, np.int64),
         np.empty(room(n_chunks, dictionary[1].shape[1], W_Q.shape[0], W_O.shape), a.dtype),
     )
     for i in range(losses.shape[0]):

@@ -12,6 +12,7 @@ __all__ = [
     "add_product",
     "add_rows",
     "are_finite",
+    "is_large",
     "map_rows",
     "map_rows_back",
     "row_products",
@@ -26,6 +27,11 @@ _WORTH_PACKING = 4_000_000
 _WIDE, _MOST_PARTS = 32, 8  # of C along its longer side: each copies the other factor anew
 _PANELS, _DEPTH, _ROWS = 16, 128, 16
 _FEW = 4  # rows that go one by one: less than half a tile
+
+
+def is_large(rows: int, k: int, n: int) -> bool:
+    """Whether `add_large_product` of (rows, k) by (k, n) copies factors or takes more than one thread."""
+    return rows * k * n >= min(_WORTH_PACKING, 2 * _WORTH_A_THREAD)
 
 
 def add_large_product(C: NDArray, A: NDArray, B: NDArray) -> None:

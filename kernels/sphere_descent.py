@@ -10,7 +10,7 @@ import numpy as np
 from .address import apart
 from .compile import kernel
 from .descent import moved, scaled
-from .steps.dense import add_partials
+from .partials import add_partials
 from .steps.nearest import step_chunks
 from .steps.sphere import draw
 

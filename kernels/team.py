@@ -1,6 +1,19 @@
-"""Threads that share the tasks of one kernel out among themselves, in compiled code."""
+"""Threads that share the tasks of one kernel out among themselves, in compiled code.
 
-from collections.abc import Callable
+The kernel's work comes in phases, each of so many tasks. A thread has a seat. It takes a task that nobody has taken, until
+none is left, and begins the next phase when all are done. What a task computes does not depend on who does it. Nobody waits
+for others to come, and for those at work only so long: who calls asks them to end, and takes a seat again.
+
+    task = first(state, 0)
+    while task < tasks:
+        ...
+        task = following(state, 0)
+    if complete(state, 0, tasks):
+        task = first(state, 1)
+        ...
+"""
+
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from time import perf_counter
 from types import FunctionType
@@ -9,12 +22,58 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import compile
-from .compile import threads
+from . import atomics, compile
+from .address import entry
+from .compile import kernel, threads
 
-__all__ = ["together"]
+__all__ = ["DONE", "PHASES", "complete", "entered", "first", "following", "new_state", "together"]
 
 _MOMENT = 1e-4  # seconds between two calls, of somebody who calls back to back
+PHASES = 3  # that there may be, at most
+DONE = PHASES  # state[i] counts the tasks of phase i that are taken, and state[DONE + i] those that are done
+
+
+def new_state() -> NDArray[np.int64]:
+    """The counters of a kernel's tasks before it begins."""
+    return np.zeros(2 * PHASES, np.int64)
+
+
+@kernel
+def first(state, phase):
+    """The number of a task of this phase that nobody has taken; if there is none left, one that is too large."""
+    return atomics.add(state, phase, 1)
+
+
+@kernel
+def following(state, phase):
+    """The same when the task that was taken last is done."""
+    atomics.add(state, DONE + phase, 1)
+    return atomics.add(state, phase, 1)
+
+
+@kernel
+def complete(state, phase, tasks):
+    """Whether all tasks of this phase are done before long."""
+    return atomics.wait(state, DONE + phase, tasks)
+
+
+_entered: dict[Any, Callable[..., Any]] = {}
+
+
+def entered(function: Callable[..., Any], arrays: Sequence[NDArray], *arguments: Any) -> Callable[..., Any]:
+    """`address.entry` of a kernel for such arguments, where all of their `arrays` are packed; else the kernel.
+
+    It is found again by the dtypes of the arrays. So whatever else the arguments have must always be of one type.
+    """
+    if isinstance(function, FunctionType):
+        return function
+    if not all(array.flags.c_contiguous for array in arrays):
+        return function
+    kinds = (function, *[array.dtype for array in arrays])
+    found = _entered.get(kinds)
+    if found is None:
+        found = _entered[kinds] = entry(function, *arguments)
+    return found
 
 
 def together(

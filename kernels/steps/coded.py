@@ -16,21 +16,20 @@ Legend   K columns of the dictionary, the label embedding q last;   relevant, ir
 Derivation and numbers: docs/coded.md.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import atomics
-from ..address import apart, entry
+from ..address import apart
 from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import loss as losses
 from ..layers import mlp
 from ..layers.code_attention import attend, attend_backward, row_of
+from ..partials import add_losses, add_partials, part_of
 from ..products import add_product
-from ..team import together
-from .dense import Gradients, Scores, add_partials
+from ..team import DONE, complete, entered, first, following, new_state, together
+from .dense import Gradients, Scores
 from .dictionary import (
     merge,
     merge_scores,
@@ -164,32 +163,17 @@ def step(
     """
     support, E, E_T = without_zero_rows(E)
     n_chunks, block = plan(relevant.shape, len(a), E.shape[1], a.itemsize)
-    state, work = np.zeros(8, np.int64), np.empty(room(n_chunks, E.shape[1], len(W_Q), W_O.shape), a.dtype)
+    state, work = new_state(), np.empty(room(n_chunks, E.shape[1], len(W_Q), W_O.shape), a.dtype)
     grads = [np.empty_like(array) for array in (W_Q, W_K, W_V, W_O, a)]
     codes = (relevant, irrelevant, kappa, sign, labels)
     params = (W_Q, W_K, W_V, W_O, a)
     given = (work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
-    together(seat_for(given), n_chunks, state, _DONE + _LAST, 2, *given, small=n_chunks < 4)
+    seat = entered(take_seat, (E, *codes, *params), 0, state, state, *given)
+    together(seat, n_chunks, state, DONE + _LAST, 2, *given, small=n_chunks < 4)
     return work[0], *grads
 
 
-_compiled: dict[Any, Any] = {}
-
-
-def seat_for(given: tuple[Any, ...]) -> Any:
-    """`take_seat` for its arguments after the first three, and for all others of such dtypes: no others must get it."""
-    _, _, (_, E, _), codes, _, params, *_ = given
-    kinds = (take_seat, E.dtype, *[array.dtype for array in (*codes, *params)])
-    if kinds not in _compiled:
-        state = np.zeros(8, np.int64)
-        _compiled[kinds] = entry(take_seat, 0, state, state, *given)
-    return _compiled[kinds]
-
-
-# ---- The step as tasks, in three phases: merged matrices; chunks; gradients. A thread has a seat. It takes a task that nobody
-# has taken, until none is left, and begins the next phase when all are done. What a task computes does not depend on who does
-# it. Nobody waits for others to come, and for those at work only so long: who calls asks them to end, and takes a seat again.
-_TAKEN, _DONE = 0, 3  # where a phase's counters begin in a step's state
+# ---- The step as tasks, in three phases: merged matrices; chunks; gradients
 _LAST = 2
 
 
@@ -200,19 +184,12 @@ def room(n_chunks, K, m_a, shape):
     return n_chunks * (1 + K * K + m * K + m) + (2 * m_a + m_b + K + 2 * m) * K
 
 
-@kernel
-def part_of(work, start, rows, columns):
-    """A matrix (rows, columns) in work (n,), and where it ends."""
-    end = start + rows * columns
-    return work[start:end].reshape((rows, columns)), end
-
-
 @apart
 @kernel
 def take_seat(seat, calls, state, work, grads, dictionary, codes, n_keys, params, kind, n_chunks, block):
     """Do tasks of a step until none is left or others take long over theirs; seats and calls: `team.together`.
 
-    state (8,) counts tasks, from zeros. work (`room`,) begins with the mean loss when all are done;
+    state counts tasks (`team.new_state`). work (`room`,) begins with the mean loss when all are done;
     the gradients are in grads, of the shapes of params, then. dictionary: support, E, E_T of `without_zero_rows`. codes:
     relevant, irrelevant, kappa, sign, labels.
     """
@@ -234,37 +211,28 @@ def take_seat(seat, calls, state, work, grads, dictionary, codes, n_keys, params
     H, end = part_of(work, end, m, K)
     H_T, end = part_of(work, end, K, m)
     dG, dH = dGs.reshape((n_chunks, K, K)), dHs.reshape((n_chunks, m, K))
-    task = atomics.add(state, _TAKEN, 1)
+    task = first(state, 0)
     while task < 2:
         if task == 0:
             merge_values(V, H, H_T, support, E, W_V, W_O)
         else:
             merge_scores(A, B, G, support, E, W_Q, W_K)
-        atomics.add(state, _DONE, 1)
-        task = atomics.add(state, _TAKEN, 1)
-    if atomics.wait(state, _DONE, 2):
-        chunk = atomics.add(state, _TAKEN + 1, 1)
+        task = following(state, 0)
+    if complete(state, 0, 2):
+        chunk = first(state, 1)
         while chunk < n_chunks:
             step_chunks(chunk, chunk + 1, (loss, dG, dH, das), codes, n_keys, G, H, H_T, a, kind, block)
-            atomics.add(state, _DONE + 1, 1)
-            chunk = atomics.add(state, _TAKEN + 1, 1)
-        if atomics.wait(state, _DONE + 1, n_chunks):
-            task = atomics.add(state, _TAKEN + _LAST, 1)
+            chunk = following(state, 1)
+        if complete(state, 1, n_chunks):
+            task = first(state, 2)
             while task < 2:
                 if task == 0:
                     merge_values_backward(dW_V, dW_O, add_partials(dH), support, E_T, V, W_O)
                 else:
                     merge_scores_backward(dW_Q, dW_K, add_partials(dG), support, E_T, A, B)
-                    for i in range(m):
-                        da[i] = das[0, i]
-                    for chunk in range(1, n_chunks):
-                        loss[0] += loss[chunk]
-                        for i in range(m):
-                            da[i] += das[chunk, i]
-                    loss[0] = loss[0] / codes[4].shape[0]
-                atomics.add(state, _DONE + _LAST, 1)
-                task = atomics.add(state, _TAKEN + _LAST, 1)
-            atomics.wait(state, _DONE + _LAST, 2)
+                    add_losses(loss, da, das, codes[4].shape[0])
+                task = following(state, 2)
+            complete(state, 2, 2)
     if seat > 0:
         atomics.await_call(calls, seen)
 

@@ -19,19 +19,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import atomics
+from ..address import apart
 from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention, mlp
 from ..layers import loss as losses
-from ..products import add_large_product, add_product, transposed
+from ..partials import add_losses, add_partials, part_of
+from ..products import add_large_product, add_product, is_large, transpose, transposed
+from ..team import DONE, complete, entered, first, following, new_state, together
 
-__all__ = ["Gradients", "Scores", "add_partials", "attend", "costs", "forward", "plan", "probe", "step"]
+__all__ = ["Gradients", "Scores", "attend", "costs", "forward", "plan", "probe", "step"]
 
 Scores = tuple[NDArray, NDArray, NDArray, NDArray]  # F, attn, C, U
 Gradients = tuple[Any, NDArray, NDArray, NDArray, NDArray, NDArray]  # loss, dW_Q, dW_K, dW_V, dW_O, da
 
 _MAX_BLOCK = 32  # prompts whose small products are done together
-_WORTH_A_THREAD = 32 * 2**20  # bytes of matrices read by all prompts: some hundred microseconds
+_WORTH_A_THREAD = 700_000  # multiply-adds: some tens of microseconds
 _CACHED_BYTES = 512 * 1024  # of tokens, read by forward and again by backward: a share of a second-level cache
 _FEWEST = 4  # prompts, even where they are long: a product with fewer rows waits for the matrix
 _PARTIALS_SHARE = 0.03  # of the prompts' size, at most, goes into partial sums ...
@@ -47,12 +51,13 @@ def plan(tokens_shape: tuple[int, int, int], m: int, itemsize: int) -> tuple[int
     """
     B, rows, d = tokens_shape
     n_chunks, partial_bytes = 1, (d * d + m * d + m) * itemsize
+    work = B * (2 * d * d + 4 * rows * d + 3 * m * d)
     while 2 * n_chunks <= min(_MAX_CHUNKS, B) and (
         2 * n_chunks * partial_bytes <= _PARTIALS_SHARE * B * rows * d * itemsize
         or (
             2 * n_chunks <= _FEW_CHUNKS
             and 2 * n_chunks * partial_bytes <= _FEW_BYTES
-            and B * partial_bytes // n_chunks >= _WORTH_A_THREAD
+            and work // (2 * n_chunks) >= _WORTH_A_THREAD
         )
     ):
         n_chunks *= 2
@@ -98,7 +103,8 @@ def forward(tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArr
     B, _, d = tokens.shape
     m = len(a)
     n_chunks, block, n_cached = plan(tokens.shape, m, tokens.itemsize)
-    QK, _, OV_T = merge(W_Q, W_K, W_V, W_O)
+    QK, OV, OV_T = (np.empty(shape, tokens.dtype) for shape in ((d, d), (m, d), (d, m)))
+    merge(QK, OV, OV_T, W_Q, W_K, W_V, W_O)
     F = np.empty(B, tokens.dtype)
     attn = np.empty((B, n_keys), tokens.dtype)
     C = np.empty((B, d), tokens.dtype)
@@ -135,16 +141,40 @@ def step(
         A number and arrays of the parameters' shapes, of their dtype.
     """
     _, _, d = tokens.shape
-    m = len(a)
-    n_chunks, block, n_cached = plan(tokens.shape, m, tokens.itemsize)
-    QK, OV, OV_T = merge(W_Q, W_K, W_V, W_O)
-    loss = np.zeros(n_chunks, tokens.dtype)
-    dQK = np.zeros((n_chunks, d, d), tokens.dtype)
-    dOV = np.zeros((n_chunks, m, d), tokens.dtype)
-    da = np.zeros((n_chunks, m), tokens.dtype)
-    launch(step_chunks, n_chunks, loss, dQK, dOV, da, tokens, labels, n_keys, QK, OV, OV_T, a, kind, block, n_cached)
-    dW_Q, dW_K, dW_V, dW_O = merge_backward(add_partials(dQK), add_partials(dOV), W_Q, W_K, W_V, W_O)
-    return loss.sum() / len(tokens), dW_Q, dW_K, dW_V, dW_O, add_partials(da[:, None])[0].copy()
+    sizes = plan(tokens.shape, len(a), tokens.itemsize)
+    params = (W_Q, W_K, W_V, W_O, a)
+    grads = tuple([np.empty_like(each) for each in params])
+    if is_large(len(W_Q), d, d) or is_large(*W_O.shape, d):
+        work = np.empty(sizes[0], tokens.dtype)
+        _step_of_large_matrices(work, grads, tokens, labels, n_keys, params, kind, sizes)
+    else:
+        work = np.empty(room(sizes[0], d, W_O.shape), tokens.dtype)
+        state, given = new_state(), (work, grads, tokens, labels, n_keys, params, kind, sizes)
+        seat = entered(take_seat, (tokens, labels, *params), 0, state, state, *given)
+        together(seat, sizes[0], state, DONE + _LAST, 2, *given, small=sizes[0] < 4)
+    return work[0], *grads
+
+
+def _step_of_large_matrices(
+    work: NDArray,
+    grads: tuple[NDArray, ...],
+    tokens: NDArray,
+    labels: NDArray,
+    n_keys: int,
+    params: tuple[NDArray, ...],
+    kind: int,
+    sizes: tuple[int, int, int],
+) -> None:
+    """What `take_seat` does, with products that are large enough for threads of their own; work (n_chunks,)."""
+    (m, _), (_, _, d), (n_chunks, *blocks), a = params[3].shape, tokens.shape, sizes, params[4]
+    QK, OV, OV_T = (np.empty(shape, a.dtype) for shape in ((d, d), (m, d), (d, m)))
+    dQK, dOV, das = (np.empty((n_chunks, *shape), a.dtype) for shape in ((d, d), (m, d), (m,)))
+    merge(QK, OV, OV_T, *params[:4])
+    launch(
+        step_chunks, n_chunks, work[:n_chunks], dQK, dOV, das, tokens, labels, n_keys, QK, OV, OV_T, a, kind, *blocks
+    )  # fmt: skip
+    merge_backward(*grads[:4], add_partials(dQK), add_partials(dOV), *params[:4])
+    add_losses(work[:n_chunks], grads[4], das, len(tokens))
 
 
 @kernel
@@ -164,10 +194,88 @@ def forward_chunks(first, last, F, attn, C, U, tokens, QK, OV_T, a, n_chunks, bl
                 mlp.forward(U[i:j], F[i:j], C[i:j], OV_T, a)
 
 
+# ---- The step as tasks, in three phases: merged matrices; chunks; gradients
+_LAST = 2
+
+
+@kernel
+def room(n_chunks, d, shape):
+    """How many numbers a step works with: see `take_seat`; shape (m, m_b) of W_O."""
+    m, m_b = shape
+    return n_chunks * (1 + d * d + m * d + m) + (d + 2 * m + m_b) * d
+
+
+@apart
+@kernel
+def take_seat(seat, calls, state, work, grads, tokens, labels, n_keys, params, kind, sizes):
+    """Do tasks of a step until none is left or others take long over theirs; seats and calls: `team.together`.
+
+    state counts tasks (`team.new_state`). work (`room`,) begins with the mean loss when all are done; the gradients are in
+    grads, of the shapes of params, then. sizes: n_chunks, block, n_cached of `plan`.
+    """
+    if seat < 0:
+        return
+    seen = atomics.read(calls, 0)
+    dW_Q, dW_K, dW_V, dW_O, da = grads
+    W_Q, W_K, W_V, W_O, a = params
+    n_chunks, block, n_cached = sizes
+    d, m, m_b = tokens.shape[2], W_O.shape[0], W_O.shape[1]
+    loss = work[:n_chunks]
+    dQKs, end = part_of(work, n_chunks, n_chunks * d, d)
+    dOVs, end = part_of(work, end, n_chunks * m, d)
+    das, end = part_of(work, end, n_chunks, m)
+    QK, end = part_of(work, end, d, d)
+    OV, end = part_of(work, end, m, d)
+    OV_T, end = part_of(work, end, d, m)
+    W_V_T, end = part_of(work, end, d, m_b)
+    dQKs, dOVs = dQKs.reshape((n_chunks, d, d)), dOVs.reshape((n_chunks, m, d))
+    task = first(state, 0)
+    while task < 2:
+        if task == 0:
+            put_product(QK, W_Q.T, W_K)
+        else:
+            put_product(OV, W_O, W_V)
+            transpose(OV_T, OV)
+            transpose(W_V_T, W_V)
+        task = following(state, 0)
+    if complete(state, 0, 2):
+        chunk = first(state, 1)
+        while chunk < n_chunks:
+            step_chunks(
+                chunk, chunk + 1, loss, dQKs, dOVs, das, tokens, labels, n_keys, QK, OV, OV_T, a, kind, block, n_cached
+            )  # fmt: skip
+            chunk = following(state, 1)
+        if complete(state, 1, n_chunks):
+            task = first(state, 2)
+            while task < 2:
+                if task == 0:
+                    dOV = add_partials(dOVs)
+                    put_product(dW_O, dOV, W_V_T)  # OV = W_O W_V    =>  dW_O = dOV W_V^T
+                    put_product(dW_V, W_O.T, dOV)  #                     dW_V = W_O^T dOV
+                else:
+                    dQK, dQK_T = add_partials(dQKs), QK  # which is not needed any more
+                    transpose(dQK_T, dQK)
+                    put_product(dW_K, W_Q, dQK)  #   QK = W_Q^T W_K  =>  dW_K = W_Q dQK
+                    put_product(dW_Q, W_K, dQK_T)  #                     dW_Q = W_K dQK^T
+                    add_losses(loss, da, das, tokens.shape[0])
+                task = following(state, 2)
+            complete(state, 2, 2)
+    if seat > 0:
+        atomics.await_call(calls, seen)
+
+
+@kernel
+def put_product(C, A, B):
+    """C = A B."""
+    C[:] = 0
+    add_product(C, A, B)
+
+
+@apart
 @kernel
 def step_chunks(first, last, loss, dQK, dOV, da, tokens, labels, n_keys, QK, OV, OV_T, a, kind, block, n_cached):
-    """Chunks first .. last - 1: a chunk adds its sum of losses to its entry of loss (n_chunks,), and its share of the
-    mean's gradients to its partial sums in dQK (n_chunks, d, d), dOV (n_chunks, m, d), da (n_chunks, m)."""
+    """Chunks first .. last - 1: a chunk's sum of losses is its entry of loss (n_chunks,); its share of the mean's gradients
+    are its partial sums dQK (n_chunks, d, d), dOV (n_chunks, m, d), da (n_chunks, m)."""
     B, _, d = tokens.shape
     m = a.shape[0]
     n_chunks = loss.shape[0]
@@ -182,6 +290,8 @@ def step_chunks(first, last, loss, dQK, dOV, da, tokens, labels, n_keys, QK, OV,
     C = np.empty((block, d), tokens.dtype)
     U = np.empty((block, m), tokens.dtype)
     for chunk in range(first, last):
+        loss[chunk] = 0
+        dQK[chunk], dOV[chunk], da[chunk] = 0, 0, 0
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
             hi = min(lo + block, end)
@@ -232,34 +342,30 @@ def attend(attn, C, tokens, probes):
         attention.forward(attn[n], C[n], tokens[n, : attn.shape[1]], probes[n])
 
 
-def merge(W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+def merge(QK: NDArray, OV: NDArray, OV_T: NDArray, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray) -> None:
     """QK = W_Q^T W_K (d, d), OV = W_O W_V (m, d) and its transpose."""
-    m, d = W_O.shape[0], W_V.shape[1]
-    QK = np.zeros((d, d), W_Q.dtype)
-    OV = np.zeros((m, d), W_Q.dtype)
+    QK[:], OV[:] = 0, 0
     add_large_product(QK, W_Q.T, W_K)
     add_large_product(OV, W_O, W_V)
-    return QK, OV, transposed(OV)
+    transpose(OV_T, OV)
 
 
 def merge_backward(
-    dQK: NDArray, dOV: NDArray, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray
-) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    dW_Q: NDArray,
+    dW_K: NDArray,
+    dW_V: NDArray,
+    dW_O: NDArray,
+    dQK: NDArray,
+    dOV: NDArray,
+    W_Q: NDArray,
+    W_K: NDArray,
+    W_V: NDArray,
+    W_O: NDArray,
+) -> None:
     """dW_Q, dW_K, dW_V, dW_O from dQK (d, d) and dOV (m, d)."""
-    dW_Q, dW_K, dW_V, dW_O = (np.zeros(W.shape, W.dtype) for W in (W_Q, W_K, W_V, W_O))
+    dW_Q[:], dW_K[:], dW_V[:], dW_O[:] = 0, 0, 0, 0
     dQK_T, W_V_T = transposed(dQK), transposed(W_V)
     add_large_product(dW_O, dOV, W_V_T)  # OV = W_O W_V    =>  dW_O = dOV W_V^T
     add_large_product(dW_V, W_O.T, dOV)  #                     dW_V = W_O^T dOV
     add_large_product(dW_K, W_Q, dQK)  #   QK = W_Q^T W_K  =>  dW_K = W_Q dQK
     add_large_product(dW_Q, W_K, dQK_T)  #                     dW_Q = W_K dQK^T
-    return dW_Q, dW_K, dW_V, dW_O
-
-
-@kernel
-def add_partials(partials):
-    """The chunks' partial sums (n_chunks, rows, columns), added into the first in order; returns the first."""
-    for chunk in range(1, partials.shape[0]):
-        for i in range(partials.shape[1]):
-            for j in range(partials.shape[2]):
-                partials[0, i, j] += partials[chunk, i, j]
-    return partials[0]

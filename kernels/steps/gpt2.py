@@ -327,7 +327,9 @@ def back(d, chunk, g, s, tokens, reads, everywhere, W):
         linear.backward(dU[:q], d.W_pr[chunk, l], d.b_pr[chunk, l], dX[:q], s.G[l, :q], W.W_pr[l])
         gelu.backward(dU[:q], s.U[l, :q], dU[:q])
         linear.backward(dN[:q], d.W_fc[chunk, l], d.b_fc[chunk, l], dU[:q], s.N2[l, :q], W.W_fc[l])
-        dXm[:q] = dX[:q]  # x <- x + W_pr h + b_pr: both branches
+        for i in range(q):  # loops, for they compile in a fraction of the time that rows take
+            for j in range(dX.shape[1]):
+                dXm[i, j] = dX[i, j]  # x <- x + W_pr h + b_pr: both branches
         mean, r = s.mean[2 * l + 1, :q], s.r[2 * l + 1, :q]
         layernorm.backward(dXm[:q], d.gamma_2[chunk, l], d.beta_2[chunk, l], dN[:q], s.Xm[l, :q], mean, r, W.gamma_2[l])
         linear.backward(dO[:q], d.W_o[chunk, l], d.b_o[chunk, l], dXm[:q], s.O[l, :q], W.W_o[l])

@@ -34,8 +34,8 @@ from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention
 from ..layers import loss as losses
+from ..partials import add_partials
 from ..products import add_large_product, add_product, transpose
-from .dense import add_partials
 
 __all__ = ["by_gram", "costs", "forward", "merge", "of_tensor", "pairs_of", "separate_step", "step", "tensor"]
 

@@ -20,8 +20,9 @@ from ..costs import Costs
 from ..layers import loss as losses
 from ..layers import mlp
 from ..layers.attention import softmax
+from ..partials import add_partials
 from ..products import add_product, transposed
-from .dense import Gradients, Scores, add_partials
+from .dense import Gradients, Scores
 
 __all__ = ["add_tokens", "costs", "forward", "step"]
 

@@ -27,9 +27,10 @@ from ..address import apart
 from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention
+from ..partials import add_partials
 from ..products import add_product
 from . import dense
-from .dense import add_partials, attend, probe
+from .dense import attend, probe
 
 __all__ = ["NAMES", "costs", "forward", "plan", "step", "step_chunks"]
 

@@ -30,9 +30,10 @@ from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention
 from ..layers import loss as losses
+from ..partials import add_partials
 from ..products import add_large_product, add_product, transposed
 from . import dense
-from .dense import add_partials, attend, probe
+from .dense import attend, probe
 
 __all__ = ["coded_costs", "coded_forward", "coded_step", "costs", "forward", "step"]
 

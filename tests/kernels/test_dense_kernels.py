@@ -1,5 +1,7 @@
 """Kernels that are cleverer than their definition: attention in one pass, products from copies, prompts without gradient."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from draws import Sizes, assert_close, problem, seeds, sizes
@@ -151,6 +153,35 @@ def test_the_longer_the_prompts_the_more_merging_pays(B, d, m, rows, more):
     """Merged, tokens are read once; apart, twice."""
     if not unmerged.pays(B, d, d, d, m, rows):
         assert not unmerged.pays(B, d, d, d, m, rows + more)
+
+
+# ---------------------------------------------------------------- one call, or one for each product
+
+
+@given(sizes, FLOATS, st.sampled_from(sorted(KIND)), st.booleans(), seeds)
+def test_large_matrices_go_another_way_to_the_same_bits(size, dtype, loss, attends, seed):
+    """Products that are worth threads are made one by one, others within the one kernel of a step."""
+    p, x = problem(size, seed, dtype)
+    found = []
+    for large in (False, True):
+        with mock.patch.object(dense, "is_large", lambda *sizes, large=large: large):
+            found.append(dense.step(x.tokens, x.labels, size.l + attends, *p, KIND[loss]))
+    for one, other in zip(*found, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_matrices_are_large_where_a_product_takes_two_threads(monkeypatch):
+    taken = []
+    monkeypatch.setattr(products, "launch", lambda function, parts, *rest: taken.append((function, parts)))
+    monkeypatch.setattr(products, "add_product_rows", lambda *arguments: taken.append((None, 1)))
+    for rows, k, n in ((60, 60, 60), (158, 158, 158), (159, 159, 159), (400, 60, 60), (400, 120, 120), (3, 2000, 2000)):
+        taken.clear()
+        products.add_large_product(np.zeros((rows, n)), np.zeros((rows, k)), np.zeros((k, n)))
+        ((function, parts),) = taken
+        if not products.is_large(rows, k, n):
+            assert parts == 1 and function is not products.add_packed_parts
+        elif rows >= products._FEW:
+            assert parts > 1 or function is products.add_packed_parts
 
 
 # ---------------------------------------------------------------- prompts without a gradient

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from steps import KIND, SOURCES, STEPS, a_forward, a_step, halves
 
 from nlicl import Params
-from nlicl.kernels import compile, products, vectors
+from nlicl.kernels import compile, partials, products, team, vectors
 from nlicl.kernels.layers import attention, mlp
 from nlicl.kernels.layers import loss as loss_kernels
 from nlicl.kernels.steps import dense, multihot, unmerged
@@ -477,7 +477,7 @@ def kernels_of(*modules):
                 yield f"{module.__name__.rsplit('.', 1)[1]}.{name}", value
 
 
-KERNELS = dict(kernels_of(attention, mlp, loss_kernels, products, dense, unmerged, multihot))
+KERNELS = dict(kernels_of(attention, mlp, loss_kernels, partials, products, dense, unmerged, multihot))
 
 
 def arguments_of(name, rng):
@@ -488,8 +488,9 @@ def arguments_of(name, rng):
     QK, OV = p.W_Q.T @ p.W_K, p.W_O @ p.W_V
     OV_T = np.ascontiguousarray(OV.T)
     outputs = (n(B), n(B, l), n(B, d), n(B, m))
-    partials = (n(chunks, d, d), n(chunks, m, d), n(chunks, m))
-    merged = (QK, OV, OV_T, p.a)
+    sums = (n(chunks, d, d), n(chunks, m, d), n(chunks, m))
+    merged, grads = (QK, OV, OV_T, p.a), tuple(n(*W.shape) for W in p)
+    state, work = team.new_state(), np.zeros(dense.room(chunks, d, p.W_O.shape))
     *E, indptr, indices = codes = halves(x.tokens, l)
     K = E[0].shape[1]
     G, H = n(K, K) / K, n(m, K) / K
@@ -524,8 +525,13 @@ def arguments_of(name, rng):
         "dense.forward_chunks": (0, chunks, *outputs, x.tokens, QK, OV_T, p.a, chunks, block, 2),
         "dense.probe": (n(B, d), n(B, d), x.tokens, QK),
         "dense.attend": (*outputs[1:3], x.tokens, n(B, d)),
-        "dense.step_chunks": (0, chunks, n(chunks), *partials, x.tokens, x.labels, l, *merged, 2, block, 2),
-        "dense.add_partials": (n(3, m, d),),
+        "dense.step_chunks": (0, chunks, n(chunks), *sums, x.tokens, x.labels, l, *merged, 2, block, 2),
+        "dense.room": (chunks, d, p.W_O.shape),
+        "dense.take_seat": (0, state, state, work, grads, x.tokens, x.labels, l, tuple(p), 2, (chunks, block, 2)),
+        "dense.put_product": (n(m, d), n(m, l), n(l, d)),
+        "partials.add_partials": (n(3, m, d),),
+        "partials.add_losses": (n(3), n(m), n(3, m), B),
+        "partials.part_of": (n(40), 3, 5, 6),
         "unmerged.losses_of": (KIND["logistic"], n(B), x.labels),
         "unmerged.attend": (0, chunks, *outputs[1:3], x.tokens, n(B, d), chunks),
         "unmerged.attend_backward": (0, chunks, n(B, d), *outputs[1:3], n(B, d), x.tokens, np.arange(B), chunks),
@@ -542,22 +548,30 @@ def arguments_of(name, rng):
     }[name]  # fmt: skip
 
 
+def writable(value):
+    """The same with arrays of its own."""
+    if isinstance(value, np.ndarray):
+        return np.array(value)
+    return tuple(map(writable, value)) if isinstance(value, tuple) else value
+
+
+def numbers_in(value):
+    """The arrays and numbers in tuples in tuples."""
+    if isinstance(value, tuple):
+        return [leaf for item in value for leaf in numbers_in(item)]
+    return [] if value is None else [value]
+
+
 @pytest.mark.compiled
 @pytest.mark.parametrize("name", KERNELS)
 def test_compiled_code_is_its_source(name):
-    writable = lambda arrays: [np.array(x) if isinstance(x, np.ndarray) else x for x in arrays]  # noqa: E731
     arguments = writable(arguments_of(name, np.random.default_rng(4)))  # as elsewhere: nothing is compiled anew
     copies = writable(arguments)
     got, want = KERNELS[name](*arguments), compile.source(KERNELS[name])(*copies)
-    for given_, expected in zip(arguments, copies, strict=True):
+    pairs = list(zip(numbers_in((arguments, got)), numbers_in((copies, want)), strict=True))
+    for given_, expected in pairs:
         np.testing.assert_allclose(given_, expected, rtol=1e-12, atol=1e-13)  # sums of dozens in another order
-    if got is not None:
-        for given_, expected in zip(
-            np.atleast_1d(got) if np.isscalar(got) else got,
-            np.atleast_1d(want) if np.isscalar(want) else want,
-            strict=True,
-        ):
-            np.testing.assert_allclose(given_, expected, rtol=1e-12, atol=1e-13)
+    assert got is not None or any(np.ndim(array) for array, _ in pairs)
 
 
 @pytest.mark.compiled

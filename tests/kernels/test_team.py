@@ -161,3 +161,79 @@ def test_counters_are_what_they_look_like():
     calls = np.zeros(1, np.int64)
     for function in (atomics.await_call, source(atomics.await_call)):
         assert not function(calls, 0) and function(calls, 1)
+
+
+# ---------------------------------------------------------------- tasks in compiled code
+
+
+@kernel
+def two_phases(state, done, first_done, tasks):
+    """done (2, tasks): how often a task was done; first_done (tasks,): how many of the first phase were when one of the second
+    began."""
+    task = team.first(state, 0)
+    while task < tasks:
+        done[0, task] += 1
+        task = team.following(state, 0)
+    if team.complete(state, 0, tasks):
+        task = team.first(state, 1)
+        while task < tasks:
+            first_done[task] = done[0].sum()
+            done[1, task] += 1
+            task = team.following(state, 1)
+        return team.complete(state, 1, tasks)
+    return False
+
+
+@pytest.mark.compiled
+def test_tasks_are_done_once_and_a_phase_after_the_one_before():
+    tasks = 500
+    for _ in range(30):
+        state, done, first_done = team.new_state(), np.zeros((2, tasks), np.int64), np.zeros(tasks, np.int64)
+        crowd = [threading.Thread(target=two_phases, args=(state, done, first_done, tasks)) for _ in range(3)]
+        for thread in crowd:
+            thread.start()
+        for thread in crowd:
+            thread.join(60)
+        while not two_phases(state, done, first_done, tasks):  # where all of them gave up waiting
+            pass
+        assert (done == 1).all() and (first_done == tasks).all()
+
+
+def test_tasks_of_one_thread_are_done_in_order():
+    for function in (two_phases, source(two_phases)):
+        state, done, first_done = team.new_state(), np.zeros((2, 4), np.int64), np.zeros(4, np.int64)
+        assert function(state, done, first_done, 4)
+        assert (done == 1).all() and (first_done == 4).all()
+        assert state[team.DONE : team.DONE + 2].tolist() == [4, 4]
+
+
+# ---------------------------------------------------------------- entries
+
+
+@kernel
+def twice(x, of):
+    of[:, 0] = 2 * x[:, 0]
+
+
+@pytest.mark.compiled
+def test_an_entry_is_found_by_dtypes_and_is_of_packed_arrays_only():
+    x, wide = np.arange(6.0).reshape(3, 2), np.arange(12.0).reshape(3, 4)
+    y = np.zeros_like(x)
+    found = team.entered(twice, (x, y), x, y)
+    assert found is not twice and team.entered(twice, (x + 1, y), x + 1, y) is found
+    assert team.entered(twice, (x, y), x.astype(np.float32), y) is found  # it goes by the arrays that it is told of
+    narrow = x.astype(np.float32), np.zeros((3, 2), np.float32)
+    assert team.entered(twice, narrow, *narrow) is not found
+    for given in ((wide[:, ::2], y), (x.T.copy().T, y), (x, np.zeros((2, 3)).T)):
+        function = team.entered(twice, given, *given)
+        assert function is twice
+        function(*given)
+        assert (given[1][:, 0] == 2 * given[0][:, 0]).all()
+    y[:] = 0
+    found(x, y)
+    assert (y[:, 0] == 2 * x[:, 0]).all()
+
+
+def test_a_plain_function_is_its_own_entry():
+    plain = source(twice)
+    assert team.entered(plain, (), None) is plain
