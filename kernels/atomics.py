@@ -11,11 +11,12 @@ Who spins does so without Python's lock, and not for long: a neighbour may need 
 from .compile import kernel
 from .vectors import add, read
 
-__all__ = ["add", "await_call", "pause", "read", "wait"]
+__all__ = ["add", "await_call", "enter", "pause", "read", "wait"]
 
 # Turns of a loop that looks at a number: three or four of them are a nanosecond.
 _LONG = 1_000_000  # for tasks that are at work: a hundred microseconds
-_SHORT = 180_000  # for a call, before a thread goes to sleep: at most 20 us
+_SHORT = 180_000  # for a call, before a thread goes to sleep: at most 20 us, or 30 where a turn takes longer
+_LATE = 60_000  # until a caller runs compiled code that says so: at most 15 us
 _ENTRY = 10_000  # that a caller takes from its call until it runs compiled code, without Python's lock
 
 
@@ -32,14 +33,27 @@ def wait(state, i, n):
 
 @kernel
 def await_call(calls, seen):
-    """Whether calls[0] changes from `seen` soon; after that, a little later."""
-    left = _SHORT
+    """Whether calls[0] changes from `seen` soon; after that, when the caller has let go of Python's lock, or a little later.
+
+    A caller that says so has calls[2] = 1 before it calls, and `enter` in its compiled code.
+    """
+    left, entered = _SHORT, read(calls, 1)
     while read(calls, 0) == seen:
         left -= 1
         if left == 0:
             return False
-    pause(calls)
+    if read(calls, 2) == 0:
+        pause(calls)
+    left = _LATE
+    while read(calls, 2) == 1 and read(calls, 1) == entered and left > 0:
+        left -= 1
     return True
+
+
+@kernel
+def enter(calls):
+    """Say that the caller runs compiled code, without Python's lock: who asks for the lock now does not wait for it."""
+    add(calls, 1, 1)
 
 
 @kernel

@@ -268,11 +268,12 @@ class _Helpers:
     def __init__(self) -> None:
         self.jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self.count, self.lock = 0, Lock()
-        self.calls = np.zeros(1, np.int64)  # of `call`
+        self.calls = np.zeros(3, np.int64)  # of `call`; for the other two see `atomics.await_call`
         self.last, self.asleep = 0.0, 0  # when a team's work ended; how many wait for a job without looking out for it
 
-    def call(self, job: Callable[[], object], wanted: int) -> None:
-        """Let up to `wanted` helpers call `job`, which raises nothing; start them if need be, and if they can be had."""
+    def call(self, job: Callable[[], object], wanted: int, enters: bool = False) -> None:
+        """Let up to `wanted` helpers call `job`, which raises nothing; start them if need be, and if they can be had. `enters`:
+        the caller is about to run a kernel that says so by `atomics.enter`."""
         if self.count < wanted:
             with self.lock, suppress(RuntimeError):
                 while self.count < wanted:
@@ -281,6 +282,7 @@ class _Helpers:
         wanted = min(wanted, self.count)
         for _ in range(wanted):
             self.jobs.put(job)
+        self.calls[2] = enters
         self.calls[0] += wanted
 
     def _serve(self) -> None:

@@ -80,8 +80,9 @@ def descend(
     pairs, alpha, M1, M2, K = law
     n_keys, n_chunks, block = sizes
     dtype = a.dtype.type
-    state, work = (
+    state, calls, work = (
         np.zeros(2 * PHASES, np.int64),
+        np.zeros(3, np.int64),  # which nobody else looks at
         np.empty(room(n_chunks, dictionary[1].shape[1], W_Q.shape[0], W_O.shape), a.dtype),
     )
     for i in range(losses.shape[0]):
@@ -90,7 +91,7 @@ def descend(
         gradients = np.empty_like(W_Q), np.empty_like(W_K), np.empty_like(W_V), np.empty_like(W_O), np.empty_like(a)
         state[:] = 0
         take_seat(
-            0, state, state, work, gradients, dictionary, codes, n_keys, (W_Q, W_K, W_V, W_O, a), kind, n_chunks, block
+            0, calls, state, work, gradients, dictionary, codes, n_keys, (W_Q, W_K, W_V, W_O, a), kind, n_chunks, block
         )  # fmt: skip
         losses[i] = work[0]
         if not np.isfinite(losses[i]):

@@ -3,6 +3,7 @@
 Each chunk of prompts adds to sums of its own. These are added in order: the same bits on any number of threads.
 """
 
+from .address import apart
 from .compile import kernel
 
 __all__ = ["add_losses", "add_partials", "part_of"]
@@ -25,6 +26,7 @@ def add_partials(partials):
     return partials[0]
 
 
+@apart
 @kernel
 def add_losses(loss, da, das, n):
     """da (m,): the chunks' das (n_chunks, m), added in order; loss (n_chunks,) begins with the mean over n prompts then."""

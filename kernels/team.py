@@ -87,7 +87,8 @@ def together(
 ) -> None:
     """Call `function(seat, calls, state, *arguments)` from up to `most` threads at once, until state[i] is n.
 
-    For a kernel that shares its tasks out itself, by counters in `state` (`atomics`). The caller has seat 0, others seat 1.
+    For a kernel that shares its tasks out itself, by counters in `state`. The caller has seat 0, and the kernel says at once
+    that it is there, by `atomics.enter(calls)`. Others have seat 1.
     Nobody waits for others to come. Seat -1 does nothing: it is for compiling.
 
     A call from seat 0 may return when others take long over their tasks. It is called again once one of them has ended. A call
@@ -126,7 +127,7 @@ def together(
         ended.put(error)
 
     error: BaseException | None = None
-    helpers.call(work, at_work - 1)
+    helpers.call(work, at_work - 1, enters=True)
     try:
         while error is None and state[i] < n:
             function(0, helpers.calls, state, *arguments)

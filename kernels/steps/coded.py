@@ -196,6 +196,8 @@ def take_seat(seat, calls, state, work, grads, dictionary, codes, n_keys, params
     if seat < 0:
         return
     seen = atomics.read(calls, 0)
+    if seat == 0:
+        atomics.enter(calls)
     dW_Q, dW_K, dW_V, dW_O, da = grads
     support, E, E_T = dictionary
     W_Q, W_K, W_V, W_O, a = params

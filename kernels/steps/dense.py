@@ -148,7 +148,8 @@ def step(
         work = np.empty(sizes[0], tokens.dtype)
         _step_of_large_matrices(work, grads, tokens, labels, n_keys, params, kind, sizes)
     else:
-        work = np.empty(room(sizes[0], d, W_O.shape), tokens.dtype)
+        m, m_b = W_O.shape
+        work = np.empty(sizes[0] * (1 + d * d + m * d + m) + (d + 2 * m + m_b) * d, tokens.dtype)
         state, given = new_state(), (work, grads, tokens, labels, n_keys, params, kind, sizes)
         seat = entered(take_seat, (tokens, labels, *params), 0, state, state, *given)
         together(seat, sizes[0], state, DONE + _LAST, 2, *given, small=sizes[0] < 4)
@@ -198,24 +199,19 @@ def forward_chunks(first, last, F, attn, C, U, tokens, QK, OV_T, a, n_chunks, bl
 _LAST = 2
 
 
-@kernel
-def room(n_chunks, d, shape):
-    """How many numbers a step works with: see `take_seat`; shape (m, m_b) of W_O."""
-    m, m_b = shape
-    return n_chunks * (1 + d * d + m * d + m) + (d + 2 * m + m_b) * d
-
-
 @apart
 @kernel
 def take_seat(seat, calls, state, work, grads, tokens, labels, n_keys, params, kind, sizes):
     """Do tasks of a step until none is left or others take long over theirs; seats and calls: `team.together`.
 
-    state counts tasks (`team.new_state`). work (`room`,) begins with the mean loss when all are done; the gradients are in
-    grads, of the shapes of params, then. sizes: n_chunks, block, n_cached of `plan`.
+    state counts tasks (`team.new_state`). work has room for the arrays below, and begins with the mean loss when all are done;
+    the gradients are in grads, of the shapes of params, then. sizes: n_chunks, block, n_cached of `plan`.
     """
     if seat < 0:
         return
     seen = atomics.read(calls, 0)
+    if seat == 0:
+        atomics.enter(calls)
     dW_Q, dW_K, dW_V, dW_O, da = grads
     W_Q, W_K, W_V, W_O, a = params
     n_chunks, block, n_cached = sizes

@@ -251,6 +251,9 @@ def check_finite(array: NDArray[Any], name: str) -> None:
     )
 
 
+_SMALL = 16 * 1024  # bytes that are copied in less time than memory is declared writable
+
+
 class _Writable:
     """The same memory as a read-only array, declared writable: kernels never write their inputs, and a second
     compilation for read-only types would cost seconds."""
@@ -261,9 +264,11 @@ class _Writable:
 
 
 def packed(array: NDArray[Any]) -> NDArray[Any]:
-    """The same numbers contiguous, aligned, of a type the kernels are compiled for; a copy only if needed."""
+    """The same numbers contiguous, aligned, of a type the kernels are compiled for; a copy if needed, or if it is small."""
     if array.flags.carray and type(array) is np.ndarray:
         return array
+    if array.nbytes <= _SMALL:
+        return np.array(array, order="C")
     array = np.require(array, requirements=["C", "A"])
     return array if array.flags.writeable else np.asarray(_Writable(array))
 

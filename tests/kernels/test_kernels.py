@@ -490,7 +490,7 @@ def arguments_of(name, rng):
     outputs = (n(B), n(B, l), n(B, d), n(B, m))
     sums = (n(chunks, d, d), n(chunks, m, d), n(chunks, m))
     merged, grads = (QK, OV, OV_T, p.a), tuple(n(*W.shape) for W in p)
-    state, work = team.new_state(), np.zeros(dense.room(chunks, d, p.W_O.shape))
+    state, work = team.new_state(), np.zeros(chunks * (1 + d * d + m * d + m) + (d + 2 * m + 4) * d)
     *E, indptr, indices = codes = halves(x.tokens, l)
     K = E[0].shape[1]
     G, H = n(K, K) / K, n(m, K) / K
@@ -526,7 +526,6 @@ def arguments_of(name, rng):
         "dense.probe": (n(B, d), n(B, d), x.tokens, QK),
         "dense.attend": (*outputs[1:3], x.tokens, n(B, d)),
         "dense.step_chunks": (0, chunks, n(chunks), *sums, x.tokens, x.labels, l, *merged, 2, block, 2),
-        "dense.room": (chunks, d, p.W_O.shape),
         "dense.take_seat": (0, state, state, work, grads, x.tokens, x.labels, l, tuple(p), 2, (chunks, block, 2)),
         "dense.put_product": (n(m, d), n(m, l), n(l, d)),
         "partials.add_partials": (n(3, m, d),),

@@ -158,9 +158,21 @@ def test_counters_lose_nothing():
 def test_counters_are_what_they_look_like():
     for function in (count, source(count)):
         assert function(np.zeros(2, np.int64), 3) == (6, True, False)
-    calls = np.zeros(1, np.int64)
-    for function in (atomics.await_call, source(atomics.await_call)):
-        assert not function(calls, 0) and function(calls, 1)
+    for enters in (0, 1):
+        calls = np.array([0, 0, enters])
+        for function in (atomics.await_call, source(atomics.await_call)):
+            assert not function(calls, 0) and function(calls, 1)
+        for function in (atomics.enter, source(atomics.enter)):
+            function(calls)
+        assert calls.tolist() == [0, 2, enters]
+
+
+def test_a_team_says_that_its_caller_enters_and_a_launch_does_not():
+    helpers = compile._helpers
+    Tasks().run()
+    assert helpers.calls[2] == 1
+    helpers.call(lambda: None, 1)
+    assert helpers.calls[2] == 0
 
 
 # ---------------------------------------------------------------- tasks in compiled code

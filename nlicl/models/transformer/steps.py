@@ -4,6 +4,7 @@ A step checks what it is given, calls one kernel, and explains what overflows. A
 them: a subclass of `OnCpu` that says which kernel takes them and what it takes (`nlicl/papers/bu2024/steps.py`).
 """
 
+import math
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -97,7 +98,7 @@ class OnCpu:
             kernel, inputs, labels = self.operands(arrays, batch)
             _check_room(kernel, inputs, arrays, batch, len(batch) if kernel is unmerged else 0)
             value, *grads = kernel.step(*inputs, labels, _n_keys(batch), *arrays, losses.NAMES[loss])
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             _explain_not_finite("the loss", batch, arrays.W_Q.dtype)
         if not are_finite(*grads):  # an infinite score may well have loss 0, but no gradient
             _explain_not_finite(f"the gradient of {_first_not_finite(grads, are_finite)}", batch, arrays.W_Q.dtype)
