@@ -272,8 +272,10 @@ class _Helpers:
         self.last, self.asleep = 0.0, 0  # when a team's work ended; how many wait for a job without looking out for it
 
     def call(self, job: Callable[[], object], wanted: int, enters: bool = False) -> None:
-        """Let up to `wanted` helpers call `job`, which raises nothing; start them if need be, and if they can be had. `enters`:
-        the caller is about to run a kernel that says so by `atomics.enter`."""
+        """Let up to `wanted` helpers call `job`, which raises nothing; start them if need be, and if they can be had.
+
+        enters: the caller is about to run a kernel that says so by `atomics.enter`.
+        """
         if self.count < wanted:
             with self.lock, suppress(RuntimeError):
                 while self.count < wanted:

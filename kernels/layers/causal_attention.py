@@ -9,6 +9,7 @@ Derivation: docs/causal-attention.md.
 
 import numpy as np
 
+from ..address import apart
 from ..compile import kernel
 from ..products import add_product
 from .attention import softmax
@@ -16,6 +17,7 @@ from .attention import softmax
 __all__ = ["backward", "forward"]
 
 
+@apart
 @kernel
 def forward(O, A, Q, KV, rows, causal):
     """O (R, C) and A (H, R or more, T) from Q (R, C), keys and values KV (T, 2 C), tokens `rows` (R,)."""
@@ -48,6 +50,7 @@ def forward(O, A, Q, KV, rows, causal):
                 O[i, h * D + c] = o[i, c]
 
 
+@apart
 @kernel
 def backward(dQ, dKV, dO, A, Q, KV):
     """dQ (R, C) and dKV (T, 2 C) from dO (R, C) and what forward took and left."""

@@ -5,12 +5,14 @@
 A block of prompts is given as rows, T of them a prompt. Tokens are data: they have no gradient. Derivation: docs/linear.md.
 """
 
+from ..address import apart
 from ..compile import kernel
 from ..products import add_product
 
 __all__ = ["backward", "forward"]
 
 
+@apart
 @kernel
 def forward(X, P, W_in_T, b_in, wpe, T):
     """X (n, C) from tokens P (n, d), W_in^T (d, C), b_in (C,) and the positions' wpe (T or more, C)."""
@@ -20,6 +22,7 @@ def forward(X, P, W_in_T, b_in, wpe, T):
     add_product(X, P, W_in_T)  # x_t = W_in p_t + b_in + wpe_t
 
 
+@apart
 @kernel
 def backward(dW_in, db_in, dwpe, dX, P, T):
     """dW_in (C, d), db_in (C,) and dwpe (T or more, C) are added to."""

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from .. import vectors
+from ..address import apart
 from ..compile import kernel
 
 __all__ = ["backward", "forward"]
@@ -18,6 +19,7 @@ __all__ = ["backward", "forward"]
 _SCALE, _CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
+@apart
 @kernel
 def forward(H, U):
     """H (n, M) from pre-activations U (n, M)."""
@@ -29,6 +31,7 @@ def forward(H, U):
                 H[i, j] = U[i, j] * s  # h = u s
 
 
+@apart
 @kernel
 def backward(dU, U, dH):
     """dU (n, M) from dH (n, M), which may be the same array, and U as in forward."""

@@ -7,6 +7,7 @@ Backward recomputes xhat from x, and from the mean and r of each row, which forw
 
 import numpy as np
 
+from ..address import apart
 from ..compile import kernel
 
 __all__ = ["backward", "forward"]
@@ -14,6 +15,7 @@ __all__ = ["backward", "forward"]
 _EPSILON = 1e-5
 
 
+@apart
 @kernel
 def forward(Y, mean, r, X, gamma, beta):
     """Y (n, C), mean (n,), r (n,) from X (n, C), gamma and beta (C,)."""
@@ -34,6 +36,7 @@ def forward(Y, mean, r, X, gamma, beta):
         mean[i], r[i] = m, s
 
 
+@apart
 @kernel
 def backward(dX, dgamma, dbeta, dY, X, mean, r, gamma):
     """dX (n, C), dgamma and dbeta (C,): all are added to, dX since the residual branch has its share."""

@@ -5,12 +5,14 @@
 Derivation: docs/linear.md.
 """
 
+from ..address import apart
 from ..compile import kernel
 from ..products import add_product
 
 __all__ = ["backward", "forward"]
 
 
+@apart
 @kernel
 def forward(Y, X, W_T, b):
     """Y (n, out) from X (n, in), W_T = W^T (in, out) and b (out,)."""
@@ -20,6 +22,7 @@ def forward(Y, X, W_T, b):
     add_product(Y, X, W_T)  # Y = X W^T + b
 
 
+@apart
 @kernel
 def backward(dX, dW, db, dY, X, W):
     """dX (n, in); dW (out, in) and db (out,) are added to."""

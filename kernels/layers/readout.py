@@ -5,12 +5,14 @@
 Derivation: docs/linear.md.
 """
 
+from ..address import apart
 from ..compile import kernel
 from ..products import row_products
 
 __all__ = ["backward", "forward"]
 
 
+@apart
 @kernel
 def forward(F, Y, w, b):
     """F (n,) from Y (n, C), w (C,) and b (1,)."""
@@ -19,6 +21,7 @@ def forward(F, Y, w, b):
         F[i] += b[0]  # F = w . y + b
 
 
+@apart
 @kernel
 def backward(dY, dw, db, g, Y, w):
     """dY (n, C) from g (n,) = dloss/dF; dw (C,) and db (1,) are added to."""

@@ -140,15 +140,14 @@ def step(
     loss, dW_Q, dW_K, dW_V, dW_O, da
         A number and arrays of the parameters' shapes, of their dtype.
     """
-    _, _, d = tokens.shape
-    sizes = plan(tokens.shape, len(a), tokens.itemsize)
+    (_, _, d), (m, m_b) = tokens.shape, W_O.shape
+    sizes = plan(tokens.shape, m, tokens.itemsize)
     params = (W_Q, W_K, W_V, W_O, a)
     grads = tuple([np.empty_like(each) for each in params])
-    if is_large(len(W_Q), d, d) or is_large(*W_O.shape, d):
+    if is_large(len(W_Q), d, d) or is_large(m, m_b, d):
         work = np.empty(sizes[0], tokens.dtype)
         _step_of_large_matrices(work, grads, tokens, labels, n_keys, params, kind, sizes)
     else:
-        m, m_b = W_O.shape
         work = np.empty(sizes[0] * (1 + d * d + m * d + m) + (d + 2 * m + m_b) * d, tokens.dtype)
         state, given = new_state(), (work, grads, tokens, labels, n_keys, params, kind, sizes)
         seat = entered(take_seat, (tokens, labels, *params), 0, state, state, *given)
@@ -167,15 +166,17 @@ def _step_of_large_matrices(
     sizes: tuple[int, int, int],
 ) -> None:
     """What `take_seat` does, with products that are large enough for threads of their own; work (n_chunks,)."""
-    (m, _), (_, _, d), (n_chunks, *blocks), a = params[3].shape, tokens.shape, sizes, params[4]
+    W_Q, W_K, W_V, W_O, a = params
+    dW_Q, dW_K, dW_V, dW_O, da = grads
+    (_, _, d), m, (n_chunks, *blocks) = tokens.shape, len(a), sizes
     QK, OV, OV_T = (np.empty(shape, a.dtype) for shape in ((d, d), (m, d), (d, m)))
     dQK, dOV, das = (np.empty((n_chunks, *shape), a.dtype) for shape in ((d, d), (m, d), (m,)))
-    merge(QK, OV, OV_T, *params[:4])
+    merge(QK, OV, OV_T, W_Q, W_K, W_V, W_O)
     launch(
         step_chunks, n_chunks, work[:n_chunks], dQK, dOV, das, tokens, labels, n_keys, QK, OV, OV_T, a, kind, *blocks
     )  # fmt: skip
-    merge_backward(*grads[:4], add_partials(dQK), add_partials(dOV), *params[:4])
-    add_losses(work[:n_chunks], grads[4], das, len(tokens))
+    merge_backward(dW_Q, dW_K, dW_V, dW_O, add_partials(dQK), add_partials(dOV), W_Q, W_K, W_V, W_O)
+    add_losses(work[:n_chunks], da, das, len(tokens))
 
 
 @kernel

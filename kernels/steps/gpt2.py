@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..address import apart
 from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import causal_attention, embedding, gelu, layernorm, linear, readout
@@ -266,6 +267,7 @@ def room(tokens, W, heads, block):
     )
 
 
+@apart
 @kernel
 def through(F, s, tokens, reads, everywhere, causal, W, W_T):
     """F (b R or more,) of a block of prompts (b, T, d), and what backward needs of them in s."""
@@ -298,6 +300,7 @@ def through(F, s, tokens, reads, everywhere, causal, W, W_T):
     readout.forward(F[:q], s.Y[:q], W.w_out, W.b_out)  # F = w_out . y + b_out
 
 
+@apart
 @kernel
 def back(d, chunk, g, s, tokens, reads, everywhere, W):
     """Gradients of a block of prompts, added to the partial sums of a chunk, from g (b R or more,) = dloss/dF.
