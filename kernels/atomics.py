@@ -44,9 +44,10 @@ def await_call(calls, seen):
             return False
     if read(calls, 2) == 0:
         pause(calls)
-    left = _LATE
-    while read(calls, 2) == 1 and read(calls, 1) == entered and left > 0:
-        left -= 1
+    else:
+        left = _LATE
+        while read(calls, 1) == entered and left > 0:
+            left -= 1
     return True
 
 

@@ -26,7 +26,7 @@ from . import atomics, compile
 from .address import entry
 from .compile import kernel, threads
 
-__all__ = ["DONE", "PHASES", "complete", "entered", "first", "following", "new_state", "together"]
+__all__ = ["DONE", "PHASES", "complete", "entered", "first", "following", "in_phases", "new_state", "together"]
 
 _MOMENT = 1e-4  # seconds between two calls, of somebody who calls back to back
 PHASES = 3  # that there may be, at most
@@ -142,3 +142,13 @@ def together(
             begun.pop()
             ended.get()
         raise error
+
+
+def in_phases(function: Callable[..., object], n_chunks: int, arrays: Sequence[NDArray], *given: Any) -> None:
+    """Run a kernel of `PHASES` phases, whose last one has two tasks, on up to `n_chunks` threads; `arrays` as in `entered`.
+
+    `function(seat, calls, state, *given)` is as in `together`. With fewer than four chunks, sleeping threads are left asleep.
+    """
+    state = new_state()
+    seat = entered(function, arrays, 0, state, state, *given)
+    together(seat, n_chunks, state, DONE + PHASES - 1, 2, *given, small=n_chunks < 4)

@@ -28,7 +28,7 @@ from ..layers import mlp
 from ..layers.code_attention import attend, attend_backward, row_of
 from ..partials import add_losses, add_partials, part_of
 from ..products import add_product
-from ..team import DONE, complete, entered, first, following, new_state, together
+from ..team import complete, first, following, in_phases
 from .dense import Gradients, Scores
 from .dictionary import (
     merge,
@@ -163,18 +163,16 @@ def step(
     """
     support, E, E_T = without_zero_rows(E)
     n_chunks, block = plan(relevant.shape, len(a), E.shape[1], a.itemsize)
-    state, work = new_state(), np.empty(room(n_chunks, E.shape[1], len(W_Q), W_O.shape), a.dtype)
+    work = np.empty(room(n_chunks, E.shape[1], len(W_Q), W_O.shape), a.dtype)
     grads = [np.empty_like(array) for array in (W_Q, W_K, W_V, W_O, a)]
     codes = (relevant, irrelevant, kappa, sign, labels)
     params = (W_Q, W_K, W_V, W_O, a)
     given = (work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
-    seat = entered(take_seat, (E, *codes, *params), 0, state, state, *given)
-    together(seat, n_chunks, state, DONE + _LAST, 2, *given, small=n_chunks < 4)
+    in_phases(take_seat, n_chunks, (E, *codes, *params), *given)
     return work[0], *grads
 
 
 # ---- The step as tasks, in three phases: merged matrices; chunks; gradients
-_LAST = 2
 
 
 @kernel

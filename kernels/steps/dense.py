@@ -27,7 +27,7 @@ from ..layers import attention, mlp
 from ..layers import loss as losses
 from ..partials import add_losses, add_partials, part_of
 from ..products import add_large_product, add_product, is_large, transpose, transposed
-from ..team import DONE, complete, entered, first, following, new_state, together
+from ..team import complete, first, following, in_phases
 
 __all__ = ["Gradients", "Scores", "attend", "costs", "forward", "plan", "probe", "step"]
 
@@ -149,9 +149,8 @@ def step(
         _step_of_large_matrices(work, grads, tokens, labels, n_keys, params, kind, sizes)
     else:
         work = np.empty(sizes[0] * (1 + d * d + m * d + m) + (d + 2 * m + m_b) * d, tokens.dtype)
-        state, given = new_state(), (work, grads, tokens, labels, n_keys, params, kind, sizes)
-        seat = entered(take_seat, (tokens, labels, *params), 0, state, state, *given)
-        together(seat, sizes[0], state, DONE + _LAST, 2, *given, small=sizes[0] < 4)
+        arrays = (tokens, labels, *params)
+        in_phases(take_seat, sizes[0], arrays, work, grads, tokens, labels, n_keys, params, kind, sizes)
     return work[0], *grads
 
 
@@ -197,7 +196,6 @@ def forward_chunks(first, last, F, attn, C, U, tokens, QK, OV_T, a, n_chunks, bl
 
 
 # ---- The step as tasks, in three phases: merged matrices; chunks; gradients
-_LAST = 2
 
 
 @apart
