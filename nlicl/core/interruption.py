@@ -106,12 +106,19 @@ def _as_usual() -> None:
 
 
 class Held:
-    """Signals that wait until `look` lets them come. A second one does not wait, or else a long step could not be ended."""
+    """Signals that wait until `look` lets them come. A second one does not wait, or else a long step could not be ended.
+
+    Attributes
+    ----------
+    shut : bool
+        While it is set, no signal breaks off what is done: a second one waits as well. Python handles signals at calls, so
+        that none comes between the beginning of a `finally` and an assignment to this.
+    """
 
     def __init__(self) -> None:
+        self.shut = False
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._waiting: int | None = None
-        self._shut = False
 
     def begin(self) -> None:
         """Hold the signals whose handler is Python's own, or that of a command."""
@@ -132,7 +139,7 @@ class Held:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """What the system calls."""
         again, self._waiting = self._waiting is not None, number
-        if again and not self._shut:
+        if again and not self.shut:
             self.look()
 
     def look(self) -> None:
@@ -140,14 +147,6 @@ class Held:
         if self._waiting is not None:
             number, self._waiting = self._waiting, None
             self._before[number](number, None)
-
-    def shut(self, call: Callable[..., None], *arguments: Any) -> None:
-        """A call that no signal breaks off, such as writing a file."""
-        self._shut = True
-        try:
-            call(*arguments)
-        finally:
-            self._shut = False
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """The course of one run, from its plan to its end: steps, measurements, checkpoints, and who is told of them."""
 
 from bisect import bisect_right
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -29,12 +29,10 @@ Progress = Callable[[int, int, float], object]
 class Interruptions(Protocol):
     """When a run may be interrupted: `nlicl.core.interruption.Held` in the main thread."""
 
+    shut: bool
+
     def look(self) -> None:
         """Raise KeyboardInterrupt if it is to end here."""
-        ...
-
-    def shut(self, call: Callable[..., None], *arguments: Any) -> None:
-        """A call that nothing breaks off."""
         ...
 
 
@@ -72,7 +70,11 @@ def follow(plan: Plan, folder: Path | None, resume: bool, told: Told, signals: I
     if plan.times and told.observe is None:
         told = told._replace(observe=plan.observer())
     signals.look()
-    with nullcontext() if folder is None else RunFolder(folder) as kept:
+    kept = None if folder is None else RunFolder(folder)
+    try:
+        if kept is not None:
+            with _unbroken(signals):
+                kept.enter()
         state = plan.begin() if folder is None else restore(folder, plan, resume)
         began = state.t
         descent = OnGpu(plan, state) if plan.device == "cuda" else OnCpu(plan, state)
@@ -80,7 +82,8 @@ def follow(plan: Plan, folder: Path | None, resume: bool, told: Told, signals: I
         def save() -> None:
             """Keep what was reached, if it is to be kept. Ctrl-C waits until it is written."""
             if kept is not None:
-                signals.shut(kept.save, state.run())
+                with _unbroken(signals):
+                    kept.save(state.run())
 
         try:
             _descend(plan, state, descent, told, signals, None if kept is None else save)
@@ -100,6 +103,21 @@ def follow(plan: Plan, folder: Path | None, resume: bool, told: Told, signals: I
             raise
         save()
         return state.run()
+    finally:
+        signals.shut = True  # from here on: see `Held`
+        if kept is not None:
+            kept.leave()
+        signals.shut = False
+
+
+@contextmanager
+def _unbroken(signals: Interruptions) -> Iterator[None]:
+    """No Ctrl-C breaks off what is done inside."""
+    signals.shut = True
+    try:
+        yield
+    finally:
+        signals.shut = False
 
 
 def _says_stop(until: Until, losses: NDArray[np.floating]) -> bool:

@@ -5,7 +5,6 @@ import re
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from ..core.errors import InvalidValue
 from ..core.files import write_whole
@@ -24,8 +23,7 @@ _ON_ITS_WAY = re.compile(rf"\.({re.escape(CHECKPOINT)}|{re.escape(_HISTORY)})\.[
 class RunFolder:
     """A folder that a run is kept in. Once entered, it is there, and no other run trains in it.
 
-    What a killed process left half written is removed on entering. On leaving, folders that were made are removed again if
-    nothing was kept in them.
+    It is to be left in any case, also where `enter` failed or was broken off.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,8 +31,8 @@ class RunFolder:
         self._made: list[Path] = []
         self._lock = Lock(path / _LOCK)
 
-    def __enter__(self) -> "RunFolder":
-        """Make the folder and lock it.
+    def enter(self) -> None:
+        """Make the folder, lock it, and remove what a killed process left half written.
 
         Raises
         ------
@@ -44,27 +42,24 @@ class RunFolder:
             It cannot be made or written.
         """
         self._made = [each for each in (self.path, *self.path.parents) if not each.exists()]
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
-            for name in (CHECKPOINT, _HISTORY):
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        for name in (CHECKPOINT, _HISTORY):
+            try:
                 if os.path.lexists(self.path / name):
                     check_plain_file(self.path / name)
-        except Unreadable as reason:
-            self._leave()
-            raise InvalidValue(
-                f"out is {self.path}, whose {name} {reason}; expected a run's folder, or an empty one. Choose another folder."
-            ) from None
-        except BaseException:
-            self._leave()
-            raise
-        return self
+            except Unreadable as reason:
+                raise InvalidValue(
+                    f"out is {self.path}, whose {name} {reason}; expected a run's folder, or an empty one. Choose another "
+                    "folder."
+                ) from None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let the lock go."""
-        self._leave()
+    def leave(self) -> None:
+        """Let the lock go, and remove folders that were made for the run if nothing was kept in them."""
+        self._lock.release()
+        for folder in self._made:
+            with suppress(OSError):  # it is not empty, or was not made
+                folder.rmdir()
 
     def save(self, run: Run) -> None:
         """Keep a run's checkpoint and its measurements."""
@@ -91,9 +86,3 @@ class RunFolder:
             )
         for name in filter(_ON_ITS_WAY.fullmatch, os.listdir(self.path)):
             (self.path / name).unlink(missing_ok=True)  # its writer had the lock, and is no more
-
-    def _leave(self) -> None:
-        self._lock.release()
-        for folder in self._made:
-            with suppress(OSError):  # it is not empty, or was not made
-                folder.rmdir()

@@ -2,14 +2,16 @@
 
 import random
 import signal
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 import nlicl
+from nlicl.core import lock
 from nlicl.papers import li2024
-from nlicl.training import Adam, descent, load_run
+from nlicl.training import Adam, descent, folder, load_run
 
 SMALL = li2024.Problem(M1=4, M2=3, d_X=8, d_Y=3, m=7, length=5, batch=6, steps=12, learning_rate=0.01)
 OPTIONS = {"optimizer": Adam(), "measure": 5}
@@ -84,8 +86,6 @@ def test_while_measuring(times, step, tmp_path):
 @pytest.mark.parametrize("times", [1, 4])
 def test_while_a_checkpoint_is_written(times, tmp_path, monkeypatch):
     """It is written to its end, however often."""
-    from nlicl.training import folder
-
     usual = folder.write_whole
 
     def write_whole(*arguments):
@@ -141,22 +141,57 @@ def test_a_handler_of_the_user_s_is_asked_instead(tmp_path):
     assert len(seen) == 12
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_while_the_folder_is_entered_and_left(times, tmp_path):
+    """At each line of what makes, locks and leaves it: the lock is never left there, and nothing else that is not whole."""
+
+    def lines(at, out):
+        """Train; with Ctrl-C at the line of this number, of those two modules. How many lines there were."""
+        count = 0
+
+        def trace(frame, event, _):
+            nonlocal count
+            if frame.f_code.co_filename not in {folder.__file__, lock.__file__}:
+                return None
+            count += 1
+            if count == at:
+                ctrl_c(times)
+            return trace
+
+        sys.settrace(trace)
+        try:
+            nlicl.train(SMALL, out=out, **OPTIONS)
+        finally:
+            sys.settrace(None)
+        return count
+
+    of_all = lines(0, tmp_path / "whole")
+    assert of_all > 50
+    for at in range(1, of_all + 1):
+        out = tmp_path / str(at)
+        with pytest.raises(KeyboardInterrupt):
+            lines(at, out)
+        if out.exists():
+            assert sorted(path.name for path in out.iterdir()) == ["checkpoint.npz", "history.csv"]
+            assert nlicl.train(SMALL, out=out, resume=True, **OPTIONS).step == 12
+
+
 @pytest.mark.slow
 def test_at_any_moment(tmp_path):
     """60 times at random: always KeyboardInterrupt, and what was done is kept. A warm process; times from a fixed seed."""
     rng = random.Random(0)
     nlicl.train(SMALL, **OPTIONS)
     for i in range(60):
-        folder = tmp_path / str(i)
+        out = tmp_path / str(i)
         timer = threading.Timer(rng.uniform(0, 0.05), ctrl_c, (1 + i % 2,))
         with pytest.raises(KeyboardInterrupt):  # the second may come when the run has ended by the first
             try:
                 timer.start()
-                nlicl.train(SMALL, steps=10**6, out=folder, checkpoint=5, **OPTIONS)
+                nlicl.train(SMALL, steps=10**6, out=out, checkpoint=5, **OPTIONS)
             finally:
                 timer.join()
         timer.join()
-        if folder.exists():
-            assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.npz", "history.csv"]
-            step = load_run(folder).step
-            assert nlicl.train(SMALL, steps=step + 1, out=folder, resume=True, checkpoint=5, **OPTIONS).step == step + 1
+        if out.exists():
+            assert sorted(path.name for path in out.iterdir()) == ["checkpoint.npz", "history.csv"]
+            step = load_run(out).step
+            assert nlicl.train(SMALL, steps=step + 1, out=out, resume=True, checkpoint=5, **OPTIONS).step == step + 1

@@ -174,15 +174,12 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = False
+        self.shut = False
 
     def look(self) -> None:
         """Raise `Stopped` if the runs are to end."""
         if self.asked:
             raise Stopped
-
-    def shut(self, call: Callable[..., None], *arguments: Any) -> None:
-        """A call that nothing breaks off."""
-        call(*arguments)
 
 
 def run_cells(work: Work, cells: Sequence[Cell], threads: int = 1, stop: Interruptions | None = None) -> list[Record]:

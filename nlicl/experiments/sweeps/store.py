@@ -109,10 +109,9 @@ class Store:
     def turn(self) -> int:
         """A number that no other process at work in this folder has: 0 for the first."""
         for number in range(_TURNS):
-            lock = Lock(self.folder / _TURN.format(number))
+            self._turn = Lock(self.folder / _TURN.format(number))
             try:
-                if lock.take() is None:
-                    self._turn = lock
+                if self._turn.take() is None:  # `close` gives it back, also when Ctrl-C comes here
                     return number
             except OSError as error:
                 if error.errno not in NO_LOCKS:
@@ -279,16 +278,16 @@ def _alone(folder: Path) -> Iterator[None]:
     lock = Lock(folder / _LOCK)
     end = time.monotonic() + _PATIENCE
     try:
-        while (holder := lock.take()) is not None:
-            if time.monotonic() > end:
-                raise InvalidValue(
-                    f"{lock.path} is held by {holder}; expected it to be free by now. Wait until it ends."
-                )
-            time.sleep(0.02)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    try:
+        try:
+            while (holder := lock.take()) is not None:
+                if time.monotonic() > end:
+                    raise InvalidValue(
+                        f"{lock.path} is held by {holder}; expected it to be free by now. Wait until it ends."
+                    )
+                time.sleep(0.02)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
         yield
     finally:
         lock.release()
