@@ -14,7 +14,10 @@ __all__ = [
     "add_product",
     "add_rows",
     "are_finite",
+    "cut",
     "is_large",
+    "map_block",
+    "map_block_back",
     "map_rows",
     "map_rows_back",
     "row_products",
@@ -87,6 +90,33 @@ def add_product(C, A, B):
             for p in range(A.shape[1]):
                 for j in range(C.shape[1]):
                     C[i, j] += A[i, p] * B[p, j]
+
+
+@apart
+@kernel
+def map_block(Y, X, W):
+    """`map_rows`, for use in kernels."""
+    if X.shape[0] < _FEW:
+        for n in range(X.shape[0]):
+            row_products(Y[n], W, X[n])
+    else:
+        X_T = np.empty((X.shape[1], X.shape[0]), X.dtype)
+        Y_T = np.zeros((Y.shape[1], Y.shape[0]), Y.dtype)
+        transpose(X_T, X)
+        add_product(Y_T, W, X_T)
+        transpose(Y, Y_T)
+
+
+@apart
+@kernel
+def map_block_back(X, Y, W):
+    """`map_rows_back`, for use in kernels."""
+    X[:] = 0
+    if X.shape[0] < _FEW:
+        for n in range(X.shape[0]):
+            add_rows(X[n], Y[n], W)
+    else:
+        add_product(X, Y, W)
 
 
 @kernel

@@ -144,11 +144,19 @@ def together(
         raise error
 
 
-def in_phases(function: Callable[..., object], n_chunks: int, arrays: Sequence[NDArray], *given: Any) -> None:
-    """Run a kernel of `PHASES` phases, whose last one has two tasks, on up to `n_chunks` threads; `arrays` as in `entered`.
+def in_phases(
+    function: Callable[..., object],
+    most: int,
+    arrays: Sequence[NDArray],
+    *given: Any,
+    phases: int = PHASES,
+    tasks: int = 2,
+    small: bool = False,
+) -> None:
+    """Run a kernel of so many phases, whose last one has so many tasks, on up to `most` threads; `arrays` as in `entered`.
 
-    `function(seat, calls, state, *given)` is as in `together`. With fewer than four chunks, sleeping threads are left asleep.
+    `function(seat, calls, state, *given)` and `small` are as in `together`.
     """
     state = new_state()
     seat = entered(function, arrays, 0, state, state, *given)
-    together(seat, n_chunks, state, DONE + PHASES - 1, 2, *given, small=n_chunks < 4)
+    together(seat, most, state, DONE + phases - 1, tasks, *given, small=small)

@@ -168,7 +168,7 @@ def step(
     codes = (relevant, irrelevant, kappa, sign, labels)
     params = (W_Q, W_K, W_V, W_O, a)
     given = (work, tuple(grads), (support, E, E_T), codes, n_keys, params, kind, n_chunks, block)
-    in_phases(take_seat, n_chunks, (E, *codes, *params), *given)
+    in_phases(take_seat, n_chunks, (E, *codes, *params), *given, small=n_chunks < 4)
     return work[0], *grads
 
 

@@ -149,8 +149,8 @@ def step(
         _step_of_large_matrices(work, grads, tokens, labels, n_keys, params, kind, sizes)
     else:
         work = np.empty(sizes[0] * (1 + d * d + m * d + m) + (d + 2 * m + m_b) * d, tokens.dtype)
-        arrays = (tokens, labels, *params)
-        in_phases(take_seat, sizes[0], arrays, work, grads, tokens, labels, n_keys, params, kind, sizes)
+        given = (work, grads, tokens, labels, n_keys, params, kind, sizes)
+        in_phases(take_seat, sizes[0], (tokens, labels, *params), *given, small=sizes[0] < 4)
     return work[0], *grads
 
 

@@ -495,6 +495,7 @@ def arguments_of(name, rng):
     K = E[0].shape[1]
     G, H = n(K, K) / K, n(m, K) / K
     back = (n(B, l), n(B, K), n(B, K), indptr, indices, 0)
+    rows, active = tuple(n(B, width) for width in (d, 3, d, 4, m, d, 3, 4)), np.array([5, 2])
     return {
         "attention.forward": (n(l), n(d), n(l, d), n(d)),
         "attention.backward": (n(d), n(l), n(l), n(d), n(d), n(l, d)),
@@ -531,6 +532,16 @@ def arguments_of(name, rng):
         "partials.add_partials": (n(3, m, d),),
         "partials.add_losses": (n(3), n(m), n(3, m), B),
         "partials.part_of": (n(40), 3, 5, 6),
+        "products.map_block": (n(B, m), n(B, d), n(m, d)),
+        "products.map_block_back": (n(B, d), n(B, m), n(m, d)),
+        "unmerged.forward_chunks": (0, chunks, *outputs, x.tokens, tuple(p), chunks),
+        "unmerged.block_forward": (*outputs, *rows[:2], n(B, 4), x.tokens, tuple(p)),
+        "unmerged.step_chunk": (1, n(chunks), active, sums[2], rows, x.tokens, x.labels, l, tuple(p), 2),
+        "unmerged.take_seat": (
+            0, state, state, np.zeros(unmerged.room(chunks, B, d, 3, 4, m)), active, grads, x.tokens, x.labels, l, tuple(p), 2
+        ),
+        "unmerged.move_row": (n(m, d), 4, 2),
+        "unmerged.put_part": (n(m, d), n(B, m), n(B, d), B, active, 1),
         "unmerged.losses_of": (KIND["logistic"], n(B), x.labels),
         "unmerged.attend": (0, chunks, *outputs[1:3], x.tokens, n(B, d), chunks),
         "unmerged.attend_backward": (0, chunks, n(B, d), *outputs[1:3], n(B, d), x.tokens, np.arange(B), chunks),
