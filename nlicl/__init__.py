@@ -71,7 +71,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _WHERE:
-        return getattr(importlib.import_module(_WHERE[name]), name)
+        found = globals()[name] = getattr(importlib.import_module(_WHERE[name]), name)
+        return found
     raise AttributeError(f"module 'nlicl' has no attribute {name!r}; it offers {', '.join(__all__)}")
 
 
