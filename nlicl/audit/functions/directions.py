@@ -31,16 +31,16 @@ def directions(
     means: Means, place: Place, k: int, sight: Sight, everything: bool, aside: np.ndarray | None = None
 ) -> None:
     """The given gradient along random directions, off the kinks; where it is wrong, which entries are."""
-    free = np.isfinite(sight.given) if aside is None else np.isfinite(sight.given) & ~aside
+    free = np.asarray(np.isfinite(sight.given) if aside is None else np.isfinite(sight.given) & ~aside)
     for index in sight.kinks:
         free[index] = False
     if not free.any() or (sight.wrong & free).any():
         return
     given = np.where(free, sight.given, 0.0)
     for sizes in weights(means, place, k, given, everything):
-        step = means.rng.choice([-1.0, 1.0], sight.x.shape) * sizes * free
+        step = np.asarray(means.rng.choice([-1.0, 1.0], sight.x.shape) * sizes * free)
         if k in means.projections:
-            step = means.projections[k](sight.x, step)
+            step = np.asarray(means.projections[k](sight.x, step))
         if not step.any():
             continue
         found = compared(means, place, k, given, step)

@@ -15,7 +15,7 @@ TINY = 1e-307  # shares of numbers near the smallest are none
 def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
     """Entry by entry: right, wrong, or not to be told."""
     scale, p = sight.scale, means.precision
-    seen = ~np.isnan(sight.expected)
+    seen = np.asarray(~np.isnan(sight.expected))
     with np.errstate(all="ignore"):
         size = np.maximum(abs(sight.expected), p.floor * scale)
         least = place.least(k)
@@ -101,7 +101,7 @@ def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:
             means.sound(k) or any(contradicted(means, place, k, sight, index) for index in worst)
         ):
             sight.unconfirmed = largest
-            sight.wrong[:] = False
+            sight.wrong[...] = False
     elif worst and all(confirmed(means, place, k, sight, index) for index in worst):
         sight.conflict = float(relative[worst[0]])
 

@@ -125,5 +125,5 @@ class Means:
         # A gradient that jumps when x is nudged has no rounding: it is bounded by what a loss of this size can have.
         size = (ROUNDING * abs(place.value) + CANCELLED * self.differences.noise(place.x)) / unit(x)
         rounding = np.minimum(self.precision.margin * place.noise[k] + place.least(k), size)
-        wrong = ~np.isfinite(given)
+        wrong = np.asarray(~np.isfinite(given))  # of a number by itself it is no array
         return Sight(self.function.names[k], x.astype(float), given, unseen, unseen.copy(), wrong, rounding=rounding)
