@@ -19,7 +19,10 @@ CASES = {
     "float16 within": (in_precision(np.float16), lambda t: np.sum(A * np.exp(A * t)) + 0 * t),
     "rounded": (lambda t: np.round(np.sum(np.sin(t)), 4), np.cos),
     "on a kink, or beside it by rounding": (lambda t: np.sum(abs(t - 0.3) + t**2), lambda t: np.sign(t - 0.3) + 2 * t),
-    "an infinite slope": (lambda t: np.sum(np.sqrt(abs(t - 0.3))), lambda t: 0.5 * np.sign(t - 0.3) / abs(t - 0.3) ** 0.5),
+    "an infinite slope": (
+        lambda t: np.sum(np.sqrt(abs(t - 0.3))),
+        lambda t: 0.5 * np.sign(t - 0.3) / abs(t - 0.3) ** 0.5,
+    ),
 }
 CHANGES = {
     "right": lambda g: g,
