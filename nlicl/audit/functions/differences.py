@@ -15,6 +15,7 @@ __all__ = ["Estimate", "estimate", "noise"]
 LEVELS = 34  # of halved steps, at most
 KINK = 1e-4  # one-sided derivatives that differ by this share of the larger one are two
 NEAR = 2.0**-20  # the step of a last look
+PLACES = (-0.25, -0.14, -0.05, 0.07, 0.16, 0.25)  # where a function that keeps its value near 0 is looked at, too
 NOISY = 1e-12  # a function whose values have a rounding beyond this share of them
 ROUNDING = 4.0  # the error that a value's rounding makes in a quotient, in roundings a step
 
@@ -50,22 +51,42 @@ def estimate(f: Callable[[float], float], base: float, rounding: float, first: f
     Estimate
     """
     rounding = max(rounding, float(np.spacing(abs(base))))
+    near = _value(f, NEAR), _value(f, -NEAR)
+    if near == (base, base):
+        rounding = max(rounding, _stair(f, base))
     while first > NEAR:
         found = _from(f, base, rounding, first)
-        if _holds_near(f, found, rounding):
+        if _holds_near(near, found, rounding):
             return found
         first /= 64  # steps that are multiples of a period, say, see a function that is not there
     return _from(f, base, rounding, first)
 
 
-def _holds_near(f: Callable[[float], float], found: Estimate, rounding: float) -> bool:
-    """Whether a plain difference at a short step is what an estimate promises; True where it cannot tell."""
+def _stair(f: Callable[[float], float], base: float) -> float:
+    """How far a function jumps that keeps its value near 0 and wherever else one looks, and is not constant; else 0.
+
+    It rounds what it is given, to float16, say. Beside terms without rounding that is no noise that `noise` sees.
+    """
+    values = [_value(f, place) for place in PLACES]
+    if all(value == base for value in values):
+        return 0.0
+    if any(_value(f, place + NEAR) != value for place, value in zip(PLACES, values, strict=True)):
+        return 0.0  # NaN too
+    h = NEAR
+    while h < max(PLACES) and _value(f, h) == base == _value(f, -h):
+        h *= 2
+    return max(abs(_value(f, h) - base), abs(_value(f, -h) - base))
+
+
+def _holds_near(near: tuple[float, float], found: Estimate, rounding: float) -> bool:
+    """Whether a plain difference at a short step is what an estimate promises, from the values at NEAR and at -NEAR; True
+    where it cannot tell."""
     middle, jump = (found.up + found.down) / 2, abs(found.up - found.down)
-    above, below = _value(f, NEAR), _value(f, -NEAR)
+    above, below = near
     if not np.isfinite([middle, above, below]).all() or above == below:
         return True  # a function that sees no step so short, or keeps its last value, says nothing there
     off = abs((above - below) / (2 * NEAR) - middle)
-    return off <= 10 * rounding / NEAR + 1e-5 * abs(middle) + 10 * found.error + jump
+    return off <= 10 * rounding / NEAR + 1e-8 * abs(middle) + 10 * found.error + jump
 
 
 def _from(f: Callable[[float], float], base: float, rounding: float, first: float) -> Estimate:
