@@ -113,7 +113,7 @@ def chosen(which, alpha, scale, M1):
 
     scale (1 - alpha) = M1 - 2.
     """
-    left = (which - alpha) * scale
+    left = max(which - alpha, 0.0) * scale
     other = min(_int(left), _int(M1 - 3))  # < 1 may round to 1
     coin = _int(1) if left - other < 0.5 else _int(-1)
     case = _int(which >= alpha / 2) + _int(which >= alpha)

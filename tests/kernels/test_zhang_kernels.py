@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from child import python
 from draws import assert_close, seeds
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nlicl.kernels import compile
@@ -65,6 +65,7 @@ def test_the_step_is_the_definition(B, N, D, H, dtype, softmax, kind, seed):
     atol = bound(dtype, tokens, v, W, labels)
     plain = [naive.numbers(array) for array in (v, W, tokens, labels)]
     yhat, weights = linear_attention.forward(tokens, 0.7, softmax, v, W)
+    assume(kind != LOGISTIC or abs(yhat.imag).max() < 3)  # a logarithm of complex numbers has other branches
     want = [naive_zhang.forward(*plain[:2], prompt, 0.7, softmax) for prompt in plain[2]]
     assert yhat.dtype == weights.dtype == dtype
     assert_close(yhat, [y for y, _ in want], atol)
