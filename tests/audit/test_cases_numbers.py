@@ -374,6 +374,33 @@ def test_half_precision_is_not_called_wrong():
     assert verdict(loss, lambda x: -2 * x, x) in NOT_RIGHT
 
 
+@pytest.mark.parametrize("rounded", [np.float16, lambda t: np.round(t, 3), lambda t: np.floor(128 * t) / 128])
+@pytest.mark.parametrize("others", [1, 3])
+def test_half_precision_in_one_term_is_not_called_wrong(rounded, others):
+    """Stairs in one argument, or one entry; beside them no noise of the loss is to be measured."""
+    rng = np.random.default_rng(0)
+    w, A = rng.uniform(0.3, 1, 4), rng.standard_normal((3, others))
+
+    def loss(w, b):
+        return float(np.exp(float(rounded(w[0])))) + np.sum(w[1:] ** 3) + np.sum((A @ b) ** 2)
+
+    def gradient(w, b, factor=1.0):
+        return np.concatenate([[factor * np.exp(w[0])], 3 * w[1:] ** 2]), 2 * A.T @ (A @ b)
+
+    for seed in range(4):
+        b = np.random.default_rng(seed).standard_normal(others)
+        assert verdict(loss, gradient, [w, b]) in NOT_WRONG
+        for factor in (-1, 0.5, 2):
+            assert verdict(loss, lambda w, b, f=factor: gradient(w, b, f), [w, b]) in NOT_RIGHT
+
+
+def test_a_fast_wave_is_part_of_the_gradient():
+    """Its height is a share of 1e-11 of the loss, its slope one of 3e-6 of the gradient."""
+    loss = lambda t: float(0.2 * np.real(t) ** 2 + np.sin(1.3 * np.real(t)))  # noqa: E731
+    assert verdict(loss, lambda t: 0.4 * t + 1.3 * np.cos(1.3 * t), np.array(1e6)) == "agree"
+    assert verdict(loss, lambda t: 0.4 * t, np.array(1e6)) in NOT_RIGHT
+
+
 # candle pull 1160: GELU's derivative by constants of six digits
 def test_a_gradient_that_was_rounded_to_float32():
     rng = np.random.default_rng(0)

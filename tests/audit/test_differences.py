@@ -91,3 +91,36 @@ def test_noise_is_measured(name):
     f, least, most = NOISES[name]
     moved = lambda t: f(0.7 * (1 + t))  # noqa: E731
     assert least <= noise(moved, moved(0.0)) <= most, noise(moved, moved(0.0))
+
+
+STAIRS = {  # name -> (f, x, the slope that is meant)
+    "of float16": (lambda x: np.exp(float(np.float16(x))), 0.7, np.exp(0.7)),
+    "of an argument with three digits": (lambda x: np.sin(round(x, 3)), 0.3, np.cos(0.3)),
+    "with three digits": (lambda x: round(float(np.sin(x)), 3), 0.3, np.cos(0.3)),
+    "of a quantised weight": (lambda x: (np.floor(128 * x) / 128) ** 2, 0.6, 1.2),
+    "of float16, small": (lambda x: 1e-9 * float(np.float16(x)) ** 2, 0.7, 1.4e-9),
+}
+
+
+@pytest.mark.parametrize("name", STAIRS)
+def test_stairs_that_no_measured_noise_shows(name):
+    """Noise is measured along all arguments together, where smooth terms hide stairs. Their slope is told with an error."""
+    f, x, right = STAIRS[name]
+    found = estimate(lambda t: f(x + t * x), f(x), 0.0)
+    assert found.up == found.down and abs(found.up / x - right) <= 3 * found.error / x, found
+    assert 1e-3 * abs(right) < found.error / x < 3 * abs(right), found
+
+
+@pytest.mark.parametrize("x", [-0.8, -0.3, -0.001])
+def test_what_is_flat_without_stairs_has_no_slope(x):
+    for f in (lambda t: max(t, 0.0), lambda t: max(t, 0.0) ** 2 + 5.0, lambda t: float(t > 0.0), lambda t: 3.0):
+        found = estimate(lambda t: f(x + t), f(x), 0.0)  # noqa: B023
+        assert found.up == found.down == 0 and found.error < 1e-6, found
+
+
+def test_a_fast_wave_of_small_height_is_not_overlooked():
+    """Long steps see the parabola alone."""
+    x = 1e6
+    up, down, error = derived(lambda t: 0.2 * t**2 + np.sin(1.3 * t), x, x)
+    right = 0.4 * x + 1.3 * np.cos(1.3 * x)
+    assert up == down and abs(up - right) <= 3 * error and error < 1.3 * abs(np.cos(1.3 * x))
