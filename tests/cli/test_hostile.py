@@ -40,7 +40,6 @@ NESTED = (
 VALUES = NUMBERS + TEXTS + NESTED
 
 
-SECOND_TIER = {"bu2024": pytest.mark.slow}  # its dictionaries take their time
 LIGHT = {"li2024": "calibrated", "huang2023": "imbalanced", "bu2024": "small"}
 
 
