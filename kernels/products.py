@@ -97,8 +97,7 @@ def add_product(C, A, B):
 def map_block(Y, X, W):
     """`map_rows`, for use in kernels."""
     if X.shape[0] < _FEW:
-        for n in range(X.shape[0]):
-            row_products(Y[n], W, X[n])
+        map_few_rows(0, 1, Y, X, W, 1)
     else:
         X_T = np.empty((X.shape[1], X.shape[0]), X.dtype)
         Y_T = np.zeros((Y.shape[1], Y.shape[0]), Y.dtype)
@@ -113,8 +112,7 @@ def map_block_back(X, Y, W):
     """`map_rows_back`, for use in kernels."""
     X[:] = 0
     if X.shape[0] < _FEW:
-        for n in range(X.shape[0]):
-            add_rows(X[n], Y[n], W)
+        map_few_rows_back(X, Y, W)
     else:
         add_product(X, Y, W)
 

@@ -25,7 +25,7 @@ from ..products import add_large_product, add_product, cut, is_large, map_block,
 from ..team import complete, first, following, in_phases
 from .dense import Gradients, Scores
 
-__all__ = ["costs", "forward", "pays", "plan", "room", "step"]
+__all__ = ["costs", "forward", "pays", "plan", "readers", "room", "step"]
 
 _WORTH_A_THREAD = 700_000  # multiply-adds: some tens of microseconds
 _FEWEST = 8  # prompts whose products with a matrix are done together; ones of fewer wait for the matrix
@@ -59,31 +59,31 @@ def costs(
     )
 
 
-def plan(tokens_shape: tuple[int, int, int], matrices: int) -> tuple[int, int]:
-    """How a batch of tokens (B, l+1, d) is split up, if the matrices have so many numbers; functions of the sizes alone.
+def plan(tokens_shape: tuple[int, int, int], matrices: int) -> int:
+    """Into how many chunks prompts (B, l+1, d) are split if the matrices have so many numbers: a function of the sizes alone.
 
-    Returns
-    -------
-    n_chunks : int
-        Of prompts. Each reads all matrices, so that it has many prompts, or long ones.
-    n_readers : int
-        As many parts of the batch are read side by side where the matrices are so large that their products are, too.
+    Each chunk reads all matrices, so that it has many prompts, or long ones.
     """
     B, rows, d = tokens_shape
     tokens, products = 4 * rows * d, 3 * matrices  # multiply-adds a prompt, about
     together = 1 if tokens > products else _FEWEST
-    n_chunks = max(1, min(B // together, _MAX_CHUNKS, B * (tokens + products) // _WORTH_A_THREAD))
-    return n_chunks, max(1, min(B, _MAX_CHUNKS, B * tokens // (4 * _WORTH_A_THREAD)))
+    return max(1, min(B // together, _MAX_CHUNKS, B * (tokens + products) // _WORTH_A_THREAD))
+
+
+def readers(tokens_shape: tuple[int, int, int]) -> int:
+    """In how many parts tokens (B, l+1, d) are read side by side where products with the matrices are made one by one."""
+    B, rows, d = tokens_shape
+    return max(1, min(B, _MAX_CHUNKS, B * rows * d // _WORTH_A_THREAD))
 
 
 def forward(tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray, a: NDArray) -> Scores:
     """Scores F (B,), attention (B, n_keys), contexts C (B, d), pre-activations U (B, m); arguments as in `dense.forward`."""
     params, (B, _, d), (m, m_b), m_a = (W_Q, W_K, W_V, W_O, a), tokens.shape, W_O.shape, len(W_Q)
     if _are_large(B, d, m_a, m_b, m):
-        F, attn, C, U, *_ = _forward_of_large_matrices(tokens, n_keys, *params)
+        F, attn, C, U, *_ = _forward_of_large_matrices(tokens, n_keys, params)
         return F, attn, C, U
     F, attn, C, U = (np.empty((B, *shape), tokens.dtype) for shape in ((), (n_keys,), (d,), (m,)))
-    n_chunks, _ = plan(tokens.shape, _numbers(d, m_a, m_b, m))
+    n_chunks = plan(tokens.shape, _numbers(d, m_a, m_b, m))
     launch(forward_chunks, n_chunks, F, attn, C, U, tokens, params, n_chunks)
     return F, attn, C, U
 
@@ -102,9 +102,9 @@ def step(
     """Mean loss over the batch and its gradients: loss, dW_Q, dW_K, dW_V, dW_O, da; arguments as in `dense.step`."""
     params, (B, _, d), (m, m_b), m_a = (W_Q, W_K, W_V, W_O, a), tokens.shape, W_O.shape, len(W_Q)
     if _are_large(B, d, m_a, m_b, m):
-        return _step_of_large_matrices(tokens, labels, n_keys, *params, kind)
+        return _step_of_large_matrices(tokens, labels, n_keys, params, kind)
     matrices = _numbers(d, m_a, m_b, m)
-    n_chunks, _ = plan(tokens.shape, matrices)
+    n_chunks = plan(tokens.shape, matrices)
     grads = tuple([np.empty_like(each) for each in params])
     active, work = np.empty(n_chunks, np.int64), np.empty(room(n_chunks, B, d, m_a, m_b, m), a.dtype)
     multiply_adds = 4 * tokens.size + 3 * B * matrices
@@ -285,21 +285,13 @@ def put_part(dW, Y, X, B, active, part):
 
 
 def _step_of_large_matrices(
-    tokens: NDArray,
-    labels: NDArray,
-    n_keys: int,
-    W_Q: NDArray,
-    W_K: NDArray,
-    W_V: NDArray,
-    W_O: NDArray,
-    a: NDArray,
-    kind: int,
+    tokens: NDArray, labels: NDArray, n_keys: int, params: tuple[NDArray, ...], kind: int
 ) -> Gradients:
     """What `take_seat` does."""
-    B = len(tokens)
-    F, attn, C, U, Q, k, V = _forward_of_large_matrices(tokens, n_keys, W_Q, W_K, W_V, W_O, a)
+    B, (_, W_K, W_V, W_O, a) = len(tokens), params
+    F, attn, C, U, Q, k, V = _forward_of_large_matrices(tokens, n_keys, params)
     loss, g, active = losses_of(kind, F, labels)
-    dW_Q, dW_K, dW_V, dW_O, da = (np.zeros(each.shape, each.dtype) for each in (W_Q, W_K, W_V, W_O, a))
+    dW_Q, dW_K, dW_V, dW_O, da = (np.zeros(each.shape, each.dtype) for each in params)
     if len(active) < B:  # the others have no gradient
         g, attn, C, U, Q, k, V = (each[active] for each in (g, attn, C, U, Q, k, V))
     if not len(active):
@@ -310,18 +302,17 @@ def _step_of_large_matrices(
     add_large_product(dW_O, U.T, V)  #           dW_O = dh v^T
     add_large_product(dW_V, dV.T, C)  # v = W_V c  =>  dW_V = dv c^T
     map_rows_back(dC, dV, W_V)  #                dc = W_V^T dv
-    _, n_readers = plan((len(active), *tokens.shape[1:]), _numbers(tokens.shape[2], len(W_Q), *W_O.shape[::-1]))
-    launch(attend_backward, n_readers, du, attn, C, dC, tokens, active, n_readers)
+    n_chunks = readers((len(active), *tokens.shape[1:]))
+    launch(attend_backward, n_chunks, du, attn, C, dC, tokens, active, n_chunks)
     add_large_product(dW_K, k.T, du)  # u = W_K^T k  =>  dW_K = k du^T
     map_rows(dk, du, W_K)  #                     dk = W_K du
     add_large_product(dW_Q, dk.T, Q)  # k = W_Q p_query  =>  dW_Q = dk p_query^T
     return a.dtype.type(loss), dW_Q, dW_K, dW_V, dW_O, da  # compiled, it is a Python number of double precision
 
 
-def _forward_of_large_matrices(
-    tokens: NDArray, n_keys: int, W_Q: NDArray, W_K: NDArray, W_V: NDArray, W_O: NDArray, a: NDArray
-) -> tuple[NDArray, ...]:
+def _forward_of_large_matrices(tokens: NDArray, n_keys: int, params: tuple[NDArray, ...]) -> tuple[NDArray, ...]:
     """What `forward` returns, and the queries Q (B, d), k = W_Q p_query (B, m_a), v = W_V c (B, m_b)."""
+    W_Q, W_K, W_V, W_O, a = params
     B, _, d = tokens.shape
     dtype = tokens.dtype
     F, attn = np.empty(B, dtype), np.empty((B, n_keys), dtype)
@@ -330,8 +321,8 @@ def _forward_of_large_matrices(
     k, u, V = np.empty((B, len(W_Q)), dtype), np.empty((B, d), dtype), np.empty((B, len(W_V)), dtype)
     map_rows(k, Q, W_Q)  # k = W_Q p_query
     map_rows_back(u, k, W_K)  # u = W_K^T k
-    _, n_readers = plan(tokens.shape, _numbers(tokens.shape[2], len(W_Q), *W_O.shape[::-1]))
-    launch(attend, n_readers, attn, C, tokens, u, n_readers)
+    n_chunks = readers(tokens.shape)
+    launch(attend, n_chunks, attn, C, tokens, u, n_chunks)
     map_rows(V, C, W_V)  # v = W_V c
     map_rows(U, V, W_O)  # h = W_O v
     mlp.scores(F, U, a)  # F = a^T relu(h)

@@ -268,7 +268,7 @@ def test_plan_gives_every_chunk_something_to_do(B, m, K, itemsize):
 
 @given(st.integers(1, 10**6), st.integers(2, 200), st.integers(1, 300), st.integers(1, 10**7))
 def test_chunks_of_tokens_have_something_to_do(B, rows, d, matrices):
-    chunks, readers = unmerged.plan((B, rows, d), matrices)
+    chunks, readers = unmerged.plan((B, rows, d), matrices), unmerged.readers((B, rows, d))
     assert type(chunks) is type(readers) is int
     assert 1 <= chunks <= min(B, 64) and 1 <= readers <= min(B, 64)
     assert chunks == 1 or B * (4 * rows * d + 3 * matrices) >= chunks * 700_000
@@ -298,7 +298,7 @@ def test_chunks_of_tokens_change_nothing(B, chunks, loss, seed):
     assume(clear_of_kinks(nlicl.forward(p, x), x.labels, loss))
     tol = bounds(p, x, factor=64)
     want_out, (want_value, want) = a_forward(p, x, "unmerged"), a_step(loss, p, x, "unmerged")
-    for replaced, by in (("plan", lambda *sizes: (chunks, 1)), ("is_large", lambda *sizes: True)):
+    for replaced, by in (("plan", lambda *sizes: chunks), ("is_large", lambda *sizes: True)):
         with mock.patch.object(unmerged, replaced, by):
             out, (value, grads) = a_forward(p, x, "unmerged"), a_step(loss, p, x, "unmerged")
         for got, expected, bound in zip(out, want_out, tol[:4], strict=True):
@@ -331,7 +331,7 @@ def test_chunks_may_be_done_in_any_order(B, chunks, block, loss, seed):
     replaced = mock.patch.object
     with (
         replaced(multihot, "plan", lambda *sizes: (chunks, block)),
-        replaced(unmerged, "plan", lambda *sizes: (chunks, 1)),
+        replaced(unmerged, "plan", lambda *sizes: chunks),
     ):
         want = list(results())
         with replaced(multihot, "launch", backwards), replaced(unmerged, "launch", backwards):
@@ -348,7 +348,7 @@ def test_the_same_bits_on_any_number_of_threads(which, dtype, monkeypatch):
     if which == "unmerged":
         size = TokenSizes(B=70, l=40, d=700, m_a=300, m_b=200, m=40)
         p, x = problem(size, 0, dtype)
-        assert unmerged.pays(size.B, size.d, size.m_a, size.m_b, size.m) and unmerged.plan(x.tokens.shape, 10**6)[1] > 1
+        assert unmerged.pays(size.B, size.d, size.m_a, size.m_b, size.m) and unmerged.readers(x.tokens.shape) > 1
     else:
         size = Sizes(B=3000, l=4, d=30, m_a=20, m_b=20, m=60, K=24, share=0.1)
         p, (x, _) = model(size, 0, dtype), coded(size)
