@@ -13,6 +13,7 @@ from enum import IntEnum
 import numpy as np
 
 from .compile import kernel
+from .memory import empty, empty_like, zeros
 from .sampling import draw
 from .steps.coded import room, take_seat
 from .team import PHASES
@@ -81,14 +82,14 @@ def descend(
     n_keys, n_chunks, block = sizes
     dtype = a.dtype.type
     state, calls, work = (
-        np.zeros(2 * PHASES, np.int64),
-        np.zeros(3, np.int64),  # which nobody else looks at
-        np.empty(room(n_chunks, dictionary[1].shape[1], W_Q.shape[0], W_O.shape), a.dtype),
+        zeros(2 * PHASES, np.int64),
+        zeros(3, np.int64),  # which nobody else looks at
+        empty(room(n_chunks, dictionary[1].shape[1], W_Q.shape[0], W_O.shape), a.dtype),
     )
     for i in range(losses.shape[0]):
         entropy[entropy.shape[0] - 1] = t + i
         draw(relevant, irrelevant, kappa, sign, labels, entropy, pairs, alpha, M1, M2, K)
-        gradients = np.empty_like(W_Q), np.empty_like(W_K), np.empty_like(W_V), np.empty_like(W_O), np.empty_like(a)
+        gradients = empty_like(W_Q), empty_like(W_K), empty_like(W_V), empty_like(W_O), empty_like(a)
         state[:] = 0
         take_seat(
             0, calls, state, work, gradients, dictionary, codes, n_keys, (W_Q, W_K, W_V, W_O, a), kind, n_chunks, block
@@ -124,7 +125,7 @@ def flat(W_Q, W_K, W_V, W_O, a):
 @kernel
 def scaled(gradient, W, eta, decay):
     """gradient <- eta (gradient + lambda W), both (n,). Returns whether the gradient was finite."""
-    decayed = np.zeros(W.shape[0], W.dtype)
+    decayed = zeros(W.shape[0], W.dtype)
     if decay != 0:
         for i in range(W.shape[0]):
             decayed[i] = decay * W[i]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from . import vectors
 from .address import apart
 from .compile import kernel, launch
+from .memory import empty, zeros
 
 __all__ = [
     "add_large_product",
@@ -99,8 +100,8 @@ def map_block(Y, X, W):
     if X.shape[0] < _FEW:
         map_few_rows(0, 1, Y, X, W, 1)
     else:
-        X_T = np.empty((X.shape[1], X.shape[0]), X.dtype)
-        Y_T = np.zeros((Y.shape[1], Y.shape[0]), Y.dtype)
+        X_T = empty((X.shape[1], X.shape[0]), X.dtype)
+        Y_T = zeros((Y.shape[1], Y.shape[0]), Y.dtype)
         transpose(X_T, X)
         add_product(Y_T, W, X_T)
         transpose(Y, Y_T)
@@ -148,8 +149,8 @@ def add_packed_product(C, A, B):
     rows, n = C.shape
     k = A.shape[1]
     width = 2 * vectors.BYTES // C.itemsize
-    panels = np.empty((_PANELS, _DEPTH + 1, width), C.dtype)
-    left, left_T = np.empty((_ROWS, _DEPTH + width), C.dtype), np.empty((_DEPTH, _ROWS), C.dtype)
+    panels = empty((_PANELS, _DEPTH + 1, width), C.dtype)
+    left, left_T = empty((_ROWS, _DEPTH + width), C.dtype), empty((_DEPTH, _ROWS), C.dtype)
     for j in range(0, n, _PANELS * width):
         for p in range(0, k, _DEPTH):
             depth = min(_DEPTH, k - p)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compile import kernel
+from .memory import empty, zeros
 from .vectors.integers import LANES, halves, times_plus, walk
 
 __all__ = ["MULTIPLIER", "below", "fill", "seed", "uniform", "words"]
@@ -58,7 +59,7 @@ def words(key: Sequence[int]) -> NDArray[np.uint32]:
 @kernel
 def seed(generator, entropy):
     """Fill generator (4,) as `PCG64(SeedSequence(key))` begins, for entropy (n,) = words(key)."""
-    pool = np.zeros(4, np.uint64)
+    pool = zeros(4, np.uint64)
     n = entropy.shape[0]
     constant = _A
     for i in range(4):
@@ -133,7 +134,7 @@ def fill(bits, generator):
 @kernel
 def fill_groups(bits, generator):
     """The numbers that `walk` makes, in groups of `LANES`, where it makes any; returns how many."""
-    high, low, jump = np.empty(LANES, np.uint64), np.empty(LANES, np.uint64), np.empty(4, np.uint64)
+    high, low, jump = empty(LANES, np.uint64), empty(LANES, np.uint64), empty(4, np.uint64)
     c_high, c_low = generator[2], generator[3]
     jump[0], jump[1] = _ML_HIGH, _ML_LOW
     jump[2], jump[3] = times_plus(c_high, c_low, _CL_HIGH, _CL_LOW, _0, _0)

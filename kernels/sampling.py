@@ -8,6 +8,7 @@ import numpy as np
 
 from .address import apart
 from .compile import kernel
+from .memory import empty
 from .random import below, fill, seed, uniform
 
 __all__ = ["decode", "draw", "token"]
@@ -25,10 +26,10 @@ def draw(relevant, irrelevant, kappa, sign, z, entropy, pairs, alpha, M1, M2, K)
     (k, 2), z is rng.choice([1, -1], size=n), and `decode` gets rng.random((n, l+1, 2)).
     """
     n, rows = relevant.shape
-    generator = np.empty(4, np.uint64)
+    generator = empty(4, np.uint64)
     block = max(1, _NUMBERS // (2 * rows))
-    bits = np.empty(max(n, 2 * block * rows), np.uint64)
-    which, second = np.empty(n, np.int64), np.empty(n, np.int64)
+    bits = empty(max(n, 2 * block * rows), np.uint64)
+    which, second = empty(n, np.int64), empty(n, np.int64)
     seed(generator, entropy)
     count = (n + 1) // 2 if pairs.shape[0] == 1 else n
     fill(bits[:count], generator)
@@ -36,7 +37,7 @@ def draw(relevant, irrelevant, kappa, sign, z, entropy, pairs, alpha, M1, M2, K)
     below(second, 2, bits, count, at, generator)
     for p in range(n):
         z[p] = 1 - 2 * second[p]
-    order = np.empty(M1, np.int32)
+    order = empty(M1, np.int32)
     for lo in range(0, n, block):
         hi = min(lo + block, n)
         some = bits[: 2 * rows * (hi - lo)]

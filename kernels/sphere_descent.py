@@ -10,6 +10,7 @@ import numpy as np
 from .address import apart
 from .compile import kernel
 from .descent import moved, scaled
+from .memory import zeros
 from .partials import add_partials
 from .steps.nearest import step_chunks
 from .steps.sphere import draw
@@ -49,7 +50,7 @@ def descend(losses, etas, t, decay, largest, kind, mixture, W, entropy, room, K,
         entropy[entropy.shape[0] - 1] = t + i
         draw(inputs, classes, entropy, K)
         lay_out(tokens, nearest, inputs, classes, K)
-        loss, dW_T = np.zeros(n_chunks), np.zeros((n_chunks, W.shape[0], W.shape[0]))
+        loss, dW_T = zeros(n_chunks, np.float64), zeros((n_chunks, W.shape[0], W.shape[0]), np.float64)
         W_T = np.ascontiguousarray(W.T)
         step_chunks(0, n_chunks, loss, dW_T, tokens, nearest, L, W_T, kind, mixture, block, n_cached)
         losses[i] = loss.sum() / B

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..address import apart
 from ..compile import kernel
+from ..memory import empty
 from ..products import add_product
 from .attention import softmax
 
@@ -24,10 +25,10 @@ def forward(O, A, Q, KV, rows, causal):
     H, (R, C), T = A.shape[0], Q.shape, KV.shape[0]
     D = C // H
     scale = Q.dtype.type(1 / np.sqrt(D))
-    q = np.empty((R, D), Q.dtype)
-    o = np.empty((R, D), Q.dtype)
-    k_T = np.empty((D, T), Q.dtype)
-    v = np.empty((T, D), Q.dtype)
+    q = empty((R, D), Q.dtype)
+    o = empty((R, D), Q.dtype)
+    k_T = empty((D, T), Q.dtype)
+    v = empty((T, D), Q.dtype)
     for h in range(H):
         for i in range(R):
             for c in range(D):
@@ -57,14 +58,14 @@ def backward(dQ, dKV, dO, A, Q, KV):
     H, (R, C), T = A.shape[0], Q.shape, KV.shape[0]
     D = C // H
     scale = Q.dtype.type(1 / np.sqrt(D))
-    q = np.empty((R, D), Q.dtype)
-    do = np.empty((R, D), Q.dtype)
-    k = np.empty((T, D), Q.dtype)
-    v_T = np.empty((D, T), Q.dtype)
-    dS = np.empty((R, T), Q.dtype)
-    dq = np.empty((R, D), Q.dtype)
-    dk = np.empty((T, D), Q.dtype)
-    dv = np.empty((T, D), Q.dtype)
+    q = empty((R, D), Q.dtype)
+    do = empty((R, D), Q.dtype)
+    k = empty((T, D), Q.dtype)
+    v_T = empty((D, T), Q.dtype)
+    dS = empty((R, T), Q.dtype)
+    dq = empty((R, D), Q.dtype)
+    dk = empty((T, D), Q.dtype)
+    dv = empty((T, D), Q.dtype)
     for h in range(H):
         for i in range(R):
             for c in range(D):

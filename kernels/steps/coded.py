@@ -26,6 +26,7 @@ from ..costs import Costs
 from ..layers import loss as losses
 from ..layers import mlp
 from ..layers.code_attention import attend, attend_backward, row_of
+from ..memory import empty
 from ..partials import add_losses, add_partials, part_of
 from ..products import add_product
 from ..team import complete, first, following, in_phases
@@ -241,11 +242,11 @@ def take_seat(seat, calls, state, work, grads, dictionary, codes, n_keys, params
 def forward_chunks(first, last, F, attn, C, U, relevant, irrelevant, kappa, sign, G, H_T, a, n_chunks, block):
     """F (B,), attn (B, n_keys), C (B, K), U (B, m) of the prompts in chunks first .. last - 1."""
     B, n_keys = attn.shape
-    padded = np.empty((block, row_of(n_keys)), a.dtype)
+    padded = empty((block, row_of(n_keys)), a.dtype)
     of_label, g, T = (
-        np.empty(block, a.dtype),
-        np.empty((block, G.shape[0]), a.dtype),
-        np.empty((4, G.shape[0]), a.dtype),
+        empty(block, a.dtype),
+        empty((block, G.shape[0]), a.dtype),
+        empty((4, G.shape[0]), a.dtype),
     )
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
@@ -270,22 +271,22 @@ def step_chunks(first, last, sums, given, n_keys, G, H, H_T, a, kind, block):
     K = G.shape[0]
     m = a.shape[0]
     n_chunks = loss.shape[0]
-    attn = np.empty((block, row_of(n_keys)), a.dtype)
-    ds = np.empty((block, row_of(n_keys)), a.dtype)
-    of_label = np.empty(block, a.dtype)
-    g = np.empty((block, K), a.dtype)
-    C = np.empty((block, K), a.dtype)
-    dC = np.empty((block, K), a.dtype)
-    U = np.empty((block, m), a.dtype)
-    F = np.empty(block, a.dtype)
-    slope = np.empty(block, a.dtype)
-    T = np.empty((4, K), a.dtype)
+    attn = empty((block, row_of(n_keys)), a.dtype)
+    ds = empty((block, row_of(n_keys)), a.dtype)
+    of_label = empty(block, a.dtype)
+    g = empty((block, K), a.dtype)
+    C = empty((block, K), a.dtype)
+    dC = empty((block, K), a.dtype)
+    U = empty((block, m), a.dtype)
+    F = empty(block, a.dtype)
+    slope = empty(block, a.dtype)
+    T = empty((4, K), a.dtype)
     rows = (block, relevant.shape[1])
     kept = (
-        np.empty(rows, relevant.dtype),
-        np.empty(rows, irrelevant.dtype),
-        np.empty(rows, kappa.dtype),
-        np.empty(rows, sign.dtype),
+        empty(rows, relevant.dtype),
+        empty(rows, irrelevant.dtype),
+        empty(rows, kappa.dtype),
+        empty(rows, sign.dtype),
     )
     for chunk in range(first, last):
         loss[chunk] = 0

@@ -25,6 +25,7 @@ from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention, mlp
 from ..layers import loss as losses
+from ..memory import empty
 from ..partials import add_losses, add_partials, part_of
 from ..products import add_large_product, add_product, is_large, transpose, transposed
 from ..team import complete, first, following, in_phases
@@ -182,8 +183,8 @@ def _step_of_large_matrices(
 def forward_chunks(first, last, F, attn, C, U, tokens, QK, OV_T, a, n_chunks, block, n_cached):
     """F (B,), attn (B, n_keys), C (B, d), U (B, m) of the prompts in chunks first .. last - 1."""
     B, _, d = tokens.shape
-    Q = np.empty((block, d), tokens.dtype)
-    probes = np.empty((block, d), tokens.dtype)
+    Q = empty((block, d), tokens.dtype)
+    probes = empty((block, d), tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
@@ -274,16 +275,16 @@ def step_chunks(first, last, loss, dQK, dOV, da, tokens, labels, n_keys, QK, OV,
     B, _, d = tokens.shape
     m = a.shape[0]
     n_chunks = loss.shape[0]
-    attn = np.empty((n_cached, n_keys), tokens.dtype)
-    ds = np.empty(n_keys, tokens.dtype)
-    dC = np.empty((n_cached, d), tokens.dtype)
-    F = np.empty(n_cached, tokens.dtype)
-    g = np.empty(n_cached, tokens.dtype)
-    who = np.empty(n_cached, np.int64)  # prompts with a gradient
-    Q = np.empty((block, d), tokens.dtype)
-    probes = np.empty((block, d), tokens.dtype)
-    C = np.empty((block, d), tokens.dtype)
-    U = np.empty((block, m), tokens.dtype)
+    attn = empty((n_cached, n_keys), tokens.dtype)
+    ds = empty(n_keys, tokens.dtype)
+    dC = empty((n_cached, d), tokens.dtype)
+    F = empty(n_cached, tokens.dtype)
+    g = empty(n_cached, tokens.dtype)
+    who = empty(n_cached, np.int64)  # prompts with a gradient
+    Q = empty((block, d), tokens.dtype)
+    probes = empty((block, d), tokens.dtype)
+    C = empty((block, d), tokens.dtype)
+    U = empty((block, m), tokens.dtype)
     for chunk in range(first, last):
         loss[chunk] = 0
         dQK[chunk], dOV[chunk], da[chunk] = 0, 0, 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..address import apart
 from ..compile import kernel
+from ..memory import empty, empty_like, zeros, zeros_like
 from ..products import add_product, transpose
 
 __all__ = [
@@ -30,7 +31,7 @@ def without_zero_rows(E):
     Where patterns lie along axes, half of the work of `merge` and `merge_backward` is saved.
     """
     d, columns = E.shape
-    support = np.zeros(d, np.int64)
+    support = zeros(d, np.int64)
     count = 0
     for i in range(d):
         some = 0
@@ -41,8 +42,8 @@ def without_zero_rows(E):
             count += 1
     support = support[: max(1, count)]  # one of a dictionary of zeros, for there is no matrix of no rows
     K = (columns + 7) // 8 * 8
-    wide = np.zeros((support.shape[0], K), E.dtype)
-    tall = np.zeros((K, support.shape[0]), E.dtype)
+    wide = zeros((support.shape[0], K), E.dtype)
+    tall = zeros((K, support.shape[0]), E.dtype)
     for i in range(count):
         for j in range(columns):
             wide[i, j] = E[support[i], j]
@@ -57,7 +58,7 @@ def take_columns(W, support):
     """W[:, support] of W (r, d): the columns that tokens have anything to do with."""
     if support.shape[0] == W.shape[1]:
         return W
-    out = np.empty((W.shape[0], support.shape[0]), W.dtype)
+    out = empty((W.shape[0], support.shape[0]), W.dtype)
     for i in range(W.shape[0]):
         for j in range(support.shape[0]):
             out[i, j] = W[i, support[j]]
@@ -71,7 +72,7 @@ def put_product(dW, X, E_T, support):
     if support.shape[0] == dW.shape[1]:
         add_product(dW, X, E_T)
         return
-    product = np.zeros((X.shape[0], support.shape[0]), X.dtype)
+    product = zeros((X.shape[0], support.shape[0]), X.dtype)
     add_product(product, X, E_T)
     for i in range(X.shape[0]):
         for j in range(support.shape[0]):
@@ -81,7 +82,7 @@ def put_product(dW, X, E_T, support):
 @kernel
 def tokens_of(C, support, E_T, d):
     """Contexts (B, d) from their codes C (B, K): sum_t attn_t p_t = E c."""
-    contexts = np.empty((C.shape[0], d), C.dtype)
+    contexts = empty((C.shape[0], d), C.dtype)
     put_product(contexts, C, E_T, support)
     return contexts
 
@@ -91,11 +92,11 @@ def merge(support, E, W_Q, W_K, W_V, W_O):
     """G (K, K), H (m, K) and its transpose, with A = W_Q E, B = W_K E, V = W_V E on the way: A, B, G, V, H, H_T."""
     K, m = E.shape[1], W_O.shape[0]
     A, B, V = (
-        np.empty((W_Q.shape[0], K), E.dtype),
-        np.empty((W_K.shape[0], K), E.dtype),
-        np.empty((W_V.shape[0], K), E.dtype),
+        empty((W_Q.shape[0], K), E.dtype),
+        empty((W_K.shape[0], K), E.dtype),
+        empty((W_V.shape[0], K), E.dtype),
     )
-    G, H, H_T = np.empty((K, K), E.dtype), np.empty((m, K), E.dtype), np.empty((K, m), E.dtype)
+    G, H, H_T = empty((K, K), E.dtype), empty((m, K), E.dtype), empty((K, m), E.dtype)
     merge_scores(A, B, G, support, E, W_Q, W_K)
     merge_values(V, H, H_T, support, E, W_V, W_O)
     return A, B, G, V, H, H_T
@@ -128,7 +129,7 @@ def merge_scores_backward(dW_Q, dW_K, dG, support, E_T, A, B):
     if are_zero(dG):
         dW_Q[:], dW_K[:] = 0, 0
         return
-    dG_T, dA, dB = np.empty_like(dG), np.zeros_like(A), np.zeros_like(B)
+    dG_T, dA, dB = empty_like(dG), zeros_like(A), zeros_like(B)
     transpose(dG_T, dG)
     add_product(dB, A, dG)  #     G = A^T B   =>  dB = A dG
     add_product(dA, B, dG_T)  #                   dA = B dG^T
@@ -144,7 +145,7 @@ def merge_values_backward(dW_V, dW_O, dH, support, E_T, V, W_O):
     if are_zero(dH):
         dW_V[:] = 0
         return
-    V_T, dV = np.empty((V.shape[1], V.shape[0]), V.dtype), np.zeros_like(V)
+    V_T, dV = empty((V.shape[1], V.shape[0]), V.dtype), zeros_like(V)
     transpose(V_T, V)
     add_product(dW_O, dH, V_T)  # H = W_O V   =>  dW_O = dH V^T
     add_product(dV, W_O.T, dH)  #                 dV = W_O^T dH

@@ -28,6 +28,7 @@ from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import causal_attention, embedding, gelu, layernorm, linear, readout
 from ..layers import loss as losses
+from ..memory import empty
 
 __all__ = ["Parameters", "costs", "forward", "plan", "step"]
 
@@ -204,7 +205,7 @@ def forward_chunks(first, last, F, attn, U, tokens, reads, causal, W, W_T, n_chu
     L, heads, R = attn.shape[1], attn.shape[2], reads.shape[0]
     everywhere = np.arange(T)
     saved = room(tokens, W, heads, block)
-    scores = np.empty(block * R, tokens.dtype)
+    scores = empty(block * R, tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
@@ -228,8 +229,8 @@ def step_chunks(first, last, loss, d, tokens, labels, reads, causal, heads, W, W
     n_chunks, R = loss.shape[0], reads.shape[0]
     everywhere = np.arange(T)
     saved = room(tokens, W, heads, block)
-    F = np.empty(block * R, tokens.dtype)
-    g = np.empty(block * R, tokens.dtype)
+    F = empty(block * R, tokens.dtype)
+    g = empty(block * R, tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
@@ -250,20 +251,20 @@ def room(tokens, W, heads, block):
     L, M, C = W.W_fc.shape
     n = block * T
     return Saved(
-        np.empty((L + 1, n, C), dtype),
-        np.empty((L, n, C), dtype),
-        np.empty((L, n, 2 * C), dtype),
-        np.empty((L, n, C), dtype),
-        np.empty((L, n, C), dtype),
-        np.empty((L, block, heads, T, T), dtype),
-        np.empty((L, n, C), dtype),
-        np.empty((L, n, C), dtype),
-        np.empty((L, n, C), dtype),
-        np.empty((L, n, M), dtype),
-        np.empty((L, n, M), dtype),
-        np.empty((n, C), dtype),
-        np.empty((2 * L + 1, n), dtype),
-        np.empty((2 * L + 1, n), dtype),
+        empty((L + 1, n, C), dtype),
+        empty((L, n, C), dtype),
+        empty((L, n, 2 * C), dtype),
+        empty((L, n, C), dtype),
+        empty((L, n, C), dtype),
+        empty((L, block, heads, T, T), dtype),
+        empty((L, n, C), dtype),
+        empty((L, n, C), dtype),
+        empty((L, n, C), dtype),
+        empty((L, n, M), dtype),
+        empty((L, n, M), dtype),
+        empty((n, C), dtype),
+        empty((2 * L + 1, n), dtype),
+        empty((2 * L + 1, n), dtype),
     )
 
 
@@ -310,12 +311,12 @@ def back(d, chunk, g, s, tokens, reads, everywhere, W):
     b, T, width = tokens.shape
     n, (L, _, C), M = b * T, W.W_o.shape, W.W_fc.shape[1]
     dtype = tokens.dtype
-    dX, dXm, dN = np.empty((n, C), dtype), np.empty((n, C), dtype), np.empty((n, C), dtype)
+    dX, dXm, dN = empty((n, C), dtype), empty((n, C), dtype), empty((n, C), dtype)
     dO, dQ, dKV, dU = (
-        np.empty((n, C), dtype),
-        np.empty((n, C), dtype),
-        np.empty((n, 2 * C), dtype),
-        np.empty((n, M), dtype),
+        empty((n, C), dtype),
+        empty((n, C), dtype),
+        empty((n, 2 * C), dtype),
+        empty((n, M), dtype),
     )
     q = b * reads.shape[0]
     readout.backward(dN[:q], d.w_out[chunk], d.b_out[chunk], g[:q], s.Y[:q], W.w_out)

@@ -34,6 +34,7 @@ from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention
 from ..layers import loss as losses
+from ..memory import empty
 from ..partials import add_partials
 from ..products import add_large_product, add_product, transpose
 
@@ -228,10 +229,10 @@ def gram_chunks(first, last, loss, dm, tokens, labels, s, m, kind, times, block)
     B, _, E = tokens.shape
     n_chunks = loss.shape[0]
     pairs = m.shape[1]
-    gram = np.empty((E, E), tokens.dtype)
-    G = np.empty((block, pairs), tokens.dtype)
-    M = np.empty((block, pairs), tokens.dtype)
-    queries = np.empty((block, E - 1), tokens.dtype)
+    gram = empty((E, E), tokens.dtype)
+    G = empty((block, pairs), tokens.dtype)
+    M = empty((block, pairs), tokens.dtype)
+    queries = empty((block, E - 1), tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
@@ -267,11 +268,11 @@ def token_chunks(first, last, loss, dv, dW, tokens, labels, s, softmax, v, W_T, 
     B, T, E = tokens.shape
     H = v.shape[0]
     n_chunks = loss.shape[0]
-    X_T = np.empty((E, T), tokens.dtype)
-    A = np.empty((H, T), tokens.dtype)
-    Y = np.empty((H, T), tokens.dtype)
-    queries = np.empty((block, E - 1), tokens.dtype)
-    U = np.empty((block, H * E), tokens.dtype)
+    X_T = empty((E, T), tokens.dtype)
+    A = empty((H, T), tokens.dtype)
+    Y = empty((H, T), tokens.dtype)
+    queries = empty((block, E - 1), tokens.dtype)
+    U = empty((block, H * E), tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
@@ -308,10 +309,10 @@ def forward_chunks(first, last, yhat, weights, tokens, s, softmax, v, W_T, n_chu
     """yhat (B,) and weights (B, H, T) of the prompts in chunks first .. last - 1."""
     B, T, E = tokens.shape
     H = v.shape[0]
-    X_T = np.empty((E, T), tokens.dtype)
-    Y = np.empty((H, T), tokens.dtype)
-    queries = np.empty((block, E - 1), tokens.dtype)
-    U = np.empty((block, H * E), tokens.dtype)
+    X_T = empty((E, T), tokens.dtype)
+    Y = empty((H, T), tokens.dtype)
+    queries = empty((block, E - 1), tokens.dtype)
+    U = empty((block, H * E), tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):

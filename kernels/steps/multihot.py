@@ -20,6 +20,7 @@ from ..costs import Costs
 from ..layers import loss as losses
 from ..layers import mlp
 from ..layers.attention import softmax
+from ..memory import empty
 from ..partials import add_partials
 from ..products import add_product, transposed
 from .dense import Gradients, Scores
@@ -156,7 +157,7 @@ def add_tokens(tokens, indptr, indices, E_T, E_query_T):
 def forward_chunks(first, last, F, attn, C, U, indptr, indices, G, H_T, a, n_chunks, block):
     """F (B,), attn (B, n_keys), C (B, K), U (B, m) of the prompts in chunks first .. last - 1."""
     B = F.shape[0]
-    g = np.empty(G.shape[0], G.dtype)
+    g = empty(G.shape[0], G.dtype)
     for lo in range(first * B // n_chunks, last * B // n_chunks, block):
         hi = min(lo + block, last * B // n_chunks)
         attend(attn[lo:hi], C[lo:hi], g, indptr, indices, lo, G)
@@ -168,9 +169,9 @@ def step_chunks(first, last, loss, dG, dH, da, indptr, indices, labels, n_keys, 
     """Chunks first .. last - 1: loss (n_chunks,) gets the sum of a chunk's losses; its share of the mean's gradients is
     added to its partial sums in dG (n_chunks, K, K), dH (n_chunks, m, K), da (n_chunks, m)."""
     B, K, m, n_chunks = labels.shape[0], G.shape[0], a.shape[0], loss.shape[0]
-    attn, ds, g = np.empty((block, n_keys), a.dtype), np.empty(n_keys, a.dtype), np.empty(K, a.dtype)
-    C, dC, U = np.empty((block, K), a.dtype), np.empty((block, K), a.dtype), np.empty((block, m), a.dtype)
-    F, slope = np.empty(block, a.dtype), np.empty(block, a.dtype)
+    attn, ds, g = empty((block, n_keys), a.dtype), empty(n_keys, a.dtype), empty(K, a.dtype)
+    C, dC, U = empty((block, K), a.dtype), empty((block, K), a.dtype), empty((block, m), a.dtype)
+    F, slope = empty(block, a.dtype), empty(block, a.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):

@@ -27,6 +27,7 @@ from ..address import apart
 from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention
+from ..memory import empty, zeros
 from ..partials import add_partials
 from ..products import add_product
 from . import dense
@@ -119,9 +120,9 @@ def forward_chunks(first, last, answer, attn, tokens, W_T, n_chunks, block):
     """answer (B, L) and attn (B, N+1) of the prompts in chunks first .. last - 1."""
     B, _, E = tokens.shape
     L = answer.shape[1]
-    queries = np.empty((block, E), tokens.dtype)
-    probes = np.empty((block, E), tokens.dtype)
-    C = np.empty((block, E), tokens.dtype)
+    queries = empty((block, E), tokens.dtype)
+    probes = empty((block, E), tokens.dtype)
+    C = empty((block, E), tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
@@ -142,12 +143,12 @@ def step_chunks(first, last, loss, dW_T, tokens, nearest, L, W_T, kind, mixture,
     B, rows, E = tokens.shape
     d = E - 1 - L
     n_chunks = loss.shape[0]
-    attn = np.empty((n_cached, rows), tokens.dtype)
-    ds = np.empty(rows, tokens.dtype)
-    queries = np.empty((block, E), tokens.dtype)
-    probes = np.empty((block, E), tokens.dtype)
-    C = np.empty((n_cached, E), tokens.dtype)
-    dc = np.zeros(E, tokens.dtype)
+    attn = empty((n_cached, rows), tokens.dtype)
+    ds = empty(rows, tokens.dtype)
+    queries = empty((block, E), tokens.dtype)
+    probes = empty((block, E), tokens.dtype)
+    C = empty((n_cached, E), tokens.dtype)
+    dc = zeros(E, tokens.dtype)
     share = tokens.dtype.type(1) / tokens.dtype.type(B)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks

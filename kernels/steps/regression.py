@@ -30,6 +30,7 @@ from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention
 from ..layers import loss as losses
+from ..memory import empty, zeros
 from ..partials import add_partials
 from ..products import add_large_product, add_product, transposed
 from . import dense
@@ -104,9 +105,9 @@ def padded_transpose(Q: NDArray) -> NDArray:
 def forward_chunks(first, last, yhat, attn, tokens, Q_T, n_chunks, block):
     """yhat (B,) and attn (B, n_keys) of the prompts in chunks first .. last - 1."""
     B, _, D = tokens.shape
-    queries = np.empty((block, D), tokens.dtype)
-    probes = np.empty((block, D), tokens.dtype)
-    C = np.empty((block, D), tokens.dtype)
+    queries = empty((block, D), tokens.dtype)
+    probes = empty((block, D), tokens.dtype)
+    C = empty((block, D), tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
@@ -124,12 +125,12 @@ def step_chunks(first, last, loss, dQ_T, tokens, labels, n_keys, Q_T, block, n_c
     gradient to its partial sums in dQ_T (n_chunks, D, D)."""
     B, _, D = tokens.shape
     n_chunks = loss.shape[0]
-    attn = np.empty((n_cached, n_keys), tokens.dtype)
-    ds = np.empty(n_keys, tokens.dtype)
-    queries = np.empty((block, D), tokens.dtype)
-    probes = np.empty((block, D), tokens.dtype)
-    C = np.empty((n_cached, D), tokens.dtype)
-    dc = np.zeros(D, tokens.dtype)
+    attn = empty((n_cached, n_keys), tokens.dtype)
+    ds = empty(n_keys, tokens.dtype)
+    queries = empty((block, D), tokens.dtype)
+    probes = empty((block, D), tokens.dtype)
+    C = empty((n_cached, D), tokens.dtype)
+    dc = zeros(D, tokens.dtype)
     for chunk in range(first, last):
         end = (chunk + 1) * B // n_chunks
         for lo in range(chunk * B // n_chunks, end, block):
@@ -226,7 +227,7 @@ def coded_step(
 def coded_forward_chunks(first, last, yhat, attn, attn_query, counts, omega, query, attends, S_T, n_chunks):
     """yhat (B,), attn (B, K), attn_query (B,) of the prompts in chunks first .. last - 1."""
     B, K = counts.shape
-    s = np.empty(K + 1, attn.dtype)
+    s = empty(K + 1, attn.dtype)
     for chunk in range(first, last):
         for n in range(chunk * B // n_chunks, (chunk + 1) * B // n_chunks):
             attn_query[n] = attend_features(attn[n], s, S_T[query[n]], counts[n], query[n], attends)
@@ -239,8 +240,8 @@ def coded_step_chunks(first, last, loss, dS_T, counts, omega, query, attends, S_
     gradient to its partial sums in dS_T (n_chunks, K, K)."""
     B, K = counts.shape
     n_chunks = loss.shape[0]
-    s = np.empty(K + 1, S_T.dtype)
-    attn = np.empty(K, S_T.dtype)
+    s = empty(K + 1, S_T.dtype)
+    attn = empty(K, S_T.dtype)
     one = S_T.dtype.type(1)
     for chunk in range(first, last):
         dS = dS_T[chunk]

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..address import apart
 from ..compile import kernel
+from ..memory import empty
 from ..random import fill, seed
 
 __all__ = ["BLOCK", "begin", "draw", "draw_block", "make_room"]
@@ -34,7 +35,7 @@ _COS = tuple((-1) ** k / math.factorial(2 * k) for k in range(9))
 @kernel
 def begin(entropy):
     """The generator (4,) of a key, for entropy = words(key)."""
-    generator = np.empty(4, np.uint64)
+    generator = empty(4, np.uint64)
     seed(generator, entropy)
     return generator
 
@@ -45,8 +46,8 @@ def draw(inputs, classes, entropy, K):
     """Fill inputs (n, N+1, d) and classes (n, N) of n prompts, block after block; K = 0: labels -1 and +1."""
     n, rows, d = inputs.shape
     generator = begin(entropy)
-    x = np.empty((rows, d, BLOCK))
-    labels = np.empty((rows - 1, BLOCK), np.int64)
+    x = empty((rows, d, BLOCK), np.float64)
+    labels = empty((rows - 1, BLOCK), np.int64)
     room = make_room(rows - 1, d)
     for lo in range(0, n, BLOCK):
         draw_block(x, labels, generator, K, room)  # of whose prompts the last ones may be left over
@@ -62,7 +63,7 @@ def draw(inputs, classes, entropy, K):
 def make_room(N, d):
     """Room for `draw_block`: numbers of 64 bits, and four rows of as many of them as make normal numbers."""
     pairs = (N + 1) * ((d + 1) // 2) * BLOCK
-    return np.empty(pairs + N * BLOCK, np.uint64), np.empty((4, pairs), np.uint64)
+    return empty(pairs + N * BLOCK, np.uint64), empty((4, pairs), np.uint64)
 
 
 @apart

@@ -20,6 +20,7 @@ from ..compile import kernel, launch
 from ..costs import Costs
 from ..layers import attention, mlp
 from ..layers import loss as losses
+from ..memory import empty, empty_like
 from ..partials import add_losses, part_of
 from ..products import add_large_product, add_product, cut, is_large, map_block, map_block_back, map_rows, map_rows_back
 from ..team import complete, first, following, in_phases
@@ -197,10 +198,10 @@ def step_chunk(chunk, loss, active, das, rows, tokens, labels, n_keys, params, k
     b = hi - lo
     Q, k, C, V, U, du, dk, dV = rows
     Q, k, C, V, U = Q[lo:hi], k[lo:hi], C[lo:hi], V[lo:hi], U[lo:hi]
-    F = np.empty(b, a.dtype)
-    g = np.empty(b, a.dtype)
-    attn = np.empty((b, n_keys), a.dtype)
-    who = np.empty(b, np.int64)
+    F = empty(b, a.dtype)
+    g = empty(b, a.dtype)
+    attn = empty((b, n_keys), a.dtype)
+    who = empty(b, np.int64)
     block_forward(F, attn, C, U, Q, k, V, tokens[lo:hi], params)
     loss[chunk] = 0
     n = 0  # prompts with a gradient so far
@@ -218,8 +219,8 @@ def step_chunk(chunk, loss, active, das, rows, tokens, labels, n_keys, params, k
             n += 1
     active[chunk] = n
     Q, k, C, V, U, du, dk, dV = Q[:n], k[:n], C[:n], V[:n], U[:n], du[lo : lo + n], dk[lo : lo + n], dV[lo : lo + n]
-    dC = np.empty((n, d), a.dtype)
-    ds = np.empty(n_keys, a.dtype)
+    dC = empty((n, d), a.dtype)
+    ds = empty(n_keys, a.dtype)
     das[chunk] = 0
     mlp.slopes(das[chunk], g[:n], U, a)  # F = a^T relu(h); U holds dh now
     map_block_back(dV, U, W_O)  # h = W_O v  =>  dv = W_O^T dh
@@ -235,7 +236,7 @@ def block_forward(F, attn, C, U, Q, k, V, tokens, params):
     """F (b,), attn (b, n_keys), C (b, d), U (b, m) of a block of prompts, and on the way their queries Q (b, d),
     k = W_Q p_query (b, m_a), v = W_V c (b, m_b)."""
     W_Q, W_K, W_V, W_O, a = params
-    u = np.empty_like(Q)
+    u = empty_like(Q)
     for n in range(Q.shape[0]):
         for j in range(Q.shape[1]):
             Q[n, j] = tokens[n, -1, j]
@@ -255,9 +256,9 @@ def forward_chunks(first, last, F, attn, C, U, tokens, params, n_chunks):
     B, _, d = tokens.shape
     for chunk in range(first, last):
         lo, hi = chunk * B // n_chunks, (chunk + 1) * B // n_chunks
-        Q = np.empty((hi - lo, d), a.dtype)
-        k = np.empty((hi - lo, W_Q.shape[0]), a.dtype)
-        V = np.empty((hi - lo, W_V.shape[0]), a.dtype)
+        Q = empty((hi - lo, d), a.dtype)
+        k = empty((hi - lo, W_Q.shape[0]), a.dtype)
+        V = empty((hi - lo, W_V.shape[0]), a.dtype)
         block_forward(F[lo:hi], attn[lo:hi], C[lo:hi], U[lo:hi], Q, k, V, tokens[lo:hi], params)
 
 
@@ -333,8 +334,8 @@ def _forward_of_large_matrices(tokens: NDArray, n_keys: int, params: tuple[NDArr
 def losses_of(kind, F, labels):
     """The mean loss, g (B,) = dL/dF of the mean, and the numbers of the prompts that have a gradient."""
     B = F.shape[0]
-    g = np.empty_like(F)
-    active, found = np.empty(B, np.int64), 0
+    g = empty_like(F)
+    active, found = empty(B, np.int64), 0
     total = F.dtype.type(0)
     for n in range(B):
         total += losses.value(kind, F[n], labels[n])
@@ -358,6 +359,6 @@ def attend_backward(first, last, du, attn, C, dC, tokens, active, n_chunks):
     """du (b, d) of the prompts `active` (b,), their part in chunks first .. last - 1, from dC = dL/dC (b, d) and what
     `attend` left of them."""
     b = active.shape[0]
-    ds = np.empty(attn.shape[1], attn.dtype)
+    ds = empty(attn.shape[1], attn.dtype)
     for n in range(first * b // n_chunks, last * b // n_chunks):
         attention.backward(du[n], ds, attn[n], C[n], dC[n], tokens[active[n], : attn.shape[1]])

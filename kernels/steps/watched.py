@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..compile import kernel
 from ..layers import mlp
 from ..layers.code_attention import attend, row_of
+from ..memory import empty, zeros
 from .coded import plan
 from .dictionary import merge, without_zero_rows
 
@@ -49,10 +50,10 @@ def watch_alone(support, E, relevant, irrelevant, kappa, sign, labels, n_keys, W
     """What `watch` returns, with support and E of `without_zero_rows` and block of `plan`."""
     _, _, G, _, _, H_T = merge(support, E, W_Q, W_K, W_V, W_O)
     B, l, K, m = relevant.shape[0], relevant.shape[1] - 1, E.shape[1], a.shape[0]
-    F, same, on = np.empty(B, a.dtype), np.zeros(B, a.dtype), np.zeros((2, m), np.int64)
-    attn, of_label = np.empty((block, row_of(n_keys)), a.dtype), np.empty(block, a.dtype)
-    g, T = np.empty((block, K), a.dtype), np.empty((4, K), a.dtype)
-    C, U = np.empty((block, K), a.dtype), np.empty((block, m), a.dtype)
+    F, same, on = empty(B, a.dtype), zeros(B, a.dtype), zeros((2, m), np.int64)
+    attn, of_label = empty((block, row_of(n_keys)), a.dtype), empty(block, a.dtype)
+    g, T = empty((block, K), a.dtype), empty((4, K), a.dtype)
+    C, U = empty((block, K), a.dtype), empty((block, m), a.dtype)
     for lo in range(0, B, block):
         hi = min(lo + block, B)
         b = hi - lo

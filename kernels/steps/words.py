@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..compile import kernel, launch
 from ..layers import attention, mlp
+from ..memory import empty
 from ..products import add_large_product, add_product, add_rows, row_products, transposed
 from .unmerged import losses_of
 
@@ -170,7 +171,7 @@ def contexts(C, attn, X, V):
 def attend_backward(first, last, du, attn, V, dV, X, Y, n_chunks):
     """du (B, d_x) of the prompts in chunks first .. last - 1, from dV = dL/dv (B, d_y) and what `attend` left."""
     B, L, _ = X.shape
-    phi = np.empty(L, attn.dtype)
+    phi = empty(L, attn.dtype)
     for n in range(first * B // n_chunks, last * B // n_chunks):
         mean = dV.dtype.type(0)
         for j in range(V.shape[1]):

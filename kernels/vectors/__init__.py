@@ -10,9 +10,10 @@ plain loops, which is what complex numbers and `source` run; tests hold the two 
 Each number of a product is a sum in the order of the loops, one fused multiply-add after the other: its bits depend neither
 on the width of a register nor on where in the matrix it stands. Sums over a vector (`row_products`, `softmax`) do.
 
-Numba promises nothing about what this folder takes from inside of it, beside `intrinsic` and `overload` of `numba.extending`:
-`numba.core.cgutils`, `numba.np.arrayobj.make_array`, the types' `bitwidth` and `layout`, and that code is made by llvmlite's
-`ir.IRBuilder`. Hence the upper bound on numba's version in pyproject.toml: the newest that the tests have been run with.
+Numba promises nothing about what this folder takes from inside of it, beside `type_callable` and `lower_builtin` of
+`numba.extending`: `numba.core.cgutils`, `numba.np.arrayobj.make_array`, the types' `bitwidth` and `layout`, and that code is
+made by llvmlite's `ir.IRBuilder`. Hence the upper bound on numba's version in pyproject.toml: the newest that the tests have
+been run with.
 """
 
 from .attention import attend, attend_backward

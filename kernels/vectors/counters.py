@@ -2,7 +2,8 @@
 at work, they are what they look like."""
 
 from numba.core import types
-from numba.extending import intrinsic, overload
+from numba.core.typing import signature
+from numba.extending import lower_builtin, type_callable
 from numba.np.arrayobj import make_array
 
 __all__ = ["add", "read"]
@@ -25,29 +26,23 @@ def _place(context, builder, kind, value, i):
     return builder.gep(data, [i])
 
 
-@intrinsic
-def _add(typing, state, i, n):
-    def generate(context, builder, signature, values):
-        place = _place(context, builder, signature.args[0], values[0], values[1])
-        return builder.atomic_rmw("add", place, values[2], "seq_cst")
-
-    return types.int64(state, types.int64, types.int64), generate
+@type_callable(add)
+def _type_of_sum(context):
+    return lambda state, i, n: signature(types.int64, state, types.int64, types.int64)
 
 
-@intrinsic
-def _read(typing, state, i):
-    def generate(context, builder, signature, values):
-        place = _place(context, builder, signature.args[0], values[0], values[1])
-        return builder.load_atomic(place, "seq_cst", 8)
-
-    return types.int64(state, types.int64), generate
+@type_callable(read)
+def _type_of_number(context):
+    return lambda state, i: signature(types.int64, state, types.int64)
 
 
-@overload(add)
-def _compiled_add(state, i, n):
-    return lambda state, i, n: _add(state, i, n)
+@lower_builtin(add, types.Array, types.int64, types.int64)
+def _compiled_add(context, builder, signature, values):
+    place = _place(context, builder, signature.args[0], values[0], values[1])
+    return builder.atomic_rmw("add", place, values[2], "seq_cst")
 
 
-@overload(read)
-def _compiled_read(state, i):
-    return lambda state, i: _read(state, i)
+@lower_builtin(read, types.Array, types.int64)
+def _compiled_read(context, builder, signature, values):
+    place = _place(context, builder, signature.args[0], values[0], values[1])
+    return builder.load_atomic(place, "seq_cst", 8)

@@ -249,7 +249,8 @@ def test_numba_is_imported_by_kernels_alone():
     """The decorators' policy is in one place, instructions for it in another; elsewhere numba may be asked for its version
     (the doctor), no more."""
     policy = {
-        f"nlicl.kernels.{name}" for name in ("address", "compile", "cache", "inside", "source", "reach", "cuda.compile")
+        f"nlicl.kernels.{name}"
+        for name in ("address", "compile", "cache", "inside", "memory", "source", "reach", "cuda.compile")
     }
     for name in in_room("nlicl.kernels"):
         own = name in policy or name.startswith("nlicl.kernels.vectors")
