@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from .record import note_comparison, note_float, note_write
+from .record import note_comparison, note_float, note_tolerance, note_write
 from .rules import UFUNCS, NotCarried, refusals
 
 __all__ = ["MOST_OBJECTS", "Dual", "as_array", "carries", "dual", "lift", "parts", "split", "truth"]
 
+SINGLE = 1e-8  # what a part in float32 leaves uncertain, a tenth of its rounding
 MOST_OBJECTS = 4096  # entries of a Dual that may become an object array
 _NUMBERS = frozenset({bool, int, float, np.float64, np.float32, np.int64, np.bool_})
 
@@ -243,6 +244,8 @@ def dual(value: Any, tangent: Any) -> Any:
     """A Dual of a value and a tangent that are its own; the tangent is brought to the value's shape, dtype and layout."""
     if value.dtype.kind != "f":
         raise NotCarried(f"a derivative of {value.dtype} numbers has no rule")
+    if value.dtype.itemsize < 8:
+        note_tolerance(SINGLE)
     new = Dual.__new__(Dual)
     new._value = value
     if isinstance(value, np.generic):

@@ -126,7 +126,7 @@ def note_threshold(record: Record, a: Any, da: Any, b: Any, db: Any) -> None:
 
 
 def note_tolerance(tolerance: float) -> None:
-    """Record a tolerance, of `allclose` say."""
+    """Record a tolerance, of `allclose` say, or of numbers that have few digits."""
     record = _here()
     if record is not None:
         record.threshold = max(record.threshold, float(tolerance))

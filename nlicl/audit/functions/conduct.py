@@ -13,7 +13,7 @@ import numpy as np
 from ...core.errors import InvalidInput
 from .function import Function
 
-__all__ = ["Conduct", "conduct"]
+__all__ = ["Conduct", "changed", "conduct"]
 
 HARMLESS = 1e-9  # a value that differs by so much from call to call has noise; one that differs by more is random
 LEAST_CALLS, MOST_CALLS = 6, 16
@@ -77,6 +77,17 @@ def conduct(function: Function, x: Sequence[np.ndarray], value: float, given: li
             if _distance(given, again_given) > HARMLESS:
                 found.objection = "gradient(x) changes with what was called before it, even after loss(x): it has state"
     return found
+
+
+def changed(function: Function, x: Sequence[np.ndarray], value: float, given: list[np.ndarray]) -> str:
+    """Why no verdict is possible after all: at the end of an audit one of the two gives something else at x. Else empty."""
+    number_again, again_given = function.at(x)
+    again, said = float(number_again), "It has state that changes after some calls."
+    if not abs(again - value) <= HARMLESS * max(abs(again), abs(value)):
+        return f"loss(x) gave {value:.9g} when the audit began and {again:.9g} at its end, at the same x. {said}"
+    if _distance(given, again_given) > HARMLESS:
+        return f"gradient(x) is another one at the end of the audit than when it began, at the same x. {said}"
+    return ""
 
 
 def _changed(function: Function, given: list[np.ndarray], again: list[np.ndarray]) -> str:

@@ -5,12 +5,12 @@ is read off rows of the extrapolation that agree. Steps are in units that the ca
 f(0) as one would care to go.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Estimate", "estimate", "noise"]
+__all__ = ["Estimate", "estimate", "lasting_noise", "noise"]
 
 LEVELS = 34  # of halved steps, at most
 KINK = 1e-4  # one-sided derivatives that differ by this share of the larger one are two
@@ -63,19 +63,34 @@ def estimate(f: Callable[[float], float], base: float, rounding: float, first: f
 
 
 def _stair(f: Callable[[float], float], base: float) -> float:
-    """How far a function jumps that keeps its value near 0 and wherever else one looks, and has several; else 0.
+    """How far a function jumps that keeps its value near 0; 0 of one that leaves it continuously, never, or for one other.
 
-    It rounds what it is given, to float16, say. Beside terms without rounding that is no noise that `noise` sees.
+    It rounds what it is given, to float16 or to whole numbers, say. Beside terms without rounding that is no noise that
+    `noise` sees.
     """
-    values = [_value(f, place) for place in PLACES]
-    if len({base, *values}) < 4:  # constant, or with a jump or two
+    if len({base, *(_value(f, place) for place in PLACES)}) < 3:
         return 0.0
-    if any(_value(f, place + NEAR) != value for place, value in zip(PLACES, values, strict=True)):
-        return 0.0  # NaN too
-    h = NEAR
-    while h < max(PLACES) and _value(f, h) == base == _value(f, -h):
-        h *= 2
-    return max(abs(_value(f, h) - base), abs(_value(f, -h) - base))
+    kept, left = NEAR, 2 * NEAR
+    while _keeps(f, base, left):
+        if left >= max(PLACES):
+            return 0.0
+        kept, left = left, 2 * left
+    far = _off(f, base, left)
+    while left - kept > 1e-12 * left:
+        middle = (kept + left) / 2
+        kept, left = (middle, left) if _keeps(f, base, middle) else (kept, middle)
+    jump = _off(f, base, left)
+    return jump if jump > max(1e-3 * far, 64 * float(np.spacing(abs(base)))) else 0.0
+
+
+def _keeps(f: Callable[[float], float], base: float, h: float) -> bool:
+    """Whether f is the same at h and at -h."""
+    return _value(f, h) == base == _value(f, -h)
+
+
+def _off(f: Callable[[float], float], base: float, h: float) -> float:
+    """How far f is off at h or at -h, where it is defined."""
+    return float(np.nan_to_num(max(abs(_value(f, h) - base), abs(_value(f, -h) - base)), nan=0.0))
 
 
 def _holds_near(near: tuple[float, float], found: Estimate, rounding: float) -> bool:
@@ -173,22 +188,41 @@ def noise(f: Callable[[float], float], base: float) -> float:
     SIAM J. Sci. Comput. 33, 2011). Several steps are tried: a function that computes in float32 sees no small one.
     """
     found, before = 0.5 * float(np.spacing(abs(base))), 0.0
-    for h in 2.0 ** np.arange(-40.0, -9.0, 6.0):
-        values = np.array([_value(f, k * h) for k in range(-4, 0)] + [base] + [_value(f, k * h) for k in range(1, 5)])
-        if not np.isfinite(values).all():
-            break
-        distinct = np.unique(values)
-        if len(distinct) > 1 and max(len(np.unique(values[:5])), len(np.unique(values[4:]))) < 5:  # they lie on a grid
-            found = max(found, 0.5 * float(np.min(np.diff(distinct))))
-        here = _plateau(values) if len(distinct) >= 5 else 0.0
+    for values in _windows(f, base):
+        found, here = max(found, _grid(values)), _plateau(values)
         if here < 16 * before:  # noise is the same at every step; what a bend leaves grows with it
             found = max(found, min(here, before))
         before = here
     return found
 
 
+def lasting_noise(f: Callable[[float], float], base: float) -> float:
+    """The same of a derivative, which may jump: its noise is what is seen at two steps, as a jump not too near to 0 is not."""
+    seen = sorted(max(_grid(values), _plateau(values)) for values in _windows(f, base))
+    return max(0.5 * float(np.spacing(abs(base))), *seen[-2:-1], 0.0)
+
+
+def _windows(f: Callable[[float], float], base: float) -> Iterator[np.ndarray]:
+    """Values of f at equal steps to both sides, of several sizes, as far as they are finite."""
+    for h in 2.0 ** np.arange(-40.0, -9.0, 6.0):
+        values = np.array([_value(f, k * h) for k in range(-4, 0)] + [base] + [_value(f, k * h) for k in range(1, 5)])
+        if not np.isfinite(values).all():
+            return
+        yield values
+
+
+def _grid(values: np.ndarray) -> float:
+    """Half the distance of values that lie on a grid; 0 of others."""
+    distinct = np.unique(values)
+    if len(distinct) > 1 and max(len(np.unique(values[:5])), len(np.unique(values[4:]))) < 5:
+        return 0.5 * float(np.min(np.diff(distinct)))
+    return 0.0
+
+
 def _plateau(values: np.ndarray) -> float:
     """The noise of values at equal steps: what differences settle at from some order on; 0 if they still fall."""
+    if len(np.unique(values)) < 5:
+        return 0.0
     estimates, row = [], values
     for order in range(1, 7):
         row = np.diff(row)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .entries import imprecision
 from .means import Means
 from .points import unit
 from .sight import CEILING, SURELY, Place, Sight, norm
@@ -93,6 +94,8 @@ def compared(
     if again and error < off < CEILING * max(size, abs(slope.middle)) and not kink:
         for nudged in means.nudged_slopes(place, k, only(place.x, k, step)):
             error += means.precision.margin * abs(nudged - slope.middle)
+    if again and error < off and not kink:
+        error += means.precision.margin * means.unsteady(place, k, only(place.x, k, step))
     largest = max(size, abs(slope.middle), 1e-300)
     return _Off(said - slope.middle, error, off / largest, kink, not kink and off > error)
 
@@ -172,6 +175,8 @@ def blame(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ..
     off = abs(sight.given[index] - sight.expected[index])
     if max(relative, noise) < off < CEILING * abs(sight.expected[index]) + float(place.least(k)[index]):
         noise += means.wobble(place, k, sight, index)
+    if max(relative, noise) < off:
+        noise += imprecision(means, place, k, index)
     sight.allowed[index] = max(relative, noise)
     scale = float(np.max(abs(place.given[k]), initial=0.0, where=np.isfinite(place.given[k])))
     rounds = 256 * means.precision.eps * scale

@@ -26,29 +26,27 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
         slight = suspects & (off <= np.maximum((1e-2 if p.single else 1e-6) * scale, least))
     for index in few(slight, 50, off):
         sight.allowed[index] += means.wobble(place, k, sight, index)
-    misses = 0
-    for index in few(suspects & ~(off <= sight.allowed), 50, off):
-        if hidden_kink(means, place, k, sight, index):
-            seen[index] = False
-        else:
-            misses += 1
-        if misses == 3:
-            break
-    slightly = np.asarray(seen & (off > sight.allowed) & (off <= p.rounding(scale, place.noise[k])))
+    rounds = p.rounding(scale, place.noise[k])
+    unsteady = the_witness_errs(means, place, k, sight, suspects & ~(off <= sight.allowed), rounds)
+    seen &= ~np.isnan(sight.expected)
+    blur[unsteady] = off[unsteady]
+    slightly = np.asarray(seen & (off > sight.allowed) & (off <= rounds))
     sight.allowed[slightly] = blur[slightly] = off[slightly]
     # Of so few digits a sum may lose some that nudges do not show: it is not wrong, and not right.
     slight_in_single = np.asarray(seen & (off > sight.allowed) & p.single & (off <= 256 * p.eps * scale))
     sight.allowed[slight_in_single] = blur[slight_in_single] = off[slight_in_single]
-    nothing = seen & (sight.given == 0) & (off <= 4 * p.eps * place.largest) & (off <= sight.rounding)
+    tiny = np.asarray((off <= 4 * p.eps * place.largest) | (place.largest == 0))
+    nothing = seen & (sight.given == 0) & tiny & (off <= sight.rounding)
     nothing = np.asarray(nothing & means.sound(k))
     sight.allowed[nothing] = off[nothing]  # a zero that is given where a sum of what cancels leaves its rounding
     sight.wrong |= seen & ~(off <= sight.allowed)
     with np.errstate(all="ignore"):
         larger = np.maximum(abs(sight.expected), abs(sight.given))
         coarse = seen & ~sight.wrong & (blur > CEILING * larger)
-        # An exact zero that is given, and what is rounding beside the largest entry, has nothing to be told.
+        # What is rounding beside the largest entry, on both sides, has nothing to be told.
         told = (larger > sight.rounding) | (not means.sound(k) and bool(np.all(larger <= sight.rounding)))
-        coarse &= ((abs(sight.given) > p.zero * scale) & told) | slight_in_single | (slightly & (not p.single))
+        coarse &= ((larger > p.zero * scale) & told) | slight_in_single | (slightly & (not p.single))
+        coarse |= unsteady
     for index in sight.tied:  # several pieces meet, and what each entry does alone says nothing of them
         if sight.wrong[index]:
             sight.wrong[index] = False
@@ -66,6 +64,27 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
     together(means, place, k, sight, coarse)
 
 
+def the_witness_errs(
+    means: Means, place: Place, k: int, sight: Sight, suspects: np.ndarray, rounds: np.ndarray
+) -> np.ndarray:
+    """Which suspects may be right, since their witness loses digits. An entry beside a kink is taken for one that is on it.
+
+    Three for which there is no such excuse are enough.
+    """
+    unsteady, off, misses = np.zeros(suspects.shape, bool), abs(sight.given - sight.expected), 0
+    for index in few(suspects, 50, off):
+        if hidden_kink(means, place, k, sight, index):
+            continue
+        if off[index] > rounds[index] and off[index] <= sight.allowed[index] + imprecision(means, place, k, index):
+            unsteady[index] = True
+            sight.allowed[index] = off[index]
+            continue
+        misses += 1
+        if misses == 3:
+            break
+    return unsteady
+
+
 def hidden_kink(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
     """Whether an entry sits on a kink that an exact witness does not see: by rounding it is a little to one side."""
     if not means.witnesses[k].exact:
@@ -76,6 +95,12 @@ def hidden_kink(means: Means, place: Place, k: int, sight: Sight, index: tuple[i
     sight.kinks[index] = Slope(seen.up / h, seen.down / h, seen.error / h, seen.ties)
     sight.expected[index] = sight.allowed[index] = np.nan
     return True
+
+
+def imprecision(means: Means, place: Place, k: int, index: tuple[int, ...]) -> float:
+    """What the witness of an entry may be off by its own rounding."""
+    v, h = means.step(place, k, index)
+    return means.precision.margin * means.unsteady(place, k, v) / h
 
 
 def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:
@@ -148,7 +173,11 @@ def together(means: Means, place: Place, k: int, sight: Sight, coarse: np.ndarra
             error += norm(means.precision.rounding(sight.scale, place.noise[k]) * step)
             off = abs(said - slope.middle)
             if off > error * (1 if means.witnesses[k].exact else SURELY):
-                sight.spread = off / abs(said)
+                relative = off / abs(said)
+                if relative < CEILING and means.doubtful(place, k, relative):
+                    sight.unconfirmed = relative
+                else:
+                    sight.spread = relative
                 return
             if off <= error <= CEILING * abs(said):
                 sight.grouped = len(indices)

@@ -5,7 +5,7 @@ one direction finds one wrong entry in a hundred thousand, and halving finds whi
 entries as they are, once with each divided by its size, so that small entries are not lost beside a large one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -52,14 +52,8 @@ class Examiner(Means):
             self.guard(place, k, sight)
         return sight
 
-    def directions_only(
-        self, place: Place, k: int, most: int, kinks: Mapping[tuple[int, ...], tuple[float, float]]
-    ) -> Sight:
-        """What is seen of argument k along directions.
-
-        `kinks` are the entries that sit on a kink at x, with what was given there and the difference of the two derivatives.
-        Where all are, and the gradient does not jump as the loss's does, it was written for x alone.
-        """
+    def directions_only(self, place: Place, k: int, most: int, kinks: Collection[tuple[int, ...]]) -> Sight:
+        """What is seen of argument k along directions; `kinks` are the entries that sit on a kink at x."""
         sight = self.empty(place, k)
         if not np.isfinite(sight.given).all():
             return self.entries(place, k, most)
@@ -73,9 +67,6 @@ class Examiner(Means):
             weight = unit(place.x[k]) * self.rng.choice([-1.0, 1.0], aside.shape) * aside
             found = directions.compared(self, place, k, np.where(aside, sight.given, 0.0), weight)
             sight.only_at_x = found is not None and found.wrong
-            sight.general = len(kinks) < aside.size or any(
-                abs(sight.given[index] - before) > 0.25 * width for index, (before, width) in kinks.items()
-            )
         return sight
 
     def guard(self, place: Place, k: int, sight: Sight) -> None:

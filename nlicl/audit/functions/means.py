@@ -1,13 +1,15 @@
 """What the comparisons of entries and of directions stand on: a function, its witnesses, and how precise all of it is."""
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 
 import numpy as np
 
+from . import differences
 from .function import Function
 from .points import like, unit
 from .sight import Place, Precision, Sight
-from .slopes import Differences, Slope, Witness, along, only, tried
+from .slopes import Differences, Slope, Witness, along, only, step_length, tried
 
 __all__ = ["Means"]
 
@@ -35,18 +37,24 @@ class Means:
         self.projections: dict[int, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
 
     def place(self, label: str, own: list[np.ndarray], x: list[np.ndarray], given: list[np.ndarray]) -> Place:
-        """A place, with the rounding of the gradient there: how far it moves when the arguments do, in their last bits."""
+        """A place, with the rounding of the gradient there: how far it moves when the arguments do, in their last bits.
+
+        What it gives at x itself is none of what is compared: it may have a case of its own there.
+        """
         noise = [np.zeros(array.shape) for array in given]
-        for _ in range(NUDGES):
-            nudged = self.function.gradient_or_none(self.nudged(own))
-            for most, now, then in zip(noise, nudged or given, given, strict=True):
+        found = [self.function.gradient_or_none(self.nudged(own)) for _ in range(NUDGES)]
+        nudged = [gradient for gradient in found if gradient is not None]
+        if len(nudged) == 1:
+            nudged.append(given)
+        for one, other in combinations(nudged, 2):
+            for most, now, then in zip(noise, one, other, strict=True):
                 with np.errstate(all="ignore"):
                     moved = np.abs(now.astype(float) - then.astype(float))
                 np.maximum(most, np.where(np.isfinite(moved), moved, 0.0), out=most)
         return Place(label, own, x, [array.astype(float) for array in given], noise, self.function.real(x))
 
     def nudged(self, x: Sequence[np.ndarray]) -> list[np.ndarray]:
-        nudges = [4 * self.precision.eps * self.rng.choice([-1.0, 0.0, 1.0], array.shape) for array in x]
+        nudges = [4 * self.precision.eps * self.rng.choice([-1.0, 1.0], array.shape) for array in x]
         return [like(array, array * (1 + nudge)) for array, nudge in zip(x, nudges, strict=True)]
 
     def look(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> Slope | None:
@@ -98,6 +106,24 @@ class Means:
         """The witness's derivative along v where the arguments are moved in their last bits."""
         found = [tried(self.witnesses[k], self.nudged(place.x), v)[0] for _ in range(NUDGES)]
         return [slope.middle for slope in found if slope is not None]
+
+    def unsteady(self, place: Place, k: int, v: list[np.ndarray]) -> float:
+        """The rounding in an exact witness's derivative along v: how far it is off a smooth curve, near the place.
+
+        Where the loss cancels, as (exp(x) - 1) / x near 0 does, what is carried through it loses digits. Nudges of x in its
+        last bits need not show it: they may change nothing.
+        """
+        if not self.witnesses[k].exact:
+            return 0.0
+        length = step_length(place.x, v)
+
+        def slope(t: float) -> float:
+            there = [like(leaf, leaf + t * length * step) for leaf, step in zip(place.x, v, strict=True)]
+            found, _ = tried(self.witnesses[k], there, v)
+            return np.nan if found is None else found.middle
+
+        base = slope(0.0)
+        return differences.lasting_noise(slope, base) if np.isfinite(base) and length > 0 else 0.0
 
     def wobble(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> float:
         """How far the witness of an entry moves when the arguments do, in their last bits."""

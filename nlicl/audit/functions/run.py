@@ -1,15 +1,15 @@
 """One audit of any function, from x to the report."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from ..decision import decide
 from ..patterns import Seen, explain
 from ..report.gradient import GradientReport, ProductReport
-from .conduct import conduct
+from .conduct import changed, conduct
 from .curvature import judge_hessian
+from .digits import eps_of
 from .examine import Examiner
 from .field import described
 from .fresh import far
@@ -80,9 +80,12 @@ class Audit:
                 return self.without_verdict(
                     "loss or gradient computes in float16, which has 3 digits: nothing can be told. Audit in float64."
                 )
-            self.precision = Precision.of(_eps(value, given), self.tolerance)
+            self.precision = Precision.of(eps_of(self.function, x, value, given), self.tolerance)
             self.own_places(x, given, points)
             self.see(behaviour.noise)
+            objection = changed(self.function, x, float(value), given)
+            if objection:
+                return self.without_verdict(objection)
         except OutOfTime:
             if not self.summary.started:
                 return self.without_verdict(
@@ -141,7 +144,8 @@ class Audit:
     def see(self, repeated: float) -> None:
         """Every argument at every place."""
         witnessed = [self.witnessed(x) for x, _ in self.places]
-        differences = Differences(self.function, "", repeated, _eps(self.function.value(witnessed[0]), []))
+        eps = eps_of(self.function, witnessed[0], self.function.value(witnessed[0]), [])
+        differences = Differences(self.function, "", repeated, eps)
         witnesses = chosen(self.function, witnessed, differences, self.rng)
         self.examiner = Examiner(self.function, witnesses, differences, self.precision, self.rng)
         self.examiner.projections = self.projections
@@ -170,9 +174,7 @@ class Audit:
             return self.examiner.entries(place, k, most, [tuple(int(i) for i in index) for index in wrong])
         if number == 0 or self.chosen_by_user:
             return self.examiner.entries(place, k, most)
-        at_x = self.summary.sights[k][0]
-        kinks = {index: (float(at_x.given[index]), abs(slope.up - slope.down)) for index, slope in at_x.kinks.items()}
-        return self.examiner.directions_only(place, k, most, kinks)
+        return self.examiner.directions_only(place, k, most, self.summary.sights[k][0].kinks)
 
     def explain(self) -> None:
         """What is wrong, from the numbers at all places."""
@@ -315,28 +317,6 @@ class Audit:
         except OutOfTime:
             found = ProductReport("undetermined", "nothing could be said of the gradient, or the time limit was over")
         return report.with_product(found)
-
-
-def _eps(value: Any, given: list[np.ndarray]) -> float:
-    """The precision in which loss and gradient compute: float32's if either shows signs of it."""
-    single = np.asarray(value).dtype == np.float32 or any(array.dtype == np.float32 for array in given)
-    single = (
-        single
-        or _looks_single(np.asarray(value, float).ravel(), 1)
-        or (bool(given) and _looks_single(_joined(given), 4))
-    )
-    return float(np.finfo(np.float32 if single else np.float64).eps)
-
-
-def _joined(arrays: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([array.ravel().astype(float) for array in arrays])
-
-
-def _looks_single(numbers: np.ndarray, least: int) -> bool:
-    """Whether all numbers are float32 numbers, and some, at least so many, use its last bits: by chance they do not."""
-    numbers = numbers[np.isfinite(numbers) & (numbers != 0)]
-    mantissas = np.frexp(numbers)[0]
-    return bool((mantissas * 2.0**24 % 1 == 0).all() and (mantissas * 2.0**16 % 1 != 0).sum() >= least)
 
 
 def _merged(sight: Sight, fresh: Sight) -> Sight:

@@ -128,8 +128,6 @@ class Sight:
         What is nothing but rounding here, entry by entry.
     only_at_x : bool
         Entries that sit on a kink at x are wrong here, off it.
-    general : bool
-        At these entries the gradient changes as a formula for every x would, not as one that is written for x alone.
     lacks : str
         What x is and this place is not, in words: a gradient for such x need not be right here.
     """
@@ -154,7 +152,6 @@ class Sight:
     looked: int = 0
     rounding: np.ndarray = field(default_factory=lambda: np.zeros(()))
     only_at_x: bool = False
-    general: bool = False
     lacks: str = ""
 
     @property

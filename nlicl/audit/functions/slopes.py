@@ -164,6 +164,14 @@ class Differences:
         found = differences.estimate(f, f(0.0), self.noise(leaves), first)
         return Slope(found.up / length, found.down / length, found.error / length, -1 if found.up != found.down else 0)
 
+    def short(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> float:
+        """One quotient at a short step; NaN where there is none."""
+        length = step_length(leaves, v)
+        if length == 0.0:
+            return 0.0
+        f, h = along(self.function, leaves, v), length * differences.NEAR
+        return (f(h) - f(-h)) / (2 * h)
+
     def relative_noise(self, leaves: Sequence[np.ndarray]) -> float:
         """The same relative to the value."""
         return self.noise(leaves) / max(abs(self.function.real(leaves)), 1e-300)
@@ -226,7 +234,7 @@ def chosen(
     dual = Dual(function)
     dual.noise = differences.noise(x)
     slope, why = tried(dual, x, steps)
-    if slope is not None and not contradicted(slope, differences(x, steps)):
+    if slope is not None and not contradicted(slope, differences, x, steps):
         dual.checking = False
         return [dual for _ in x]
     found: list[Witness] = []
@@ -235,19 +243,25 @@ def chosen(
         one.noise = dual.noise
         v = only(x, k, step)
         slope, why = tried(one, x, v)
-        if slope is not None and contradicted(slope, differences(x, v)):
+        if slope is not None and contradicted(slope, differences, x, v):
             slope, why = None, "differences of the loss contradict them: it asks for the type of its arguments?"
         one.checking = False
         found.append(one if slope is not None else _complex_or_differences(function, places, k, why, differences, rng))
     return found
 
 
-def contradicted(slope: Slope, by: Slope) -> bool:
-    """Whether differences say something else, off every kink."""
+def contradicted(slope: Slope, differences: "Differences", leaves: list[np.ndarray], v: list[np.ndarray]) -> bool:
+    """Whether differences say something else, off every kink, and one of a short step does not side with the slope.
+
+    Long steps see the trend of a function that has fast waves, too.
+    """
+    by = differences(leaves, v)
     if not by.known or slope.up != slope.down or by.up != by.down:
         return False
     off = abs(slope.middle - by.middle)
-    return off > 10 * by.error + 1e-3 * max(abs(slope.middle), abs(by.middle)) and by.error < 1e-3 * abs(by.middle)
+    if off <= 10 * by.error + 1e-3 * max(abs(slope.middle), abs(by.middle)) or by.error >= 1e-3 * abs(by.middle):
+        return False
+    return not 10 * abs(differences.short(leaves, v) - slope.middle) < off
 
 
 def _complex_or_differences(

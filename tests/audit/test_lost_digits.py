@@ -1,0 +1,210 @@
+"""Losses that lose digits, and numbers that look as if they had few: no false alarm, and no tolerance that hides a mistake."""
+
+import math
+from decimal import Decimal, getcontext
+
+import numpy as np
+import pytest
+from scipy import special
+from scipy.integrate import quad
+from verdicts import NOT_RIGHT, NOT_WRONG, audit, says, verdict
+
+from nlicl.audit.dual.array import lift, parts
+from nlicl.audit.functions.differences import lasting_noise
+
+# ---- Whole numbers look like float32's
+
+
+@pytest.mark.parametrize("lam", [0.01, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_loss_whose_value_is_a_whole_number_computes_in_float64(lam, seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((50, 3)), rng.integers(100, 300, 50).astype(float)
+    loss = lambda w: 0.5 * np.sum((X @ w - y) ** 2) + 0.5 * lam * w @ w  # noqa: E731
+    assert verdict(loss, lambda w: X.T @ (X @ w - y), np.zeros(3)) == "disagree"
+    assert verdict(loss, lambda w: X.T @ (X @ w - y) + lam * w, np.zeros(3)) == "agree"
+
+
+@pytest.mark.parametrize(
+    ("loss", "gradient", "x"),
+    [
+        (lambda x: np.sum(x**3), lambda x: 3 * x**2, [31.0, 42.0, 54.0]),
+        (lambda x: 0.5 * x @ x * (1 + 1 / 8192), lambda x: x * (1 + 1 / 8192), [1.0, 2.0, 3.0, -1.0]),
+        (lambda x: np.sum(x**4), lambda x: 4 * x**3, [71.0, 43.0, 54.0, 39.0, 57.0]),  # the gradient looks so, too
+        (lambda x: np.array([70001.0, 70003.0, 90001.0, 90005.0]) @ x, None, [1.0, 2.0, 3.0, 4.0]),
+    ],
+)
+def test_whole_numbers_do_not_widen_the_tolerance(loss, gradient, x):
+    x = np.array(x)
+    gradient = gradient or (lambda x: np.array([70001.0, 70003.0, 90001.0, 90005.0]))
+    assert verdict(loss, gradient, x) == "agree"
+    assert verdict(loss, lambda x: gradient(x) + 1.0, x) == "disagree"
+    assert verdict(loss, lambda x: 1.0001 * gradient(x), x) == "disagree"
+
+
+def test_what_computes_in_float32_is_still_known():
+    single = lambda x: float(np.sum(np.sin(x.astype(np.float32)) ** 2))  # noqa: E731
+    gradient = lambda x: np.sin(2 * x.astype(np.float32)).astype(float)  # noqa: E731
+    x = np.array([0.3, -1.2, 2.0, 0.7, 1.1])
+    assert verdict(single, gradient, x) in NOT_WRONG
+    assert verdict(single, lambda x: 1.01 * gradient(x), x) == "disagree"
+
+
+def test_a_small_part_in_float32_is_no_mistake():
+    rng = np.random.default_rng(7)
+    A, x = rng.standard_normal((6, 6)), rng.standard_normal(6)
+    single = A.astype(np.float32)
+
+    def part(z):
+        return np.sum(np.tanh(single @ z.astype(np.float32)).astype(float) ** 2)
+
+    def slope(z):
+        t = np.tanh(A @ z)
+        return A.T @ (2 * t * (1 - t * t))
+
+    loss = lambda x, z: 1e4 + 1e-3 * part(z) + np.sum(x**2)  # noqa: E731
+    assert verdict(loss, lambda x, z: (2 * x, 1e-3 * slope(z)), (x + 3, x + 0.1)) in NOT_WRONG
+    assert verdict(loss, lambda x, z: (2 * x, 1.001e-3 * slope(z)), (x + 3, x + 0.1)) in NOT_RIGHT
+
+
+# ---- Losses that cancel: what is carried through them loses digits, too
+
+
+@pytest.mark.parametrize(
+    ("loss", "slope", "x"),
+    [
+        *[(lambda x: (np.exp(x) - 1) / x, lambda x: 0.5 + x / 3 + x * x / 8, x) for x in (1e-4, 1e-5, 1e-6, 1e-7)],
+        (lambda x: np.expm1(x) / x, lambda x: 0.5 + x / 3, 1e-7),
+        *[(lambda x: (1 - np.cos(x)) / x**2, lambda x: -x / 12 + x**3 / 180, x) for x in (1e-3, 1e-5)],
+        *[(lambda x: np.sqrt(x * x + 1) - x, lambda x: -1 / (2 * x * x), x) for x in (1e4, 1e6)],
+    ],
+)
+def test_an_exact_gradient_of_a_loss_that_cancels(loss, slope, x):
+    report = audit(lambda x: loss(x).sum(), slope, np.array([x]))
+    assert report.verdict in NOT_WRONG, report
+    assert verdict(lambda x: loss(x).sum(), lambda x: 3 * slope(x), np.array([x])) in NOT_RIGHT
+
+
+def test_the_noise_of_a_derivative_that_jumps_is_none():
+    for at in (1e-2, 1e-3, -4e-4):
+        assert lasting_noise(lambda t: float(t > at), float(at < 0)) < 1e-15  # noqa: B023
+    rounded = lambda t: 1.0 + t + 1e-7 * math.sin(1e15 * t)  # noqa: E731
+    assert 1e-8 < lasting_noise(rounded, rounded(0.0)) < 1e-6
+
+
+# ---- Saturation
+
+
+@pytest.mark.parametrize("z", [20.0, 40.0, 60.0, 500.0, 1e4])
+def test_what_is_saturated_is_not_called_wrong(z):
+    x = np.array([z, 1.3 * z])
+    exact = lambda x: (lambda e: 4 * e / (1 + e) ** 2)(np.exp(-2 * np.abs(x)))  # noqa: E731
+    for gradient in (exact, lambda x: 1 - np.tanh(x) ** 2):
+        assert verdict(lambda x: np.sum(np.tanh(x)), gradient, x) in NOT_WRONG
+    beside = np.array([z, 0.3])
+    assert verdict(lambda x: np.sum(np.tanh(x)), exact, beside) == "agree"
+    assert verdict(lambda x: np.sum(np.tanh(x)), lambda x: 2 * exact(x), beside) == "disagree"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_saturated_layer(seed):
+    rng = np.random.default_rng(seed)
+    W, v, x = rng.standard_normal((4, 4)), rng.standard_normal(4), 1e4 * rng.standard_normal(4)
+    assert verdict(lambda x: v @ np.tanh(W @ x), lambda x: W.T @ (v * (1 - np.tanh(W @ x) ** 2)), x) == "undetermined"
+
+
+# ---- Functions of whole numbers, and fast waves
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_loss_of_whole_numbers_has_no_slope(seed):
+    rng = np.random.default_rng(seed)
+    A, x = rng.standard_normal((5, 5)), rng.standard_normal(5)
+    assert verdict(lambda x: int(x @ A @ x), lambda x: 0 * x, x) == "undetermined"
+
+
+@pytest.mark.parametrize("seed", [3, 17, 26])
+def test_waves_that_differences_do_not_see(seed):
+    rng = np.random.default_rng(seed)
+    W, v, x = rng.standard_normal((4, 5)), rng.standard_normal(4), 1e4 * rng.standard_normal(5)
+    lam = 10 ** rng.uniform(-4, 0)
+    loss = lambda x: v @ np.sin(W @ x) + 0.5 * lam * x @ x  # noqa: E731
+    assert verdict(loss, lambda x: W.T @ (v * np.cos(W @ x)) + lam * x, x) in NOT_WRONG
+    assert verdict(loss, lambda x: lam * x, x) in NOT_RIGHT
+
+
+# ---- Rules that would cancel, beside independent values
+
+
+def carried(function, x):
+    """The derivative that dual numbers carry through a function."""
+    with np.errstate(all="ignore"):
+        return float(np.ravel(parts(function(lift(np.array([x]), np.ones(1))))[1])[0])
+
+
+def decimal_dawson(x):
+    """Dawson's function by its continued fraction, in 60 digits."""
+    getcontext().prec = 60
+    x = Decimal(x)
+    tail = Decimal(0)
+    for k in range(400, 0, -1):
+        tail = (-4 * k * x * x) / (2 * k + 1 + 2 * x * x + tail)
+    return x / (1 + 2 * x * x + tail)
+
+
+@pytest.mark.parametrize("x", [0.3, 5.0, 29.9, 30.1, 1e3, 1e5, -40.0])
+def test_the_slope_of_dawson(x):
+    right = float(1 - 2 * Decimal(x) * decimal_dawson(x))
+    assert abs(carried(special.dawsn, x) - right) <= 1e-11 * abs(right)
+
+
+@pytest.mark.parametrize("x", [0.3, 5.0, 29.9, 30.1, 1e3, 1e5])
+def test_the_slope_of_erfcx(x):
+    """erfcx(x) = 2/sqrt(pi) times the integral of exp(-t^2 - 2 x t), under which one differentiates; t = s / x."""
+    integral, _ = quad(lambda s: s * np.exp(-((s / x) ** 2) - 2 * s), 0, np.inf, epsabs=0, epsrel=1e-13, limit=200)
+    right = -4 / np.sqrt(np.pi) * integral / x**2
+    assert abs(carried(special.erfcx, x) - right) <= 1e-11 * abs(right)
+
+
+@pytest.mark.parametrize("x", [0.3, 5.0, 29.9, 30.1, 1e3, 1e5, -2.0, -50.0])
+@pytest.mark.parametrize("nu", [0, 1])
+def test_the_slope_of_scaled_bessel_functions(nu, x):
+    """exp(-x) I_nu(x) is the mean over angles of exp(x (cos w - 1)) cos(nu w); w = s / sqrt(x)."""
+    size = abs(x)
+
+    def inside(s):
+        w = s / np.sqrt(size)
+        return -2 * np.sin(w / 2) ** 2 * np.exp(-2 * size * np.sin(w / 2) ** 2) * np.cos(nu * w)
+
+    integral, _ = quad(inside, 0, min(np.pi * np.sqrt(size), 60.0), epsabs=0, epsrel=1e-13, limit=400)
+    right = integral / np.sqrt(size) / np.pi * (np.sign(x) if nu == 0 else 1)  # i0e is even, i1e odd
+    assert abs(carried(special.i0e if nu == 0 else special.i1e, x) - right) <= 2e-11 * abs(right)
+
+
+@pytest.mark.parametrize("x", [1e-9, 1e-6, 1e-3, 0.0999, 0.1001, 0.7, -1e-4])
+def test_the_slope_of_sinc(x):
+    getcontext().prec = 50
+    u = Decimal(np.pi) * Decimal(x)
+    series = sum((-1) ** n * 2 * n * u ** (2 * n - 1) / Decimal(math.factorial(2 * n + 1)) for n in range(1, 30))
+    right = float(Decimal(np.pi) * series)
+    assert abs(carried(np.sinc, x) - right) <= 1e-12 * abs(right)
+
+
+@pytest.mark.parametrize("x", [-1e4, -30.0, -1.0, 0.0, 1.0, 8.0])
+def test_the_slope_of_the_logarithm_of_a_normal_probability(x):
+    """phi / Phi, whose Phi is the integral of phi to the left: of exp(x s - s^2/2) phi(x) for s >= 0."""
+    size = max(abs(x), 1.0)
+    integral, _ = quad(
+        lambda s: np.exp(x * s / size - (s / size) ** 2 / 2),
+        0,
+        np.inf if x <= 0 else 40 * size,
+        epsrel=1e-13,
+        limit=300,
+    )
+    assert abs(carried(special.log_ndtr, x) - size / integral) <= 1e-11 * size / integral
+
+
+def test_what_a_tolerance_in_digits_is_called():
+    x = np.random.default_rng(1).standard_normal(6) + 3e4
+    report = audit(lambda x: np.mean(x**2) - np.mean(x) ** 2, lambda x: 2.0002 * (x - x.mean()) / 6, x)
+    assert report.verdict in NOT_RIGHT and not says(report, "float32"), report
