@@ -118,7 +118,8 @@ def _symmetry(
             item(
                 "other-function",
                 f"given is the gradient of another function {of}, as far as {_DIRECTIONS} directions tell: its derivative is "
-                "symmetric. Loss and gradient do not share a term, a factor within a sum, a constant or data",
+                "symmetric. Loss and gradient do not share a term, a factor within a sum, a constant or data; or the loss is "
+                "what a solver makes of it, to its tolerance, and the gradient is exact",
             )
         ]
     return []
