@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Estimate", "estimate", "lasting_noise", "noise"]
+__all__ = ["Estimate", "estimate", "lasting_noise", "looks_rough", "noise"]
 
 LEVELS = 34  # of halved steps, at most
 KINK = 1e-4  # one-sided derivatives that differ by this share of the larger one are two
@@ -200,6 +200,11 @@ def lasting_noise(f: Callable[[float], float], base: float) -> float:
     """The same of a derivative, which may jump: its noise is what is seen at two steps, as a jump not too near to 0 is not."""
     seen = sorted(max(_grid(values), _plateau(values)) for values in _windows(f, base))
     return max(0.5 * float(np.spacing(abs(base))), *seen[-2:-1], 0.0)
+
+
+def looks_rough(f: Callable[[float], float], base: float, by: float) -> bool:
+    """Whether values of f beside 0 are off a straight line by more than `by`, at some of a few steps: a glance."""
+    return any(not abs(_value(f, h) - 2 * base + _value(f, -h)) <= by for h in 2.0 ** np.arange(-28.0, -9.0, 6.0))
 
 
 def _windows(f: Callable[[float], float], base: float) -> Iterator[np.ndarray]:

@@ -95,7 +95,7 @@ def compared(
         for nudged in means.nudged_slopes(place, k, only(place.x, k, step)):
             error += means.precision.margin * abs(nudged - slope.middle)
     if again and error < off and not kink:
-        error += means.precision.margin * means.unsteady(place, k, only(place.x, k, step))
+        error += means.imprecision(place, k, only(place.x, k, step), off)
     largest = max(size, abs(slope.middle), 1e-300)
     return _Off(said - slope.middle, error, off / largest, kink, not kink and off > error)
 
@@ -176,7 +176,7 @@ def blame(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ..
     if max(relative, noise) < off < CEILING * abs(sight.expected[index]) + float(place.least(k)[index]):
         noise += means.wobble(place, k, sight, index)
     if max(relative, noise) < off:
-        noise += imprecision(means, place, k, index)
+        noise += imprecision(means, place, k, sight, index)
     sight.allowed[index] = max(relative, noise)
     scale = float(np.max(abs(place.given[k]), initial=0.0, where=np.isfinite(place.given[k])))
     rounds = 256 * means.precision.eps * scale

@@ -75,7 +75,9 @@ def the_witness_errs(
     for index in few(suspects, 50, off):
         if hidden_kink(means, place, k, sight, index):
             continue
-        if off[index] > rounds[index] and off[index] <= sight.allowed[index] + imprecision(means, place, k, index):
+        if off[index] > rounds[index] and off[index] <= sight.allowed[index] + imprecision(
+            means, place, k, sight, index
+        ):
             unsteady[index] = True
             sight.allowed[index] = off[index]
             continue
@@ -97,10 +99,10 @@ def hidden_kink(means: Means, place: Place, k: int, sight: Sight, index: tuple[i
     return True
 
 
-def imprecision(means: Means, place: Place, k: int, index: tuple[int, ...]) -> float:
+def imprecision(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> float:
     """What the witness of an entry may be off by its own rounding."""
     v, h = means.step(place, k, index)
-    return means.precision.margin * means.unsteady(place, k, v) / h
+    return means.imprecision(place, k, v, h * abs(float(sight.given[index] - sight.expected[index]))) / h
 
 
 def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:

@@ -107,8 +107,9 @@ class Means:
         found = [tried(self.witnesses[k], self.nudged(place.x), v)[0] for _ in range(NUDGES)]
         return [slope.middle for slope in found if slope is not None]
 
-    def unsteady(self, place: Place, k: int, v: list[np.ndarray]) -> float:
-        """The rounding in an exact witness's derivative along v: how far it is off a smooth curve, near the place.
+    def imprecision(self, place: Place, k: int, v: list[np.ndarray], off: float) -> float:
+        """What an exact witness's derivative along v may be off by rounding: how far it is off a smooth curve, near the place;
+        0 where that is sure to explain no difference like `off`.
 
         Where the loss cancels, as (exp(x) - 1) / x near 0 does, what is carried through it loses digits. Nudges of x in its
         last bits need not show it: they may change nothing.
@@ -123,7 +124,11 @@ class Means:
             return np.nan if found is None else found.middle
 
         base = slope(0.0)
-        return differences.lasting_noise(slope, base) if np.isfinite(base) and length > 0 else 0.0
+        if not np.isfinite(base) or length == 0.0:
+            return 0.0
+        if not differences.looks_rough(slope, base, off / (10 * self.precision.margin)):
+            return 0.0
+        return self.precision.margin * differences.lasting_noise(slope, base)
 
     def wobble(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> float:
         """How far the witness of an entry moves when the arguments do, in their last bits."""
