@@ -34,7 +34,7 @@ def test_a_neighbour_is_of_the_kind_of_x(kind):
     assert holds(x)
     special = kind != "positive"
     for number, (place, lacks) in enumerate(neighbours([x], everywhere, 2, np.random.default_rng(1))):
-        last = special and number == 1  # this one is not, so that a gradient which rests on it is found out
+        last = special and number == 2  # this one is not, so that a gradient which rests on it is found out
         assert holds(place[0]) != last and bool(lacks) == last
         assert 1e-3 < np.linalg.norm(place[0] - x) / np.linalg.norm(x) < 0.5
     assert all(holds(place[0]) for place, _ in neighbours([x], everywhere, 2, np.random.default_rng(1), kept=[0]))
@@ -42,8 +42,9 @@ def test_a_neighbour_is_of_the_kind_of_x(kind):
 
 @pytest.mark.parametrize("x", [np.eye(3), np.zeros((3, 3)), np.ones((3, 3)), np.diag([1.0, 2.0, 3.0])])
 def test_a_matrix_that_is_symmetric_by_chance_is_not_at_the_last_place(x):
-    (first, kept), (last, broken) = neighbours([x], everywhere, 2, np.random.default_rng(1))
+    (first, kept), (other, kept_too), (last, broken) = neighbours([x], everywhere, 2, np.random.default_rng(1))
     assert not kept and np.array_equal(first[0], first[0].T) and not np.array_equal(first[0], x)
+    assert not kept_too and np.allclose(first[0] + other[0], 2 * x, rtol=0, atol=1e-12)  # to both sides of x
     assert broken and not np.array_equal(last[0], last[0].T)
     always = neighbours([x], everywhere, 2, np.random.default_rng(1), kept=[0])
     assert all(np.array_equal(place[0], place[0].T) and not less for place, less in always)

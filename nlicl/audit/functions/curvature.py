@@ -12,13 +12,14 @@ from ...core.errors import InvalidInput, InvalidValue
 from ..comparison import item
 from ..patterns import explain_product
 from ..report.gradient import GradientReport, ProductReport
-from .differences import Estimate, estimate
+from .differences import Estimate, estimate, noise
 from .function import Function, OutOfTime
 from .points import unit
 from .slopes import Witness, only, step_length, tried
 
 __all__ = ["judge_hessian"]
 
+CHECKED = 3  # products of dual numbers that are held against differences
 VECTORS = 3
 COLUMNS = 1000  # of a matrix, or entries of a diagonal, that are looked at
 FULL = 200  # entries of all arguments up to which every column is looked at
@@ -108,6 +109,7 @@ class _Judge:
         self.function, self.x, self.witnesses, self.eps = function, x, witnesses, eps
         self.gradient_right = gradient_right
         self.n = sum(array.size for array in x)
+        self.checked, self.contradicted = 0, False  # products of dual numbers, beside differences
         self.witness = "dual numbers through the gradient" if gradient_right else "the loss alone"
 
     def of(self, given: _Products | _Matrix, rng: np.random.Generator) -> ProductReport:
@@ -225,7 +227,38 @@ class _Judge:
             return None
         if not all(np.isfinite(array).all() for array in up):
             return self.from_gradient(v)
+        if self.checked < CHECKED:
+            self.checked += 1
+            self.contradicted |= self.differ(v, up)
+        if self.contradicted:
+            return self.from_gradient(v)
         return up, [np.zeros(array.shape) for array in up]
+
+    def differ(self, v: list[np.ndarray], pushed: list[np.ndarray]) -> bool:
+        """Whether differences of the gradient say something else than dual numbers through it: one number of all entries.
+
+        A gradient that decides by its values, as a bisection does, hides a derivative from dual numbers.
+        """
+        rng = np.random.default_rng(0)
+        weights = [rng.standard_normal(array.shape) for array in pushed]
+        length = step_length(self.x, v)
+
+        def weighted(t: float) -> float:
+            given = self.function.gradient_or_none(
+                [array + t * length * part for array, part in zip(self.x, v, strict=True)]
+            )
+            if given is None:
+                return np.nan
+            return float(sum(np.sum(weight * part) for weight, part in zip(weights, given, strict=True)))
+
+        base = weighted(0.0)
+        if length == 0.0 or not np.isfinite(base):
+            return False
+        found = estimate(weighted, base, noise(weighted, base))
+        said = length * float(sum(np.sum(weight * part) for weight, part in zip(weights, pushed, strict=True)))
+        size = max(abs(said), abs(found.up))
+        sure = found.up == found.down and found.error < 1e-3 * size
+        return sure and abs(said - found.up) > 10 * found.error + 1e-5 * size
 
     def from_gradient(self, v: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
         """Extrapolated differences of the gradient, entry by entry from the same values."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from .entries import imprecision
 from .means import Means
-from .points import unit
+from .points import scattered, unit
 from .sight import CEILING, SURELY, Place, Sight, norm
 from .slopes import Slope, only, tried
 
@@ -39,7 +39,7 @@ def directions(
         return
     given = np.where(free, sight.given, 0.0)
     for sizes in weights(means, place, k, given, everything):
-        step = np.asarray(means.rng.choice([-1.0, 1.0], sight.x.shape) * sizes * free)
+        step = scattered(means.rng, sight.x.shape) * sizes * free
         if k in means.projections:
             step = np.asarray(means.projections[k](sight.x, step))
         if not step.any():

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import directions, entries
 from .means import Means
-from .points import unit
+from .points import scattered, unit
 from .sight import CEILING, Place, Sight, norm
 from .slopes import only, tried
 
@@ -64,7 +64,7 @@ class Examiner(Means):
             return self.entries(place, k, most)
         directions.directions(self, place, k, sight, everything=False, aside=aside)
         if kinks and not sight.is_wrong:
-            weight = unit(place.x[k]) * self.rng.choice([-1.0, 1.0], aside.shape) * aside
+            weight = unit(place.x[k]) * scattered(self.rng, aside.shape) * aside
             found = directions.compared(self, place, k, np.where(aside, sight.given, 0.0), weight)
             sight.only_at_x = found is not None and found.wrong
         return sight
@@ -75,7 +75,7 @@ class Examiner(Means):
             return
         if self.witnesses[k].sound and not self.sound(k):
             self.guard_entries(place, k, sight)
-        step = np.asarray(self.rng.choice([-1.0, 1.0], sight.x.shape) * unit(place.x[k]))
+        step = scattered(self.rng, sight.x.shape) * unit(place.x[k])
         for index in sight.kinks:
             step[index] = 0.0
         if k in self.projections:

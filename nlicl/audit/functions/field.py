@@ -109,8 +109,8 @@ def _symmetry(
         return [
             item(
                 "no-gradient",
-                f"given is not the gradient of any function {of}: its derivative is not symmetric ({off:.0%} off). A step of "
-                "the derivation is wrong",
+                f"given is not the gradient of any function {of}: its derivative is not symmetric ({100 * off:.2g}% off). "
+                "A step of the derivation is wrong",
             )
         ]
     if off < _SAME:

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-__all__ = ["by_chance", "kind_of", "like", "neighbours", "special", "unit"]
+__all__ = ["by_chance", "kind_of", "like", "neighbours", "scattered", "special", "unit"]
 
 REACH = (0.1, 0.01, 1e-3, 1e-4)  # relative to an entry; shorter where the loss ends before
 
@@ -22,17 +22,20 @@ def neighbours(
     rng: np.random.Generator,
     kept: Collection[int] = (),
 ) -> list[tuple[list[np.ndarray], str]]:
-    """Places a little off x, at most `count`, each with what it lacks of x: "" or, in words, what x is and it is not.
+    """Places a little off x, each with what it lacks of x: "" or, in words, what x is and it is not.
 
-    The last one lacks what the others keep: a gradient that is right at no other places may rest on it. Arguments whose
-    numbers are `kept` keep it everywhere.
+    There are at most `count`, each other one opposite to the one before: a loss may be another function to one side of x.
+    Where x is of some kind, one more lacks what the others keep: a gradient that is right at no other places may rest on it.
+    Arguments whose numbers are `kept` keep it everywhere.
     """
     found: list[tuple[list[np.ndarray], str]] = []
     kinds = [kind_of(array) for array in x]
     left = [name if k not in kept else "" for k, (name, _) in enumerate(kinds)]
-    for number in range(count):
-        leave = any(left) and number == count - 1
-        steps = [rng.standard_normal(array.shape) for array in x]
+    steps = [np.zeros(array.shape) for array in x]
+    for number in range(count + any(left)):
+        leave = number == count
+        opposite = number % 2 == 1 and not leave
+        steps = [-step for step in steps] if opposite else [scattered(rng, array.shape) for array in x]
         for reach in REACH:
             place = []
             for array, step, (_, alike), leaves in zip(x, steps, kinds, left, strict=True):
@@ -42,6 +45,11 @@ def neighbours(
                 found.append((place, next(filter(None, left)) if leave else ""))
                 break
     return found
+
+
+def scattered(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of random size and sign, none of them small. Of equal sizes a sum may be 0, and so is any multiple of it."""
+    return np.asarray(rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape))
 
 
 def kind_of(array: np.ndarray) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
@@ -70,8 +78,11 @@ def is_symmetric(array: np.ndarray) -> bool:
 
 
 def by_chance(array: np.ndarray) -> bool:
-    """Whether a matrix is symmetric because it is diagonal or constant: as a start, not as a covariance."""
-    return is_symmetric(array) and (np.ptp(array) == 0 or bool(np.array_equal(array, np.diag(np.diag(array)))))
+    """Whether an array is of its kind as a start or an example may be: a symmetric matrix that is diagonal or constant, which
+    no covariance is, or zeros and ones, as a unit vector along an axis."""
+    if is_symmetric(array) and (np.ptp(array) == 0 or bool(np.array_equal(array, np.diag(np.diag(array))))):
+        return True
+    return bool(np.isin(array, (0.0, 1.0, -1.0)).all())
 
 
 def unit(array: np.ndarray) -> np.ndarray:

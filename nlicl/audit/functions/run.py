@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...core.errors import InvalidInput
 from ..decision import decide
 from ..patterns import Seen, explain
 from ..report.gradient import GradientReport, ProductReport
@@ -101,7 +102,7 @@ class Audit:
         if any(array.dtype != np.float64 for array in x):
             value = self.function.real(x)
             self.widen = abs(self.function.real(wide) - value) <= 1e-3 * (1 + abs(value))
-        self.labels = ["x"]
+        labels = ["x"]
         self.places = [(x, given)]
         self.chosen_by_user = points is not None
         self.lacks = [""]
@@ -109,14 +110,18 @@ class Audit:
             beside = [(place, "") for place in points]
         else:
             beside = neighbours(x, self.defined, NEIGHBOURS, self.rng, self.projections)
+            inside = [place for place in beside if self.projected(place[0])]
+            if len(inside) < len(beside):
+                self.remarks.append("a little off x tangent= is no projection: it is judged where it is one")
+            beside = inside
         for number, (place, lacks) in enumerate(beside):
-            there = self.function.at(place)[1] if self.chosen_by_user else self.function.gradient_or_none(place)
+            there = self.at_users(place, number) if points is not None else self.function.gradient_or_none(place)
             if there is None:
                 self.summary.raises = True
                 continue
             self.places.append((place, there))
             self.lacks.append(lacks)
-            self.labels.append(f"points[{number}]" if self.chosen_by_user else f"near x ({number + 1})")
+            labels.append(f"points[{number}]" if self.chosen_by_user else f"near x ({number + 1})")
         fixed = all(
             np.array_equal(one, other) and np.isfinite(one).all()
             for _, there in self.places[1:]
@@ -125,6 +130,26 @@ class Audit:
         # Right for a linear loss; or an array that was computed before, for this x alone.
         if fixed and not self.chosen_by_user:
             self.lacks[1:] = [CONSTANT] * len(self.lacks[1:])
+        self.summary.labels = labels
+
+    def at_users(self, place: list[np.ndarray], number: int) -> list[np.ndarray]:
+        """The gradient at a place of the user's; an error names that place."""
+        try:
+            return self.function.at(place)[1]
+        except InvalidInput as error:
+            name = f"points[{number}]"
+            text = str(error).replace(" at x", f" at {name}").replace("Move x", f"Move {name}")
+            raise type(error)(text) from error.__cause__
+
+    def projected(self, place: list[np.ndarray]) -> bool:
+        """Whether what projects is a projection there: it may be one on the manifold that x lies on, and that no place beside
+        x does."""
+        for k, project in self.projections.items():
+            v = np.random.default_rng(self.seed).standard_normal(place[k].shape)
+            once = project(place[k], v)
+            if not np.allclose(project(place[k], once), once, rtol=1e-8, atol=1e-8):
+                return False
+        return True
 
     def defined(self, place: list[np.ndarray]) -> bool:
         """Whether the loss has a finite value there, and the gradient too if it has one nearer to x."""
@@ -154,7 +179,9 @@ class Audit:
         planned = sum(min(size, self.entries) if size <= self.entries else 100 for size in sizes)
         most = self.entries if planned <= MOST_LOOKS else max(FEWEST_LOOKS, MOST_LOOKS // len(sizes))
         total = len(sizes) * len(self.places)
-        for number, (label, (own, given), x) in enumerate(zip(self.labels, self.places, witnessed, strict=True)):
+        for number, (label, (own, given), x) in enumerate(
+            zip(self.summary.labels, self.places, witnessed, strict=True)
+        ):
             place = self.examiner.place(label, own, x, given)
             for k, name in enumerate(self.names):
                 self.progress(number * len(sizes) + k, total, f"{name} at {label}")
@@ -295,7 +322,7 @@ class Audit:
         return GradientReport(
             self.function.name,
             self.seed,
-            self.labels,
+            [place.label for place in self.summary.places],
             arguments,
             verdict,
             _sentence(reason),
@@ -310,8 +337,12 @@ class Audit:
         try:
             if not self.summary.started:
                 raise OutOfTime
+            conflict = self.summary.evidence(self.precision).conflict
+            if conflict:
+                return report.with_product(ProductReport("undetermined", conflict))
             witnesses, eps = self.summary.witnesses, self.precision.eps
-            places = [x for (x, _), lacks in zip(self.places, self.lacks, strict=True) if not lacks][:2]
+            kept = zip(self.places, self.lacks, strict=True)
+            places = [x for (x, _), lacks in kept if lacks in ("", CONSTANT)][:2]
             with np.errstate(all="ignore"):
                 found = judge_hessian(self.function, places, report, witnesses, self.rng, eps)
         except OutOfTime:

@@ -19,7 +19,7 @@ import numpy as np
 from ..answer import first_line
 from . import differences
 from .function import Function, OutOfTime
-from .points import like, unit
+from .points import like, scattered, unit
 
 __all__ = ["Differences", "Slope", "Witness", "along", "chosen", "only", "step_length", "tried"]
 
@@ -230,7 +230,7 @@ def chosen(
 ) -> list[Witness]:
     """A witness for each argument: the first that takes the function, tried at the first of some places."""
     x = places[0]
-    steps = [unit(leaf) * rng.choice([-1.0, 1.0], leaf.shape) for leaf in x]
+    steps = [unit(leaf) * scattered(rng, leaf.shape) for leaf in x]
     dual = Dual(function)
     dual.noise = differences.noise(x)
     slope, why = tried(dual, x, steps)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..decision import Evidence
-from .points import by_chance
+from .points import by_chance, kind_of
 from .sight import CEILING, Place, Precision, Sight
 from .slopes import Witness
 
@@ -29,6 +29,7 @@ class Summary:
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
+        self.labels: list[str] = []  # of all places where it is to be judged
         self.places: list[Place] = []
         self.sights: list[list[Sight]] = [[] for _ in names]
         self.witnesses: Sequence[Witness] = ()
@@ -62,6 +63,15 @@ class Summary:
         """What x is, in words, where the gradient by argument k is right only there; empty if it does not rest on it."""
         return next((sight.lacks for sight in self.sights[k] if sight.lacks and sight.is_wrong), "")
 
+    def those(self, k: int, kind: str) -> list[int]:
+        """The arguments that are of a kind at x: argument k alone where it is."""
+        found = [j for j, sights in enumerate(self.sights) if sights and kind_of(sights[0].x)[0] == kind]
+        return [k] if k in found or not found else found
+
+    def whose(self, k: int, kind: str) -> str:
+        """Their names."""
+        return " and ".join(self.names[j] for j in self.those(k, kind))
+
     # -- evidence
 
     def of_argument(self, k: int, precision: Precision) -> Evidence:
@@ -80,8 +90,8 @@ class Summary:
         ):
             doubts.append(f"derivatives by {name} are too small beside the loss for its differences to see")
         lacking = self.resting(k)
-        if lacking == CONSTANT or (lacking and by_chance(sights[0].x)):
-            doubts.append(_resting(name, lacking))
+        if lacking == CONSTANT or (lacking and any(by_chance(self.sights[j][0].x) for j in self.those(k, lacking))):
+            doubts.append(_resting(name, self.whose(k, lacking), lacking))
         if any(sight.only_at_x and sight.lacks in ("", CONSTANT) for sight in sights):
             doubts.append(
                 f"{name} has entries on a kink at x, and a little off the kink the gradient is wrong there: a term that was "
@@ -100,6 +110,12 @@ class Summary:
         each = [self.of_argument(k, precision) for k in range(len(self.names))]
         judged = [k for k in range(len(each)) if self.sights[k]]
         doubt = next((one.doubt for one in each if one.doubt), "")
+        judged_at = min(len(sights) for sights in self.sights)
+        if judged_at < len(self.labels) and not doubt:
+            doubt = (
+                f"the time limit was over when {judged_at} of {len(self.labels)} places were judged. Give a longer timeout, "
+                "or points=[] for x alone"
+            )
         if self.raises and not doubt:
             doubt = "a little off x, where the loss has a value, the gradient raises. points=[] asks for x alone"
         bent = self.slope is not None and self.slope < SLOPE_AT_LEAST and self.linear > LINEAR
@@ -178,8 +194,8 @@ class Summary:
         few = looked < total
         every = f"each of {looked} of {total} entries, and all of them along directions," if few else "every entry"
         agrees = "agrees" if not few else "agree"
-        resting = [(name, self.resting(k)) for k, name in enumerate(self.names)]
-        rests = [f"{name} is {what}" for name, what in resting if what and what != CONSTANT]
+        resting = [(self.whose(k, self.resting(k)), self.resting(k)) for k in range(len(self.names))]
+        rests = dict.fromkeys(f"{names} is {what}" for names, what in resting if what and what != CONSTANT)
         if rests:
             return (
                 f"{every} {agrees} with {self.exact_name} where {' and '.join(rests)}, as here; elsewhere it is wrong"
@@ -200,7 +216,7 @@ class Summary:
                 more = ", ..." if len(sight.kinks) > 4 else ""
                 found.append(f"{_entries(len(sight.kinks))} of {name} on a kink, judged by both sides: {places}{more}")
             if self.resting(k) not in ("", CONSTANT):
-                found.append(_resting(name, self.resting(k)))
+                found.append(_resting(name, self.whose(k, self.resting(k)), self.resting(k)))
             if any(other.lacks == CONSTANT for other in self.sights[k]):
                 found.append(f"the gradient by {name} is the same array at every point")
             if sight.grouped:
@@ -210,8 +226,8 @@ class Summary:
         return found
 
 
-def _resting(name: str, on: str) -> str:
-    """What to say of a gradient that is right where x is of some kind, and wrong elsewhere."""
+def _resting(name: str, whose: str, on: str) -> str:
+    """What to say of a gradient that is right where an argument, `whose`, is of some kind, and wrong elsewhere."""
     if on == CONSTANT:
         return (
             f"the gradient by {name} is the same array at every point, right at x and wrong elsewhere: was it computed "
@@ -220,7 +236,9 @@ def _resting(name: str, on: str) -> str:
     remedy = {"symmetric": "a transposed factor? symmetric= if it always is"}.get(
         on, "a factor that is 1 there? tangent= judges along what keeps it so"
     )
-    return f"{name} is right where x is {on}, as it is here, and wrong where it is not: {remedy}"
+    given = name if whose == name else f"the gradient by {name}"
+    of = "x" if whose == name else whose
+    return f"{given} is right where {of} is {on}, as it is here, and wrong where it is not: {remedy}"
 
 
 def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:

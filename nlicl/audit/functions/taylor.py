@@ -4,7 +4,7 @@ import numpy as np
 
 from ..witnesses import taylor_slope
 from .examine import Examiner
-from .points import unit
+from .points import scattered, unit
 from .sight import Place, norm
 from .slopes import along
 
@@ -19,7 +19,7 @@ def taylor(examiner: Examiner, place: Place, kink: bool) -> tuple[float | None, 
     """
     if kink or not all(np.isfinite(array).all() for array in place.given):
         return None, False, 0.0
-    v = [unit(array) * examiner.rng.choice([-1.0, 1.0], array.shape) for array in place.x]
+    v = [unit(array) * scattered(examiner.rng, array.shape) for array in place.x]
     for k, project in examiner.projections.items():
         v[k] = project(place.x[k], v[k])
     slope = float(sum(np.sum(given * step) for given, step in zip(place.given, v, strict=True)))

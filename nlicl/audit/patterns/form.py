@@ -105,23 +105,27 @@ def terms(p: Points, name: str) -> Iterator[Form]:
     """A term that one of the two has and the other has not."""
     yield Form(
         "term",
-        f"given - expected = {{c}} {name}: an L2 term (weight decay), lambda = {{c}}, that one of loss and gradient has "
-        "and the other has not",
+        f"given - expected = {{c}} {name}: an L2 term (weight decay), lambda = {{c}}, that only one of loss and gradient has, "
+        "or has more of",
         lambda k: p.x[k],
         _expected(p),
         cost=0.5,
     )
-    if not all((np.sign(x) == x).all() for x in p.x):  # else the same as above
+    signs = [np.sign(x) for x in p.x]
+    one_sign = all(np.ptp(sign) == 0 and sign.flat[0] == signs[0].flat[0] for sign in signs)
+    kept = all(np.array_equal(sign, signs[0]) for sign in signs)
+    if not one_sign and not all((np.sign(x) == x).all() for x in p.x):  # else the same as the one above, or below
         yield Form(
             "term",
-            f"given - expected = {{c}} sign({name}): an L1 term that one of loss and gradient has and the other has not",
-            lambda k: np.sign(p.x[k]),
+            f"given - expected = {{c}} sign({name}): an L1 term that only one of loss and gradient has, or has more of"
+            + ("; or constants, of these signs" if kept else ""),
+            lambda k: signs[k],
             _expected(p),
             cost=0.5,
         )
     yield Form(
         "constant-term",
-        "given - expected = {c}, one number",
+        "given - expected = {c}, one number" + ("; or an L1 term, of entries of one sign" if one_sign else ""),
         lambda k: np.ones(p.shape),
         _expected(p),
         cost=0.5,
