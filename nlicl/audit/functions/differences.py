@@ -188,7 +188,7 @@ def noise(f: Callable[[float], float], base: float) -> float:
     SIAM J. Sci. Comput. 33, 2011). Several steps are tried: a function that computes in float32 sees no small one.
     """
     found, before = 0.5 * float(np.spacing(abs(base))), 0.0
-    for values in _windows(f, base):
+    for values in _windows(f, base, 2.0 ** np.arange(-40.0, -9.0, 6.0)):
         found, here = max(found, _grid(values)), _plateau(values)
         if here < 16 * before:  # noise is the same at every step; what a bend leaves grows with it
             found = max(found, min(here, before))
@@ -198,7 +198,8 @@ def noise(f: Callable[[float], float], base: float) -> float:
 
 def lasting_noise(f: Callable[[float], float], base: float) -> float:
     """The same of a derivative, which may jump: its noise is what is seen at two steps, as a jump not too near to 0 is not."""
-    seen = sorted(max(_grid(values), _plateau(values)) for values in _windows(f, base))
+    steps = 2.0 ** np.array([-40.0, -34.0, -28.0, -22.0, -16.0, -13.0, -10.0])
+    seen = sorted(max(_grid(values), _plateau(values)) for values in _windows(f, base, steps))
     return max(0.5 * float(np.spacing(abs(base))), *seen[-2:-1], 0.0)
 
 
@@ -207,9 +208,9 @@ def looks_rough(f: Callable[[float], float], base: float, by: float) -> bool:
     return any(not abs(_value(f, h) - 2 * base + _value(f, -h)) <= by for h in 2.0 ** np.arange(-28.0, -9.0, 6.0))
 
 
-def _windows(f: Callable[[float], float], base: float) -> Iterator[np.ndarray]:
-    """Values of f at equal steps to both sides, of several sizes, as far as they are finite."""
-    for h in 2.0 ** np.arange(-40.0, -9.0, 6.0):
+def _windows(f: Callable[[float], float], base: float, steps: np.ndarray) -> Iterator[np.ndarray]:
+    """Values of f at equal steps to both sides, for each of these steps, as far as they are finite."""
+    for h in steps:
         values = np.array([_value(f, k * h) for k in range(-4, 0)] + [base] + [_value(f, k * h) for k in range(1, 5)])
         if not np.isfinite(values).all():
             return

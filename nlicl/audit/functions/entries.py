@@ -46,7 +46,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
         # What is rounding beside the largest entry, on both sides, has nothing to be told.
         told = (larger > sight.rounding) | (not means.sound(k) and bool(np.all(larger <= sight.rounding)))
         coarse &= ((larger > p.zero * scale) & told) | slight_in_single | (slightly & (not p.single))
-        coarse |= unsteady
+        coarse &= ~unsteady
     for index in sight.tied:  # several pieces meet, and what each entry does alone says nothing of them
         if sight.wrong[index]:
             sight.wrong[index] = False
@@ -62,6 +62,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
             else:
                 sight.disputed.append(index)
     together(means, place, k, sight, coarse)
+    sight.coarse += [tuple(int(i) for i in index) for index in np.argwhere(unsteady)]
 
 
 def the_witness_errs(
@@ -174,6 +175,8 @@ def together(means: Means, place: Place, k: int, sight: Sight, coarse: np.ndarra
             error += means.precision.relative * abs(said)
             error += norm(means.precision.rounding(sight.scale, place.noise[k]) * step)
             off = abs(said - slope.middle)
+            if off > error:
+                error += means.imprecision(place, k, only(place.x, k, step), off)
             if off > error * (1 if means.witnesses[k].exact else SURELY):
                 relative = off / abs(said)
                 if relative < CEILING and means.doubtful(place, k, relative):

@@ -62,12 +62,21 @@ class Examiner(Means):
             aside[index] = True
         if k in self.projections:
             return self.entries(place, k, most)
+        if self.nothing(place, k):
+            return sight
         directions.directions(self, place, k, sight, everything=False, aside=aside)
         if kinks and not sight.is_wrong:
             weight = unit(place.x[k]) * scattered(self.rng, aside.shape) * aside
             found = directions.compared(self, place, k, np.where(aside, sight.given, 0.0), weight)
             sight.only_at_x = found is not None and found.wrong
         return sight
+
+    def nothing(self, place: Place, k: int) -> bool:
+        """Whether all derivatives by argument k are too small to change the loss's last digit, the given ones as well."""
+        least, step = place.least(k), scattered(self.rng, place.x[k].shape) * unit(place.x[k])
+        slope, _ = tried(self.witnesses[k], place.x, only(place.x, k, step))
+        small = slope is not None and abs(slope.middle) <= float(np.sum(least * abs(step)))
+        return small and bool(np.all(abs(place.given[k]) <= least))
 
     def guard(self, place: Place, k: int, sight: Sight) -> None:
         """The witness itself beside differences along one direction, where it is not differences."""

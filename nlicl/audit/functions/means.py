@@ -18,6 +18,7 @@ ROUNDING = 1e-6  # of the loss over the argument: a derivative that is larger is
 CANCELLED = 1e4  # times the rounding of the loss, likewise: a loss near zero may be the difference of large terms
 QUOTIENTS = (2.0**-4, 2.0**-6, 2.0**-8)  # steps of plain quotients, in sizes of an entry
 NUDGES = 3
+BESIDE = 2.0**-7  # how far beside a place rounding is measured, in sizes of an entry
 DECIDES = 8  # comparisons of single numbers in a call
 
 
@@ -108,27 +109,34 @@ class Means:
         return [slope.middle for slope in found if slope is not None]
 
     def imprecision(self, place: Place, k: int, v: list[np.ndarray], off: float) -> float:
-        """What an exact witness's derivative along v may be off by rounding: how far it is off a smooth curve, near the place;
-        0 where that is sure to explain no difference like `off`.
+        """What a difference along v may come to by rounding alone: how far it is off a smooth curve, beside the place; 0 where
+        that is sure to explain no difference like `off`.
 
-        Where the loss cancels, as (exp(x) - 1) / x near 0 does, what is carried through it loses digits. Nudges of x in its
-        last bits need not show it: they may change nothing.
+        Where the loss cancels, as (exp(x) - 1) / x near 0 does, what is carried through it loses digits. So may a gradient, as
+        1 - tanh(x)^2 does. Nudges of x in its last bits need not show it: they may change nothing. The place itself is left
+        out: the gradient may have a case of its own there.
         """
         if not self.witnesses[k].exact:
             return 0.0
         length = step_length(place.x, v)
 
-        def slope(t: float) -> float:
-            there = [like(leaf, leaf + t * length * step) for leaf, step in zip(place.x, v, strict=True)]
+        def difference(t: float) -> float:
+            there, own = (
+                [like(leaf, leaf + (BESIDE + t) * length * step) for leaf, step in zip(leaves, v, strict=True)]
+                for leaves in (place.x, place.own)
+            )
             found, _ = tried(self.witnesses[k], there, v)
-            return np.nan if found is None else found.middle
+            given = self.function.gradient_or_none(own)
+            if found is None or given is None:
+                return np.nan
+            return found.middle - float(np.sum(given[k] * v[k], where=v[k] != 0))
 
-        base = slope(0.0)
+        base = difference(0.0)
         if not np.isfinite(base) or length == 0.0:
             return 0.0
-        if not differences.looks_rough(slope, base, off / (10 * self.precision.margin)):
+        if not differences.looks_rough(difference, base, off / (10 * self.precision.margin)):
             return 0.0
-        return self.precision.margin * differences.lasting_noise(slope, base)
+        return self.precision.margin * differences.lasting_noise(difference, base)
 
     def wobble(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> float:
         """How far the witness of an entry moves when the arguments do, in their last bits."""
