@@ -39,7 +39,7 @@ def directions(
         return
     given = np.where(free, sight.given, 0.0)
     for sizes in weights(means, place, k, given, everything):
-        step = scattered(means.rng, sight.x.shape) * sizes * free
+        step = np.asarray(scattered(means.rng, sight.x.shape) * sizes * free)
         if k in means.projections:
             step = np.asarray(means.projections[k](sight.x, step))
         if not step.any():

@@ -84,7 +84,7 @@ class Examiner(Means):
             return
         if self.witnesses[k].sound and not self.sound(k):
             self.guard_entries(place, k, sight)
-        step = scattered(self.rng, sight.x.shape) * unit(place.x[k])
+        step = np.asarray(scattered(self.rng, sight.x.shape) * unit(place.x[k]))
         for index in sight.kinks:
             step[index] = 0.0
         if k in self.projections:

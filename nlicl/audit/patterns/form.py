@@ -112,8 +112,7 @@ def terms(p: Points, name: str) -> Iterator[Form]:
         cost=0.5,
     )
     signs = [np.sign(x) for x in p.x]
-    one_sign = all(np.ptp(sign) == 0 and sign.flat[0] == signs[0].flat[0] for sign in signs)
-    kept = all(np.array_equal(sign, signs[0]) for sign in signs)
+    one_sign, kept = len(np.unique(signs)) == 1, all(np.array_equal(sign, signs[0]) for sign in signs)
     if not one_sign and not all((np.sign(x) == x).all() for x in p.x):  # else the same as the one above, or below
         yield Form(
             "term",
@@ -123,13 +122,8 @@ def terms(p: Points, name: str) -> Iterator[Form]:
             _expected(p),
             cost=0.5,
         )
-    yield Form(
-        "constant-term",
-        "given - expected = {c}, one number" + ("; or an L1 term, of entries of one sign" if one_sign else ""),
-        lambda k: np.ones(p.shape),
-        _expected(p),
-        cost=0.5,
-    )
+    number = "given - expected = {c}, one number" + ("; or an L1 term, of entries of one sign" if one_sign else "")
+    yield Form("constant-term", number, lambda k: np.ones(p.shape), _expected(p), cost=0.5)
 
 
 def projections(p: Points, name: str) -> Iterator[Form]:
