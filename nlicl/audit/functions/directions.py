@@ -179,7 +179,7 @@ def blame(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ..
         noise += imprecision(means, place, k, sight, index)
     sight.allowed[index] = max(relative, noise)
     scale = float(np.max(abs(place.given[k]), initial=0.0, where=np.isfinite(place.given[k])))
-    rounds = 256 * means.precision.eps * scale
+    rounds = 1024 * means.precision.eps * scale
     if not means.precision.single:
         rounds = float(means.precision.rounding(scale, place.noise[k])[index])
     if sight.allowed[index] < off <= rounds:

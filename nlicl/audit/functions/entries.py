@@ -33,7 +33,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
     slightly = np.asarray(seen & (off > sight.allowed) & (off <= rounds))
     sight.allowed[slightly] = blur[slightly] = off[slightly]
     # Of so few digits a sum may lose some that nudges do not show: it is not wrong, and not right.
-    slight_in_single = np.asarray(seen & (off > sight.allowed) & p.single & (off <= 256 * p.eps * scale))
+    slight_in_single = np.asarray(seen & (off > sight.allowed) & p.single & (off <= 1024 * p.eps * scale))
     sight.allowed[slight_in_single] = blur[slight_in_single] = off[slight_in_single]
     tiny = np.asarray((off <= 4 * p.eps * place.largest) | (place.largest == 0))
     nothing = seen & (sight.given == 0) & tiny & (off <= sight.rounding)

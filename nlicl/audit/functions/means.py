@@ -40,18 +40,17 @@ class Means:
     def place(self, label: str, own: list[np.ndarray], x: list[np.ndarray], given: list[np.ndarray]) -> Place:
         """A place, with the rounding of the gradient there: how far it moves when the arguments do, in their last bits.
 
-        What it gives at x itself is none of what is compared: it may have a case of its own there.
+        What it gives at x itself counts as far as it may be rounding: it may have a case of its own there.
         """
         noise = [np.zeros(array.shape) for array in given]
         found = [self.function.gradient_or_none(self.nudged(own)) for _ in range(NUDGES)]
         nudged = [gradient for gradient in found if gradient is not None]
-        if len(nudged) == 1:
-            nudged.append(given)
-        for one, other in combinations(nudged, 2):
+        for one, other in combinations([given, *nudged], 2):
             for most, now, then in zip(noise, one, other, strict=True):
                 with np.errstate(all="ignore"):
                     moved = np.abs(now.astype(float) - then.astype(float))
-                np.maximum(most, np.where(np.isfinite(moved), moved, 0.0), out=most)
+                    jumps = one is given and moved > self.precision.zero * np.max(abs(now), initial=0.0)
+                np.maximum(most, np.where(np.isfinite(moved) & ~np.asarray(jumps), moved, 0.0), out=most)
         return Place(label, own, x, [array.astype(float) for array in given], noise, self.function.real(x))
 
     def nudged(self, x: Sequence[np.ndarray]) -> list[np.ndarray]:
