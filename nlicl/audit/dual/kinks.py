@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .array import carries, dual, split, truth
-from .record import note_comparison
+from .record import note_comparison, note_question
 from .rules import UFUNCS, NotCarried
 
 __all__: list[str] = []
@@ -25,8 +25,13 @@ def above(a: Any, da: Any, b: Any, db: Any) -> Any:
     return over | (tie & np.greater(0 if da is None else da, 0 if db is None else db))
 
 
+def _greater(a: Any, b: Any) -> Any:
+    note_question(a, b)
+    return above(*split(a), *split(b))
+
+
 def _less(a: Any, b: Any) -> Any:
-    return above(*split(b), *split(a))
+    return _greater(b, a)
 
 
 def _equal(a: Any, b: Any) -> Any:
@@ -39,9 +44,9 @@ def _not_nan(a: Any, b: Any) -> Any:
     return ~(np.isnan(split(a)[0]) | np.isnan(split(b)[0]))
 
 
-UFUNCS[np.greater] = lambda a, b: above(*split(a), *split(b))
+UFUNCS[np.greater] = _greater
 UFUNCS[np.less] = _less
-UFUNCS[np.less_equal] = lambda a, b: ~above(*split(a), *split(b)) & _not_nan(a, b)
+UFUNCS[np.less_equal] = lambda a, b: ~_greater(a, b) & _not_nan(a, b)
 UFUNCS[np.greater_equal] = lambda a, b: ~_less(a, b) & _not_nan(a, b)
 UFUNCS[np.equal] = _equal
 UFUNCS[np.not_equal] = lambda a, b: ~_equal(a, b)

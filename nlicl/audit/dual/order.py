@@ -118,13 +118,15 @@ def _note_against(a: Any, axis: int, picked: Any) -> None:
 
 @rule(np.argsort)
 def argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
-    """The comparisons of neighbours are recorded."""
+    """The comparisons of neighbours are recorded; of more than two equal numbers, those of their second neighbours, too."""
     if order is not None:
         raise NotCarried("numpy.argsort has no rule for order")
     a, axis = _along(a, axis)
     places = _places(a, axis)
     v, t = (np.moveaxis(np.take_along_axis(part, places, axis), axis, -1) for part in (a._value, a._tangent))
     note_comparison(v[..., 1:], t[..., 1:], v[..., :-1], t[..., :-1])
+    if np.equal(v[..., 2:], v[..., :-2]).any():
+        note_comparison(v[..., 2:], t[..., 2:], v[..., :-2], t[..., :-2])
     return places
 
 

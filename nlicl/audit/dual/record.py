@@ -13,9 +13,19 @@ import numpy as np
 
 from .rules import NotCarried, refusals
 
-__all__ = ["Record", "note_comparison", "note_condition", "note_float", "note_tolerance", "note_write", "recording"]
+__all__ = [
+    "Record",
+    "note_comparison",
+    "note_condition",
+    "note_float",
+    "note_question",
+    "note_tolerance",
+    "note_write",
+    "recording",
+]
 
 SMALL = 1e-2  # a constant that may be the tolerance of an iteration
+LAYERS = 12  # comparisons of arrays in a call, from which on they may be a bisection's
 
 _current: ContextVar["Record | None"] = ContextVar("record", default=None)
 _begun: list["Record"] = []
@@ -30,6 +40,8 @@ class Record:
         The smallest step along the direction, to first order, at which a comparison changes; inf if none does.
     scalars : int
         Number of comparisons of two single numbers.
+    questions : int
+        Number of comparisons of arrays that the function asks for itself, by `<` and the like.
     threshold : float
         The largest small constant that a single number was compared with: the tolerance of an iteration, perhaps. 0 if none.
     condition : float
@@ -42,7 +54,7 @@ class Record:
     """
 
     def __init__(self) -> None:
-        self.ties, self.crossing, self.scalars = 0, float("inf"), 0
+        self.ties, self.crossing, self.scalars, self.questions = 0, float("inf"), 0, 0
         self.threshold = 0.0
         self.conditions, self.condition = False, 1.0
         self.refused = False
@@ -67,6 +79,12 @@ class Record:
         if result is not number:
             raise NotCarried("float() of a Dual has no rule: it would lose the derivative")
         return source
+
+    @property
+    def decisions(self) -> int:
+        """How many comparisons of single numbers there were, and of arrays beyond those that a network's layers make: a
+        bisection asks again and again, of many numbers at once too."""
+        return self.scalars + max(0, self.questions - LAYERS)
 
     def __repr__(self) -> str:
         return f"Record(ties={self.ties}, crossing={self.crossing}, scalars={self.scalars})"
@@ -113,11 +131,18 @@ def note_comparison(a: Any, da: Any, b: Any, db: Any) -> None:
     record.crossing = min(record.crossing, -float(nearest))
 
 
+def note_question(a: Any, b: Any) -> None:
+    """Record that the function itself compares a with b, of which one is an array."""
+    record = _here()
+    if record is not None and max(np.ndim(a), np.ndim(b)) > 0:
+        record.questions += 1
+
+
 def note_threshold(record: Record, a: Any, da: Any, b: Any, db: Any) -> None:
     """Record what may be the tolerance of an iteration: a small constant, the square of one, or a small ratio."""
     if da is None or db is None:
         constant = b if db is None else a
-        if np.ndim(constant) == 0 and 0 < abs(float(constant)) < SMALL:
+        if np.ndim(constant) == 0 and 0 < abs(float(constant)) <= SMALL:
             single = np.ndim(a if db is None else b) == 0  # it may be a square
             record.threshold = max(record.threshold, abs(float(constant)) ** (0.5 if single else 1.0))
     elif np.ndim(a) == np.ndim(b) == 0 and a and b:

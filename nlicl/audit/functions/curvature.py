@@ -14,7 +14,7 @@ from ..patterns import explain_product
 from ..report.gradient import GradientReport, ProductReport
 from .differences import Estimate, estimate, noise
 from .function import Function, OutOfTime
-from .points import unit
+from .points import scattered, unit
 from .slopes import Witness, only, step_length, tried
 
 __all__ = ["judge_hessian"]
@@ -119,27 +119,68 @@ class _Judge:
                 "undetermined", f"the gradient is not right, and {self.n} entries are too many to do without it"
             )
         report = ProductReport("agree", witness=self.witness)
-        for v in self.vectors(given, rng):
+        if isinstance(given, _Matrix) and given.diagonal:
+            return self.of_diagonal(given, rng)
+        for v, sized in self.vectors(given, rng):
             found = self.expected(v)
             if found is None:
                 return ProductReport("undetermined", NO_HESSIAN)
-            expected, error = found
-            said = given.times(v)
-            if given.diagonal:  # of a column only the diagonal's entry is given
-                here = [array != 0 for array in v]
-                expected = [np.where(mask, array, 0.0) for mask, array in zip(here, expected, strict=True)]
-            self.compare(report, v, said, expected, error, given)
+            self.compare(report, v, given.times(v), *found, given, sized)
         report.witness = self.witness
         return report
 
-    def vectors(self, given: _Products | _Matrix, rng: np.random.Generator) -> list[list[np.ndarray]]:
-        """Random vectors; every unit vector where columns are given and few, some of them where they are many."""
+    def of_diagonal(self, given: _Matrix, rng: np.random.Generator) -> ProductReport:
+        """The verdict on a diagonal: all its entries at once. If the Hessian is nothing but a diagonal, one product shows it;
+        else each entry takes a product of its own."""
+        report = ProductReport("agree", witness=self.witness)
+        ones = [np.ones(array.shape) for array in self.x]
+        signs = [scattered(rng, array.shape) for array in self.x]
+        found = self.expected(signs)
+        if found is None:
+            return ProductReport("undetermined", NO_HESSIAN)
+        expected, error = found
+        off = [abs(one - other) for one, other in zip(given.times(signs), expected, strict=True)]
+        allowed = [self.allowed(part, more) for part, more in zip(expected, error, strict=True)]
+        if all(np.all(one <= most) for one, most in zip(off, allowed, strict=True)):
+            largest = [float(np.max(abs(part))) or 1.0 for part in expected]
+            report.error = max(float(np.max(one)) / size for one, size in zip(off, largest, strict=True))
+            report.witness = self.witness
+            return report
+        flat_off = np.concatenate([np.ravel(one) for one in off])
+        chosen = np.arange(self.n) if self.n <= COLUMNS else np.sort(np.argsort(-flat_off)[:COLUMNS])
+        seen, errors = np.full(self.n, np.nan), np.zeros(self.n)
+        for k in chosen:
+            column = self.expected(given.split(np.eye(1, self.n, int(k))[0]))
+            if column is None:
+                return ProductReport("undetermined", NO_HESSIAN)
+            seen[k], errors[k] = (np.concatenate([np.ravel(part) for part in parts])[k] for parts in column)
+        said = given.times(ones)
+        known = [np.isfinite(part) for part in given.split(seen)]
+        expected = [np.where(mask, part, one) for mask, part, one in zip(known, given.split(seen), said, strict=True)]
+        self.compare(report, ones, said, expected, given.split(errors), given)
+        report.witness = self.witness
+        if report.verdict == "agree" and len(chosen) < self.n:
+            return ProductReport(
+                "undetermined",
+                f"the Hessian has more than its diagonal, of which {len(chosen)} of {self.n} entries were looked at. Give "
+                "hessian_vector, or fewer entries",
+                witness=self.witness,
+            )
+        return report
+
+    def vectors(self, given: _Products | _Matrix, rng: np.random.Generator) -> list[tuple[list[np.ndarray], bool]]:
+        """Vectors, each with whether it is of the sizes of x: random ones, also in each argument alone; every unit vector
+        where columns are given and few, some of them where they are many."""
         random = [[rng.standard_normal(array.shape) for array in self.x] for _ in range(VECTORS)]
+        if len(self.x) > 1:
+            random += [only(self.x, k, rng.standard_normal(array.shape)) for k, array in enumerate(self.x)]
+        vectors = [(v, False) for v in random[:1]]
+        for v in random[1:]:  # of the sizes of x: a block that counts there may be lost in the others elsewhere
+            vectors.append(([unit(array) * part for array, part in zip(self.x, v, strict=True)], True))
         if isinstance(given, _Products):
-            return random
+            return vectors
         chosen = range(self.n) if self.n <= COLUMNS else np.sort(rng.choice(self.n, COLUMNS, replace=False))
-        units = [given.split(np.eye(1, self.n, int(k))[0]) for k in chosen]
-        return units if given.diagonal else random + units
+        return vectors + [(given.split(np.eye(1, self.n, int(k))[0]), False) for k in chosen]
 
     def compare(
         self,
@@ -149,14 +190,15 @@ class _Judge:
         expected: list[np.ndarray],
         error: list[np.ndarray],
         given: _Products | _Matrix,
+        sized: bool = False,
     ) -> None:
-        """Enter one product's errors into the report."""
+        """Enter one product's errors into the report; of a vector of the sizes of x entries count in units of it."""
         for k, name in enumerate(self.function.names):
             scale = float(np.max(abs(expected[k]))) or max(float(np.max(abs(part))) for part in expected) or 1.0
             with np.errstate(all="ignore"):
                 off = abs(said[k] - expected[k])
             off = np.where(np.isnan(off), np.inf, off)
-            excess = off / self.allowed(expected[k], error[k])
+            excess = off / self.allowed(expected[k], error[k], unit(self.x[k]) if sized else 1.0)
             worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
             relative = float(np.max(off) / scale)
             report.error = max(report.error or 0.0, relative)
@@ -180,10 +222,10 @@ class _Judge:
                     )
                 report.reason = report.diagnosis[0]["detail"]
 
-    def allowed(self, expected: np.ndarray, error: np.ndarray) -> np.ndarray:
-        """What an entry of a right product may be off by."""
+    def allowed(self, expected: np.ndarray, error: np.ndarray, size: np.ndarray | float = 1.0) -> np.ndarray:
+        """What an entry of a right product may be off by; `size` is what its argument's entry is measured in."""
         single = self.eps > 1e-10
-        largest = float(np.max(abs(expected))) or 1.0
+        largest = (float(np.max(abs(expected) * size)) or 1.0) / size
         return np.maximum((1e-3 if single else 1e-8) * abs(expected), (1e-3 if single else 1e-12) * largest) + 3 * error
 
     def diagonal(self) -> list[np.ndarray] | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .entries import imprecision
+from .entries import imprecision, judge_kinks
 from .means import Means
 from .points import scattered, unit
 from .sight import CEILING, SURELY, Place, Sight, norm
@@ -15,17 +15,20 @@ __all__ = ["compared", "directions"]
 
 LOCATE = 12  # wrong entries that are searched for by halving
 HALVINGS = 400  # slopes for it
+COARSE_IN_SINGLE = 0.03  # of a derivative along a direction: with an error that is larger, float32's say nothing
 
 
 @dataclass(frozen=True)
 class _Off:
-    """A difference along a direction, what is allowed of it, and whether that is too much or the direction crosses a kink."""
+    """A difference along a direction, what is allowed of it, whether that is too much or the direction crosses a kink, and the
+    size of what was compared."""
 
     signed: float
     error: float
     relative: float
     kink: bool
     wrong: bool
+    size: float
 
 
 def directions(
@@ -38,6 +41,7 @@ def directions(
     if not free.any() or (sight.wrong & free).any():
         return
     given = np.where(free, sight.given, 0.0)
+    sight.unseen = True
     for sizes in weights(means, place, k, given, everything):
         step = np.asarray(scattered(means.rng, sight.x.shape) * sizes * free)
         if k in means.projections:
@@ -48,11 +52,18 @@ def directions(
         if found is None:
             continue
         if found.kink:
+            known = set(sight.kinks)
             step = without_kinks(means, place, k, sight, step)
+            judge_kinks(means, place, k, sight, sight.kinks.keys() - known)
+            if sight.wrong.any():
+                return
             found = compared(means, place, k, given, step) if step.any() else None
             if found is None or found.kink:
                 continue
         sight.direction = max(sight.direction or 0.0, found.relative)
+        limit = COARSE_IN_SINGLE if means.precision.single else CEILING + 2 * means.precision.relative
+        told = found.error <= limit * found.size or found.size <= norm(sight.rounding * step)
+        sight.unseen &= not told
         if found.wrong:
             locate(means, place, k, sight, given, step, found)
             return
@@ -60,7 +71,7 @@ def directions(
 
 def weights(means: Means, place: Place, k: int, given: np.ndarray, everything: bool) -> Iterator[np.ndarray]:
     """Sizes of a direction's entries: such that each entry of the gradient counts alike; and as large as the argument."""
-    if means.witnesses[k].exact:
+    if means.witness(place, k).exact:
         largest = float(np.max(abs(given), initial=0.0))
         yield 1 / np.maximum(abs(given), max(1e-6, means.precision.zero) * largest if largest > 0 else 1.0)
         if everything:
@@ -78,7 +89,7 @@ def compared(
     means: Means, place: Place, k: int, given: np.ndarray, step: np.ndarray, again: bool = True
 ) -> "_Off | None":
     """What the gradient says along a direction beside what the witness says."""
-    slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, step))
+    slope, _ = tried(means.witness(place, k), place.x, only(place.x, k, step))
     if slope is None:
         return None
     single = means.precision.single
@@ -86,7 +97,7 @@ def compared(
     said, size = float(np.sum(terms)), norm(terms)
     error = means.precision.relative * size + means.precision.margin * norm(place.noise[k] * step)
     error += 3 * slope.error + 8 * means.precision.eps * float(np.sum(abs(terms)))
-    if not means.sound(k):
+    if not means.sound(place, k):
         error += norm(place.least(k) * step)
     error += norm(means.precision.rounding(float(np.max(abs(given))), place.noise[k]) * step) if single else 0.0
     off = abs(said - slope.middle)
@@ -97,7 +108,7 @@ def compared(
     if again and error < off and not kink:
         error += means.imprecision(place, k, only(place.x, k, step), off)
     largest = max(size, abs(slope.middle), 1e-300)
-    return _Off(said - slope.middle, error, off / largest, kink, not kink and off > error)
+    return _Off(said - slope.middle, error, off / largest, kink, not kink and off > error, largest)
 
 
 def without_kinks(means: Means, place: Place, k: int, sight: Sight, step: np.ndarray) -> np.ndarray:
@@ -108,7 +119,7 @@ def without_kinks(means: Means, place: Place, k: int, sight: Sight, step: np.nda
         left -= 1
         trial = np.zeros(step.shape)
         trial.flat[part] = step.flat[part]
-        slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, trial))
+        slope, _ = tried(means.witness(place, k), place.x, only(place.x, k, trial))
         size = norm(sight.given * trial)
         if slope is not None and not slope.has_kink(size):
             kept += trial
@@ -128,8 +139,11 @@ def locate(
     means: Means, place: Place, k: int, sight: Sight, given: np.ndarray, step: np.ndarray, found: "_Off"
 ) -> None:
     """The entries to blame for a difference along a direction, by halving."""
-    if means.witnesses[k].exact and found.relative < CEILING:
-        seen = means.differences(place.x, only(place.x, k, step)) if not means.sound(k) else None
+    if means.stops_early(place, k, found.relative):
+        sight.unconfirmed = min(found.relative, CEILING)
+        return
+    if means.witness(place, k).exact and found.relative < CEILING:
+        seen = means.differences(place.x, only(place.x, k, step)) if not means.sound(place, k) else None
         unseen = seen is not None and not abs(float(np.sum(given * step)) - seen.middle) > 3 * seen.error
         if means.doubtful(place, k, found.relative) or unseen:
             sight.unconfirmed = found.relative

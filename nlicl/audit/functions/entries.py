@@ -1,5 +1,7 @@
 """Entry by entry: right, wrong, on a kink, or not to be told."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from .means import Means
@@ -7,7 +9,7 @@ from .points import unit
 from .sight import CEILING, SURELY, Place, Sight, few, norm
 from .slopes import Slope, only, tried
 
-__all__ = ["judge", "kinks_together", "project"]
+__all__ = ["imprecision", "judge", "judge_kinks", "kinks_together", "project"]
 
 TINY = 1e-307  # shares of numbers near the smallest are none
 
@@ -19,7 +21,7 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
     with np.errstate(all="ignore"):
         size = np.maximum(abs(sight.expected), p.floor * scale)
         least = place.least(k)
-        blur = np.asarray(sight.allowed + p.margin * place.noise[k] + (0.0 if means.sound(k) else least))
+        blur = np.asarray(sight.allowed + p.margin * place.noise[k] + (0.0 if means.sound(place, k) else least))
         sight.allowed[...] = np.maximum(blur, p.relative * size) + TINY
         off = abs(sight.given - sight.expected)
         suspects = seen & ~(off <= sight.allowed) & np.isfinite(sight.given)
@@ -37,14 +39,16 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
     sight.allowed[slight_in_single] = blur[slight_in_single] = off[slight_in_single]
     tiny = np.asarray((off <= 4 * p.eps * place.largest) | (place.largest == 0))
     nothing = seen & (sight.given == 0) & tiny & (off <= sight.rounding)
-    nothing = np.asarray(nothing & means.sound(k))
+    nothing = np.asarray(nothing & means.sound(place, k))
     sight.allowed[nothing] = off[nothing]  # a zero that is given where a sum of what cancels leaves its rounding
     sight.wrong |= seen & ~(off <= sight.allowed)
     with np.errstate(all="ignore"):
         larger = np.maximum(abs(sight.expected), abs(sight.given))
         coarse = seen & ~sight.wrong & (blur > CEILING * larger)
         # What is rounding beside the largest entry, on both sides, has nothing to be told.
-        told = (larger > sight.rounding) | (not means.sound(k) and bool(np.all(larger <= sight.rounding)))
+        unseen = larger > CEILING * scale  # by differences, since the entry of x is too small for its step to be one
+        unseen |= bool(np.all(larger <= sight.rounding))
+        told = (larger > sight.rounding) | (unseen & (not means.sound(place, k)))
         coarse &= ((larger > p.zero * scale) & told) | slight_in_single | (slightly & (not p.single))
         coarse &= ~unsteady
     for index in sight.tied:  # several pieces meet, and what each entry does alone says nothing of them
@@ -52,17 +56,24 @@ def judge(means: Means, place: Place, k: int, sight: Sight) -> None:
             sight.wrong[index] = False
             sight.disputed.append(index)
     confirm(means, place, k, sight)
-    for index, slope in sight.kinks.items():
-        share = 1e-9 if means.sound(k) else 1e-5
-        slack = share * max(abs(slope.up), abs(slope.down)) + 3 * slope.error + 4 * p.eps * abs(slope.middle)
+    judge_kinks(means, place, k, sight, sight.kinks)
+    together(means, place, k, sight, coarse)
+    sight.coarse += [tuple(int(i) for i in index) for index in np.argwhere(unsteady)]
+
+
+def judge_kinks(means: Means, place: Place, k: int, sight: Sight, indices: Iterable[tuple[int, ...]]) -> None:
+    """Entries on kinks: what is given must lie between the derivatives to both sides, where two pieces meet."""
+    for index in indices:
+        slope = sight.kinks[index]
+        share = 1e-9 if means.sound(place, k) else 1e-5
+        slack = share * max(abs(slope.up), abs(slope.down)) + 3 * slope.error
+        slack += 4 * means.precision.eps * abs(slope.middle)
         low, high = sorted((slope.up, slope.down))
         if not low - slack <= sight.given[index] <= high + slack and np.isfinite(sight.given[index]):
             if slope.ties in (0, 1):
                 sight.wrong[index] = True
             else:
                 sight.disputed.append(index)
-    together(means, place, k, sight, coarse)
-    sight.coarse += [tuple(int(i) for i in index) for index in np.argwhere(unsteady)]
 
 
 def the_witness_errs(
@@ -90,7 +101,7 @@ def the_witness_errs(
 
 def hidden_kink(means: Means, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> bool:
     """Whether an entry sits on a kink that an exact witness does not see: by rounding it is a little to one side."""
-    if not means.witnesses[k].exact:
+    if not means.witness(place, k).exact:
         return False
     seen, h = means.differences_by(place, k, index)
     if not seen.known or seen.up == seen.down:
@@ -112,7 +123,7 @@ def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:
     A slight difference may be that of an iteration which stops early, whose derivative has not arrived; and a complex step is
     as good as differences have confirmed. A large one may be the witness's own error if differences side with the gradient.
     """
-    witness = means.witnesses[k]
+    witness = means.witness(place, k)
     if not sight.wrong.any():
         return
     if not witness.exact:
@@ -120,16 +131,19 @@ def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:
         return
     off = abs(sight.given - sight.expected)
     with np.errstate(all="ignore"):
-        least = 0.0 if means.sound(k) else 1e-3 * sight.scale
+        least = 0.0 if means.sound(place, k) else 1e-3 * sight.scale
         relative = off / np.maximum(np.maximum(abs(sight.expected), abs(sight.given)), least)
     worst = few(sight.wrong & ~np.isnan(relative), 3, relative)
     largest = float(np.max(np.nan_to_num(relative[sight.wrong], nan=np.inf)))
     if largest < CEILING:
         if means.doubtful(place, k, largest) or not (
-            means.sound(k) or any(contradicted(means, place, k, sight, index) for index in worst)
+            means.sound(place, k) or any(contradicted(means, place, k, sight, index) for index in worst)
         ):
             sight.unconfirmed = largest
             sight.wrong[...] = False
+    elif means.stops_early(place, k, beside := float(np.max(off[sight.wrong])) / max(sight.scale, 1e-300)):
+        sight.unconfirmed = min(beside, CEILING)
+        sight.wrong[...] = False
     elif worst and all(confirmed(means, place, k, sight, index) for index in worst):
         sight.conflict = float(relative[worst[0]])
 
@@ -168,7 +182,7 @@ def together(means: Means, place: Place, k: int, sight: Sight, coarse: np.ndarra
     indices = [tuple(int(i) for i in index) for index in np.argwhere(coarse)]
     if len(indices) > 1 and not np.any(sight.allowed[coarse] > CEILING * sight.scale):
         step = np.where(coarse, np.sign(sight.given) * unit(place.x[k]), 0.0)
-        slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, step))
+        slope, _ = tried(means.witness(place, k), place.x, only(place.x, k, step))
         if slope is not None:
             said = float(np.sum(sight.given * step))
             error = 3 * slope.error + means.precision.margin * norm(place.noise[k] * step)
@@ -177,7 +191,7 @@ def together(means: Means, place: Place, k: int, sight: Sight, coarse: np.ndarra
             off = abs(said - slope.middle)
             if off > error:
                 error += means.imprecision(place, k, only(place.x, k, step), off)
-            if off > error * (1 if means.witnesses[k].exact else SURELY):
+            if off > error * (1 if means.witness(place, k).exact else SURELY):
                 relative = off / abs(said)
                 if relative < CEILING and means.doubtful(place, k, relative):
                     sight.unconfirmed = relative
@@ -192,14 +206,14 @@ def together(means: Means, place: Place, k: int, sight: Sight, coarse: np.ndarra
 
 def kinks_together(means: Means, place: Place, k: int, sight: Sight) -> None:
     """Entries on kinks along common directions: between both derivatives must lie what the gradient says of each."""
-    if len(sight.kinks) < 2 or not means.sound(k):  # a complex step takes one branch of a root, say
+    if len(sight.kinks) < 2 or not means.sound(place, k):  # a complex step takes one branch of a root, say
         return
     mask = np.zeros(sight.x.shape, bool)
     for index in sight.kinks:
         mask[index] = index not in sight.disputed and not sight.wrong[index]
     for _ in range(5):
         step = means.rng.standard_normal(sight.x.shape) * mask
-        slope, _ = tried(means.witnesses[k], place.x, only(place.x, k, step))
+        slope, _ = tried(means.witness(place, k), place.x, only(place.x, k, step))
         if slope is None:
             continue
         said = float(np.sum(np.where(mask, sight.given, 0.0) * step))

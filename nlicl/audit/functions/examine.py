@@ -18,6 +18,7 @@ from .slopes import only, tried
 __all__ = ["Examiner"]
 
 GUARDED = 16  # entries that are looked at by differences, too, of a loss that decides by its values
+STEADY = 1e-3  # a derivative that moves by more of itself, when x does in its last bits, is rounding
 SAMPLE = 64  # entries of a large argument that are looked at one by one
 
 
@@ -33,7 +34,9 @@ class Examiner(Means):
         size = sight.x.size
         few = min(most, SAMPLE)
         most = size if k in self.projections else most  # a projection mixes all entries
-        most = most if self.witnesses[k].exact or k in self.projections else few  # a difference costs ten times as much
+        most = (
+            most if self.witness(place, k).exact or k in self.projections else few
+        )  # a difference costs ten times as much
         chosen = np.arange(size) if size <= most else np.sort(self.rng.choice(size, few, replace=False))
         for flat in chosen:
             self.look(place, k, sight, tuple(int(i) for i in np.unravel_index(flat, sight.x.shape)))
@@ -46,7 +49,7 @@ class Examiner(Means):
         if also:
             return sight
         entries.kinks_together(self, place, k, sight)
-        if sight.looked < sight.x.size or not self.witnesses[k].exact:
+        if sight.looked < sight.x.size or not self.witness(place, k).exact:
             directions.directions(self, place, k, sight, everything=True)
         if not sight.is_wrong:
             self.guard(place, k, sight)
@@ -62,6 +65,7 @@ class Examiner(Means):
             aside[index] = True
         if k in self.projections:
             return self.entries(place, k, most)
+        self.settle(place, k)
         if self.nothing(place, k):
             return sight
         directions.directions(self, place, k, sight, everything=False, aside=aside)
@@ -72,17 +76,22 @@ class Examiner(Means):
         return sight
 
     def nothing(self, place: Place, k: int) -> bool:
-        """Whether all derivatives by argument k are too small to change the loss's last digit, the given ones as well."""
+        """Whether all derivatives by argument k are too small to change the loss's last digit, the given ones as well, and are
+        rounding: what dual numbers carry may be exact beside a loss however large."""
         least, step = place.least(k), scattered(self.rng, place.x[k].shape) * unit(place.x[k])
-        slope, _ = tried(self.witnesses[k], place.x, only(place.x, k, step))
-        small = slope is not None and abs(slope.middle) <= float(np.sum(least * abs(step)))
-        return small and bool(np.all(abs(place.given[k]) <= least))
+        slope, _ = tried(self.witness(place, k), place.x, only(place.x, k, step))
+        if slope is None or abs(slope.middle) > float(np.sum(least * abs(step))):
+            return False
+        if not np.all(abs(place.given[k]) <= least):
+            return False
+        moved = self.nudged_slopes(place, k, only(place.x, k, step)) if self.sound(place, k) else []
+        return not moved or max(abs(one - slope.middle) for one in moved) > STEADY * abs(slope.middle)
 
     def guard(self, place: Place, k: int, sight: Sight) -> None:
         """The witness itself beside differences along one direction, where it is not differences."""
-        if not self.witnesses[k].exact:
+        if not self.witness(place, k).exact:
             return
-        if self.witnesses[k].sound and not self.sound(k):
+        if self.witness(place, k).sound and not self.sound(place, k):
             self.guard_entries(place, k, sight)
         step = np.asarray(scattered(self.rng, sight.x.shape) * unit(place.x[k]))
         for index in sight.kinks:
@@ -92,7 +101,7 @@ class Examiner(Means):
         if not step.any():
             return
         v = only(place.x, k, step)
-        mine, _ = tried(self.witnesses[k], place.x, v)
+        mine, _ = tried(self.witness(place, k), place.x, v)
         theirs = self.differences(place.x, v)
         if mine is None or not theirs.known or mine.has_kink(abs(mine.middle)):
             return
@@ -111,6 +120,6 @@ class Examiner(Means):
         for index in sorted(seen, key=lambda index: abs(sight.expected[index]))[:GUARDED]:
             theirs, h = self.differences_by(place, k, index)
             off, size = abs(sight.expected[index] * h - theirs.middle), abs(theirs.middle)
-            if theirs.known and theirs.error <= CEILING * size and off > 10 * theirs.error + 1e-6 * size:
+            if theirs.known and theirs.error <= CEILING * size and off > 10 * theirs.error + 1e-8 * size:
                 sight.conflict = off / size
                 return

@@ -48,7 +48,7 @@ class DualValue(NamedTuple):
     slope : float
         Its derivative on the side of the direction.
     ties, decisions : int
-        Pairs of equal numbers that the direction parts; comparisons of single numbers.
+        Pairs of equal numbers that the direction parts; comparisons by which the loss decides, see `Record.decisions`.
     threshold, condition : float
         The largest small constant that was compared with; the largest condition number of a matrix that was inverted.
     """
@@ -219,7 +219,7 @@ class Function:
         number, tangent = parts(value)
         slope = 0.0 if tangent is None else float(tangent)
         return DualValue(
-            np.asarray(number)[()], slope, record.ties, record.scalars, record.threshold, float(record.condition)
+            np.asarray(number)[()], slope, record.ties, record.decisions, record.threshold, float(record.condition)
         )
 
     def complex_step(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], carrier: int | None = None) -> float:

@@ -74,8 +74,8 @@ def audit_gradient(
         The arguments whose gradient is judged; the others are data. Default: all floating arrays.
     points : sequence of places, optional
         More places in the form of x, judged entry by entry as x is. Default: two places near x, on opposite sides (5 to 15
-        percent away, or less if the loss is not finite there), and a third if x is symmetric, of norm 1 or of sum 1, which is
-        not; judged along directions. `points=[]`: x alone.
+        percent away, or less if the loss is not finite there), a third if x is symmetric, of norm 1 or of sum 1, which is not,
+        and one more if an entry may be zero but for rounding; judged along directions. `points=[]`: x alone.
     tolerance : float, optional
         The relative error that an entry may have, at most 1e-3. By default it follows from the precision in which loss and
         gradient compute, 1e-10 in float64 and 3e-4 in float32, and from the measured rounding.

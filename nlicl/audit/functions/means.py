@@ -7,9 +7,9 @@ import numpy as np
 
 from . import differences
 from .function import Function
-from .points import like, unit
+from .points import like, scattered, unit
 from .sight import Place, Precision, Sight
-from .slopes import Differences, Slope, Witness, along, only, step_length, tried
+from .slopes import Differences, Slope, Witness, along, contradicts, only, step_length, tried
 
 __all__ = ["Means"]
 
@@ -19,7 +19,9 @@ CANCELLED = 1e4  # times the rounding of the loss, likewise: a loss near zero ma
 QUOTIENTS = (2.0**-4, 2.0**-6, 2.0**-8)  # steps of plain quotients, in sizes of an entry
 NUDGES = 3
 BESIDE = 2.0**-7  # how far beside a place rounding is measured, in sizes of an entry
+LEFT = 1e-2  # of the largest entry, at most, an iteration that stops early may leave
 DECIDES = 8  # comparisons of single numbers in a call
+ITERATES = 3  # the same, one of them with a small number: an iteration that may stop early
 
 
 class Means:
@@ -60,7 +62,7 @@ class Means:
     def look(self, place: Place, k: int, sight: Sight, index: tuple[int, ...]) -> Slope | None:
         """The derivative by one entry."""
         v, h = self.step(place, k, index)
-        slope, _ = tried(self.witnesses[k], place.x, v)
+        slope, _ = tried(self.witness(place, k), place.x, v)
         sight.looked += 1
         if slope is None:
             sight.blind += 1
@@ -74,10 +76,26 @@ class Means:
                 sight.tied.append(index)
         return slope
 
-    def sound(self, k: int) -> bool:
+    def witness(self, place: Place, k: int) -> Witness:
+        """The witness of an argument at a place."""
+        return place.instead.get(k, self.witnesses[k])
+
+    def sound(self, place: Place, k: int) -> bool:
         """Whether the witness of an argument cannot err: dual numbers, unless the loss decides by its values again and again,
         as a bisection does, whose steps have no derivative."""
-        return self.witnesses[k].sound and self.witnesses[k].decisions < DECIDES
+        witness = self.witness(place, k)
+        return witness.sound and witness.decisions < DECIDES
+
+    def settle(self, place: Place, k: int) -> None:
+        """Take differences at a place where a witness that was chosen at x gives nothing, or may err and differences
+        contradict it: beside x the loss may be another function."""
+        witness = self.witnesses[k]
+        v = only(place.x, k, unit(place.x[k]) * scattered(self.rng, place.x[k].shape))
+        if k in self.projections or not witness.exact or not any(part.any() for part in v):
+            return
+        slope, _ = tried(witness, place.x, v)
+        if slope is None or (not self.sound(place, k) and contradicts(self.differences(place.x, v), slope)):
+            place.instead[k] = self.differences
 
     def step(self, place: Place, k: int, index: tuple[int, ...]) -> tuple[list[np.ndarray], float]:
         """(a step at one entry, of its size; the step's length)."""
@@ -92,7 +110,7 @@ class Means:
 
     def too_noisy(self, place: Place, k: int) -> bool:
         """Whether an argument is held against differences of a loss with noise: they take long steps, across kinks."""
-        return not self.witnesses[k].exact and self.differences.relative_noise(place.x) > COARSE
+        return not self.witness(place, k).exact and self.differences.relative_noise(place.x) > COARSE
 
     def quotients(self, place: Place, k: int, index: tuple[int, ...]) -> tuple[float, float]:
         """The smallest and the largest difference quotient by one entry, to either side, with the rounding in them."""
@@ -104,7 +122,7 @@ class Means:
 
     def nudged_slopes(self, place: Place, k: int, v: list[np.ndarray]) -> list[float]:
         """The witness's derivative along v where the arguments are moved in their last bits."""
-        found = [tried(self.witnesses[k], self.nudged(place.x), v)[0] for _ in range(NUDGES)]
+        found = [tried(self.witness(place, k), self.nudged(place.x), v)[0] for _ in range(NUDGES)]
         return [slope.middle for slope in found if slope is not None]
 
     def imprecision(self, place: Place, k: int, v: list[np.ndarray], off: float) -> float:
@@ -115,7 +133,7 @@ class Means:
         1 - tanh(x)^2 does. Nudges of x in its last bits need not show it: they may change nothing. The place itself is left
         out: the gradient may have a case of its own there.
         """
-        if not self.witnesses[k].exact:
+        if not self.witness(place, k).exact:
             return 0.0
         length = step_length(place.x, v)
 
@@ -124,7 +142,7 @@ class Means:
                 [like(leaf, leaf + (BESIDE + t) * length * step) for leaf, step in zip(leaves, v, strict=True)]
                 for leaves in (place.x, place.own)
             )
-            found, _ = tried(self.witnesses[k], there, v)
+            found, _ = tried(self.witness(place, k), there, v)
             given = self.function.gradient_or_none(own)
             if found is None or given is None:
                 return np.nan
@@ -141,7 +159,7 @@ class Means:
         """How far the witness of an entry moves when the arguments do, in their last bits."""
         v, h = self.step(place, k, index)
         moved = max((abs(slope / h - sight.expected[index]) for slope in self.nudged_slopes(place, k, v)), default=0.0)
-        if not self.witnesses[k].exact:  # another row of steps: an estimate of an error is an estimate
+        if not self.witness(place, k).exact:  # another row of steps: an estimate of an error is an estimate
             again = self.differences(place.x, v, first=0.19)
             if again.known:
                 return 3 * abs(again.middle / h - float(sight.expected[index])) + self.precision.margin * 0.1 * moved
@@ -153,9 +171,16 @@ class Means:
         It stops an iteration early, it has noise, or it solves an ill-conditioned system.
         """
         noise = self.differences.relative_noise(place.x)
-        if relative < 1e3 * self.witnesses[k].threshold or (noise > COARSE and relative < max(1e-6, 1e3 * noise)):
+        if relative < 1e3 * self.witness(place, k).threshold or (noise > COARSE and relative < max(1e-6, 1e3 * noise)):
             return True
-        return relative < 100 * self.precision.eps * self.witnesses[k].condition(place.x)
+        return relative < 100 * self.precision.eps * self.witness(place, k).condition(place.x)
+
+    def stops_early(self, place: Place, k: int, relative: float) -> bool:
+        """Whether the loss seems to repeat something until a small number is reached, and a difference, relative to the
+        largest entry, may be what is left then."""
+        witness = self.witness(place, k)
+        repeats = witness.threshold > 0 and witness.decisions >= ITERATES
+        return repeats and relative < min(LEFT, 1e3 * witness.threshold)
 
     def empty(self, place: Place, k: int) -> Sight:
         x, given = place.x[k], place.given[k]

@@ -12,6 +12,7 @@ import numpy as np
 
 __all__ = ["by_chance", "kind_of", "like", "neighbours", "scattered", "special", "unit"]
 
+ROUNDED = 16 * float(np.finfo(float).eps)  # an entry below this share of the others' median may be rounding
 REACH = (0.1, 0.01, 1e-3, 1e-4)  # relative to an entry; shorter where the loss ends before
 
 
@@ -26,20 +27,24 @@ def neighbours(
 
     There are at most `count`, each other one opposite to the one before: a loss may be another function to one side of x.
     Where x is of some kind, one more lacks what the others keep: a gradient that is right at no other places may rest on it.
+    Where an entry may be zero but for rounding, in one more it is moved as if it were.
     Arguments whose numbers are `kept` keep it everywhere.
     """
     found: list[tuple[list[np.ndarray], str]] = []
     kinds = [kind_of(array) for array in x]
     left = [name if k not in kept else "" for k, (name, _) in enumerate(kinds)]
     steps = [np.zeros(array.shape) for array in x]
-    for number in range(count + any(left)):
-        leave = number == count
-        opposite = number % 2 == 1 and not leave
+    rounded = [rounded_zeros(array) for array in x]
+    for number in range(count + any(left) + any(mask.any() for mask in rounded)):
+        leave = number == count and any(left)
+        far = number >= count and not leave
+        opposite = number % 2 == 1 and number < count
         steps = [-step for step in steps] if opposite else [scattered(rng, array.shape) for array in x]
         for reach in REACH:
             place = []
-            for array, step, (_, alike), leaves in zip(x, steps, kinds, left, strict=True):
-                moved = like(array, array + unit(array) * np.clip(reach * step, -0.9, 0.9))
+            for array, step, (_, alike), leaves, tiny in zip(x, steps, kinds, left, rounded, strict=True):
+                size = np.where(tiny & far, np.sqrt(np.mean(array * array)) if array.size > 1 else 1.0, unit(array))
+                moved = like(array, array + size * np.clip(reach * step, -0.9, 0.9))
                 place.append(moved if leave and leaves else like(array, alike(moved)))
             if defined(place):
                 found.append((place, next(filter(None, left)) if leave else ""))
@@ -86,9 +91,22 @@ def by_chance(array: np.ndarray) -> bool:
 
 
 def unit(array: np.ndarray) -> np.ndarray:
-    """The size of a step at each entry: the entry's own, a typical one where it is zero."""
+    """The size of a step at each entry: the entry's own, a typical one where it is zero, or zero but for rounding."""
+    size = np.asarray(abs(array))
+    if np.min(size, initial=np.inf) > ROUNDED * np.max(size, initial=0.0):
+        return size
     typical = float(np.sqrt(np.mean(array * array))) or 1.0
-    return np.where(array == 0, typical, abs(array))
+    rounded = size == 0
+    if (array < 0).any() and (array > 0).any():  # of numbers of one sign a small one may be a probability
+        rounded |= rounded_zeros(array)
+    return np.where(rounded, typical, size)
+
+
+def rounded_zeros(array: np.ndarray) -> np.ndarray:
+    """Which entries may be zero but for rounding: as sin(pi) is."""
+    size = np.asarray(abs(array))
+    others = float(np.median(size)) if array.size > 1 else 1.0
+    return np.asarray((size > 0) & (size <= ROUNDED * others))
 
 
 def like(array: np.ndarray, values: np.ndarray) -> np.ndarray:

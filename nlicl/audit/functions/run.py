@@ -15,7 +15,7 @@ from .examine import Examiner
 from .field import described
 from .fresh import far
 from .function import Function, OutOfTime
-from .points import neighbours, special
+from .points import by_chance, neighbours, special
 from .reports import argument_report, report_on
 from .sight import Place, Precision, Sight
 from .slopes import Differences, chosen
@@ -114,6 +114,14 @@ class Audit:
             if len(inside) < len(beside):
                 self.remarks.append("a little off x tangent= is no projection: it is judged where it is one")
             beside = inside
+            if not beside:
+                self.remarks.append(
+                    "there is no place near x where loss and gradient have values: it is judged at x alone"
+                )
+                self.summary.alone = ", ".join(
+                    special(self.names, x)
+                    or [f"{name} has zeros and ones" for name, one in zip(self.names, x, strict=True) if by_chance(one)]
+                )
         for number, (place, lacks) in enumerate(beside):
             there = self.at_users(place, number) if points is not None else self.function.gradient_or_none(place)
             if there is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .points import unit
-from .slopes import Slope
+from .slopes import Slope, Witness
 
 __all__ = ["CEILING", "SURELY", "Place", "Precision", "Sight", "few", "norm"]
 
@@ -74,6 +74,8 @@ class Place:
         What the gradient gave there, and its rounding.
     value : float
         The loss there.
+    instead : dict of int to Witness
+        By number of argument, who is asked there in place of the witness that was chosen at x.
     """
 
     label: str
@@ -82,6 +84,7 @@ class Place:
     given: list[np.ndarray]
     noise: list[np.ndarray]
     value: float
+    instead: dict[int, Witness] = field(default_factory=dict)
 
     @property
     def largest(self) -> float:
@@ -126,6 +129,8 @@ class Sight:
         Entries looked at one by one.
     rounding : ndarray
         What is nothing but rounding here, entry by entry.
+    unseen : bool
+        Nothing was compared here: the witness has no derivative along any direction, or too coarse a one.
     only_at_x : bool
         Entries that sit on a kink at x are wrong here, off it.
     lacks : str
@@ -151,6 +156,7 @@ class Sight:
     differences: float | None = None
     looked: int = 0
     rounding: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    unseen: bool = False
     only_at_x: bool = False
     lacks: str = ""
 

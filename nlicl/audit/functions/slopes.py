@@ -21,7 +21,7 @@ from . import differences
 from .function import Function, OutOfTime
 from .points import like, scattered, unit
 
-__all__ = ["Differences", "Slope", "Witness", "along", "chosen", "only", "step_length", "tried"]
+__all__ = ["Differences", "Slope", "Witness", "along", "chosen", "contradicts", "only", "step_length", "tried"]
 
 SURE = 1e-6  # a complex step that differences do not confirm to this is none
 
@@ -250,13 +250,21 @@ def chosen(
     return found
 
 
+def contradicts(theirs: Slope, mine: Slope) -> bool:
+    """Whether differences say for sure something else than a witness, off every kink."""
+    if not theirs.known or theirs.up != theirs.down or mine.has_kink(abs(mine.middle)):
+        return False
+    off, size = abs(mine.middle - theirs.middle), max(abs(mine.middle), abs(theirs.middle))
+    return theirs.error <= 1e-3 * size and off > 10 * theirs.error + SURE * size
+
+
 def contradicted(slope: Slope, differences: "Differences", leaves: list[np.ndarray], v: list[np.ndarray]) -> bool:
     """Whether differences say something else, off every kink, and one of a short step does not side with the slope.
 
     Long steps see the trend of a function that has fast waves, too.
     """
     by = differences(leaves, v)
-    if not by.known or slope.up != slope.down or by.up != by.down:
+    if not by.known or slope.has_kink(abs(slope.middle)) or by.up != by.down:
         return False
     off = abs(slope.middle - by.middle)
     if off <= 10 * by.error + 1e-3 * max(abs(slope.middle), abs(by.middle)) or by.error >= 1e-3 * abs(by.middle):

@@ -38,6 +38,7 @@ class Summary:
         self.taylor_taken = False
         self.linear = 0.0
         self.raises = False  # the gradient, a little off x where the loss has a value
+        self.alone = ""  # what x is, in words, where the loss has a value at no place beside it
 
     def add(self, k: int, place: Place, sight: Sight) -> None:
         if not self.places or self.places[-1] is not place:
@@ -57,7 +58,8 @@ class Summary:
 
     @property
     def exact_name(self) -> str:
-        return " and ".join(dict.fromkeys(witness.name for witness in self.witnesses))
+        asked = [*self.witnesses, *(witness for place in self.places for witness in place.instead.values())]
+        return " and ".join(dict.fromkeys(witness.name for witness in asked))
 
     def resting(self, k: int) -> str:
         """What x is, in words, where the gradient by argument k is right only there; empty if it does not rest on it."""
@@ -115,6 +117,11 @@ class Summary:
             doubt = (
                 f"the time limit was over when {judged_at} of {len(self.labels)} places were judged. Give a longer timeout, "
                 "or points=[] for x alone"
+            )
+        if self.alone and not doubt:
+            doubt = (
+                f"{self.alone}, and there is no place near x where the loss has a value: what does not show there is not "
+                "found. Give another x, or points="
             )
         if self.raises and not doubt:
             doubt = "a little off x, where the loss has a value, the gradient raises. points=[] asks for x alone"
@@ -257,6 +264,11 @@ def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:
         found.append(
             f"{name} was tested in {sight.looked} of its {sight.x.size} entries only: along a direction in all of them the "
             "loss has no derivative"
+        )
+    if sight.unseen and not sight.lacks and not sight.is_wrong:
+        found.append(
+            f"nothing could be compared at one of the places by {name}: along no direction has the loss a derivative there "
+            "that is precise enough. points= gives other places"
         )
     if sight.unconfirmed is not None and sight.unconfirmed > CEILING:
         found.append(
