@@ -125,7 +125,7 @@ class _Judge:
             found = self.expected(v)
             if found is None:
                 return ProductReport("undetermined", NO_HESSIAN)
-            self.compare(report, v, given.times(v), *found, given, sized)
+            self.compare(report, v, given.times(v), *found, given, [unit(array) for array in self.x] if sized else None)
         report.witness = self.witness
         return report
 
@@ -140,7 +140,7 @@ class _Judge:
             return ProductReport("undetermined", NO_HESSIAN)
         expected, error = found
         off = [abs(one - other) for one, other in zip(given.times(signs), expected, strict=True)]
-        allowed = [self.allowed(part, more) for part, more in zip(expected, error, strict=True)]
+        allowed = [self.allowed(*each) for each in zip(expected, error, map(_alone, expected), strict=True)]
         if all(np.all(one <= most) for one, most in zip(off, allowed, strict=True)):
             largest = [float(np.max(abs(part))) or 1.0 for part in expected]
             report.error = max(float(np.max(one)) / size for one, size in zip(off, largest, strict=True))
@@ -157,7 +157,7 @@ class _Judge:
         said = given.times(ones)
         known = [np.isfinite(part) for part in given.split(seen)]
         expected = [np.where(mask, part, one) for mask, part, one in zip(known, given.split(seen), said, strict=True)]
-        self.compare(report, ones, said, expected, given.split(errors), given)
+        self.compare(report, ones, said, expected, given.split(errors), given, [_alone(part) for part in expected])
         report.witness = self.witness
         if report.verdict == "agree" and len(chosen) < self.n:
             return ProductReport(
@@ -190,15 +190,15 @@ class _Judge:
         expected: list[np.ndarray],
         error: list[np.ndarray],
         given: _Products | _Matrix,
-        sized: bool = False,
+        sizes: list[np.ndarray] | None = None,
     ) -> None:
-        """Enter one product's errors into the report; of a vector of the sizes of x entries count in units of it."""
+        """Enter one product's errors into the report; `sizes` are those in which its entries count, all alike by default."""
         for k, name in enumerate(self.function.names):
             scale = float(np.max(abs(expected[k]))) or max(float(np.max(abs(part))) for part in expected) or 1.0
             with np.errstate(all="ignore"):
                 off = abs(said[k] - expected[k])
             off = np.where(np.isnan(off), np.inf, off)
-            excess = off / self.allowed(expected[k], error[k], unit(self.x[k]) if sized else 1.0)
+            excess = off / self.allowed(expected[k], error[k], 1.0 if sizes is None else sizes[k])
             worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
             relative = float(np.max(off) / scale)
             report.error = max(report.error or 0.0, relative)
@@ -223,7 +223,8 @@ class _Judge:
                 report.reason = report.diagnosis[0]["detail"]
 
     def allowed(self, expected: np.ndarray, error: np.ndarray, size: np.ndarray | float = 1.0) -> np.ndarray:
-        """What an entry of a right product may be off by; `size` is what its argument's entry is measured in."""
+        """What an entry of a right product may be off by; a small one is held to what the largest may be, in units of
+        1 / `size`."""
         single = self.eps > 1e-10
         largest = (float(np.max(abs(expected) * size)) or 1.0) / size
         return np.maximum((1e-3 if single else 1e-8) * abs(expected), (1e-3 if single else 1e-12) * largest) + 3 * error
@@ -360,3 +361,8 @@ class _Judge:
                     return None
                 found[0][k][index], found[1][k][index] = one.up / length / h, one.error / length / h
         return found
+
+
+def _alone(expected: np.ndarray) -> np.ndarray:
+    """Sizes in which every entry is as large as the largest: each is judged by itself."""
+    return 1 / np.where(expected == 0, 1.0, abs(expected))

@@ -34,9 +34,8 @@ class Examiner(Means):
         size = sight.x.size
         few = min(most, SAMPLE)
         most = size if k in self.projections else most  # a projection mixes all entries
-        most = (
-            most if self.witness(place, k).exact or k in self.projections else few
-        )  # a difference costs ten times as much
+        if not self.witness(place, k).exact and k not in self.projections:
+            most = few  # a difference costs ten times as much
         chosen = np.arange(size) if size <= most else np.sort(self.rng.choice(size, few, replace=False))
         for flat in chosen:
             self.look(place, k, sight, tuple(int(i) for i in np.unravel_index(flat, sight.x.shape)))

@@ -109,19 +109,17 @@ class Audit:
         if points is not None:
             beside = [(place, "") for place in points]
         else:
-            beside = neighbours(x, self.defined, NEIGHBOURS, self.rng, self.projections)
-            inside = [place for place in beside if self.projected(place[0])]
-            if len(inside) < len(beside):
+            found = neighbours(x, self.defined, NEIGHBOURS, self.rng, self.projections)
+            beside = [place for place in found if self.projected(place[0])]
+            if len(beside) < len(found):
                 self.remarks.append("a little off x tangent= is no projection: it is judged where it is one")
-            beside = inside
-            if not beside:
+            if not found:
                 self.remarks.append(
                     "there is no place near x where loss and gradient have values: it is judged at x alone"
                 )
-                self.summary.alone = ", ".join(
-                    special(self.names, x)
-                    or [f"{name} has zeros and ones" for name, one in zip(self.names, x, strict=True) if by_chance(one)]
-                )
+                pairs = zip(self.names, x, strict=True)
+                chance = [f"{name} has zeros and ones" for name, array in pairs if by_chance(array)]
+                self.summary.alone = ", ".join(special(self.names, x) or chance)
         for number, (place, lacks) in enumerate(beside):
             there = self.at_users(place, number) if points is not None else self.function.gradient_or_none(place)
             if there is None:

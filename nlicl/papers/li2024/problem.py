@@ -32,11 +32,12 @@ MARKS: dict[str, str | dict[Any, str]] = {
     "xi": {0.02: "derived", 0.01: "measured"},
     "m_a": {60: "quoted"},
     "m_b": {60: "quoted"},
-    "beta": {2.0: "derived", 4.0: "derived"},  # delta beta = 0.4 [digitised]
+    "beta": {2.0: "derived", 4.0: "derived", 3.0: "recalled"},  # delta beta = 0.4 [digitised]
     "delta": {0.2: "quoted", 0.1: "quoted"},  # the range (0, 0.2]
     "a_scale": {"2/m": "derived", "1/sqrt(m)": "quoted"},
-    "learning_rate": {1.0: "measured", 0.4: "measured"},
-    **dict.fromkeys(("batch", "steps"), "measured"),
+    "learning_rate": {1.0: "measured", 0.4: "measured", 0.1: "measured"},
+    "batch": "measured",
+    "steps": {400: "measured", 1000: "measured"},
     "query_attends": "paper",
 }
 

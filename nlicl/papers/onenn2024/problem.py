@@ -29,7 +29,7 @@ __all__ = ["MARKS", "Problem"]
 
 # Where each default comes from.
 MARKS: dict[str, str | dict[Any, str]] = {
-    **dict.fromkeys(("d", "batch", "loss", "prompts", "optimizer"), "paper"),
+    **dict.fromkeys(("d", "batch", "loss", "optimizer"), "paper"),
     "length": {16: "paper", 32: "paper", 64: "paper"},
     "K": {2: "paper", 3: "paper", 5: "paper", 10: "paper", None: "paper"},
     "sigma": {3.0: "paper", 48.0: "ours"},
@@ -37,7 +37,7 @@ MARKS: dict[str, str | dict[Any, str]] = {
     "noise_in": {"all": "ours", "active": "paper", "idle": "paper"},
     "learning_rate": {0.05: "paper", 0.1: "quoted"},
     "steps": {40_000: "paper", 50_000: "paper", 60_000: "paper", 100_000: "paper"},
-    **dict.fromkeys(("mixture", "cosines", "draws"), "ours"),
+    **dict.fromkeys(("mixture", "cosines", "draws", "prompts"), "ours"),
 }
 
 _PROMPTS = ("fresh", "population")

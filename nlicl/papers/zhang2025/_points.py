@@ -1,9 +1,9 @@
 """Where the formulas of Zhang et al. 2025 are judged, and the kernels they are judged by.
 
-Weights are dense, W is not symmetric and all sizes of a draw are different: prompts with u = v_x = 0 cannot see half of the
-gradients, and at a diagonal Lambda and Mbar the population's gradient is symmetric. Small and equal sizes, one context, one
-dimension, one head, rank one, come once each. The paper's initialisation, where
-u = v_x = 0, and a trained point are among the draws; s is 1/N, 1 or another number.
+Weights are dense, W is not symmetric and all sizes of a draw are different: at u = v_x = 0 mistakes in the terms that contain
+them do not show, and at a diagonal Lambda and Mbar the population's gradient is symmetric. Small and equal sizes, one context,
+one dimension, one head, rank one, come once each. The paper's initialisation, where u = v_x = 0, and a trained point are among
+the draws; s is 1/N, 1 or another number.
 """
 
 from collections.abc import Callable, Iterator

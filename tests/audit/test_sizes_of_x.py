@@ -144,3 +144,13 @@ def test_a_diagonal_of_a_hessian_that_has_more(n, verdict):
     assert found.verdict == verdict
     assert verdict == "agree" or "1000 of 1500" in found.reason
     assert audit(loss, gradient, x, hessian=lambda x: 12 * x * x, mend=0).hessian.verdict == "disagree"
+
+
+def test_small_entries_of_a_diagonal_are_seen_beside_large_ones():
+    x = np.array([1e-8, 1.0, 30.0])
+    wrong = audit(lambda x: np.sum(x**4), lambda x: 4 * x**3, x, hessian=lambda x: 12 * x * x * [2, 1, 1], mend=0)
+    assert wrong.hessian.verdict == "disagree" and wrong.hessian.worst["index"] == [0]
+    assert (
+        audit(lambda x: np.sum(x**4), lambda x: 4 * x**3, x, hessian=lambda x: 12 * x * x, mend=0).hessian.verdict
+        == "agree"
+    )
