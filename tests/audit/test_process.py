@@ -388,7 +388,7 @@ FORGED = {
     "dual numbers": """
 import nlicl.audit.functions.function as f
 f.Function.dual = lambda self, leaves, v, carrier=None, conditions=False: f.DualValue(
-    np.float64(loss(leaves[0])), float(wrong(leaves[0]) @ v[0]), 0, 0, 0.0, 1.0)
+    np.float64(loss(leaves[0])), float(wrong(leaves[0]) @ v[0]), 0, 0, 0, 0.0, 1.0)
 """,
 }
 

@@ -44,6 +44,9 @@ class Record:
         Number of comparisons of arrays that the function asks for itself, by `<` and the like.
     threshold : float
         The largest small constant that a single number was compared with: the tolerance of an iteration, perhaps. 0 if none.
+    stops : int
+        How many times a number fell below a small constant after it had been above it at least twice: as in an iteration that
+        stops there.
     condition : float
         The largest condition number of a matrix that was inverted, or solved with; 1 unless it was asked for.
     refused : bool
@@ -55,7 +58,8 @@ class Record:
 
     def __init__(self) -> None:
         self.ties, self.crossing, self.scalars, self.questions = 0, float("inf"), 0, 0
-        self.threshold = 0.0
+        self.threshold, self.stops = 0.0, 0
+        self._above: dict[float, int] = {}  # by small constant, comparisons in a row with a number above it
         self.conditions, self.condition = False, 1.0
         self.refused = False
         self.changed: list[np.ndarray] = []
@@ -143,8 +147,13 @@ def note_threshold(record: Record, a: Any, da: Any, b: Any, db: Any) -> None:
     if da is None or db is None:
         constant = b if db is None else a
         if np.ndim(constant) == 0 and 0 < abs(float(constant)) <= SMALL:
-            single = np.ndim(a if db is None else b) == 0  # it may be a square
-            record.threshold = max(record.threshold, abs(float(constant)) ** (0.5 if single else 1.0))
+            number, small = a if db is None else b, abs(float(constant))
+            single = np.ndim(number) == 0  # it may be a square
+            record.threshold = max(record.threshold, small ** (0.5 if single else 1.0))
+            if single and abs(float(number)) > small:
+                record._above[small] = record._above.get(small, 0) + 1
+            elif single:
+                record.stops += record._above.pop(small, 0) >= 2
     elif np.ndim(a) == np.ndim(b) == 0 and a and b:
         ratio = min(abs(float(a)), abs(float(b))) / max(abs(float(a)), abs(float(b)))
         record.threshold = max(record.threshold, ratio if ratio < SMALL**2 else 0.0)

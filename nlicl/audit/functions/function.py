@@ -47,8 +47,9 @@ class DualValue(NamedTuple):
         The loss.
     slope : float
         Its derivative on the side of the direction.
-    ties, decisions : int
-        Pairs of equal numbers that the direction parts; comparisons by which the loss decides, see `Record.decisions`.
+    ties, decisions, stops : int
+        Pairs of equal numbers that the direction parts; comparisons by which the loss decides, and how many times it
+        stopped at a small number: see `Record`.
     threshold, condition : float
         The largest small constant that was compared with; the largest condition number of a matrix that was inverted.
     """
@@ -57,6 +58,7 @@ class DualValue(NamedTuple):
     slope: float
     ties: int
     decisions: int
+    stops: int
     threshold: float
     condition: float
 
@@ -218,9 +220,8 @@ class Function:
             raise TypeError("the loss catches the error of what cannot carry a derivative, and goes another way")
         number, tangent = parts(value)
         slope = 0.0 if tangent is None else float(tangent)
-        return DualValue(
-            np.asarray(number)[()], slope, record.ties, record.decisions, record.threshold, float(record.condition)
-        )
+        found = record.ties, record.decisions, record.stops, record.threshold, float(record.condition)
+        return DualValue(np.asarray(number)[()], slope, *found)
 
     def complex_step(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray], carrier: int | None = None) -> float:
         """Im f(x + ihv)/h, in all arguments or in one of them; whatever the loss raises."""

@@ -21,7 +21,6 @@ NUDGES = 3
 BESIDE = 2.0**-7  # how far beside a place rounding is measured, in sizes of an entry
 LEFT = 1e-2  # of the largest entry, at most, an iteration that stops early may leave
 DECIDES = 8  # comparisons of single numbers in a call
-ITERATES = 3  # the same, one of them with a small number: an iteration that may stop early
 
 
 class Means:
@@ -176,11 +175,10 @@ class Means:
         return relative < 100 * self.precision.eps * self.witness(place, k).condition(place.x)
 
     def stops_early(self, place: Place, k: int, relative: float) -> bool:
-        """Whether the loss seems to repeat something until a small number is reached, and a difference, relative to the
+        """Whether the loss repeats something until a small number is reached, as it seems, and a difference, relative to the
         largest entry, may be what is left then."""
         witness = self.witness(place, k)
-        repeats = witness.threshold > 0 and witness.decisions >= ITERATES
-        return repeats and relative < min(LEFT, 1e3 * witness.threshold)
+        return witness.stops > 0 and relative < min(LEFT, 1e3 * witness.threshold)
 
     def empty(self, place: Place, k: int) -> Sight:
         x, given = place.x[k], place.given[k]

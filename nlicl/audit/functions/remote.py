@@ -326,10 +326,9 @@ class Remote(Function):
     ) -> DualValue:
         said = self._ask("dual", list(leaves), list(v), carrier, conditions)
         try:
-            value, slope, ties, decisions, threshold, condition = said
-            return DualValue(
-                _number(value), _real(slope), _count(ties), _count(decisions), _real(threshold), _real(condition)
-            )
+            value, slope, ties, decisions, stops, threshold, condition = said
+            counts = _count(ties), _count(decisions), _count(stops)
+            return DualValue(_number(value), _real(slope), *counts, _real(threshold), _real(condition))
         except (TypeError, ValueError, OverflowError):
             raise Broken("spoils its answer: it is no dual number") from None
 

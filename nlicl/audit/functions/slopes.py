@@ -64,6 +64,7 @@ class Witness(Protocol):
     why: str
     threshold: float
     decisions: int
+    stops: int
 
     def __call__(self, leaves: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> Slope: ...
 
@@ -77,7 +78,7 @@ class Dual:
 
     def __init__(self, function: Function, carrier: int | None = None) -> None:
         self.function, self.carrier = function, carrier
-        self.threshold, self.decisions = 0.0, 0
+        self.threshold, self.decisions, self.stops = 0.0, 0, 0
         self._condition = 1.0
         self.noise = 0.0  # of a value
         self.checking = True  # whether the value is the plain loss's; once is enough
@@ -105,14 +106,14 @@ class Dual:
             if not abs(float(found.value) - plain) <= digits * abs(plain) + 10 * self.noise + 1e-300:
                 raise ValueError("the loss takes another way for them: it asks for the type of its arguments?")
         self.threshold, self._condition = max(self.threshold, found.threshold), found.condition
-        self.decisions = max(self.decisions, found.decisions)
+        self.decisions, self.stops = max(self.decisions, found.decisions), max(self.stops, found.stops)
         return found.slope, found.ties
 
 
 class Complex:
     """The complex step, in all arguments or in one; `trust` is the relative error to which differences confirm it."""
 
-    name, exact, sound, threshold, decisions = "complex step", True, False, 0.0, 0
+    name, exact, sound, threshold, decisions, stops = "complex step", True, False, 0.0, 0, 0
 
     def __init__(self, function: Function, why: str, carrier: int | None = None) -> None:
         self.function, self.why, self.carrier, self.trust = function, why, carrier, 0.0
@@ -146,7 +147,7 @@ class Complex:
 class Differences:
     """Extrapolated differences of the loss."""
 
-    name, exact, sound, threshold, decisions = "differences", False, False, 0.0, 0
+    name, exact, sound, threshold, decisions, stops = "differences", False, False, 0.0, 0, 0
 
     def __init__(self, function: Function, why: str, repeated: float, eps: float) -> None:
         self.function, self.why, self.repeated, self.eps = function, why, repeated, eps
