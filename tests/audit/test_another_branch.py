@@ -7,8 +7,6 @@ import pytest
 import scipy.linalg
 from verdicts import audit
 
-from nlicl.audit.functions import means
-
 SEEDS = range(4)
 
 
@@ -196,6 +194,76 @@ def test_rounding_beside_a_loss_is_not_compared():
         assert audit(lambda s, b: attn(s + b) @ c, gradient, (s, 0.4), seed=seed, mend=0).verdict == "agree"
 
 
+@pytest.mark.parametrize("given", ["zero", "computed"])
+def test_a_bias_before_normalisation_has_no_derivative(given):
+    """Dual numbers leave rounding of its step, whatever x is."""
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        X, y = rng.standard_normal((12, 4)), rng.standard_normal((12, 3))
+        x = rng.standard_normal((4, 3)), rng.standard_normal(3), rng.standard_normal(3)
+
+        def normalised(W, b, X=X):
+            z = X @ W + b
+            v = z.var(0) + 1e-5
+            return (z - z.mean(0)) / np.sqrt(v), v
+
+        def loss(W, b, g, y=y, normalised=normalised):
+            return np.mean((normalised(W, b)[0] * g - y) ** 2)
+
+        def gradient(W, b, g, X=X, y=y, normalised=normalised):
+            n, v = normalised(W, b)
+            d = 2 * (n * g - y) / n.size
+            dn = d * g
+            dz = (dn - dn.mean(0) - n * (dn * n).mean(0)) / np.sqrt(v)
+            return X.T @ dz, np.zeros(3) if given == "zero" else dz.sum(0), (d * n).sum(0)
+
+        assert audit(loss, gradient, x, seed=seed, mend=0).verdict == "agree"
+
+
+def test_a_long_loop_of_choices_is_no_bisection_beside_a_large_constant():
+    W = np.random.default_rng(0).standard_normal((3, 3)) / 2
+
+    def states(x):
+        found = [x]
+        for _ in range(40):
+            z = W @ found[-1] + x
+            found.append(np.where(z > 0, z, 0.3 * z))
+        return found
+
+    def gradient(x):
+        kept, g, total = states(x), np.ones(3), np.zeros(3)
+        for before in kept[-2::-1]:
+            dz = np.where(W @ before + x > 0, g, 0.3 * g)
+            total, g = total + dz, W.T @ dz
+        return total + g
+
+    for seed in SEEDS:
+        x = np.random.default_rng(seed).standard_normal(3)
+        assert audit(lambda x: 1e9 + np.sum(states(x)[-1]), gradient, x, seed=seed, mend=0).verdict == "agree"
+
+
+# ---- Constants of nature
+
+
+def test_constants_of_nature_are_no_rounding():
+    """Planck's law. Moved by a typical size of the others, they are another world."""
+    x = np.array([6.6e-34, 3e8, 1.4e-23, 5800.0])
+
+    def loss(x):
+        h, c, k, T = x
+        return 1e-13 * h * c**2 / (5e-7**5 * np.expm1(h * c / (5e-7 * k * T)))
+
+    def gradient(x):
+        h, c, k, T = x
+        u = h * c / (5e-7 * k * T)
+        f = loss(x)
+        s = -f * np.exp(u) / np.expm1(u)
+        return np.array([f / h + s * u / h, 2 * f / c + s * u / c, -s * u / k, -s * u / T])
+
+    for seed in SEEDS:
+        assert audit(loss, gradient, x, seed=seed, mend=0).verdict == "agree"
+
+
 # ---- No place beside x
 
 
@@ -223,8 +291,7 @@ def test_a_loss_that_is_defined_at_x_alone_is_said_to_be():
 # ---- An iteration that stops early
 
 
-@pytest.mark.parametrize(("tolerance", "seeds"), [(1e-4, (0, 2, 5)), (1e-6, (1, 11))])
-def test_what_an_iteration_leaves_is_no_mistake(tolerance, seeds):
+def test_what_an_iteration_leaves_is_no_mistake(tolerance=1e-6, seeds=(1, 11)):
     """The exact derivative of a fixed point that is not reached: beside an entry near 0 what is left is large."""
 
     def make(seed, right):
@@ -261,7 +328,3 @@ def test_comparisons_with_small_numbers_are_no_iteration():
 
     assert audit(loss, lambda x: 2 * c * x, x, mend=0).verdict == "agree"
     assert audit(loss, lambda x: 2 * c * x * [1, 1, 1, 0], x, mend=0).verdict == "disagree"
-
-
-def test_how_much_it_may_leave_is_bounded():
-    assert means.LEFT <= 1e-2

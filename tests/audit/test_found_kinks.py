@@ -45,6 +45,29 @@ def test_of_three_equal_numbers_one_parts_two_pairs():
     assert two.verdict == "disagree"
 
 
+@pytest.mark.parametrize("rows", [10, 150])
+def test_equal_largest_numbers_share_the_derivative(rows):
+    """Each of a pair may have all of it, but not both, of a large argument as well."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        c, x = rng.uniform(0.5, 1.5, rows), rng.standard_normal((rows, 4))
+        for row in range(rows // 5):
+            x[row, rng.choice(4, 2, replace=False)] = 3.0
+
+        def loss(x, c=c):
+            return c @ x.max(1)
+
+        def each(x, c=c):
+            return c[:, None] * (x == x.max(1, keepdims=True))
+
+        def shared(x, each=each):
+            g = each(x)
+            return g / (x == x.max(1, keepdims=True)).sum(1, keepdims=True)
+
+        assert audit(loss, shared, x, seed=seed, mend=0).verdict == "agree"
+        assert audit(loss, each, x, seed=seed, mend=0).verdict != "agree"
+
+
 @pytest.mark.parametrize("knots", [5_000, 20_000, 50_000])
 def test_a_table_is_not_the_smooth_function_that_it_was_made_of(knots):
     """Long steps see the smooth one, and the kinks between look like rounding."""

@@ -26,8 +26,9 @@ def above(a: Any, da: Any, b: Any, db: Any) -> Any:
 
 
 def _greater(a: Any, b: Any) -> Any:
+    (a, da), (b, db) = split(a), split(b)
     note_question(a, b)
-    return above(*split(a), *split(b))
+    return above(a, da, b, db)
 
 
 def _less(a: Any, b: Any) -> Any:

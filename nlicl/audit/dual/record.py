@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 SMALL = 1e-2  # a constant that may be the tolerance of an iteration
-LAYERS = 12  # comparisons of arrays in a call, from which on they may be a bisection's
+CLOSE = 1e-5  # of the largest difference of arrays that were compared in a call
 
 _current: ContextVar["Record | None"] = ContextVar("record", default=None)
 _begun: list["Record"] = []
@@ -41,12 +41,12 @@ class Record:
     scalars : int
         Number of comparisons of two single numbers.
     questions : int
-        Number of comparisons of arrays that the function asks for itself, by `<` and the like.
+        Number of comparisons of arrays that the function asks for itself, by `<` and the like, and that are close.
     threshold : float
         The largest small constant that a single number was compared with: the tolerance of an iteration, perhaps. 0 if none.
     stops : int
-        How many times a number fell below a small constant after it had been above it at least twice: as in an iteration that
-        stops there.
+        How many times a number fell below a small constant after it had been above it three times or more, each time closer:
+        as in an iteration that stops there. 0 if one was below it otherwise.
     condition : float
         The largest condition number of a matrix that was inverted, or solved with; 1 unless it was asked for.
     refused : bool
@@ -58,8 +58,11 @@ class Record:
 
     def __init__(self) -> None:
         self.ties, self.crossing, self.scalars, self.questions = 0, float("inf"), 0, 0
-        self.threshold, self.stops = 0.0, 0
-        self._above: dict[float, int] = {}  # by small constant, comparisons in a row with a number above it
+        self.threshold, self._stops, self._stray = 0.0, 0, False
+        self._widest = 0.0  # difference of arrays that were compared
+        self._above: dict[
+            float, list[float]
+        ] = {}  # by small constant, the numbers above it that it was last compared with
         self.conditions, self.condition = False, 1.0
         self.refused = False
         self.changed: list[np.ndarray] = []
@@ -85,10 +88,14 @@ class Record:
         return source
 
     @property
+    def stops(self) -> int:
+        return 0 if self._stray else self._stops
+
+    @property
     def decisions(self) -> int:
-        """How many comparisons of single numbers there were, and of arrays beyond those that a network's layers make: a
-        bisection asks again and again, of many numbers at once too."""
-        return self.scalars + max(0, self.questions - LAYERS)
+        """How many comparisons of single numbers there were, and close ones of arrays: a bisection asks again and again, and
+        closer and closer, of many numbers at once too. A network's layers do not."""
+        return self.scalars + self.questions
 
     def __repr__(self) -> str:
         return f"Record(ties={self.ties}, crossing={self.crossing}, scalars={self.scalars})"
@@ -136,24 +143,29 @@ def note_comparison(a: Any, da: Any, b: Any, db: Any) -> None:
 
 
 def note_question(a: Any, b: Any) -> None:
-    """Record that the function itself compares a with b, of which one is an array."""
+    """Record that the function itself compares a with b, of which one is an array, if entries are close and not equal."""
     record = _here()
     if record is not None and max(np.ndim(a), np.ndim(b)) > 0:
-        record.questions += 1
+        with np.errstate(all="ignore"):
+            apart = np.abs(np.subtract(a, b))
+            record._widest = float(np.nanmax(apart, initial=record._widest))
+            record.questions += bool(np.any((apart > 0) & (apart <= CLOSE * record._widest)))
 
 
 def note_threshold(record: Record, a: Any, da: Any, b: Any, db: Any) -> None:
     """Record what may be the tolerance of an iteration: a small constant, the square of one, or a small ratio."""
     if da is None or db is None:
         constant = b if db is None else a
-        if np.ndim(constant) == 0 and 0 < abs(float(constant)) <= SMALL:
+        if np.ndim(constant) == 0 and 0 < abs(float(constant)) < SMALL:
             number, small = a if db is None else b, abs(float(constant))
             single = np.ndim(number) == 0  # it may be a square
             record.threshold = max(record.threshold, small ** (0.5 if single else 1.0))
             if single and abs(float(number)) > small:
-                record._above[small] = record._above.get(small, 0) + 1
+                record._above.setdefault(small, []).append(abs(float(number)))
             elif single:
-                record.stops += record._above.pop(small, 0) >= 2
+                before = record._above.pop(small, [])
+                stops = len(before) >= 3 and bool(np.all(np.diff(before) < 0))
+                record._stops, record._stray = record._stops + stops, record._stray or not stops
     elif np.ndim(a) == np.ndim(b) == 0 and a and b:
         ratio = min(abs(float(a)), abs(float(b))) / max(abs(float(a)), abs(float(b)))
         record.threshold = max(record.threshold, ratio if ratio < SMALL**2 else 0.0)

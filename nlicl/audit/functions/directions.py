@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .entries import imprecision, judge_kinks
+from .entries import imprecision, judge_kinks, kinks_together
 from .means import Means
 from .points import scattered, unit
 from .sight import CEILING, SURELY, Place, Sight, norm
@@ -55,6 +55,7 @@ def directions(
             known = set(sight.kinks)
             step = without_kinks(means, place, k, sight, step)
             judge_kinks(means, place, k, sight, sight.kinks.keys() - known)
+            kinks_together(means, place, k, sight)
             if sight.wrong.any():
                 return
             found = compared(means, place, k, given, step) if step.any() else None
@@ -140,7 +141,7 @@ def locate(
 ) -> None:
     """The entries to blame for a difference along a direction, by halving."""
     if means.stops_early(place, k, found.relative):
-        sight.unconfirmed = min(found.relative, CEILING)
+        sight.unconfirmed = found.relative
         return
     if means.witness(place, k).exact and found.relative < CEILING:
         seen = means.differences(place.x, only(place.x, k, step)) if not means.sound(place, k) else None

@@ -142,7 +142,7 @@ def confirm(means: Means, place: Place, k: int, sight: Sight) -> None:
             sight.unconfirmed = largest
             sight.wrong[...] = False
     elif means.stops_early(place, k, beside := float(np.max(off[sight.wrong])) / max(sight.scale, 1e-300)):
-        sight.unconfirmed = min(beside, CEILING)
+        sight.unconfirmed = beside
         sight.wrong[...] = False
     elif worst and all(confirmed(means, place, k, sight, index) for index in worst):
         sight.conflict = float(relative[worst[0]])
@@ -211,8 +211,13 @@ def kinks_together(means: Means, place: Place, k: int, sight: Sight) -> None:
     mask = np.zeros(sight.x.shape, bool)
     for index in sight.kinks:
         mask[index] = index not in sight.disputed and not sight.wrong[index]
-    for _ in range(5):
-        step = means.rng.standard_normal(sight.x.shape) * mask
+    random = [means.rng.standard_normal(sight.x.shape) for _ in range(5)]
+    for direction in (
+        *random,
+        np.ones(mask.shape),
+        -np.ones(mask.shape),
+    ):  # equal numbers move together along the last two
+        step = direction * mask
         slope, _ = tried(means.witness(place, k), place.x, only(place.x, k, step))
         if slope is None:
             continue

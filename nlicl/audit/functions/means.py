@@ -8,7 +8,7 @@ import numpy as np
 from . import differences
 from .function import Function
 from .points import like, scattered, unit
-from .sight import Place, Precision, Sight
+from .sight import CEILING, Place, Precision, Sight
 from .slopes import Differences, Slope, Witness, along, contradicts, only, step_length, tried
 
 __all__ = ["Means"]
@@ -19,7 +19,6 @@ CANCELLED = 1e4  # times the rounding of the loss, likewise: a loss near zero ma
 QUOTIENTS = (2.0**-4, 2.0**-6, 2.0**-8)  # steps of plain quotients, in sizes of an entry
 NUDGES = 3
 BESIDE = 2.0**-7  # how far beside a place rounding is measured, in sizes of an entry
-LEFT = 1e-2  # of the largest entry, at most, an iteration that stops early may leave
 DECIDES = 8  # comparisons of single numbers in a call
 
 
@@ -178,7 +177,7 @@ class Means:
         """Whether the loss repeats something until a small number is reached, as it seems, and a difference, relative to the
         largest entry, may be what is left then."""
         witness = self.witness(place, k)
-        return witness.stops > 0 and relative < min(LEFT, 1e3 * witness.threshold)
+        return witness.stops > 0 and relative < min(CEILING, 1e3 * witness.threshold)
 
     def empty(self, place: Place, k: int) -> Sight:
         x, given = place.x[k], place.given[k]

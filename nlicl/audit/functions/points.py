@@ -13,6 +13,7 @@ import numpy as np
 __all__ = ["by_chance", "kind_of", "like", "neighbours", "scattered", "special", "unit"]
 
 ROUNDED = 16 * float(np.finfo(float).eps)  # an entry below this share of the others' median may be rounding
+ROUNDED_AT_LEAST = 1e-18  # and above this one: constants of nature are smaller, and no rounding
 REACH = (0.1, 0.01, 1e-3, 1e-4)  # relative to an entry; shorter where the loss ends before
 
 
@@ -106,7 +107,7 @@ def rounded_zeros(array: np.ndarray) -> np.ndarray:
     """Which entries may be zero but for rounding: as sin(pi) is."""
     size = np.asarray(abs(array))
     others = float(np.median(size)) if array.size > 1 else 1.0
-    return np.asarray((size > 0) & (size <= ROUNDED * others))
+    return np.asarray((size > ROUNDED_AT_LEAST * others) & (size <= ROUNDED * others))
 
 
 def like(array: np.ndarray, values: np.ndarray) -> np.ndarray:
