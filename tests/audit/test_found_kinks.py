@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from verdicts import audit
 
-from nlicl.audit.functions import differences
+from nlicl.audit.functions import differences, directions
 
 
 @pytest.mark.parametrize("n", [100, 2000])
@@ -27,6 +27,28 @@ def test_kinks_that_directions_find_are_judged(n, zeros):
 
         assert audit(loss, right, w, seed=seed, mend=0).verdict == "agree"
         assert audit(loss, wrong, w, seed=seed, mend=0).verdict == "disagree"
+
+
+def test_a_sparse_argument_has_many_kinks(monkeypatch):
+    rng = np.random.default_rng(0)
+    A, y, w = (
+        rng.standard_normal((30, 900)),
+        rng.standard_normal(30),
+        rng.standard_normal(900) * (rng.random(900) < 0.3),
+    )
+
+    def loss(w):
+        return 0.5 * np.sum((A @ w - y) ** 2) + 0.3 * abs(w).sum()
+
+    def gradient(w, share=1.0):
+        return A.T @ (A @ w - y) + 0.3 * share * np.sign(w)
+
+    assert audit(loss, gradient, w, mend=0).verdict == "agree"
+    assert audit(loss, lambda w: gradient(w, 0.9), w, mend=0).verdict == "disagree"
+    assert audit(loss, lambda w: gradient(w) * (w != 0), w, mend=0).verdict == "disagree"
+    monkeypatch.setattr(directions, "PARTINGS", 400)
+    few = audit(loss, gradient, w, mend=0)
+    assert few.verdict == "undetermined" and "too many entries of w lie on kinks" in few.reason.replace(" x ", " w ")
 
 
 def test_of_three_equal_numbers_one_parts_two_pairs():

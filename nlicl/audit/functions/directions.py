@@ -15,6 +15,7 @@ __all__ = ["compared", "directions"]
 
 LOCATE = 12  # wrong entries that are searched for by halving
 HALVINGS = 400  # slopes for it
+PARTINGS = 4000  # slopes that may part the entries on kinks from the others: a sparse argument has many
 COARSE_IN_SINGLE = 0.03  # of a derivative along a direction: with an error that is larger, float32's say nothing
 
 
@@ -54,6 +55,8 @@ def directions(
         if found.kink:
             known = set(sight.kinks)
             step = without_kinks(means, place, k, sight, step)
+            for index in sight.kinks:
+                free[index] = False  # of the next direction
             judge_kinks(means, place, k, sight, sight.kinks.keys() - known)
             kinks_together(means, place, k, sight)
             if sight.wrong.any():
@@ -114,7 +117,7 @@ def compared(
 
 def without_kinks(means: Means, place: Place, k: int, sight: Sight, step: np.ndarray) -> np.ndarray:
     """The direction without the entries that sit on kinks, found by halving."""
-    kept, parts, left = np.zeros(step.shape), [np.flatnonzero(step)], HALVINGS
+    kept, parts, left = np.zeros(step.shape), [np.flatnonzero(step)], PARTINGS
     while parts and left > 0:
         part = parts.pop()
         left -= 1
@@ -132,7 +135,7 @@ def without_kinks(means: Means, place: Place, k: int, sight: Sight, step: np.nda
             ups = sorted((slope.up / h, slope.down / h))
             sight.kinks.setdefault(index, Slope(ups[1], ups[0], slope.error / abs(h), slope.ties))
     if parts:
-        sight.blind += sum(len(part) for part in parts)
+        sight.unparted = max(sight.unparted, sum(len(part) for part in parts))
     return kept
 
 

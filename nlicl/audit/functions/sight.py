@@ -117,6 +117,8 @@ class Sight:
         Coarse entries that were tested together instead.
     blind : int
         Entries at which there is no derivative to be had.
+    unparted : int
+        Entries that were not told apart from others on kinks: there were too many.
     unconfirmed : float or None
         A difference, relative to its entry, that only one witness sees.
     spread : float or None
@@ -149,6 +151,7 @@ class Sight:
     coarse: list[tuple[int, ...]] = field(default_factory=list)
     grouped: int = 0
     blind: int = 0
+    unparted: int = 0
     unconfirmed: float | None = None
     spread: float | None = None
     direction: float | None = None

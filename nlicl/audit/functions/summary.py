@@ -260,6 +260,10 @@ def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:
         found.append(
             f"{name} has {_entries(sight.blind)} without a derivative: the loss, or its derivative, is NaN near x"
         )
+    if sight.unparted:
+        found.append(
+            f"too many entries of {name} lie on kinks: {sight.unparted} others could not be told from those. Move x, by 1e-3 say"
+        )
     if sight.direction is None and 0 < sight.looked < sight.x.size and not sight.is_wrong:
         found.append(
             f"{name} was tested in {sight.looked} of its {sight.x.size} entries only: along a direction in all of them the "
