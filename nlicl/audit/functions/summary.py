@@ -262,7 +262,7 @@ def _doubts(name: str, sight: Sight, precision: Precision) -> list[str]:
         )
     if sight.unparted:
         found.append(
-            f"too many entries of {name} lie on kinks: {sight.unparted} others could not be told from those. Move x, by 1e-3 say"
+            f"too many entries of {name} lie on kinks: {sight.unparted} others could not be told from those. Move x, by 1e-3"
         )
     if sight.direction is None and 0 < sight.looked < sight.x.size and not sight.is_wrong:
         found.append(
