@@ -60,9 +60,7 @@ class Record:
         self.ties, self.crossing, self.scalars, self.questions = 0, float("inf"), 0, 0
         self.threshold, self._stops, self._stray = 0.0, 0, False
         self._widest = 0.0  # difference of arrays that were compared
-        self._above: dict[
-            float, list[float]
-        ] = {}  # by small constant, the numbers above it that it was last compared with
+        self._above: dict[float, list[float]] = {}  # by small constant, numbers above it since the last below
         self.conditions, self.condition = False, 1.0
         self.refused = False
         self.changed: list[np.ndarray] = []

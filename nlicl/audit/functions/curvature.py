@@ -118,9 +118,9 @@ class _Judge:
             return ProductReport(
                 "undetermined", f"the gradient is not right, and {self.n} entries are too many to do without it"
             )
-        report = ProductReport("agree", witness=self.witness)
         if isinstance(given, _Matrix) and given.diagonal:
             return self.of_diagonal(given, rng)
+        report = ProductReport("agree", witness=self.witness)
         for v, sized in self.vectors(given, rng):
             found = self.expected(v)
             if found is None:

@@ -44,7 +44,7 @@ def neighbours(
         for reach in REACH:
             place = []
             for array, step, (_, alike), leaves, tiny in zip(x, steps, kinds, left, rounded, strict=True):
-                size = np.where(tiny & far, np.sqrt(np.mean(array * array)) if array.size > 1 else 1.0, unit(array))
+                size = np.where(tiny & far, _typical(array), unit(array))
                 moved = like(array, array + size * np.clip(reach * step, -0.9, 0.9))
                 place.append(moved if leave and leaves else like(array, alike(moved)))
             if defined(place):
@@ -96,11 +96,15 @@ def unit(array: np.ndarray) -> np.ndarray:
     size = np.asarray(abs(array))
     if np.min(size, initial=np.inf) > ROUNDED * np.max(size, initial=0.0):
         return size
-    typical = float(np.sqrt(np.mean(array * array))) or 1.0
     rounded = size == 0
     if (array < 0).any() and (array > 0).any():  # of numbers of one sign a small one may be a probability
         rounded |= rounded_zeros(array)
-    return np.where(rounded, typical, size)
+    return np.where(rounded, _typical(array), size)
+
+
+def _typical(array: np.ndarray) -> float:
+    """The root mean square of several numbers; 1 where that is 0, and of a number by itself."""
+    return (float(np.sqrt(np.mean(array * array))) if array.size > 1 else 1.0) or 1.0
 
 
 def rounded_zeros(array: np.ndarray) -> np.ndarray:
